@@ -1,0 +1,110 @@
+"""Which samples each rank sees, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from tracer_lightning.data.dataset import PADDING
+
+Keys = list[tuple[int, int]]
+
+
+class EpochSampler(Sampler[Keys]):
+    """Batches of a fresh permutation every epoch, resumable anywhere.
+
+    The order depends on seed and epoch alone, and the state counts samples of the global batch, so that a run may be
+    continued with another number of workers or ranks. What does not fill a global batch is left out, another part in
+    every epoch.
+
+    Args:
+        size: number of samples.
+        batch_size: samples of the *global* batch.
+        seed: of the permutations.
+        rank: of this process.
+        world_size: number of processes, a divisor of ``batch_size``.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size must be a whole number >= 1, found {batch_size}")
+        if batch_size > size:
+            raise ValueError(
+                f"data.batch_size={batch_size} is larger than the training set of {size} samples; "
+                f"choose at most {size}"
+            )
+        if batch_size % world_size:
+            raise ValueError(
+                f"data.batch_size={batch_size} is the global batch and must be a multiple of the {world_size} processes"
+            )
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self.consumed = 0
+        self.reshuffle = True
+        """Whether every epoch has an order of its own; overfitting on a few batches needs the same ones again."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch; where it is the restored one, keep its position."""
+        if epoch != self.epoch:
+            self.epoch, self.consumed = epoch, 0
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return self.size // self.batch_size
+
+    def __iter__(self) -> Iterator[Keys]:
+        """This rank's share of each remaining global batch, as (epoch, index) keys."""
+        order = np.random.default_rng((self.seed, self.epoch if self.reshuffle else 0)).permutation(self.size)
+        share = self.batch_size // self.world_size
+        for start in range(self.consumed, len(self) * self.batch_size, self.batch_size):
+            mine = order[start + self.rank * share : start + (self.rank + 1) * share]
+            yield [(self.epoch, int(index)) for index in mine]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position: plain numbers, the same on every rank."""
+        return {"epoch": self.epoch, "consumed": self.consumed, "seed": self.seed, "size": self.size}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the position; ValueError where the data are not those of the checkpoint."""
+        for name, now in (("size", self.size), ("seed", self.seed)):
+            if state[name] != now:
+                raise ValueError(
+                    f"the checkpoint's training data have {name} {state[name]} and this run's {name} {now}; "
+                    "resume with the same data and seed, or start from the checkpoint with init_weights="
+                )
+        self.epoch, self.consumed = state["epoch"], state["consumed"]
+
+
+class EvalSampler(Sampler[Keys]):
+    """Every sample once, the same number of batches on every rank, filled up with padding.
+
+    Args:
+        size: number of samples.
+        batch_size: samples per rank and batch.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, size: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if size < 1:
+            raise ValueError("data: an evaluation set is empty")
+        if batch_size < 1:
+            raise ValueError(f"data.eval_batch_size must be a whole number >= 1, found {batch_size}")
+        self.size, self.batch_size, self.rank, self.world_size = size, batch_size, rank, world_size
+
+    def __len__(self) -> int:
+        """Batches per rank."""
+        share = -(-self.size // self.world_size)
+        return -(-share // self.batch_size)
+
+    def __iter__(self) -> Iterator[Keys]:
+        """(0, index) keys of this rank, index -1 for padding."""
+        share = -(-self.size // self.world_size)
+        mine = list(range(self.rank, self.size, self.world_size))
+        mine += [PADDING] * (share - len(mine))
+        for start in range(0, share, self.batch_size):
+            yield [(0, index) for index in mine[start : start + self.batch_size]]

@@ -1,0 +1,74 @@
+"""Zero-shot evaluation of several models on several data sets, one pass over each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracer_lightning.evaluation.metrics import ClassificationMetrics
+from tracer_lightning.evaluation.zero_shot import zero_shot_head
+from tracer_lightning.types import Batch, EvalSet
+
+AVERAGE = "avg_ood"
+Scores = dict[str, dict[str, Any]]
+"""Data set name to its metrics, and ``avg_ood`` to the means over the OOD sets."""
+
+
+class ZeroShotSuite(nn.Module):
+    """Metrics per model and data set, each model with a zero-shot head built from its current text tower.
+
+    Args:
+        eval_sets: the data sets, in the order of their loaders.
+        prompts: (C, P, L) tokens of every template for every class.
+        models: names under which models may be evaluated.
+    """
+
+    prompts: Tensor
+
+    def __init__(self, eval_sets: Sequence[EvalSet], prompts: Tensor, models: Sequence[str] = ("student",)) -> None:
+        super().__init__()
+        self.eval_sets = tuple(eval_sets)
+        self.register_buffer("prompts", prompts, persistent=False)
+        self.metrics = nn.ModuleDict(
+            {name: nn.ModuleList(ClassificationMetrics(prompts.shape[0]) for _ in eval_sets) for name in models}
+        )
+        self._models: dict[str, nn.Module] = {}
+        self._heads: dict[str, Tensor] = {}
+
+    def start(self, models: Mapping[str, Any]) -> None:
+        """Begin an evaluation of these models: build their heads, forget earlier batches."""
+        self._models = dict(models)
+        self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in models.items()}
+        for name in models:
+            for metrics in self.metrics[name]:
+                metrics.reset()
+
+    @torch.no_grad()
+    def update(self, batch: Batch, set_index: int) -> None:
+        """Take in a batch of the data set at that place."""
+        for name, model in self._models.items():
+            features = model.encode_image(batch.images)
+            with torch.autocast(features.device.type, enabled=False):
+                logits = model.logit_scale.to(features.dtype) * features @ self._heads[name].to(features.dtype).T
+            self.metrics[name][set_index].update(logits, batch.labels)
+
+    def finish(self) -> dict[str, Scores]:
+        """Scores of each model; releases models and heads."""
+        results = {name: self._scores(name) for name in self._models}
+        self._models, self._heads = {}, {}
+        return results
+
+    def _scores(self, name: str) -> Scores:
+        scores: Scores = {
+            eval_set.name: {"split": eval_set.split, "role": eval_set.role, **metrics.compute()}
+            for eval_set, metrics in zip(self.eval_sets, self.metrics[name], strict=True)
+        }
+        ood = [values for values in scores.values() if values["role"] == "ood"]
+        if ood:
+            scores[AVERAGE] = {
+                metric: sum(values[metric] for values in ood) / len(ood) for metric in ("accuracy", "ece", "macro_f1")
+            }
+        return scores

@@ -1,0 +1,29 @@
+"""The zero-shot head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 1024
+"""Texts encoded at once."""
+
+
+@torch.no_grad()
+def zero_shot_head(encode_text: Callable[[Tensor], Tensor], prompts: Tensor) -> Tensor:
+    """One normalised vector per class: the mean of its normalised template embeddings, renormalised.
+
+    Args:
+        encode_text: (N, L) tokens to (N, D) features.
+        prompts: (C, P, L) tokens of every template for every class.
+
+    Returns:
+        (C, D) head; logits are s I headᵀ.
+    """
+    classes, templates, length = prompts.shape
+    features = torch.cat([encode_text(chunk) for chunk in prompts.reshape(-1, length).split(CHUNK)])
+    means = F.normalize(features, dim=-1).reshape(classes, templates, -1).mean(dim=1)  # (C, D)
+    return F.normalize(means, dim=-1)

@@ -1,0 +1,1 @@
+"""Pure functions: similarity, contrastive targets, averaging, gathering, schedules."""

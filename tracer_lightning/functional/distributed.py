@@ -1,0 +1,39 @@
+"""Gathering the features of the global batch.
+
+Every rank computes the full loss on the gathered features. The backward of the gather sums the gradients of all
+ranks, and DDP then averages over ranks: the result is the gradient of one process on the global batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tracer_lightning.types import ClipFeatures
+
+
+def gather(tensor: Tensor) -> Tensor:
+    """Concatenate a tensor over ranks, with gradient where it requires one.
+
+    Args:
+        tensor: (B, ...), of the same shape on every rank.
+
+    Returns:
+        (world * B, ...) in order of rank; the tensor itself outside distributed training.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return tensor
+    tensor = tensor.contiguous()
+    if tensor.requires_grad and torch.is_grad_enabled():
+        import torch.distributed.nn.functional as differentiable
+
+        return torch.cat(differentiable.all_gather(tensor))
+    parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, tensor)
+    return torch.cat(parts)
+
+
+def gather_features(features: ClipFeatures) -> ClipFeatures:
+    """Features of the global batch from those of this rank's (B, D) share."""
+    return ClipFeatures(gather(features.image), gather(features.text), features.logit_scale)

@@ -1,0 +1,36 @@
+"""Learning-rate schedules, stepped once per optimizer step."""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
+    """Linear warmup to the optimizer's rate, then half a cosine to zero at ``total_steps``.
+
+    Args:
+        optimizer: its learning rates are the peak.
+        total_steps: optimizer steps of the whole run.
+        warmup_steps: steps of the warmup; step k (from 0) runs at (k + 1) / warmup_steps of the peak.
+    """
+    if not 0 <= warmup_steps <= total_steps:
+        raise ValueError(
+            f"scheduler.warmup_steps must lie between 0 and the {total_steps} steps of the run, found {warmup_steps}"
+        )
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
+    """The optimizer's own rate throughout."""
+    del total_steps
+    return LambdaLR(optimizer, lambda step: 1.0)

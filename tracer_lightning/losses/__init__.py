@@ -1,0 +1,17 @@
+"""Losses: each maps :class:`tracer_lightning.types.TermInputs` to a scalar, and knows nothing else."""
+
+from tracer_lightning.losses.composite import CompositeLoss
+from tracer_lightning.losses.cross_knowledge import CrossKnowledgeDistillation
+from tracer_lightning.losses.feature_distillation import FeatureDistillation
+from tracer_lightning.losses.info_nce import InfoNCE
+from tracer_lightning.losses.interactive import InteractiveContrastiveLearning
+from tracer_lightning.losses.relational import ContrastiveRelationalDistillation
+
+__all__ = [
+    "CompositeLoss",
+    "ContrastiveRelationalDistillation",
+    "CrossKnowledgeDistillation",
+    "FeatureDistillation",
+    "InfoNCE",
+    "InteractiveContrastiveLearning",
+]

@@ -1,0 +1,28 @@
+"""Distillation of features."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tracer_lightning.losses.base import require_teacher
+from tracer_lightning.types import TermInputs
+
+
+class FeatureDistillation(nn.Module):
+    """mean_B (‖I_T - I_S‖² + ‖T_T - T_S‖²), summed over D (TRACER, eq. 20).
+
+    Args:
+        mean_over_features: average over D as the official code does, which makes its weight D times as large.
+    """
+
+    needs_teacher = True
+
+    def __init__(self, mean_over_features: bool = False) -> None:
+        super().__init__()
+        self.mean_over_features = mean_over_features
+
+    def forward(self, inputs: TermInputs) -> Tensor:
+        """Loss () of features (B, D)."""
+        student, teacher = inputs.student, require_teacher(inputs)
+        squares = (teacher.image - student.image).square() + (teacher.text - student.text).square()  # (B, D)
+        return squares.mean() if self.mean_over_features else squares.sum(dim=1).mean()

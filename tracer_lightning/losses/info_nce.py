@@ -1,0 +1,42 @@
+"""The contrastive task loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from tracer_lightning.functional.contrastive import (
+    Positives,
+    check_positives,
+    contrastive_targets,
+    symmetric_cross_entropy,
+)
+from tracer_lightning.functional.similarity import similarity_logits
+from tracer_lightning.types import TermInputs
+
+
+class InfoNCE(nn.Module):
+    """½ [CE(s I Tᵀ, Y) + CE(s T Iᵀ, Y)] of the student (Radford et al., 2021; the task loss of FLYP and TRACER).
+
+    Args:
+        positives: ``diagonal`` (each image with its own caption, as in the papers) or ``same_label`` (all samples of
+            the class, where batches repeat classes).
+        label_smoothing: share of the target spread over the batch, in [0, 1).
+    """
+
+    needs_teacher = False
+
+    def __init__(self, positives: Positives = "diagonal", label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        check_positives(positives)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing must lie in [0, 1), found {label_smoothing}")
+        self.positives = positives
+        self.label_smoothing = label_smoothing
+
+    def forward(self, inputs: TermInputs) -> Tensor:
+        """Loss () in nats of features (B, D)."""
+        image, text, scale = inputs.student
+        targets = contrastive_targets(image, inputs.labels, self.positives)
+        return symmetric_cross_entropy(
+            similarity_logits(image, text, scale), similarity_logits(text, image, scale), targets, self.label_smoothing
+        )

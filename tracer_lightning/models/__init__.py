@@ -1,0 +1,8 @@
+"""Models: open_clip behind one interface."""
+
+from tracer_lightning.models.backbones import Backbone, build_clip, load_clip
+from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.freezing import freeze
+from tracer_lightning.models.weights import load_weights
+
+__all__ = ["Backbone", "ClipModel", "build_clip", "freeze", "load_clip", "load_weights"]

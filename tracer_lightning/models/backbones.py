@@ -1,0 +1,72 @@
+"""Building backbones: a small one from its configuration, a published one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import open_clip
+from open_clip.tokenizer import SimpleTokenizer
+
+from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.types import InputSpec
+
+
+class Backbone(NamedTuple):
+    """A model and what it expects of its inputs."""
+
+    model: ClipModel
+    spec: InputSpec
+
+
+def build_clip(
+    embed_dim: int,
+    vision_cfg: Mapping[str, Any],
+    text_cfg: Mapping[str, Any],
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    quick_gelu: bool = False,
+) -> Backbone:
+    """A randomly initialised ``open_clip.CLIP`` from an open_clip model configuration.
+
+    Args:
+        embed_dim: D.
+        vision_cfg: as in open_clip's model configurations (``image_size``, ``patch_size``, ``width``, ``layers``).
+        text_cfg: likewise (``context_length``, ``vocab_size``, ``width``, ``heads``, ``layers``).
+        mean: channel means of its inputs, for pixels in [0, 1].
+        std: channel standard deviations.
+        quick_gelu: use the activation of OpenAI's weights.
+    """
+    model = ClipModel(open_clip.CLIP(embed_dim, dict(vision_cfg), dict(text_cfg), quick_gelu=quick_gelu))
+    tokenizer = SimpleTokenizer(context_length=int(text_cfg["context_length"]))
+    image_size = int(vision_cfg["image_size"])
+    return Backbone(model, InputSpec(image_size, tuple(mean), tuple(std), tokenizer, model.trims_text))
+
+
+def load_clip(name: str, pretrained: str | None = None) -> Backbone:
+    """An open_clip model by name.
+
+    Args:
+        name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference.
+        pretrained: tag or local file of its weights; None for random ones.
+    """
+    try:
+        model = open_clip.create_model(name, pretrained=pretrained, pretrained_hf=pretrained is not None)
+    except (RuntimeError, OSError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"backbone: could not build {name} with pretrained={pretrained}: {first_line}. "
+            "open_clip.list_pretrained() lists names and tags; offline, give the path of a downloaded weight file "
+            "as backbone.pretrained"
+        ) from error
+    preprocessing = open_clip.get_model_preprocess_cfg(model)
+    size = preprocessing["size"]
+    clip = ClipModel(model)
+    spec = InputSpec(
+        int(size[0] if isinstance(size, (tuple, list)) else size),
+        tuple(preprocessing["mean"]),
+        tuple(preprocessing["std"]),
+        open_clip.get_tokenizer(name),
+        clip.trims_text,
+    )
+    return Backbone(clip, spec)

@@ -1,0 +1,85 @@
+"""open_clip models behind the one interface that the rest of the package uses."""
+
+from __future__ import annotations
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.modified_resnet import AttentionPool2d
+from open_clip.transformer import text_global_pool
+from torch import Tensor, nn
+
+from tracer_lightning.types import ClipFeatures
+
+
+def _normalise(features: Tensor) -> Tensor:
+    """L2-normalise in fp32 or wider, whatever autocast made of the features."""
+    return F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
+
+
+class ClipModel(nn.Module):
+    """An open_clip model that returns :class:`ClipFeatures` and takes texts of any length up to its context.
+
+    Args:
+        model: an ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP`` without logit bias.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        if getattr(model, "logit_bias", None) is not None:
+            raise ValueError("backbone: models with a logit bias (SigLIP) are not supported; choose a CLIP model")
+        self.model = model
+
+    @property
+    def trims_text(self) -> bool:
+        """Whether cutting texts behind the end-of-text token changes nothing: causal tower, pooled at that token."""
+        causal = isinstance(self.model, open_clip.CLIP) and self.model.attn_mask is not None
+        return causal and self.model.text_pool_type in ("argmax", "eos")
+
+    def forward(self, images: Tensor, texts: Tensor) -> ClipFeatures:
+        """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids."""
+        return ClipFeatures(self.encode_image(images), self.encode_text(texts), self.logit_scale)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """(B, D) normalised features of (B, 3, H, W) normalised pixels, cast to the type of the weights."""
+        dtype = next(self.model.visual.parameters()).dtype
+        return _normalise(self.model.encode_image(images.to(dtype)))
+
+    def encode_text(self, texts: Tensor) -> Tensor:
+        """(N, D) normalised features of (N, L) token ids."""
+        return _normalise(self._encode_trimmed(texts) if self.trims_text else self.model.encode_text(texts))
+
+    def _encode_trimmed(self, texts: Tensor) -> Tensor:
+        """open_clip's ``CLIP.encode_text`` with positions and mask cut to the length of the texts."""
+        clip, length = self.model, texts.shape[1]
+        dtype = clip.transformer.get_cast_dtype()
+        x = clip.token_embedding(texts).to(dtype) + clip.positional_embedding[:length].to(dtype)  # (N, L, width)
+        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
+        pooled = text_global_pool(x, texts, clip.text_pool_type, eos_token_id=clip.text_eos_id)
+        projection = clip.text_projection
+        return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """() scale s of the logits, exponentiated."""
+        return self.model.logit_scale.exp()
+
+    @property
+    def image_projection(self) -> Tensor:
+        """(width, D): the ViT's projection, or that of a ResNet's attention pooling."""
+        visual = self.model.visual
+        if isinstance(getattr(visual, "proj", None), nn.Parameter):
+            return visual.proj
+        if isinstance(getattr(visual, "attnpool", None), AttentionPool2d):
+            return visual.attnpool.c_proj.weight.T
+        raise ValueError(f"regularizers: {type(visual).__name__} has no linear image projection; drop the regularizer")
+
+    @property
+    def text_projection(self) -> Tensor:
+        """(width, D)."""
+        projection = getattr(getattr(self.model, "text", self.model), "text_projection", None)
+        if isinstance(projection, nn.Linear):
+            return projection.weight.T
+        if isinstance(projection, nn.Parameter):
+            return projection
+        raise ValueError("regularizers: the text tower has no linear projection; drop the regularizer")

@@ -1,0 +1,120 @@
+"""The LightningModule, with the only training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from tracer_lightning.evaluation import Scores, ZeroShotSuite
+from tracer_lightning.functional.distributed import gather, gather_features
+from tracer_lightning.losses import CompositeLoss
+from tracer_lightning.models import ClipModel
+from tracer_lightning.teachers import Teacher
+from tracer_lightning.types import Batch, TermInputs
+
+
+class TracerModule(pl.LightningModule):
+    """Student, teacher and losses; methods differ only in what is given here.
+
+    Args:
+        student: the CLIP model to train.
+        teacher: made from ``student``; :class:`tracer_lightning.callbacks.TeacherUpdate` moves it.
+        loss: task loss and distillation terms, of the features of the global batch.
+        regularizers: terms of the student's weights.
+        optimizer: trained parameters to optimizer.
+        scheduler: optimizer and total optimizer steps to scheduler, stepped once per optimizer step.
+        validation: the ID split watched during training.
+        test: the evaluation suite.
+    """
+
+    def __init__(
+        self,
+        student: ClipModel,
+        teacher: Teacher,
+        loss: CompositeLoss,
+        regularizers: CompositeLoss,
+        optimizer: Callable[[Iterable[Parameter]], Optimizer],
+        scheduler: Callable[[Optimizer, int], Any],
+        validation: ZeroShotSuite,
+        test: ZeroShotSuite,
+    ) -> None:
+        super().__init__()
+        if loss.needs_teacher and teacher.module is None:
+            raise ValueError(
+                f"terms: {', '.join(loss.terms)} include distillation, which needs a teacher, and teacher=none; "
+                "choose a teacher (teacher=wma), or terms=[]"
+            )
+        self.student, self.teacher = student, teacher
+        self.loss, self.regularizers = loss, regularizers
+        self.optimizer, self.scheduler = optimizer, scheduler
+        self.validation, self.test = validation, test
+        self.results: dict[str, Scores] = {}
+        """Scores of the last test, by model."""
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of the global batch, of which ``batch`` is this rank's share."""
+        student = gather_features(self.student(batch.images, batch.texts))
+        teacher = None
+        if self.loss.needs_teacher:
+            with torch.no_grad():
+                teacher = gather_features(self.teacher(batch.images, batch.texts))
+        with torch.autocast(self.device.type, enabled=False):
+            distance, terms = self.loss(TermInputs(student, teacher, gather(batch.labels)))
+            penalty, penalties = self.regularizers(self.student)
+        total = distance + penalty
+        self.log("train/loss/total", total.detach(), prog_bar=True)
+        self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
+        self.log("train/logit_scale", student.logit_scale.detach())
+        return total
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer over what is trained, and its schedule over all steps of the run."""
+        optimizer = self.optimizer(p for p in self.student.parameters() if p.requires_grad)
+        scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    # -- evaluation -------------------------------------------------------------------------------------------------
+
+    def on_validation_epoch_start(self) -> None:
+        """Build the student's head."""
+        self.validation.start({"student": self.student})
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of the ID split."""
+        self.validation.update(batch, 0)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/<set>/<metric>``."""
+        self._log_scores("val", self.validation.finish()["student"])
+
+    def on_test_epoch_start(self) -> None:
+        """Build the heads of the student and, once a run has begun, of the teacher (they are equal before)."""
+        models = {"student": self.student}
+        if self.teacher.module is not None and self.teacher.total_steps is not None:
+            models["teacher"] = self.teacher.module
+        self.test.start(models)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count a batch of one data set of the suite."""
+        self.test.update(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/<set>/<metric>`` of the student and ``test/teacher/<set>/<metric>``; keep the results."""
+        self.results = self.test.finish()
+        for model, scores in self.results.items():
+            self._log_scores("test" if model == "student" else f"test/{model}", scores)
+
+    def _log_scores(self, stage: str, scores: Scores) -> None:
+        for data_set, values in scores.items():
+            for metric in ("accuracy", "ece", "macro_f1"):
+                self.log(f"{stage}/{data_set}/{metric}", values[metric], rank_zero_only=True)
+
+

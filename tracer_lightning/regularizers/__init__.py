@@ -1,0 +1,6 @@
+"""Regularizers: each maps the student to a scalar."""
+
+from tracer_lightning.regularizers.cross_frobenius import CrossFrobenius
+from tracer_lightning.regularizers.orthogonality import Orthogonality
+
+__all__ = ["CrossFrobenius", "Orthogonality"]

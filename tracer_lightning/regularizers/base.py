@@ -1,0 +1,19 @@
+"""What regularizers of the projections ask of a model."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class HasProjections(Protocol):
+    """A model with linear projections to the shared space."""
+
+    @property
+    def image_projection(self) -> Tensor:
+        """(width of the image tower, D)."""
+
+    @property
+    def text_projection(self) -> Tensor:
+        """(width of the text tower, D)."""

@@ -1,0 +1,19 @@
+"""Alignment of the two projections."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tracer_lightning.regularizers.base import HasProjections
+
+
+class CrossFrobenius(nn.Module):
+    """‖W_v W_tᵀ‖_F, unsquared (TRACER, Section 4; weight 0.05 in the ViT-B/16 run).
+
+    W_v (width_v, D) and W_t (width_t, D) project the towers to the shared space.
+    """
+
+    def forward(self, student: HasProjections) -> Tensor:
+        """Norm ()."""
+        return torch.linalg.matrix_norm(student.image_projection @ student.text_projection.T)

@@ -1,0 +1,170 @@
+"""A teacher made of the student's past, usable with any module in any Lightning project."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
+
+AVERAGED_BUFFERS = ("running_mean", "running_var")
+"""Statistics of normalisation layers, averaged like weights; every other buffer is copied."""
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this rank holds (sharded training), detached."""
+    tensor = tensor.detach()
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+class AveragedTeacher(nn.Module):
+    """A moving average of a student, theta_0 included; subclasses say with which weights.
+
+    Frozen parameters of the student are shared, not copied. Trained ones are paired by name, kept in fp32 or wider,
+    and those with fewer than two dimensions (large values, small displacements) are averaged with compensation.
+    The teacher is always in eval mode and never tracks gradients.
+
+    The clock (``step``, ``updates``, ``total_steps``) lives in plain Python numbers, saved with the state dict: reading
+    it costs no synchronisation with the device.
+
+    Args:
+        student: the module to average. Freeze what is not trained before.
+        total_steps: optimizer steps T of the run; where it is not known yet, give it to :meth:`begin`.
+    """
+
+    def __init__(self, student: nn.Module, total_steps: int | None = None) -> None:
+        super().__init__()
+        frozen = {id(p): p for p in student.parameters() if not p.requires_grad}
+        self.module = copy.deepcopy(student, frozen).requires_grad_(False).eval()
+        self.trained = tuple(name for name, p in student.named_parameters() if p.requires_grad)
+        for submodule in self.module.modules():
+            if hasattr(submodule, "grad_checkpointing"):
+                submodule.grad_checkpointing = False
+        for name in self.trained:
+            average = self.module.get_parameter(name)
+            average.data = average.data.to(torch.promote_types(average.dtype, torch.float32))
+        self._compensated = tuple(name for name in self.trained if self.module.get_parameter(name).ndim < 2)
+        for position, name in enumerate(self._compensated):
+            self.register_buffer(f"compensation_{position}", torch.zeros_like(self.module.get_parameter(name)))
+        self.step = 0
+        self.updates = 0
+        self.total_steps = None if total_steps is None else self._checked_total(total_steps)
+
+    # -- the run ----------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def begin(self, student: nn.Module, total_steps: int) -> None:
+        """Start a run of ``total_steps`` optimizer steps: theta_0 is the student as it is now, the clock is zero."""
+        trained = tuple(name for name, p in student.named_parameters() if p.requires_grad)
+        if trained != self.trained:
+            changed = sorted(set(trained) ^ set(self.trained))[0]
+            raise ValueError(f"{changed} was frozen or unfrozen after the teacher was built; freeze before")
+        self.total_steps = self._checked_total(total_steps)
+        self.step = 0
+        self.updates = 0
+        self.module.load_state_dict(student.state_dict())
+        for position in range(len(self._compensated)):
+            getattr(self, f"compensation_{position}").zero_()
+
+    def resume(self, total_steps: int) -> None:
+        """Continue a restored run; ValueError where it was planned for another number of steps."""
+        if self.total_steps != total_steps:
+            raise ValueError(
+                f"this run has {total_steps} optimizer steps and the checkpoint's teacher was planned for "
+                f"{self.total_steps}; keep trainer.max_epochs, trainer.accumulate_grad_batches and data.batch_size as "
+                "they were, or start a new run from the checkpoint with init_weights="
+            )
+
+    @torch.no_grad()
+    def update(self, student: nn.Module, step: int | None = None) -> None:
+        """Take the student after optimizer step ``step`` into the average.
+
+        Args:
+            student: the module given at construction, or one with the same parameters.
+            step: optimizer steps so far, from 1; later than that of the last update. None counts one on.
+        """
+        step = self.step + 1 if step is None else step
+        if step <= self.step:
+            raise ValueError(f"the teacher was updated at optimizer step {self.step} already, found step {step}")
+        if self.total_steps is None:
+            raise ValueError("total_steps is unknown: give it to the teacher, or call begin(student, total_steps)")
+        self.step = step
+        self.updates += 1
+        weight = self._next_weight(min(step, self.total_steps), self.total_steps)
+        if weight > 0:
+            self._average(student, weight)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the averaged module makes of the same arguments."""
+        with torch.no_grad():
+            return self.module(*args, **kwargs)
+
+    # -- for subclasses ---------------------------------------------------------------------------------------------
+
+    def _next_weight(self, step: int, total_steps: int) -> float:
+        """Share of the student at ``step`` in the new average, in [0, 1]."""
+        raise NotImplementedError
+
+    def _clock(self) -> dict[str, Any]:
+        """What changes from step to step besides tensors."""
+        return {"step": self.step, "updates": self.updates, "total_steps": self.total_steps}
+
+    def _set_clock(self, clock: dict[str, Any]) -> None:
+        self.step, self.updates, self.total_steps = clock["step"], clock["updates"], clock["total_steps"]
+
+    # -- averaging --------------------------------------------------------------------------------------------------
+
+    def _average(self, student: nn.Module, weight: float) -> None:
+        averages = dict(self.module.named_parameters())
+        values = dict(student.named_parameters())
+        plain = [name for name in self.trained if name not in self._compensated]
+        lerp_([_local(averages[name]) for name in plain], [_local(values[name]) for name in plain], weight)
+        compensated_lerp_(
+            [_local(averages[name]) for name in self._compensated],
+            [_local(getattr(self, f"compensation_{i}")) for i in range(len(self._compensated))],
+            [_local(values[name]) for name in self._compensated],
+            weight,
+        )
+        self._average_buffers(student, weight)
+
+    def _average_buffers(self, student: nn.Module, weight: float) -> None:
+        current = dict(student.named_buffers())
+        for name, buffer in self.module.named_buffers():
+            if name.endswith(AVERAGED_BUFFERS):
+                buffer.lerp_(current[name].to(buffer.dtype), weight)
+            else:  # counters and masks: an average of -inf with itself is not a number
+                buffer.copy_(current[name])
+
+    # -- nn.Module --------------------------------------------------------------------------------------------------
+
+    def train(self, mode: bool = True) -> AveragedTeacher:
+        """Stay in eval mode, whatever the student does."""
+        del mode
+        return super().train(False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> AveragedTeacher:
+        """Follow the student to another device, but never to a narrower type."""
+
+        def keep_width(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            narrower = tensor.is_floating_point() and moved.dtype.itemsize < tensor.dtype.itemsize
+            return tensor.to(moved.device) if narrower else moved
+
+        return super()._apply(keep_width, recurse)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The clock, for the state dict."""
+        return self._clock()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the clock."""
+        self._set_clock(state)
+
+    @staticmethod
+    def _checked_total(total_steps: int) -> int:
+        if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
+            raise ValueError(f"total_steps must be a whole number >= 1, found {total_steps!r}")
+        return total_steps

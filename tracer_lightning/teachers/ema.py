@@ -1,0 +1,44 @@
+"""Exponential moving average."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tracer_lightning.teachers.base import AveragedTeacher
+
+
+class EMATeacher(AveragedTeacher):
+    """teacher <- m teacher + (1 - m) student, with constant or ramped momentum m.
+
+    CaRot (Oh et al., 2024) ramps m linearly from 0.05 to 0.9 over the first 20% of the steps, with an update every
+    500 steps (the interval belongs to :class:`tracer_lightning.callbacks.TeacherUpdate`).
+
+    Args:
+        student: the module to average.
+        momentum: m, in [0, 1].
+        initial_momentum: m at step 0, from which it grows to ``momentum``; None for a constant one.
+        ramp_fraction: share of the steps over which it grows, in (0, 1].
+        total_steps: T, in optimizer steps.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        momentum: float = 0.9,
+        initial_momentum: float | None = None,
+        ramp_fraction: float = 0.2,
+        total_steps: int | None = None,
+    ) -> None:
+        super().__init__(student, total_steps)
+        for name, value in (("momentum", momentum), ("initial_momentum", initial_momentum)):
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], found {value}")
+        if not 0.0 < ramp_fraction <= 1.0:
+            raise ValueError(f"ramp_fraction must lie in (0, 1], found {ramp_fraction}")
+        self.momentum = momentum
+        self.initial_momentum = momentum if initial_momentum is None else initial_momentum
+        self.ramp_fraction = ramp_fraction
+
+    def _next_weight(self, step: int, total_steps: int) -> float:
+        ramp = min(1.0, step / (self.ramp_fraction * total_steps))
+        return 1.0 - (self.initial_momentum + (self.momentum - self.initial_momentum) * ramp)

@@ -1,0 +1,30 @@
+"""No teacher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+class NoTeacher(nn.Module):
+    """Stands where a teacher would, and does nothing."""
+
+    module = None
+    total_steps = None
+
+    def __init__(self, student: nn.Module, total_steps: int | None = None) -> None:
+        super().__init__()
+        del student, total_steps
+
+    def begin(self, student: nn.Module, total_steps: int) -> None:
+        """Nothing to start."""
+
+    def resume(self, total_steps: int) -> None:
+        """Nothing to continue."""
+
+    def update(self, student: nn.Module, step: int | None = None) -> None:
+        """Nothing to average."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> None:
+        """No features."""

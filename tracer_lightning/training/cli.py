@@ -1,0 +1,62 @@
+"""The command line: what stands around a Hydra main. It imports nothing heavy, so that --help is quick."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from tracer_lightning.training.errors import FULL_ERROR, fail, wants_traceback
+
+COMPOSITION_ERRORS = (HydraException, ConfigCompositionException, OmegaConfBaseException)
+
+
+def _one_line(error: BaseException) -> ValueError:
+    """Hydra's composition errors, said in our form."""
+    text = str(error)
+    if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
+        group, _, option = found[1].rpartition("/")
+        options = re.findall(r"^\t(.+)$", text, re.MULTILINE)
+        choice = f"choose one of {', '.join(options)}" if options else "see python train.py --help"
+        return ValueError(f"{group}={option}: there is no such {group or 'configuration'}; {choice}")
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return ValueError(f"{found[1]}: there is no such setting; see python train.py --cfg job (to add one: +{found[1]}=)")
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
+    return ValueError(f"{text} {cause or ''}; see python train.py --help")
+
+
+def cli(main: Callable[[], Any]) -> None:
+    """Run a Hydra main, with configuration errors on one line.
+
+    Hydra lets them through when a full error is wanted; the request is withdrawn before the task starts
+    (:func:`task`), so that nothing else, and no process started by the task, takes it for the user's.
+    """
+    if wants_traceback():
+        main()
+        return
+    os.environ[FULL_ERROR] = "1"
+    try:
+        main()
+    except COMPOSITION_ERRORS as error:
+        fail(_one_line(error))
+    finally:
+        os.environ.pop(FULL_ERROR, None)
+
+
+def task(cfg: DictConfig, user_wants_traceback: bool) -> dict[str, Any]:
+    """Run one job; a user's mistake ends it with one line and status 1, anything else with its traceback."""
+    if not user_wants_traceback:
+        os.environ.pop(FULL_ERROR, None)
+    from tracer_lightning.training.run import USER_ERRORS, run
+
+    try:
+        return run(cfg)
+    except USER_ERRORS as error:
+        if user_wants_traceback:
+            raise
+        fail(error)

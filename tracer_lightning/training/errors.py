@@ -1,0 +1,46 @@
+"""Turning a user's mistake into one line."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Environment variable that asks for tracebacks."""
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks."""
+    return os.environ.get(FULL_ERROR, "0") not in ("", "0")
+
+
+def fail(error: BaseException) -> NoReturn:
+    """Print the error on one line of stderr and exit with status 1."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(1) from None
+
+
+@contextmanager
+def setting(key: str) -> Iterator[None]:
+    """Name the setting in every ValueError and TypeError raised within."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        message = str(error)
+        raise ValueError(message if message.startswith(key) else f"{key}: {message}") from error
+
+
+def naming(key: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` with the setting named in its errors."""
+
+    @functools.wraps(function, updated=())
+    def named(*args: Any, **kwargs: Any) -> Any:
+        with setting(key):
+            return function(*args, **kwargs)
+
+    return named

@@ -1,0 +1,68 @@
+"""Experiments that others start from: run once, cached, checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra import compose
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from tracer_lightning import __version__
+from tracer_lightning.evaluation import AVERAGE
+from tracer_lightning.training.results import CHECKPOINT, RESULTS
+
+NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor")
+"""What does not change the outcome."""
+
+
+def _fingerprint(cfg: DictConfig) -> str:
+    settings: Any = OmegaConf.to_container(cfg, resolve=False)
+    for key in NOT_HASHED:
+        settings.pop(key)
+    text = json.dumps([__version__, settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def ensure_prerequisite(cfg: DictConfig) -> Path | None:
+    """The checkpoint that this experiment starts from, trained now if it is not cached.
+
+    Raises:
+        ValueError: its mean accuracy is below the floor that it states.
+    """
+    if cfg.prerequisite is None:
+        return None
+    required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
+    folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
+    required.paths = {**cfg.paths, "output_dir": str(folder)}
+    required.run, required.resume = folder.name, "auto"
+    if rank_zero_only.rank == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            if not (folder / RESULTS).exists():
+                from tracer_lightning.training.run import run
+
+                rank_zero_info(f"prerequisite {required.name}: not cached, trained now in {folder}")
+                run(required, plugins=[LightningEnvironment()])
+    while not (folder / RESULTS).exists():  # another rank is at it
+        time.sleep(1.0)
+    _check_floor(required, folder)
+    return folder / CHECKPOINT
+
+
+def _check_floor(required: DictConfig, folder: Path) -> None:
+    scores = json.loads((folder / RESULTS).read_text())["student"]
+    accuracies = [values["accuracy"] for name, values in scores.items() if name != AVERAGE]
+    mean = sum(accuracies) / len(accuracies)
+    if required.floor is not None and mean < required.floor:
+        raise ValueError(
+            f"prerequisite: {required.name} reached a mean accuracy of {mean:.3f}, below its floor of "
+            f"{required.floor}; look at {folder}, change the experiment, or delete the folder to train it again"
+        )
+    rank_zero_info(f"prerequisite {required.name}: mean accuracy {100 * mean:.1f}, from {folder}")

@@ -1,0 +1,72 @@
+"""The values that pass between the rooms of the package.
+
+Shape letters, everywhere: B batch, D width of the shared embedding, C classes, L text length in tokens,
+P caption templates, H and W image height and width.
+
+They are named tuples: immutable, moved between devices by Lightning, and seen as containers of tensors by
+``torch.utils._pytree`` (so that sharded training can hook the gradients of a model's output).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch of captioned pictures."""
+
+    images: Tensor
+    """(B, 3, H, W); uint8 as loaded, normalised float once on the device."""
+    texts: Tensor
+    """(B, L) token ids; (B, 0) where captions are not needed (evaluation)."""
+    labels: Tensor
+    """(B,) class indices; -1 marks padding, which no metric counts."""
+    index: Tensor
+    """(B,) position of the sample in its data set; -1 marks padding."""
+
+
+class ClipFeatures(NamedTuple):
+    """What a CLIP model makes of a batch."""
+
+    image: Tensor
+    """(B, D), L2-normalised."""
+    text: Tensor
+    """(B, D), L2-normalised."""
+    logit_scale: Tensor
+    """() scale s of the logits, already exponentiated."""
+
+
+class TermInputs(NamedTuple):
+    """What every loss term receives: the features of the *global* batch."""
+
+    student: ClipFeatures
+    teacher: ClipFeatures | None
+    labels: Tensor | None = None
+    """(B,) class indices, needed by losses with same-label positives."""
+
+
+class InputSpec(NamedTuple):
+    """What a model expects of its inputs; the data module prepares them accordingly."""
+
+    image_size: int
+    """Height and width in pixels."""
+    mean: tuple[float, float, float]
+    """Channel means, for pixels in [0, 1]."""
+    std: tuple[float, float, float]
+    """Channel standard deviations, for pixels in [0, 1]."""
+    tokenize: Callable[[Sequence[str]], Tensor]
+    """Captions to (N, context length) token ids."""
+    trims_text: bool
+    """Whether texts may be cut to the longest caption of a batch without changing any feature."""
+
+
+class EvalSet(NamedTuple):
+    """One labelled data set of an evaluation suite."""
+
+    name: str
+    split: str
+    role: str
+    """``"id"`` (the distribution trained on) or ``"ood"``."""
