@@ -69,7 +69,7 @@ class TracerModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             distance, terms = self.loss(TermInputs(student, teacher, gather(batch.labels)))
             penalty, penalties = self.regularizers(self.student)
-        total = distance + penalty
+        total: Tensor = distance + penalty
         self.log("train/loss/total", total.detach(), prog_bar=True)
         self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
         self.log("train/logit_scale", student.logit_scale.detach())
@@ -97,7 +97,7 @@ class TracerModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Build the heads of the student and, once a run has begun, of the teacher (they are equal before)."""
-        models = {"student": self.student}
+        models: dict[str, Any] = {"student": self.student}
         if self.teacher.module is not None and self.teacher.total_steps is not None:
             models["teacher"] = self.teacher.module
         self.test.start(models)
@@ -116,5 +116,3 @@ class TracerModule(pl.LightningModule):
         for data_set, values in scores.items():
             for metric in ("accuracy", "ece", "macro_f1"):
                 self.log(f"{stage}/{data_set}/{metric}", values[metric], rank_zero_only=True)
-
-

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     """(B, L) token ids; (B, 0) where captions are not needed (evaluation)."""
     labels: Tensor
     """(B,) class indices; -1 marks padding, which no metric counts."""
-    index: Tensor
+    indices: Tensor
     """(B,) position of the sample in its data set; -1 marks padding."""
 
 

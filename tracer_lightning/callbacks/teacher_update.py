@@ -41,9 +41,7 @@ class TeacherUpdate(pl.Callback):
             pl_module.teacher.resume(int(total))
         self._seen = trainer.global_step
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Update where this batch completed an optimizer step, and the step is a multiple of ``every_n_steps``."""
         step = trainer.global_step
         if step != self._seen and step % self.every_n_steps == 0:

@@ -78,7 +78,7 @@ class ClipDataModule(pl.LightningDataModule):
         """Global batches of random order, this rank's share of each."""
         dataset = CaptionedDataset(self.train_source(), self.captions(), self.seed)
         self._sampler = EpochSampler(len(dataset), self.batch_size, self.seed, *self._ranks)
-        self._sampler.reshuffle = not (self.trainer and self.trainer.overfit_batches)
+        self._sampler.reshuffle = not getattr(self.trainer, "overfit_batches", 0)
         if self._restored is not None:
             self._sampler.load_state_dict(self._restored)
         return ResumableLoader(dataset, self._sampler, **self._loader_options())

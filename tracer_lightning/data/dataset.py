@@ -33,7 +33,7 @@ class Sample(NamedTuple):
     image: Tensor
     text: Tensor
     label: int
-    index: int
+    position: int
 
 
 class CaptionedDataset(Dataset[Sample]):
@@ -76,11 +76,11 @@ class Collate:
         self.trims_text = trims_text
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), index (B,)."""
+        """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,)."""
         texts = torch.stack([sample.text for sample in samples])
         return Batch(
             images=torch.stack([sample.image for sample in samples]),
             texts=trim_tokens(texts) if self.trims_text else texts,
             labels=torch.tensor([sample.label for sample in samples]),
-            index=torch.tensor([sample.index for sample in samples]),
+            indices=torch.tensor([sample.position for sample in samples]),
         )

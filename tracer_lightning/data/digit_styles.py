@@ -77,12 +77,8 @@ def load_splits(val: float = 0.1, test: float = 0.3, seed: int = 0) -> dict[str,
     """Split the digits by image, stratified by class, into train, val and test."""
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8) / 16).astype(np.float32)
-    rest, held = train_test_split(
-        np.arange(len(labels)), test_size=val + test, stratify=labels, random_state=seed
-    )
-    val_ids, test_ids = train_test_split(
-        held, test_size=test / (val + test), stratify=labels[held], random_state=seed
-    )
+    rest, held = train_test_split(np.arange(len(labels)), test_size=val + test, stratify=labels, random_state=seed)
+    val_ids, test_ids = train_test_split(held, test_size=test / (val + test), stratify=labels[held], random_state=seed)
     ids = {"train": rest, "val": val_ids, "test": test_ids}
     return {name: Split(images[i], labels[i]) for name, i in ids.items()}
 

@@ -68,7 +68,9 @@ class DigitsDataModule(ClipDataModule):
         super().__init__(spec, batch_size, eval_batch_size, num_workers, seed)
         unknown = sorted(set(train_styles) - set(STYLES))
         if unknown or not train_styles:
-            raise ValueError(f"train_styles must name some of {', '.join(STYLES)}; found {', '.join(unknown) or 'none'}")
+            raise ValueError(
+                f"train_styles must name some of {', '.join(STYLES)}; found {', '.join(unknown) or 'none'}"
+            )
         if renders < 1:
             raise ValueError(f"renders must be a whole number >= 1, found {renders}")
         if spec.image_size != SIZE:
@@ -83,7 +85,9 @@ class DigitsDataModule(ClipDataModule):
 
     def train_source(self) -> TensorSource:
         """The training images in every training style."""
-        return self._draw("train", self.train_styles, range(EVALUATION_RENDER + 1, EVALUATION_RENDER + 1 + self.renders))
+        return self._draw(
+            "train", self.train_styles, range(EVALUATION_RENDER + 1, EVALUATION_RENDER + 1 + self.renders)
+        )
 
     def eval_source(self, eval_set: EvalSet) -> TensorSource:
         """The images of a split in one style, or in all training styles for the mixed validation set."""

@@ -33,8 +33,7 @@ class EpochSampler(Sampler[Keys]):
             raise ValueError(f"data.batch_size must be a whole number >= 1, found {batch_size}")
         if batch_size > size:
             raise ValueError(
-                f"data.batch_size={batch_size} is larger than the training set of {size} samples; "
-                f"choose at most {size}"
+                f"data.batch_size={batch_size} is larger than the training set of {size} samples; choose at most {size}"
             )
         if batch_size % world_size:
             raise ValueError(

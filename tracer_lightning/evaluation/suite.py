@@ -32,10 +32,9 @@ class ZeroShotSuite(nn.Module):
         super().__init__()
         self.eval_sets = tuple(eval_sets)
         self.register_buffer("prompts", prompts, persistent=False)
-        self.metrics = nn.ModuleDict(
-            {name: nn.ModuleList(ClassificationMetrics(prompts.shape[0]) for _ in eval_sets) for name in models}
-        )
-        self._models: dict[str, nn.Module] = {}
+        self._metrics = {name: [ClassificationMetrics(prompts.shape[0]) for _ in eval_sets] for name in models}
+        self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
+        self._models: dict[str, Any] = {}
         self._heads: dict[str, Tensor] = {}
 
     def start(self, models: Mapping[str, Any]) -> None:
@@ -43,7 +42,7 @@ class ZeroShotSuite(nn.Module):
         self._models = dict(models)
         self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in models.items()}
         for name in models:
-            for metrics in self.metrics[name]:
+            for metrics in self._metrics[name]:
                 metrics.reset()
 
     @torch.no_grad()
@@ -53,7 +52,7 @@ class ZeroShotSuite(nn.Module):
             features = model.encode_image(batch.images)
             with torch.autocast(features.device.type, enabled=False):
                 logits = model.logit_scale.to(features.dtype) * features @ self._heads[name].to(features.dtype).T
-            self.metrics[name][set_index].update(logits, batch.labels)
+            self._metrics[name][set_index].update(logits, batch.labels)
 
     def finish(self) -> dict[str, Scores]:
         """Scores of each model; releases models and heads."""
@@ -64,7 +63,7 @@ class ZeroShotSuite(nn.Module):
     def _scores(self, name: str) -> Scores:
         scores: Scores = {
             eval_set.name: {"split": eval_set.split, "role": eval_set.role, **metrics.compute()}
-            for eval_set, metrics in zip(self.eval_sets, self.metrics[name], strict=True)
+            for eval_set, metrics in zip(self.eval_sets, self._metrics[name], strict=True)
         }
         ood = [values for values in scores.values() if values["role"] == "ood"]
         if ood:

@@ -24,6 +24,6 @@ def zero_shot_head(encode_text: Callable[[Tensor], Tensor], prompts: Tensor) -> 
         (C, D) head; logits are s I headᵀ.
     """
     classes, templates, length = prompts.shape
-    features = torch.cat([encode_text(chunk) for chunk in prompts.reshape(-1, length).split(CHUNK)])
+    features = torch.cat([encode_text(chunk) for chunk in prompts.reshape(-1, length).split(CHUNK)])  # type: ignore[no-untyped-call]
     means = F.normalize(features, dim=-1).reshape(classes, templates, -1).mean(dim=1)  # (C, D)
     return F.normalize(means, dim=-1)

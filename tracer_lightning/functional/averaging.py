@@ -14,7 +14,7 @@ def _like(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
 
 @torch.no_grad()
 def lerp_(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
-    """average <- (1 - weight) average + weight value, for each pair.
+    """Average <- (1 - weight) average + weight value, for each pair.
 
     Args:
         averages: tensors, changed in place.

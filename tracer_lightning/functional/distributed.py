@@ -28,7 +28,7 @@ def gather(tensor: Tensor) -> Tensor:
     if tensor.requires_grad and torch.is_grad_enabled():
         import torch.distributed.nn.functional as differentiable
 
-        return torch.cat(differentiable.all_gather(tensor))
+        return torch.cat(differentiable.all_gather(tensor))  # type: ignore[no-untyped-call]
     parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, tensor)
     return torch.cat(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import open_clip
@@ -19,12 +19,17 @@ class Backbone(NamedTuple):
     spec: InputSpec
 
 
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
 def build_clip(
     embed_dim: int,
     vision_cfg: Mapping[str, Any],
     text_cfg: Mapping[str, Any],
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5),
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
     quick_gelu: bool = False,
 ) -> Backbone:
     """A randomly initialised ``open_clip.CLIP`` from an open_clip model configuration.
@@ -40,7 +45,7 @@ def build_clip(
     model = ClipModel(open_clip.CLIP(embed_dim, dict(vision_cfg), dict(text_cfg), quick_gelu=quick_gelu))
     tokenizer = SimpleTokenizer(context_length=int(text_cfg["context_length"]))
     image_size = int(vision_cfg["image_size"])
-    return Backbone(model, InputSpec(image_size, tuple(mean), tuple(std), tokenizer, model.trims_text))
+    return Backbone(model, InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text))
 
 
 def load_clip(name: str, pretrained: str | None = None) -> Backbone:
@@ -64,8 +69,8 @@ def load_clip(name: str, pretrained: str | None = None) -> Backbone:
     clip = ClipModel(model)
     spec = InputSpec(
         int(size[0] if isinstance(size, (tuple, list)) else size),
-        tuple(preprocessing["mean"]),
-        tuple(preprocessing["std"]),
+        _triple(preprocessing["mean"]),
+        _triple(preprocessing["std"]),
         open_clip.get_tokenizer(name),
         clip.trims_text,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import open_clip
 import torch
 import torch.nn.functional as F
@@ -23,6 +25,8 @@ class ClipModel(nn.Module):
     Args:
         model: an ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP`` without logit bias.
     """
+
+    model: Any  # open_clip is untyped
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -57,21 +61,26 @@ class ClipModel(nn.Module):
         x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
         pooled = text_global_pool(x, texts, clip.text_pool_type, eos_token_id=clip.text_eos_id)
         projection = clip.text_projection
-        return projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        features: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
+        return features
 
     @property
     def logit_scale(self) -> Tensor:
         """() scale s of the logits, exponentiated."""
-        return self.model.logit_scale.exp()
+        scale: Tensor = self.model.logit_scale.exp()
+        return scale
 
     @property
     def image_projection(self) -> Tensor:
         """(width, D): the ViT's projection, or that of a ResNet's attention pooling."""
         visual = self.model.visual
-        if isinstance(getattr(visual, "proj", None), nn.Parameter):
-            return visual.proj
-        if isinstance(getattr(visual, "attnpool", None), AttentionPool2d):
-            return visual.attnpool.c_proj.weight.T
+        projection = getattr(visual, "proj", None)
+        if isinstance(projection, nn.Parameter):
+            return projection
+        pooling = getattr(visual, "attnpool", None)
+        if isinstance(pooling, AttentionPool2d):
+            weight: Tensor = pooling.c_proj.weight
+            return weight.T
         raise ValueError(f"regularizers: {type(visual).__name__} has no linear image projection; drop the regularizer")
 
     @property

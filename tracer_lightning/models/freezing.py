@@ -23,7 +23,7 @@ def freeze(model: ClipModel, patterns: Sequence[str]) -> None:
         matches = [p for name, p in parameters.items() if fnmatchcase(name, pattern)]
         if not matches:
             raise ValueError(
-                f"method.freeze: {pattern!r} matches no parameter; their names are like {', '.join(list(parameters)[:3])}"
+                f"method.freeze: {pattern!r} matches no parameter; names are like {', '.join(list(parameters)[:3])}"
             )
         for parameter in matches:
             parameter.requires_grad_(False)

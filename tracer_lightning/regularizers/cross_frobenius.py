@@ -16,4 +16,5 @@ class CrossFrobenius(nn.Module):
 
     def forward(self, student: HasProjections) -> Tensor:
         """Norm ()."""
-        return torch.linalg.matrix_norm(student.image_projection @ student.text_projection.T)
+        norm: Tensor = torch.linalg.matrix_norm(student.image_projection @ student.text_projection.T)
+        return norm

@@ -19,4 +19,5 @@ class Orthogonality(nn.Module):
         """Norm ()."""
         projection = student.image_projection
         gram = projection.T @ projection  # (D, D)
-        return torch.linalg.matrix_norm(gram - torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device))
+        norm: Tensor = torch.linalg.matrix_norm(gram - torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device))
+        return norm

@@ -42,7 +42,7 @@ class AveragedTeacher(nn.Module):
         self.trained = tuple(name for name, p in student.named_parameters() if p.requires_grad)
         for submodule in self.module.modules():
             if hasattr(submodule, "grad_checkpointing"):
-                submodule.grad_checkpointing = False
+                setattr(submodule, "grad_checkpointing", False)  # noqa: B010
         for name in self.trained:
             average = self.module.get_parameter(name)
             average.data = average.data.to(torch.promote_types(average.dtype, torch.float32))
@@ -143,7 +143,8 @@ class AveragedTeacher(nn.Module):
     def train(self, mode: bool = True) -> AveragedTeacher:
         """Stay in eval mode, whatever the student does."""
         del mode
-        return super().train(False)
+        super().train(False)
+        return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> AveragedTeacher:
         """Follow the student to another device, but never to a narrower type."""
@@ -153,7 +154,8 @@ class AveragedTeacher(nn.Module):
             narrower = tensor.is_floating_point() and moved.dtype.itemsize < tensor.dtype.itemsize
             return tensor.to(moved.device) if narrower else moved
 
-        return super()._apply(keep_width, recurse)
+        super()._apply(keep_width, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def get_extra_state(self) -> dict[str, Any]:
         """The clock, for the state dict."""

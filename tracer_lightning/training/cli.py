@@ -25,7 +25,9 @@ def _one_line(error: BaseException) -> ValueError:
         choice = f"choose one of {', '.join(options)}" if options else "see python train.py --help"
         return ValueError(f"{group}={option}: there is no such {group or 'configuration'}; {choice}")
     if found := re.search(r"Could not override '([^']+)'", text):
-        return ValueError(f"{found[1]}: there is no such setting; see python train.py --cfg job (to add one: +{found[1]}=)")
+        return ValueError(
+            f"{found[1]}: there is no such setting; see python train.py --cfg job (to add one: +{found[1]}=)"
+        )
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     return ValueError(f"{text} {cause or ''}; see python train.py --help")
 

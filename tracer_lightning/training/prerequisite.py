@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock
 from hydra import compose
-from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
@@ -42,7 +42,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run, required.resume = folder.name, "auto"
-    if rank_zero_only.rank == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             if not (folder / RESULTS).exists():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -30,4 +29,4 @@ def write_json(path: Path, content: Any) -> None:
     """Write as a whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    temporary.replace(path)

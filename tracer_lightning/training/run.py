@@ -88,5 +88,3 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
         Console().print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores))
         rank_zero_info(f"{results['seconds']} s; results, metrics and checkpoint are in {output}")
     return results
-
-

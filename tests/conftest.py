@@ -1,0 +1,50 @@
+"""Small real models and data for all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("WANDB_MODE", "disabled")
+
+import pytest
+import torch
+
+from tracer_lightning.models import Backbone, build_clip
+from tracer_lightning.types import ClipFeatures, TermInputs
+
+CONF = str(Path(__file__).parent.parent / "conf")
+torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+def tiny_backbone(seed: int = 0) -> Backbone:
+    """An open_clip CLIP of one block per tower, for 32 px."""
+    torch.manual_seed(seed)
+    return build_clip(
+        embed_dim=16,
+        vision_cfg={"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        text_cfg={"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    )
+
+
+@pytest.fixture
+def backbone() -> Backbone:
+    return tiny_backbone()
+
+
+def random_features(batch: int = 6, width: int = 5, seed: int = 0, scale: float = 4.0) -> ClipFeatures:
+    """Normalised double features that require gradients."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def features() -> torch.Tensor:
+        raw = torch.randn(batch, width, generator=generator, dtype=torch.double)
+        return torch.nn.functional.normalize(raw, dim=-1).requires_grad_()
+
+    return ClipFeatures(features(), features(), torch.tensor(scale, dtype=torch.double, requires_grad=True))
+
+
+@pytest.fixture
+def inputs() -> TermInputs:
+    """Student and teacher of a batch that repeats classes."""
+    teacher = ClipFeatures(*(value.detach() for value in random_features(seed=1, scale=3.0)))
+    return TermInputs(random_features(), teacher, torch.tensor([0, 1, 0, 2, 1, 0]))

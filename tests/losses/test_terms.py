@@ -1,0 +1,181 @@
+"""Every loss against a hand-computed value, a naive loop and numerical gradients."""
+
+import math
+
+import pytest
+import torch
+
+from tests.conftest import random_features
+from tracer_lightning.losses import (
+    ContrastiveRelationalDistillation,
+    CrossKnowledgeDistillation,
+    FeatureDistillation,
+    InfoNCE,
+    InteractiveContrastiveLearning,
+)
+from tracer_lightning.types import ClipFeatures, TermInputs
+
+LOSSES = [
+    InfoNCE(),
+    InfoNCE("same_label", label_smoothing=0.1),
+    FeatureDistillation(),
+    FeatureDistillation(mean_over_features=True),
+    ContrastiveRelationalDistillation(),
+    ContrastiveRelationalDistillation(halved=True),
+    InteractiveContrastiveLearning(),
+    InteractiveContrastiveLearning("same_label"),
+    CrossKnowledgeDistillation(),
+]
+
+
+def rows(queries, keys, scale):
+    """Softmax of scaled similarities by explicit loops: list of lists of floats."""
+    table = []
+    for q in queries.tolist():
+        logits = [float(scale) * sum(a * b for a, b in zip(q, k, strict=True)) for k in keys.tolist()]
+        top = max(logits)
+        norm = sum(math.exp(value - top) for value in logits)
+        table.append([math.exp(value - top) / norm for value in logits])
+    return table
+
+
+def cross_entropy(table, targets):
+    return -sum(t * math.log(p) for ps, ts in zip(table, targets, strict=True) for p, t in zip(ps, ts, strict=True)) / (
+        len(table)
+    )
+
+
+def kl(teacher, student):
+    return sum(
+        p * math.log(p / q) for ps, qs in zip(teacher, student, strict=True) for p, q in zip(ps, qs, strict=True)
+    ) / len(teacher)
+
+
+def targets(inputs, positives, smoothing=0.0):
+    labels, size = inputs.labels.tolist(), len(inputs.labels)
+    table = []
+    for i in range(size):
+        same = [j for j in range(size) if (j == i if positives == "diagonal" else labels[j] == labels[i])]
+        table.append([(1 - smoothing) * (1 / len(same) if j in same else 0.0) + smoothing / size for j in range(size)])
+    return table
+
+
+def naive(loss, inputs):
+    s, t = inputs.student, inputs.teacher
+    size, width = s.image.shape
+    match loss:
+        case InfoNCE():
+            y = targets(inputs, loss.positives, loss.label_smoothing)
+            return 0.5 * (
+                cross_entropy(rows(s.image, s.text, s.logit_scale), y)
+                + cross_entropy(rows(s.text, s.image, s.logit_scale), y)
+            )
+        case FeatureDistillation():
+            total = ((t.image - s.image) ** 2).sum().item() + ((t.text - s.text) ** 2).sum().item()
+            return total / size / (width if loss.mean_over_features else 1)
+        case ContrastiveRelationalDistillation():
+            total = kl(rows(t.image, t.text, t.logit_scale), rows(s.image, s.text, s.logit_scale)) + kl(
+                rows(t.text, t.image, t.logit_scale), rows(s.text, s.image, s.logit_scale)
+            )
+            return total / 2 if loss.halved else total
+        case InteractiveContrastiveLearning():
+            y = targets(inputs, loss.positives)
+            return 0.5 * (
+                cross_entropy(rows(s.image, t.text, s.logit_scale), y)
+                + cross_entropy(rows(s.text, t.image, s.logit_scale), y)
+            )
+        case CrossKnowledgeDistillation():
+            return 0.5 * (
+                kl(rows(t.image, t.text, t.logit_scale), rows(s.image, t.text, s.logit_scale))
+                + kl(rows(t.text, t.image, t.logit_scale), rows(s.text, t.image, s.logit_scale))
+            )
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{type(loss).__name__}-{vars(loss).get('positives', '')}")
+def test_equals_a_naive_loop(loss, inputs):
+    assert loss(inputs).item() == pytest.approx(naive(loss, inputs), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_gradients(loss, inputs):
+    def function(image, text, scale):
+        return loss(TermInputs(ClipFeatures(image, text, scale), inputs.teacher, inputs.labels))
+
+    assert torch.autograd.gradcheck(function, tuple(inputs.student))
+
+
+@pytest.fixture
+def by_hand():
+    """Two samples in the plane: the student's pairs are orthogonal, the teacher's are swapped at 60 degrees."""
+    student = ClipFeatures(torch.eye(2).double(), torch.eye(2).double(), torch.tensor(2.0).double())
+    half, root = 0.5, math.sqrt(3) / 2
+    image = torch.tensor([[half, root], [root, half]]).double()
+    teacher = ClipFeatures(image, torch.eye(2).double(), torch.tensor(1.0).double())
+    return TermInputs(student, teacher, torch.tensor([0, 0]))
+
+
+def log_sigmoid(x):
+    return -math.log1p(math.exp(-x))
+
+
+def test_info_nce_by_hand(by_hand):
+    assert InfoNCE()(by_hand).item() == pytest.approx(-log_sigmoid(2.0))
+    same = -0.5 * (log_sigmoid(2.0) + log_sigmoid(-2.0))  # both captions are positives
+    assert InfoNCE("same_label")(by_hand).item() == pytest.approx(same)
+
+
+def test_feature_distillation_by_hand(by_hand):
+    squared = 0.5**2 + (math.sqrt(3) / 2) ** 2 + 1 - 2 * 0.5  # |(1, 0) - (1/2, sqrt(3)/2)|^2 = 1
+    assert FeatureDistillation()(by_hand).item() == pytest.approx(squared)
+    assert FeatureDistillation(mean_over_features=True)(by_hand).item() == pytest.approx(squared / 2)
+
+
+def test_relational_distillation_by_hand(by_hand):
+    gap = math.sqrt(3) / 2 - 0.5  # the teacher's second logit minus its first, scale 1; p = sigmoid(-gap)
+    p = 1 / (1 + math.exp(gap))
+    one_way = p * (math.log(p) - log_sigmoid(2.0)) + (1 - p) * (math.log(1 - p) - log_sigmoid(-2.0))
+    assert ContrastiveRelationalDistillation()(by_hand).item() == pytest.approx(2 * one_way)
+    assert ContrastiveRelationalDistillation(halved=True)(by_hand).item() == pytest.approx(one_way)
+
+
+def test_interactive_and_cross_knowledge_by_hand(by_hand):
+    gap = math.sqrt(3) / 2 - 0.5
+    image_side = -log_sigmoid(2.0)  # the teacher's texts are the student's
+    text_side = -log_sigmoid(-2.0 * gap)  # the student's texts see the teacher's images, scale 2
+    assert InteractiveContrastiveLearning()(by_hand).item() == pytest.approx(0.5 * (image_side + text_side))
+    p = 1 / (1 + math.exp(gap))
+
+    def divergence(match, other):
+        return p * (math.log(p) - match) + (1 - p) * (math.log(1 - p) - other)
+
+    expected = 0.5 * (
+        divergence(log_sigmoid(2.0), log_sigmoid(-2.0)) + divergence(log_sigmoid(-2 * gap), log_sigmoid(2 * gap))
+    )
+    assert CrossKnowledgeDistillation()(by_hand).item() == pytest.approx(expected)
+
+
+def test_a_teacher_equal_to_the_student_costs_nothing():
+    student = random_features()
+    inputs = TermInputs(student, ClipFeatures(*(value.detach() for value in student)))
+    for loss in (FeatureDistillation(), ContrastiveRelationalDistillation(), CrossKnowledgeDistillation()):
+        assert loss(inputs).item() == pytest.approx(0.0, abs=1e-14)
+
+
+def test_same_label_is_diagonal_where_no_class_repeats(inputs):
+    distinct = inputs._replace(labels=torch.arange(6))
+    assert InfoNCE("same_label")(distinct).item() == pytest.approx(InfoNCE()(distinct).item(), rel=1e-14)
+
+
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.needs_teacher], ids=lambda loss: type(loss).__name__)
+def test_a_missing_teacher_is_named(loss, inputs):
+    with pytest.raises(ValueError, match="needs a teacher"):
+        loss(inputs._replace(teacher=None))
+
+
+def test_bad_arguments_are_named(inputs):
+    with pytest.raises(ValueError, match="positives must be one of diagonal, same_label, found 'all'"):
+        InfoNCE("all")
+    with pytest.raises(ValueError, match="label_smoothing must lie in"):
+        InfoNCE(label_smoothing=1.0)
+    with pytest.raises(ValueError, match="needs labels"):
+        InfoNCE("same_label")(inputs._replace(labels=None))

@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+
+from tests.teachers.helpers import Student, closed_form, snapshot, walk
+from tracer_lightning.kernels import BetaKernel, UniformKernel
+from tracer_lightning.teachers import WMATeacher
+
+
+def alpha(kernel, step, total):
+    return kernel((step + 0.5) / (total + 1))
+
+
+@pytest.mark.parametrize("every", [1, 3, 7])
+@pytest.mark.parametrize("kernel", [BetaKernel(0.5), BetaKernel(1.5), UniformKernel()])
+def test_equals_the_closed_form_with_the_clock_of_optimizer_steps(kernel, every):
+    total = 40
+    student = Student()
+    teacher = WMATeacher(student, kernel, total)
+    snapshots, weights = [snapshot(student)], [alpha(kernel, 0, total)]
+    for step in walk(student, total):
+        if step % every == 0:
+            teacher.update(student, step)
+            snapshots.append(snapshot(student))
+            weights.append(alpha(kernel, step, total))
+    expected = closed_form(snapshots, weights)
+    for name, value in snapshot(teacher.module).items():
+        np.testing.assert_allclose(value, expected[name], rtol=2e-6, atol=2e-7)
+
+
+def test_theta_0_counts():
+    """Algorithm 1 of the paper would forget it at the first step."""
+    student = Student()
+    start = snapshot(student)["scale"]
+    teacher = WMATeacher(student, UniformKernel(), 10)
+    with torch.no_grad():
+        student.scale.add_(1.0)
+    teacher.update(student)
+    np.testing.assert_allclose(snapshot(teacher.module)["scale"], start + 0.5, rtol=1e-7)
+
+
+def test_update_without_step_counts_one_on():
+    student = Student()
+    counted, named = WMATeacher(student, BetaKernel(), 5), WMATeacher(student, BetaKernel(), 5)
+    for step in walk(student, 5):
+        counted.update(student)
+        named.update(student, step)
+    assert counted.step == named.step == 5
+    for one, other in zip(counted.module.parameters(), named.module.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_official_clock_counts_updates():
+    total, every = 40, 10
+    student = Student()
+    kernel = BetaKernel(0.5)
+    teacher = WMATeacher(student, kernel, total, clock_counts_updates=True)
+    snapshots, weights = [snapshot(student)], [alpha(kernel, 0, total)]
+    for step in walk(student, total):
+        if step % every == 0:
+            teacher.update(student, step)
+            snapshots.append(snapshot(student))
+            weights.append(alpha(kernel, step // every, total))
+    for name, value in snapshot(teacher.module).items():
+        np.testing.assert_allclose(value, closed_form(snapshots, weights)[name], rtol=2e-6, atol=2e-7)
+
+
+def test_the_clock_stops_at_the_horizon():
+    student = Student()
+    teacher = WMATeacher(student, BetaKernel(0.5), 3)
+    for step in walk(student, 5):
+        teacher.update(student, step)
+    assert teacher.step == 5
+
+
+def test_a_kernel_of_zeros_keeps_theta_0_and_negative_weights_are_refused():
+    student = Student()
+    teacher = WMATeacher(student, lambda progress: 0.0, 5)
+    start = snapshot(teacher.module)["scale"]
+    for step in walk(student, 2):
+        teacher.update(student, step)
+    assert snapshot(teacher.module)["scale"] == start
+    with pytest.raises(ValueError, match="finite weights >= 0"):
+        WMATeacher(student, lambda progress: -1.0, 5).update(student)
+
+
+def test_state_continues_exactly():
+    kernel = BetaKernel(0.5)
+    student = Student()
+    whole = WMATeacher(student, kernel, 12)
+    broken = WMATeacher(student, kernel, 12)
+    for step in walk(student, 12):
+        whole.update(student, step)
+        broken.update(student, step)
+        if step == 5:
+            state = {name: copy_of(value) for name, value in broken.state_dict().items()}
+            broken = WMATeacher(Student(), kernel)
+            broken.load_state_dict(state)
+            broken.resume(12)
+    assert (broken.step, broken.weight_sum) == (whole.step, whole.weight_sum)
+    for one, other in zip(whole.state_dict().values(), broken.state_dict().values(), strict=True):
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+def copy_of(value):
+    return value.clone() if isinstance(value, torch.Tensor) else dict(value)
