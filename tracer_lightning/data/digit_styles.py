@@ -94,11 +94,12 @@ def render(images: np.ndarray, labels: np.ndarray, style: str, seed: int) -> np.
         picture = gaussian_filter(picture, (0, 0, spec.blur, spec.blur))
     if spec.noise:
         picture = picture + rng.normal(0, spec.noise, picture.shape)
-    return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+    pixels: np.ndarray = (picture.clip(0, 1) * 255).round().astype(np.uint8)
+    return pixels
 
 
 def _place(images: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndarray:
-    """Scale, turn, shift and thicken the digits: ink coverage (N, 32, 32)."""
+    """Scale, turn, shift and thicken or thin the digits: ink coverage (N, 32, 32)."""
     n = len(images)
     angle = np.deg2rad(rng.uniform(*spec.turn, n) * rng.choice([-1, 1], n))
     zoom = rng.uniform(*spec.zoom, n)
@@ -121,14 +122,16 @@ def _ink(labels: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndarra
     n = len(labels)
     if spec.ink in ("white", "black"):
         return np.full((n, 3, 1, 1), float(spec.ink == "white"), np.float32)
-    other = rng.integers(len(PALETTE), size=n)
-    if spec.ink == "class":
-        other = np.where(rng.random(n) < spec.tied, labels, other)
-    return PALETTE[other][:, :, None, None]
+    if spec.ink == "palette":
+        colour = rng.integers(len(PALETTE), size=n)
+    else:
+        another = (labels + rng.integers(1, len(PALETTE), size=n)) % len(PALETTE)
+        colour = np.where(rng.random(n) < spec.tied, labels, another)
+    return PALETTE[colour][:, :, None, None]
 
 
 def _paper(n: int, spec: Style, rng: np.random.Generator) -> np.ndarray:
-    """Paper colours, broadcastable to (N, 3, 32, 32); random ones are at most half bright."""
+    """Paper colours, broadcastable to (N, 3, 32, 32); random ones stay darker than the ink."""
     if spec.paper == "random":
         return 0.6 * rng.random((n, 3, 1, 1), dtype=np.float32)
     return np.full((n, 3, 1, 1), float(spec.paper == "white"), np.float32)

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from tracer_lightning.evaluation.suite import AVERAGE, Scores
 
-TITLES = {"zero_shot": "before (zero-shot)", "student": "student", "teacher": "teacher"}
+TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
+HEADER = f"{'acc':>5} {'ECE':>4} {'F1':>5}"
+
+
+def _cell(values: Mapping[str, Any]) -> str:
+    return f"{100 * values['accuracy']:5.1f} {100 * values['ece']:4.1f} {100 * values['macro_f1']:5.1f}"
 
 
 def results_table(title: str, results: Mapping[str, Scores | None]) -> Table:
-    """Accuracy, ECE and macro-F1 of every model on every data set.
+    """Accuracy, ECE and macro-F1 of every model on every data set, 80 columns wide.
 
     Args:
         title: above the table.
         results: ``zero_shot``, ``student`` and ``teacher`` to their scores, None where there is no such model.
     """
     models = {name: scores for name, scores in results.items() if scores}
-    table = Table(title=title, caption="acc: accuracy in percent; ECE and macro-F1 in percent")
-    for column in ("data set", "role", "n"):
-        table.add_column(column, justify="right" if column == "n" else "left")
+    table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
+    table.caption = "accuracy, ECE and macro-F1 in percent; zero-shot: before training"
+    table.add_column("data set", no_wrap=True)
+    table.add_column("role", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
     for name in models:
-        for metric in ("acc", "ECE", "F1"):
-            table.add_column(f"{TITLES[name]}\n{metric}", justify="right")
-    first = next(iter(models.values()))
-    for data_set, values in first.items():
-        average = data_set == AVERAGE
-        if average:
+        table.add_column(f"{TITLES.get(name, name):^16}\n{HEADER}", no_wrap=True)
+    for data_set, values in next(iter(models.values())).items():
+        if data_set == AVERAGE:
             table.add_section()
-        cells = ["mean of OOD", "", ""] if average else [data_set, values["role"], str(values["n"])]
-        for scores in models.values():
-            cells += [f"{100 * scores[data_set][metric]:.1f}" for metric in ("accuracy", "ece", "macro_f1")]
-        table.add_row(*cells, style="bold" if average else None)
+            table.add_row("mean", "ood", "", *(_cell(scores[AVERAGE]) for scores in models.values()), style="bold")
+        else:
+            cells = (_cell(scores[data_set]) for scores in models.values())
+            table.add_row(data_set, values["role"], str(values["n"]), *cells)
     return table

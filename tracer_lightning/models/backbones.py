@@ -58,9 +58,9 @@ def load_clip(name: str, pretrained: str | None = None) -> Backbone:
     try:
         model = open_clip.create_model(name, pretrained=pretrained, pretrained_hf=pretrained is not None)
     except (RuntimeError, OSError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"backbone: could not build {name} with pretrained={pretrained}: {first_line}. "
+            f"backbone: could not build {name} with pretrained={pretrained}: {reason}. "
             "open_clip.list_pretrained() lists names and tags; offline, give the path of a downloaded weight file "
             "as backbone.pretrained"
         ) from error

@@ -24,8 +24,9 @@ def _read(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"init_weights={path}: not a file of plain weights ({str(error).splitlines()[0]}); "
+            f"init_weights={path}: not a file of plain weights ({reason}); "
             "give a checkpoint of this project, a state dict, or safetensors"
         ) from error
     state = content.get("state_dict", content)

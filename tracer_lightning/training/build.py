@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
@@ -27,11 +28,27 @@ def make(cfg: DictConfig, key: str, **kwargs: Any) -> Any:
         try:
             made = instantiate(node, _convert_="all", **kwargs)
         except InstantiationException as error:
-            cause = error.__cause__
-            if isinstance(cause, (ValueError, TypeError)):
-                raise ValueError(str(cause)) from error
-            raise
+            raise _cause(cfg, error) from error
     return naming(key, made) if isinstance(node, DictConfig) and node.get("_partial_") else made
+
+
+def _written(cfg: DictConfig, key: str) -> str:
+    """The key at which a user sets what stands at ``key``: the target of an interpolation, else itself."""
+    value: Any = OmegaConf.to_container(cfg, resolve=False)
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    target = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
+    return target[1] if target else key
+
+
+def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
+    """The innermost mistake, with the setting of the nested node where it was made."""
+    inner: BaseException | None = error
+    while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
+        place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
+    if not isinstance(inner, (ValueError, TypeError)):
+        return error
+    return ValueError(f"{_written(cfg, place[1])}: {inner}" if place else str(inner))
 
 
 def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,6 +28,8 @@ def _one_line(error: BaseException) -> ValueError:
         return ValueError(
             f"{found[1]}: there is no such setting; see python train.py --cfg job (to add one: +{found[1]}=)"
         )
+    if isinstance(error, OverrideParseException):
+        return ValueError(f"{error.override}: not of the form key=value; put quotes around brackets and commas")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     return ValueError(f"{text} {cause or ''}; see python train.py --help")
 

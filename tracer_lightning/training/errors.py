@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ def setting(key: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         message = str(error)
-        raise ValueError(message if message.startswith(key) else f"{key}: {message}") from error
+        named = re.match(r"[a-z_.]+(:|=)", message)
+        raise ValueError(message if named else f"{key}: {message}") from error
 
 
 def naming(key: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,11 +11,12 @@ from typing import Any
 from filelock import FileLock
 from hydra import compose
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
 from tracer_lightning.evaluation import AVERAGE
+from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CHECKPOINT, RESULTS
 
 NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor")
@@ -48,7 +49,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
             if not (folder / RESULTS).exists():
                 from tracer_lightning.training.run import run
 
-                rank_zero_info(f"prerequisite {required.name}: not cached, trained now in {folder}")
+                say(f"prerequisite {required.name}: not cached, trained now in {folder}")
                 run(required, plugins=[LightningEnvironment()])
     while not (folder / RESULTS).exists():  # another rank is at it
         time.sleep(1.0)
@@ -65,4 +66,4 @@ def _check_floor(required: DictConfig, folder: Path) -> None:
             f"prerequisite: {required.name} reached a mean accuracy of {mean:.3f}, below its floor of "
             f"{required.floor}; look at {folder}, change the experiment, or delete the folder to train it again"
         )
-    rank_zero_info(f"prerequisite {required.name}: mean accuracy {100 * mean:.1f}, from {folder}")
+    say(f"prerequisite {required.name}: mean accuracy {100 * mean:.1f}, from {folder}")

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from hydra.errors import InstantiationException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities import rank_zero_info
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
+from tracer_lightning.training.console import console, quieten, say
+from tracer_lightning.training.csv_logger import ContinuedCSVLogger
+from tracer_lightning.training.errors import setting
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CHECKPOINT, CONFIG, RESULTS, versions, write_json
 
@@ -47,6 +49,24 @@ def _test(trainer: pl.Trainer, module: Any, data: Any) -> dict[str, Scores]:
     return dict(module.results)
 
 
+def _continue_logs(trainer: pl.Trainer, checkpoint: Path | None) -> None:
+    if checkpoint is not None:
+        step = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+        say(f"continuing {checkpoint} at step {step}")
+        for logger in trainer.loggers:
+            if isinstance(logger, ContinuedCSVLogger):
+                logger.continue_from(step)
+
+
+def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None) -> None:
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        where = f"stopped at step {trainer.global_step}"
+        say(f"{where}; the same command with resume={trainer.default_root_dir} continues the run")
+        raise
+
+
 def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     """Run the experiment that ``cfg`` describes.
 
@@ -54,37 +74,31 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
         What results.json holds: scores by model and data set, method, seed, versions, seconds.
     """
     start = time.perf_counter()
-    OmegaConf.resolve(cfg)
+    quieten()
     output = Path(cfg.paths.output_dir)
     checkpoint = checkpoint_to_resume(cfg)
     weights = cfg.init_weights or ensure_prerequisite(cfg)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    with setting("seed"):
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
     module = build_module(cfg, backbone, data)
     trainer = build_trainer(cfg, **trainer_options)
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    module.save_hyperparameters(settings)
+    module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
     if trainer.is_global_zero:
-        OmegaConf.save(cfg, output / CONFIG)
+        OmegaConf.save(cfg, output / CONFIG, resolve=True)
 
-    rank_zero_info(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
+    say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
+    _continue_logs(trainer, checkpoint)
     zero_shot = _test(trainer, module, data)["student"]
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    _fit(trainer, module, data, checkpoint)
     after = _test(trainer, module, data)
-    results = {
-        "zero_shot": zero_shot,
-        "student": after["student"],
-        "teacher": after.get("teacher"),
-        "name": cfg.name,
-        "method": cfg.method.name,
-        "seed": cfg.seed,
-        "versions": versions(),
-        "seconds": round(time.perf_counter() - start, 1),
-    }
+    scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}
+    seconds = round(time.perf_counter() - start, 1)
+    identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed}
+    results = {**scores, **identity, "versions": versions(), "seconds": seconds}
     if trainer.is_global_zero:
         write_json(output / RESULTS, results)
-        scores = {name: results[name] for name in ("zero_shot", "student", "teacher")}
-        Console().print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores))
-        rank_zero_info(f"{results['seconds']} s; results, metrics and checkpoint are in {output}")
+        console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores))
+        say(f"{seconds} s; results, metrics and checkpoint are in {output}")
     return results

@@ -1,0 +1,75 @@
+"""The teacher and its callback in a Lightning project that uses nothing else of this package."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from tracer_lightning.callbacks import TeacherUpdate
+from tracer_lightning.kernels import UniformKernel
+from tracer_lightning.teachers import WMATeacher
+
+
+class Project(pl.LightningModule):
+    def __init__(self, skip=()):
+        super().__init__()
+        self.student = nn.Linear(4, 1)
+        self.teacher = WMATeacher(self.student, UniformKernel())
+        self.skip = skip
+
+    def training_step(self, batch, batch_idx):
+        return None if batch_idx in self.skip else (self.student(batch) - self.teacher(batch) - 1).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.student.parameters(), lr=0.1)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from torch.randn(64, 4)
+
+
+def trainer(tmp_path, callback, **options):
+    return pl.Trainer(
+        **({"max_epochs": 1} | options),
+        accelerator="cpu",
+        callbacks=[callback],
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def test_counts_optimizer_steps_not_batches(tmp_path):
+    module = Project(skip=(3,))
+    trainer(tmp_path, TeacherUpdate(), accumulate_grad_batches=2).fit(module, DataLoader(torch.randn(64, 4), 8))
+    assert module.teacher.total_steps == 4
+    assert module.teacher.updates == module.teacher.step <= 4
+
+
+def test_updates_every_n_steps(tmp_path):
+    module = Project()
+    trainer(tmp_path, TeacherUpdate(every_n_steps=3)).fit(module, DataLoader(torch.randn(64, 4), 8))
+    assert (module.teacher.step, module.teacher.updates) == (6, 2)
+
+
+def test_unsized_data_need_a_horizon(tmp_path):
+    with pytest.raises(ValueError, match=r"number of optimizer steps is unknown .* set trainer\.max_steps"):
+        trainer(tmp_path, TeacherUpdate()).fit(Project(), DataLoader(Stream(), 8))
+    module = Project()
+    trainer(tmp_path, TeacherUpdate(total_steps=8)).fit(module, DataLoader(Stream(), 8))
+    assert module.teacher.step == 8
+    trainer(tmp_path, TeacherUpdate(), max_steps=5).fit(module, DataLoader(Stream(), 8))
+    assert module.teacher.total_steps == 5
+
+
+def test_refuses_bad_intervals_and_manual_optimization(tmp_path):
+    with pytest.raises(ValueError, match="every_n_steps must be a whole number >= 1, found 0"):
+        TeacherUpdate(every_n_steps=0)
+    module = Project()
+    module.automatic_optimization = False
+    with pytest.raises(ValueError, match="automatic optimization"):
+        trainer(tmp_path, TeacherUpdate()).fit(module, DataLoader(torch.randn(8, 4), 8))

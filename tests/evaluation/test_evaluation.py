@@ -1,0 +1,89 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from sklearn.metrics import f1_score
+
+from tracer_lightning.evaluation import AVERAGE, ClassificationMetrics, ZeroShotSuite, results_table, zero_shot_head
+from tracer_lightning.types import Batch, EvalSet
+
+SETS = [EvalSet("a", "test", "id"), EvalSet("b", "test", "ood"), EvalSet("c", "test", "ood")]
+
+
+def test_head_is_the_renormalised_mean_of_normalised_templates(backbone):
+    prompts = backbone.spec.tokenize(["one", "a one.", "two", "a two."]).reshape(2, 2, -1)
+    head = zero_shot_head(backbone.model.encode_text, prompts)
+    assert head.shape == (2, 16)
+    assert not head.requires_grad
+    features = backbone.model.model.encode_text(prompts[1])
+    expected = F.normalize(F.normalize(features, dim=-1).mean(0), dim=0)
+    torch.testing.assert_close(head[1], expected)
+
+
+def test_metrics_against_naive_ones():
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(400, 4, generator=generator)
+    labels = torch.randint(0, 4, (400,), generator=generator)
+    metrics = ClassificationMetrics(4)
+    for part in range(0, 400, 100):
+        padded = torch.cat([labels[part : part + 100], torch.full((3,), -1)])
+        metrics.update(torch.cat([logits[part : part + 100], torch.zeros(3, 4)]), padded)
+    scores = metrics.compute()
+    probabilities = logits.softmax(-1).numpy()
+    predictions, confidence = probabilities.argmax(1), probabilities.max(1)
+    correct = predictions == labels.numpy()
+    ece = 0.0
+    for low in np.arange(0, 1, 0.1):
+        inside = (confidence > low) & (confidence <= low + 0.1)
+        if inside.any():
+            ece += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    assert scores["n"] == 400
+    assert scores["accuracy"] == pytest.approx(correct.mean(), abs=1e-6)
+    assert scores["ece"] == pytest.approx(ece, abs=1e-5)
+    assert scores["macro_f1"] == pytest.approx(f1_score(labels, predictions, average="macro"), abs=1e-6)
+
+
+def suite_results(backbone, models=("student",)):
+    prompts = backbone.spec.tokenize([f"a {n}." for n in ("one", "two", "three")]).reshape(3, 1, -1)
+    suite = ZeroShotSuite(SETS, prompts, models)
+    suite.start(dict.fromkeys(models, backbone.model))
+    for index in range(3):
+        images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(index))
+        labels = torch.tensor([0, 1, 2, 0, 1, 2, -1, -1])
+        suite.update(Batch(images, torch.zeros(8, 0, dtype=torch.long), labels, torch.arange(8)), index)
+    return suite, suite.finish()
+
+
+def test_suite_reports_roles_and_the_ood_average(backbone):
+    suite, results = suite_results(backbone)
+    scores = results["student"]
+    assert list(scores) == ["a", "b", "c", AVERAGE]
+    assert set(scores["a"]) == {"split", "role", "n", "accuracy", "ece", "macro_f1"}
+    assert scores["a"]["n"] == 6
+    for metric in ("accuracy", "ece", "macro_f1"):
+        assert scores[AVERAGE][metric] == pytest.approx((scores["b"][metric] + scores["c"][metric]) / 2)
+    assert not suite.state_dict()
+
+
+def test_evaluating_again_forgets_the_first_time(backbone):
+    suite, first = suite_results(backbone)
+    suite.start({"student": backbone.model})
+    suite.update(Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 0).long(), torch.zeros(1).long(), torch.zeros(1)), 0)
+    for index in (1, 2):
+        suite.update(
+            Batch(torch.zeros(1, 3, 32, 32), torch.zeros(1, 0).long(), torch.zeros(1).long(), torch.zeros(1)), index
+        )
+    assert suite.finish()["student"]["a"]["n"] == 1
+    assert first["student"]["a"]["n"] == 6
+
+
+def test_table_shows_every_set_and_model(backbone):
+    _, results = suite_results(backbone, ("student", "teacher"))
+    text = io.StringIO()
+    table = results_table("demo", {"zero_shot": results["student"], **results, "none": None})
+    Console(file=text, width=160).print(table)
+    for word in ("demo", "zero-shot", "student", "teacher", "mean", "ECE"):
+        assert word in text.getvalue()

@@ -1,0 +1,61 @@
+import math
+
+import pytest
+import torch
+
+from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
+from tracer_lightning.functional.distributed import gather
+from tracer_lightning.functional.schedules import constant, warmup_cosine
+from tracer_lightning.functional.text import trim_tokens
+
+
+def test_lerp_of_lists():
+    averages, values = [torch.zeros(2), torch.ones(1)], [torch.ones(2).bfloat16(), torch.zeros(1)]
+    lerp_(averages, values, 0.25)
+    assert averages[0].tolist() == [0.25, 0.25]
+    assert averages[1].tolist() == [0.75]
+    lerp_([], [], 0.5)
+    compensated_lerp_([], [], [], 0.5)
+
+
+def test_gather_alone_is_the_identity():
+    tensor = torch.ones(2, requires_grad=True)
+    assert gather(tensor) is tensor
+
+
+def optimizer():
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+
+
+def test_warmup_cosine():
+    schedule = warmup_cosine(optimizer(), total_steps=10, warmup_steps=4)
+    rates = []
+    for _ in range(11):
+        rates.append(schedule.get_last_lr()[0])
+        schedule.optimizer.step()
+        schedule.step()
+    assert rates[:5] == pytest.approx([0.5, 1.0, 1.5, 2.0, 2.0])
+    assert rates[7] == pytest.approx(1.0)  # half way down
+    assert rates[10] == pytest.approx(0.0)
+    assert rates[6] == pytest.approx(1 + math.cos(math.pi / 3))
+
+
+def test_warmup_longer_than_the_run_is_refused():
+    with pytest.raises(ValueError, match="warmup_steps must lie between 0 and the 10 steps"):
+        warmup_cosine(optimizer(), total_steps=10, warmup_steps=11)
+
+
+def test_constant():
+    schedule = constant(optimizer(), total_steps=3)
+    schedule.optimizer.step()
+    schedule.step()
+    assert schedule.get_last_lr() == [2.0]
+
+
+def test_trimming_keeps_the_longest_caption():
+    tokens = torch.zeros(2, 16, dtype=torch.long)
+    tokens[0, :3] = torch.tensor([98, 5, 99])
+    tokens[1, :9] = torch.tensor([98, 5, 5, 5, 5, 5, 5, 5, 99])
+    assert torch.equal(trim_tokens(tokens), tokens)
+    assert trim_tokens(tokens[:1]).shape == (1, 8)
+    assert trim_tokens(tokens[:, :0]).shape == (2, 0)

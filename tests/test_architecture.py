@@ -1,0 +1,85 @@
+"""Which room may import which, and other rules that hold everywhere."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "tracer_lightning"
+ALLOWED = {
+    "types": set(),
+    "functional": {"types"},
+    "kernels": {"types", "functional"},
+    "teachers": {"types", "functional", "kernels"},
+    "losses": {"types", "functional"},
+    "regularizers": {"types", "functional"},
+    "models": {"types", "functional"},
+    "data": {"types", "functional"},
+    "evaluation": {"types", "functional"},
+    "module": {"types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"},
+    "callbacks": {"types", "functional", "teachers", "evaluation", "module"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_in_one_direction(path):
+    here = room(path)
+    for module in imports(path):
+        if module.startswith("tracer_lightning.") and here in ALLOWED:
+            there = module.split(".")[1]
+            assert there == here or there in ALLOWED[here], f"{here} imports {there}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_training_knows_hydra(path):
+    if room(path) != "training":
+        assert not {module.split(".")[0] for module in imports(path)} & {"hydra", "omegaconf"}
+
+
+def test_every_room_has_its_rule():
+    assert {room(path) for path in FILES} <= {*ALLOWED, "training", "__init__"}
+
+
+def test_there_is_one_training_step():
+    assert [path.name for path in FILES if "def training_step" in path.read_text()] == ["module.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_small(path):
+    assert len(path.read_text().splitlines()) <= 250
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 40, node.name
+            if node.name == "__init__":
+                assert len(node.args.args) + len(node.args.kwonlyargs) <= 9
+
+
+@pytest.mark.parametrize("folder", ["losses", "kernels", "teachers", "functional"])
+def test_the_hot_path_never_waits_for_the_device(folder):
+    for path in (PACKAGE / folder).rglob("*.py"):
+        for call in (".item()", ".cpu()", ".tolist()", ".numpy()"):
+            assert call not in path.read_text(), f"{path.name} calls {call}"
+
+
+def test_teachers_are_usable_without_the_rest():
+    code = (
+        "import sys, tracer_lightning.teachers, tracer_lightning.kernels;"
+        "heavy = {'lightning', 'hydra', 'open_clip', 'torchmetrics'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,71 @@
+"""Continuing a run ends where an unbroken one ends, to the last bit."""
+
+import pytest
+import torch
+
+from tests.training_helpers import make_data, make_module, make_trainer
+
+STEPS = 6
+
+
+def run(tmp_path, checkpoint=None, steps=STEPS, batch_size=400, **options):
+    data = make_data(batch_size)  # 1,078 samples: 2 steps an epoch
+    module = make_module(data)
+    trainer = make_trainer(tmp_path, steps, checkpoint_every=1, **options)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return trainer, module
+
+
+def last_state(tmp_path, step=STEPS):
+    return torch.load(tmp_path / f"step={step}.ckpt", weights_only=True)
+
+
+def differences(one, other, path=""):
+    if isinstance(one, torch.Tensor):
+        return [] if torch.equal(one, other) else [path]
+    if isinstance(one, dict):
+        keys = set(one) ^ set(other)
+        return [f"{path}.{k}" for k in keys] + [
+            d for k in one for d in differences(one[k], other.get(k), f"{path}.{k}")
+        ]
+    if isinstance(one, (list, tuple)):
+        return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
+    return [] if one == other else [path]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    path = tmp_path_factory.mktemp("unbroken")
+    run(path)
+    return path
+
+
+@pytest.mark.parametrize("at", range(1, STEPS))
+def test_any_step_is_a_place_to_continue_from(tmp_path, unbroken, at):
+    """Steps 1, 3 and 5 lie within an epoch, 2 and 4 at its end."""
+    run(tmp_path, unbroken / f"step={at}.ckpt")
+    whole, resumed = last_state(unbroken), last_state(tmp_path)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "DigitsDataModule", "epoch", "global_step"):
+        assert not differences(whole[part], resumed[part], part)
+    clock = resumed["state_dict"]["teacher._extra_state"]
+    assert (clock["step"], clock["updates"], clock["total_steps"]) == (STEPS, STEPS, STEPS)
+
+
+def test_accumulated_steps_continue_exactly(tmp_path, unbroken):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    run(whole, accumulate_grad_batches=2, batch_size=200)
+    run(resumed, whole / "step=3.ckpt", accumulate_grad_batches=2, batch_size=200)
+    one, other = last_state(whole), last_state(resumed)
+    for part in ("state_dict", "optimizer_states", "DigitsDataModule"):
+        assert not differences(one[part], other[part], part)
+
+
+def test_another_horizon_is_refused(tmp_path, unbroken):
+    with pytest.raises(ValueError, match="8 optimizer steps and the checkpoint's teacher was planned for 6"):
+        run(tmp_path, unbroken / "step=3.ckpt", steps=8)
+
+
+def test_checkpoints_hold_plain_values_only(unbroken):
+    state = last_state(unbroken)["state_dict"]
+    assert state["teacher._extra_state"]["weight_sum"] > 0
+    assert any(name.startswith("teacher.module.") for name in state)

@@ -1,0 +1,44 @@
+"""Composing configurations outside a Hydra main."""
+
+from contextlib import contextmanager
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from tests.conftest import CONF
+
+TINY = (
+    "prerequisite=null",
+    "backbone.vision_cfg.layers=1",
+    "backbone.vision_cfg.width=32",
+    "backbone.text_cfg.layers=1",
+    "trainer.max_epochs=2",
+    "scheduler.warmup_steps=1",
+    "data.batch_size=256",
+    "trainer.log_every_n_steps=1",
+)
+"""A run of eight steps."""
+
+
+@contextmanager
+def hydra_context():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(CONF, version_base="1.3"):
+        yield
+
+
+def composed(tmp_path, *overrides, tiny=True):
+    """The configuration of a run in ``tmp_path``."""
+    run = tmp_path / "run"
+    run.mkdir(exist_ok=True)
+    return compose(
+        "train",
+        [
+            f"paths.outputs={tmp_path}",
+            f"paths.output_dir={run}",
+            "run=test",
+            "callbacks.progress.refresh_rate=0",
+            *(TINY if tiny else ()),
+            *overrides,
+        ],
+    )

@@ -1,0 +1,97 @@
+"""A user's mistake is one line naming the setting, status 1, and no traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.training.helpers import composed, hydra_context
+from tracer_lightning.training.cli import task
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def train(*overrides, cwd, **environment):
+    """Run train.py as a user does."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *overrides],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method=traser", "method=traser: there is no such method; choose one of flyp, static_sd, tracer, tracer_ema"),
+        ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
+        ("optimiser.lr=1", "optimiser.lr: there is no such setting"),
+        ("data.batchsize=1", "data.batchsize: there is no such setting"),
+        ("optimizer.lr=[1", "optimizer.lr=[1"),
+    ],
+)
+def test_mistakes_in_composition(tmp_path, override, message):
+    result = train(override, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["terms.fd.weight=-1"], "terms.fd.weight: must be a number >= 0, found -1"),
+        (["method.strength=-0.5"], "method.strength must be a number >= 0, found -0.5"),
+        (["regularizers.cross_frobenius.weight=many"], "regularizers.cross_frobenius.weight: must be a number"),
+        (["data.batch_size=5000"], "data.batch_size=5000 is larger than the training set of 1078 samples"),
+        (["kernel.beta=0"], "error: kernel: beta must be a finite number > 0, found 0"),
+        (["kernel=exponential", "kernel.rate=1e4"], "error: kernel: rate must lie in [-700, 700]"),
+        (["teacher=none"], "teacher=none; choose a teacher"),
+        (["teacher=ema", "teacher.module.momentum=2"], "teacher.module: momentum must lie in [0, 1], found 2"),
+        (["teacher.every_n_steps=0"], "every_n_steps must be a whole number >= 1, found 0"),
+        (["positives=all"], "positives must be one of diagonal, same_label, found 'all'"),
+        (["data.train_styles=[neon]"], "data: train_styles must name some of"),
+        (["method.freeze=[vision.*]"], "method.freeze: 'vision.*' matches no parameter"),
+        (["scheduler.warmup_steps=100"], "warmup_steps must lie between 0 and the 8 steps of the run, found 100"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["optimizer.lr=fast"], "optimizer: "),
+        (["init_weights=gone.ckpt"], "init_weights=gone.ckpt: no such file"),
+        (["resume=gone.ckpt"], "resume=gone.ckpt: no checkpoint at gone.ckpt"),
+        (["trainer.precision=12-bit"], "trainer: Precision '12-bit' is invalid"),
+        (["trainer.accelerator=gpux"], "trainer: "),
+        (["+kernel.betta=1"], "kernel: "),
+        (["seed=-1"], "seed"),
+    ],
+)
+def test_mistakes_in_values(tmp_path, capsys, overrides, message):
+    with hydra_context():
+        cfg = composed(tmp_path, *overrides)
+        with pytest.raises(SystemExit) as stop:
+            task(cfg, user_wants_traceback=False)
+    assert stop.value.code == 1
+    line = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(line) == 1
+    assert message in line[0]
+
+
+def test_tracebacks_are_available(tmp_path):
+    result = train("method=traser", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    with hydra_context():
+        cfg = composed(tmp_path, "kernel.beta=0")
+        with pytest.raises(ValueError, match="beta must be"):
+            task(cfg, user_wants_traceback=True)
+
+
+def test_help_helps_at_once(tmp_path):
+    result = train("--help", cwd=tmp_path)
+    assert result.returncode == 0
+    for word in ("method: flyp, static_sd, tracer, tracer_ema", "resume=auto", "results.json", "-m method=flyp,tracer"):
+        assert word in result.stdout

@@ -1,0 +1,102 @@
+"""Every YAML composes, and what it describes can be built."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.conftest import CONF
+from tests.training.helpers import composed, hydra_context
+from tracer_lightning.losses import FeatureDistillation
+from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
+from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
+
+OPTIONS = sorted(
+    (path.parent.relative_to(CONF).as_posix(), path.stem)
+    for path in Path(CONF).rglob("*.yaml")
+    if path.parent != Path(CONF) and path.parent.name not in ("hydra", "paths")
+)
+LISTS = ("terms", "regularizers")
+NEEDS = {
+    ("trainer", "gpu"): ["trainer.accelerator=cpu"],
+    ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
+    ("logger", "wandb"): ["logger.wandb.offline=true"],
+    ("parity", "official"): ["terms.fd.weight=2000", "terms.crd.weight=1"],
+}
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    with hydra_context():
+        yield
+
+
+def build(cfg):
+    backbone = build_backbone(cfg, None)
+    data = build_data(cfg, backbone)
+    return build_module(cfg, backbone, data), build_trainer(cfg)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids="/".join)
+def test_every_option_composes_and_builds(tmp_path, group, option):
+    if (group, option) == ("logger", "wandb"):
+        pytest.importorskip("wandb")
+    choice = f"{group}=[{option}]" if group in LISTS else f"{group}={option}"
+    if group == "teacher" and option == "none":
+        choice += " terms=[]"
+    cfg = composed(tmp_path, *choice.split(), *NEEDS.get((group, option), []))
+    module, trainer = build(cfg)
+    assert module.student is not None
+    assert trainer.callbacks
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "teacher", "terms", "regularizers"),
+    [
+        ("tracer", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+        ("tracer_ema", EMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+        ("static_sd", FrozenTeacher, {"info_nce", "fd"}, set()),
+        ("flyp", NoTeacher, {"info_nce"}, set()),
+    ],
+)
+def test_methods_are_what_their_names_say(tmp_path, method, teacher, terms, regularizers):
+    module, _ = build(composed(tmp_path, f"method={method}"))
+    assert type(module.teacher) is teacher
+    assert set(module.loss.terms) == terms
+    assert set(module.regularizers.terms) == regularizers
+
+
+def test_tracer_has_the_weights_of_the_released_run(tmp_path):
+    module, _ = build(composed(tmp_path))
+    assert module.loss.weights == pytest.approx(
+        {"info_nce": 1, "fd": 3.515625, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
+    )
+    assert module.regularizers.weights == {"cross_frobenius": 0.05}
+    assert module.teacher.kernel.beta == 0.5
+
+
+def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):
+    """At D = 512, the width of ViT-B/16."""
+    ours, _ = build(composed(tmp_path))
+    theirs, _ = build(composed(tmp_path, "parity=official", *NEEDS["parity", "official"]))
+    assert isinstance(theirs.loss.terms["fd"], FeatureDistillation)
+    width = inputs.student.image.shape[1]
+    one, other = ours.loss(inputs)[1], theirs.loss(inputs)[1]
+    assert theirs.loss.weights["crd"] * other["crd"].item() == pytest.approx(
+        ours.loss.weights["crd"] * one["crd"].item()
+    )
+    scaled = theirs.loss.weights["fd"] * other["fd"].item() * width / 512
+    assert scaled == pytest.approx(ours.loss.weights["fd"] * one["fd"].item())
+    assert theirs.teacher.clock_counts_updates
+    assert not ours.teacher.clock_counts_updates
+
+
+def test_terms_may_be_chosen_and_weighted_on_the_command_line(tmp_path):
+    module, _ = build(composed(tmp_path, "terms=[fd,icl]", "terms.icl.weight=0.5", "method.strength=0.1"))
+    assert module.loss.weights == pytest.approx({"info_nce": 1.0, "fd": 0.390625, "icl": 0.05})
+
+
+def test_the_demo_backbone_has_one_to_four_million_parameters(tmp_path):
+    model = build_backbone(composed(tmp_path, tiny=False), None).model
+    assert 1e6 <= sum(parameter.numel() for parameter in model.parameters()) <= 4e6

@@ -1,0 +1,149 @@
+"""Whole runs, small."""
+
+import csv
+import json
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from tests.test_resume import differences
+from tests.training.helpers import composed, hydra_context
+from tracer_lightning.data.digit_styles import STYLES
+from tracer_lightning.training.prerequisite import ensure_prerequisite
+from tracer_lightning.training.run import run
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    with hydra_context():
+        yield
+
+
+def test_a_run_leaves_its_results(tmp_path):
+    returned = run(composed(tmp_path))
+    folder = tmp_path / "run"
+    results = json.loads((folder / "results.json").read_text())
+    assert results == returned
+    assert {"zero_shot", "student", "teacher", "method", "seed", "versions", "seconds"} <= set(results)
+    for model in ("zero_shot", "student", "teacher"):
+        assert set(results[model]) == {*STYLES, "avg_ood"}
+        assert set(results[model]["spurious"]) == {"split", "role", "n", "accuracy", "ece", "macro_f1"}
+        assert {values["n"] for name, values in results[model].items() if name != "avg_ood"} == {540}
+    assert results["student"] != results["zero_shot"]
+    with (folder / "metrics.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    for column in ("train/loss/total", "train/loss/fd", "val/spurious/accuracy", "test/plain/ece", "lr-AdamW"):
+        assert any(row.get(column) for row in rows), column
+    assert OmegaConf.load(folder / "config.yaml").method.name == "tracer"
+    checkpoint = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 8
+
+
+def test_no_teacher_no_teacher_results(tmp_path):
+    assert run(composed(tmp_path, "method=flyp"))["teacher"] is None
+
+
+def test_resume_continues_a_run_exactly(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+    whole = run(composed(tmp_path / "whole"))
+    run_until(composed(tmp_path / "broken"), epochs=1)
+    resumed = run(composed(tmp_path / "broken", "resume=auto"))
+    for model in ("zero_shot", "student", "teacher"):
+        assert resumed[model] == whole[model]
+    one, other = (
+        torch.load(tmp_path / name / "run/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "broken")
+    )
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):
+        assert not differences(one[part], other[part], part)
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def run_until(cfg, epochs):
+    """Run, and die after some epochs."""
+    from lightning.pytorch import Callback
+
+    class Kill(Callback):
+        def on_train_epoch_start(self, trainer, pl_module):
+            if trainer.current_epoch == epochs:
+                raise Killed
+
+    from tracer_lightning.training import run as module
+
+    original = module.build_trainer
+
+    def with_kill(cfg, **options):
+        trainer = original(cfg, **options)
+        trainer.callbacks.insert(0, Kill())
+        return trainer
+
+    module.build_trainer = with_kill
+    try:
+        with pytest.raises(Killed):
+            run(cfg)
+    finally:
+        module.build_trainer = original
+
+
+def test_a_finished_folder_is_not_overwritten(tmp_path):
+    run(composed(tmp_path, "trainer.max_epochs=1"))
+    with pytest.raises(ValueError, match="holds a run already; continue it with resume=auto"):
+        run(composed(tmp_path, "trainer.max_epochs=1"))
+
+
+def test_resume_from_a_folder_and_from_nowhere(tmp_path):
+    run(composed(tmp_path))
+    (tmp_path / "again").mkdir()
+    again = run(composed(tmp_path / "again", f"resume={tmp_path / 'run'}"))
+    assert again["student"] == json.loads((tmp_path / "run/results.json").read_text())["student"]
+    with pytest.raises(ValueError, match=r"resume=nowhere: no checkpoint at nowhere"):
+        run(composed(tmp_path / "again", "resume=nowhere"))
+
+
+def test_init_weights_start_a_new_run(tmp_path):
+    first = run(composed(tmp_path, "trainer.max_epochs=1"))
+    (tmp_path / "second").mkdir()
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    second = run(composed(tmp_path / "second", f"init_weights={checkpoint}", "trainer.max_epochs=1", "seed=5"))
+    assert second["zero_shot"] == first["student"]
+
+
+def prerequisite(tmp_path, *overrides):
+    shrunk = [
+        *("backbone.vision_cfg.layers=1", "backbone.text_cfg.layers=1", "trainer.max_steps=3"),
+        *("scheduler.warmup_steps=1", "callbacks.progress.refresh_rate=0", *overrides),
+    ]
+    cfg = composed(tmp_path, tiny=False)
+    cfg.prerequisite.overrides = shrunk
+    return cfg
+
+
+def test_prerequisites_run_once_and_are_cached_by_their_settings(tmp_path):
+    checkpoint = ensure_prerequisite(prerequisite(tmp_path, "floor=0.0"))
+    written = checkpoint.stat().st_mtime_ns
+    assert ensure_prerequisite(prerequisite(tmp_path, "floor=0.01")).stat().st_mtime_ns == written
+    other = ensure_prerequisite(prerequisite(tmp_path, "floor=0.0", "seed=3"))
+    assert other != checkpoint
+    assert json.loads((checkpoint.parent.parent / "results.json").read_text())["name"] == "digits_pretrain"
+
+
+def test_a_prerequisite_below_its_floor_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"digits_pretrain reached a mean accuracy of 0\.\d+, below its floor of 0\.9"):
+        ensure_prerequisite(prerequisite(tmp_path, "floor=0.9"))
+
+
+def test_metrics_of_a_continued_run_have_no_holes_and_no_duplicates(tmp_path):
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    run(composed(tmp_path / "whole"))
+    run_until(composed(tmp_path / "broken"), epochs=1)
+    run(composed(tmp_path / "broken", "resume=auto"))
+    tables = []
+    for name in ("whole", "broken"):
+        with (tmp_path / name / "run/metrics.csv").open() as lines:
+            tables.append([{k: v for k, v in row.items() if v} for row in csv.DictReader(lines)])
+    assert sorted(map(str, tables[0])) == sorted(map(str, tables[1]))

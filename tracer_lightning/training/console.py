@@ -1,0 +1,37 @@
+"""The terminal: our lines and tables, progress bars, warnings worth reading."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+from lightning.pytorch.utilities import rank_zero_only
+from rich.console import Console
+
+HARMLESS = (
+    r".*LeafSpec",  # a library's own deprecation
+    r"Experiment logs directory",  # Hydra makes the folder before the logger does
+    r"Found \d+ module\(s\) in eval mode",  # the teacher
+    r"You're resuming from a checkpoint that ended before the epoch",  # our data module continues exactly
+    r"The dirpath has changed",  # resume=PATH continues in a folder of its own
+    r"Checkpoint directory .* exists and is not empty",
+    r".*does not have many workers",
+)
+
+console = Console()
+
+
+@rank_zero_only
+def say(text: str) -> None:
+    """Print a line once, whatever the number of processes."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def quieten() -> None:
+    """Send Lightning's remarks to the run's log only, and drop warnings that tell a user nothing."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message=message)
