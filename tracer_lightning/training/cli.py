@@ -57,9 +57,11 @@ def task(cfg: DictConfig, user_wants_traceback: bool) -> dict[str, Any]:
     if not user_wants_traceback:
         os.environ.pop(FULL_ERROR, None)
     from tracer_lightning.training.run import USER_ERRORS, run
+    from tracer_lightning.training.sweeps import job_of_a_sweep
 
     try:
-        return run(cfg)
+        with job_of_a_sweep():
+            return run(cfg)
     except USER_ERRORS as error:
         if user_wants_traceback:
             raise

@@ -1,0 +1,40 @@
+"""Jobs of a sweep that start processes of their own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch.distributed as dist
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import read_write
+
+LEFT_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables that the first job sets, and that would make the next one wait for processes it never starts."""
+
+
+@contextmanager
+def job_of_a_sweep() -> Iterator[None]:
+    """Make the current job look like a single run to the processes it starts, and clean up behind it.
+
+    Lightning starts further DDP processes with this process's own command line, which in a sweep is the whole sweep.
+    """
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        yield
+        return
+    config = HydraConfig.get()
+    arguments, before = sys.argv, set(os.environ)
+    sys.argv = [arguments[0], *config.overrides.task]
+    with read_write(config.run):
+        config.run.dir = config.runtime.output_dir
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+        if dist.is_available() and dist.is_initialized():
+            dist.destroy_process_group()
+        for name in set(LEFT_BY_LIGHTNING) - before:
+            os.environ.pop(name, None)
