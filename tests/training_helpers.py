@@ -31,8 +31,8 @@ from tracer_lightning.teachers import WMATeacher
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")
 
 
-def make_data(batch_size=32, seed=0):
-    return DigitsDataModule(
+def make_data(batch_size=32, seed=0, kind=DigitsDataModule):
+    return kind(
         tiny_backbone().spec,
         ["spurious"],
         renders=1,

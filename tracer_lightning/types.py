@@ -70,3 +70,5 @@ class EvalSet(NamedTuple):
     split: str
     role: str
     """``"id"`` (the distribution trained on) or ``"ood"``."""
+    classes: tuple[int, ...] | None = None
+    """The training classes among which its labels count, in their order; None for all of them."""

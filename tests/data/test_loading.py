@@ -70,7 +70,7 @@ def test_evaluation_sees_everything_once_in_equal_steps(size, batch, world):
 def test_padding_is_not_labelled():
     source = TensorSource(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), [2, 1, 0])
     loader = DataLoader(
-        CaptionedDataset(source, None, 0),
+        CaptionedDataset(source, None, None, 0),
         batch_sampler=EvalSampler(3, 2, rank=1, world_size=2),
         collate_fn=Collate(True),
     )
@@ -82,7 +82,7 @@ def test_padding_is_not_labelled():
 
 def loader(spec, consumed=0, epoch=0, workers=0, batch=16, rank=0, world=1):
     data = digits(spec)
-    dataset = CaptionedDataset(data.train_source(), data.captions(), seed=0)
+    dataset = CaptionedDataset(data.train_source(), data.captions(), None, seed=0)
     sampler = EpochSampler(len(dataset), batch, 0, rank, world)
     sampler.load_state_dict({"epoch": epoch, "consumed": consumed, "seed": 0, "size": len(dataset)})
     return ResumableLoader(dataset, sampler, collate_fn=Collate(True), num_workers=workers)

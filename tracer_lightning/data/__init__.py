@@ -1,6 +1,13 @@
-"""Data: what every data module shares, and the embedded data set."""
+"""Data: what every data module shares, the embedded data set, and folders of pictures."""
 
 from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.digits import DigitsDataModule
+from tracer_lightning.data.image_folder import ImageFolderDataModule, imagenet_classnames, imagenet_templates
 
-__all__ = ["ClipDataModule", "DigitsDataModule"]
+__all__ = [
+    "ClipDataModule",
+    "DigitsDataModule",
+    "ImageFolderDataModule",
+    "imagenet_classnames",
+    "imagenet_templates",
+]

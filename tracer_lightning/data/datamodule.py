@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tracer_lightning.data.captions import CaptionTable
-from tracer_lightning.data.dataset import CaptionedDataset, Collate, ImageSource
+from tracer_lightning.data.dataset import CaptionedDataset, Collate, ImageSource, Transform
 from tracer_lightning.data.loader import ResumableLoader
 from tracer_lightning.data.sampler import EpochSampler, EvalSampler
 from tracer_lightning.types import Batch, EvalSet, InputSpec
@@ -40,6 +40,10 @@ class ClipDataModule(pl.LightningDataModule):
     """The test suite."""
     val_set: EvalSet
     """The ID split watched during training."""
+    train_transform: Transform | None = None
+    """Crops training pictures to the model's size."""
+    eval_transform: Transform | None = None
+    """Crops evaluation pictures to the model's size."""
 
     def __init__(self, spec: InputSpec, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
@@ -76,7 +80,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         """Global batches of random order, this rank's share of each."""
-        dataset = CaptionedDataset(self.train_source(), self.captions(), self.seed)
+        dataset = CaptionedDataset(self.train_source(), self.captions(), self.train_transform, self.seed)
         self._sampler = EpochSampler(len(dataset), self.batch_size, self.seed, *self._ranks)
         self._sampler.reshuffle = not getattr(self.trainer, "overfit_batches", 0)
         if self._restored is not None:
@@ -92,7 +96,7 @@ class ClipDataModule(pl.LightningDataModule):
         return [self._eval_loader(eval_set) for eval_set in self.eval_sets]
 
     def _eval_loader(self, eval_set: EvalSet) -> DataLoader[Any]:
-        dataset: Dataset[Any] = CaptionedDataset(self.eval_source(eval_set), None, self.seed)
+        dataset: Dataset[Any] = CaptionedDataset(self.eval_source(eval_set), None, self.eval_transform, self.seed)
         sampler = EvalSampler(len(dataset), self.eval_batch_size, *self._ranks)  # type: ignore[arg-type]
         return DataLoader(dataset, batch_sampler=sampler, **self._loader_options())
 

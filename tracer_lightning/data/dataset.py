@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -15,6 +16,10 @@ from tracer_lightning.types import Batch
 
 PADDING = -1
 """Index and label of samples that only fill a batch up."""
+
+
+Transform = Callable[[Tensor, np.random.Generator], Tensor]
+"""Picture (3, H, W) uint8 and random numbers to a picture of the model's size."""
 
 
 class ImageSource(Protocol):
@@ -42,12 +47,16 @@ class CaptionedDataset(Dataset[Sample]):
     Args:
         source: the pictures.
         captions: None for evaluation, which needs no texts.
+        transform: picture of any size to that of the model, with the sample's random numbers.
         seed: with epoch and index, it fixes all randomness of a sample.
     """
 
-    def __init__(self, source: ImageSource, captions: CaptionTable | None, seed: int) -> None:
+    def __init__(
+        self, source: ImageSource, captions: CaptionTable | None, transform: Transform | None, seed: int
+    ) -> None:
         self.source = source
         self.captions = captions
+        self.transform = transform
         self.seed = seed
 
     def __len__(self) -> int:
@@ -58,10 +67,10 @@ class CaptionedDataset(Dataset[Sample]):
         """The sample of ``key`` = (epoch, index); index -1 gives padding."""
         epoch, index = key
         image, label = self.source[max(index, 0)]
-        if self.captions is None:
-            text = torch.zeros(0, dtype=torch.long)
-        else:
-            text = self.captions.draw(label, sample_rng(self.seed, epoch, index))
+        rng = sample_rng(self.seed, epoch, max(index, 0))
+        text = torch.zeros(0, dtype=torch.long) if self.captions is None else self.captions.draw(label, rng)
+        if self.transform is not None:
+            image = self.transform(image, rng)
         return Sample(image, text, PADDING if index == PADDING else label, index)
 
 

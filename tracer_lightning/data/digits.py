@@ -46,10 +46,8 @@ class DigitsDataModule(ClipDataModule):
         spec: what the model expects; pictures are 32 x 32.
         train_styles: names from ``digit_styles.STYLES``.
         renders: different drawings of each training image per style (where the style has any randomness).
-        batch_size: samples of the global training batch.
-        eval_batch_size: samples per process of an evaluation batch.
-        num_workers: loading processes.
-        seed: of order and captions; the drawings do not depend on it.
+        loading: ``batch_size``, ``eval_batch_size``, ``num_workers`` and ``seed`` of :class:`ClipDataModule`; the
+            drawings do not depend on the seed.
     """
 
     classnames = CLASSES
@@ -60,12 +58,9 @@ class DigitsDataModule(ClipDataModule):
         spec: InputSpec,
         train_styles: Sequence[str],
         renders: int,
-        batch_size: int,
-        eval_batch_size: int,
-        num_workers: int,
-        seed: int,
+        **loading: int,
     ) -> None:
-        super().__init__(spec, batch_size, eval_batch_size, num_workers, seed)
+        super().__init__(spec, **loading)
         unknown = sorted(set(train_styles) - set(STYLES))
         if unknown or not train_styles:
             raise ValueError(

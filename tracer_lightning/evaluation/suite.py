@@ -32,7 +32,8 @@ class ZeroShotSuite(nn.Module):
         super().__init__()
         self.eval_sets = tuple(eval_sets)
         self.register_buffer("prompts", prompts, persistent=False)
-        self._metrics = {name: [ClassificationMetrics(prompts.shape[0]) for _ in eval_sets] for name in models}
+        sizes = [len(eval_set.classes or prompts) for eval_set in eval_sets]
+        self._metrics = {name: [ClassificationMetrics(size) for size in sizes] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
         self._models: dict[str, Any] = {}
         self._heads: dict[str, Tensor] = {}
@@ -48,10 +49,12 @@ class ZeroShotSuite(nn.Module):
     @torch.no_grad()
     def update(self, batch: Batch, set_index: int) -> None:
         """Take in a batch of the data set at that place."""
+        classes = self.eval_sets[set_index].classes
         for name, model in self._models.items():
+            head = self._heads[name] if classes is None else self._heads[name][list(classes)]
             features = model.encode_image(batch.images)
             with torch.autocast(features.device.type, enabled=False):
-                logits = model.logit_scale.to(features.dtype) * features @ self._heads[name].to(features.dtype).T
+                logits = model.logit_scale.to(features.dtype) * features @ head.to(features.dtype).T
             self._metrics[name][set_index].update(logits, batch.labels)
 
     def finish(self) -> dict[str, Scores]:

@@ -56,7 +56,7 @@ def load_clip(name: str, pretrained: str | None = None) -> Backbone:
         pretrained: tag or local file of its weights; None for random ones.
     """
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, pretrained_hf=pretrained is not None)
+        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=pretrained is not None)
     except (RuntimeError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(

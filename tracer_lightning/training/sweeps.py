@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import read_write
 
 LEFT_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""Environment variables that the first job sets, and that would make the next one wait for processes it never starts."""
+"""What the first job leaves in the environment, and what would make the next wait for processes it never starts."""
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def job_of_a_sweep() -> Iterator[None]:
     config = HydraConfig.get()
     arguments, before = sys.argv, set(os.environ)
     sys.argv = [arguments[0], *config.overrides.task]
-    with read_write(config.run):
+    with read_write(config.run):  # type: ignore[arg-type]
         config.run.dir = config.runtime.output_dir
     try:
         yield

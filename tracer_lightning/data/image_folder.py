@@ -1,0 +1,133 @@
+"""Pictures in one folder per class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+
+from tracer_lightning.data.datamodule import ClipDataModule
+from tracer_lightning.data.transforms import CentreCrop, RandomCrop
+from tracer_lightning.types import EvalSet, InputSpec
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+DECODED_BY_TORCHVISION = (".jpg", ".jpeg", ".png", ".webp")
+
+
+def imagenet_classnames() -> list[str]:
+    """open_clip's names of the 1,000 classes, in the order of their wnids."""
+    return list(open_clip.IMAGENET_CLASSNAMES)
+
+
+def imagenet_templates() -> list[str]:
+    """CLIP's 80 templates for ImageNet."""
+    return [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Sorted names of the class folders within; ValueError where there are none."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; data.root must hold one folder per split")
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    if not names:
+        raise ValueError(f"{folder} holds no class folders; it needs one folder of pictures per class")
+    return names
+
+
+class FolderSource:
+    """The pictures below ``folder``, labelled by the position of their folder among ``classes``."""
+
+    def __init__(self, folder: Path, classes: Sequence[str]) -> None:
+        self.files: list[tuple[Path, int]] = []
+        for label, name in enumerate(classes):
+            pictures = sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
+            self.files += [(picture, label) for picture in pictures]
+        if not self.files:
+            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """The picture (3, H, W) uint8 and its class."""
+        path, label = self.files[index]
+        try:
+            if path.suffix.lower() in DECODED_BY_TORCHVISION:
+                return decode_image(str(path), mode=ImageReadMode.RGB), label
+            with Image.open(path) as image:
+                return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1), label
+        except (RuntimeError, OSError) as error:
+            raise ValueError(f"data: {path} can't be read as a picture: {str(error).splitlines()[0]}") from error
+
+
+class ImageFolderDataModule(ClipDataModule):
+    """A training split, an ID split and any OOD splits, each ``FOLDER/<class>/<picture>``.
+
+    OOD splits may hold some of the classes only; they are then told apart among those.
+
+    Args:
+        spec: what the model expects.
+        root: folder of the splits.
+        folders: ``train``, ``val`` (watched during training), ``test`` (the ID test split), and ``ood``: name of each
+            OOD set to its folder; relative to ``root`` or absolute.
+        texts: ``classnames`` in the order of the sorted class folders (None: the folders' names), ``templates``.
+        augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
+        loading: ``batch_size``, ``eval_batch_size``, ``num_workers`` and ``seed`` of :class:`ClipDataModule`.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        root: str,
+        folders: Mapping[str, str | Mapping[str, str]],
+        texts: Mapping[str, Sequence[str] | None],
+        augmentation: Mapping[str, Any],
+        **loading: int,
+    ) -> None:
+        super().__init__(spec, **loading)
+        base = Path(root)
+        ood = folders["ood"]
+        assert isinstance(ood, Mapping)
+        self._folders = {name: base / str(folders[name]) for name in ("train", "val", "test")}
+        self._folders |= {f"ood/{name}": base / folder for name, folder in ood.items()}
+        self._classes = class_folders(self._folders["train"])
+        names = texts["classnames"] or [name.replace("_", " ") for name in self._classes]
+        if len(names) != len(self._classes):
+            raise ValueError(
+                f"texts.classnames has {len(names)} names and {self._folders['train']} {len(self._classes)} classes"
+            )
+        self.classnames, self.templates = names, texts["templates"] or ()
+        self.train_transform = RandomCrop(spec.image_size, augmentation["crop_scale"], augmentation["flip"])
+        self.eval_transform = CentreCrop(spec.image_size)
+        name = base.resolve().name
+        self.val_set = EvalSet(name, "val", "id", self._subset("val"))
+        self.eval_sets = (
+            EvalSet(name, "test", "id", self._subset("test")),
+            *(EvalSet(other, "test", "ood", self._subset(f"ood/{other}")) for other in ood),
+        )
+
+    def _subset(self, key: str) -> tuple[int, ...] | None:
+        """Which of the training classes a split has; None for all of them."""
+        position = {name: label for label, name in enumerate(self._classes)}
+        names = class_folders(self._folders[key])
+        unknown = [name for name in names if name not in position]
+        if unknown:
+            raise ValueError(f"{self._folders[key]} holds the class {unknown[0]}, which training does not know")
+        return None if len(names) == len(position) else tuple(position[name] for name in names)
+
+    def train_source(self) -> FolderSource:
+        """The training pictures."""
+        return FolderSource(self._folders["train"], self._classes)
+
+    def eval_source(self, eval_set: EvalSet) -> FolderSource:
+        """The pictures of one evaluation set, labelled among its own classes."""
+        folder = self._folders[eval_set.split if eval_set.role == "id" else f"ood/{eval_set.name}"]
+        return FolderSource(folder, class_folders(folder))
