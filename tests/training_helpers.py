@@ -54,7 +54,7 @@ def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, war
         "cross_kd": CrossKnowledgeDistillation(),
     }
     weights = {"info_nce": 1.0, "fd": 3.515625, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
-    prompts = data.captions().tokens
+    prompts = data.prompts()
     return TracerModule(
         student=model,
         teacher=(teacher or partial(WMATeacher, kernel=BetaKernel(0.5)))(model),

@@ -40,9 +40,12 @@ def test_warmup_cosine():
     assert rates[6] == pytest.approx(1 + math.cos(math.pi / 3))
 
 
-def test_warmup_longer_than_the_run_is_refused():
-    with pytest.raises(ValueError, match="warmup_steps must lie between 0 and the 10 steps"):
-        warmup_cosine(optimizer(), total_steps=10, warmup_steps=11)
+def test_warmup_longer_than_the_run_is_said_and_negative_ones_refused():
+    with pytest.warns(UserWarning, match=r"warmup of 11 steps in a run of 10"):
+        schedule = warmup_cosine(optimizer(), total_steps=10, warmup_steps=11)
+    assert schedule.get_last_lr() == pytest.approx([2 / 11])
+    with pytest.raises(ValueError, match="warmup_steps must be a whole number >= 0, found -1"):
+        warmup_cosine(optimizer(), total_steps=10, warmup_steps=-1)
 
 
 def test_constant():

@@ -58,7 +58,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["positives=all"], "positives must be one of diagonal, same_label, found 'all'"),
         (["data.train_styles=[neon]"], "data: train_styles must name some of"),
         (["method.freeze=[vision.*]"], "method.freeze: 'vision.*' matches no parameter"),
-        (["scheduler.warmup_steps=100"], "warmup_steps must lie between 0 and the 8 steps of the run, found 100"),
+        (["scheduler.warmup_steps=-1"], "scheduler: warmup_steps must be a whole number >= 0, found -1"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["optimizer.lr=fast"], "optimizer: "),
         (["init_weights=gone.ckpt"], "init_weights=gone.ckpt: no such file"),

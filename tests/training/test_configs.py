@@ -17,7 +17,13 @@ OPTIONS = sorted(
     if path.parent != Path(CONF) and path.parent.name not in ("hydra", "paths")
 )
 LISTS = ("terms", "regularizers")
+FOLDER = ["data.root={root}"]
+VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
 NEEDS = {
+    ("data", "image_folder"): FOLDER,
+    ("data", "imagenet_folder"): FOLDER,
+    ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
+    ("experiment", "vitb16_wma"): [*FOLDER, *VIT, "trainer.accelerator=cpu"],
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
     ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
     ("logger", "wandb"): ["logger.wandb.offline=true"],
@@ -31,20 +37,32 @@ def hydra():
         yield
 
 
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """A thousand class folders."""
+    root = tmp_path_factory.mktemp("imagenet")
+    for split in ("train", "val"):
+        for number in range(1000):
+            (root / split / f"n{number:08d}").mkdir(parents=True)
+    return root
+
+
 def build(cfg):
     backbone = build_backbone(cfg, None)
     data = build_data(cfg, backbone)
     return build_module(cfg, backbone, data), build_trainer(cfg)
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS, ids="/".join)
-def test_every_option_composes_and_builds(tmp_path, group, option):
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=map("=".join, OPTIONS))
+def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
     if (group, option) == ("logger", "wandb"):
         pytest.importorskip("wandb")
     choice = f"{group}=[{option}]" if group in LISTS else f"{group}={option}"
     if group == "teacher" and option == "none":
         choice += " terms=[]"
-    cfg = composed(tmp_path, *choice.split(), *NEEDS.get((group, option), []))
+    needs = [need.format(root=imagenet) for need in NEEDS.get((group, option), [])]
+    small = (group, option) not in {("backbone", "vit_b_16"), ("experiment", "vitb16_wma")}
+    cfg = composed(tmp_path, *choice.split(), *needs, tiny=small)
     module, trainer = build(cfg)
     assert module.student is not None
     assert trainer.callbacks
@@ -74,6 +92,15 @@ def test_tracer_has_the_weights_of_the_released_run(tmp_path):
     )
     assert module.regularizers.weights == {"cross_frobenius": 0.05}
     assert module.teacher.kernel.beta == 0.5
+
+
+def test_the_paper_run_has_the_released_hyperparameters(tmp_path, imagenet):
+    cfg = composed(tmp_path, "experiment=vitb16_wma", f"data.root={imagenet}", tiny=False)
+    assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, cfg.data.batch_size) == (1e-5, 0.1, 512)
+    assert (cfg.trainer.max_epochs, cfg.scheduler.warmup_steps, cfg.trainer.precision) == (10, 500, "bf16-mixed")
+    assert (cfg.teacher.every_n_steps, cfg.kernel.beta, cfg.method.strength) == (1, 0.5, 0.9)
+    assert (cfg.trainer.gradient_clip_val, cfg.positives, cfg.prerequisite) == (None, "diagonal", None)
+    assert cfg.backbone == {**cfg.backbone, "name": "ViT-B-16-quickgelu", "pretrained": "openai"}
 
 
 def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):

@@ -147,3 +147,24 @@ def test_metrics_of_a_continued_run_have_no_holes_and_no_duplicates(tmp_path):
         with (tmp_path / name / "run/metrics.csv").open() as lines:
             tables.append([{k: v for k, v in row.items() if v} for row in csv.DictReader(lines)])
     assert sorted(map(str, tables[0])) == sorted(map(str, tables[1]))
+
+
+def test_resume_auto_finds_the_unfinished_run_of_the_same_settings(tmp_path):
+    """Runs without a name: each in a folder of its own, as Hydra makes them."""
+
+    def unnamed(folder, *overrides):
+        cfg = composed(tmp_path, *overrides)
+        cfg.paths.outputs = str(tmp_path)
+        cfg.paths.output_dir = str(tmp_path / "digits" / folder)
+        cfg.run = "${now:%S}"
+        (tmp_path / "digits" / folder).mkdir(parents=True, exist_ok=True)
+        return cfg
+
+    run_until(unnamed("first"), epochs=1)
+    run_until(unnamed("other", "seed=7"), epochs=1)
+    run(unnamed("second", "resume=auto"))
+    assert not (tmp_path / "digits/second/results.json").exists()
+    assert json.loads((tmp_path / "digits/first/results.json").read_text())["seed"] == 0
+    assert not (tmp_path / "digits/other/results.json").exists()
+    run(unnamed("third", "resume=auto"))  # nothing unfinished is left
+    assert (tmp_path / "digits/third/results.json").exists()

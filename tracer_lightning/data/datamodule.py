@@ -14,6 +14,7 @@ from tracer_lightning.data.captions import CaptionTable
 from tracer_lightning.data.dataset import CaptionedDataset, Collate, ImageSource, Transform
 from tracer_lightning.data.loader import ResumableLoader
 from tracer_lightning.data.sampler import EpochSampler, EvalSampler
+from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, EvalSet, InputSpec
 
 
@@ -71,6 +72,11 @@ class ClipDataModule(pl.LightningDataModule):
     def captions(self) -> CaptionTable:
         """Every template for every class."""
         return CaptionTable(self.classnames, self.templates, self.spec.tokenize)
+
+    def prompts(self) -> Tensor:
+        """(C, P, L) tokens of every template for every class, for zero-shot heads."""
+        tokens = self.captions().tokens
+        return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
 
     # -- Lightning --------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -16,9 +17,13 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> 
         total_steps: optimizer steps of the whole run.
         warmup_steps: steps of the warmup; step k (from 0) runs at (k + 1) / warmup_steps of the peak.
     """
-    if not 0 <= warmup_steps <= total_steps:
-        raise ValueError(
-            f"scheduler.warmup_steps must lie between 0 and the {total_steps} steps of the run, found {warmup_steps}"
+    if warmup_steps < 0:
+        raise ValueError(f"warmup_steps must be a whole number >= 0, found {warmup_steps}")
+    if warmup_steps >= total_steps:
+        warnings.warn(
+            f"a warmup of {warmup_steps} steps in a run of {total_steps}: the learning rate never comes down from its "
+            "peak, or never reaches it; lower scheduler.warmup_steps",
+            stacklevel=2,
         )
 
     def factor(step: int) -> float:

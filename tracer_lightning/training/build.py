@@ -83,7 +83,7 @@ def build_data(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
 
 def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> TracerModule:
     """Student, teacher and losses."""
-    prompts = data.captions().tokens
+    prompts = data.prompts()
     return TracerModule(
         student=backbone.model,
         teacher=make(cfg, "teacher.module")(backbone.model),

@@ -19,29 +19,11 @@ from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.errors import setting
 from tracer_lightning.training.prerequisite import ensure_prerequisite
-from tracer_lightning.training.results import CHECKPOINT, CONFIG, RESULTS, versions, write_json
+from tracer_lightning.training.results import CONFIG, RESULTS, versions, write_json
+from tracer_lightning.training.resume import advice, checkpoint_to_resume
 
 USER_ERRORS = (ValueError, InstantiationException, MisconfigurationException, OmegaConfBaseException)
 """What a user can cause and mend; anything else is a bug, and shows its traceback."""
-
-
-def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
-    """The checkpoint that ``resume`` names, None where there is nothing to resume."""
-    own = Path(cfg.paths.output_dir) / CHECKPOINT
-    if cfg.resume == "auto":
-        return own if own.exists() else None
-    if cfg.resume is None:
-        if own.exists():
-            raise ValueError(
-                f"run={cfg.run}: {own.parent.parent} holds a run already; continue it with resume=auto, or choose "
-                "another name"
-            )
-        return None
-    path = Path(cfg.resume)
-    path = path / CHECKPOINT if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
-    return path
 
 
 def _test(trainer: pl.Trainer, module: Any, data: Any) -> dict[str, Scores]:
@@ -58,12 +40,11 @@ def _continue_logs(trainer: pl.Trainer, checkpoint: Path | None) -> None:
                 logger.continue_from(step)
 
 
-def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None) -> None:
+def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None, advice: str) -> None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     except SystemExit:  # Lightning's answer to Ctrl-C
-        where = f"stopped at step {trainer.global_step}"
-        say(f"{where}; the same command with resume={trainer.default_root_dir} continues the run")
+        say(f"stopped at step {trainer.global_step}; {advice}")
         raise
 
 
@@ -75,8 +56,8 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     """
     start = time.perf_counter()
     quieten()
-    output = Path(cfg.paths.output_dir)
     checkpoint = checkpoint_to_resume(cfg)
+    output = Path(cfg.paths.output_dir)
     weights = cfg.init_weights or ensure_prerequisite(cfg)
     with setting("seed"):
         pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -91,7 +72,7 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
     _continue_logs(trainer, checkpoint)
     zero_shot = _test(trainer, module, data)["student"]
-    _fit(trainer, module, data, checkpoint)
+    _fit(trainer, module, data, checkpoint, advice(cfg))
     after = _test(trainer, module, data)
     scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}
     seconds = round(time.perf_counter() - start, 1)

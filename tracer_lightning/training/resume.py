@@ -1,0 +1,81 @@
+"""Which checkpoint a run continues from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tracer_lightning.training.console import say
+from tracer_lightning.training.results import CHECKPOINT, CONFIG, RESULTS
+
+NOT_COMPARED = ("run", "resume", "paths")
+"""Settings in which a run and its continuation may differ."""
+
+
+def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
+    """The checkpoint that ``resume`` names; None to start anew.
+
+    ``auto`` continues this run's folder or, where the run was given no name, the last unfinished run of the same
+    settings, in its folder: ``paths.output_dir`` is changed to it.
+    """
+    own = Path(cfg.paths.output_dir) / CHECKPOINT
+    if cfg.resume is None:
+        if own.exists():
+            folder = own.parent.parent
+            raise ValueError(f"run={cfg.run}: {folder} holds a run already; continue it with resume=auto, or rename")
+        return None
+    if cfg.resume == "auto":
+        unfinished = own.parent.parent if own.exists() else _last_unfinished(cfg)
+        if unfinished is None:
+            say("resume=auto: no unfinished run of these settings, starting anew")
+            return None
+        cfg.paths.output_dir = str(unfinished)
+        return unfinished / CHECKPOINT
+    path = Path(cfg.resume)
+    path = path / CHECKPOINT if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
+    return path
+
+
+def _last_unfinished(cfg: DictConfig) -> Path | None:
+    if not _is_unnamed(cfg):
+        return None
+    settings = _compared(OmegaConf.to_container(cfg, resolve=True))
+    runs = Path(cfg.paths.outputs) / cfg.name
+    found: list[Path] = [path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{CONFIG}")]
+    for folder in sorted(found, key=lambda folder: (folder / CONFIG).stat().st_mtime, reverse=True):
+        unfinished = (folder / CHECKPOINT).exists() and not (folder / RESULTS).exists()
+        if unfinished and _compared(OmegaConf.to_container(OmegaConf.load(folder / CONFIG))) == settings:
+            return folder
+    return None
+
+
+def _is_unnamed(cfg: DictConfig) -> bool:
+    written: Any = OmegaConf.to_container(cfg, resolve=False)
+    return str(written["run"]).startswith("${now:")
+
+
+def _compared(settings: Any) -> Any:
+    """Settings without what names or places the run, wherever its folder is mentioned."""
+    own = settings["paths"]["output_dir"]
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without(entry) for name, entry in value.items()}
+        if isinstance(value, list):
+            return [without(entry) for entry in value]
+        return value.replace(own, "") if isinstance(value, str) else value
+
+    return without({name: value for name, value in settings.items() if name not in NOT_COMPARED})
+
+
+def advice(cfg: DictConfig) -> str:
+    """How a user continues this run."""
+    if cfg.resume == "auto":
+        return "the same command continues it"
+    if _is_unnamed(cfg):
+        return "the same command with resume=auto continues it"
+    return f"the same command with resume=auto continues {cfg.paths.output_dir}"
