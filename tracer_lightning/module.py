@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from tracer_lightning.evaluation import Scores, ZeroShotSuite
 from tracer_lightning.functional.distributed import gather, gather_features
+from tracer_lightning.functional.steps import planned_steps
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
 from tracer_lightning.teachers import Teacher
@@ -78,7 +79,7 @@ class TracerModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""
         optimizer = self.optimizer(p for p in self.student.parameters() if p.requires_grad)
-        scheduler = self.scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
+        scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     # -- evaluation -------------------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["trainer.accelerator=gpux"], "trainer: "),
         (["+kernel.betta=1"], "kernel: "),
         (["seed=-1"], "seed"),
+        (["trainer.max_epochs=-1"], "number of optimizer steps is unknown (inf)"),
     ],
 )
 def test_mistakes_in_values(tmp_path, capsys, overrides, message):

@@ -168,3 +168,18 @@ def test_resume_auto_finds_the_unfinished_run_of_the_same_settings(tmp_path):
     assert not (tmp_path / "digits/other/results.json").exists()
     run(unnamed("third", "resume=auto"))  # nothing unfinished is left
     assert (tmp_path / "digits/third/results.json").exists()
+
+
+def test_a_continuation_with_other_settings_is_refused_or_said(tmp_path, capsys):
+    (tmp_path / "next").mkdir()
+    run(composed(tmp_path))
+    source = f"resume={tmp_path / 'run'}"
+    with pytest.raises(ValueError, match=r"teacher\.module\._target_: this run has .*EMA.* and the checkpoint .*WMA"):
+        run(composed(tmp_path / "next", source, "method=tracer_ema"))
+    with pytest.raises(ValueError, match=r"backbone\.vision_cfg\.layers: this run has 2 and the checkpoint 1"):
+        run(composed(tmp_path / "next", source, "backbone.vision_cfg.layers=2"))
+    run(composed(tmp_path / "next", source, "optimizer.lr=1e-4"))
+    assert "optimizer.lr: this run has 0.0001 and the checkpoint 0.001" in capsys.readouterr().out
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ValueError, match="12 optimizer steps and the checkpoint's teacher was planned for 8"):
+        run(composed(tmp_path / "more", source, "trainer.max_epochs=3"))

@@ -6,6 +6,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 
+from tracer_lightning.functional.steps import planned_steps
+
 
 class TeacherUpdate(pl.Callback):
     """Update ``module.teacher`` from ``module.student`` after optimizer steps.
@@ -29,16 +31,11 @@ class TeacherUpdate(pl.Callback):
         """Begin, or continue a restored run: this hook is the first after everything was restored."""
         if not pl_module.automatic_optimization:
             raise ValueError("TeacherUpdate follows trainer.global_step and needs automatic optimization")
-        total = trainer.estimated_stepping_batches if self.total_steps is None else self.total_steps
-        if not 0 < total < float("inf"):
-            raise ValueError(
-                f"the number of optimizer steps is unknown ({total}) and the teacher's clock needs it; set "
-                "trainer.max_steps, a whole number as trainer.limit_train_batches, or the callback's total_steps"
-            )
+        total = planned_steps(trainer) if self.total_steps is None else self.total_steps
         if trainer.global_step == 0:
-            pl_module.teacher.begin(pl_module.student, int(total))
+            pl_module.teacher.begin(pl_module.student, total)
         else:
-            pl_module.teacher.resume(int(total))
+            pl_module.teacher.resume(total)
         self._seen = trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:

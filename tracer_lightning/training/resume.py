@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CHECKPOINT, CONFIG, RESULTS
 
+STRUCTURE = ("backbone.", "teacher.module._target_", "method.freeze", "optimizer._target_")
+"""Settings without which the state of a checkpoint does not fit."""
+COMPARED = (*STRUCTURE, "teacher.", "kernel.", "optimizer.", "scheduler.", "data.", "task.", "terms.", "regularizers.")
 NOT_COMPARED = ("run", "resume", "paths")
 """Settings in which a run and its continuation may differ."""
 
@@ -70,6 +74,33 @@ def _compared(settings: Any) -> Any:
         return value.replace(own, "") if isinstance(value, str) else value
 
     return without({name: value for name, value in settings.items() if name not in NOT_COMPARED})
+
+
+def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
+    """Refuse to continue with another model, teacher or optimizer, and say which other settings differ.
+
+    Args:
+        saved: the settings of the checkpoint.
+        cfg: those of this run.
+    """
+    now = dict(_flat(OmegaConf.to_container(cfg, resolve=True)))
+    before = dict(_flat(saved))
+    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key.startswith(COMPARED)]
+    for key in changed:
+        if key.startswith(STRUCTURE):
+            raise ValueError(
+                f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}; continue with the same, or "
+                "start a new run from the checkpoint with init_weights="
+            )
+        say(f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}, whose value may stay in force")
+
+
+def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def advice(cfg: DictConfig) -> str:

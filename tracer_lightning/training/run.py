@@ -20,7 +20,7 @@ from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.errors import setting
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, RESULTS, versions, write_json
-from tracer_lightning.training.resume import advice, checkpoint_to_resume
+from tracer_lightning.training.resume import advice, checkpoint_to_resume, compare_settings
 
 USER_ERRORS = (ValueError, InstantiationException, MisconfigurationException, OmegaConfBaseException)
 """What a user can cause and mend; anything else is a bug, and shows its traceback."""
@@ -31,13 +31,14 @@ def _test(trainer: pl.Trainer, module: Any, data: Any) -> dict[str, Scores]:
     return dict(module.results)
 
 
-def _continue_logs(trainer: pl.Trainer, checkpoint: Path | None) -> None:
+def _check_and_continue(cfg: DictConfig, trainer: pl.Trainer, checkpoint: Path | None) -> None:
     if checkpoint is not None:
-        step = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-        say(f"continuing {checkpoint} at step {step}")
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        compare_settings(saved["hyper_parameters"], cfg)
+        say(f"continuing {checkpoint} at step {saved['global_step']}")
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSVLogger):
-                logger.continue_from(step)
+                logger.continue_from(saved["global_step"])
 
 
 def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None, advice: str) -> None:
@@ -70,7 +71,7 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
         OmegaConf.save(cfg, output / CONFIG, resolve=True)
 
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
-    _continue_logs(trainer, checkpoint)
+    _check_and_continue(cfg, trainer, checkpoint)
     zero_shot = _test(trainer, module, data)["student"]
     _fit(trainer, module, data, checkpoint, advice(cfg))
     after = _test(trainer, module, data)

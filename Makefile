@@ -1,0 +1,32 @@
+.DEFAULT_GOAL := help
+.PHONY: help install test slow lint types format demo table figures
+
+help:     ## list the targets
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | awk -F ': *## ' '{printf "make %-9s %s\n", $$1, $$2}'
+
+install:  ## install with everything for development
+	pip install -c constraints.txt -e ".[dev]"
+
+test:     ## tests, under 4 minutes on two cores
+	pytest
+
+slow:     ## the tests that take longer
+	pytest -m slow
+
+lint:     ## style
+	ruff check . && ruff format --check .
+
+types:    ## static types
+	mypy
+
+format:   ## put the style right
+	ruff check --fix . && ruff format .
+
+demo:     ## the default run
+	python train.py
+
+table:    ## the runs of the README's table
+	python train.py -m method=flyp,tracer,tracer_ema,static_sd seed=0,1,2
+
+figures:  ## the README's picture
+	python scripts/figure_idea.py
