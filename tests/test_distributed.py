@@ -118,9 +118,8 @@ def test_torchrun(tmp_path, single):
 def test_prerequisites_under_torchrun(tmp_path):
     """One process trains it, the other waits for it."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    shrunk = (
-        "prerequisite.overrides=[trainer.max_steps=3,backbone.vision_cfg.layers=1,floor=0.0,scheduler.warmup_steps=1]"
-    )
+    overrides = ("trainer.max_steps=3", "backbone.vision_cfg.layers=1", "floor=0.0", "scheduler.warmup_steps=1")
+    shrunk = "prerequisite.overrides=[" + ",".join(f"'{override}'" for override in overrides) + "]"
     options = [*SHORT[1:2], "backbone.text_cfg.layers=2", *SHORT[3:], "prerequisite.experiment=digits_pretrain", shrunk]
     command = [*launcher, str(ROOT / "train.py"), *options, *DDP]
     succeeded(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True))
