@@ -1,0 +1,150 @@
+"""Write shards in the format of the clip-benchmark data sets: ``python scripts/make_shards.py --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tracer_lightning.data.shards.manifest import Manifest, verify_shards
+from tracer_lightning.data.shards.sources import (
+    IWILDCAM_SPLITS,
+    csv_collection,
+    folder_collection,
+    iwildcam_collections,
+    torchvision_collection,
+)
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+
+TEMPLATES = ("a photo of a {c}.",)
+IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")
+"""Those of FLYP (Goyal et al., 2023)."""
+EXAMPLES = """examples:
+  %(prog)s folder pets/train --out shards/pets --split train --verify
+  %(prog)s torchvision CIFAR10 ~/data --out shards/cifar10 --split test --templates templates.txt
+  %(prog)s csv captions.csv --out shards/pairs
+  %(prog)s iwildcam ~/data --out shards
+
+Interrupted? The same command again keeps the shards that are complete and writes the others.
+Give the splits of one data set (train, test) the same --out."""
+Job = tuple[Path, str, Collection]
+"""Root, split and samples."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports mistakes like all others, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError."""
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """One subcommand per kind of source."""
+    layout, shared = Layout(), Parser(add_help=False)
+    shared.add_argument("--out", type=Path, required=True, metavar="ROOT", help="folder of the data set")
+    shared.add_argument("--seed", type=int, default=layout.seed, help="of the order of samples (%(default)s)")
+    shared.add_argument("--max-samples", type=int, default=layout.max_samples, help="per shard (%(default)s)")
+    shared.add_argument("--max-bytes", type=int, default=layout.max_bytes, help="per shard (%(default)s)")
+    shared.add_argument("--classnames", type=Path, metavar="FILE", help="one class a line, instead of the source's")
+    shared.add_argument("--templates", type=Path, metavar="FILE", help="one a line, with {c} for the class")
+    shared.add_argument("--overwrite", action="store_true", help="start over where ROOT holds something else")
+    shared.add_argument("--verify", action="store_true", help="read everything again and check it")
+    split = Parser(add_help=False)
+    split.add_argument("--split", default="train", help="folder within ROOT (%(default)s)")
+
+    style = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description="Write pictures as shards.", epilog=EXAMPLES, formatter_class=style)
+    sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
+    folder = sources.add_parser("folder", parents=[split, shared], help="one folder of pictures per class")
+    folder.add_argument("path", type=Path, metavar="PATH")
+    folder.set_defaults(jobs=folder_jobs)
+    vision = sources.add_parser("torchvision", parents=[split, shared], help="a data set of torchvision, on disk")
+    vision.add_argument("name", metavar="NAME", help="its class, such as CIFAR10")
+    vision.add_argument("path", type=Path, metavar="ROOT", help="its root; nothing is downloaded")
+    vision.set_defaults(jobs=torchvision_jobs)
+    table = sources.add_parser("csv", parents=[split, shared], help="a table: path, label (name or index), caption")
+    table.add_argument("path", type=Path, metavar="FILE", help="its paths are relative to its own folder")
+    table.set_defaults(jobs=csv_jobs)
+    wild = sources.add_parser("iwildcam", parents=[shared], help="iWildCam of WILDS: train, id_val, id_test, ood_test")
+    wild.add_argument("path", type=Path, metavar="ROOT", help="folder that holds iwildcam_v2.0")
+    wild.set_defaults(jobs=iwildcam_jobs)
+    return parser
+
+
+def folder_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
+    """The one split of a folder."""
+    yield args.out, args.split, folder_collection(args.path, classnames)
+
+
+def torchvision_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
+    """The split of a data set, written under its own name."""
+    yield args.out, args.split, torchvision_collection(args.name, args.path, args.split, classnames)
+
+
+def csv_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
+    """The one split of a table."""
+    yield args.out, args.split, csv_collection(args.path, classnames)
+
+
+def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
+    """A root of its own for every split, so that each can be a set of the suite."""
+    for name, collection in iwildcam_collections(args.path, classnames).items():
+        root, split = IWILDCAM_SPLITS[name]
+        yield args.out / root, split, collection
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file, without empty ones at its end."""
+    return path.read_text(encoding="utf-8").rstrip().splitlines()
+
+
+def write(args: argparse.Namespace, job: Job) -> Manifest:
+    """Write, and verify where asked, with a progress bar."""
+    root, split, collection = job
+    default = IWILDCAM_TEMPLATES if args.jobs is iwildcam_jobs else TEMPLATES
+    templates = read_lines(args.templates) if args.templates else default
+    layout = Layout(args.seed, args.max_samples, args.max_bytes)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(f"{root.name}/{split}", total=len(collection.items))
+        manifest = write_shards(
+            collection, root, split, templates, layout, args.overwrite, lambda n: progress.update(task, completed=n)
+        )
+        if args.verify:
+            progress.update(task, description=f"verifying {root.name}/{split}")
+            verify_shards(root, split)
+    return manifest
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    try:
+        args = build_parser().parse_args(arguments)
+        classnames = read_lines(args.classnames) if args.classnames else None
+        for job in args.jobs(args, classnames):
+            manifest = write(args, job)
+            size = sum(shard["bytes"] for shard in manifest["shards"])
+            what = f"{manifest['samples']:,} samples, {len(manifest['shards']):,} shards, {size:,} bytes"
+            say(f"{job[0] / job[1]}: {what}{', verified' if args.verify else ''}")
+    except (ValueError, OSError) as error:
+        say(f"error: {' '.join(str(error).split())}", stderr=True)
+        return 1
+    except KeyboardInterrupt:
+        say("interrupted: the same command again writes the rest", stderr=True)
+        return 130
+    return 0
+
+
+def say(line: str, stderr: bool = False) -> None:
+    """One line of output, however long."""
+    Console(stderr=stderr).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

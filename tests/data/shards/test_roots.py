@@ -1,0 +1,104 @@
+"""Remote roots, against a local server that stands in for the web."""
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tracer_lightning.data.shards import roots
+from tracer_lightning.data.shards.roots import HttpRoot, HubRoot, LocalRoot, open_root
+
+CONTENT = bytes(range(256)) * 4000
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves CONTENT; drops connections and ignores ranges as told."""
+
+    def do_GET(self):
+        server = self.server
+        server.requests.append((self.path, self.headers.get("Range")))
+        if "missing" in self.path:
+            self.send_error(404)
+            return
+        start = 0
+        if self.headers.get("Range") and server.ranges:
+            start = int(self.headers["Range"][6:-1])
+            self.send_response(206)
+        else:
+            self.send_response(200)
+        body = CONTENT[start:]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if server.drops > 0:
+            server.drops -= 1
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+            return
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(roots.time, "sleep", lambda seconds: None)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.requests, server.drops, server.ranges = [], 0, True
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def address(server, folder="data"):
+    return f"http://127.0.0.1:{server.server_port}/{folder}"
+
+
+def test_downloads_once(server, tmp_path):
+    root = HttpRoot(address(server), tmp_path)
+    assert root.fetch("train/0.tar").read_bytes() == CONTENT
+    assert root.fetch("train/0.tar").read_bytes() == CONTENT
+    assert len(server.requests) == 1
+    with root.open("train/0.tar") as stream:
+        assert stream.read() == CONTENT
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_continues_dropped_connections(server, tmp_path, ranges):
+    server.drops, server.ranges = 2, ranges
+    assert HttpRoot(address(server), tmp_path).fetch("0.tar").read_bytes() == CONTENT
+    assert len(server.requests) == 3
+    assert server.requests[1][1] == f"bytes={len(CONTENT) // 2}-"
+
+
+def test_gives_up_in_the_end_and_keeps_nothing_half(server, tmp_path):
+    server.drops, server.ranges = 100, False
+    with pytest.raises(ValueError, match=r"0\.tar could not be downloaded in 4 attempts: .*dropped"):
+        HttpRoot(address(server), tmp_path).fetch("0.tar")
+    assert not list(tmp_path.rglob("0.tar"))
+
+
+def test_equal_names_of_other_addresses_are_kept_apart(server, tmp_path):
+    one, other = (HttpRoot(address(server, name), tmp_path).fetch("0.tar") for name in ("a", "b"))
+    assert one != other
+
+
+def test_missing_files(server, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no http://.*missing\.txt"):
+        HttpRoot(address(server), tmp_path).fetch("missing.txt")
+    with pytest.raises(FileNotFoundError):
+        LocalRoot(tmp_path).fetch("missing.txt")
+
+
+def test_addresses(tmp_path):
+    hub = open_root("hf://datasets/clip-benchmark/wds_imagenet-a@v1/sub", tmp_path)
+    assert isinstance(hub, HubRoot)
+    assert (hub.repo, hub.revision, hub.folder) == ("clip-benchmark/wds_imagenet-a", "v1", "sub")
+    assert isinstance(open_root("https://example.org/data", tmp_path), HttpRoot)
+    assert isinstance(open_root(str(tmp_path), tmp_path), LocalRoot)
+    with pytest.raises(ValueError, match="hf://datasets/OWNER/NAME"):
+        open_root("hf://models/x", tmp_path)
+    with pytest.raises(ValueError, match=r"data\.root=nowhere: no such folder"):
+        open_root("nowhere", tmp_path)

@@ -1,0 +1,244 @@
+"""Writing shards in the format of the clip-benchmark data sets.
+
+``ROOT/classnames.txt`` and ``ROOT/zeroshot_classification_templates.txt`` serve all splits. ``ROOT/<split>`` holds
+``0.tar``, ``1.tar``, ... with members ``s0000000.jpg`` (the picture's own bytes), ``.cls`` (class index) and ``.txt``
+(caption), ``nshards.txt``, and ``manifest.json``. Equal sources and settings give equal bytes, whether or not a run was
+interrupted: until a split is complete, ``journal.json`` stands in for the manifest and lists the shards so far.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import re
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tracer_lightning.data.captions import PLACEHOLDER
+from tracer_lightning.data.shards.manifest import (
+    CAPTION,
+    CLASSNAMES,
+    FORMAT,
+    JOURNAL,
+    LABEL,
+    MANIFEST,
+    NSHARDS,
+    TEMPLATES,
+    Manifest,
+    Shard,
+    file_hash,
+    load_manifest,
+    sample_key,
+    save_manifest,
+    shard_fault,
+    write_text,
+)
+
+
+class Item(NamedTuple):
+    """One sample, before its picture is read."""
+
+    read: Callable[[], bytes]
+    """The picture's encoded bytes, the same at every call."""
+    origin: str
+    """Names the sample in messages; with ``size`` it tells one source from another."""
+    suffix: str
+    """Of the picture's format, without a dot."""
+    label: int | None = None
+    caption: str | None = None
+    size: int | None = None
+    """Bytes of the picture, where known without reading it."""
+
+
+class Collection(NamedTuple):
+    """Samples of one split and the names of their classes; none for pairs of pictures and captions."""
+
+    items: Sequence[Item]
+    classnames: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How samples are dealt out; ValueError for limits below 1."""
+
+    seed: int = 0  # of the order, which is shuffled once over all shards
+    max_samples: int = 1000  # per shard
+    max_bytes: int = 200_000_000  # per tar file; a larger sample has a shard of its own
+
+    def __post_init__(self) -> None:
+        for name in ("max_samples", "max_bytes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be a whole number >= 1, found {getattr(self, name)}")
+
+
+def write_shards(
+    collection: Collection,
+    root: Path,
+    split: str,
+    templates: Sequence[str],
+    layout: Layout,
+    overwrite: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> Manifest:
+    """Write one split, or what an interrupted run with the same arguments has left to do.
+
+    Args:
+        collection: the samples, at least one, and their classes.
+        root: folder of the data set; its other splits must have the same classes and templates.
+        split: name of the folder within.
+        templates: for zero-shot classification, each with the placeholder ``{c}``.
+        layout: order and limits.
+        overwrite: whether to start over where the split was made from another source or with another layout.
+        on_progress: called after each shard with the number of samples done so far.
+
+    Returns:
+        What ``manifest.json`` holds.
+
+    Raises:
+        ValueError: for bad samples or texts, and where ``root`` already holds something else.
+    """
+    manifest = _plan(collection, split, templates, layout)
+    folder = root / split
+    shards = [] if overwrite else _recorded(folder, manifest)
+    _write_texts(root, split, {CLASSNAMES: collection.classnames, TEMPLATES: templates})
+    _begin(folder, manifest, shards)
+    order = list(collection.items)
+    random.Random(layout.seed).shuffle(order)
+    for done in _complete(folder, manifest, shards, order):
+        if on_progress:
+            on_progress(done)
+    write_text(folder / NSHARDS, f"{len(manifest['shards'])}\n")
+    save_manifest(folder / MANIFEST, manifest)
+    (folder / JOURNAL).unlink()
+    return manifest
+
+
+def _complete(folder: Path, manifest: Manifest, recorded: list[Shard], order: Sequence[Item]) -> Iterator[int]:
+    """Keep the recorded shards that are intact, write the others, and enter both; the samples done after each."""
+    done = 0
+    while done < len(order):
+        index = len(manifest["shards"])
+        if index < len(recorded) and shard_fault(folder, recorded[index]) is None:
+            shard = recorded[index]
+        else:
+            shard = _write_shard(folder / f"{index}.tar", order, done, manifest)
+            # What follows a rewritten shard remains valid only where it still begins at the same sample.
+            same = index < len(recorded) and recorded[index]["samples"] == shard["samples"]
+            recorded = [*recorded[:index], shard, *(recorded[index + 1 :] if same else ())]
+            save_manifest(folder / JOURNAL, {**manifest, "shards": recorded})
+        manifest["shards"].append(shard)
+        done += shard["samples"]
+        yield done
+
+
+def _plan(collection: Collection, split: str, templates: Sequence[str], layout: Layout) -> Manifest:
+    """The manifest without shards; ValueError for samples or texts that can't be written."""
+    items, names = collection
+    if not re.fullmatch(r"\w[\w.-]*", split):
+        raise ValueError(f"split must be a folder name of letters, digits and . _ -, found {split!r}")
+    if not items:
+        raise ValueError(f"split {split!r} has no samples; check the source")
+    for number, name in enumerate(names):
+        if not name.strip() or name.splitlines() != [name]:
+            raise ValueError(f"classnames: class {number} is called {name!r}; every name must be one line of text")
+    for template in templates:
+        if PLACEHOLDER not in template or template.splitlines() != [template]:
+            raise ValueError(f"templates: {template!r} must be one line with the placeholder {PLACEHOLDER}")
+    counts = [0] * len(names)
+    source = hashlib.sha256(json.dumps(list(names)).encode())
+    for item in items:
+        if item.label is None and not item.caption:
+            raise ValueError(f"{item.origin} has neither label nor caption; give it one of them")
+        if item.label is not None:
+            if not 0 <= item.label < len(names):
+                raise ValueError(f"{item.origin} has label {item.label}, but there are {len(names)} classnames")
+            counts[item.label] += 1
+        source.update(json.dumps([item.origin, item.size, item.suffix, item.label, item.caption]).encode())
+    return {
+        "format": FORMAT, "split": split, "samples": len(items), "num_classes": len(names), "class_counts": counts,
+        "seed": layout.seed, "max_samples": layout.max_samples, "max_bytes": layout.max_bytes,
+        "source": source.hexdigest(), "shards": [],
+    }  # fmt: skip
+
+
+def _recorded(folder: Path, manifest: Manifest) -> list[Shard]:
+    """Shards that an earlier run recorded; ValueError where it wrote something else."""
+    path = next((folder / name for name in (JOURNAL, MANIFEST) if (folder / name).exists()), None)
+    if path is None:
+        if any(folder.glob("*.tar")):
+            raise ValueError(
+                f"{folder} holds shards without {MANIFEST}; choose another folder, or start over with --overwrite"
+            )
+        return []
+    found = load_manifest(path)
+    others = [f"{key} {found[key]}" for key in ("seed", "max_samples", "max_bytes") if found[key] != manifest[key]]
+    if found["source"] != manifest["source"]:
+        others.append("another source (other files, labels or classnames)")
+    if others:
+        raise ValueError(
+            f"{folder} was begun with {', '.join(others)}; use the same again, or start over with --overwrite"
+        )
+    return found["shards"]
+
+
+def _write_texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> None:
+    """Write what all splits share; ValueError where another split relies on something else."""
+    others = sorted(path.parent.name for path in root.glob("*/0.tar") if path.parent.name != split)
+    for name, lines in texts.items():
+        path, text = root / name, "".join(f"{line}\n" for line in lines)
+        if others and path.exists() and path.read_text(encoding="utf-8").splitlines() != list(lines):
+            raise ValueError(f"{path} differs from that of split {split!r}, yet serves {', '.join(others)} too; "
+                             "give all splits the same classnames and templates, or choose another folder")  # fmt: skip
+        root.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+
+
+def _begin(folder: Path, manifest: Manifest, shards: list[Shard]) -> None:
+    """Mark the split as unfinished, and remove what isn't recorded."""
+    folder.mkdir(exist_ok=True)
+    save_manifest(folder / JOURNAL, {**manifest, "shards": shards})
+    keep = {shard["file"] for shard in shards}
+    for path in folder.iterdir():
+        stray = re.fullmatch(r"\d+\.tar(\.tmp)?", path.name) and path.name not in keep
+        if stray or path.name in (MANIFEST, NSHARDS):
+            path.unlink()
+
+
+def _write_shard(path: Path, order: Sequence[Item], start: int, limits: Manifest) -> Shard:
+    """Write the samples from ``start`` on, as many as fit, and give the file its name once it is complete."""
+    temporary, count = path.with_name(path.name + ".tmp"), 0
+    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for item in order[start : start + limits["max_samples"]]:
+            members = _members(item, start + count)
+            size = sum(tarfile.BLOCKSIZE + _round_up(len(data), tarfile.BLOCKSIZE) for data in members.values())
+            end = tar.offset + size + 2 * tarfile.BLOCKSIZE  # two empty blocks end a tar file
+            if count and _round_up(end, tarfile.RECORDSIZE) > limits["max_bytes"]:
+                break
+            for name, data in members.items():
+                member = tarfile.TarInfo(name)  # its defaults: mtime, uid and gid 0, no user, mode 644
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+            count += 1
+    temporary.replace(path)
+    return {"file": path.name, "samples": count, "bytes": path.stat().st_size, "sha256": file_hash(path)}
+
+
+def _members(item: Item, number: int) -> dict[str, bytes]:
+    picture = item.read()
+    if not picture:
+        raise ValueError(f"{item.origin} is empty; restore the picture or leave it out")
+    members = {item.suffix: picture}
+    if item.label is not None:
+        members[LABEL] = str(item.label).encode()
+    if item.caption:
+        members[CAPTION] = item.caption.encode()
+    return {f"{sample_key(number)}.{suffix}": data for suffix, data in members.items()}
+
+
+def _round_up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
