@@ -61,7 +61,7 @@ def test_accumulated_steps_continue_exactly(tmp_path, unbroken):
 
 
 def test_another_horizon_is_refused(tmp_path, unbroken):
-    with pytest.raises(ValueError, match="8 optimizer steps and the checkpoint's teacher was planned for 6"):
+    with pytest.raises(ValueError, match="8 optimizer steps and the checkpoint was made for 6"):
         run(tmp_path, unbroken / "step=3.ckpt", steps=8)
 
 

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from tracer_lightning.evaluation import Scores, ZeroShotSuite
 from tracer_lightning.functional.distributed import gather, gather_features
-from tracer_lightning.functional.steps import planned_steps
+from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
 from tracer_lightning.teachers import Teacher
@@ -57,6 +57,9 @@ class TracerModule(pl.LightningModule):
         self.validation, self.test = validation, test
         self.results: dict[str, Scores] = {}
         """Scores of the last test, by model."""
+        self.total_steps: int | None = None
+        """Optimizer steps of the run."""
+        self._restored_steps: int | None = None
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -79,8 +82,20 @@ class TracerModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""
         optimizer = self.optimizer(p for p in self.student.parameters() if p.requires_grad)
-        scheduler = self.scheduler(optimizer, planned_steps(self.trainer))
+        self.total_steps = planned_steps(self.trainer)
+        if self._restored_steps is not None:
+            check_horizon(self.total_steps, self._restored_steps)
+            self._restored_steps = None
+        scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the length of the run, which its schedule was made for."""
+        checkpoint["total_steps"] = self.total_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Remember the length that a continuation must have."""
+        self._restored_steps = checkpoint["total_steps"]
 
     # -- evaluation -------------------------------------------------------------------------------------------------
 
@@ -115,5 +130,6 @@ class TracerModule(pl.LightningModule):
 
     def _log_scores(self, stage: str, scores: Scores) -> None:
         for data_set, values in scores.items():
-            for metric in ("accuracy", "ece", "macro_f1"):
-                self.log(f"{stage}/{data_set}/{metric}", values[metric], rank_zero_only=True)
+            for metric, value in values.items():
+                if isinstance(value, float):
+                    self.log(f"{stage}/{data_set}/{metric}", value, sync_dist=True)

@@ -71,7 +71,7 @@ def test_demo_backbone_has_a_million_parameters_or_more(backbone):
 
 
 def test_unknown_names_are_one_clear_error():
-    with pytest.raises(ValueError, match=r"backbone: could not build NoSuchNet .*list_pretrained"):
+    with pytest.raises(ValueError, match=r"could not build NoSuchNet .*list_pretrained"):
         load_clip("NoSuchNet")
 
 

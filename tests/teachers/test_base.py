@@ -101,7 +101,7 @@ def test_begin_resets_and_resume_refuses_another_horizon():
     teacher.begin(student, 6)
     for step in walk(student, 3):
         teacher.update(student, step)
-    with pytest.raises(ValueError, match="7 optimizer steps and the checkpoint's teacher was planned for 6"):
+    with pytest.raises(ValueError, match="7 optimizer steps and the checkpoint was made for 6"):
         teacher.resume(7)
     teacher.begin(student, 9)
     assert (teacher.step, teacher.updates, teacher.total_steps) == (0, 0, 9)

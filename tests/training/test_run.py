@@ -181,5 +181,5 @@ def test_a_continuation_with_other_settings_is_refused_or_said(tmp_path, capsys)
     run(composed(tmp_path / "next", source, "optimizer.lr=1e-4"))
     assert "optimizer.lr: this run has 0.0001 and the checkpoint 0.001" in capsys.readouterr().out
     (tmp_path / "more").mkdir()
-    with pytest.raises(ValueError, match="12 optimizer steps and the checkpoint's teacher was planned for 8"):
+    with pytest.raises(ValueError, match="12 optimizer steps and the checkpoint was made for 8"):
         run(composed(tmp_path / "more", source, "trainer.max_epochs=3"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import lightning.pytorch as pl
@@ -32,6 +33,11 @@ class TeacherUpdate(pl.Callback):
         if not pl_module.automatic_optimization:
             raise ValueError("TeacherUpdate follows trainer.global_step and needs automatic optimization")
         total = planned_steps(trainer) if self.total_steps is None else self.total_steps
+        if self.every_n_steps > total:
+            warnings.warn(
+                f"teacher.every_n_steps={self.every_n_steps} in a run of {total} steps: the teacher never moves",
+                stacklevel=2,
+            )
         if trainer.global_step == 0:
             pl_module.teacher.begin(pl_module.student, total)
         else:

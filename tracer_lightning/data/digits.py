@@ -61,6 +61,8 @@ class DigitsDataModule(ClipDataModule):
         **loading: int,
     ) -> None:
         super().__init__(spec, **loading)
+        if isinstance(train_styles, str):
+            raise ValueError(f"train_styles must be a list, found {train_styles!r}; write [{train_styles}]")
         unknown = sorted(set(train_styles) - set(STYLES))
         if unknown or not train_styles:
             raise ValueError(

@@ -118,6 +118,9 @@ class ImageFolderDataModule(ClipDataModule):
         """Which of the training classes a split has; None for all of them."""
         position = {name: label for label, name in enumerate(self._classes)}
         names = class_folders(self._folders[key])
+        missing = sorted(set(position) - set(names))
+        if missing and not key.startswith("ood/"):
+            raise ValueError(f"{self._folders[key]} lacks the class {missing[0]}; an ID split needs all of training's")
         unknown = [name for name in names if name not in position]
         if unknown:
             raise ValueError(f"{self._folders[key]} holds the class {unknown[0]}, which training does not know")

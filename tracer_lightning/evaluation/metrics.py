@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torchmetrics import MetricCollection, SumMetric
+from torchmetrics import MeanMetric, MetricCollection, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 IGNORED = -1
 """Label of padding."""
@@ -18,10 +19,14 @@ class ClassificationMetrics(nn.Module):
 
     Args:
         num_classes: C.
+        ece_per_batch: also report the size-weighted mean of each batch's ECE, as the official code does; it depends on
+            the size and order of batches, and serves comparison only.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, ece_per_batch: bool = False) -> None:
         super().__init__()
+        self.num_classes = num_classes
+        self.batch_ece = MeanMetric() if ece_per_batch else None
         self.scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro", ignore_index=IGNORED),
@@ -33,15 +38,25 @@ class ClassificationMetrics(nn.Module):
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in logits (B, C) and labels (B,), -1 for padding."""
-        self.scores.update(logits.softmax(dim=-1), labels)
-        self.count.update((labels != IGNORED).sum())
+        probabilities, counted = logits.softmax(dim=-1), (labels != IGNORED).sum()
+        self.scores.update(probabilities, labels)
+        self.count.update(counted)
+        if self.batch_ece is not None:
+            ece = multiclass_calibration_error(
+                probabilities, labels, self.num_classes, n_bins=ECE_BINS, norm="l1", ignore_index=IGNORED
+            )
+            self.batch_ece.update(ece.nan_to_num(), counted)  # a batch of padding alone counts nothing
 
     def compute(self) -> dict[str, float]:
         """``n``, ``accuracy``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1]."""
         scores = {name: float(value) for name, value in self.scores.compute().items()}
+        if self.batch_ece is not None:
+            scores["ece_per_batch"] = float(self.batch_ece.compute())
         return {"n": int(self.count.compute()), **scores}
 
     def reset(self) -> None:
         """Forget everything."""
         self.scores.reset()
         self.count.reset()
+        if self.batch_ece is not None:
+            self.batch_ece.reset()

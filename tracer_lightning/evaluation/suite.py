@@ -24,16 +24,27 @@ class ZeroShotSuite(nn.Module):
         eval_sets: the data sets, in the order of their loaders.
         prompts: (C, P, L) tokens of every template for every class.
         models: names under which models may be evaluated.
+        ece_per_batch: as for :class:`ClassificationMetrics`.
     """
 
     prompts: Tensor
 
-    def __init__(self, eval_sets: Sequence[EvalSet], prompts: Tensor, models: Sequence[str] = ("student",)) -> None:
+    def __init__(
+        self,
+        eval_sets: Sequence[EvalSet],
+        prompts: Tensor,
+        models: Sequence[str] = ("student",),
+        ece_per_batch: bool = False,
+    ) -> None:
         super().__init__()
         self.eval_sets = tuple(eval_sets)
+        names = [eval_set.name for eval_set in eval_sets]
+        for name in names:
+            if names.count(name) > 1 or name == AVERAGE:
+                raise ValueError(f"data: two evaluation sets, or a set and their average, are named {name}; rename one")
         self.register_buffer("prompts", prompts, persistent=False)
         sizes = [len(eval_set.classes or prompts) for eval_set in eval_sets]
-        self._metrics = {name: [ClassificationMetrics(size) for size in sizes] for name in models}
+        self._metrics = {name: [ClassificationMetrics(size, ece_per_batch) for size in sizes] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
         self._models: dict[str, Any] = {}
         self._heads: dict[str, Tensor] = {}
@@ -71,6 +82,8 @@ class ZeroShotSuite(nn.Module):
         ood = [values for values in scores.values() if values["role"] == "ood"]
         if ood:
             scores[AVERAGE] = {
-                metric: sum(values[metric] for values in ood) / len(ood) for metric in ("accuracy", "ece", "macro_f1")
+                metric: sum(values[metric] for values in ood) / len(ood)
+                for metric in ood[0]
+                if metric not in ("split", "role", "n")
             }
         return scores

@@ -1,8 +1,18 @@
-"""The length of a run."""
+"""The length of a run, which schedules and clocks are made for."""
 
 from __future__ import annotations
 
 from typing import Any
+
+
+def check_horizon(planned: int, saved: int | None) -> None:
+    """Refuse to continue a run of ``saved`` optimizer steps as one of ``planned``."""
+    if planned != saved:
+        raise ValueError(
+            f"this run has {planned} optimizer steps and the checkpoint was made for {saved}; keep trainer.max_epochs, "
+            "trainer.max_steps, trainer.accumulate_grad_batches and data.batch_size as they were, or start a new run "
+            "from the checkpoint with init_weights="
+        )
 
 
 def planned_steps(trainer: Any) -> int:

@@ -42,6 +42,8 @@ def build_clip(
         std: channel standard deviations.
         quick_gelu: use the activation of OpenAI's weights.
     """
+    if embed_dim < 1:
+        raise ValueError(f"embed_dim must be a whole number >= 1, found {embed_dim}")
     model = ClipModel(open_clip.CLIP(embed_dim, dict(vision_cfg), dict(text_cfg), quick_gelu=quick_gelu))
     tokenizer = SimpleTokenizer(context_length=int(text_cfg["context_length"]))
     image_size = int(vision_cfg["image_size"])
@@ -60,7 +62,7 @@ def load_clip(name: str, pretrained: str | None = None) -> Backbone:
     except (RuntimeError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"backbone: could not build {name} with pretrained={pretrained}: {reason}. "
+            f"could not build {name} with pretrained={pretrained}: {reason}. "
             "open_clip.list_pretrained() lists names and tags; offline, give the path of a downloaded weight file "
             "as backbone.pretrained"
         ) from error

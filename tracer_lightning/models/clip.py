@@ -31,7 +31,7 @@ class ClipModel(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         if getattr(model, "logit_bias", None) is not None:
-            raise ValueError("backbone: models with a logit bias (SigLIP) are not supported; choose a CLIP model")
+            raise ValueError("models with a logit bias (SigLIP) are not supported; choose a CLIP model")
         self.model = model
 
     @property

@@ -18,6 +18,8 @@ def freeze(model: ClipModel, patterns: Sequence[str]) -> None:
     Raises:
         ValueError: a pattern matches nothing, or nothing is left to train.
     """
+    if isinstance(patterns, str):
+        raise ValueError(f"method.freeze must be a list, found {patterns!r}; write method.freeze=[{patterns}]")
     parameters = dict(model.model.named_parameters())
     for pattern in patterns:
         matches = [p for name, p in parameters.items() if fnmatchcase(name, pattern)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,21 +17,28 @@ PREFIXES = ("student.model.", "module.", "model.", "")
 """What checkpoints of this project, of open_clip's training, and exports put before open_clip's own names."""
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
+    """The dictionary in a checkpoint, state dict or safetensors file; nothing in it is executed.
+
+    Args:
+        path: the file; large ones are mapped rather than read.
+        setting: what the user set to name the file, for errors.
+    """
     if not path.is_file():
-        raise ValueError(f"init_weights={path}: no such file")
+        raise ValueError(f"{setting}={path}: no such file")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
-            f"init_weights={path}: not a file of plain weights ({reason}); "
+            f"{setting}={path}: not a file of plain weights ({reason}); "
             "give a checkpoint of this project, a state dict, or safetensors"
         ) from error
-    state = content.get("state_dict", content)
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not isinstance(content, dict):
+        raise ValueError(f"{setting}={path}: holds a {type(content).__name__}, not a checkpoint or state dict")
+    return content
 
 
 def load_weights(model: ClipModel, path: str | Path) -> None:
@@ -38,13 +46,15 @@ def load_weights(model: ClipModel, path: str | Path) -> None:
 
     Args:
         model: changed in place.
-        path: Lightning checkpoint, state dict or safetensors file.
+        path: run folder, Lightning checkpoint, state dict or safetensors file.
 
     Raises:
         ValueError: the file is missing, holds more than weights, or belongs to another architecture.
     """
     path = Path(path)
-    state = _read(path)
+    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    content = read_checkpoint(path, "init_weights")
+    state = {name: value for name, value in content.get("state_dict", content).items() if isinstance(value, Tensor)}
     prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in state) or not p)
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     own = model.model.state_dict()

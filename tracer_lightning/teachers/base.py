@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
+from tracer_lightning.functional.steps import check_horizon
 
 AVERAGED_BUFFERS = ("running_mean", "running_var")
 """Statistics of normalisation layers, averaged like weights; every other buffer is copied."""
@@ -71,12 +73,7 @@ class AveragedTeacher(nn.Module):
 
     def resume(self, total_steps: int) -> None:
         """Continue a restored run; ValueError where it was planned for another number of steps."""
-        if self.total_steps != total_steps:
-            raise ValueError(
-                f"this run has {total_steps} optimizer steps and the checkpoint's teacher was planned for "
-                f"{self.total_steps}; keep trainer.max_epochs, trainer.accumulate_grad_batches and data.batch_size as "
-                "they were, or start a new run from the checkpoint with init_weights="
-            )
+        check_horizon(total_steps, self.total_steps)
 
     @torch.no_grad()
     def update(self, student: nn.Module, step: int | None = None) -> None:
@@ -98,8 +95,14 @@ class AveragedTeacher(nn.Module):
             self._average(student, weight)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the averaged module makes of the same arguments."""
-        with torch.no_grad():
+        """What the averaged module makes of the same arguments.
+
+        Where shared frozen weights are narrower than the averages (training in true bf16), it is autocast.
+        """
+        types = {p.dtype for p in self.module.parameters()}
+        narrow = min(types, key=lambda dtype: dtype.itemsize, default=torch.float32)
+        device = next(self.module.parameters()).device.type
+        with torch.no_grad(), torch.autocast(device, narrow) if len(types) > 1 else nullcontext():
             return self.module(*args, **kwargs)
 
     # -- for subclasses ---------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import Backbone, freeze, load_weights
 from tracer_lightning.module import TracerModule
 from tracer_lightning.training.errors import naming, setting
+from tracer_lightning.training.types_check import check_values
 
 
 def make(cfg: DictConfig, key: str, **kwargs: Any) -> Any:
@@ -24,6 +25,7 @@ def make(cfg: DictConfig, key: str, **kwargs: Any) -> Any:
     node = cfg
     for part in key.split("."):
         node = node[part]
+    check_values(node, key)
     with setting(key):
         try:
             made = instantiate(node, _convert_="all", **kwargs)
@@ -46,8 +48,6 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     inner: BaseException | None = error
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
-    if not isinstance(inner, (ValueError, TypeError)):
-        return error
     return ValueError(f"{_written(cfg, place[1])}: {inner}" if place else str(inner))
 
 
@@ -62,17 +62,20 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
 
 def build_sum(cfg: DictConfig, *groups: str) -> CompositeLoss:
     """The weighted terms of these groups; those of ``terms`` are multiplied by ``method.strength``."""
+    strength = _non_negative(cfg.method.strength, "method.strength")
     terms, weights = {}, {}
     for group in groups:
         for name, entry in cfg[group].items():
-            with setting(f"{group}.{name}.weight"):
-                if not isinstance(entry.weight, (int, float)) or entry.weight < 0:
-                    raise ValueError(f"must be a number >= 0, found {entry.weight}")
             terms[name] = make(cfg, f"{group}.{name}.term")
-            weights[name] = entry.weight * (cfg.method.strength if group == "terms" else 1.0)
-    if not isinstance(cfg.method.strength, (int, float)) or cfg.method.strength < 0:
-        raise ValueError(f"method.strength must be a number >= 0, found {cfg.method.strength}")
+            weight = _non_negative(entry.weight, f"{group}.{name}.weight")
+            weights[name] = weight * strength if group == "terms" else weight
     return CompositeLoss(terms, weights)
+
+
+def _non_negative(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+        raise ValueError(f"{key} must be a number >= 0, found {value!r}")
+    return float(value)
 
 
 def build_data(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
@@ -92,12 +95,16 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
         optimizer=make(cfg, "optimizer"),
         scheduler=make(cfg, "scheduler"),
         validation=ZeroShotSuite([data.val_set], prompts),
-        test=ZeroShotSuite(data.eval_sets, prompts, models=("student", "teacher")),
+        test=ZeroShotSuite(
+            data.eval_sets, prompts, models=("student", "teacher"), ece_per_batch=cfg.parity.ece_per_batch
+        ),
     )
 
 
 def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     """The trainer with its callbacks and loggers."""
+    if cfg.trainer.gradient_clip_val is not None:
+        _non_negative(cfg.trainer.gradient_clip_val, "trainer.gradient_clip_val")
     callbacks = [make(cfg, f"callbacks.{name}") for name in cfg.callbacks]
     loggers = [make(cfg, f"logger.{name}") for name in cfg.logger]
     trainer: pl.Trainer = make(cfg, "trainer", callbacks=callbacks, logger=loggers, **kwargs)

@@ -11,7 +11,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from tracer_lightning.training.errors import FULL_ERROR, fail, wants_traceback
+from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 
 COMPOSITION_ERRORS = (HydraException, ConfigCompositionException, OmegaConfBaseException)
 
@@ -21,9 +21,11 @@ def _one_line(error: BaseException) -> ValueError:
     text = str(error)
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, option = found[1].rpartition("/")
-        options = re.findall(r"^\t(.+)$", text, re.MULTILINE)
+        options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
         choice = f"choose one of {', '.join(options)}" if options else "see python train.py --help"
         return ValueError(f"{group}={option}: there is no such {group or 'configuration'}; {choice}")
+    if found := re.search(r"Could not load '([^']+)/([^'/]+)'", text):
+        return ValueError(f"{found[1]}={found[2]}: there is no such {found[1]}; see python train.py --help")
     if found := re.search(r"Could not override '([^']+)'", text):
         return ValueError(
             f"{found[1]}: there is no such setting; see python train.py --cfg job (to add one: +{found[1]}=)"
@@ -34,11 +36,15 @@ def _one_line(error: BaseException) -> ValueError:
     return ValueError(f"{text} {cause or ''}; see python train.py --help")
 
 
+class JobFailed(Exception):
+    """A job of a sweep ended with a user's mistake, which was printed; the other jobs go on."""
+
+
 def cli(main: Callable[[], Any]) -> None:
     """Run a Hydra main, with configuration errors on one line.
 
-    Hydra lets them through when a full error is wanted; the request is withdrawn before the task starts
-    (:func:`task`), so that nothing else, and no process started by the task, takes it for the user's.
+    Hydra lets them through when a full error is wanted. The request is withdrawn while a job runs (:func:`task`), so
+    that no process that it starts takes it for the user's.
     """
     if wants_traceback():
         main()
@@ -46,7 +52,9 @@ def cli(main: Callable[[], Any]) -> None:
     os.environ[FULL_ERROR] = "1"
     try:
         main()
-    except COMPOSITION_ERRORS as error:
+    except JobFailed:
+        raise SystemExit(1) from None
+    except (*COMPOSITION_ERRORS, OSError) as error:
         fail(_one_line(error))
     finally:
         os.environ.pop(FULL_ERROR, None)
@@ -54,15 +62,18 @@ def cli(main: Callable[[], Any]) -> None:
 
 def task(cfg: DictConfig, user_wants_traceback: bool) -> dict[str, Any]:
     """Run one job; a user's mistake ends it with one line and status 1, anything else with its traceback."""
-    if not user_wants_traceback:
-        os.environ.pop(FULL_ERROR, None)
     from tracer_lightning.training.run import USER_ERRORS, run
-    from tracer_lightning.training.sweeps import job_of_a_sweep
+    from tracer_lightning.training.sweeps import is_sweep, job_of_a_sweep
 
+    if user_wants_traceback:
+        with job_of_a_sweep():
+            return run(cfg)
+    os.environ.pop(FULL_ERROR, None)
     try:
         with job_of_a_sweep():
             return run(cfg)
     except USER_ERRORS as error:
-        if user_wants_traceback:
-            raise
-        fail(error)
+        complain(error)
+        raise (JobFailed if is_sweep() else SystemExit)(1) from None
+    finally:
+        os.environ[FULL_ERROR] = "1"

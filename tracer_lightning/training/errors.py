@@ -19,10 +19,18 @@ def wants_traceback() -> bool:
     return os.environ.get(FULL_ERROR, "0") not in ("", "0")
 
 
+def complain(error: BaseException) -> None:
+    """Print the error on one line of stderr."""
+    text = str(error).strip() or type(error).__name__
+    if "in DataLoader worker process" in text:  # the worker's traceback, whose last line is the message
+        text = text.splitlines()[-1].partition(": ")[2]
+    message = " ".join(text.split())
+    sys.stderr.write(f"error: {message}\n")
+
+
 def fail(error: BaseException) -> NoReturn:
     """Print the error on one line of stderr and exit with status 1."""
-    message = " ".join(str(error).split()) or type(error).__name__
-    sys.stderr.write(f"error: {message}\n")
+    complain(error)
     raise SystemExit(1) from None
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from hydra import compose
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
@@ -21,6 +21,9 @@ from tracer_lightning.training.results import CHECKPOINT, RESULTS
 
 NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor")
 """What does not change the outcome."""
+LOCK = "lock"
+PATIENCE = 60
+"""Seconds between looks at whether the training process is still alive."""
 
 
 def _fingerprint(cfg: DictConfig) -> str:
@@ -40,21 +43,39 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     if cfg.prerequisite is None:
         return None
     required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
+    required.backbone = cfg.backbone  # what starts from it has its architecture
     folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run, required.resume = folder.name, "auto"
     if getattr(rank_zero_only, "rank", 0) == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / "lock"):
+        with FileLock(folder / LOCK):
             if not (folder / RESULTS).exists():
                 from tracer_lightning.training.run import run
 
                 say(f"prerequisite {required.name}: not cached, trained now in {folder}")
                 run(required, plugins=[LightningEnvironment()])
-    while not (folder / RESULTS).exists():  # another rank is at it
-        time.sleep(1.0)
+    _wait(folder)
     _check_floor(required, folder)
+    if not (folder / CHECKPOINT).is_file():
+        raise ValueError(f"prerequisite: {folder} has lost its checkpoint; delete the folder to train it again")
     return folder / CHECKPOINT
+
+
+def _wait(folder: Path) -> None:
+    """Wait for the rank that trains the prerequisite, but not for one that has died."""
+    waited = 0
+    while not (folder / RESULTS).exists():
+        time.sleep(1.0)
+        waited += 1
+        if waited % PATIENCE == 0:
+            try:
+                with FileLock(folder / LOCK, timeout=0):
+                    dead = not (folder / RESULTS).exists()
+            except Timeout:
+                continue
+            if dead:
+                raise ValueError(f"prerequisite: the process that trained {folder} has ended without results")
 
 
 def _check_floor(required: DictConfig, folder: Path) -> None:

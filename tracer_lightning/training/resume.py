@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CHECKPOINT, CONFIG, RESULTS
 
-STRUCTURE = ("backbone.", "teacher.module._target_", "method.freeze", "optimizer._target_")
+STRUCTURE = ("backbone.", "teacher.", "kernel.", "parity.", "method.freeze", "optimizer._target_", "scheduler._target_")
 """Settings without which the state of a checkpoint does not fit."""
-COMPARED = (*STRUCTURE, "teacher.", "kernel.", "optimizer.", "scheduler.", "data.", "task.", "terms.", "regularizers.")
+ORIGIN = ("prerequisite", "init_weights")
+"""Where the run began, and so what it is compared with."""
+RESTORED = ("optimizer.", "scheduler.")
+"""Settings whose values come with the checkpoint."""
+COMPARED = (*STRUCTURE, *ORIGIN, *RESTORED, "seed", "data.", "task.", "terms.", "regularizers.", "method.", "positives")
 NOT_COMPARED = ("run", "resume", "paths")
 """Settings in which a run and its continuation may differ."""
 
@@ -42,6 +49,24 @@ def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
     if not path.is_file():
         raise ValueError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
     return path
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other runs out of the folder while this one writes there."""
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".running", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"run: another process writes in {folder}; give this run a name with run=NAME") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _last_unfinished(cfg: DictConfig) -> Path | None:
@@ -77,7 +102,7 @@ def _compared(settings: Any) -> Any:
 
 
 def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
-    """Refuse to continue with another model, teacher or optimizer, and say which other settings differ.
+    """Refuse to continue with another model, teacher, optimizer or origin, and say which other settings differ.
 
     Args:
         saved: the settings of the checkpoint.
@@ -87,12 +112,13 @@ def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
     before = dict(_flat(saved))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key.startswith(COMPARED)]
     for key in changed:
-        if key.startswith(STRUCTURE):
+        if key.startswith((*STRUCTURE, *ORIGIN)):
             raise ValueError(
                 f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}; continue with the same, or "
                 "start a new run from the checkpoint with init_weights="
             )
-        say(f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}, whose value may stay in force")
+        force = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
+        say(f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}; {force} value is in force")
 
 
 def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

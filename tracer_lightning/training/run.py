@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.evaluation import Scores, results_table
+from tracer_lightning.models import read_checkpoint
 from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
-from tracer_lightning.training.errors import setting
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, RESULTS, versions, write_json
-from tracer_lightning.training.resume import advice, checkpoint_to_resume, compare_settings
+from tracer_lightning.training.resume import advice, checkpoint_to_resume, claimed, compare_settings
+from tracer_lightning.training.settings import check_settings
 
-USER_ERRORS = (ValueError, InstantiationException, MisconfigurationException, OmegaConfBaseException)
+USER_ERRORS = (ValueError, OSError, HydraException, MisconfigurationException, OmegaConfBaseException)
 """What a user can cause and mend; anything else is a bug, and shows its traceback."""
 
 
@@ -33,7 +33,11 @@ def _test(trainer: pl.Trainer, module: Any, data: Any) -> dict[str, Scores]:
 
 def _check_and_continue(cfg: DictConfig, trainer: pl.Trainer, checkpoint: Path | None) -> None:
     if checkpoint is not None:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        saved = read_checkpoint(checkpoint, "resume")
+        if not {"hyper_parameters", "global_step", "total_steps"} <= set(saved):
+            raise ValueError(
+                f"resume={checkpoint}: no checkpoint of a run of this project; use init_weights= for weights"
+            )
         compare_settings(saved["hyper_parameters"], cfg)
         say(f"continuing {checkpoint} at step {saved['global_step']}")
         for logger in trainer.loggers:
@@ -55,13 +59,18 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     Returns:
         What results.json holds: scores by model and data set, method, seed, versions, seconds.
     """
-    start = time.perf_counter()
     quieten()
+    check_settings(cfg)
     checkpoint = checkpoint_to_resume(cfg)
+    with claimed(Path(cfg.paths.output_dir)):
+        return _run(cfg, checkpoint, **trainer_options)
+
+
+def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> dict[str, Any]:
+    start = time.perf_counter()
     output = Path(cfg.paths.output_dir)
     weights = cfg.init_weights or ensure_prerequisite(cfg)
-    with setting("seed"):
-        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
     module = build_module(cfg, backbone, data)

@@ -16,13 +16,18 @@ LEFT_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MA
 """What the first job leaves in the environment, and what would make the next wait for processes it never starts."""
 
 
+def is_sweep() -> bool:
+    """Whether Hydra runs several jobs."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 @contextmanager
 def job_of_a_sweep() -> Iterator[None]:
     """Make the current job look like a single run to the processes it starts, and clean up behind it.
 
     Lightning starts further DDP processes with this process's own command line, which in a sweep is the whole sweep.
     """
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if not is_sweep():
         yield
         return
     config = HydraConfig.get()

@@ -1,0 +1,41 @@
+"""Are the values of a configuration of the types that their target asks for?"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from hydra.utils import get_method
+from omegaconf import DictConfig
+from typeguard import TypeCheckError, check_type
+
+Scalar = bool | int | float | str | None
+
+
+def check_values(node: Any, key: str) -> None:
+    """Compare the scalars below ``node`` with the annotations of their ``_target_``; ValueError names the setting."""
+    if not isinstance(node, DictConfig):
+        return
+    hints = _annotations(get_method(node["_target_"])) if "_target_" in node else {}
+    for name, value in node.items():
+        setting = f"{key}.{name!s}"
+        if isinstance(value, Scalar) and not str(name).startswith("_"):
+            hint = hints.get(str(name), hints.get("**", Any))
+            try:
+                check_type(value, hint)
+            except TypeCheckError:
+                expected = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+                raise ValueError(f"{setting} must be of type {expected}, found {value!r}") from None
+        else:
+            check_values(value, setting)
+
+
+def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
+    """Types of the target's parameters; that of its keyword collection under ``**``."""
+    function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    try:
+        hints, parameters = get_type_hints(function), inspect.signature(function).parameters.values()
+    except (NameError, TypeError, ValueError):  # annotations that exist for a type checker only
+        return {}
+    return {("**" if p.kind is p.VAR_KEYWORD else p.name): hints[p.name] for p in parameters if p.name in hints}
