@@ -30,8 +30,10 @@ def room(path):
 
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -49,6 +51,12 @@ def test_imports_point_in_one_direction(path):
 def test_only_training_knows_hydra(path):
     if room(path) != "training":
         assert not {module.split(".")[0] for module in imports(path)} & {"hydra", "omegaconf"}
+
+
+def test_the_rule_sees_every_form_of_import(tmp_path):
+    file = tmp_path / "probe.py"
+    file.write_text("from tracer_lightning import losses\nimport tracer_lightning.data\n")
+    assert {"tracer_lightning.losses", "tracer_lightning.data"} <= set(imports(file))
 
 
 def test_every_room_has_its_rule():

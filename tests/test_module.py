@@ -107,11 +107,13 @@ def test_bf16_mixed_keeps_weights_and_teacher_in_fp32(tmp_path, data):
     assert losses.values != exact.values
 
 
-def test_true_bf16_keeps_the_average_in_fp32(tmp_path, data):
-    module = make_module(data)
+@pytest.mark.parametrize("frozen", [(), ("visual.conv1.*",), ("*.bias",), ("visual.*",)])
+def test_true_bf16_keeps_the_average_in_fp32(tmp_path, data, frozen):
+    module = make_module(data, frozen=frozen)
     make_trainer(tmp_path, 3, precision="bf16-true").fit(module, datamodule=make_data())
     assert {p.dtype for p in module.student.parameters()} == {torch.bfloat16}
-    assert {p.dtype for p in module.teacher.parameters()} == {torch.float32}
+    trained = {module.teacher.module.get_parameter(name).dtype for name in module.teacher.trained}
+    assert trained == {torch.float32}
 
 
 def test_frozen_parameters_stay_bit_identical(tmp_path, data):
@@ -128,6 +130,24 @@ def test_the_loss_falls(tmp_path):
     data, losses = make_data(batch_size=128), Losses()
     make_trainer(tmp_path, 40, [losses]).fit(make_module(data, lr=3e-3), datamodule=data)
     assert max(losses.values[-5:]) < min(losses.values[:3])
+
+
+def test_the_loss_is_computed_in_full_precision_under_autocast(tmp_path, data):
+    """Logits rounded to bf16 would be off by up to s / 256."""
+    module = make_module(data)
+    seen = []
+
+    class Spy(torch.nn.Module):
+        needs_teacher = False
+
+        def forward(self, inputs):
+            logits = inputs.student.logit_scale * inputs.student.image @ inputs.student.text.T
+            seen.append((logits.dtype, torch.equal(logits, logits.bfloat16().float())))
+            return logits.sum()
+
+    module.loss.terms["spy"], module.loss.weights["spy"] = Spy(), 0.0
+    make_trainer(tmp_path, 1, precision="bf16-mixed").fit(module, datamodule=make_data())
+    assert seen == [(torch.float32, False)]
 
 
 def test_distillation_without_a_teacher_is_refused(data):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.training_helpers import make_data, make_module, make_trainer
+from tracer_lightning.teachers import NoTeacher
 
 STEPS = 6
 
@@ -63,6 +64,18 @@ def test_accumulated_steps_continue_exactly(tmp_path, unbroken):
 def test_another_horizon_is_refused(tmp_path, unbroken):
     with pytest.raises(ValueError, match="8 optimizer steps and the checkpoint was made for 6"):
         run(tmp_path, unbroken / "step=3.ckpt", steps=8)
+
+
+def test_another_horizon_is_refused_without_a_teacher(tmp_path):
+    """The schedule was made for it, too."""
+    data = make_data(400)
+    module = make_module(data, teacher=NoTeacher, terms=("info_nce",))
+    make_trainer(tmp_path, 4, checkpoint_every=2).fit(module, datamodule=data)
+    again = make_module(data, teacher=NoTeacher, terms=("info_nce",))
+    with pytest.raises(ValueError, match="8 optimizer steps and the checkpoint was made for 4"):
+        make_trainer(tmp_path, 8).fit(
+            again, datamodule=make_data(400), ckpt_path=tmp_path / "step=2.ckpt", weights_only=True
+        )
 
 
 def test_checkpoints_hold_plain_values_only(unbroken):

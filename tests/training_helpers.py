@@ -43,10 +43,10 @@ def make_data(batch_size=32, seed=0, kind=DigitsDataModule):
     )
 
 
-def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, warmup=2):
+def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, warmup=2, terms=None):
     model = tiny_backbone().model.to(dtype)
     freeze(model, frozen)
-    terms = {
+    known = {
         "info_nce": InfoNCE("same_label"),
         "fd": FeatureDistillation(),
         "crd": ContrastiveRelationalDistillation(),
@@ -54,11 +54,12 @@ def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, war
         "cross_kd": CrossKnowledgeDistillation(),
     }
     weights = {"info_nce": 1.0, "fd": 3.515625, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
+    chosen = terms or tuple(known)
     prompts = data.prompts()
     return TracerModule(
         student=model,
         teacher=(teacher or partial(WMATeacher, kernel=BetaKernel(0.5)))(model),
-        loss=CompositeLoss(terms, weights),
+        loss=CompositeLoss({name: known[name] for name in chosen}, {name: weights[name] for name in chosen}),
         regularizers=CompositeLoss({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05}),
         optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.1),
         scheduler=partial(warmup_cosine, warmup_steps=warmup),

@@ -44,10 +44,24 @@ def trainer(tmp_path, callback, **options):
 
 
 def test_counts_optimizer_steps_not_batches(tmp_path):
-    module = Project(skip=(3,))
-    trainer(tmp_path, TeacherUpdate(), accumulate_grad_batches=2).fit(module, DataLoader(torch.randn(64, 4), 8))
-    assert module.teacher.total_steps == 4
-    assert module.teacher.updates == module.teacher.step <= 4
+    module = Project()
+    fitted = trainer(tmp_path, TeacherUpdate(), accumulate_grad_batches=2)
+    fitted.fit(module, DataLoader(torch.randn(64, 4), 8))
+    assert fitted.global_step == 4
+    assert (module.teacher.total_steps, module.teacher.step, module.teacher.updates) == (4, 4, 4)
+
+
+def test_a_step_without_a_loss_is_counted_as_the_trainer_counts_it(tmp_path):
+    module = Project(skip=(0, 3))
+    fitted = trainer(tmp_path, TeacherUpdate())
+    fitted.fit(module, DataLoader(torch.randn(64, 4), 8))
+    assert module.teacher.updates == module.teacher.step == fitted.global_step > 0
+
+
+def test_an_interval_beyond_the_run_is_said(tmp_path):
+    module = Project()
+    with pytest.warns(UserWarning, match=r"every_n_steps=500 in a run of 8 steps: the teacher never moves"):
+        trainer(tmp_path, TeacherUpdate(every_n_steps=500)).fit(module, DataLoader(torch.randn(64, 4), 8))
 
 
 def test_updates_every_n_steps(tmp_path):

@@ -65,6 +65,10 @@ def test_crops_are_the_same_for_the_same_key_and_differ_by_epoch(root):
 def test_mistakes_are_named(root, tmp_path):
     with pytest.raises(ValueError, match=r"nowhere/train is no folder; data\.root"):
         data(tmp_path / "nowhere")
+    (root / "val" / "owl").rename(root / "owl")
+    with pytest.raises(ValueError, match="lacks the class owl; an ID split needs all"):
+        data(root)
+    (root / "owl").rename(root / "val" / "owl")
     (root / "art" / "newt").mkdir()
     with pytest.raises(ValueError, match="holds the class newt, which training does not know"):
         data(root)

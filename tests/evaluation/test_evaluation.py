@@ -87,3 +87,65 @@ def test_table_shows_every_set_and_model(backbone):
     Console(file=text, width=160).print(table)
     for word in ("demo", "zero-shot", "student", "teacher", "mean", "ECE"):
         assert word in text.getvalue()
+
+
+def constructed(classes=None, **options):
+    """Features and heads made by hand: image i points at class 2, 0 or 1, with scale 3."""
+
+    class Model:
+        logit_scale = torch.tensor(3.0)
+
+        def encode_text(self, tokens):
+            return torch.eye(3)[tokens[:, 0]]
+
+        def encode_image(self, images):
+            return images.flatten(1)[:, :3]
+
+    suite = ZeroShotSuite([EvalSet("a", "test", "ood", classes)], torch.arange(3).reshape(3, 1, 1), **options)
+    suite.start({"student": Model()})
+    pointing = F.normalize(torch.tensor([[0.1, 0.2, 0.9], [0.8, 0.1, 0.3], [0.2, 0.7, 0.6]]), dim=1)
+    return suite, pointing
+
+
+def fed(suite, pointing, labels, parts=1):
+    for images, targets in zip(pointing.chunk(parts), torch.tensor(labels).chunk(parts), strict=True):
+        suite.update(Batch(images, torch.zeros(len(images), 0).long(), targets, torch.arange(len(images))), 0)
+    return suite.finish()["student"]["a"]
+
+
+def test_a_subset_of_classes_is_told_apart_by_its_own_columns():
+    suite, pointing = constructed(classes=(2, 0))
+    assert fed(suite, pointing, [0, 1, 0])["accuracy"] == 1.0  # the third prefers 2 to 0, once 1 is left out
+    suite, pointing = constructed()
+    assert fed(suite, pointing, [2, 0, 2])["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_confidence_has_the_scale_of_the_model():
+    suite, pointing = constructed()
+    confidence = (3.0 * pointing).softmax(dim=1).max(dim=1).values
+    expected = 0.0
+    for low in np.arange(0, 1, 0.1):
+        inside = (confidence > low) & (confidence <= low + 0.1)
+        expected += abs((1.0 - confidence[inside]).sum().item()) / 3 if inside.any() else 0.0
+    assert fed(suite, pointing, [2, 0, 1])["ece"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_ece_per_batch_is_the_mean_over_batches_weighted_by_size():
+    labels = [2, 1, 1]
+    suite, pointing = constructed(ece_per_batch=True)
+    whole = fed(suite, pointing, labels, parts=3)
+    single = []
+    for position, label in enumerate(labels):
+        suite, pointing = constructed()
+        single.append(fed(suite, pointing[position : position + 1], [label])["ece"])
+    assert whole["ece_per_batch"] == pytest.approx(sum(single) / 3, abs=1e-6)
+    suite, pointing = constructed(ece_per_batch=True)
+    padded = fed(suite, torch.cat([pointing, torch.zeros(3, 3)]), [*labels, -1, -1, -1], parts=2)
+    assert padded["n"] == 3
+    assert padded["ece_per_batch"] == pytest.approx(padded["ece"], abs=1e-6)
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("a", AVERAGE)])
+def test_equal_and_reserved_names_are_refused(names):
+    with pytest.raises(ValueError, match="rename one"):
+        ZeroShotSuite([EvalSet(name, "test", "ood") for name in names], torch.zeros(2, 1, 8).long())

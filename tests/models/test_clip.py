@@ -65,7 +65,7 @@ def test_a_logit_bias_is_refused():
         ClipModel(open_clip.CLIP(16, VISION, TEXT, init_logit_bias=-10.0))
 
 
-def test_demo_backbone_has_a_million_parameters_or_more(backbone):
+def test_what_it_expects_of_its_inputs(backbone):
     assert backbone.spec.trims_text
     assert backbone.spec.tokenize(["one"]).shape == (1, 16)
 

@@ -51,6 +51,13 @@ def test_another_architecture_is_named_by_its_first_key(tmp_path):
         load_weights(tiny_backbone().model, tmp_path / "more.pt")
 
 
+@pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)]], ids=["tensor", "list"])
+def test_what_is_no_state_dict_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "file.pt")
+    with pytest.raises(ValueError, match="not a checkpoint or state dict"):
+        load_weights(tiny_backbone().model, tmp_path / "file.pt")
+
+
 class Evil:
     def __reduce__(self):
         return (exec, ("raise SystemExit('executed')",))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.helpers import composed, hydra_context
+from tests.training.helpers import TINY, composed, hydra_context
 from tracer_lightning.training.cli import task
 
 ROOT = Path(__file__).parent.parent.parent
@@ -61,7 +61,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["teacher.every_n_steps=0"], "every_n_steps must be a whole number >= 1, found 0"),
         (
             ["positives=all"],
-            "task.info_nce.term.positives must be of type Literal['diagonal', 'same_label'], found 'all'",
+            "positives must be of type Literal['diagonal', 'same_label'], found 'all'",
         ),
         (["data.train_styles=[neon]"], "data: train_styles must name some of"),
         (["method.freeze=[vision.*]"], "method.freeze: 'vision.*' matches no parameter"),
@@ -124,3 +124,31 @@ def test_help_helps_at_once(tmp_path):
     assert result.returncode == 0
     for word in ("method: flyp, static_sd, tracer, tracer_ema", "resume=auto", "results.json", "-m method=flyp,tracer"):
         assert word in result.stdout
+
+
+@pytest.mark.slow
+def test_a_failing_job_does_not_end_the_sweep(tmp_path):
+    result = train("-m", "kernel.beta=-1,0.5", "run=sweep", *TINY, cwd=tmp_path)
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: kernel: beta must be a finite number > 0, found -1"]
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "outputs/digits/sweep/1-tracer-seed0/results.json").exists()
+
+
+@pytest.mark.slow
+def test_a_mistake_in_a_loading_process_is_one_line(tmp_path):
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+            (tmp_path / "pets" / split / name / "0.jpg").write_bytes(b"no picture")
+    result = train(
+        *("data=image_folder", "data.root=pets", "data.num_workers=1", "data.batch_size=2", "run=x"),
+        *[option for option in TINY if not option.startswith("data.")],
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert len(errors[0]) < 200
+    assert "0.jpg can't be read as a picture" in errors[0]

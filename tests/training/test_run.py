@@ -11,6 +11,7 @@ from tests.test_resume import differences
 from tests.training.helpers import composed, hydra_context
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.training.prerequisite import ensure_prerequisite
+from tracer_lightning.training.resume import claimed
 from tracer_lightning.training.run import run
 
 
@@ -59,6 +60,20 @@ def test_resume_continues_a_run_exactly(tmp_path):
         assert not differences(one[part], other[part], part)
 
 
+def test_the_saved_model_is_the_reported_one(tmp_path):
+    """Also where validation does not fall on the last epoch."""
+    run(composed(tmp_path, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 12
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    with (
+        claimed(tmp_path / "run"),
+        pytest.raises(ValueError, match=r"another process writes in .*run; give this run a name"),
+    ):
+        run(composed(tmp_path))
+
+
 class Killed(BaseException):
     """Stands for a kill."""
 
@@ -68,8 +83,10 @@ def run_until(cfg, epochs):
     from lightning.pytorch import Callback
 
     class Kill(Callback):
-        def on_train_epoch_start(self, trainer, pl_module):
-            if trainer.current_epoch == epochs:
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.current_epoch == epochs and batch_idx == 2:  # rows behind the checkpoint are written, too
+                for logger in trainer.loggers:
+                    logger.save()
                 raise Killed
 
     from tracer_lightning.training import run as module
@@ -178,8 +195,12 @@ def test_a_continuation_with_other_settings_is_refused_or_said(tmp_path, capsys)
         run(composed(tmp_path / "next", source, "method=tracer_ema"))
     with pytest.raises(ValueError, match=r"backbone\.vision_cfg\.layers: this run has 2 and the checkpoint 1"):
         run(composed(tmp_path / "next", source, "backbone.vision_cfg.layers=2"))
-    run(composed(tmp_path / "next", source, "optimizer.lr=1e-4"))
-    assert "optimizer.lr: this run has 0.0001 and the checkpoint 0.001" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"kernel\.beta: this run has 1 and the checkpoint 0\.5"):
+        run(composed(tmp_path / "next", source, "kernel.beta=1"))
+    run(composed(tmp_path / "next", source, "optimizer.lr=1e-4", "terms.fd.weight=1"))
+    said = capsys.readouterr().out
+    assert "optimizer.lr: this run has 0.0001 and the checkpoint 0.001; the checkpoint's value is in force" in said
+    assert "terms.fd.weight: this run has 1 and the checkpoint 3.90625; this run's value is in force" in said
     (tmp_path / "more").mkdir()
     with pytest.raises(ValueError, match="12 optimizer steps and the checkpoint was made for 8"):
         run(composed(tmp_path / "more", source, "trainer.max_epochs=3"))

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tracer_lightning.data.datamodule import ClipDataModule
-from tracer_lightning.data.digit_styles import CLASSES, SIZE, STYLES, TEMPLATES, load_splits, render
+from tracer_lightning.data.digit_styles import CLASSES, SIZE, STYLES, TEMPLATES, Split, load_splits, render
 from tracer_lightning.types import EvalSet, InputSpec
 
 EVALUATION_RENDER = 0
 """Seed of the drawings of val and test; training uses 1, 2, ..."""
+
+
+@cache
+def drawn_splits() -> dict[str, Split]:
+    """The digits, loaded once a process."""
+    return load_splits()
+
+
+@cache
+def drawn(split: str, style: str, seed: int) -> np.ndarray:
+    """The pictures (N, 3, 32, 32) uint8 of a split in one style, drawn once a process: about 20 MB for all."""
+    return render(*drawn_splits()[split], style, seed)
 
 
 class TensorSource:
@@ -78,7 +91,6 @@ class DigitsDataModule(ClipDataModule):
             for style in sorted(STYLES, key=lambda style: style not in train_styles)
         )
         self.val_set = EvalSet(self.train_styles[0] if len(self.train_styles) == 1 else "mixed", "val", "id")
-        self._splits = load_splits()
 
     def train_source(self) -> TensorSource:
         """The training images in every training style."""
@@ -92,6 +104,6 @@ class DigitsDataModule(ClipDataModule):
         return self._draw(eval_set.split, styles, [EVALUATION_RENDER])
 
     def _draw(self, split: str, styles: Sequence[str], seeds: Sequence[int]) -> TensorSource:
-        images, labels = self._splits[split]
-        drawings = [render(images, labels, style, seed) for style in styles for seed in seeds]
-        return TensorSource(torch.from_numpy(np.concatenate(drawings)), np.tile(labels, len(drawings)).tolist())
+        drawings = [drawn(split, style, seed) for style in styles for seed in seeds]
+        labels = np.tile(drawn_splits()[split].labels, len(drawings))
+        return TensorSource(torch.from_numpy(np.concatenate(drawings)), labels.tolist())

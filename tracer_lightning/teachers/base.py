@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
 from tracer_lightning.functional.steps import check_horizon
@@ -97,13 +97,16 @@ class AveragedTeacher(nn.Module):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the averaged module makes of the same arguments.
 
-        Where shared frozen weights are narrower than the averages (training in true bf16), it is autocast.
+        Where shared frozen weights are narrower than the averages (training in true bf16), they are widened for it.
         """
-        types = {p.dtype for p in self.module.parameters()}
-        narrow = min(types, key=lambda dtype: dtype.itemsize, default=torch.float32)
-        device = next(self.module.parameters()).device.type
-        with torch.no_grad(), torch.autocast(device, narrow) if len(types) > 1 else nullcontext():
-            return self.module(*args, **kwargs)
+        parameters = dict(self.module.named_parameters())
+        types = {p.dtype for p in parameters.values()}
+        with torch.no_grad():
+            if len(types) < 2:
+                return self.module(*args, **kwargs)
+            widest = max(types, key=lambda dtype: dtype.itemsize)
+            widened = {name: p.to(widest) for name, p in parameters.items()}
+            return functional_call(self.module, widened, args, kwargs)
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 
