@@ -65,7 +65,7 @@ class FolderSource:
             with Image.open(path) as image:
                 return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1), label
         except (RuntimeError, OSError) as error:
-            raise ValueError(f"data: {path} can't be read as a picture: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"data: {path} can't be read as a picture: damaged, or of another format") from error
 
 
 class ImageFolderDataModule(ClipDataModule):
