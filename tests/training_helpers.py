@@ -40,6 +40,7 @@ def make_data(batch_size=32, seed=0, kind=DigitsDataModule):
         eval_batch_size=256,
         num_workers=0,
         seed=seed,
+        max_bad_fraction=0.0,
     )
 
 

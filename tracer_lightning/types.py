@@ -26,6 +26,8 @@ class Batch(NamedTuple):
     """(B,) class indices; -1 marks padding, which no metric counts."""
     indices: Tensor
     """(B,) position of the sample in its data set; -1 marks padding."""
+    unreadable: tuple[str, ...] = ()
+    """Where pictures were that could not be read: replaced by others in training, by padding in evaluation."""
 
 
 class ClipFeatures(NamedTuple):

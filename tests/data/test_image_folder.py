@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ def root(tmp_path):
 
 def data(root, ood=None, **options):
     folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"} if ood is None else ood}
-    loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0}
+    loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
     given = {"folders": folders, "texts": TEXTS, "augmentation": AUGMENTATION} | options
     return ImageFolderDataModule(tiny_backbone().spec, str(root), **given, **loading)
 
@@ -81,9 +83,32 @@ def test_mistakes_are_named(root, tmp_path):
         data(tmp_path / "flat")
     with pytest.raises(ValueError, match=r"2 names and .* 3 classes"):
         data(root, ood={}, texts={"classnames": ["a", "b"], "templates": ["{c}"]})
+
+
+def test_unreadable_pictures_are_replaced_counted_and_named(root):
+    whole = {label for batch in data(root).train_dataloader() for label in batch.labels.tolist()}
     (root / "train/cat/0.jpg").write_bytes(b"<html>")
-    with pytest.raises(ValueError, match=r"0\.jpg can't be read as a picture"):
-        list(data(root, ood={}).train_dataloader())
+    (root / "val/owl/1.png").write_bytes((root / "val/owl/1.png").read_bytes()[:60])
+    module = data(root)
+    batches = [module.on_after_batch_transfer(batch, 0) for batch in module.train_dataloader()]
+    assert {label for batch in batches for label in batch.labels.tolist()} == whole
+    assert [Path(origin).name for origin in module.unreadable] == ["0.jpg"]
+    assert sum(len(batch.labels) for batch in batches) == 12
+    batches = list(module.val_dataloader())
+    assert sum((batch.labels >= 0).sum().item() for batch in batches) == 11
+    assert [origin for batch in batches for origin in batch.unreadable] == [str(root / "val/owl/1.png")]
+
+
+def test_too_many_unreadable_pictures_end_the_run(root):
+    for name in ("big_dog", "cat", "owl"):
+        for picture in (root / "train" / name).iterdir():
+            picture.write_bytes(b"<html>")
+    with pytest.raises(ValueError, match=r"16 pictures in a row can't be read, the first .*train"):
+        list(data(root).train_dataloader())
+    module = data(root)
+    batch = next(iter(module.val_dataloader()))
+    with pytest.raises(ValueError, match=r"11 of 4 pictures can't be read, more than data\.max_bad_fraction=0\.001"):
+        module.on_after_batch_transfer(batch._replace(unreadable=("x.jpg",) * 11), 0)
 
 
 def test_random_crop_has_the_stated_scale_and_flips():

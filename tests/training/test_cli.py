@@ -151,4 +151,4 @@ def test_a_mistake_in_a_loading_process_is_one_line(tmp_path):
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert len(errors[0]) < 200
-    assert "0.jpg can't be read as a picture" in errors[0]
+    assert "16 pictures in a row can't be read, the first pets/train" in errors[0]

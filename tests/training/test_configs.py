@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from tests.conftest import CONF
 from tests.training.helpers import composed, hydra_context
+from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
 from tracer_lightning.losses import FeatureDistillation
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
 from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
@@ -22,6 +23,7 @@ VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
     ("data", "imagenet_folder"): FOLDER,
+    ("data", "shards"): ["data.root={root}/shards"],
     ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("experiment", "vitb16_wma"): [*FOLDER, *VIT, "trainer.accelerator=cpu"],
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
@@ -39,11 +41,14 @@ def hydra():
 
 @pytest.fixture(scope="module")
 def imagenet(tmp_path_factory):
-    """A thousand class folders."""
+    """A thousand class folders, and a set of shards."""
     root = tmp_path_factory.mktemp("imagenet")
     for split in ("train", "val"):
         for number in range(1000):
             (root / split / f"n{number:08d}").mkdir(parents=True)
+    for split in ("train", "test"):
+        item = Item(lambda: b"picture", "picture", "png", label=0)
+        write_shards(Collection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], Layout())
     return root
 
 

@@ -30,9 +30,14 @@ class CaptionTable:
         for template in templates:
             if PLACEHOLDER not in template:
                 raise ValueError(f"data: template {template!r} lacks the placeholder {PLACEHOLDER}")
+        self._tokenize = tokenize
         captions = [template.replace(PLACEHOLDER, name) for name in classnames for template in templates]
         self.tokens = tokenize(captions).reshape(len(classnames), len(templates), -1)
         """(C, P, context length)."""
+
+    def encode(self, caption: str) -> Tensor:
+        """(context length,) tokens of any caption."""
+        return self._tokenize([caption])[0]
 
     def draw(self, label: int, rng: np.random.Generator) -> Tensor:
         """(context length,) tokens of one random template for the class."""

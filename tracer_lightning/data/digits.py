@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tracer_lightning.data.datamodule import ClipDataModule
+from tracer_lightning.data.dataset import Picture
 from tracer_lightning.data.digit_styles import CLASSES, SIZE, STYLES, TEMPLATES, Split, load_splits, render
 from tracer_lightning.types import EvalSet, InputSpec
 
@@ -44,9 +46,9 @@ class TensorSource:
         """N."""
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int) -> Picture:
         """The picture (3, H, W) and its class."""
-        return self.images[index], self.labels[index]
+        return Picture(self.images[index], self.labels[index], origin=str(index))
 
 
 class DigitsDataModule(ClipDataModule):
@@ -59,8 +61,8 @@ class DigitsDataModule(ClipDataModule):
         spec: what the model expects; pictures are 32 x 32.
         train_styles: names from ``digit_styles.STYLES``.
         renders: different drawings of each training image per style (where the style has any randomness).
-        loading: ``batch_size``, ``eval_batch_size``, ``num_workers`` and ``seed`` of :class:`ClipDataModule`; the
-            drawings do not depend on the seed.
+        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` (not of the
+            drawings) and ``max_bad_fraction``.
     """
 
     classnames = CLASSES
@@ -71,7 +73,7 @@ class DigitsDataModule(ClipDataModule):
         spec: InputSpec,
         train_styles: Sequence[str],
         renders: int,
-        **loading: int,
+        **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
         if isinstance(train_styles, str):

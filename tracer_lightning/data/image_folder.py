@@ -6,19 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
-import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from tracer_lightning.data.datamodule import ClipDataModule
-from tracer_lightning.data.transforms import CentreCrop, RandomCrop
+from tracer_lightning.data.dataset import Picture
+from tracer_lightning.data.transforms import CentreCrop, Decoded, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-DECODED_BY_TORCHVISION = (".jpg", ".jpeg", ".png", ".webp")
 
 
 def imagenet_classnames() -> list[str]:
@@ -56,16 +51,10 @@ class FolderSource:
         """Number of pictures."""
         return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """The picture (3, H, W) uint8 and its class."""
+    def __getitem__(self, index: int) -> Picture:
+        """The encoded picture and its class."""
         path, label = self.files[index]
-        try:
-            if path.suffix.lower() in DECODED_BY_TORCHVISION:
-                return decode_image(str(path), mode=ImageReadMode.RGB), label
-            with Image.open(path) as image:
-                return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1), label
-        except (RuntimeError, OSError) as error:
-            raise ValueError(f"data: {path} can't be read as a picture: damaged, or of another format") from error
+        return Picture(path.read_bytes(), label, str(path))
 
 
 class ImageFolderDataModule(ClipDataModule):
@@ -80,7 +69,8 @@ class ImageFolderDataModule(ClipDataModule):
             OOD set to its folder; relative to ``root`` or absolute.
         texts: ``classnames`` in the order of the sorted class folders (None: the folders' names), ``templates``.
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
-        loading: ``batch_size``, ``eval_batch_size``, ``num_workers`` and ``seed`` of :class:`ClipDataModule`.
+        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` and
+            ``max_bad_fraction``.
     """
 
     def __init__(
@@ -90,7 +80,7 @@ class ImageFolderDataModule(ClipDataModule):
         folders: Mapping[str, str | Mapping[str, str]],
         texts: Mapping[str, Sequence[str] | None],
         augmentation: Mapping[str, Any],
-        **loading: int,
+        **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
         base = Path(root)
@@ -105,8 +95,8 @@ class ImageFolderDataModule(ClipDataModule):
                 f"texts.classnames has {len(names)} names and {self._folders['train']} {len(self._classes)} classes"
             )
         self.classnames, self.templates = names, texts["templates"] or ()
-        self.train_transform = RandomCrop(spec.image_size, augmentation["crop_scale"], augmentation["flip"])
-        self.eval_transform = CentreCrop(spec.image_size)
+        self.train_transform = Decoded(RandomCrop(spec.image_size, augmentation["crop_scale"], augmentation["flip"]))
+        self.eval_transform = Decoded(CentreCrop(spec.image_size))
         name = base.resolve().name
         self.val_set = EvalSet(name, "val", "id", self._subset("val"))
         self.eval_sets = (

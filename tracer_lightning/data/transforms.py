@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
+from tracer_lightning.data.decoding import decode
+
 ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10
+
+
+class Decoded:
+    """A crop of encoded pictures."""
+
+    def __init__(self, crop: Callable[[Tensor, np.random.Generator], Tensor]) -> None:
+        self.crop = crop
+
+    def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
+        """An encoded picture to (3, size, size) uint8."""
+        return self.crop(decode(data), rng)
 
 
 class RandomCrop:

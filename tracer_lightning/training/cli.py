@@ -27,9 +27,10 @@ def _one_line(error: BaseException) -> ValueError:
     if found := re.search(r"Could not load '([^']+)/([^'/]+)'", text):
         return ValueError(f"{found[1]}={found[2]}: there is no such {found[1]}; see python train.py --help")
     if found := re.search(r"Could not override '([^']+)'", text):
-        return ValueError(
-            f"{found[1]}: there is no such setting; see python train.py --cfg job (to add one: +{found[1]}=)"
-        )
+        key, inner = found[1], re.search(r"Key '([^']+)' is not in struct", f"{text} {error.__cause__}")
+        if inner and inner[1] not in key.split("."):  # a mapping was given, with a new entry
+            key = f"{key}.{inner[1]}"
+        return ValueError(f"{key}: there is no such setting; see python train.py --cfg job (to add one: +{key}=)")
     if isinstance(error, OverrideParseException):
         return ValueError(f"{error.override}: not of the form key=value; put quotes around brackets and commas")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None

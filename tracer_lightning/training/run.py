@@ -91,5 +91,7 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     if trainer.is_global_zero:
         write_json(output / RESULTS, results)
         console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores))
+        if data.unreadable:
+            say(f"{len(data.unreadable)} pictures could not be read, among them {data.unreadable[0]}")
         say(f"{seconds} s; results, metrics and checkpoint are in {output}")
     return results

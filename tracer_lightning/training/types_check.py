@@ -21,7 +21,7 @@ def check_values(node: Any, key: str) -> None:
     for name, value in node.items():
         setting = f"{key}.{name!s}"
         if isinstance(value, Scalar) and not str(name).startswith("_"):
-            hint = hints.get(str(name), hints.get("**", Any))
+            hint = hints.get(str(name), Any)
             try:
                 check_type(value, hint)
             except TypeCheckError:
@@ -32,10 +32,16 @@ def check_values(node: Any, key: str) -> None:
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the target's parameters; that of its keyword collection under ``**``."""
-    function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
-    try:
-        hints, parameters = get_type_hints(function), inspect.signature(function).parameters.values()
-    except (NameError, TypeError, ValueError):  # annotations that exist for a type checker only
-        return {}
-    return {("**" if p.kind is p.VAR_KEYWORD else p.name): hints[p.name] for p in parameters if p.name in hints}
+    """Types of the target's parameters and, where it passes keywords on, of those of the classes it extends."""
+    classes = target.__mro__ if isinstance(target, type) else ()
+    functions: list[Any] = [vars(cls)["__init__"] for cls in classes if "__init__" in vars(cls)] or [target]
+    found: dict[str, Any] = {}
+    for function in functions:
+        try:
+            hints, parameters = get_type_hints(function), inspect.signature(function).parameters.values()
+        except (NameError, TypeError, ValueError):  # annotations that exist for a type checker only
+            break
+        found = {p.name: hints[p.name] for p in parameters if p.name in hints} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found

@@ -1,0 +1,85 @@
+"""The pictures of a split of shards, in any order."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tracer_lightning.data.dataset import Picture
+from tracer_lightning.data.shards.index import FIELDS, ShardIndex, index_shard
+from tracer_lightning.data.shards.manifest import NSHARDS
+from tracer_lightning.data.shards.roots import Root
+
+OPEN_FILES = 64
+
+
+def shard_paths(root: Root, split: str) -> list[Path]:
+    """The shards ``<split>/<i>.tar`` that ``<split>/nshards.txt`` counts; ValueError where one is missing."""
+    try:
+        count = int(root.fetch(f"{split}/{NSHARDS}").read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"{error}: no split {split} of shards there; make one with scripts/make_shards.py") from error
+    except ValueError as error:
+        raise ValueError(f"{split}/{NSHARDS} must hold the number of shards: {error}") from error
+    paths = []
+    for number in range(count):
+        try:
+            paths.append(root.fetch(f"{split}/{number}.tar"))
+        except FileNotFoundError as error:
+            raise ValueError(f"{error}, but {NSHARDS} says that {split} has {count} shards") from error
+    return paths
+
+
+class IndexedSource:
+    """Samples by position, read from where the index of their shard says.
+
+    Args:
+        paths: the shards, on this machine.
+        num_classes: labels must lie below; None where samples have captions of their own instead.
+        cache: folder for indices.
+    """
+
+    def __init__(self, paths: Sequence[Path], num_classes: int | None, cache: Path) -> None:
+        self.paths = list(paths)
+        indices = [index_shard(path, cache) for path in paths]
+        self.incomplete = sum(index.incomplete for index in indices)
+        """Samples that were left out: without picture, label or caption."""
+        self._shard = np.repeat(np.arange(len(indices)), [len(index.label) for index in indices])
+        columns = {name: np.concatenate([getattr(index, name) for index in indices] or [[]]) for name in FIELDS}
+        self._index = ShardIndex(**columns, incomplete=self.incomplete)
+        self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
+        if len(self) == 0:
+            raise ValueError(f"{paths[0].parent if paths else 'the split'} holds no sample")
+        for shard, index in enumerate(indices):
+            if num_classes is not None and index.label.size and index.label.max() >= num_classes:
+                raise ValueError(f"{self.paths[shard]} has the label {index.label.max()}, of {num_classes} classes")
+
+    def __len__(self) -> int:
+        """Number of complete samples."""
+        return len(self._shard)
+
+    def __getitem__(self, index: int) -> Picture:
+        """The encoded picture, its class (-1: none) and its own caption (None: none)."""
+        rows, shard = self._index, int(self._shard[index])
+        data = self._read(shard, rows.image_offset[index], rows.image_size[index])
+        caption = None
+        if rows.caption_size[index]:
+            caption = self._read(shard, rows.caption_offset[index], rows.caption_size[index]).decode(errors="replace")
+        origin = f"{self.paths[shard]} at byte {rows.image_offset[index]}"
+        return Picture(data, int(rows.label[index]), origin, caption)
+
+    def _read(self, shard: int, offset: int, size: int) -> bytes:
+        """Bytes of a shard; a process keeps at most ``OPEN_FILES`` files open, and none of its parent's."""
+        key = (os.getpid(), shard)
+        if key not in self._open:
+            if len(self._open) >= OPEN_FILES:
+                owner, descriptor = self._open.popitem(last=False)
+                if owner[0] == os.getpid():
+                    os.close(descriptor)
+            self._open[key] = os.open(self.paths[shard], os.O_RDONLY)
+        self._open.move_to_end(key)
+        return os.pread(self._open[key], int(size), int(offset))
