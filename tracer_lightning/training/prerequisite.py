@@ -46,7 +46,8 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     required.backbone = cfg.backbone  # what starts from it has its architecture
     folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
     required.paths = {**cfg.paths, "output_dir": str(folder)}
-    required.run, required.resume = folder.name, "auto"
+    required.run = folder.name
+    required.resume = "auto" if (folder / CHECKPOINT).exists() else None
     if getattr(rank_zero_only, "rank", 0) == 0:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
