@@ -27,7 +27,10 @@ def train(*overrides, cwd, **environment):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("method=traser", "method=traser: there is no such method; choose one of flyp, static_sd, tracer, tracer_ema"),
+        (
+            "method=traser",
+            "error: method=traser: there is no such method; choose one of flyp, static_sd, tracer, tracer_ema\n",
+        ),
         ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
         ("optimiser.lr=1", "optimiser.lr: there is no such setting"),
         ("data.batchsize=1", "data.batchsize: there is no such setting"),

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from tests.test_resume import differences
 from tests.training.helpers import composed, hydra_context
 from tracer_lightning.data.digit_styles import STYLES
+from tracer_lightning.training import prerequisite as prerequisite_module
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.resume import claimed
 from tracer_lightning.training.run import run
@@ -204,3 +205,11 @@ def test_a_continuation_with_other_settings_is_refused_or_said(tmp_path, capsys)
     (tmp_path / "more").mkdir()
     with pytest.raises(ValueError, match="12 optimizer steps and the checkpoint was made for 8"):
         run(composed(tmp_path / "more", source, "trainer.max_epochs=3"))
+
+
+def test_other_ranks_do_not_wait_for_a_dead_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(prerequisite_module, "PATIENCE", 1)
+    with pytest.raises(ValueError, match="has ended without results"):
+        prerequisite_module._wait(tmp_path)
+    (tmp_path / "results.json").write_text("{}")
+    prerequisite_module._wait(tmp_path)

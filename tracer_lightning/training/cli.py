@@ -33,6 +33,8 @@ def _one_line(error: BaseException) -> ValueError:
         return ValueError(f"{key}: there is no such setting; see python train.py --cfg job (to add one: +{key}=)")
     if isinstance(error, OverrideParseException):
         return ValueError(f"{error.override}: not of the form key=value; put quotes around brackets and commas")
+    if isinstance(error, OSError):
+        return ValueError(f"the run's folder can't be made: {text}; choose another place with paths.outputs=")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
     return ValueError(f"{text} {cause or ''}; see python train.py --help")
 
