@@ -27,6 +27,8 @@ class CaptionTable:
     def __init__(
         self, classnames: Sequence[str], templates: Sequence[str], tokenize: Callable[[Sequence[str]], Tensor]
     ) -> None:
+        if not classnames or not templates:
+            raise ValueError(f"data: {len(classnames)} class names and {len(templates)} templates make no captions")
         for template in templates:
             if PLACEHOLDER not in template:
                 raise ValueError(f"data: template {template!r} lacks the placeholder {PLACEHOLDER}")

@@ -27,7 +27,7 @@ def drawn_splits() -> dict[str, Split]:
 
 @cache
 def drawn(split: str, style: str, seed: int) -> np.ndarray:
-    """The pictures (N, 3, 32, 32) uint8 of a split in one style, drawn once a process: about 20 MB for all."""
+    """The pictures (N, 3, 32, 32) uint8 of a split in one style, drawn once a process: about 50 MB for all."""
     return render(*drawn_splits()[split], style, seed)
 
 

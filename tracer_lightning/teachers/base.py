@@ -99,13 +99,12 @@ class AveragedTeacher(nn.Module):
 
         Where shared frozen weights are narrower than the averages (training in true bf16), they are widened for it.
         """
-        parameters = dict(self.module.named_parameters())
-        types = {p.dtype for p in parameters.values()}
+        types = {p.dtype for p in self.module.parameters()}
         with torch.no_grad():
             if len(types) < 2:
                 return self.module(*args, **kwargs)
             widest = max(types, key=lambda dtype: dtype.itemsize)
-            widened = {name: p.to(widest) for name, p in parameters.items()}
+            widened = {name: p.to(widest) for name, p in self.module.named_parameters()}
             return functional_call(self.module, widened, args, kwargs)
 
     # -- for subclasses ---------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 
-COMPOSITION_ERRORS = (HydraException, ConfigCompositionException, OmegaConfBaseException)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 
 def _one_line(error: BaseException) -> ValueError:

@@ -47,13 +47,13 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run = folder.name
-    required.resume = "auto" if (folder / CHECKPOINT).exists() else None
     if getattr(rank_zero_only, "rank", 0) == 0:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
             if not (folder / RESULTS).exists():
                 from tracer_lightning.training.run import run
 
+                required.resume = "auto" if (folder / CHECKPOINT).exists() else None
                 say(f"prerequisite {required.name}: not cached, trained now in {folder}")
                 run(required, plugins=[LightningEnvironment()])
     _wait(folder)

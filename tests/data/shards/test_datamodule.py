@@ -3,6 +3,7 @@
 import functools
 import http.server
 import io
+import tarfile
 import threading
 from pathlib import Path
 
@@ -153,3 +154,21 @@ def test_real_pictures(tmp_path):
     batch = next(iter(data.train_dataloader()))
     assert batch.images.shape == (10, 3, 32, 32)
     assert len(data.train_source()) + len(data.eval_source(data.eval_sets[0])) == 1670
+
+
+def test_incomplete_samples_are_said(root):
+    path = root / "photo/train/0.tar"
+    whole = [(member.name, read) for member, read in contents(path)]
+    with tarfile.open(path, "w") as archive:
+        for name, content in whole:
+            if name != "s0000000.cls":
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    with pytest.warns(UserWarning, match=r"photo/train: 1 samples without picture or label are left out"):
+        assert len(module(root).train_source()) == 49
+
+
+def contents(path):
+    with tarfile.open(path) as archive:
+        return [(member, archive.extractfile(member).read()) for member in archive]

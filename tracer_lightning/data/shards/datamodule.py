@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,12 @@ class ShardDataModule(ClipDataModule):
         return [line.strip() for line in text.splitlines() if line.strip()]
 
     def _source(self, folder: str, split: str) -> IndexedSource:
-        return IndexedSource(shard_paths(self._root(folder), split), len(self.classnames), self._cache / "indices")
+        source = IndexedSource(shard_paths(self._root(folder), split), len(self.classnames), self._cache / "indices")
+        if source.incomplete:
+            warnings.warn(
+                f"{folder}/{split}: {source.incomplete} samples without picture or label are left out", stacklevel=2
+            )
+        return source
 
     def train_source(self) -> IndexedSource:
         """The training samples."""
