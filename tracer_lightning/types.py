@@ -63,6 +63,10 @@ class InputSpec(NamedTuple):
     """Captions to (N, context length) token ids."""
     trims_text: bool
     """Whether texts may be cut to the longest caption of a batch without changing any feature."""
+    interpolation: str = "bicubic"
+    """How pictures are resized: ``bicubic`` or ``bilinear``."""
+    resize_mode: str = "shortest"
+    """``shortest``: the shorter side to ``image_size``, then the middle. ``squash``: both sides."""
 
 
 class EvalSet(NamedTuple):
@@ -72,5 +76,6 @@ class EvalSet(NamedTuple):
     split: str
     role: str
     """``"id"`` (the distribution trained on) or ``"ood"``."""
-    classes: tuple[int, ...] | None = None
-    """The training classes among which its labels count, in their order; None for all of them."""
+    classes: tuple[tuple[int, ...], ...] | None = None
+    """The training classes that each of its labels covers: its logit is the largest of theirs. None where its labels
+    are those of training."""

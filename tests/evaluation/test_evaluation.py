@@ -114,7 +114,7 @@ def fed(suite, pointing, labels, parts=1):
 
 
 def test_a_subset_of_classes_is_told_apart_by_its_own_columns():
-    suite, pointing = constructed(classes=(2, 0))
+    suite, pointing = constructed(classes=((2,), (0,)))
     assert fed(suite, pointing, [0, 1, 0])["accuracy"] == 1.0  # the third prefers 2 to 0, once 1 is left out
     suite, pointing = constructed()
     assert fed(suite, pointing, [2, 0, 2])["accuracy"] == pytest.approx(2 / 3)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from tracer_lightning.data.picture import Picture
+
 PLACEHOLDER = "{c}"
+DOMAIN = "{d}"
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -19,28 +23,45 @@ class CaptionTable:
     """Every template filled with every class name, tokenised once.
 
     Args:
-        classnames: C names.
-        templates: P templates, each with the placeholder ``{c}``.
+        classnames: C names; none where every picture has a caption of its own.
+        templates: P templates, each with the placeholder ``{c}`` and, where domains are named, perhaps ``{d}``.
         tokenize: captions to (N, context length) ids.
+        domains: S names of the places that pictures come from, for ``{d}``.
     """
 
     def __init__(
-        self, classnames: Sequence[str], templates: Sequence[str], tokenize: Callable[[Sequence[str]], Tensor]
+        self,
+        classnames: Sequence[str],
+        templates: Sequence[str],
+        tokenize: Callable[[Sequence[str]], Tensor],
+        domains: Sequence[str] = (),
     ) -> None:
-        if not classnames or not templates:
-            raise ValueError(f"data: {len(classnames)} class names and {len(templates)} templates make no captions")
+        if classnames and not templates:
+            raise ValueError(f"data: {len(classnames)} class names and no templates make no captions")
         for template in templates:
             if PLACEHOLDER not in template:
                 raise ValueError(f"data: template {template!r} lacks the placeholder {PLACEHOLDER}")
+            if DOMAIN in template and not domains:
+                raise ValueError(f"data: template {template!r} names a domain, and the data have none; drop {DOMAIN}")
         self._tokenize = tokenize
-        captions = [template.replace(PLACEHOLDER, name) for name in classnames for template in templates]
-        self.tokens = tokenize(captions).reshape(len(classnames), len(templates), -1)
-        """(C, P, context length)."""
+        self._domains = max(1, len(domains))
+        self.tokens = torch.zeros(0, len(templates), 0, dtype=torch.long)
+        """(S C, P, context length), domain by domain."""
+        captions = [
+            template.replace(DOMAIN, domain).replace(PLACEHOLDER, name)
+            for domain in domains or ("",)
+            for name in classnames
+            for template in templates
+        ]
+        if captions:
+            self.tokens = tokenize(captions).reshape(self._domains * len(classnames), len(templates), -1)
 
-    def encode(self, caption: str) -> Tensor:
-        """(context length,) tokens of any caption."""
-        return self._tokenize([caption])[0]
-
-    def draw(self, label: int, rng: np.random.Generator) -> Tensor:
-        """(context length,) tokens of one random template for the class."""
-        return self.tokens[label, int(rng.integers(self.tokens.shape[1]))]
+    def of(self, picture: Picture, rng: np.random.Generator) -> Tensor:
+        """(context length,) tokens of the picture's own caption, or of a random template for its class and domain."""
+        if picture.caption is not None:
+            return self._tokenize([picture.caption])[0]
+        rows, templates = self.tokens.shape[:2]
+        if not 0 <= picture.label < rows // self._domains:
+            raise ValueError(f"{picture.origin} has neither a caption nor one of {rows // self._domains} classes")
+        row = picture.domain * (rows // self._domains) + picture.label
+        return self.tokens[row, int(rng.integers(templates))]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from tracer_lightning.data.captions import CaptionTable
-from tracer_lightning.data.dataset import CaptionedDataset, Collate, ImageSource, Transform
-from tracer_lightning.data.loader import ResumableLoader
-from tracer_lightning.data.sampler import EpochSampler, EvalSampler
+from tracer_lightning.data.dataset import CaptionedDataset, Collate, Preparation, Transform
+from tracer_lightning.data.loader import CountedLoader, ResumableLoader
+from tracer_lightning.data.picture import ImageSource
+from tracer_lightning.data.sampler import EpochPosition, EpochSampler, EvalSampler
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, EvalSet, InputSpec
 
@@ -25,7 +26,8 @@ class ClipDataModule(pl.LightningDataModule):
     """Captioned training batches and labelled evaluation sets, for one model's inputs.
 
     A subclass gives ``classnames``, ``templates``, ``eval_sets`` and ``val_set``, and reads pictures in
-    :meth:`train_source` and :meth:`eval_source`. Batches hold uint8 pictures, normalised once they are on the device.
+    :meth:`train_source` and :meth:`eval_source`, which are called once each. Batches hold uint8 pictures, normalised
+    once they are on the device.
     The position in the training data is part of the state, so that a run continues in the middle of an epoch.
 
     Args:
@@ -40,15 +42,17 @@ class ClipDataModule(pl.LightningDataModule):
     classnames: Sequence[str]
     """C class names."""
     templates: Sequence[str]
-    """P caption templates with ``{c}``, for captions and for the zero-shot head."""
+    """P caption templates with ``{c}``, for the zero-shot head and, unless there are others, for captions."""
+    train_templates: Sequence[str] = ()
+    """Templates of captions, with ``{c}`` and perhaps ``{d}``, where they are not those of the head."""
+    domains: Sequence[str] = ()
+    """Names for ``{d}``, where training pictures come from several places."""
     eval_sets: Sequence[EvalSet]
     """The test suite."""
     val_set: EvalSet
     """The ID split watched during training."""
     train_transform: Transform | None = None
-    """Crops training pictures to the model's size."""
-    eval_transform: Transform | None = None
-    """Crops evaluation pictures to the model's size."""
+    """Crops training pictures to the model's size; None where they have it."""
 
     def __init__(
         self,
@@ -71,7 +75,8 @@ class ClipDataModule(pl.LightningDataModule):
         self.unreadable: list[str] = []
         """Where the pictures were that this process could not read."""
         self._seen = 0
-        self._sampler: EpochSampler | None = None
+        self._sources: dict[EvalSet | None, ImageSource] = {}
+        self._sampler: EpochPosition | None = None
         self._restored: dict[str, Any] | None = None
         self._statistics: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
@@ -85,16 +90,26 @@ class ClipDataModule(pl.LightningDataModule):
         """Pictures of one evaluation set."""
         raise NotImplementedError
 
-    # -- texts ------------------------------------------------------------------------------------------------------
+    def eval_transform(self, eval_set: EvalSet) -> Transform | None:
+        """Crops pictures of one evaluation set to the model's size; None where they have it."""
+        return None
 
-    def captions(self) -> CaptionTable:
-        """Every template for every class."""
-        return CaptionTable(self.classnames, self.templates, self.spec.tokenize)
+    # -- texts ------------------------------------------------------------------------------------------------------
 
     def prompts(self) -> Tensor:
         """(C, P, L) tokens of every template for every class, for zero-shot heads."""
-        tokens = self.captions().tokens
+        tokens = CaptionTable(self.classnames, self.templates, self.spec.tokenize).tokens
         return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
+
+    def train_preparation(self) -> Preparation:
+        """Training pictures to samples with captions."""
+        templates = self.train_templates or self.templates
+        captions = CaptionTable(self.classnames, templates, self.spec.tokenize, self.domains)
+        return Preparation(captions, self.train_transform, self.spec.image_size, self.seed)
+
+    def eval_preparation(self, eval_set: EvalSet) -> Preparation:
+        """Pictures of one evaluation set to samples."""
+        return Preparation(None, self.eval_transform(eval_set), self.spec.image_size, self.seed)
 
     # -- Lightning --------------------------------------------------------------------------------------------------
 
@@ -102,31 +117,47 @@ class ClipDataModule(pl.LightningDataModule):
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def train_dataloader(self) -> ResumableLoader:
+    def setup(self, stage: str) -> None:
+        """Open all data and check them, so that what is wrong with them ends the run before anything is trained."""
+        del stage
+        self.train_loader()
+        for eval_set in (self.val_set, *self.eval_sets):
+            self.eval_loader(eval_set)
+
+    def train_dataloader(self) -> CountedLoader:
         """Global batches of random order, this rank's share of each."""
-        dataset = CaptionedDataset(
-            self.train_source(), self.captions(), self.train_transform, self.spec.image_size, self.seed
-        )
-        self._sampler = EpochSampler(len(dataset), self.batch_size, self.seed, *self._ranks)
-        self._sampler.reshuffle = not getattr(self.trainer, "overfit_batches", 0)
+        loader = self.train_loader()
+        loader.sampler.reshuffle = not getattr(self.trainer, "overfit_batches", 0)
         if self._restored is not None:
-            self._sampler.load_state_dict(self._restored)
-        return ResumableLoader(dataset, self._sampler, **self._loader_options())
+            loader.sampler.load_state_dict(self._restored)
+        self._sampler = loader.sampler
+        return loader
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> Iterable[Batch]:
         """The ID split watched during training."""
-        return self._eval_loader(self.val_set)
+        return self.eval_loader(self.val_set)
 
-    def test_dataloader(self) -> list[DataLoader[Any]]:
+    def test_dataloader(self) -> list[Iterable[Batch]]:
         """The suite, in the order of ``eval_sets``."""
-        return [self._eval_loader(eval_set) for eval_set in self.eval_sets]
+        return [self.eval_loader(eval_set) for eval_set in self.eval_sets]
 
-    def _eval_loader(self, eval_set: EvalSet) -> DataLoader[Any]:
-        dataset: Dataset[Any] = CaptionedDataset(
-            self.eval_source(eval_set), None, self.eval_transform, self.spec.image_size, self.seed
-        )
-        sampler = EvalSampler(len(dataset), self.eval_batch_size, *self._ranks)  # type: ignore[arg-type]
-        return DataLoader(dataset, batch_sampler=sampler, **self._loader_options())
+    def train_loader(self) -> CountedLoader:
+        """Training batches from the beginning of the first epoch."""
+        dataset = CaptionedDataset(self._source(None), self.train_preparation())
+        sampler = EpochSampler(len(dataset), self.batch_size, self.seed, *self._ranks)
+        return ResumableLoader(dataset, sampler, **self._loader_options())
+
+    def eval_loader(self, eval_set: EvalSet) -> Iterable[Batch]:
+        """Every sample of one evaluation set once, the same number of batches on every rank."""
+        dataset = CaptionedDataset(self._source(eval_set), self.eval_preparation(eval_set))
+        sampler = EvalSampler(len(dataset), self.eval_batch_size, *self._ranks)
+        loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **self._loader_options())
+        return loader
+
+    def _source(self, eval_set: EvalSet | None) -> ImageSource:
+        if eval_set not in self._sources:
+            self._sources[eval_set] = self.train_source() if eval_set is None else self.eval_source(eval_set)
+        return self._sources[eval_set]
 
     def _loader_options(self) -> dict[str, Any]:
         return {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,40 +12,16 @@ from torch.utils.data import Dataset
 
 from tracer_lightning.data.captions import CaptionTable, sample_rng
 from tracer_lightning.data.decoding import UnreadablePictureError
+from tracer_lightning.data.picture import ImageSource, Picture
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch
 
 PADDING = -1
 """Index and label of samples that only fill a batch up."""
-
-
 Transform = Callable[[Any, np.random.Generator], Tensor]
 """What a source holds of a picture, and random numbers, to a picture (3, H, W) uint8 of the model's size."""
 REPLACEMENTS = 16
 """Unreadable pictures in a row after which training gives up."""
-
-
-class Picture(NamedTuple):
-    """What a source holds of one sample."""
-
-    data: Any
-    """An encoded picture (bytes), or one of the model's size (3, H, W) uint8."""
-    label: int
-    """Its class; -1 where there is none."""
-    origin: str
-    """Where it is, for messages."""
-    caption: str | None = None
-    """A caption of its own."""
-
-
-class ImageSource(Protocol):
-    """Labelled pictures by position."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __getitem__(self, index: int) -> Picture:
-        """One sample."""
 
 
 class Sample(NamedTuple):
@@ -58,63 +34,46 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...] = ()
 
 
-class CaptionedDataset(Dataset[Sample]):
-    """Pictures with their own caption or a random one of their class, or with an empty text.
+class Preparation:
+    """From pictures to samples: decoded, cropped, with a caption.
 
     An unreadable picture does not end a run: training takes the next readable one, always the same, and evaluation
     leaves it out. Batches count them.
 
     Args:
-        source: the pictures.
         captions: None for evaluation, which needs no texts.
         transform: decodes and crops; None where the source holds finished pictures.
         image_size: pixels of height and width of finished pictures.
         seed: with epoch and index, it fixes all randomness of a sample.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        captions: CaptionTable | None,
-        transform: Transform | None,
-        image_size: int,
-        seed: int,
-    ) -> None:
-        self.source = source
+    def __init__(self, captions: CaptionTable | None, transform: Transform | None, image_size: int, seed: int) -> None:
         self.captions = captions
         self.transform = transform
         self.image_size = image_size
         self.seed = seed
 
-    def __len__(self) -> int:
-        """Number of pictures."""
-        return len(self.source)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The sample of ``key`` = (epoch, index); index -1 gives padding."""
-        epoch, index = key
-        if self.captions is None:
-            return self._evaluated(index)
+    def trained(self, candidates: Iterable[tuple[int, Picture]], epoch: int) -> Sample:
+        """The first readable one of (index, picture), with the randomness of the first index."""
+        assert self.captions is not None
         unreadable: tuple[str, ...] = ()
-        for attempt in range(REPLACEMENTS):
-            position = (index + attempt) % len(self)
-            rng = sample_rng(self.seed, epoch, index)
-            picture = self.source[position]
+        first: int | None = None
+        for index, picture in candidates:
+            first = index if first is None else first
+            rng = sample_rng(self.seed, epoch, first)
             try:
                 image = self._finished(picture, rng)
             except UnreadablePictureError:
                 unreadable += (picture.origin,)
                 continue
-            own = picture.caption
-            text = self.captions.draw(picture.label, rng) if own is None else self.captions.encode(own)
-            return Sample(image, text, picture.label, position, unreadable)
-        raise ValueError(f"data: {REPLACEMENTS} pictures in a row can't be read, the first {unreadable[0]}")
+            return Sample(image, self.captions.of(picture, rng), picture.label, index, unreadable)
+        raise ValueError(f"data: {len(unreadable)} pictures in a row can't be read, the first {unreadable[0]}")
 
-    def _evaluated(self, index: int) -> Sample:
+    def evaluated(self, picture: Picture | None, index: int) -> Sample:
+        """The picture as it is, without text; padding for None and for what can't be read."""
         none = torch.zeros(0, dtype=torch.long)
         unreadable: tuple[str, ...] = ()
-        if index != PADDING:
-            picture = self.source[index]
+        if picture is not None:
             try:
                 return Sample(self._finished(picture, sample_rng(self.seed, 0, index)), none, picture.label, index)
             except UnreadablePictureError:
@@ -125,6 +84,31 @@ class CaptionedDataset(Dataset[Sample]):
     def _finished(self, picture: Picture, rng: np.random.Generator) -> Tensor:
         image: Tensor = picture.data if self.transform is None else self.transform(picture.data, rng)
         return image
+
+
+class CaptionedDataset(Dataset[Sample]):
+    """The samples of a source that gives pictures by position.
+
+    Args:
+        source: the pictures.
+        preparation: whether with captions, for training, or without, for evaluation.
+    """
+
+    def __init__(self, source: ImageSource, preparation: Preparation) -> None:
+        self.source = source
+        self.preparation = preparation
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The sample of ``key`` = (epoch, index); index -1 gives padding."""
+        epoch, index = key
+        if self.preparation.captions is None:
+            return self.preparation.evaluated(None if index == PADDING else self.source[index], index)
+        positions = ((index + attempt) % len(self) for attempt in range(REPLACEMENTS))
+        return self.preparation.trained(((position, self.source[position]) for position in positions), epoch)
 
 
 class Collate:

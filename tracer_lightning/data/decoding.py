@@ -31,7 +31,20 @@ def decode(data: bytes) -> Tensor:
         if data.startswith(BY_TORCHVISION) and not wide_png:
             pixels: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
             return pixels
-        with Image.open(io.BytesIO(data)) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    except (RuntimeError, OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except RuntimeError as error:
         raise UnreadablePictureError("damaged, or of another format") from error
+    return torch.from_numpy(np.array(pil_image(data).convert("RGB"))).permute(2, 0, 1)
+
+
+def pil_image(data: bytes) -> Image.Image:
+    """An encoded picture, decoded by PIL in its own mode.
+
+    Raises:
+        UnreadablePictureError: the bytes are no picture, or a damaged one.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UnreadablePictureError("damaged, or of another format") from error
+    return image

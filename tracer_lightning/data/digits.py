@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from tracer_lightning.data.datamodule import ClipDataModule
-from tracer_lightning.data.dataset import Picture
 from tracer_lightning.data.digit_styles import CLASSES, SIZE, STYLES, TEMPLATES, Split, load_splits, render
+from tracer_lightning.data.picture import Picture
 from tracer_lightning.types import EvalSet, InputSpec
 
 EVALUATION_RENDER = 0

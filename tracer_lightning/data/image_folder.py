@@ -6,24 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import open_clip
-
 from tracer_lightning.data.datamodule import ClipDataModule
-from tracer_lightning.data.dataset import Picture
-from tracer_lightning.data.transforms import CentreCrop, Decoded, RandomCrop
+from tracer_lightning.data.picture import Picture
+from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-
-def imagenet_classnames() -> list[str]:
-    """open_clip's names of the 1,000 classes, in the order of their wnids."""
-    return list(open_clip.IMAGENET_CLASSNAMES)
-
-
-def imagenet_templates() -> list[str]:
-    """CLIP's 80 templates for ImageNet."""
-    return [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -69,6 +57,7 @@ class ImageFolderDataModule(ClipDataModule):
             OOD set to its folder; relative to ``root`` or absolute.
         texts: ``classnames`` in the order of the sorted class folders (None: the folders' names), ``templates``.
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
+        eval_decoder: as in :class:`tracer_lightning.data.transforms.EvalCrop`.
         loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` and
             ``max_bad_fraction``.
     """
@@ -80,6 +69,7 @@ class ImageFolderDataModule(ClipDataModule):
         folders: Mapping[str, str | Mapping[str, str]],
         texts: Mapping[str, Sequence[str] | None],
         augmentation: Mapping[str, Any],
+        eval_decoder: EvalDecoder,
         **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
@@ -95,8 +85,8 @@ class ImageFolderDataModule(ClipDataModule):
                 f"texts.classnames has {len(names)} names and {self._folders['train']} {len(self._classes)} classes"
             )
         self.classnames, self.templates = names, texts["templates"] or ()
-        self.train_transform = Decoded(RandomCrop(spec.image_size, augmentation["crop_scale"], augmentation["flip"]))
-        self.eval_transform = Decoded(CentreCrop(spec.image_size))
+        self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
+        self._eval_crop = EvalCrop(spec, eval_decoder)
         name = base.resolve().name
         self.val_set = EvalSet(name, "val", "id", self._subset("val"))
         self.eval_sets = (
@@ -104,7 +94,7 @@ class ImageFolderDataModule(ClipDataModule):
             *(EvalSet(other, "test", "ood", self._subset(f"ood/{other}")) for other in ood),
         )
 
-    def _subset(self, key: str) -> tuple[int, ...] | None:
+    def _subset(self, key: str) -> tuple[tuple[int, ...], ...] | None:
         """Which of the training classes a split has; None for all of them."""
         position = {name: label for label, name in enumerate(self._classes)}
         names = class_folders(self._folders[key])
@@ -114,7 +104,7 @@ class ImageFolderDataModule(ClipDataModule):
         unknown = [name for name in names if name not in position]
         if unknown:
             raise ValueError(f"{self._folders[key]} holds the class {unknown[0]}, which training does not know")
-        return None if len(names) == len(position) else tuple(position[name] for name in names)
+        return None if len(names) == len(position) else tuple((position[name],) for name in names)
 
     def train_source(self) -> FolderSource:
         """The training pictures."""
@@ -124,3 +114,7 @@ class ImageFolderDataModule(ClipDataModule):
         """The pictures of one evaluation set, labelled among its own classes."""
         folder = self._folders[eval_set.split if eval_set.role == "id" else f"ood/{eval_set.name}"]
         return FolderSource(folder, class_folders(folder))
+
+    def eval_transform(self, eval_set: EvalSet) -> EvalCrop:
+        """The crop of the model's own preprocessing."""
+        return self._eval_crop

@@ -1,4 +1,4 @@
-"""A training loader that knows how far it has been consumed."""
+"""Training loaders that know how far they have been consumed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,40 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from tracer_lightning.data.sampler import EpochSampler
+from tracer_lightning.data.sampler import EpochPosition, EpochSampler
 from tracer_lightning.types import Batch
 
 
-class ResumableLoader:
-    """Batches of an :class:`EpochSampler`, counted when handed over rather than when prefetched.
+class CountedLoader:
+    """Batches, counted when handed over rather than when prefetched.
 
     It is no ``DataLoader``, so that Lightning neither replaces its sampler nor restores its state behind our back;
-    Lightning finds ``sampler.set_epoch`` and ``len``.
+    Lightning finds ``sampler.set_epoch`` and ``len``. Subclasses give the remaining batches of the epoch.
+
+    Args:
+        position: in the training data.
+    """
+
+    def __init__(self, position: EpochPosition) -> None:
+        self.sampler = position
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, also where it is continued in the middle."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The remaining batches of the epoch."""
+        for batch in self.remaining():
+            self.sampler.consumed += self.sampler.batch_size
+            yield batch
+
+    def remaining(self) -> Iterator[Batch]:
+        """What is left of the epoch from the position on."""
+        raise NotImplementedError
+
+
+class ResumableLoader(CountedLoader):
+    """Batches of an :class:`EpochSampler`.
 
     Args:
         dataset: maps (epoch, index) keys to samples.
@@ -24,15 +49,9 @@ class ResumableLoader:
     """
 
     def __init__(self, dataset: Dataset[Any], sampler: EpochSampler, **options: Any) -> None:
-        self.sampler = sampler
+        super().__init__(sampler)
         self._loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **options)
 
-    def __len__(self) -> int:
-        """Batches of a whole epoch, also where it is continued in the middle."""
-        return len(self.sampler)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The remaining batches of the epoch."""
-        for batch in self._loader:
-            self.sampler.consumed += self.sampler.batch_size
-            yield batch
+    def remaining(self) -> Iterator[Batch]:
+        """The batches that the sampler still gives."""
+        return iter(self._loader)

@@ -13,17 +13,13 @@ from tracer_lightning.data.dataset import PADDING
 Keys = list[tuple[int, int]]
 
 
-class EpochSampler(Sampler[Keys]):
-    """Batches of a fresh permutation every epoch, resumable anywhere.
-
-    The order depends on seed and epoch alone, and the state counts samples of the global batch, so that a run may be
-    continued with another number of workers or ranks. What does not fill a global batch is left out, another part in
-    every epoch.
+class EpochPosition:
+    """How far training has come in its data: counted in samples of the global batch, whatever reads them.
 
     Args:
         size: number of samples.
         batch_size: samples of the *global* batch.
-        seed: of the permutations.
+        seed: of the order.
         rank: of this process.
         world_size: number of processes, a divisor of ``batch_size``.
     """
@@ -55,13 +51,10 @@ class EpochSampler(Sampler[Keys]):
         """Batches of a whole epoch."""
         return self.size // self.batch_size
 
-    def __iter__(self) -> Iterator[Keys]:
-        """This rank's share of each remaining global batch, as (epoch, index) keys."""
-        order = np.random.default_rng((self.seed, self.epoch if self.reshuffle else 0)).permutation(self.size)
-        share = self.batch_size // self.world_size
-        for start in range(self.consumed, len(self) * self.batch_size, self.batch_size):
-            mine = order[start + self.rank * share : start + (self.rank + 1) * share]
-            yield [(self.epoch, int(index)) for index in mine]
+    @property
+    def order_seed(self) -> tuple[int, int]:
+        """What the order of this epoch depends on."""
+        return self.seed, self.epoch if self.reshuffle else 0
 
     def state_dict(self) -> dict[str, Any]:
         """The position: plain numbers, the same on every rank."""
@@ -69,13 +62,32 @@ class EpochSampler(Sampler[Keys]):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the position; ValueError where the data are not those of the checkpoint."""
-        for name, now in (("size", self.size), ("seed", self.seed)):
-            if state[name] != now:
+        now = self.state_dict()
+        for name in {**state, **now}:
+            if name not in ("epoch", "consumed") and state.get(name) != now.get(name):
                 raise ValueError(
-                    f"the checkpoint's training data have {name} {state[name]} and this run's {name} {now}; "
-                    "resume with the same data and seed, or start from the checkpoint with init_weights="
+                    f"the checkpoint's training data have {name} {state.get(name)} and this run's {name} "
+                    f"{now.get(name)}; resume with the same data, reader and seed, or start from the checkpoint with "
+                    "init_weights="
                 )
         self.epoch, self.consumed = state["epoch"], state["consumed"]
+
+
+class EpochSampler(EpochPosition, Sampler[Keys]):
+    """Batches of a fresh permutation every epoch, resumable anywhere.
+
+    The order depends on seed and epoch alone, and the state counts samples of the global batch, so that a run may be
+    continued with another number of workers or ranks. What does not fill a global batch is left out, another part in
+    every epoch. The arguments are those of :class:`EpochPosition`.
+    """
+
+    def __iter__(self) -> Iterator[Keys]:
+        """This rank's share of each remaining global batch, as (epoch, index) keys."""
+        order = np.random.default_rng(self.order_seed).permutation(self.size)
+        share = self.batch_size // self.world_size
+        for start in range(self.consumed, len(self) * self.batch_size, self.batch_size):
+            mine = order[start + self.rank * share : start + (self.rank + 1) * share]
+            yield [(self.epoch, int(index)) for index in mine]
 
 
 class EvalSampler(Sampler[Keys]):

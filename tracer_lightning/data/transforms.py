@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
+import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from tracer_lightning.data.decoding import decode
+from tracer_lightning.data.decoding import decode, pil_image
+from tracer_lightning.types import InputSpec
 
+EvalDecoder = Literal["torchvision", "pil"]
 ASPECT = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
@@ -28,27 +32,29 @@ class Decoded:
 
 
 class RandomCrop:
-    """Random resized crop (Szegedy et al., 2015; bicubic, aspect 3/4 to 4/3) and horizontal flip.
+    """Random resized crop (Szegedy et al., 2015; aspect 3/4 to 4/3) and horizontal flip.
 
     Args:
         size: pixels of height and width.
-        scale: smallest and largest share of the picture's area.
+        crop_scale: smallest and largest share of the picture's area.
         flip: probability of a horizontal flip.
+        interpolation: ``bicubic`` or ``bilinear``.
     """
 
-    def __init__(self, size: int, scale: Sequence[float], flip: float) -> None:
-        low, high = scale
+    def __init__(self, size: int, crop_scale: Sequence[float], flip: float, interpolation: str = "bicubic") -> None:
+        low, high = crop_scale
         if not 0.0 < low <= high <= 1.0:
-            raise ValueError(f"crop_scale must be two numbers with 0 < low <= high <= 1, found {list(scale)}")
+            raise ValueError(f"crop_scale must be two numbers with 0 < low <= high <= 1, found {list(crop_scale)}")
         if not 0.0 <= flip <= 1.0:
             raise ValueError(f"flip must be a probability, found {flip}")
         self.size, self.scale, self.flip = size, (low, high), flip
+        self.interpolation = InterpolationMode(interpolation)
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """(3, H, W) uint8 to (3, size, size) uint8."""
         top, left, height, width = self._box(image.shape[-2], image.shape[-1], rng)
         image = TF.resized_crop(
-            image, top, left, height, width, [self.size, self.size], InterpolationMode.BICUBIC, antialias=True
+            image, top, left, height, width, [self.size, self.size], self.interpolation, antialias=True
         )
         return TF.horizontal_flip(image) if rng.random() < self.flip else image
 
@@ -63,18 +69,38 @@ class RandomCrop:
         return (height - side) // 2, (width - side) // 2, side, side
 
 
-class CentreCrop:
-    """Resize the shorter side (bicubic), then take the middle: the evaluation of CLIP.
+class EvalCrop:
+    """Encoded pictures as the model's own preprocessing takes them for evaluation.
 
     Args:
-        size: pixels of height and width.
+        spec: size, interpolation and resize mode of the model.
+        decoder: ``torchvision`` decodes and resizes nearly twice as fast; ``pil`` gives the very pixels of open_clip's
+            preprocessing, for comparison with numbers that were made with it.
+        border: pixels to cut off each side first (2 for ObjectNet's red frame).
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, spec: InputSpec, decoder: EvalDecoder, border: int = 0) -> None:
+        if decoder not in get_args(EvalDecoder):
+            raise ValueError(f"eval_decoder must be one of {', '.join(get_args(EvalDecoder))}, found {decoder!r}")
+        if spec.resize_mode not in ("shortest", "squash"):
+            raise ValueError(f"backbone: its preprocessing resizes by {spec.resize_mode!r}, which is not supported")
+        squash = spec.resize_mode == "squash"
+        self.size = [spec.image_size, spec.image_size]
+        self.resized = self.size if squash else [spec.image_size]
+        self.interpolation, self.decoder, self.border = InterpolationMode(spec.interpolation), decoder, border
 
-    def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """(3, H, W) uint8 to (3, size, size) uint8."""
-        image = TF.resize(image, [self.size], InterpolationMode.BICUBIC, antialias=True)
-        cropped: Tensor = TF.center_crop(image, [self.size, self.size])
+    def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
+        """An encoded picture to (3, size, size) uint8."""
+        if self.decoder == "pil":
+            image = self._crop(pil_image(data))
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+        cropped: Tensor = self._crop(decode(data))
         return cropped
+
+    def _crop(self, image: Any) -> Any:
+        if self.border:
+            height, width = TF.get_size(image)
+            inner = (height - 2 * self.border, width - 2 * self.border)
+            image = TF.crop(image, self.border, self.border, *inner)
+        image = TF.resize(image, self.resized, self.interpolation, antialias=True)
+        return TF.center_crop(image, self.size)

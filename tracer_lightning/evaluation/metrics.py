@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection, SumMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-IGNORED = -1
-"""Label of padding."""
-ECE_BINS = 10
+from tracer_lightning.evaluation.calibration import ECE_BINS, IGNORED, CalibrationError
 
 
 class ClassificationMetrics(nn.Module):
@@ -30,7 +28,7 @@ class ClassificationMetrics(nn.Module):
         self.scores = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro", ignore_index=IGNORED),
-                "ece": MulticlassCalibrationError(num_classes, n_bins=ECE_BINS, norm="l1", ignore_index=IGNORED),
+                "ece": CalibrationError(),
                 "macro_f1": MulticlassF1Score(num_classes, average="macro", ignore_index=IGNORED),
             }
         )

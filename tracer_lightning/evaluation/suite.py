@@ -17,6 +17,12 @@ Scores = dict[str, dict[str, Any]]
 """Data set name to its metrics, and ``avg_ood`` to the means over the OOD sets."""
 
 
+def padded(classes: Sequence[Sequence[int]]) -> Tensor:
+    """Groups of class indices as (C', K), short ones filled up with their own first member, which no maximum minds."""
+    longest = max(len(group) for group in classes)
+    return torch.tensor([[*group, *[group[0]] * (longest - len(group))] for group in classes])
+
+
 class ZeroShotSuite(nn.Module):
     """Metrics per model and data set, each model with a zero-shot head built from its current text tower.
 
@@ -44,6 +50,9 @@ class ZeroShotSuite(nn.Module):
                 raise ValueError(f"data: two evaluation sets, or a set and their average, are named {name}; rename one")
         self.register_buffer("prompts", prompts, persistent=False)
         sizes = [len(eval_set.classes or prompts) for eval_set in eval_sets]
+        for number, eval_set in enumerate(eval_sets):
+            if eval_set.classes is not None:
+                self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)
         self._metrics = {name: [ClassificationMetrics(size, ece_per_batch) for size in sizes] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
         self._models: dict[str, Any] = {}
@@ -60,12 +69,14 @@ class ZeroShotSuite(nn.Module):
     @torch.no_grad()
     def update(self, batch: Batch, set_index: int) -> None:
         """Take in a batch of the data set at that place."""
-        classes = self.eval_sets[set_index].classes
+        columns = getattr(self, f"columns_{set_index}", None)
         for name, model in self._models.items():
-            head = self._heads[name] if classes is None else self._heads[name][list(classes)]
             features = model.encode_image(batch.images)
             with torch.autocast(features.device.type, enabled=False):
-                logits = model.logit_scale.to(features.dtype) * features @ head.to(features.dtype).T
+                head = self._heads[name].to(features.dtype)
+                logits = model.logit_scale.to(features.dtype) * features @ head.T
+                if columns is not None:
+                    logits = logits[:, columns].amax(dim=-1)  # (B, C', K) to (B, C')
             self._metrics[name][set_index].update(logits, batch.labels)
 
     def finish(self) -> dict[str, Scores]:

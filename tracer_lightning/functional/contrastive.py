@@ -24,7 +24,8 @@ def contrastive_targets(features: Tensor, labels: Tensor | None, positives: Posi
         features: (B, D) features of the batch, for its size, type and device.
         labels: (B,) class indices; needed for ``same_label``.
         positives: ``diagonal`` pairs each image with its own caption only, and pushes it away from the captions
-            of other images of its class. ``same_label`` spreads the target evenly over all samples of the class.
+            of other images of its class. ``same_label`` spreads the target evenly over all samples of the class; a
+            sample without a class (-1) is paired with its own caption.
 
     Returns:
         (B,) indices for ``diagonal``; (B, B) rows summing to one for ``same_label``.
@@ -33,7 +34,8 @@ def contrastive_targets(features: Tensor, labels: Tensor | None, positives: Posi
         return torch.arange(features.shape[0], device=features.device)
     if labels is None:
         raise ValueError("positives=same_label needs labels, and the batch has none; use positives=diagonal")
-    same = (labels[:, None] == labels[None, :]).to(features.dtype)
+    equal = (labels[:, None] == labels[None, :]) & (labels >= 0)
+    same = (equal | torch.eye(len(labels), dtype=torch.bool, device=labels.device)).to(features.dtype)
     return same / same.sum(dim=1, keepdim=True)
 
 

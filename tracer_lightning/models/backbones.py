@@ -75,5 +75,7 @@ def load_clip(name: str, pretrained: str | None = None) -> Backbone:
         _triple(preprocessing["std"]),
         open_clip.get_tokenizer(name),
         clip.trims_text,
+        str(preprocessing["interpolation"]),
+        str(preprocessing["resize_mode"]),
     )
     return Backbone(clip, spec)

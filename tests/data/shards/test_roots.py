@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tracer_lightning.data.shards import roots
+from tracer_lightning.data.shards import http
 from tracer_lightning.data.shards.roots import HttpRoot, HubRoot, LocalRoot, open_root
 
 CONTENT = bytes(range(256)) * 4000
@@ -42,7 +42,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(roots.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(http.time, "sleep", lambda seconds: None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.requests, server.drops, server.ranges = [], 0, True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -73,9 +73,26 @@ def test_continues_dropped_connections(server, tmp_path, ranges):
     assert server.requests[1][1] == f"bytes={len(CONTENT) // 2}-"
 
 
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_stream_goes_on_where_it_was_dropped(server, tmp_path, ranges):
+    server.drops, server.ranges = 2, ranges
+    with HttpRoot(address(server), tmp_path).open("0.tar") as stream:
+        assert stream.read() == CONTENT
+    assert len(server.requests) == 3
+    assert not list(tmp_path.rglob("*.tar"))
+
+
+def test_an_interrupted_download_is_continued(server, tmp_path):
+    root = HttpRoot(address(server), tmp_path)
+    root.cache.mkdir(parents=True)
+    (root.cache / "0.tar.part").write_bytes(CONTENT[:1000])
+    assert root.fetch("0.tar").read_bytes() == CONTENT
+    assert server.requests == [("/data/0.tar", "bytes=1000-")]
+
+
 def test_gives_up_in_the_end_and_keeps_nothing_half(server, tmp_path):
     server.drops, server.ranges = 100, False
-    with pytest.raises(ValueError, match=r"0\.tar could not be downloaded in 4 attempts: .*dropped"):
+    with pytest.raises(ValueError, match=r"0\.tar could not be read in 4 attempts: .*dropped"):
         HttpRoot(address(server), tmp_path).fetch("0.tar")
     assert not list(tmp_path.rglob("0.tar"))
 

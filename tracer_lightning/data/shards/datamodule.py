@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
-from tracer_lightning.data.shards.roots import Root, open_root
-from tracer_lightning.data.shards.source import IndexedSource, shard_paths
-from tracer_lightning.data.transforms import CentreCrop, Decoded, RandomCrop
+from tracer_lightning.data.shards.source import IndexedSource, fetched
+from tracer_lightning.data.shards.store import Member, Place, Shard, Store, member, place
+from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
 
 
@@ -19,17 +21,21 @@ class ShardDataModule(ClipDataModule):
     """A training split and a suite of test splits, each ``ROOT/FOLDER/<split>/<i>.tar``.
 
     Every epoch is an exact permutation of the samples: shards, remote ones once downloaded, are read at the places that
-    an index of their headers gives. Class names and templates are those of the training set's own files; the sets of
-    the suite must have the same classes.
+    an index of their headers gives.
 
     Args:
         spec: what the model expects.
-        root: folder, ``http(s)://`` address or ``hf://datasets/OWNER/NAME@REVISION`` above all folders.
-        train: ``folder`` and ``split``.
-        suite: name of each set to its ``folder``, ``split`` and ``role`` (id or ood). The first of role id is watched
-            during training.
-        cache: folder on this machine for downloads and indices.
+        root: folder, ``http(s)://`` address or ``hf://datasets/OWNER`` above all folders.
+        train: see :class:`tracer_lightning.data.shards.store.Place`; several folders (``pacs_*``) are trained on
+            together, and each gives the domain ``{d}`` of a template its name.
+        suite: name of each set to its place, ``role``, and perhaps ``classes`` and ``border``: see
+            :class:`tracer_lightning.data.shards.store.Member`. A pattern stands for all folders that no other entry
+            names, each called what the star stands for.
+        texts: ``classnames``, ``templates`` (None: those in the training set's folder or, where it holds pairs of
+            pictures and captions, in that of the suite's first set) and ``train_templates`` (None: the same).
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
+        eval_decoder: as in :class:`tracer_lightning.data.transforms.EvalCrop`.
+        cache_dir: folder on this machine for downloads and indices.
         loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` and
             ``max_bad_fraction``.
     """
@@ -38,52 +44,127 @@ class ShardDataModule(ClipDataModule):
         self,
         spec: InputSpec,
         root: str,
-        train: Mapping[str, str],
-        suite: Mapping[str, Mapping[str, str]],
-        cache: str,
+        train: Mapping[str, Any],
+        suite: Mapping[str, Mapping[str, Any]],
+        texts: Mapping[str, Sequence[str] | None],
         augmentation: Mapping[str, Any],
+        eval_decoder: EvalDecoder,
+        cache_dir: str,
         **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
-        self._address, self._cache = root.rstrip("/"), Path(cache).expanduser()
-        self._train, self._suite = train, suite
-        self.train_transform = Decoded(RandomCrop(spec.image_size, augmentation["crop_scale"], augmentation["flip"]))
-        self.eval_transform = Decoded(CentreCrop(spec.image_size))
-        self.classnames = self._lines(train["folder"], CLASSNAMES)
-        self.templates = self._lines(train["folder"], TEMPLATES)
-        for name, place in suite.items():
-            if place["role"] not in ("id", "ood"):
-                raise ValueError(f"suite.{name}.role must be id or ood, found {place['role']!r}")
-            if (found := self._lines(place["folder"], CLASSNAMES)) != self.classnames:
-                raise ValueError(
-                    f"suite.{name}: {place['folder']} has {len(found)} classes, which are not the "
-                    f"{len(self.classnames)} of {train['folder']}"
-                )
-        self.eval_sets = tuple(EvalSet(name, place["split"], place["role"]) for name, place in suite.items())
-        self.val_set = next((eval_set for eval_set in self.eval_sets if eval_set.role == "id"), self.eval_sets[0])
+        self.cache_dir = Path(cache_dir).expanduser()
+        self.store = Store(root, self.cache_dir)
+        self.train_places = self._expanded(place("data.train", train))
+        self.domains = [name.replace("_", " ") for name in self.train_places if name]
+        self.members = self._members(suite)
+        self._texts(texts)
+        self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
+        self._eval_crops = {name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.members.items()}
+        sets = {
+            name: EvalSet(name, str(entry.place.split or "test"), entry.role.replace("val", "id"), entry.classes)
+            for name, entry in self.members.items()
+        }
+        self.eval_sets = tuple(sets[name] for name, entry in self.members.items() if entry.role != "val")
+        watched = [name for role in ("val", "id") for name, entry in self.members.items() if entry.role == role]
+        self.val_set = sets[watched[0]] if watched else self.eval_sets[0]
 
-    def _root(self, folder: str) -> Root:
-        return open_root(f"{self._address}/{folder}", self._cache / "downloads")
+    # -- what the configuration names -------------------------------------------------------------------------------
 
-    def _lines(self, folder: str, name: str) -> Sequence[str]:
+    def _expanded(self, place: Place) -> dict[str, Place]:
+        """The place, or one for every folder that its pattern fits, by what the star stands for."""
+        if "*" not in place.folder:
+            return {"": place}
+        return {name: place._replace(folder=folder) for name, folder in self.store.matches(place.folder).items()}
+
+    def _members(self, suite: Mapping[str, Mapping[str, Any]]) -> dict[str, Member]:
+        given = {name: member(name, entry) for name, entry in suite.items() if entry is not None}
+        named = {entry.place.folder for entry in given.values()}
+        found: dict[str, Member] = {}
+        for name, entry in given.items():
+            for star, where in self._expanded(entry.place).items():
+                if not star or where.folder not in named:
+                    found[star or name] = entry._replace(place=where)
+        if all(entry.role == "val" for entry in found.values()):
+            raise ValueError("suite: names no test set; add one with role id or ood, such as suite=own")
+        return found
+
+    def _texts(self, texts: Mapping[str, Sequence[str] | None]) -> None:
+        """Take class names and templates from the configuration or the sets' own files; compare all sets with them."""
+        folders = [entry.folder for entry in self.train_places.values()]
+        own = [] if texts["classnames"] else self._lines(folders[0], CLASSNAMES)
+        self.num_classes = len(texts["classnames"] or own) or None  # None: pairs of pictures and captions
+        home = folders[0] if self.num_classes else next(iter(self.members.values())).place.folder
+        self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
+        self.templates = texts["templates"] or self._lines(home, TEMPLATES)
+        self.train_templates = texts["train_templates"] or ()
+        if not texts["classnames"]:
+            for folder in folders[1:]:
+                self._compare(f"data.train: {folder}", self._lines(folder, CLASSNAMES), self.classnames)
+        for name, entry in self.members.items():
+            try:
+                found = self.store.lines(entry.place.folder, CLASSNAMES)
+            except FileNotFoundError:
+                continue
+            expected = self.classnames if entry.classes is None else entry.classes
+            same_names = entry.classes is None and not texts["classnames"]
+            self._compare(f"suite.{name}: {entry.place.folder}", found, expected if same_names else len(expected))
+
+    def _compare(self, where: str, found: Sequence[str], expected: Sequence[Any] | int) -> None:
+        count = expected if isinstance(expected, int) else len(expected)
+        if len(found) != count:
+            raise ValueError(f"{where} has {len(found)} classes, and {count} are expected")
+        for number, name in enumerate(found):
+            if not isinstance(expected, int) and name != expected[number]:
+                raise ValueError(f"{where} calls class {number} {name!r}, and {expected[number]!r} is expected")
+
+    def _lines(self, folder: str, name: str) -> list[str]:
         try:
-            text = self._root(folder).fetch(name).read_text(encoding="utf-8")
+            return self.store.lines(folder, name)
         except FileNotFoundError as error:
             raise ValueError(f"{error}: a set of shards needs it; make one with scripts/make_shards.py") from error
-        return [line.strip() for line in text.splitlines() if line.strip()]
 
-    def _source(self, folder: str, split: str) -> IndexedSource:
-        source = IndexedSource(shard_paths(self._root(folder), split), len(self.classnames), self._cache / "indices")
-        if source.incomplete:
-            warnings.warn(
-                f"{folder}/{split}: {source.incomplete} samples without picture or label are left out", stacklevel=2
-            )
-        return source
+    # -- the samples ------------------------------------------------------------------------------------------------
+
+    def train_shards(self) -> list[Shard]:
+        """The tar files to train on."""
+        return [
+            shard
+            for domain, entry in enumerate(self.train_places.values())
+            for shard in self.store.shards(entry, domain)
+        ]
+
+    def prepare_data(self) -> None:
+        """Download what is remote, with a progress bar."""
+        shards = self.train_shards()
+        for entry in self.members.values():
+            shards += self.store.shards(entry.place)
+        remote = [shard for shard in shards if shard.root.remote]
+        for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
+            fetched(shard, len(shards))
 
     def train_source(self) -> IndexedSource:
         """The training samples."""
-        return self._source(self._train["folder"], self._train["split"])
+        expected = next(iter(self.train_places.values())).samples
+        return self._indexed("data.train", self.train_shards(), self.num_classes, expected)
 
     def eval_source(self, eval_set: EvalSet) -> IndexedSource:
         """The samples of one set of the suite."""
-        return self._source(self._suite[eval_set.name]["folder"], eval_set.split)
+        entry = self.members[eval_set.name]
+        classes = len(entry.classes or self.classnames)
+        return self._indexed(f"suite.{eval_set.name}", self.store.shards(entry.place), classes, entry.place.samples)
+
+    def eval_transform(self, eval_set: EvalSet) -> EvalCrop:
+        """The crop of the model's own preprocessing, inside the set's border."""
+        return self._eval_crops[eval_set.name]
+
+    def _indexed(self, key: str, shards: list[Shard], classes: int | None, expected: int | None) -> IndexedSource:
+        source = IndexedSource(shards, classes, self.cache_dir / "indices")
+        if source.incomplete:
+            warnings.warn(f"{key}: {source.incomplete} samples without picture or label are left out", stacklevel=2)
+        if expected is not None and len(source) != expected:
+            raise ValueError(
+                f"{key}: {source.paths[0].parent} holds {len(source):,} samples, and {expected:,} are expected; fetch "
+                f"it again, or set {key}.samples=null if it is to be a part"
+            )
+        return source

@@ -46,14 +46,17 @@ def _number(field: bytes) -> int:
     return int(field.split(b"\0")[0].strip() or b"0", 8)
 
 
-def _checked(path: Path, header: bytes, position: int) -> None:
+def check_header(name: object, header: bytes, position: int) -> None:
+    """Is this block of a tar the header of a member? ValueError names the tar and says what it is instead."""
+    if position == 0 and header.startswith(LFS_POINTER):
+        raise ValueError(f"{name} is a Git LFS pointer, not a shard; fetch the data with git lfs pull")
     try:
         valid = sum(header[:148]) + sum(header[156:]) + 8 * ord(" ") == _number(header[148:156])
     except ValueError:
         valid = False
     if not valid:
         what = "no tar file (an error page saved as one?)" if position == 0 else f"damaged at byte {position}"
-        raise ValueError(f"{path} is {what}; download it again")
+        raise ValueError(f"{name} is {what}; download it again")
 
 
 def _pax_path(content: bytes) -> str | None:
@@ -70,13 +73,13 @@ def walk_tar(path: Path) -> Iterator[Member]:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         end, position, long_name = os.fstat(descriptor).st_size, 0, None
-        if os.pread(descriptor, len(LFS_POINTER), 0) == LFS_POINTER:  # shorter than one block
-            raise ValueError(f"{path} is a Git LFS pointer, not a shard; fetch the data with git lfs pull")
+        if end < BLOCK:
+            check_header(path, os.pread(descriptor, BLOCK, 0), 0)
         while position + BLOCK <= end:
             header = os.pread(descriptor, BLOCK, position)
             if not any(header):
                 return
-            _checked(path, header, position)
+            check_header(path, header, position)
             size, offset, kind = _number(header[124:136]), position + BLOCK, header[156:157]
             if offset + size > end:
                 break

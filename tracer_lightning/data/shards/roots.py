@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import os
+import io
 import re
 import shutil
-import time
-import urllib.error
-import urllib.request
+from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 from filelock import FileLock
 
-TIMEOUT = 60.0
-"""Seconds without a byte after which a connection is given up."""
-ATTEMPTS = 4
+from tracer_lightning.data.shards.http import HttpStream
+
 CHUNK = 1 << 20
+BUFFER = 1 << 18
 HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<folder>.*))?")
 
 
 class Root(Protocol):
     """A place that holds files by relative name."""
+
+    remote: bool
+    """Whether fetching a file means to download it."""
+    address: str
+    """For messages."""
 
     def fetch(self, name: str) -> Path:
         """The file on this machine, downloaded once where it is remote; FileNotFoundError where there is none."""
@@ -35,8 +37,10 @@ class Root(Protocol):
 class LocalRoot:
     """A folder."""
 
+    remote = False
+
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.address = folder, str(folder)
 
     def fetch(self, name: str) -> Path:
         """The file itself."""
@@ -53,6 +57,8 @@ class LocalRoot:
 class HttpRoot:
     """A web address; downloads are kept under names that tell equal file names of different addresses apart."""
 
+    remote = True
+
     def __init__(self, address: str, cache: Path) -> None:
         self.address = address.rstrip("/")
         self.cache = cache / hashlib.sha256(self.address.encode()).hexdigest()[:16]
@@ -66,50 +72,21 @@ class HttpRoot:
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 partial = path.with_name(path.name + ".part")
-                self._download(name, partial)
+                done = partial.stat().st_size if partial.exists() else 0
+                with HttpStream(f"{self.address}/{name}", start=done) as stream, partial.open("ab") as target:
+                    shutil.copyfileobj(stream, target, CHUNK)
                 partial.replace(path)
         return path
 
-    def _download(self, name: str, partial: Path) -> None:
-        reason = ""
-        for attempt in range(ATTEMPTS):
-            time.sleep(0.2 * 2**attempt if attempt else 0.0)
-            done = partial.stat().st_size if partial.exists() else 0
-            try:
-                with self._request(name, done) as response:
-                    continued = done > 0 and response.status == 206
-                    with partial.open("ab" if continued else "wb") as target:
-                        shutil.copyfileobj(response, target, CHUNK)
-                    length = response.headers.get("Content-Length")
-            except (http.client.HTTPException, OSError) as error:
-                if isinstance(error, FileNotFoundError):
-                    raise
-                reason = str(error) or type(error).__name__
-                continue
-            size = partial.stat().st_size
-            if length is None or size == int(length) + (done if continued else 0):
-                return
-            reason = f"the connection was dropped at byte {size}"
-        raise ValueError(f"{self.address}/{name} could not be downloaded in {ATTEMPTS} attempts: {reason}")
-
-    def _request(self, name: str, start: int) -> Any:
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        request = urllib.request.Request(f"{self.address}/{name}", headers=headers)
-        try:
-            return urllib.request.urlopen(request, timeout=TIMEOUT)
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                raise FileNotFoundError(f"no {self.address}/{name}") from error
-            raise
-
     def open(self, name: str) -> IO[bytes]:
-        """The response."""
-        response: IO[bytes] = self._request(name, 0)
-        return response
+        """The response, continued where it is dropped."""
+        return _buffered(HttpStream(f"{self.address}/{name}"))
 
 
 class HubRoot:
-    """A data set on the Hugging Face hub, through its own library and cache."""
+    """A data set on the Hugging Face hub; downloads are kept in the hub's own cache."""
+
+    remote = True
 
     def __init__(self, address: str) -> None:
         found = HUB.fullmatch(address)
@@ -117,28 +94,69 @@ class HubRoot:
             raise ValueError(
                 f"{address}: an address on the hub is hf://datasets/OWNER/NAME or with @REVISION behind it"
             )
+        self.address = address
         self.repo, self.revision, self.folder = found["repo"], found["revision"], found["folder"] or ""
+
+    @cached_property
+    def commit(self) -> str | None:
+        """What the revision stands for, asked once, so that a file already there needs no request."""
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+        try:
+            return HfApi().repo_info(self.repo, repo_type="dataset", revision=self.revision).sha
+        except RepositoryNotFoundError as error:
+            raise FileNotFoundError(f"no data set {self.repo} on the hub, or not without a login") from error
+        except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
+            return self.revision  # what was downloaded before may do
 
     def fetch(self, name: str) -> Path:
         """The file in the hub's cache."""
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            file = hf_hub_download(
-                self.repo, str(Path(self.folder) / name), repo_type="dataset", revision=self.revision
-            )
+            return Path(hf_hub_download(self.repo, self._file(name), repo_type="dataset", revision=self.commit))
+        except LocalEntryNotFoundError as error:
+            raise ValueError(
+                f"the hub can't be reached, and {name} of {self.repo} was not downloaded before"
+            ) from error
         except EntryNotFoundError as error:
-            raise FileNotFoundError(f"no {name} in {self.repo}") from error
-        return Path(file)
+            raise FileNotFoundError(f"no {self._file(name)} in {self.repo} on the hub") from error
+        except HfHubHTTPError as error:
+            raise ValueError(f"{self._file(name)} of {self.repo} can't be downloaded: {error}") from error
 
     def open(self, name: str) -> IO[bytes]:
-        """A stream from the hub; unbuffered, so that a tar can be read as it comes."""
-        from huggingface_hub import HfFileSystem
+        """The file's bytes as they come."""
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-        place = f"datasets/{self.repo}{f'@{self.revision}' if self.revision else ''}"
-        stream: IO[bytes] = HfFileSystem().open(os.path.join(place, self.folder, name), "rb", block_size=0)  # noqa: PTH118
-        return stream
+        address = hf_hub_url(self.repo, self._file(name), repo_type="dataset", revision=self.commit)
+        return _buffered(HttpStream(address, build_hf_headers()))
+
+    def _file(self, name: str) -> str:
+        return f"{self.folder.rstrip('/')}/{name}".lstrip("/")
+
+
+class FetchingRoot:
+    """A root whose files are fetched and kept when they are opened."""
+
+    remote = True
+
+    def __init__(self, root: Root) -> None:
+        self.root, self.address = root, root.address
+
+    def fetch(self, name: str) -> Path:
+        """The file on this machine."""
+        return self.root.fetch(name)
+
+    def open(self, name: str) -> IO[bytes]:
+        """The file on this machine, from its beginning."""
+        return self.fetch(name).open("rb")
+
+
+def _buffered(stream: HttpStream) -> IO[bytes]:
+    return io.BufferedReader(stream, BUFFER)
 
 
 def open_root(root: str, cache: Path) -> Root:
@@ -152,7 +170,7 @@ def open_root(root: str, cache: Path) -> Root:
         return HubRoot(root)
     if root.startswith(("http://", "https://")):
         return HttpRoot(root, cache)
-    folder = Path(root)
+    folder = Path(root).expanduser()
     if not folder.is_dir():
         raise ValueError(f"data.root={root}: no such folder")
     return LocalRoot(folder)

@@ -9,43 +9,35 @@ from pathlib import Path
 
 import numpy as np
 
-from tracer_lightning.data.dataset import Picture
+from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.shards.index import FIELDS, ShardIndex, index_shard
 from tracer_lightning.data.shards.manifest import NSHARDS
-from tracer_lightning.data.shards.roots import Root
+from tracer_lightning.data.shards.store import Shard
 
 OPEN_FILES = 64
 
 
-def shard_paths(root: Root, split: str) -> list[Path]:
-    """The shards ``<split>/<i>.tar`` that ``<split>/nshards.txt`` counts; ValueError where one is missing."""
+def fetched(shard: Shard, count: int) -> Path:
+    """The tar file on this machine; ValueError where it is missing."""
     try:
-        count = int(root.fetch(f"{split}/{NSHARDS}").read_text())
+        return shard.root.fetch(shard.name)
     except FileNotFoundError as error:
-        raise ValueError(f"{error}: no split {split} of shards there; make one with scripts/make_shards.py") from error
-    except ValueError as error:
-        raise ValueError(f"{split}/{NSHARDS} must hold the number of shards: {error}") from error
-    paths = []
-    for number in range(count):
-        try:
-            paths.append(root.fetch(f"{split}/{number}.tar"))
-        except FileNotFoundError as error:
-            raise ValueError(f"{error}, but {NSHARDS} says that {split} has {count} shards") from error
-    return paths
+        raise ValueError(f"{error}, but there must be {count} shards ({NSHARDS})") from error
 
 
 class IndexedSource:
     """Samples by position, read from where the index of their shard says.
 
     Args:
-        paths: the shards, on this machine.
+        shards: fetched to this machine if they are not on it.
         num_classes: labels must lie below; None where samples have captions of their own instead.
         cache: folder for indices.
     """
 
-    def __init__(self, paths: Sequence[Path], num_classes: int | None, cache: Path) -> None:
-        self.paths = list(paths)
-        indices = [index_shard(path, cache) for path in paths]
+    def __init__(self, shards: Sequence[Shard], num_classes: int | None, cache: Path) -> None:
+        self.paths = [fetched(shard, len(shards)) for shard in shards]
+        self._domains = [shard.domain for shard in shards]
+        indices = [index_shard(path, cache) for path in self.paths]
         self.incomplete = sum(index.incomplete for index in indices)
         """Samples that were left out: without picture, label or caption."""
         self._shard = np.repeat(np.arange(len(indices)), [len(index.label) for index in indices])
@@ -53,7 +45,7 @@ class IndexedSource:
         self._index = ShardIndex(**columns, incomplete=self.incomplete)
         self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
         if len(self) == 0:
-            raise ValueError(f"{paths[0].parent if paths else 'the split'} holds no sample")
+            raise ValueError(f"{self.paths[0].parent if shards else 'the split'} holds no sample")
         for shard, index in enumerate(indices):
             if num_classes is not None and index.label.size and index.label.max() >= num_classes:
                 raise ValueError(f"{self.paths[shard]} has the label {index.label.max()}, of {num_classes} classes")
@@ -70,7 +62,7 @@ class IndexedSource:
         if rows.caption_size[index]:
             caption = self._read(shard, rows.caption_offset[index], rows.caption_size[index]).decode(errors="replace")
         origin = f"{self.paths[shard]} at byte {rows.image_offset[index]}"
-        return Picture(data, int(rows.label[index]), origin, caption)
+        return Picture(data, int(rows.label[index]), origin, caption, self._domains[shard])
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         """Bytes of a shard; a process keeps at most ``OPEN_FILES`` files open, and none of its parent's."""

@@ -1,0 +1,94 @@
+"""Small sets of shards, and data modules over them."""
+
+import contextlib
+import functools
+import http.server
+import io
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.conftest import tiny_backbone
+from tracer_lightning.data import ShardDataModule, StreamedShardDataModule
+from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+
+CLASSES = ["cat", "dog", "owl"]
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+TEXTS = {"classnames": None, "templates": None, "train_templates": None}
+
+
+def png(value):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((40, 48, 3), value, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def item(number, caption=None):
+    return Item(functools.partial(png, number % 200), f"picture {number}", "png", number % 3, caption)
+
+
+def write(root, split, size, per_shard=8, classes=CLASSES, caption=None):
+    """Sample i is of grey level i and class i mod 3."""
+    items = [item(number, caption and caption.format(number)) for number in range(size)]
+    if not classes:
+        items = [entry._replace(label=None) for entry in items]
+    return write_shards(Collection(items, classes), root, split, ["a {c}."], Layout(max_samples=per_shard))
+
+
+def shards(root, stream=False, lanes=2, buffer=12, cache=False, **options):
+    """A data module that trains on ``photo`` and tests on ``photo`` and ``sketch``."""
+    suite = {
+        "photo": {"folder": "photo", "split": "test", "role": "id"},
+        "sketch": {"folder": "sketch", "split": "test", "role": "ood"},
+    }
+    given = {"train": {"folder": "photo", "split": "train"}, "suite": suite, "texts": TEXTS}
+    given |= {"eval_decoder": "torchvision", "cache_dir": str(Path(str(root)).parent / "cache")}
+    given |= {"augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}}
+    given |= {"batch_size": 10, "eval_batch_size": 8, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
+    if stream:
+        streaming = {"lanes": lanes, "shuffle_buffer": buffer, "cache": cache}
+        return StreamedShardDataModule(spec=tiny_backbone().spec, root=str(root), **(given | streaming | options))
+    return ShardDataModule(tiny_backbone().spec, str(root), **(given | options))
+
+
+def seen(batches):
+    """(grey level, class) of every sample that counts."""
+    pairs = [
+        (round(image.float().mean().item()), label)
+        for batch in batches
+        for image, label in zip(batch.images, batch.labels.tolist(), strict=True)
+        if label >= 0
+    ]
+    return sorted(pairs)
+
+
+@contextlib.contextmanager
+def served(folder, handler=http.server.SimpleHTTPRequestHandler):
+    """The address of a local server that stands in for the web."""
+
+    class Quiet(handler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def rewrite(path, keep=lambda name, content: (name, content)):
+    """Write a tar again with other members; None leaves one out."""
+    with tarfile.open(path) as archive:
+        members = [(member.name, archive.extractfile(member).read()) for member in archive]
+    with tarfile.open(path, "w") as archive:
+        for member in (keep(*member) for member in members):
+            if member is not None:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                archive.addfile(info, io.BytesIO(member[1]))

@@ -1,0 +1,260 @@
+"""Shards read as they come: the same samples as indexed ones, whatever the number of shards, workers and ranks."""
+
+import http.server
+import tarfile
+
+import pytest
+import torch
+
+from tests.data.shards.helpers import rewrite, seen, served, shards, write
+from tracer_lightning.data.shards import stream_loaders
+from tracer_lightning.data.shards.stream_loaders import EqualSteps, LanePosition
+from tracer_lightning.data.shards.streaming import dealt
+from tracer_lightning.types import EvalSet
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Train 50 in 7 shards, test 20 in 3, sketch 11 in 2."""
+    for folder, split, size in (("photo", "train", 50), ("photo", "test", 20), ("sketch", "test", 11)):
+        write(tmp_path / "sets" / folder, split, size)
+    return tmp_path / "sets"
+
+
+def on_rank(data, rank, world):
+    data._of = (rank, world)
+    return data
+
+
+@pytest.fixture(autouse=True)
+def _ranks(monkeypatch):
+    from tracer_lightning.data.shards.stream_datamodule import StreamedShardDataModule
+
+    monkeypatch.setattr(StreamedShardDataModule, "_ranks", property(lambda self: getattr(self, "_of", (0, 1))))
+
+
+def by_index(batches):
+    return {
+        position: (image, label)
+        for batch in batches
+        for position, image, label in zip(batch.indices.tolist(), batch.images, batch.labels.tolist(), strict=True)
+        if label >= 0
+    }
+
+
+def test_both_readers_agree_sample_for_sample(root):
+    for streamed, indexed in zip(
+        shards(root, stream=True).test_dataloader(), shards(root).test_dataloader(), strict=True
+    ):
+        one, other = by_index(streamed), by_index(indexed)
+        assert len(one) == len(other)
+        for (_, ours), (_, theirs) in zip(sorted(one.items()), sorted(other.items()), strict=True):
+            assert ours[1] == theirs[1]
+            assert torch.equal(ours[0], theirs[0])
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 5, 10])
+def test_an_epoch_has_every_sample_once(root, lanes):
+    samples = seen(shards(root, stream=True, lanes=lanes).train_dataloader())
+    assert len(samples) == 50
+    assert len(set(samples)) >= 50 - 6  # lanes differ by what the last shard lacks
+    if lanes in (1, 10):
+        assert samples == [(number, number % 3) for number in range(50)]
+
+
+@pytest.mark.parametrize("lanes", [2, 5, 10])
+def test_even_shards_give_an_exact_epoch(tmp_path, lanes):
+    for split in ("train", "test"):
+        write(tmp_path / "sets" / "photo", split, 80, per_shard=8)  # 10 shards of 8
+    suite = {"photo": {"folder": "photo", "split": "test", "role": "id"}}
+    data = shards(tmp_path / "sets", stream=True, lanes=lanes, suite=suite)
+    loader = data.train_dataloader()
+    assert seen(loader) == [(number, number % 3) for number in range(80)]
+    loader.sampler.set_epoch(1)
+    orders = [[batch.indices.tolist() for batch in loader]]
+    loader.sampler.set_epoch(2)
+    orders.append([batch.indices.tolist() for batch in loader])
+    assert orders[0] != orders[1]
+
+
+def batches(root, lanes=10, workers=0, rank=0, world=1, consumed=0, epoch=3):
+    data = on_rank(shards(root, stream=True, lanes=lanes, num_workers=workers), rank, world)
+    data.load_state_dict({"sampler": {"epoch": epoch, "consumed": consumed, "seed": 0, "size": 50, "lanes": lanes}})
+    return list(data.train_dataloader())
+
+
+def same(one, other):
+    assert len(one) == len(other) > 0
+    for ours, theirs in zip(one, other, strict=True):
+        for part in range(4):
+            assert torch.equal(ours[part], theirs[part])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_do_not_matter(root, workers):
+    same(batches(root), batches(root, workers=workers))
+
+
+@pytest.mark.parametrize("world", [2, 5])
+def test_ranks_share_the_global_batches(root, world):
+    parts = [batches(root, rank=rank, world=world) for rank in range(world)]
+    for number, batch in enumerate(batches(root)):
+        for part in (0, 2, 3):
+            assert torch.equal(torch.cat([rank[number][part] for rank in parts]), batch[part])
+
+
+@pytest.mark.parametrize("consumed", [10, 30, 40])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_it_continues_within_an_epoch(root, consumed, workers):
+    same(batches(root)[consumed // 10 :], batches(root, consumed=consumed, workers=workers))
+
+
+def test_unreadable_pictures_are_replaced_and_do_not_shift_what_follows(root):
+    whole = {index for batch in batches(root) for index in batch.indices.tolist()}
+    rewrite(root / "photo/train/3.tar", lambda name, data: (name, b"<html>" if name == "s0000026.png" else data))
+    read = batches(root)
+    lost = [origin for batch in read for origin in batch.unreadable]
+    assert len(lost) == 1
+    assert lost[0].startswith("s0000026 in ")
+    assert sum(len(batch.labels) for batch in read) == 50
+    assert len(whole - {index for batch in read for index in batch.indices.tolist()}) <= 1
+    same(read[2:], batches(root, consumed=20))
+    data = shards(root, stream=True)
+    rewrite(root / "photo/test/1.tar", lambda name, data: (name, b"<html>" if name == "s0000009.png" else data))
+    counted = list(data.val_dataloader())
+    assert sum((batch.labels >= 0).sum().item() for batch in counted) == 19
+    assert [len(batch.unreadable) for batch in counted].count(1) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 8])
+@pytest.mark.parametrize("readers", [1, 2, 3, 7, 16])
+def test_every_sample_falls_to_one_reader(size, readers):
+    found = []
+    for reader in range(readers):
+        for shard, share, sharers in dealt(size, reader, readers):
+            found += [(shard, position) for position in range(11) if position % sharers == share]
+    assert sorted(found) == [(shard, position) for shard in range(size) for position in range(11)]
+
+
+@pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 3), (2, 0), (3, 2), (4, 3)])
+def test_evaluation_is_exact_with_fewer_shards_than_readers(root, world, workers, monkeypatch):
+    monkeypatch.setattr(stream_loaders, "any_rank", lambda flag: flag)
+    found = []
+    for rank in range(world):
+        data = on_rank(shards(root, stream=True, num_workers=workers), rank, world)
+        found += seen(data.test_dataloader()[1])
+    assert sorted(found) == [(number, number % 3) for number in range(11)]
+
+
+def test_ranks_that_are_done_wait_with_padding(monkeypatch):
+    answers = iter([True, True, True, False])
+    monkeypatch.setattr(stream_loaders, "any_rank", lambda flag: next(answers))
+    assert list(EqualSteps(["first"], "padding")) == ["first", "padding", "padding"]
+
+
+def test_training_needs_a_size(root):
+    (root / "photo/train/manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"data\.train\.samples must say how many"):
+        shards(root, stream=True).train_dataloader()
+    data = shards(root, stream=True, train={"folder": "photo", "split": "train", "samples": 40})
+    assert len(data.train_dataloader()) == 4
+
+
+def test_lanes_must_fit():
+    with pytest.raises(ValueError, match=r"data\.lanes=4 must divide data\.batch_size=10"):
+        LanePosition(50, 10, 0, 0, 1, 4)
+    with pytest.raises(ValueError, match=r"data\.lanes=5 .* multiple of the 2 processes"):
+        LanePosition(50, 10, 0, 0, 2, 5)
+    assert LanePosition(50, 12, 0, 1, 2, 12).workers(4) == 3
+    assert LanePosition(50, 12, 0, 1, 2, 12).workers(0) == 0
+    assert list(LanePosition(50, 12, 0, 1, 2, 12).lanes_of(1, 3)) == [8, 9]
+    position = LanePosition(50, 10, 0, 0, 1, 5)
+    with pytest.raises(ValueError, match="lanes 10 and this run's lanes 5"):
+        position.load_state_dict({"epoch": 0, "consumed": 0, "seed": 0, "size": 50, "lanes": 10})
+    with pytest.raises(ValueError, match="lanes None and this run's lanes 5"):
+        position.load_state_dict({"epoch": 0, "consumed": 0, "seed": 0, "size": 50})
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\n"
+
+
+class Dropping(http.server.SimpleHTTPRequestHandler):
+    """Ends every other connection to a tar in the middle; knows no ranges."""
+
+    drops = 0
+
+    def copyfile(self, source, outputfile):
+        content = source.read()
+        if self.path.endswith(".tar"):
+            Dropping.drops += 1
+            if Dropping.drops % 2:
+                content = content[: len(content) // 2]
+        outputfile.write(content)
+        self.close_connection = True
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_remote_shards_over_connections_that_drop(root, tmp_path, monkeypatch, cache):
+    monkeypatch.setattr("tracer_lightning.data.shards.http.time.sleep", lambda seconds: None)
+    options = {"stream": True, "lanes": 2, "cache": cache}
+    with served(root, Dropping) as address:
+        remote = shards(address, cache_dir=str(tmp_path / "remote"), **options)
+        same(list(shards(root, **options).train_dataloader()), list(remote.train_dataloader()))
+    assert bool(list((tmp_path / "remote").rglob("*.tar"))) == cache
+    assert Dropping.drops > 7
+
+
+def broken(root, path, change):
+    tar = root / path
+    tar.write_bytes(change(tar.read_bytes()))
+    data = shards(root, stream=True)
+    data.setup("fit")
+    for loader in (data.train_dataloader(), *data.test_dataloader()):
+        list(loader)
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "message"),
+    [
+        (
+            "photo/train/0.tar",
+            lambda tar: LFS,
+            "0.tar is a Git LFS pointer",
+        ),
+        (
+            "photo/train/3.tar",
+            lambda tar: LFS,
+            "3.tar is a Git LFS pointer",
+        ),
+        ("photo/train/6.tar", lambda tar: b"<!doctype html>" * 99, r"6.tar is no tar file \(an error page"),
+        ("photo/train/2.tar", lambda tar: tar[: tarfile.BLOCKSIZE * 4], r"2.tar is truncated at byte 2048"),
+        ("photo/test/1.tar", lambda tar: tar[:700], r"1.tar is truncated or damaged: unexpected end of data"),
+    ],
+)
+def test_damaged_shards_are_named(root, path, change, message):
+    with pytest.raises(ValueError, match=message):
+        broken(root, path, change)
+
+
+def test_truncation_after_a_whole_sample_is_seen(root):
+    path = root / "sketch/test/0.tar"
+    with tarfile.open(path) as archive:
+        end = archive.getmembers()[2].offset
+    with pytest.raises(ValueError, match=rf"0.tar is truncated at byte {end}: it has no end-of-archive mark"):
+        broken(root, "sketch/test/0.tar", lambda tar: tar[:end])
+
+
+def test_missing_shards_and_impossible_labels_are_named(root):
+    (root / "photo/train/nshards.txt").write_text("8\n")
+    with pytest.raises(ValueError, match=r"no .*7\.tar, which the number of shards asks for"):
+        shards(root, stream=True).setup("fit")
+    (root / "photo/train/nshards.txt").write_text("7\n")
+    rewrite(root / "photo/train/3.tar", lambda name, data: (name, b"7" if name.endswith("cls") else data))
+    with pytest.raises(ValueError, match=r"3\.tar has the label 7, of 3 classes"):
+        list(shards(root, stream=True).train_dataloader())
+
+
+def test_incomplete_samples_are_said(root):
+    rewrite(root / "sketch/test/0.tar", lambda name, data: None if name == "s0000000.cls" else (name, data))
+    with pytest.warns(UserWarning, match=r"0\.tar: a sample without picture or label is left out"):
+        assert len(seen(shards(root, stream=True).eval_loader(EvalSet("sketch", "test", "ood")))) == 10

@@ -1,0 +1,173 @@
+"""Suites of shards: members, label spaces, patterns, pairs of pictures and captions, timm's layout."""
+
+import tarfile
+
+import pytest
+import torch
+
+from tests.data.shards.helpers import CLASSES, TEXTS, rewrite, seen, shards, write
+from tracer_lightning.data import imagenet_a_classes, imagenet_r_classes, objectnet_classes
+
+ID = {"folder": "pets_photo", "split": "test", "role": "id"}
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name, size in (("photo", 30), ("line_art", 12), ("sketch", 9)):
+        for split in ("train", "test"):
+            write(tmp_path / "sets" / f"pets_{name}", split, size)
+    return tmp_path / "sets"
+
+
+def data(root, suite, **options):
+    given = {"train": {"folder": "pets_photo", "split": "train"}, "suite": suite}
+    return shards(root, **(given | options))
+
+
+def test_a_pattern_stands_for_every_other_folder(root):
+    module = data(root, {"photo": ID, "rest": {"folder": "pets_*", "split": "test", "role": "ood"}})
+    assert [(entry.name, entry.role) for entry in module.eval_sets] == [
+        ("photo", "id"), ("line_art", "ood"), ("sketch", "ood"),
+    ]  # fmt: skip
+    write(root / "pets_clay", "test", 5)
+    assert [entry.name for entry in data(root, {"rest": {**ID, "folder": "pets_*"}}).eval_sets] == [
+        "clay", "line_art", "photo", "sketch",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_training_on_several_folders_names_the_domain_of_each(root, stream):
+    texts = {**TEXTS, "train_templates": ["a {d} of a {c}."]}
+    suite = {"all": {**ID, "folder": "pets_*"}}
+    train = {"folder": "pets_*", "split": "train"}
+    module = data(root, suite, train=train, texts=texts, stream=stream, batch_size=51, lanes=1)
+    assert module.domains == ["line art", "photo", "sketch"]
+    (batch,) = list(module.train_dataloader())
+    assert seen([batch]) == sorted((n, n % 3) for size in (30, 12, 9) for n in range(size))
+    names = [f"a {domain} of a {CLASSES[c]}." for domain in module.domains for c in range(3)]
+    rows = module.spec.tokenize(names)[:, : batch.texts.shape[1]]
+    found = [(rows == text).all(dim=1).nonzero().item() for text in batch.texts]
+    assert [row % 3 for row in found] == batch.labels.tolist()
+    assert [found.count(row) for row in range(9)] == [4, 4, 4, 10, 10, 10, 3, 3, 3]
+    assert module.prompts().shape[:2] == (3, 1)  # the head knows no domains
+
+
+def test_a_domain_needs_a_name(root):
+    with pytest.raises(ValueError, match=r"template 'a \{d\} of \{c\}' names a domain, and the data have none"):
+        data(root, {"photo": ID}, texts={**TEXTS, "train_templates": ["a {d} of {c}"]}).train_dataloader()
+
+
+def test_folders_of_one_training_set_have_the_same_classes(root):
+    (root / "pets_sketch/classnames.txt").write_text("cat\ndog\nbat\n")
+    with pytest.raises(ValueError, match=r"data\.train: pets_sketch calls class 2 'bat'"):
+        data(root, {"photo": ID}, train={"folder": "pets_*", "split": "train"})
+
+
+def test_the_val_set_is_watched_and_not_tested(root):
+    module = data(root, {"watched": {**ID, "split": "train", "role": "val"}, "photo": ID})
+    assert (module.val_set.name, module.val_set.role) == ("watched", "id")
+    assert [entry.name for entry in module.eval_sets] == ["photo"]
+    assert len(seen(module.val_dataloader())) == 30
+    with pytest.raises(ValueError, match="names no test set"):
+        data(root, {"watched": {**ID, "role": "val"}})
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"role": "OOD"}, r"suite\.photo\.role must be one of id, ood, val, found 'OOD'"),
+        ({"spit": "test"}, r"suite\.photo must have folder, role"),
+        ({"split": None}, r"suite\.photo needs either split or shards"),
+        ({"shards": "{0..3}.tar"}, r"suite\.photo needs either split or shards"),
+        ({"border": -1}, r"suite\.photo\.border must be a whole number"),
+        ({"samples": 0}, r"suite\.photo\.samples must be a whole number"),
+        ({"folder": "dogs_*"}, r"holds no folder dogs_\*"),
+        ({"folder": "pets_clay"}, r"pets_clay: no such folder"),
+    ],
+)
+def test_mistakes_are_named(root, entry, message):
+    with pytest.raises(ValueError, match=message):
+        data(root, {"photo": ID | entry}).setup("fit")
+
+
+def test_counts_are_checked(root):
+    module = data(root, {"photo": {**ID, "samples": 31}})
+    with pytest.raises(ValueError, match=r"suite\.photo: .*test holds 30 samples, and 31 are expected; .*samples=null"):
+        module.setup("fit")
+    data(root, {"photo": {**ID, "samples": 30}}).setup("fit")
+    module = data(root, {"photo": ID}, train={"folder": "pets_photo", "split": "train", "samples": 50})
+    with pytest.raises(ValueError, match=r"data\.train: .* holds 30 samples, and 50 are expected"):
+        module.setup("fit")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_split_is_named_before_training(root, split):
+    with tarfile.open(root / f"pets_photo/{split}/0.tar", "w"):
+        pass
+    (root / f"pets_photo/{split}/nshards.txt").write_text("1\n")
+    with pytest.raises(ValueError, match=rf"pets_photo/{split} holds no sample"):
+        data(root, {"photo": ID}).setup("fit")
+
+
+def test_a_batch_larger_than_the_data_is_named_before_training(root):
+    with pytest.raises(ValueError, match=r"data\.batch_size=31 is larger than the training set of 30"):
+        data(root, {"photo": ID}, batch_size=31).setup("test")
+
+
+@pytest.mark.parametrize(
+    ("classes", "count"), [(imagenet_a_classes, 200), (imagenet_r_classes, 200), (objectnet_classes, 113)]
+)
+def test_shifts_of_imagenet_have_their_own_labels(root, classes, count):
+    texts = {**TEXTS, "classnames": [f"class {number}" for number in range(1000)], "templates": ["{c}"]}
+    write(root / "shift", "test", 12, classes=[f"name {number}" for number in range(count)])
+    (root / "pets_photo/classnames.txt").unlink()  # as in timm's layout
+    shift = {"folder": "shift", "split": "test", "role": "ood", "classes": classes(), "border": 2}
+    module = data(root, {"photo": ID, "shift": shift}, texts=texts)
+    assert module.eval_sets[1].classes == classes()
+    assert module.eval_transform(module.eval_sets[1]).border == 2
+    assert len(module.classnames) == 1000
+    assert seen(module.test_dataloader()[1]) == [(number, number % 3) for number in range(12)]
+    write(root / "wrong", "test", 12, classes=[f"name {number}" for number in range(1000)])
+    with pytest.raises(ValueError, match=rf"suite\.shift: wrong has 1000 classes, and {count} are expected"):
+        data(root, {"photo": ID, "shift": shift | {"folder": "wrong"}}, texts=texts)
+    with pytest.raises(ValueError, match=rf"suite\.shift: shift has {count} classes, and 1000 are expected"):
+        data(root, {"photo": ID, "shift": shift | {"classes": None}}, texts=texts)
+    rewrite(root / "shift/test/0.tar", lambda name, content: (name, b"900" if name.endswith("cls") else content))
+    with pytest.raises(ValueError, match=rf"0\.tar has the label 900, of {count} classes"):
+        data(root, {"photo": ID, "shift": shift}, texts=texts).setup("fit")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_pairs_train_with_their_own_captions(root, stream):
+    write(root / "pairs", "train", 20, classes=[], caption="grey level {}")
+    train = {"folder": "pairs", "split": "train"}
+    module = data(root, {"photo": ID}, train=train, batch_size=20, stream=stream, lanes=1)
+    assert list(module.classnames) == CLASSES  # those of the suite
+    (batch,) = list(module.train_dataloader())
+    assert (batch.labels == -1).all()
+    captions = [f"grey level {round(image.float().mean().item())}" for image in batch.images]
+    assert torch.equal(batch.texts, module.spec.tokenize(captions)[:, : batch.texts.shape[1]])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_layout_of_timm(root, stream):
+    """Numbered tars of jpg, cls and json, without texts of their own."""
+    layout = root / "imagenet-1k-wds"
+    layout.mkdir()
+    for number in range(4):
+        source = root / f"pets_photo/train/{number}.tar"
+        rewrite(source, lambda name, content: (name.replace("s000", "n0144/n0144_"), content))
+        with tarfile.open(source) as archive:
+            keys = sorted({member.name.partition(".")[0] for member in archive})
+        target = layout / f"imagenet1k-train-{number:04d}.tar"
+        source.rename(target)
+        with tarfile.open(target, "a") as archive:
+            for key in keys[:1]:
+                archive.addfile(tarfile.TarInfo(f"{key}.json"))
+    train = {"folder": "imagenet-1k-wds", "shards": "imagenet1k-train-{0000..0003}.tar", "samples": 30}
+    texts = {**TEXTS, "classnames": CLASSES, "templates": ["a {c}."]}
+    module = data(root, {"photo": ID}, train=train, texts=texts, stream=stream, lanes=1)
+    assert seen(module.train_dataloader()) == [(number, number % 3) for number in range(30)]
+    missing = {**train, "shards": "imagenet1k-train-{0000..0004}.tar"}
+    with pytest.raises(ValueError, match=r"no .*imagenet1k-train-0004\.tar"):
+        data(root, {"photo": ID}, train=missing, texts=texts, stream=stream, lanes=1).setup("fit")

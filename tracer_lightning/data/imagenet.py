@@ -1,0 +1,52 @@
+"""ImageNet's texts, and which of its 1,000 classes the labels of its shifts cover."""
+
+from __future__ import annotations
+
+import csv
+from importlib.resources import files
+
+import open_clip
+
+Classes = tuple[tuple[int, ...], ...]
+"""For each label of a data set, the training classes that it covers."""
+
+
+def imagenet_classnames() -> list[str]:
+    """open_clip's names of the 1,000 classes, in the order of their wnids."""
+    return list(open_clip.IMAGENET_CLASSNAMES)
+
+
+def imagenet_templates() -> list[str]:
+    """CLIP's 80 templates for ImageNet."""
+    return [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+
+
+def imagenet_a_classes() -> Classes:
+    """The 200 classes of ImageNet-A (Hendrycks et al., 2021), whose labels follow their sorted wnids."""
+    return _subset("imagenet_a_synsets.txt")
+
+
+def imagenet_r_classes() -> Classes:
+    """The 200 classes of ImageNet-R (Hendrycks et al., 2021), whose labels follow their sorted wnids."""
+    return _subset("imagenet_r_synsets.txt")
+
+
+def objectnet_classes() -> Classes:
+    """The 113 classes of ObjectNet (Barbu et al., 2019) that overlap ImageNet, in alphabetical order of their folders.
+
+    Nine of them cover several classes of ImageNet.
+    """
+    text = (files("tracer_lightning.data") / "label_spaces" / "objectnet.csv").read_text(encoding="utf-8")
+    return tuple(
+        tuple(int(index) for index in row["imagenet_indices"].split()) for row in csv.DictReader(text.split("\n"))
+    )
+
+
+def _subset(file: str) -> Classes:
+    """The classes whose wnids a list of timm names; two names occur twice among the 1,000, a wnid never does."""
+    position = {wnid: index for index, wnid in enumerate(_wnids("imagenet_synsets.txt"))}
+    return tuple((position[wnid],) for wnid in sorted(_wnids(file)))
+
+
+def _wnids(file: str) -> list[str]:
+    return (files("timm.data") / "_info" / file).read_text(encoding="utf-8").split()

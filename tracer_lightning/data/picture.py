@@ -1,0 +1,30 @@
+"""What a source of pictures gives."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+
+class Picture(NamedTuple):
+    """What a source holds of one sample."""
+
+    data: Any
+    """An encoded picture (bytes), or one of the model's size (3, H, W) uint8."""
+    label: int
+    """Its class; -1 where there is none."""
+    origin: str
+    """Where it is, for messages."""
+    caption: str | None = None
+    """A caption of its own."""
+    domain: int = 0
+    """Which of the named domains it comes from."""
+
+
+class ImageSource(Protocol):
+    """Labelled pictures by position."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int) -> Picture:
+        """One sample."""

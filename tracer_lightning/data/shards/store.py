@@ -1,0 +1,147 @@
+"""Sets of shards below one address: their folders, their texts, their tar files."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from braceexpand import braceexpand
+
+from tracer_lightning.data.imagenet import Classes
+from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest
+from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
+
+ROLES = ("id", "ood", "val")
+
+
+class Shard(NamedTuple):
+    """One tar file."""
+
+    root: Root
+    name: str
+    """Below the root."""
+    domain: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.root.address}/{self.name}"
+
+
+class Place(NamedTuple):
+    """Where the samples of one split lie."""
+
+    folder: str
+    """Below the store's address, or an address of its own. In a local store ``*`` stands for every folder that fits."""
+    split: str | None = None
+    """Folder of ``<i>.tar`` and ``nshards.txt`` within."""
+    shards: str | None = None
+    """Instead of a split: names of the tar files, such as ``imagenet1k-train-{0000..1023}.tar``."""
+    samples: int | None = None
+    """How many there must be."""
+
+    def __str__(self) -> str:
+        return f"{self.folder}/{self.split or self.shards}"
+
+
+class Member(NamedTuple):
+    """One set of a suite."""
+
+    place: Place
+    role: str
+    """``id``, ``ood``, or ``val``: ID, watched during training instead of a test set."""
+    classes: Classes | None = None
+    """For each of its labels the training classes that it covers; None where its classes are those of training."""
+    border: int = 0
+    """Pixels to cut off each side of its pictures."""
+
+
+def member(name: str, entry: Mapping[str, Any]) -> Member:
+    """A set of the suite from its configuration; ValueError names what is wrong with it."""
+    unknown = set(entry) - {*Place._fields, *Member._fields} - {"place"}
+    if unknown or "folder" not in entry or "role" not in entry:
+        raise ValueError(
+            f"suite.{name} must have folder, role, split or shards, and may have samples, classes and border; found "
+            f"{', '.join(entry)}"
+        )
+    if entry["role"] not in ROLES:
+        raise ValueError(f"suite.{name}.role must be one of {', '.join(ROLES)}, found {entry['role']!r}")
+    border, classes = entry.get("border", 0), entry.get("classes")
+    if not isinstance(border, int) or border < 0:
+        raise ValueError(f"suite.{name}.border must be a whole number of pixels >= 0, found {border!r}")
+    if classes is not None:
+        classes = tuple(tuple(group) for group in classes)
+    return Member(place(f"suite.{name}", entry), entry["role"], classes, border)
+
+
+def place(key: str, entry: Mapping[str, Any]) -> Place:
+    """The place of a split from its configuration; ValueError names what is wrong with it."""
+    found = Place(**{name: entry[name] for name in Place._fields if name in entry})
+    if (found.split is None) == (found.shards is None):
+        raise ValueError(f"{key} needs either split or shards, found split={found.split}, shards={found.shards}")
+    if found.samples is not None and (not isinstance(found.samples, int) or found.samples < 1):
+        raise ValueError(f"{key}.samples must be a whole number >= 1 or null, found {found.samples!r}")
+    return found
+
+
+class Store:
+    """Folders of shards below an address.
+
+    Args:
+        address: folder, ``http(s)://`` address or ``hf://datasets/OWNER``.
+        cache_dir: on this machine, for downloads.
+    """
+
+    def __init__(self, address: str, cache_dir: Path) -> None:
+        self.address, self.cache_dir = address.rstrip("/"), cache_dir
+        self._roots: dict[str, Root] = {}
+
+    def root(self, folder: str) -> Root:
+        """What an address of its own, or a folder below the store's, names."""
+        if folder not in self._roots:
+            alone = "://" in folder or folder.startswith(("/", "~"))
+            whole = folder if alone else self.address if folder == "." else f"{self.address}/{folder}"
+            self._roots[folder] = open_root(whole, self.cache_dir / "downloads")
+        return self._roots[folder]
+
+    def matches(self, folder: str) -> dict[str, str]:
+        """Folders that a pattern with ``*`` fits, by what the star stands for; ValueError where there is none."""
+        base = self.root(".")
+        if not isinstance(base, LocalRoot):
+            raise ValueError(
+                f"{folder}: only a folder on this machine can be searched; name the sets of {self.address}"
+            )
+        pattern = re.compile(fnmatch.translate(folder).replace(".*", "(.*)", 1))
+        names = sorted(path.name for path in base.folder.iterdir() if path.is_dir())
+        found = {match[1]: name for name in names if (match := pattern.fullmatch(name))}
+        if not found:
+            raise ValueError(f"data.root={self.address} holds no folder {folder}")
+        return found
+
+    def lines(self, folder: str, name: str) -> list[str]:
+        """The lines of a text file; FileNotFoundError where there is none."""
+        text = self.root(folder).fetch(name).read_text(encoding="utf-8")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def shards(self, place: Place, domain: int = 0) -> list[Shard]:
+        """The tar files of a split; ValueError where it can't be told which they are."""
+        root = self.root(place.folder)
+        if place.shards is not None:
+            return [Shard(root, name, domain) for name in braceexpand(place.shards)]
+        try:
+            count = int(root.fetch(f"{place.split}/{NSHARDS}").read_text())
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{error}: no split {place.split} of shards there; make one with scripts/make_shards.py"
+            ) from error
+        except ValueError as error:
+            raise ValueError(f"{place}/{NSHARDS} must hold the number of shards: {error}") from error
+        return [Shard(root, f"{place.split}/{number}.tar", domain) for number in range(count)]
+
+    def recorded_samples(self, place: Place) -> int | None:
+        """How many samples the manifest of a split counts; None where there is no manifest."""
+        try:
+            return load_manifest(self.root(place.folder).fetch(f"{place.split}/{MANIFEST}"))["samples"]
+        except (FileNotFoundError, ValueError):
+            return None

@@ -1,0 +1,92 @@
+"""Shards in clip-benchmark's format, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from tracer_lightning.data.dataset import Collate
+from tracer_lightning.data.loader import CountedLoader
+from tracer_lightning.data.shards.datamodule import ShardDataModule
+from tracer_lightning.data.shards.index import BLOCK, check_header
+from tracer_lightning.data.shards.roots import FetchingRoot
+from tracer_lightning.data.shards.store import Shard
+from tracer_lightning.data.shards.stream_loaders import EqualSteps, EvalStream, LanePosition, StreamLoader, TrainStream
+from tracer_lightning.types import Batch, EvalSet
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+class StreamedShardDataModule(ShardDataModule):
+    """Shards read from beginning to end, for those that are remote or too many to keep.
+
+    Training shuffles the shards, and the samples within a buffer: shards that were not shuffled when they were written
+    (those of clip-benchmark are sorted by class) need a large one. Evaluation sees every sample exactly once, however
+    many processes and workers there are.
+
+    Args:
+        cache: keep the shards that were read, for the next epoch; otherwise they are read from where they are.
+        lanes: how many streams a global batch is put together from: a divisor of the batch size, a multiple of the
+            processes and, for all of them to work, of processes times workers.
+        shuffle_buffer: samples held to be drawn from, of all lanes together.
+        shards: the arguments of :class:`ShardDataModule`.
+    """
+
+    def __init__(self, cache: bool, lanes: int, shuffle_buffer: int, **shards: Any) -> None:
+        super().__init__(**shards)
+        if shuffle_buffer < 1:
+            raise ValueError(f"shuffle_buffer must be a whole number of samples >= 1, found {shuffle_buffer}")
+        self.cache, self.lanes, self.shuffle_buffer = cache, lanes, shuffle_buffer
+        self._checked: set[str] = set()
+
+    def prepare_data(self) -> None:
+        """Nothing: shards are fetched when they are read."""
+
+    def train_loader(self) -> CountedLoader:
+        """Training batches from the beginning of the first epoch."""
+        shards = self._opened(self.train_shards())
+        position = LanePosition(self._train_size(), self.batch_size, self.seed, *self._ranks, lanes=self.lanes)
+        stream = TrainStream(shards, self.train_preparation(), position, self.shuffle_buffer, self.num_classes)
+        options = {**self._loader_options(), "collate_fn": _as_it_is}
+        return StreamLoader(stream, self.spec.trims_text, **options)
+
+    def eval_loader(self, eval_set: EvalSet) -> Iterable[Batch]:
+        """Every sample of one evaluation set once, the same number of batches on every rank."""
+        entry = self.members[eval_set.name]
+        shards = self._opened(self.store.shards(entry.place))
+        classes = len(entry.classes or self.classnames)
+        preparation = self.eval_preparation(eval_set)
+        stream = EvalStream(shards, preparation, *self._ranks, num_classes=classes)
+        loader: DataLoader[Any] = DataLoader(stream, batch_size=self.eval_batch_size, **self._loader_options())
+        return EqualSteps(loader, Collate(self.spec.trims_text)([preparation.evaluated(None, 0)]))
+
+    def _train_size(self) -> int:
+        places = list(self.train_places.values())
+        if places[0].samples is not None:
+            return places[0].samples
+        sizes = [self.store.recorded_samples(place) for place in places]
+        counted = [size for size in sizes if size is not None]
+        if len(counted) < len(sizes):
+            raise ValueError("data.train.samples must say how many samples there are, which no manifest.json does")
+        return sum(counted)
+
+    def _opened(self, shards: list[Shard]) -> list[Shard]:
+        """The shards, cached where they are to be, after a look at the first and the last."""
+        if self.cache:
+            shards = [shard._replace(root=FetchingRoot(shard.root)) for shard in shards]
+        for shard in (shards[0], shards[-1]):
+            if str(shard) not in self._checked:
+                self._look_at(shard)
+                self._checked.add(str(shard))
+        return shards
+
+    def _look_at(self, shard: Shard) -> None:
+        try:
+            with shard.root.open(shard.name) as stream:
+                check_header(str(shard), stream.read(BLOCK), 0)
+        except FileNotFoundError as error:
+            raise ValueError(f"{error}, which the number of shards asks for") from error

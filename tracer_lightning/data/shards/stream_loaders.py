@@ -1,0 +1,182 @@
+"""Batches of streamed shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from tracer_lightning.data.dataset import REPLACEMENTS, Collate, Preparation, Sample
+from tracer_lightning.data.loader import CountedLoader
+from tracer_lightning.data.picture import Picture
+from tracer_lightning.data.sampler import EpochPosition
+from tracer_lightning.data.shards.store import Shard
+from tracer_lightning.data.shards.streaming import Lane, dealt, read_shard
+from tracer_lightning.functional.distributed import any_rank
+from tracer_lightning.functional.text import trim_tokens
+from tracer_lightning.types import Batch
+
+
+class LanePosition(EpochPosition):
+    """The position in an epoch that is read in lanes.
+
+    Args:
+        size: number of samples.
+        batch_size: samples of the *global* batch, a multiple of the lanes.
+        seed: of the order.
+        rank: of this process.
+        world_size: number of processes, a divisor of the lanes.
+        lanes: see :class:`tracer_lightning.data.shards.streaming.Lane`.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int, world_size: int, lanes: int) -> None:
+        super().__init__(size, batch_size, seed, rank, world_size)
+        if lanes < 1 or batch_size % lanes or lanes % world_size:
+            raise ValueError(
+                f"data.lanes={lanes} must divide data.batch_size={batch_size} and be a multiple of the {world_size} "
+                "processes"
+            )
+        self.lanes = lanes
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and the lanes that its order depends on."""
+        return {**super().state_dict(), "lanes": self.lanes}
+
+    def workers(self, wanted: int) -> int:
+        """The largest number of workers, at most ``wanted``, that this rank's lanes can be dealt to evenly."""
+        mine = self.lanes // self.world_size
+        return next((count for count in range(min(wanted, mine), 0, -1) if mine % count == 0), 0)
+
+    def lanes_of(self, worker: int, workers: int) -> range:
+        """The lanes that one worker of this rank reads."""
+        share = self.lanes // self.world_size // workers
+        first = self.rank * self.lanes // self.world_size + worker * share
+        return range(first, first + share)
+
+
+class TrainStream(IterableDataset[Batch]):
+    """One worker's parts of the remaining batches of an epoch.
+
+    Args:
+        shards: of the whole split.
+        preparation: of training samples.
+        position: where to begin, and the lanes.
+        buffer: samples held to be drawn from, of all lanes together.
+        num_classes: as for :func:`tracer_lightning.data.shards.streaming.read_shard`.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        preparation: Preparation,
+        position: LanePosition,
+        buffer: int,
+        num_classes: int | None,
+    ) -> None:
+        self.shards, self.preparation, self.position = shards, preparation, position
+        self.buffer, self.num_classes = buffer, num_classes
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Parts of a batch, in the order of their lanes; texts as long as the model allows."""
+        position, info = self.position, get_worker_info()
+        mine = position.lanes_of(info.id, info.num_workers) if info else position.lanes_of(0, 1)
+        done = position.consumed
+        samples = [self._samples(lane, done // position.lanes) for lane in mine]
+        each = position.batch_size // position.lanes
+        collate = Collate(trims_text=False)
+        for _ in range(len(position) - done // position.batch_size):
+            yield collate([sample for lane in samples for sample in islice(lane, each)])
+
+    def _samples(self, lane: int, done: int) -> Iterator[Sample]:
+        """The lane's samples after the first ``done``, which are read but not decoded."""
+        position = self.position
+        share = max(1, self.buffer // position.lanes)
+        pictures = iter(Lane(self.shards, lane, position.lanes, position.order_seed, share, self.num_classes))
+        next(islice(pictures, done, done), None)
+        upcoming: list[tuple[int, Picture]] = []
+        while True:
+            yield self.preparation.trained(self._candidates(upcoming, pictures), position.epoch)
+            upcoming.pop(0)
+
+    def _candidates(
+        self, upcoming: list[tuple[int, Picture]], pictures: Iterator[tuple[int, Picture]]
+    ) -> Iterator[tuple[int, Picture]]:
+        """The next picture, and those that may replace it, which keep their own turn."""
+        for place in range(REPLACEMENTS):
+            if place == len(upcoming):
+                upcoming.append(next(pictures))
+            yield upcoming[place]
+
+
+class StreamLoader(CountedLoader):
+    """Training batches put together from the parts that workers read.
+
+    Args:
+        stream: the parts.
+        trims_text: whether texts may be cut to the longest one of a batch.
+        num_workers: at most so many loading processes.
+        options: for the ``DataLoader`` within.
+    """
+
+    def __init__(self, stream: TrainStream, trims_text: bool, num_workers: int, **options: Any) -> None:
+        super().__init__(stream.position)
+        self._trims_text = trims_text
+        self._workers = stream.position.workers(num_workers)
+        self._loader: DataLoader[Any] = DataLoader(stream, batch_size=None, num_workers=self._workers, **options)
+
+    def remaining(self) -> Iterator[Batch]:
+        """Batches of one part from each worker."""
+        parts = iter(self._loader)  # one of each worker in turn
+        while batch := list(islice(parts, max(1, self._workers))):
+            images, texts, labels, indices = (torch.cat(tensors) for tensors in list(zip(*batch, strict=True))[:4])
+            unreadable = tuple(origin for part in batch for origin in part.unreadable)
+            yield Batch(images, trim_tokens(texts) if self._trims_text else texts, labels, indices, unreadable)
+
+
+class EvalStream(IterableDataset[Sample]):
+    """One worker's samples of an evaluation set; together every sample exactly once.
+
+    Args:
+        shards: of the whole set.
+        preparation: of evaluation samples.
+        rank: of this process.
+        world_size: number of processes.
+        num_classes: labels must lie below.
+    """
+
+    def __init__(
+        self, shards: Sequence[Shard], preparation: Preparation, rank: int, world_size: int, num_classes: int
+    ) -> None:
+        self.shards, self.preparation, self.num_classes = shards, preparation, num_classes
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Samples in the order of their shards."""
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        reader, readers = self.rank * workers + worker, self.world_size * workers
+        for number, share, sharers in dealt(len(self.shards), reader, readers):
+            samples = read_shard(self.shards[number], number, self.num_classes)
+            for index, picture in islice(samples, share, None, sharers):
+                yield self.preparation.evaluated(picture, index)
+
+
+class EqualSteps:
+    """Evaluation batches, as many on every rank: one that has no more gets padding until all are done.
+
+    Args:
+        loader: of this rank.
+        padding: a batch that nothing counts.
+    """
+
+    def __init__(self, loader: DataLoader[Any], padding: Batch) -> None:
+        self._loader, self._padding = loader, padding
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches until no rank has any."""
+        batches = iter(self._loader)
+        while any_rank((batch := next(batches, None)) is not None):
+            yield self._padding if batch is None else batch

@@ -1,0 +1,155 @@
+"""Samples of tar files as they come, read with the webdataset library."""
+
+from __future__ import annotations
+
+import io
+import random
+import tarfile
+import warnings
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import IO, Any
+
+from tracer_lightning.data.picture import Picture
+from tracer_lightning.data.shards.index import BLOCK, IMAGE_SUFFIXES, NO_LABEL, check_header
+from tracer_lightning.data.shards.manifest import CAPTION, LABEL
+from tracer_lightning.data.shards.store import Shard
+
+POSITION_BITS = 32
+"""A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
+
+
+class WholeTar(io.RawIOBase):
+    """A tar file's bytes, and whether they are a tar file's to the end, which its readers do not mind."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.stream, self.name = stream, name
+        self._size, self._tail = 0, b""
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        data = self.stream.read(size)
+        if self._size == 0:
+            check_header(self.name, data[:BLOCK], 0)
+        self._size += len(data)
+        self._tail = (self._tail + data)[-BLOCK:]
+        return data
+
+    def finish(self) -> None:
+        """Read what is left; ValueError where the end-of-archive mark is missing."""
+        while self.read(1 << 20):
+            pass
+        if any(self._tail):
+            raise ValueError(f"{self.name} is truncated at byte {self._size}: it has no end-of-archive mark")
+
+
+def read_shard(shard: Shard, number: int, num_classes: int | None) -> Iterator[tuple[int, Picture]]:
+    """(index, picture) of every complete sample of a shard, in order.
+
+    Args:
+        shard: read from its root, without being kept.
+        number: of the shard in its split.
+        num_classes: labels must lie below; None where samples have captions of their own instead.
+
+    Raises:
+        ValueError: the shard is missing, damaged, truncated or has an impossible label.
+    """
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    try:
+        stream = shard.root.open(shard.name)
+    except FileNotFoundError as error:
+        raise ValueError(f"{error}, which the number of shards asks for") from error
+    with stream:
+        whole = WholeTar(stream, str(shard))
+        try:
+            samples = group_by_keys(tar_file_expander([{"url": str(shard), "stream": whole}], eof_value=None))
+            for position, sample in enumerate(samples):
+                picture = _picture(sample, shard, num_classes)
+                if picture is None:
+                    warnings.warn(f"{shard}: a sample without picture or label is left out", stacklevel=2)
+                    continue
+                yield (number << POSITION_BITS) + position, picture
+        except tarfile.TarError as error:
+            raise ValueError(f"{shard} is truncated or damaged: {error.args[0]}") from error
+        whole.finish()
+
+
+def _picture(sample: dict[str, Any], shard: Shard, num_classes: int | None) -> Picture | None:
+    data = next((sample[suffix] for suffix in IMAGE_SUFFIXES if suffix in sample), None)
+    caption = sample[CAPTION].decode(errors="replace") if sample.get(CAPTION) else None
+    try:
+        label = int(sample.get(LABEL, NO_LABEL))
+    except ValueError:
+        return None
+    if data is None or (caption is None and label == NO_LABEL):
+        return None
+    if num_classes is not None and label >= num_classes:
+        raise ValueError(f"{shard} has the label {label}, of {num_classes} classes")
+    return Picture(data, label, f"{sample['__key__']} in {shard}", caption, shard.domain)
+
+
+class Lane:
+    """One of the fixed number of lanes that together make a global training batch, each with shards of its own.
+
+    Lanes, not processes, are what the order depends on: any number of processes and workers that divides them reads the
+    same batches. A lane with fewer samples than others begins again at its first shard; what longer ones have beyond
+    the epoch is left out of it. Shards that cannot be dealt out evenly are read by all lanes, a share of samples each.
+
+    Args:
+        shards: of the whole split.
+        lane: number of this one.
+        lanes: how many there are.
+        seed: of this epoch.
+        buffer: samples held to be drawn from.
+        num_classes: as for :func:`read_shard`.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        lane: int,
+        lanes: int,
+        seed: tuple[int, int],
+        buffer: int,
+        num_classes: int | None,
+    ) -> None:
+        self.shards, self.lane, self.lanes, self.num_classes = shards, lane, lanes, num_classes
+        self.buffer, self.random = buffer, random.Random(f"{seed} {lane}")
+        self.order = list(range(len(shards)))
+        random.Random(str(seed)).shuffle(self.order)
+
+    def __iter__(self) -> Iterator[tuple[int, Picture]]:
+        """(index, picture) without end, every pass over the lane's shards shuffled within the buffer."""
+        from webdataset.filters import shuffle
+
+        mix = shuffle(self.buffer, initial=self.buffer, rng=self.random)
+        while True:
+            found = False
+            for sample in mix(self._once()):
+                found = True
+                yield sample
+            if not found:
+                raise ValueError(f"data.lanes={self.lanes} are too many for the samples of {len(self.shards)} shards")
+
+    def _once(self) -> Iterator[tuple[int, Picture]]:
+        """Whole shards as far as they can be dealt out evenly, and a share of each that is left."""
+        even = len(self.order) - len(self.order) % self.lanes
+        yield from self._read(self.order[self.lane : even : self.lanes])
+        yield from islice(self._read(self.order[even:]), self.lane, None, self.lanes)
+
+    def _read(self, order: Sequence[int]) -> Iterator[tuple[int, Picture]]:
+        for shard in order:
+            yield from read_shard(self.shards[shard], shard, self.num_classes)
+
+
+def dealt(shards: int, reader: int, readers: int) -> Iterator[tuple[int, int, int]]:
+    """(shard, share, sharers) of what one of several readers reads: every sample falls to exactly one of them."""
+    for shard in range(shards):
+        sharing = [shard % readers] if shards >= readers else list(range(shard, readers, shards))
+        if reader in sharing:
+            yield shard, sharing.index(reader), len(sharing)

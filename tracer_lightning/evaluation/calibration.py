@@ -1,0 +1,49 @@
+"""The calibration error of a whole data set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+ECE_BINS = 10
+IGNORED = -1
+"""Label of padding."""
+UNIT = 2.0**32
+"""Confidences are summed in whole multiples of 1 / UNIT."""
+
+
+class CalibrationError(Metric):
+    """Expected calibration error with equal bins and the L1 norm (Guo et al., 2017), the same in any order of samples.
+
+    torchmetrics keeps every confidence and adds them up in single precision, so that its last digits depend on the
+    order, and with it on the number of processes. Sums of whole numbers do not, and need 36 numbers instead of two per
+    sample. The bins are those of torchmetrics: [0, 0.1), ..., [0.9, 1), and one for confidences of exactly 1.
+    """
+
+    full_state_update = False
+    counts: Tensor
+    correct: Tensor
+    confidence: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("counts", "correct", "confidence"):  # the last place takes padding
+            self.add_state(name, torch.zeros(ECE_BINS + 2, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, probabilities: Tensor, labels: Tensor) -> None:
+        """Take in probabilities (B, C) and labels (B,), -1 for padding."""
+        confidence, predicted = probabilities.max(dim=-1)
+        edges = torch.linspace(0, 1, ECE_BINS + 1, device=confidence.device, dtype=confidence.dtype)
+        bins = torch.bucketize(confidence, edges, right=True) - 1
+        bins = torch.where(labels == IGNORED, ECE_BINS + 1, bins)
+        self.counts.scatter_add_(0, bins, torch.ones_like(bins))
+        self.correct.scatter_add_(0, bins, (predicted == labels).long())
+        self.confidence.scatter_add_(0, bins, (confidence * UNIT).round().long())
+
+    def compute(self) -> Tensor:
+        """() error in [0, 1]; 0 where there were no samples."""
+        counts, correct, confidence = (
+            state[:-1].cpu().double() for state in (self.counts, self.correct, self.confidence)
+        )
+        return (correct - confidence / UNIT).abs().sum() / counts.sum().clamp(min=1)
