@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from tests.conftest import CONF
 from tests.training.helpers import composed, hydra_context
+from tests.training.stand_ins import IMAGENET, IWILDCAM, PACS, write
 from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
 from tracer_lightning.losses import FeatureDistillation
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
@@ -19,13 +20,25 @@ OPTIONS = sorted(
 )
 LISTS = ("terms", "regularizers")
 FOLDER = ["data.root={root}"]
+SETS = ["data.root={root}/sets"]
+QUICK = ["data.texts.templates._target_=tests.training.stand_ins.one_template"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
-    ("data", "imagenet_folder"): FOLDER,
+    ("data", "imagenet_folder"): [*FOLDER, *QUICK],
     ("data", "shards"): ["data.root={root}/shards"],
+    **{("data", name): [*SETS, *QUICK] for name in ("imagenet", "imagenet_timm")},
+    **{("data", name): SETS for name in ("iwildcam", "pacs")},
+    **{("data/reader", name): ["data=pacs", *SETS] for name in ("indexed", "stream")},
+    ("suite", "own"): ["data=shards", "data.root={root}/shards"],
+    **{("suite", name): ["data=imagenet", *SETS, *QUICK] for name in ("imagenet", "imagenet_ood")},
+    **{("suite", name): ["data=pacs", *SETS] for name in ("pacs", "pacs_domains")},
+    ("suite", "iwildcam"): ["data=iwildcam", *SETS],
     ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
-    ("experiment", "vitb16_wma"): [*FOLDER, *VIT, "trainer.accelerator=cpu"],
+    ("backbone", "pacs_resnet"): ["data=pacs", *SETS],
+    ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
+    ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
+    **{("experiment", f"pacs_{name}"): SETS for name in ("pretrain", "tracer", "flyp")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
     ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
     ("logger", "wandb"): ["logger.wandb.offline=true"],
@@ -49,6 +62,7 @@ def imagenet(tmp_path_factory):
     for split in ("train", "test"):
         item = Item(lambda: b"picture", "picture", "png", label=0)
         write_shards(Collection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], Layout())
+    write(root / "sets", IMAGENET | IWILDCAM | PACS, samples=1)
     return root
 
 
@@ -66,7 +80,7 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
     if group == "teacher" and option == "none":
         choice += " terms=[]"
     needs = [need.format(root=imagenet) for need in NEEDS.get((group, option), [])]
-    small = (group, option) not in {("backbone", "vit_b_16"), ("experiment", "vitb16_wma")}
+    small = group != "backbone" and (group != "experiment" or option.startswith("digits"))
     cfg = composed(tmp_path, *choice.split(), *needs, tiny=small)
     module, trainer = build(cfg)
     assert module.student is not None

@@ -63,5 +63,6 @@ class CaptionTable:
         rows, templates = self.tokens.shape[:2]
         if not 0 <= picture.label < rows // self._domains:
             raise ValueError(f"{picture.origin} has neither a caption nor one of {rows // self._domains} classes")
-        row = picture.domain * (rows // self._domains) + picture.label
+        domain = picture.domain if self._domains > 1 else 0
+        row = domain * (rows // self._domains) + picture.label
         return self.tokens[row, int(rng.integers(templates))]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tracer_lightning.data.captions import CaptionTable
+from tracer_lightning.data.captions import DOMAIN, CaptionTable
 from tracer_lightning.data.dataset import CaptionedDataset, Collate, Preparation, Transform
 from tracer_lightning.data.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.picture import ImageSource
@@ -75,6 +75,7 @@ class ClipDataModule(pl.LightningDataModule):
         self.unreadable: list[str] = []
         """Where the pictures were that this process could not read."""
         self._seen = 0
+        self._tables: dict[tuple[str, ...], CaptionTable] = {}
         self._sources: dict[EvalSet | None, ImageSource] = {}
         self._sampler: EpochPosition | None = None
         self._restored: dict[str, Any] | None = None
@@ -98,13 +99,20 @@ class ClipDataModule(pl.LightningDataModule):
 
     def prompts(self) -> Tensor:
         """(C, P, L) tokens of every template for every class, for zero-shot heads."""
-        tokens = CaptionTable(self.classnames, self.templates, self.spec.tokenize).tokens
+        tokens = self._captions(self.templates).tokens
         return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
+
+    def _captions(self, templates: Sequence[str]) -> CaptionTable:
+        """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""
+        key = tuple(templates)
+        if key not in self._tables:
+            domains = self.domains if any(DOMAIN in template for template in templates) else ()
+            self._tables[key] = CaptionTable(self.classnames, templates, self.spec.tokenize, domains)
+        return self._tables[key]
 
     def train_preparation(self) -> Preparation:
         """Training pictures to samples with captions."""
-        templates = self.train_templates or self.templates
-        captions = CaptionTable(self.classnames, templates, self.spec.tokenize, self.domains)
+        captions = self._captions(self.train_templates or self.templates)
         return Preparation(captions, self.train_transform, self.spec.image_size, self.seed)
 
     def eval_preparation(self, eval_set: EvalSet) -> Preparation:

@@ -2,7 +2,7 @@
 
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.suite import AVERAGE, Scores, ZeroShotSuite
-from tracer_lightning.evaluation.tables import results_table
+from tracer_lightning.evaluation.tables import METRICS, results_table
 from tracer_lightning.evaluation.zero_shot import zero_shot_head
 
-__all__ = ["AVERAGE", "ClassificationMetrics", "Scores", "ZeroShotSuite", "results_table", "zero_shot_head"]
+__all__ = ["AVERAGE", "METRICS", "ClassificationMetrics", "Scores", "ZeroShotSuite", "results_table", "zero_shot_head"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -11,20 +11,24 @@ from rich.table import Table
 from tracer_lightning.evaluation.suite import AVERAGE, Scores
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
-HEADER = f"{'acc':>5} {'ECE':>4} {'F1':>5}"
+METRICS = {"accuracy": "  acc", "ece": " ECE", "macro_f1": "   F1"}
+"""Metrics and the heads of their columns."""
 
 
-def _cell(values: Mapping[str, Any]) -> str:
-    return f"{100 * values['accuracy']:5.1f} {100 * values['ece']:4.1f} {100 * values['macro_f1']:5.1f}"
+def _cell(values: Mapping[str, Any], metrics: Sequence[str]) -> str:
+    return " ".join(f"{100 * values[metric]:{len(METRICS[metric])}.1f}" for metric in metrics)
 
 
-def results_table(title: str, results: Mapping[str, Scores | None]) -> Table:
+def results_table(title: str, results: Mapping[str, Scores | None], headline: str = "accuracy") -> Table:
     """Accuracy, ECE and macro-F1 of every model on every data set, 80 columns wide.
 
     Args:
         title: above the table.
         results: ``zero_shot``, ``student`` and ``teacher`` to their scores, None where there is no such model.
+        headline: metric that comes first.
     """
+    metrics = sorted(METRICS, key=lambda metric: metric != headline)
+    header = " ".join(METRICS[metric] for metric in metrics)
     models = {name: scores for name, scores in results.items() if scores}
     table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
     table.caption = "accuracy, ECE and macro-F1 in percent; zero-shot: before training"
@@ -32,12 +36,14 @@ def results_table(title: str, results: Mapping[str, Scores | None]) -> Table:
     table.add_column("role", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for name in models:
-        table.add_column(f"{TITLES.get(name, name):^16}\n{HEADER}", no_wrap=True)
+        table.add_column(f"{TITLES.get(name, name):^16}\n{header}", no_wrap=True)
     for data_set, values in next(iter(models.values())).items():
         if data_set == AVERAGE:
             table.add_section()
-            table.add_row("mean", "ood", "", *(_cell(scores[AVERAGE]) for scores in models.values()), style="bold")
+            table.add_row(
+                "mean", "ood", "", *(_cell(scores[AVERAGE], metrics) for scores in models.values()), style="bold"
+            )
         else:
-            cells = (_cell(scores[data_set]) for scores in models.values())
+            cells = (_cell(scores[data_set], metrics) for scores in models.values())
             table.add_row(data_set, values["role"], str(values["n"]), *cells)
     return table

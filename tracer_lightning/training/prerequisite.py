@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
+from tracer_lightning.data.shards.store import Store
 from tracer_lightning.evaluation import AVERAGE
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CHECKPOINT, RESULTS
@@ -30,8 +31,14 @@ def _fingerprint(cfg: DictConfig) -> str:
     settings: Any = OmegaConf.to_container(cfg, resolve=False)
     for key in NOT_HASHED:
         settings.pop(key)
-    text = json.dumps([__version__, settings], sort_keys=True)
+    text = json.dumps([__version__, settings, *_found(cfg)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _found(cfg: DictConfig) -> list[str]:
+    """The folders that a pattern of training folders stands for now: with another one it is another training set."""
+    folder = OmegaConf.select(cfg, "data.train.folder")
+    return [*Store(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []
 
 
 def ensure_prerequisite(cfg: DictConfig) -> Path | None:

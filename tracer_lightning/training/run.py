@@ -86,11 +86,11 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     after = _test(trainer, module, data)
     scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}
     seconds = round(time.perf_counter() - start, 1)
-    identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed}
+    identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
     results = {**scores, **identity, "versions": versions(), "seconds": seconds}
     if trainer.is_global_zero:
         write_json(output / RESULTS, results)
-        console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores))
+        console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores, cfg.headline))
         if data.unreadable:
             say(f"{len(data.unreadable)} pictures could not be read, among them {data.unreadable[0]}")
         say(f"{seconds} s; results, metrics and checkpoint are in {output}")

@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tracer_lightning.evaluation import METRICS
+
 
 def check_settings(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting that is missing or impossible."""
@@ -18,6 +20,8 @@ def check_settings(cfg: DictConfig) -> None:
     for key in ("max_epochs", "max_steps"):
         if settings.trainer[key] == 0:
             raise ValueError(f"trainer.{key}=0 trains nothing; give at least 1, or -1 for no limit")
+    if settings.headline not in METRICS:
+        raise ValueError(f"headline must be one of {', '.join(METRICS)}, found {settings.headline!r}")
     for key in ("resume", "init_weights"):
         if not isinstance(settings[key], str | None):
             raise ValueError(f"{key} must be a path or null, found {settings[key]!r}")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
-from tracer_lightning.data.shards.source import IndexedSource, fetched
+from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Member, Place, Shard, Store, member, place
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
@@ -141,7 +141,7 @@ class ShardDataModule(ClipDataModule):
             shards += self.store.shards(entry.place)
         remote = [shard for shard in shards if shard.root.remote]
         for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
-            fetched(shard, len(shards))
+            shard.fetch()
 
     def train_source(self) -> IndexedSource:
         """The training samples."""

@@ -101,14 +101,16 @@ class HubRoot:
     def commit(self) -> str | None:
         """What the revision stands for, asked once, so that a file already there needs no request."""
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
         try:
             return HfApi().repo_info(self.repo, repo_type="dataset", revision=self.revision).sha
         except RepositoryNotFoundError as error:
-            raise FileNotFoundError(f"no data set {self.repo} on the hub, or not without a login") from error
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError):
-            return self.revision  # what was downloaded before may do
+            raise ValueError(f"there is no data set {self.repo} on the hub, or not without a login") from error
+        except RevisionNotFoundError as error:
+            raise ValueError(f"the data set {self.repo} on the hub has no revision {self.revision}") from error
+        except Exception:  # of the hub's HTTP library, whichever it is: what was downloaded before may do
+            return self.revision
 
     def fetch(self, name: str) -> Path:
         """The file in the hub's cache."""
@@ -116,7 +118,9 @@ class HubRoot:
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            return Path(hf_hub_download(self.repo, self._file(name), repo_type="dataset", revision=self.commit))
+            # Asked for by its name, a revision is remembered for runs without a connection; shards are too many to ask.
+            revision = self.commit if name.endswith(".tar") else self.revision
+            return Path(hf_hub_download(self.repo, self._file(name), repo_type="dataset", revision=revision))
         except LocalEntryNotFoundError as error:
             raise ValueError(
                 f"the hub can't be reached, and {name} of {self.repo} was not downloaded before"

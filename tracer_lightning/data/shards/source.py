@@ -11,18 +11,9 @@ import numpy as np
 
 from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.shards.index import FIELDS, ShardIndex, index_shard
-from tracer_lightning.data.shards.manifest import NSHARDS
 from tracer_lightning.data.shards.store import Shard
 
 OPEN_FILES = 64
-
-
-def fetched(shard: Shard, count: int) -> Path:
-    """The tar file on this machine; ValueError where it is missing."""
-    try:
-        return shard.root.fetch(shard.name)
-    except FileNotFoundError as error:
-        raise ValueError(f"{error}, but there must be {count} shards ({NSHARDS})") from error
 
 
 class IndexedSource:
@@ -35,7 +26,7 @@ class IndexedSource:
     """
 
     def __init__(self, shards: Sequence[Shard], num_classes: int | None, cache: Path) -> None:
-        self.paths = [fetched(shard, len(shards)) for shard in shards]
+        self.paths = [shard.fetch() for shard in shards]
         self._domains = [shard.domain for shard in shards]
         indices = [index_shard(path, cache) for path in self.paths]
         self.incomplete = sum(index.incomplete for index in indices)

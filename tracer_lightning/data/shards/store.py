@@ -6,7 +6,7 @@ import fnmatch
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from braceexpand import braceexpand
 
@@ -27,6 +27,20 @@ class Shard(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.root.address}/{self.name}"
+
+    def fetch(self) -> Path:
+        """The file on this machine; ValueError where it is missing."""
+        try:
+            return self.root.fetch(self.name)
+        except FileNotFoundError as error:
+            raise ValueError(f"{error}, which the number of shards asks for; fetch the set again") from error
+
+    def open(self) -> IO[bytes]:
+        """Its bytes from the beginning; ValueError where it is missing."""
+        try:
+            return self.root.open(self.name)
+        except FileNotFoundError as error:
+            raise ValueError(f"{error}, which the number of shards asks for; fetch the set again") from error
 
 
 class Place(NamedTuple):

@@ -80,13 +80,7 @@ class StreamedShardDataModule(ShardDataModule):
             shards = [shard._replace(root=FetchingRoot(shard.root)) for shard in shards]
         for shard in (shards[0], shards[-1]):
             if str(shard) not in self._checked:
-                self._look_at(shard)
+                with shard.open() as stream:
+                    check_header(shard, stream.read(BLOCK), 0)
                 self._checked.add(str(shard))
         return shards
-
-    def _look_at(self, shard: Shard) -> None:
-        try:
-            with shard.root.open(shard.name) as stream:
-                check_header(str(shard), stream.read(BLOCK), 0)
-        except FileNotFoundError as error:
-            raise ValueError(f"{error}, which the number of shards asks for") from error

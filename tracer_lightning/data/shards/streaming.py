@@ -60,11 +60,7 @@ def read_shard(shard: Shard, number: int, num_classes: int | None) -> Iterator[t
     """
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    try:
-        stream = shard.root.open(shard.name)
-    except FileNotFoundError as error:
-        raise ValueError(f"{error}, which the number of shards asks for") from error
-    with stream:
+    with shard.open() as stream:
         whole = WholeTar(stream, str(shard))
         try:
             samples = group_by_keys(tar_file_expander([{"url": str(shard), "stream": whole}], eof_value=None))

@@ -1,0 +1,56 @@
+"""Small sets of shards, in the folders that the configurations name."""
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image
+
+from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+
+IMAGENET = {
+    "wds_imagenet1k": (("train", "test"), 1000),
+    "wds_imagenetv2": (("test",), 1000),
+    "wds_imagenet-r": (("test",), 200),
+    "wds_imagenet-a": (("test",), 200),
+    "wds_imagenet_sketch": (("test",), 1000),
+    "wds_objectnet": (("test",), 113),
+}
+IWILDCAM = {
+    "iwildcam_train": (("train",), 4),
+    "iwildcam_id_val": (("val",), 4),
+    "iwildcam_id_test": (("test",), 4),
+    "iwildcam_ood_test": (("test",), 4),
+}
+PACS = {f"pacs_{domain}": (("train", "test"), 7) for domain in ("photo", "sketch", "art_painting")}
+
+
+def picture(number):
+    pixels = np.random.default_rng(number).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def write(root, sets, samples=12):
+    for folder, (splits, classes) in sets.items():
+        items = [Item(functools.partial(picture, n), f"{n}", "jpg", n % classes) for n in range(samples)]
+        names = [f"name {number}" for number in range(classes)]
+        for split in splits:
+            write_shards(Collection(items, names), root / folder, split, ["a photo of a {c}."], Layout(max_samples=5))
+
+
+UNCOUNTED = {
+    "imagenet": ["data.train.samples=null"]
+    + [
+        f"suite.{name}.samples=null"
+        for name in ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet")
+    ],
+    "iwildcam": ["data.train.samples=null"]
+    + [f"suite.{name}.samples=null" for name in ("id_val", "id_test", "ood_test")],
+}
+"""What lets the stand-ins be smaller than the real sets."""
+
+
+def one_template():
+    return ["a photo of a {c}."]

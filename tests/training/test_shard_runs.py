@@ -1,0 +1,97 @@
+"""Whole runs on shards."""
+
+import json
+
+import pytest
+import torch
+
+from tests.data.shards.helpers import shards, write
+from tests.test_distributed import succeeded
+from tests.test_resume import differences
+from tests.training import stand_ins
+from tests.training.helpers import TINY, composed, hydra_context
+from tests.training.test_cli import train
+from tests.training_helpers import make_module, make_trainer
+from tracer_lightning.training.run import run
+
+STREAM = ["data/reader=stream", "data.lanes=4"]
+SMALL = ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1"]
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    with hydra_context():
+        yield
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sets")
+    stand_ins.write(root, stand_ins.IMAGENET | stand_ins.IWILDCAM | stand_ins.PACS)
+    return root
+
+
+@pytest.mark.parametrize("reader", [[], STREAM])
+def test_imagenet_and_its_shifts(tmp_path, sets, reader):
+    one_template = "data.texts.templates._target_=tests.training.stand_ins.one_template"
+    options = ["data=imagenet", f"data.root={sets}", *stand_ins.UNCOUNTED["imagenet"], one_template, *SMALL, *reader]
+    if reader:
+        options += ["data.train.samples=12"]
+    results = run(composed(tmp_path, *options))
+    sets_of = {"imagenet", "imagenet-v2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet", "avg_ood"}
+    for model in ("zero_shot", "student", "teacher"):
+        assert set(results[model]) == sets_of
+        assert {values["n"] for name, values in results[model].items() if name != "avg_ood"} == {12}
+    assert results["headline"] == "accuracy"
+
+
+def test_a_set_of_another_size_ends_the_run_before_it_begins(tmp_path, sets):
+    one_template = "data.texts.templates._target_=tests.training.stand_ins.one_template"
+    counted = [option for option in stand_ins.UNCOUNTED["imagenet"] if "imagenet-a" not in option]
+    with pytest.raises(ValueError, match=r"suite\.imagenet-a: .*wds_imagenet-a/test holds 12 samples, and 7,500 are"):
+        run(composed(tmp_path, "data=imagenet", f"data.root={sets}", *counted, one_template, *SMALL))
+
+
+def test_iwildcam_is_headed_by_macro_f1(tmp_path, sets, capsys):
+    options = ["data=iwildcam", f"data.root={sets}", *stand_ins.UNCOUNTED["iwildcam"], *SMALL]
+    results = run(composed(tmp_path, *options))
+    assert set(results["student"]) == {"id_test", "ood_test", "avg_ood"}
+    assert results["headline"] == "macro_f1"
+    assert (tmp_path / "run/metrics.csv").read_text().splitlines()[0].count("val/id_val/macro_f1") == 1
+    header = next(line for line in capsys.readouterr().out.splitlines() if "ECE" in line)
+    assert header.index("F1") < header.index("acc")
+
+
+def fitted(path, root, stream, workers=0, checkpoint=None):
+    data = shards(root, stream=stream, lanes=5, num_workers=workers)
+    module = make_module(data)
+    make_trainer(path, 8, checkpoint_every=1).fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return torch.load(path / "step=8.ckpt", weights_only=True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_run_continues_exactly_with_other_workers(tmp_path, stream):
+    """Steps 2 and 7 lie within an epoch of five steps, 5 at its end."""
+    for folder, split in (("photo", "train"), ("photo", "test"), ("sketch", "test")):
+        write(tmp_path / "sets" / folder, split, 50)
+    root = tmp_path / "sets"
+    whole = fitted(tmp_path / "whole", root, stream)
+    for step, workers in ((2, 2), (5, 0), (7, 1)):
+        resumed = fitted(tmp_path / f"{step}", root, stream, workers, tmp_path / f"whole/step={step}.ckpt")
+        for part in ("state_dict", "optimizer_states", "epoch", "global_step"):
+            assert not differences(whole[part], resumed[part], part)
+
+
+@pytest.mark.slow
+def test_two_processes_see_the_same_to_the_last_digit(tmp_path, sets):
+    """Fewer shards than readers: three of five samples each, and one of two."""
+    options = [*TINY, "data=pacs", f"data.root={sets}", *SMALL, "data.eval_batch_size=5", "trainer.precision=64-true"]
+    options += ["run=test", "callbacks.progress.refresh_rate=0"]
+    single = run(composed(tmp_path, *options, tiny=False))
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    for number, reader in enumerate(([], [*STREAM, "data.num_workers=2"])):
+        cwd = tmp_path / str(number)
+        cwd.mkdir()
+        succeeded(train(*options, *ddp, *reader, cwd=cwd))
+        results = json.loads((cwd / "outputs/digits/test/results.json").read_text())
+        assert results["zero_shot"] == single["zero_shot"]
