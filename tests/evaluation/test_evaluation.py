@@ -120,6 +120,19 @@ def test_a_subset_of_classes_is_told_apart_by_its_own_columns():
     assert fed(suite, pointing, [2, 0, 2])["accuracy"] == pytest.approx(2 / 3)
 
 
+def test_a_label_may_cover_several_classes():
+    """Label 0 covers classes 1 and 2 and has the larger of their logits; label 1 covers class 0."""
+    suite, pointing = constructed(classes=((1, 2), (0,)))
+    scores = fed(suite, pointing, [0, 1, 0])
+    assert scores["accuracy"] == 1.0
+    logits = 3.0 * torch.stack([pointing[:, 1:].max(dim=1).values, pointing[:, 0]], dim=1)
+    right = logits.softmax(dim=1)[torch.arange(3), torch.tensor([0, 1, 0])]
+    bins = {}
+    for confidence in right.tolist():
+        bins.setdefault(int(confidence * 10), []).append(1 - confidence)
+    assert scores["ece"] == pytest.approx(sum(abs(sum(gaps)) for gaps in bins.values()) / 3, abs=1e-6)
+
+
 def test_confidence_has_the_scale_of_the_model():
     suite, pointing = constructed()
     confidence = (3.0 * pointing).softmax(dim=1).max(dim=1).values

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
+from tracer_lightning.functional.contrastive import contrastive_targets
 from tracer_lightning.functional.distributed import gather
 from tracer_lightning.functional.schedules import constant, warmup_cosine
 from tracer_lightning.functional.text import trim_tokens
@@ -62,3 +63,8 @@ def test_trimming_keeps_the_longest_caption():
     assert torch.equal(trim_tokens(tokens), tokens)
     assert trim_tokens(tokens[:1]).shape == (1, 8)
     assert trim_tokens(tokens[:, :0]).shape == (2, 0)
+
+
+def test_samples_without_a_class_have_their_own_caption_only():
+    targets = contrastive_targets(torch.zeros(4, 2), torch.tensor([-1, 3, -1, 3]), "same_label")
+    assert targets.tolist() == [[1, 0, 0, 0], [0, 0.5, 0, 0.5], [0, 0, 1, 0], [0, 0.5, 0, 0.5]]

@@ -37,13 +37,3 @@ def gather(tensor: Tensor) -> Tensor:
 def gather_features(features: ClipFeatures) -> ClipFeatures:
     """Features of the global batch from those of this rank's (B, D) share."""
     return ClipFeatures(gather(features.image), gather(features.text), features.logit_scale)
-
-
-def any_rank(flag: bool) -> bool:
-    """Whether the flag is set on any rank; every rank must ask."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    total = torch.tensor(int(flag), device=device)
-    dist.all_reduce(total, op=dist.ReduceOp.MAX)
-    return bool(total.item())

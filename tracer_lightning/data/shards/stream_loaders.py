@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tracer_lightning.data.dataset import REPLACEMENTS, Collate, Preparation, Sample
@@ -15,7 +16,6 @@ from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.sampler import EpochPosition
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.streaming import Lane, dealt, read_shard
-from tracer_lightning.functional.distributed import any_rank
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch
 
@@ -180,3 +180,13 @@ class EqualSteps:
         batches = iter(self._loader)
         while any_rank((batch := next(batches, None)) is not None):
             yield self._padding if batch is None else batch
+
+
+def any_rank(flag: bool) -> bool:
+    """Whether the flag is set on any rank; every rank must ask."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    total = torch.tensor(int(flag), device=device)
+    dist.all_reduce(total, op=dist.ReduceOp.MAX)
+    return bool(total.item())

@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torchmetrics.classification import MulticlassCalibrationError
+
+from tracer_lightning.evaluation.calibration import CalibrationError
+
+
+def logits(size, classes=7, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(size)
+    labels = torch.randint(0, classes, (size,), generator=generator)
+    values = 3 * torch.randn(size, classes, generator=generator, dtype=dtype)
+    values[torch.arange(size), labels] += 2.0
+    return values.softmax(dim=1), labels
+
+
+@pytest.mark.parametrize("size", [1, 10, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_it_is_that_of_torchmetrics(size, dtype):
+    probabilities, labels = logits(size, dtype=dtype)
+    ours, theirs = CalibrationError(), MulticlassCalibrationError(7, n_bins=10, norm="l1")
+    assert ours(probabilities, labels).item() == pytest.approx(theirs(probabilities, labels).item(), abs=1e-6)
+
+
+def test_by_hand():
+    """Confidences 0.75 (right), 0.55 (wrong) and exactly 1 (right)."""
+    probabilities = torch.tensor([[0.75, 0.25], [0.55, 0.45], [1.0, 0.0]])
+    error = CalibrationError()(probabilities, torch.tensor([0, 1, 0]))
+    assert error.item() == pytest.approx((0.25 + 0.55 + 0.0) / 3, abs=1e-7)
+
+
+def test_the_order_and_the_parts_do_not_matter_at_all():
+    probabilities, labels = logits(5000)
+    whole = CalibrationError()(probabilities, labels)
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))
+    parts = CalibrationError()
+    for part in order.split(37):
+        parts.update(probabilities[part], labels[part])
+    assert parts.compute() == whole
+
+
+def test_padding_counts_nothing():
+    probabilities, labels = logits(100)
+    padded = CalibrationError()
+    padded.update(torch.cat([probabilities, torch.full((9, 7), 1 / 7)]), torch.cat([labels, torch.full((9,), -1)]))
+    assert padded.compute() == CalibrationError()(probabilities, labels)
+    empty = CalibrationError()
+    empty.update(torch.full((9, 7), 1 / 7), torch.full((9,), -1))
+    assert empty.compute() == 0

@@ -1,0 +1,26 @@
+import json
+
+import pytest
+
+from scripts.benchmark import main
+
+
+def test_data(tmp_path):
+    options = ["--pictures", "8", "--image-size", "32", "--batch-size", "4", "--num-workers", "0", "--repeats", "2"]
+    assert main(["data", *options, "--json", str(tmp_path / "data.json")]) == 0
+    written = json.loads((tmp_path / "data.json").read_text())
+    assert [row["name"] for row in written["results"]] == [
+        "training crop, one core", "evaluation crop, one core", "training loader, 0 workers",
+    ]  # fmt: skip
+    for row in written["results"]:
+        low, high = row["ratio_range"]
+        assert 0 < low <= row["ratio"] <= high
+        assert len(row["repetitions"]["ours"]) == 2
+    assert {"cores", "torch", "torchvision"} <= set(written["machine"])
+
+
+def test_mistakes_are_named(capsys):
+    with pytest.raises(SystemExit) as status:
+        main(["data", "--batch-size", "0"])
+    assert status.value.code == 2
+    assert "--batch-size must lie between 1 and --pictures" in capsys.readouterr().err
