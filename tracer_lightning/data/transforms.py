@@ -42,12 +42,12 @@ class RandomCrop:
     """
 
     def __init__(self, size: int, crop_scale: Sequence[float], flip: float, interpolation: str = "bicubic") -> None:
-        low, high = crop_scale
-        if not 0.0 < low <= high <= 1.0:
+        numbers = [value for value in crop_scale if isinstance(value, int | float)]
+        if len(crop_scale) != 2 or len(numbers) != 2 or not 0.0 < numbers[0] <= numbers[1] <= 1.0:
             raise ValueError(f"crop_scale must be two numbers with 0 < low <= high <= 1, found {list(crop_scale)}")
-        if not 0.0 <= flip <= 1.0:
-            raise ValueError(f"flip must be a probability, found {flip}")
-        self.size, self.scale, self.flip = size, (low, high), flip
+        if not isinstance(flip, int | float) or not 0.0 <= flip <= 1.0:
+            raise ValueError(f"flip must be a probability, found {flip!r}")
+        self.size, self.scale, self.flip = size, (numbers[0], numbers[1]), flip
         self.interpolation = InterpolationMode(interpolation)
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import Backbone, freeze, load_weights
 from tracer_lightning.module import TracerModule
-from tracer_lightning.training.errors import naming, setting
+from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.types_check import check_values
 
 
@@ -48,7 +48,7 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     inner: BaseException | None = error
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
-    return ValueError(f"{_written(cfg, place[1])}: {inner}" if place else str(inner))
+    return ValueError(named(_written(cfg, place[1]), str(inner)) if place else str(inner))
 
 
 def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:

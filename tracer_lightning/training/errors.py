@@ -40,9 +40,13 @@ def setting(key: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError) as error:
-        message = str(error)
-        named = re.match(r"[a-z_.]+(:|=)", message)
-        raise ValueError(message if named else f"{key}: {message}") from error
+        raise ValueError(named(key, str(error))) from error
+
+
+def named(key: str, message: str) -> str:
+    """The message with the setting before it, unless it begins with one."""
+    begins = re.match(r"([\w-]+\.)+[\w-]+ |[\w.-]+(:|=)", message)
+    return message if begins else f"{key}: {message}"
 
 
 def naming(key: str, function: Callable[..., Any]) -> Callable[..., Any]:

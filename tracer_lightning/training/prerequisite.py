@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning import __version__
 from tracer_lightning.data.shards.store import Store
 from tracer_lightning.evaluation import AVERAGE
+from tracer_lightning.training.build import build_backbone, build_data
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CHECKPOINT, RESULTS
 
@@ -60,6 +61,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
             if not (folder / RESULTS).exists():
                 from tracer_lightning.training.run import run
 
+                build_data(cfg, build_backbone(cfg, None)).setup("fit")  # its mistakes are better known before
                 required.resume = "auto" if (folder / CHECKPOINT).exists() else None
                 say(f"prerequisite {required.name}: not cached, trained now in {folder}")
                 run(required, plugins=[LightningEnvironment()])

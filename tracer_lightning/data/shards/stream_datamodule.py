@@ -10,9 +10,9 @@ from torch.utils.data import DataLoader
 from tracer_lightning.data.dataset import Collate
 from tracer_lightning.data.loader import CountedLoader
 from tracer_lightning.data.shards.datamodule import ShardDataModule
-from tracer_lightning.data.shards.index import BLOCK, check_header
+from tracer_lightning.data.shards.index import BLOCK, check_header, index_shard
 from tracer_lightning.data.shards.roots import FetchingRoot
-from tracer_lightning.data.shards.store import Shard
+from tracer_lightning.data.shards.store import Place, Shard
 from tracer_lightning.data.shards.stream_loaders import EqualSteps, EvalStream, LanePosition, StreamLoader, TrainStream
 from tracer_lightning.types import Batch, EvalSet
 
@@ -68,11 +68,21 @@ class StreamedShardDataModule(ShardDataModule):
         places = list(self.train_places.values())
         if places[0].samples is not None:
             return places[0].samples
-        sizes = [self.store.recorded_samples(place) for place in places]
+        sizes = [self._counted(place) for place in places]
         counted = [size for size in sizes if size is not None]
         if len(counted) < len(sizes):
-            raise ValueError("data.train.samples must say how many samples there are, which no manifest.json does")
+            raise ValueError(
+                "data.train.samples must say how many samples there are, which no manifest.json does there"
+            )
         return sum(counted)
+
+    def _counted(self, place: Place) -> int | None:
+        """From the manifest or, on this machine, from the headers of the shards."""
+        recorded = self.store.recorded_samples(place)
+        shards = self.store.shards(place)
+        if recorded is not None or any(shard.root.remote for shard in shards):
+            return recorded
+        return sum(len(index_shard(shard.fetch(), self.cache_dir / "indices").label) for shard in shards)
 
     def _opened(self, shards: list[Shard]) -> list[Shard]:
         """The shards, cached where they are to be, after a look at the first and the last."""
