@@ -79,3 +79,5 @@ class EvalSet(NamedTuple):
     classes: tuple[tuple[int, ...], ...] | None = None
     """The training classes that each of its labels covers: its logit is the largest of theirs. None where its labels
     are those of training."""
+    samples: int | None = None
+    """How many there must be; None where that is not known."""

@@ -52,6 +52,13 @@ def test_a_set_of_another_size_ends_the_run_before_it_begins(tmp_path, sets):
         run(composed(tmp_path, "data=imagenet", f"data.root={sets}", *counted, one_template, *SMALL))
 
 
+def test_a_streamed_set_of_another_size_ends_the_run_before_training(tmp_path, sets):
+    options = ["data=pacs", f"data.root={sets}", *SMALL, *STREAM, "+suite.photo.samples=13"]
+    with pytest.raises(ValueError, match=r"suite\.photo: 12 samples were read, and 13 are expected"):
+        run(composed(tmp_path, *options))
+    assert not (tmp_path / "run/checkpoints").exists()
+
+
 def test_iwildcam_is_headed_by_macro_f1(tmp_path, sets, capsys):
     options = ["data=iwildcam", f"data.root={sets}", *stand_ins.UNCOUNTED["iwildcam"], *SMALL]
     results = run(composed(tmp_path, *options))

@@ -12,6 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
@@ -26,9 +27,20 @@ USER_ERRORS = (ValueError, OSError, HydraException, MisconfigurationException, O
 """What a user can cause and mend; anything else is a bug, and shows its traceback."""
 
 
-def _test(trainer: pl.Trainer, module: Any, data: Any) -> dict[str, Scores]:
+def _test(trainer: pl.Trainer, module: Any, data: ClipDataModule) -> dict[str, Scores]:
     trainer.test(module, datamodule=data, verbose=False)
-    return dict(module.results)
+    results: dict[str, Scores] = dict(module.results)
+    if trainer.limit_test_batches == 1.0:
+        check_counts(results["student"], data)
+    return results
+
+
+def check_counts(scores: Scores, data: ClipDataModule) -> None:
+    """Were all samples of every set evaluated, but for a few that can't be read? A stream can't tell beforehand."""
+    for eval_set in data.eval_sets:
+        found, expected = scores[eval_set.name]["n"], eval_set.samples
+        if expected is not None and not (1 - data.max_bad_fraction) * expected <= found <= expected:
+            raise ValueError(f"suite.{eval_set.name}: {found:,} samples were read, and {expected:,} are expected")
 
 
 def _check_and_continue(cfg: DictConfig, trainer: pl.Trainer, checkpoint: Path | None) -> None:

@@ -90,6 +90,12 @@ def test_mistakes_are_named(root, entry, message):
         data(root, {"photo": ID | entry}).setup("fit")
 
 
+def test_labels_cover_classes_that_exist(root):
+    shift = {"folder": "pets_sketch", "split": "test", "role": "ood", "classes": [[0], [1, 3], [2]]}
+    with pytest.raises(ValueError, match=r"suite\.shift\.classes covers class 3, and there are 3"):
+        data(root, {"photo": ID, "shift": shift})
+
+
 def test_counts_are_checked(root):
     module = data(root, {"photo": {**ID, "samples": 31}})
     with pytest.raises(ValueError, match=r"suite\.photo: .*test holds 30 samples, and 31 are expected; .*samples=null"):

@@ -62,7 +62,13 @@ class ShardDataModule(ClipDataModule):
         self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
         self._eval_crops = {name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.members.items()}
         sets = {
-            name: EvalSet(name, str(entry.place.split or "test"), entry.role.replace("val", "id"), entry.classes)
+            name: EvalSet(
+                name,
+                str(entry.place.split or "test"),
+                entry.role.replace("val", "id"),
+                entry.classes,
+                entry.place.samples,
+            )
             for name, entry in self.members.items()
         }
         self.eval_sets = tuple(sets[name] for name, entry in self.members.items() if entry.role != "val")
@@ -102,6 +108,9 @@ class ShardDataModule(ClipDataModule):
             for folder in folders[1:]:
                 self._compare(f"data.train: {folder}", self._lines(folder, CLASSNAMES), self.classnames)
         for name, entry in self.members.items():
+            covered = max((index for group in entry.classes or () for index in group), default=-1)
+            if covered >= len(self.classnames):
+                raise ValueError(f"suite.{name}.classes covers class {covered}, and there are {len(self.classnames)}")
             try:
                 found = self.store.lines(entry.place.folder, CLASSNAMES)
             except FileNotFoundError:
