@@ -74,7 +74,14 @@ class TracerModule(pl.LightningModule):
             distance, terms = self.loss(TermInputs(student, teacher, gather(batch.labels)))
             penalty, penalties = self.regularizers(self.student)
         total: Tensor = distance + penalty
-        self.log("train/unreadable", float(len(batch.unreadable)), on_step=False, on_epoch=True, reduce_fx="sum")
+        self.log(
+            "train/unreadable",
+            float(len(batch.unreadable)),
+            on_step=False,
+            on_epoch=True,
+            reduce_fx="sum",
+            sync_dist=True,
+        )
         self.log("train/loss/total", total.detach(), prog_bar=True)
         self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
         self.log("train/logit_scale", student.logit_scale.detach())

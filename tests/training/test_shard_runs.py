@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.data.shards.helpers import shards, write
+from tests.data.shards.helpers import rewrite, shards, write
 from tests.test_distributed import succeeded
 from tests.test_resume import differences
 from tests.training import stand_ins
@@ -90,8 +90,11 @@ def test_a_run_continues_exactly_with_other_workers(tmp_path, stream):
 
 
 @pytest.mark.slow
-def test_two_processes_see_the_same_to_the_last_digit(tmp_path, sets):
-    """Fewer shards than readers: three of five samples each, and one of two."""
+def test_two_processes_see_the_same_to_the_last_digit(tmp_path):
+    """Fewer shards than readers: three of five samples each, and one of two. A picture that can't be read is said."""
+    sets = tmp_path / "sets"
+    stand_ins.write(sets, stand_ins.PACS)
+    rewrite(sets / "pacs_sketch/test/0.tar", lambda name, data: (name, b"<html>" if name == "s0000003.jpg" else data))
     options = [*TINY, "data=pacs", f"data.root={sets}", *SMALL, "data.eval_batch_size=5", "trainer.precision=64-true"]
     options += ["run=test", "callbacks.progress.refresh_rate=0"]
     single = run(composed(tmp_path, *options, tiny=False))
@@ -99,6 +102,9 @@ def test_two_processes_see_the_same_to_the_last_digit(tmp_path, sets):
     for number, reader in enumerate(([], [*STREAM, "data.num_workers=2"])):
         cwd = tmp_path / str(number)
         cwd.mkdir()
-        succeeded(train(*options, *ddp, *reader, cwd=cwd))
+        result = train(*options, *ddp, *reader, cwd=cwd)
+        succeeded(result)
+        assert "could not be read: 1 of the pictures, among them" in result.stdout + result.stderr
         results = json.loads((cwd / "outputs/digits/test/results.json").read_text())
         assert results["zero_shot"] == single["zero_shot"]
+        assert results["zero_shot"]["sketch"]["n"] == 11

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch.distributed as dist
 from hydra.errors import HydraException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -57,6 +58,15 @@ def _check_and_continue(cfg: DictConfig, trainer: pl.Trainer, checkpoint: Path |
                 logger.continue_from(saved["global_step"])
 
 
+def unreadable_anywhere(data: ClipDataModule) -> list[str]:
+    """Where the pictures are that some process could not read; every process must ask."""
+    found: list[list[str]] = [data.unreadable]
+    if dist.is_available() and dist.is_initialized():
+        found = [[]] * dist.get_world_size()
+        dist.all_gather_object(found, data.unreadable)
+    return sorted({origin for part in found for origin in part})
+
+
 def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None, advice: str) -> None:
     try:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -100,10 +110,11 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     seconds = round(time.perf_counter() - start, 1)
     identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
     results = {**scores, **identity, "versions": versions(), "seconds": seconds}
+    lost = unreadable_anywhere(data)
     if trainer.is_global_zero:
         write_json(output / RESULTS, results)
         console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores, cfg.headline))
-        if data.unreadable:
-            say(f"{len(data.unreadable)} pictures could not be read, among them {data.unreadable[0]}")
+        if lost:
+            say(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
         say(f"{seconds} s; results, metrics and checkpoint are in {output}")
     return results
