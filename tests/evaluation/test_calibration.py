@@ -38,6 +38,14 @@ def test_the_order_and_the_parts_do_not_matter_at_all():
     assert parts.compute() == whole
 
 
+def test_half_precision_does_not_overflow_and_nan_is_not_hidden():
+    error = CalibrationError()(torch.tensor([[0.7, 0.3]], dtype=torch.float16), torch.tensor([0]))
+    assert error.item() == pytest.approx(0.3, abs=1e-3)
+    probabilities, labels = logits(4)
+    probabilities[2] = torch.nan
+    assert CalibrationError()(probabilities, labels).isnan()
+
+
 def test_padding_counts_nothing():
     probabilities, labels = logits(100)
     padded = CalibrationError()

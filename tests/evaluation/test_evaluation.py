@@ -46,6 +46,20 @@ def test_metrics_against_naive_ones():
     assert scores["macro_f1"] == pytest.approx(f1_score(labels, predictions, average="macro"), abs=1e-6)
 
 
+def test_macro_f1_is_that_of_wilds():
+    """Classes without samples do not count, however often they are predicted."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 20, (300,), generator=generator)
+    logits = torch.randn(300, 50, generator=generator)
+    logits[torch.arange(300), labels] += 3.0
+    metrics = ClassificationMetrics(50)
+    metrics.update(logits, labels)
+    present = torch.unique(labels).tolist()
+    expected = f1_score(labels, logits.argmax(1), average="macro", labels=present)
+    assert metrics.compute()["macro_f1"] == pytest.approx(expected, abs=1e-12)
+    assert expected > 1.5 * f1_score(labels, logits.argmax(1), average="macro")
+
+
 def suite_results(backbone, models=("student",)):
     prompts = backbone.spec.tokenize([f"a {n}." for n in ("one", "two", "three")]).reshape(3, 1, -1)
     suite = ZeroShotSuite(SETS, prompts, models)

@@ -42,7 +42,9 @@ class CaptionTable:
             if PLACEHOLDER not in template:
                 raise ValueError(f"data: template {template!r} lacks the placeholder {PLACEHOLDER}")
             if DOMAIN in template and not domains:
-                raise ValueError(f"data: template {template!r} names a domain, and the data have none; drop {DOMAIN}")
+                raise ValueError(
+                    f"data: template {template!r} names a domain; only train_templates of several folders may"
+                )
         self._tokenize = tokenize
         self._domains = max(1, len(domains))
         self.tokens = torch.zeros(0, len(templates), 0, dtype=torch.long)

@@ -74,6 +74,8 @@ class ClipDataModule(pl.LightningDataModule):
         self.max_bad_fraction = max_bad_fraction
         self.unreadable: list[str] = []
         """Where the pictures were that this process could not read."""
+        self.incomplete = 0
+        """Samples without picture or label, which are left out."""
         self._seen = 0
         self._tables: dict[tuple[str, ...], CaptionTable] = {}
         self._sources: dict[EvalSet | None, ImageSource] = {}
@@ -99,20 +101,21 @@ class ClipDataModule(pl.LightningDataModule):
 
     def prompts(self) -> Tensor:
         """(C, P, L) tokens of every template for every class, for zero-shot heads."""
-        tokens = self._captions(self.templates).tokens
+        tokens = self._captions(self.templates, ()).tokens
         return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
 
-    def _captions(self, templates: Sequence[str]) -> CaptionTable:
+    def _captions(self, templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
         """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""
-        key = tuple(templates)
+        if not any(DOMAIN in template for template in templates):
+            domains = ()
+        key = (*templates, *domains)
         if key not in self._tables:
-            domains = self.domains if any(DOMAIN in template for template in templates) else ()
             self._tables[key] = CaptionTable(self.classnames, templates, self.spec.tokenize, domains)
         return self._tables[key]
 
     def train_preparation(self) -> Preparation:
         """Training pictures to samples with captions."""
-        captions = self._captions(self.train_templates or self.templates)
+        captions = self._captions(self.train_templates or self.templates, self.domains)
         return Preparation(captions, self.train_transform, self.spec.image_size, self.seed)
 
     def eval_preparation(self, eval_set: EvalSet) -> Preparation:
@@ -191,10 +194,10 @@ class ClipDataModule(pl.LightningDataModule):
     def _count(self, batch: Batch) -> None:
         self._seen += len(batch.labels)
         self.unreadable += batch.unreadable
-        if len(self.unreadable) > self.max_bad_fraction * max(self._seen, JUDGED_OVER):
+        if len(set(self.unreadable)) > self.max_bad_fraction * max(self._seen, JUDGED_OVER):
             raise ValueError(
-                f"data: {len(self.unreadable)} of {self._seen} pictures can't be read, more than "
-                f"data.max_bad_fraction={self.max_bad_fraction:g} allows; the last is {self.unreadable[-1]}"
+                f"data: {len(set(self.unreadable))} pictures can't be read, more than data.max_bad_fraction="
+                f"{self.max_bad_fraction:g} allows; the last is {self.unreadable[-1]}"
             )
 
     def state_dict(self) -> dict[str, Any]:

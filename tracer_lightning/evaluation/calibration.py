@@ -9,6 +9,8 @@ from torchmetrics import Metric
 ECE_BINS = 10
 IGNORED = -1
 """Label of padding."""
+UNDEFINED, PADDING = ECE_BINS + 1, ECE_BINS + 2
+"""Places beyond the bins, for probabilities that are no numbers, and for what is not counted."""
 UNIT = 2.0**32
 """Confidences are summed in whole multiples of 1 / UNIT."""
 
@@ -28,22 +30,25 @@ class CalibrationError(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("counts", "correct", "confidence"):  # the last place takes padding
-            self.add_state(name, torch.zeros(ECE_BINS + 2, dtype=torch.long), dist_reduce_fx="sum")
+        for name in ("counts", "correct", "confidence"):
+            self.add_state(name, torch.zeros(PADDING + 1, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         """Take in probabilities (B, C) and labels (B,), -1 for padding."""
+        probabilities = probabilities if probabilities.dtype == torch.float64 else probabilities.float()
         confidence, predicted = probabilities.max(dim=-1)
         edges = torch.linspace(0, 1, ECE_BINS + 1, device=confidence.device, dtype=confidence.dtype)
         bins = torch.bucketize(confidence, edges, right=True) - 1
-        bins = torch.where(labels == IGNORED, ECE_BINS + 1, bins)
+        bins = torch.where(labels == IGNORED, PADDING, torch.where(confidence.isnan(), UNDEFINED, bins))
         self.counts.scatter_add_(0, bins, torch.ones_like(bins))
         self.correct.scatter_add_(0, bins, (predicted == labels).long())
-        self.confidence.scatter_add_(0, bins, (confidence * UNIT).round().long())
+        self.confidence.scatter_add_(0, bins, (confidence.nan_to_num() * UNIT).round().long())
 
     def compute(self) -> Tensor:
-        """() error in [0, 1]; 0 where there were no samples."""
+        """() error in [0, 1]; 0 where there were no samples, NaN where a model's probabilities were."""
+        if self.counts[UNDEFINED] > 0:
+            return torch.tensor(torch.nan)
         counts, correct, confidence = (
-            state[:-1].cpu().double() for state in (self.counts, self.correct, self.confidence)
+            state[:UNDEFINED].cpu().double() for state in (self.counts, self.correct, self.confidence)
         )
         return (correct - confidence / UNIT).abs().sum() / counts.sum().clamp(min=1)

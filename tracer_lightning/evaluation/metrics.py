@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection, SumMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from tracer_lightning.evaluation.calibration import ECE_BINS, IGNORED, CalibrationError
 
 
+class PresentClassesF1(MulticlassStatScores):
+    """Mean F1 of the classes that have samples; 0 where there are none."""
+
+    def compute(self) -> Tensor:
+        """() score in [0, 1]."""
+        true, wrong, _, missed, support = super().compute().unbind(dim=-1)
+        present = support > 0
+        scores = 2 * true[present].double() / (2 * true + wrong + missed)[present]
+        return scores.sum() / max(1, len(scores))
+
+
 class ClassificationMetrics(nn.Module):
     """Accuracy, expected calibration error and macro-F1 over a whole data set, exact over ranks.
+
+    Macro-F1 is the mean over the classes that the data set has samples of, as WILDS takes it: a class that is only ever
+    predicted by mistake lowers the F1 of those mistaken for it, and is no class of the set.
 
     ECE has 10 equal bins and the L1 norm (Guo et al., 2017), over the data set rather than per batch.
 
@@ -29,7 +43,7 @@ class ClassificationMetrics(nn.Module):
             {
                 "accuracy": MulticlassAccuracy(num_classes, average="micro", ignore_index=IGNORED),
                 "ece": CalibrationError(),
-                "macro_f1": MulticlassF1Score(num_classes, average="macro", ignore_index=IGNORED),
+                "macro_f1": PresentClassesF1(num_classes, average=None, ignore_index=IGNORED),
             }
         )
         self.count = SumMetric()

@@ -52,6 +52,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
         return None
     required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
     required.backbone = cfg.backbone  # what starts from it has its architecture
+    required.trainer.accelerator = cfg.trainer.accelerator
     folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run = folder.name

@@ -30,17 +30,15 @@ USER_ERRORS = (ValueError, OSError, HydraException, MisconfigurationException, O
 
 def _test(trainer: pl.Trainer, module: Any, data: ClipDataModule) -> dict[str, Scores]:
     trainer.test(module, datamodule=data, verbose=False)
-    results: dict[str, Scores] = dict(module.results)
-    if trainer.limit_test_batches == 1.0:
-        check_counts(results["student"], data)
-    return results
+    return dict(module.results)
 
 
 def check_counts(scores: Scores, data: ClipDataModule) -> None:
-    """Were all samples of every set evaluated, but for a few that can't be read? A stream can't tell beforehand."""
+    """Were all samples of every set evaluated, but for those that can't be read? A stream can't tell beforehand."""
+    lost = len(unreadable_anywhere(data)) + data.incomplete
     for eval_set in data.eval_sets:
         found, expected = scores[eval_set.name]["n"], eval_set.samples
-        if expected is not None and not (1 - data.max_bad_fraction) * expected <= found <= expected:
+        if expected is not None and not expected - lost <= found <= expected:
             raise ValueError(f"suite.{eval_set.name}: {found:,} samples were read, and {expected:,} are expected")
 
 
@@ -104,6 +102,8 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
     _check_and_continue(cfg, trainer, checkpoint)
     zero_shot = _test(trainer, module, data)["student"]
+    if trainer.limit_test_batches == 1.0:
+        check_counts(zero_shot, data)
     _fit(trainer, module, data, checkpoint, advice(cfg))
     after = _test(trainer, module, data)
     scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}

@@ -45,7 +45,9 @@ def shards(root, stream=False, lanes=2, buffer=12, cache=False, **options):
         "sketch": {"folder": "sketch", "split": "test", "role": "ood"},
     }
     given = {"train": {"folder": "photo", "split": "train"}, "suite": suite, "texts": TEXTS}
-    given |= {"eval_decoder": "torchvision", "cache_dir": str(Path(str(root)).parent / "cache")}
+    given |= {"eval_decoder": "torchvision"} | (
+        {} if "://" in str(root) else {"cache_dir": f"{Path(root).parent}/cache"}
+    )
     given |= {"augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}}
     given |= {"batch_size": 10, "eval_batch_size": 8, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
     if stream:
@@ -83,12 +85,12 @@ def served(folder, handler=http.server.SimpleHTTPRequestHandler):
 
 
 def rewrite(path, keep=lambda name, content: (name, content)):
-    """Write a tar again with other members; None leaves one out."""
+    """Write a tar again with other members; None leaves one out, a list gives several for one."""
     with tarfile.open(path) as archive:
         members = [(member.name, archive.extractfile(member).read()) for member in archive]
     with tarfile.open(path, "w") as archive:
-        for member in (keep(*member) for member in members):
-            if member is not None:
-                info = tarfile.TarInfo(member[0])
-                info.size = len(member[1])
-                archive.addfile(info, io.BytesIO(member[1]))
+        for kept in (keep(*member) for member in members):
+            for name, content in kept if isinstance(kept, list) else [kept] if kept else []:
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))

@@ -79,7 +79,7 @@ def test_mistakes_are_named(root):
     (root / "photo/train/x.tar").rename(root / "photo/train/2.tar")
     with pytest.raises(ValueError, match=r"no .*nshards\.txt: no split valid of shards there"):
         shards(root, train={"folder": "photo", "split": "valid"}).train_dataloader()
-    with pytest.raises(ValueError, match="no such folder"):
+    with pytest.raises(ValueError, match="holds no folder photos"):
         shards(root, train={"folder": "photos", "split": "train"})
     (root / "sketch/classnames.txt").write_text("cat\ndog\n")
     with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 2 classes, and 3 are expected"):

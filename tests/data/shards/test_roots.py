@@ -17,9 +17,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests.append((self.path, self.headers.get("Range")))
-        if "missing" in self.path:
-            self.send_error(404)
-            return
+        for word, status in (("missing", 404), ("forbidden", 403)):
+            if word in self.path:
+                self.send_error(status)
+                return
         start = 0
         if self.headers.get("Range") and server.ranges:
             start = int(self.headers["Range"][6:-1])
@@ -28,6 +29,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(200)
         body = CONTENT[start:]
         self.send_header("Content-Length", str(len(body)))
+        if version := next(server.versions, None):
+            self.send_header("ETag", version)
         self.end_headers()
         if server.drops > 0:
             server.drops -= 1
@@ -44,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setattr(http.time, "sleep", lambda seconds: None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests, server.drops, server.ranges = [], 0, True
+    server.requests, server.drops, server.ranges, server.versions = [], 0, True, iter(())
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield server
@@ -82,17 +85,34 @@ def test_a_stream_goes_on_where_it_was_dropped(server, tmp_path, ranges):
     assert not list(tmp_path.rglob("*.tar"))
 
 
-def test_an_interrupted_download_is_continued(server, tmp_path):
+def test_an_interrupted_download_starts_over(server, tmp_path):
+    """What was half fetched before may be of another version."""
     root = HttpRoot(address(server), tmp_path)
     root.cache.mkdir(parents=True)
-    (root.cache / "0.tar.part").write_bytes(CONTENT[:1000])
+    (root.cache / "0.tar.part").write_bytes(CONTENT[:1000] * 2000)
     assert root.fetch("0.tar").read_bytes() == CONTENT
-    assert server.requests == [("/data/0.tar", "bytes=1000-")]
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(server, tmp_path):
+    server.drops, server.versions = 1, iter(("one", "two"))
+    with pytest.raises(ValueError, match=r"0\.tar has changed while it was read"):
+        HttpRoot(address(server), tmp_path).fetch("0.tar")
+
+
+def test_what_may_not_be_read_is_not_tried_again(server, tmp_path):
+    with pytest.raises(ValueError, match=r"forbidden\.txt may not be read: 403 Forbidden"):
+        HttpRoot(address(server), tmp_path).fetch("forbidden.txt")
+    assert len(server.requests) == 1
+
+
+def test_names_are_quoted(server, tmp_path):
+    HttpRoot(address(server), tmp_path).fetch("my data/0.tar")
+    assert server.requests[0][0] == "/data/my%20data/0.tar"
 
 
 def test_gives_up_in_the_end_and_keeps_nothing_half(server, tmp_path):
     server.drops, server.ranges = 100, False
-    with pytest.raises(ValueError, match=r"0\.tar could not be read in 4 attempts: .*dropped"):
+    with pytest.raises(ValueError, match=r"0\.tar could not be read in 7 attempts: .*dropped"):
         HttpRoot(address(server), tmp_path).fetch("0.tar")
     assert not list(tmp_path.rglob("0.tar"))
 
@@ -117,5 +137,5 @@ def test_addresses(tmp_path):
     assert isinstance(open_root(str(tmp_path), tmp_path), LocalRoot)
     with pytest.raises(ValueError, match="hf://datasets/OWNER/NAME"):
         open_root("hf://models/x", tmp_path)
-    with pytest.raises(ValueError, match=r"data\.root=nowhere: no such folder"):
+    with pytest.raises(NotADirectoryError, match=r"nowhere: no such folder"):
         open_root("nowhere", tmp_path)

@@ -156,9 +156,14 @@ def test_training_needs_a_size(root):
     (root / "photo/train/manifest.json").unlink()
     assert len(shards(root, stream=True).train_dataloader()) == 5  # headers of local shards are counted
     with served(root) as address, pytest.raises(ValueError, match=r"data\.train\.samples must say how many"):
-        shards(address, stream=True).train_dataloader()
-    data = shards(root, stream=True, train={"folder": "photo", "split": "train", "samples": 40})
-    assert len(data.train_dataloader()) == 4
+        shards(address, stream=True, cache_dir=str(root.parent / "remote")).train_dataloader()
+    for tar in (root / "photo/train").iterdir():
+        tar.unlink()
+    write(root / "photo", "train", 50)
+    for stream in (True, False):
+        data = shards(root, stream=stream, train={"folder": "photo", "split": "train", "samples": 40})
+        with pytest.raises(ValueError, match=r"data\.train: photo/train holds 50 samples, and 40 are expected"):
+            data.setup("fit")
 
 
 def test_lanes_must_fit():
@@ -220,12 +225,12 @@ def broken(root, path, change):
         (
             "photo/train/0.tar",
             lambda tar: LFS,
-            "0.tar is a Git LFS pointer",
+            r"^\S+0\.tar is a Git LFS pointer, not a shard; [a-z ]+$",
         ),
         (
             "photo/train/3.tar",
             lambda tar: LFS,
-            "3.tar is a Git LFS pointer",
+            r"^\S+3\.tar is a Git LFS pointer, not a shard; [a-z ]+$",
         ),
         ("photo/train/6.tar", lambda tar: b"<!doctype html>" * 99, r"6.tar is no tar file \(an error page"),
         ("photo/train/2.tar", lambda tar: tar[: tarfile.BLOCKSIZE * 4], r"2.tar is truncated at byte 2048"),
@@ -249,10 +254,39 @@ def test_missing_shards_and_impossible_labels_are_named(root):
     (root / "photo/train/nshards.txt").write_text("8\n")
     with pytest.raises(ValueError, match=r"no .*7\.tar, which the number of shards asks for"):
         shards(root, stream=True).setup("fit")
+    (root / "photo/train/nshards.txt").write_text("6\n")
+    with pytest.raises(ValueError, match=r"photo/train/nshards\.txt says 6 shards, and there are 7"):
+        shards(root, stream=True).setup("fit")
     (root / "photo/train/nshards.txt").write_text("7\n")
     rewrite(root / "photo/train/3.tar", lambda name, data: (name, b"7" if name.endswith("cls") else data))
     with pytest.raises(ValueError, match=r"3\.tar has the label 7, of 3 classes"):
         list(shards(root, stream=True).train_dataloader())
+    rewrite(root / "photo/train/3.tar", lambda name, data: (name, b"-5" if name.endswith("cls") else data))
+    for stream in (True, False):
+        with pytest.raises(ValueError, match=r"3\.tar has the label -5, of 3 classes"):
+            list(shards(root, stream=stream).train_dataloader())
+
+
+def test_files_that_systems_add_are_no_samples(root):
+    """macOS puts ._NAME beside NAME."""
+    for tar in (root / "sketch/test").glob("*.tar"):
+        with tarfile.open(tar) as archive:
+            names = [member.name for member in archive if member.name.endswith("png")]
+        with tarfile.open(tar, "a") as archive:
+            for name in names:
+                archive.addfile(tarfile.TarInfo(f"._{name}"))
+    sketch = EvalSet("sketch", "test", "ood")
+    for stream in (True, False):
+        assert len(seen(shards(root, stream=stream).eval_loader(sketch))) == 11
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 100, 200, 511])
+def test_shards_that_barely_began_are_named(root, stream, size):
+    tar = root / "photo/train/6.tar"
+    tar.write_bytes(tar.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"6\.tar is no tar file"):
+        shards(root, stream=stream).setup("fit")
 
 
 def test_incomplete_samples_are_said(root):

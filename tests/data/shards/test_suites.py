@@ -53,7 +53,7 @@ def test_training_on_several_folders_names_the_domain_of_each(root, stream):
 
 
 def test_a_domain_needs_a_name(root):
-    with pytest.raises(ValueError, match=r"template 'a \{d\} of \{c\}' names a domain, and the data have none"):
+    with pytest.raises(ValueError, match=r"template 'a \{d\} of \{c\}' names a domain; only train_templates"):
         data(root, {"photo": ID}, texts={**TEXTS, "train_templates": ["a {d} of {c}"]}).train_dataloader()
 
 
@@ -82,12 +82,54 @@ def test_the_val_set_is_watched_and_not_tested(root):
         ({"border": -1}, r"suite\.photo\.border must be a whole number"),
         ({"samples": 0}, r"suite\.photo\.samples must be a whole number"),
         ({"folder": "dogs_*"}, r"holds no folder dogs_\*"),
-        ({"folder": "pets_clay"}, r"pets_clay: no such folder"),
+        ({"folder": "pets_clay"}, r"holds no folder pets_clay"),
     ],
 )
 def test_mistakes_are_named(root, entry, message):
     with pytest.raises(ValueError, match=message):
         data(root, {"photo": ID | entry}).setup("fit")
+
+
+def test_two_sets_have_two_names(root):
+    suite = {"rest": {"folder": "pets_*", "split": "test", "role": "ood"}, "sketch": {**ID, "role": "ood"}}
+    with pytest.raises(ValueError, match="suite: two sets are called sketch; give one another name"):
+        data(root, suite)
+
+
+def test_the_head_names_no_domains(root):
+    suite, texts = {"all": {**ID, "folder": "pets_*"}}, {**TEXTS, "templates": ["a {d} of a {c}."]}
+    module = data(root, suite, train={"folder": "pets_*", "split": "train"}, texts=texts)
+    with pytest.raises(ValueError, match=r"names a domain; only train_templates of several folders may"):
+        module.prompts()
+
+
+@pytest.mark.parametrize("classes", [[0, 1, 2], [[0], [], [2]], [["a"], [1], [2]], [[-1], [1], [2]], []])
+def test_malformed_classes_are_named(root, classes):
+    with pytest.raises(ValueError, match=r"suite\.photo\.classes must give a list of class indices for each label"):
+        data(root, {"photo": {**ID, "classes": classes}})
+
+
+def test_class_names_of_the_configuration_are_as_many_as_the_training_set_has(root):
+    texts = {**TEXTS, "classnames": ["a", "b", "c", "d", "e"], "templates": ["{c}"]}
+    with pytest.raises(ValueError, match=r"data\.train: pets_photo has 3 classes, and 5 are expected"):
+        data(root, {"photo": ID}, texts=texts)
+
+
+def test_test_sets_have_classes(root):
+    write(root / "pairs", "test", 5, classes=[], caption="grey level {}")
+    pairs = {"folder": "pairs", "split": "test"}
+    with pytest.raises(ValueError, match="suite: pairs names no classes"):
+        data(root, {"photo": {**ID, "folder": "pairs"}}, train=pairs)
+    (root / "pairs/classnames.txt").write_text("\n".join(CLASSES))
+    for stream in (False, True):
+        module = data(root, {"photo": {**ID, "folder": "pairs"}}, stream=stream, lanes=1)
+        with pytest.raises(ValueError, match="caption and no class; a test set needs classes"):
+            list(module.test_dataloader()[0])
+
+
+def test_places_lie_below_their_folders(root):
+    with pytest.raises(ValueError, match=r"suite\.photo: \.\./x\.tar must lie below its folder"):
+        data(root, {"photo": {"folder": "pets_photo", "shards": "../x.tar", "role": "id"}})
 
 
 def test_labels_cover_classes_that_exist(root):
@@ -108,6 +150,8 @@ def test_counts_are_checked(root):
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_an_empty_split_is_named_before_training(root, split):
+    for tar in (root / f"pets_photo/{split}").glob("*.tar"):
+        tar.unlink()
     with tarfile.open(root / f"pets_photo/{split}/0.tar", "w"):
         pass
     (root / f"pets_photo/{split}/nshards.txt").write_text("1\n")
@@ -160,16 +204,15 @@ def test_the_layout_of_timm(root, stream):
     """Numbered tars of jpg, cls and json, without texts of their own."""
     layout = root / "imagenet-1k-wds"
     layout.mkdir()
+
+    def as_timm(name, content):
+        name = name.replace("s000", "n0144/n0144_")
+        return [(name, content), (name.replace("cls", "json"), b"{}")] if name.endswith("cls") else (name, content)
+
     for number in range(4):
         source = root / f"pets_photo/train/{number}.tar"
-        rewrite(source, lambda name, content: (name.replace("s000", "n0144/n0144_"), content))
-        with tarfile.open(source) as archive:
-            keys = sorted({member.name.partition(".")[0] for member in archive})
-        target = layout / f"imagenet1k-train-{number:04d}.tar"
-        source.rename(target)
-        with tarfile.open(target, "a") as archive:
-            for key in keys[:1]:
-                archive.addfile(tarfile.TarInfo(f"{key}.json"))
+        rewrite(source, as_timm)
+        source.rename(layout / f"imagenet1k-train-{number:04d}.tar")
     train = {"folder": "imagenet-1k-wds", "shards": "imagenet1k-train-{0000..0003}.tar", "samples": 30}
     texts = {**TEXTS, "classnames": CLASSES, "templates": ["a {c}."]}
     module = data(root, {"photo": ID}, train=train, texts=texts, stream=stream, lanes=1)

@@ -89,8 +89,11 @@ class ShardDataModule(ClipDataModule):
         found: dict[str, Member] = {}
         for name, entry in given.items():
             for star, where in self._expanded(entry.place).items():
-                if not star or where.folder not in named:
-                    found[star or name] = entry._replace(place=where)
+                if star and where.folder in named:
+                    continue
+                if (star or name) in found:
+                    raise ValueError(f"suite: two sets are called {star or name}; give one another name")
+                found[star or name] = entry._replace(place=where)
         if all(entry.role == "val" for entry in found.values()):
             raise ValueError("suite: names no test set; add one with role id or ood, such as suite=own")
         return found
@@ -104,28 +107,28 @@ class ShardDataModule(ClipDataModule):
         self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
         self.templates = texts["templates"] or self._lines(home, TEMPLATES)
         self.train_templates = texts["train_templates"] or ()
-        if not texts["classnames"]:
-            for folder in folders[1:]:
-                self._compare(f"data.train: {folder}", self._lines(folder, CLASSNAMES), self.classnames)
+        if not self.classnames:
+            raise ValueError(f"suite: {home} names no classes; test sets need them, also of a model trained on pairs")
+        for folder in folders if self.num_classes else ():
+            self._compare_file("data.train", folder, self.classnames, by_name=not texts["classnames"])
         for name, entry in self.members.items():
             covered = max((index for group in entry.classes or () for index in group), default=-1)
             if covered >= len(self.classnames):
                 raise ValueError(f"suite.{name}.classes covers class {covered}, and there are {len(self.classnames)}")
-            try:
-                found = self.store.lines(entry.place.folder, CLASSNAMES)
-            except FileNotFoundError:
-                continue
-            expected = self.classnames if entry.classes is None else entry.classes
-            same_names = entry.classes is None and not texts["classnames"]
-            self._compare(f"suite.{name}: {entry.place.folder}", found, expected if same_names else len(expected))
+            by_name = entry.classes is None and not texts["classnames"]
+            self._compare_file(f"suite.{name}", entry.place.folder, entry.classes or self.classnames, by_name)
 
-    def _compare(self, where: str, found: Sequence[str], expected: Sequence[Any] | int) -> None:
-        count = expected if isinstance(expected, int) else len(expected)
-        if len(found) != count:
-            raise ValueError(f"{where} has {len(found)} classes, and {count} are expected")
+    def _compare_file(self, key: str, folder: str, expected: Sequence[Any], by_name: bool) -> None:
+        """Compare a folder's classes, where it names them, by number or by name."""
+        try:
+            found = self.store.lines(folder, CLASSNAMES)
+        except FileNotFoundError:
+            return
+        if len(found) != len(expected):
+            raise ValueError(f"{key}: {folder} has {len(found)} classes, and {len(expected)} are expected")
         for number, name in enumerate(found):
-            if not isinstance(expected, int) and name != expected[number]:
-                raise ValueError(f"{where} calls class {number} {name!r}, and {expected[number]!r} is expected")
+            if by_name and name != expected[number]:
+                raise ValueError(f"{key}: {folder} calls class {number} {name!r}, and {expected[number]!r} is expected")
 
     def _lines(self, folder: str, name: str) -> list[str]:
         try:
@@ -148,20 +151,28 @@ class ShardDataModule(ClipDataModule):
         shards = self.train_shards()
         for entry in self.members.values():
             shards += self.store.shards(entry.place)
+            self.store.expected_samples("suite", entry.place)
         remote = [shard for shard in shards if shard.root.remote]
         for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
             shard.fetch()
 
     def train_source(self) -> IndexedSource:
         """The training samples."""
-        expected = next(iter(self.train_places.values())).samples
+        places = list(self.train_places.values())
+        expected = places[0].samples if len(places) > 1 else self.store.expected_samples("data.train", places[0])
         return self._indexed("data.train", self.train_shards(), self.num_classes, expected)
 
     def eval_source(self, eval_set: EvalSet) -> IndexedSource:
         """The samples of one set of the suite."""
         entry = self.members[eval_set.name]
-        classes = len(entry.classes or self.classnames)
-        return self._indexed(f"suite.{eval_set.name}", self.store.shards(entry.place), classes, entry.place.samples)
+        key, classes = f"suite.{eval_set.name}", len(entry.classes or self.classnames)
+        expected = self.store.expected_samples(key, entry.place)
+        source = self._indexed(key, self.store.shards(entry.place), classes, expected)
+        if source.unlabelled:
+            raise ValueError(
+                f"{key}: {source.unlabelled} samples have a caption and no class; a test set needs classes"
+            )
+        return source
 
     def eval_transform(self, eval_set: EvalSet) -> EvalCrop:
         """The crop of the model's own preprocessing, inside the set's border."""
@@ -169,9 +180,10 @@ class ShardDataModule(ClipDataModule):
 
     def _indexed(self, key: str, shards: list[Shard], classes: int | None, expected: int | None) -> IndexedSource:
         source = IndexedSource(shards, classes, self.cache_dir / "indices")
+        self.incomplete += source.incomplete
         if source.incomplete:
             warnings.warn(f"{key}: {source.incomplete} samples without picture or label are left out", stacklevel=2)
-        if expected is not None and len(source) != expected:
+        if expected is not None and len(source) + source.incomplete != expected:
             raise ValueError(
                 f"{key}: {source.paths[0].parent} holds {len(source):,} samples, and {expected:,} are expected; fetch "
                 f"it again, or set {key}.samples=null if it is to be a part"

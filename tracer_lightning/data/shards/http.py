@@ -14,8 +14,10 @@ from typing_extensions import Buffer
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a connection is given up."""
-ATTEMPTS = 4
-"""Connections in a row that bring nothing, after which reading is given up."""
+ATTEMPTS = 7
+"""Connections in a row that bring nothing, after which reading is given up: about a minute."""
+PASSING = (408, 425, 429)
+"""Answers of the client's kind that another attempt may mend; those of the server's kind all may."""
 
 
 class HttpStream(io.RawIOBase):
@@ -24,20 +26,20 @@ class HttpStream(io.RawIOBase):
     Args:
         address: ``http://`` or ``https://``.
         headers: of every request; not sent to hosts that it is redirected to.
-        start: first byte wanted.
 
     Raises:
         FileNotFoundError: there is nothing at the address.
-        ValueError: while reading, after four connections in a row without a byte.
+        ValueError: it may not be read, has changed while it was read, or could not be reached for about a minute.
     """
 
-    def __init__(self, address: str, headers: Mapping[str, str] | None = None, start: int = 0) -> None:
+    def __init__(self, address: str, headers: Mapping[str, str] | None = None) -> None:
         self.address, self.headers = address, dict(headers or {})
-        self.position = start
+        self.position = 0
         self.size: int | None = None
         """Bytes in all, where the server tells."""
         self._response: Any = None
         self._failures = 0
+        self._version: str | None = None
         self._attempt(self._connect)
 
     def readable(self) -> bool:
@@ -69,7 +71,7 @@ class HttpStream(io.RawIOBase):
         while True:
             try:
                 result = action()
-            except FileNotFoundError:
+            except (FileNotFoundError, ValueError):
                 raise
             except (http.client.HTTPException, OSError) as error:
                 self._response = None
@@ -77,7 +79,7 @@ class HttpStream(io.RawIOBase):
                 if self._failures == ATTEMPTS:
                     reason = str(error) or type(error).__name__
                     raise ValueError(f"{self.address} could not be read in {ATTEMPTS} attempts: {reason}") from error
-                time.sleep(0.2 * 2**self._failures)
+                time.sleep(0.5 * 2**self._failures)
                 continue
             if result:
                 self._failures = 0
@@ -94,10 +96,13 @@ class HttpStream(io.RawIOBase):
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 raise FileNotFoundError(f"no {self.address}") from error
-            if error.code == 416 and self.position:  # nothing is left beyond the last byte
-                self.size, self._response = self.position, io.BytesIO()
-                return
+            if error.code < 500 and error.code not in PASSING:
+                raise ValueError(f"{self.address} may not be read: {error.code} {error.reason}") from error
             raise
+        version = response.headers.get("ETag")
+        if self.position and version != self._version:
+            raise ValueError(f"{self.address} has changed while it was read")
+        self._version = version
         begin = self.position if response.status == 206 else 0
         length = response.headers.get("Content-Length")
         self.size = None if length is None else begin + int(length)

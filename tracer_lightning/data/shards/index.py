@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -51,12 +52,14 @@ def check_header(name: object, header: bytes, position: int) -> None:
     if position == 0 and header.startswith(LFS_POINTER):
         raise ValueError(f"{name} is a Git LFS pointer, not a shard; fetch the data with git lfs pull")
     try:
-        valid = sum(header[:148]) + sum(header[156:]) + 8 * ord(" ") == _number(header[148:156])
+        valid = len(header) == BLOCK and sum(header[:148]) + sum(header[156:]) + 8 * ord(" ") == _number(
+            header[148:156]
+        )
     except ValueError:
         valid = False
     if not valid:
         what = "no tar file (an error page saved as one?)" if position == 0 else f"damaged at byte {position}"
-        raise ValueError(f"{name} is {what}; download it again")
+        raise ValueError(f"{name} is {what}; delete it and fetch it again")
 
 
 def _pax_path(content: bytes) -> str | None:
@@ -94,7 +97,7 @@ def walk_tar(path: Path) -> Iterator[Member]:
             position = offset + -(-size // BLOCK) * BLOCK
     finally:
         os.close(descriptor)
-    raise ValueError(f"{path} is truncated at byte {end}: it has no end-of-archive mark; download it again")
+    raise ValueError(f"{path} is truncated at byte {end}: it has no end-of-archive mark; delete it and fetch it again")
 
 
 def scan_shard(path: Path) -> ShardIndex:
@@ -106,6 +109,8 @@ def scan_shard(path: Path) -> ShardIndex:
         for member in [*walk_tar(path), Member("\0.", 0, 0)]:  # the last one only ends the last sample
             folder, _, file = member.name.rpartition("/")
             stem, _, suffix = file.partition(".")
+            if not stem:  # what some systems add beside a file
+                continue
             if key is not None and (folder, stem) != key:
                 row = _row(descriptor, sample)
                 rows += [row] if row else []
@@ -144,7 +149,7 @@ def index_shard(path: Path, cache: Path) -> ShardIndex:
             return ShardIndex(**columns, incomplete=int(arrays["incomplete"]))
     index = scan_shard(path)
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = remembered.with_suffix(f".{os.getpid()}.tmp.npz")
+    temporary = remembered.with_suffix(f".{uuid.uuid4().hex}.tmp.npz")
     np.savez(temporary, **index._asdict())
     temporary.replace(remembered)
     return index

@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import shutil
+import urllib.parse
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Protocol
@@ -64,7 +65,7 @@ class HttpRoot:
         self.cache = cache / hashlib.sha256(self.address.encode()).hexdigest()[:16]
 
     def fetch(self, name: str) -> Path:
-        """The downloaded file; an interrupted download is continued, and a lock keeps processes apart."""
+        """The downloaded file, as a whole or not at all; a lock keeps processes apart."""
         path = self.cache / name
         if path.exists():
             return path
@@ -72,15 +73,17 @@ class HttpRoot:
         with FileLock(f"{path}.lock"):
             if not path.exists():
                 partial = path.with_name(path.name + ".part")
-                done = partial.stat().st_size if partial.exists() else 0
-                with HttpStream(f"{self.address}/{name}", start=done) as stream, partial.open("ab") as target:
+                with self._stream(name) as stream, partial.open("wb") as target:
                     shutil.copyfileobj(stream, target, CHUNK)
                 partial.replace(path)
         return path
 
     def open(self, name: str) -> IO[bytes]:
         """The response, continued where it is dropped."""
-        return _buffered(HttpStream(f"{self.address}/{name}"))
+        return _buffered(self._stream(name))
+
+    def _stream(self, name: str) -> HttpStream:
+        return HttpStream(f"{self.address}/{urllib.parse.quote(name)}")
 
 
 class HubRoot:
@@ -176,5 +179,5 @@ def open_root(root: str, cache: Path) -> Root:
         return HttpRoot(root, cache)
     folder = Path(root).expanduser()
     if not folder.is_dir():
-        raise ValueError(f"data.root={root}: no such folder")
+        raise NotADirectoryError(f"{root}: no such folder")
     return LocalRoot(folder)

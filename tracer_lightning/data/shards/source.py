@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tracer_lightning.data.picture import Picture
-from tracer_lightning.data.shards.index import FIELDS, ShardIndex, index_shard
+from tracer_lightning.data.shards.index import FIELDS, NO_LABEL, ShardIndex, index_shard
 from tracer_lightning.data.shards.store import Shard
 
 OPEN_FILES = 64
@@ -38,8 +38,20 @@ class IndexedSource:
         if len(self) == 0:
             raise ValueError(f"{self.paths[0].parent if shards else 'the split'} holds no sample")
         for shard, index in enumerate(indices):
-            if num_classes is not None and index.label.size and index.label.max() >= num_classes:
-                raise ValueError(f"{self.paths[shard]} has the label {index.label.max()}, of {num_classes} classes")
+            low, high = index.label.min(initial=0), index.label.max(initial=0)
+            if low < NO_LABEL or (num_classes is not None and high >= num_classes):
+                label = low if low < NO_LABEL else high
+                raise ValueError(f"{self.paths[shard]} has the label {label}, of {num_classes} classes")
+
+    def __del__(self) -> None:
+        for (owner, _), descriptor in getattr(self, "_open", {}).items():
+            if owner == os.getpid():
+                os.close(descriptor)
+
+    @property
+    def unlabelled(self) -> int:
+        """How many samples have a caption and no class."""
+        return int((self._index.label == NO_LABEL).sum())
 
     def __len__(self) -> int:
         """Number of complete samples."""

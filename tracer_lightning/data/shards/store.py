@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,9 +83,16 @@ def member(name: str, entry: Mapping[str, Any]) -> Member:
     border, classes = entry.get("border", 0), entry.get("classes")
     if not isinstance(border, int) or border < 0:
         raise ValueError(f"suite.{name}.border must be a whole number of pixels >= 0, found {border!r}")
-    if classes is not None:
-        classes = tuple(tuple(group) for group in classes)
-    return Member(place(f"suite.{name}", entry), entry["role"], classes, border)
+    return Member(place(f"suite.{name}", entry), entry["role"], _groups(f"suite.{name}.classes", classes), border)
+
+
+def _groups(key: str, classes: Any) -> Classes | None:
+    if classes is None:
+        return None
+    groups = tuple(tuple(group) if isinstance(group, list | tuple) else () for group in classes)
+    if not groups or not all(groups) or not all(isinstance(i, int) and i >= 0 for group in groups for i in group):
+        raise ValueError(f"{key} must give a list of class indices for each label, such as [[3], [7, 8]]")
+    return groups
 
 
 def place(key: str, entry: Mapping[str, Any]) -> Place:
@@ -94,6 +100,9 @@ def place(key: str, entry: Mapping[str, Any]) -> Place:
     found = Place(**{name: entry[name] for name in Place._fields if name in entry})
     if (found.split is None) == (found.shards is None):
         raise ValueError(f"{key} needs either split or shards, found split={found.split}, shards={found.shards}")
+    for value in (found.split, found.shards):
+        if value is not None and ".." in Path(value).parts:
+            raise ValueError(f"{key}: {value} must lie below its folder")
     if found.samples is not None and (not isinstance(found.samples, int) or found.samples < 1):
         raise ValueError(f"{key}.samples must be a whole number >= 1 or null, found {found.samples!r}")
     return found
@@ -116,17 +125,22 @@ class Store:
         if folder not in self._roots:
             alone = "://" in folder or folder.startswith(("/", "~"))
             whole = folder if alone else self.address if folder == "." else f"{self.address}/{folder}"
-            self._roots[folder] = open_root(whole, self.cache_dir / "downloads")
+            try:
+                self._roots[folder] = open_root(whole, self.cache_dir / "downloads")
+            except NotADirectoryError as error:
+                if alone or folder == "." or not Path(self.address).expanduser().is_dir():
+                    raise ValueError(f"{'' if alone else 'data.root='}{error}") from error
+                raise ValueError(f"data.root={self.address} holds no folder {folder}") from error
         return self._roots[folder]
 
     def matches(self, folder: str) -> dict[str, str]:
         """Folders that a pattern with ``*`` fits, by what the star stands for; ValueError where there is none."""
+        if "://" in f"{self.address}{folder}" or folder.count("*") != 1 or "/" in folder:
+            raise ValueError(f"{folder}: one * may stand for folders of a data.root on this machine; name the sets")
         base = self.root(".")
-        if not isinstance(base, LocalRoot):
-            raise ValueError(
-                f"{folder}: only a folder on this machine can be searched; name the sets of {self.address}"
-            )
-        pattern = re.compile(fnmatch.translate(folder).replace(".*", "(.*)", 1))
+        assert isinstance(base, LocalRoot)
+        before, _, after = folder.partition("*")
+        pattern = re.compile(f"{re.escape(before)}(.+){re.escape(after)}")
         names = sorted(path.name for path in base.folder.iterdir() if path.is_dir())
         found = {match[1]: name for name in names if (match := pattern.fullmatch(name))}
         if not found:
@@ -151,11 +165,20 @@ class Store:
             ) from error
         except ValueError as error:
             raise ValueError(f"{place}/{NSHARDS} must hold the number of shards: {error}") from error
+        there = len(list((root.folder / str(place.split)).glob("*.tar"))) if isinstance(root, LocalRoot) else count
+        if count < 1 or there > count:
+            raise ValueError(f"{place}/{NSHARDS} says {count} shards, and there are {there}")
         return [Shard(root, f"{place.split}/{number}.tar", domain) for number in range(count)]
 
-    def recorded_samples(self, place: Place) -> int | None:
-        """How many samples the manifest of a split counts; None where there is no manifest."""
+    def expected_samples(self, key: str, place: Place) -> int | None:
+        """How many samples there must be, as configured or as the manifest of the split says; None: not known."""
         try:
-            return load_manifest(self.root(place.folder).fetch(f"{place.split}/{MANIFEST}"))["samples"]
-        except (FileNotFoundError, ValueError):
-            return None
+            manifest = load_manifest(self.root(place.folder).fetch(f"{place.split}/{MANIFEST}"))
+        except (FileNotFoundError, ValueError):  # none, or another program's, or out of reach
+            return place.samples
+        if place.samples is not None and place.samples != manifest["samples"]:
+            raise ValueError(
+                f"{key}: {place} holds {manifest['samples']:,} samples, and {place.samples:,} are expected; fetch it "
+                f"again, or set {key}.samples=null if it is to be a part"
+            )
+        return manifest["samples"]

@@ -66,7 +66,7 @@ class StreamedShardDataModule(ShardDataModule):
 
     def _train_size(self) -> int:
         places = list(self.train_places.values())
-        if places[0].samples is not None:
+        if len(places) > 1 and places[0].samples is not None:
             return places[0].samples
         sizes = [self._counted(place) for place in places]
         counted = [size for size in sizes if size is not None]
@@ -78,7 +78,7 @@ class StreamedShardDataModule(ShardDataModule):
 
     def _counted(self, place: Place) -> int | None:
         """From the manifest or, on this machine, from the headers of the shards."""
-        recorded = self.store.recorded_samples(place)
+        recorded = self.store.expected_samples("data.train", place)
         shards = self.store.shards(place)
         if recorded is not None or any(shard.root.remote for shard in shards):
             return recorded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from tracer_lightning.data.dataset import REPLACEMENTS, Collate, Preparation, Sample
+from tracer_lightning.data.dataset import PADDING, REPLACEMENTS, Collate, Preparation, Sample
 from tracer_lightning.data.loader import CountedLoader
 from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.sampler import EpochPosition
@@ -125,13 +126,21 @@ class StreamLoader(CountedLoader):
         super().__init__(stream.position)
         self._trims_text = trims_text
         self._workers = stream.position.workers(num_workers)
+        if self._workers < num_workers:
+            warnings.warn(
+                f"data.num_workers={num_workers}: {stream.position.lanes} lanes feed {self._workers} workers a process "
+                "at most; set data.lanes to a multiple of processes times workers",
+                stacklevel=2,
+            )
+        self._pins = options.pop("pin_memory", False)
         self._loader: DataLoader[Any] = DataLoader(stream, batch_size=None, num_workers=self._workers, **options)
 
     def remaining(self) -> Iterator[Batch]:
         """Batches of one part from each worker."""
         parts = iter(self._loader)  # one of each worker in turn
         while batch := list(islice(parts, max(1, self._workers))):
-            images, texts, labels, indices = (torch.cat(tensors) for tensors in list(zip(*batch, strict=True))[:4])
+            tensors = [torch.cat(parts) for parts in list(zip(*batch, strict=True))[:4]]
+            images, texts, labels, indices = (t.pin_memory() for t in tensors) if self._pins else tensors
             unreadable = tuple(origin for part in batch for origin in part.unreadable)
             yield Batch(images, trim_tokens(texts) if self._trims_text else texts, labels, indices, unreadable)
 
@@ -161,6 +170,8 @@ class EvalStream(IterableDataset[Sample]):
         for number, share, sharers in dealt(len(self.shards), reader, readers):
             samples = read_shard(self.shards[number], number, self.num_classes)
             for index, picture in islice(samples, share, None, sharers):
+                if picture.label == PADDING:
+                    raise ValueError(f"{picture.origin} has a caption and no class; a test set needs classes")
                 yield self.preparation.evaluated(picture, index)
 
 

@@ -72,6 +72,8 @@ def read_shard(shard: Shard, number: int, num_classes: int | None) -> Iterator[t
                 yield (number << POSITION_BITS) + position, picture
         except tarfile.TarError as error:
             raise ValueError(f"{shard} is truncated or damaged: {error.args[0]}") from error
+        except ValueError as error:  # to whose message the library adds its own objects
+            raise ValueError(error.args[0]) from error
         whole.finish()
 
 
@@ -84,7 +86,7 @@ def _picture(sample: dict[str, Any], shard: Shard, num_classes: int | None) -> P
         return None
     if data is None or (caption is None and label == NO_LABEL):
         return None
-    if num_classes is not None and label >= num_classes:
+    if label < NO_LABEL or (num_classes is not None and label >= num_classes):
         raise ValueError(f"{shard} has the label {label}, of {num_classes} classes")
     return Picture(data, label, f"{sample['__key__']} in {shard}", caption, shard.domain)
 
