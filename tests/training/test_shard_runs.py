@@ -12,6 +12,7 @@ from tests.training import stand_ins
 from tests.training.helpers import TINY, composed, hydra_context
 from tests.training.test_cli import train
 from tests.training_helpers import make_module, make_trainer
+from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.run import run
 
 STREAM = ["data/reader=stream", "data.lanes=4"]
@@ -108,3 +109,25 @@ def test_two_processes_see_the_same_to_the_last_digit(tmp_path):
         results = json.loads((cwd / "outputs/digits/test/results.json").read_text())
         assert results["zero_shot"] == single["zero_shot"]
         assert results["zero_shot"]["sketch"]["n"] == 11
+
+
+def test_another_domain_makes_another_prerequisite(tmp_path):
+    root = tmp_path / "sets=(a), b"
+    stand_ins.write(root, stand_ins.PACS)
+    small = ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1", "scheduler.warmup_steps=1", "floor=0.0"]
+    cfg = composed(tmp_path, "experiment=pacs_flyp", f"data.root='{root}'", tiny=False)
+    cfg.backbone.vision_cfg.width = 8
+    cfg.prerequisite.overrides += [*small, "callbacks.progress.refresh_rate=0"]
+    first = ensure_prerequisite(cfg)
+    assert set(json.loads((first.parents[1] / "results.json").read_text())["student"]) == {
+        "art_painting", "photo", "sketch",
+    }  # fmt: skip
+    assert ensure_prerequisite(cfg) == first
+    stand_ins.write(root, {"pacs_clay": (("train", "test"), 7)})
+    assert ensure_prerequisite(cfg) != first
+
+
+def test_mistakes_in_data_are_named_before_the_prerequisite_is_trained(tmp_path, sets):
+    cfg = composed(tmp_path, "experiment=pacs_flyp", f"data.root={sets}", "data.batch_size=1000", tiny=False)
+    with pytest.raises(ValueError, match=r"data\.batch_size=1000 is larger than the training set of 12 samples"):
+        ensure_prerequisite(cfg)
