@@ -11,9 +11,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+from tests.training.helpers import composed, hydra_context
 from tests.training.test_cli import ROOT, train
 from tests.training_helpers import make_data, make_module
 from tracer_lightning.functional.distributed import gather, gather_features
+from tracer_lightning.training.run import run
 from tracer_lightning.types import Batch, TermInputs
 
 STEP = {"images": (8, 3, 32, 32), "texts": (8, 16)}
@@ -82,8 +84,9 @@ def succeeded(result):
 def single(tmp_path_factory):
     """A run of one process."""
     path = tmp_path_factory.mktemp("single")
-    succeeded(train(*SHORT, DOUBLE, cwd=path))
-    return path / "outputs/digits/test"
+    with hydra_context():
+        run(composed(path, *SHORT, DOUBLE, tiny=False))
+    return path / "run"
 
 
 def assert_same_run(one, two):

@@ -50,6 +50,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (["suite=pacs"], "error: suite names test sets of shards, and these data have their own"),
         (["terms.fd.weight=-1"], "terms.fd.weight must be a number >= 0, found -1"),
         (["method.strength=-0.5"], "method.strength must be a number >= 0, found -0.5"),
         (

@@ -18,6 +18,7 @@ OPTIONS = sorted(
     for path in Path(CONF).rglob("*.yaml")
     if path.parent != Path(CONF) and path.parent.name not in ("hydra", "paths")
 )
+LARGE = [("backbone", "vit_l_14")]
 LISTS = ("terms", "regularizers")
 FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
@@ -36,6 +37,13 @@ NEEDS = {
     ("suite", "iwildcam"): ["data=iwildcam", *SETS],
     ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("backbone", "pacs_resnet"): ["data=pacs", *SETS],
+    **{
+        ("experiment", f"{name}_{method}"): [*SETS, *QUICK, "backbone=digits_vit", "trainer.accelerator=cpu"]
+        for name in ("rn50", "vitb16", "vitl14")
+        for method in ("wma", "flyp")
+    },
+    **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
+    ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
     **{("experiment", f"pacs_{name}"): SETS for name in ("pretrain", "tracer", "flyp")},
@@ -63,6 +71,7 @@ def imagenet(tmp_path_factory):
         item = Item(lambda: b"picture", "picture", "png", label=0)
         write_shards(Collection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], Layout())
     write(root / "sets", IMAGENET | IWILDCAM | PACS, samples=1)
+    (root / "sets/imagenet-1k-wds").mkdir()
     return root
 
 
@@ -72,7 +81,10 @@ def build(cfg):
     return build_module(cfg, backbone, data), build_trainer(cfg)
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=map("=".join, OPTIONS))
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [pytest.param(*choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in LARGE)) for choice in OPTIONS],
+)
 def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
     if (group, option) == ("logger", "wandb"):
         pytest.importorskip("wandb")

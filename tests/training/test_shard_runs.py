@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from tests.data.shards.helpers import rewrite, shards, write
 from tests.test_distributed import succeeded
@@ -116,12 +117,15 @@ def test_another_domain_makes_another_prerequisite(tmp_path):
     stand_ins.write(root, stand_ins.PACS)
     small = ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1", "scheduler.warmup_steps=1", "floor=0.0"]
     cfg = composed(tmp_path, "experiment=pacs_flyp", f"data.root='{root}'", tiny=False)
-    cfg.backbone.vision_cfg.width = 8
+    cfg.data.batch_size, cfg.data.num_workers = 4, 0
+    cfg.backbone.vision_cfg.width, cfg.trainer.accelerator = 8, "auto"
     cfg.prerequisite.overrides += [*small, "callbacks.progress.refresh_rate=0"]
     first = ensure_prerequisite(cfg)
     assert set(json.loads((first.parents[1] / "results.json").read_text())["student"]) == {
         "art_painting", "photo", "sketch",
     }  # fmt: skip
+    required = OmegaConf.load(first.parents[1] / "config.yaml")
+    assert (required.backbone.vision_cfg.width, required.trainer.accelerator) == (8, "auto")
     assert ensure_prerequisite(cfg) == first
     stand_ins.write(root, {"pacs_clay": (("train", "test"), 7)})
     assert ensure_prerequisite(cfg) != first

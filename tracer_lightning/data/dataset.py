@@ -62,7 +62,7 @@ class Preparation:
             first = index if first is None else first
             rng = sample_rng(self.seed, epoch, first)
             try:
-                image = self._finished(picture, rng)
+                image = picture.data if self.transform is None else self.transform(picture.data, rng)
             except UnreadablePictureError:
                 unreadable += (picture.origin,)
                 continue
@@ -75,15 +75,14 @@ class Preparation:
         unreadable: tuple[str, ...] = ()
         if picture is not None:
             try:
-                return Sample(self._finished(picture, sample_rng(self.seed, 0, index)), none, picture.label, index)
+                image = picture.data
+                if self.transform is not None:
+                    image = self.transform(image, sample_rng(self.seed, 0, index))
+                return Sample(image, none, picture.label, index)
             except UnreadablePictureError:
                 unreadable = (picture.origin,)
         blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
         return Sample(blank, none, PADDING, PADDING, unreadable)
-
-    def _finished(self, picture: Picture, rng: np.random.Generator) -> Tensor:
-        image: Tensor = picture.data if self.transform is None else self.transform(picture.data, rng)
-        return image
 
 
 class CaptionedDataset(Dataset[Sample]):

@@ -66,6 +66,8 @@ def build_sum(cfg: DictConfig, *groups: str) -> CompositeLoss:
     terms, weights = {}, {}
     for group in groups:
         for name, entry in cfg[group].items():
+            if "term" not in entry:  # an experiment's weight for methods that have this term
+                continue
             terms[name] = make(cfg, f"{group}.{name}.term")
             weight = _non_negative(entry.weight, f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "terms" else weight

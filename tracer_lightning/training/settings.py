@@ -22,6 +22,10 @@ def check_settings(cfg: DictConfig) -> None:
             raise ValueError(f"trainer.{key}=0 trains nothing; give at least 1, or -1 for no limit")
     if settings.headline not in METRICS:
         raise ValueError(f"headline must be one of {', '.join(METRICS)}, found {settings.headline!r}")
+    if settings.suite and "suite" not in settings.data:
+        raise ValueError(
+            "suite names test sets of shards, and these data have their own; choose data=shards or the like"
+        )
     for key in ("resume", "init_weights"):
         if not isinstance(settings[key], str | None):
             raise ValueError(f"{key} must be a path or null, found {settings[key]!r}")

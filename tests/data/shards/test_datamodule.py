@@ -5,18 +5,10 @@ import functools
 import pytest
 import torch
 
-from tests.data.shards.helpers import CLASSES, SHARED, png, rewrite, seen, served, shards, write
+from tests.data.shards.helpers import CLASSES, SHARED, png, rewrite, seen, served, shards
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Place, Store
 from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Two sets; sample i is of grey level i and class i mod 3."""
-    for folder, split, size in (("photo", "train", 50), ("photo", "test", 20), ("sketch", "test", 11)):
-        write(tmp_path / "sets" / folder, split, size)
-    return tmp_path / "sets"
 
 
 def test_an_epoch_is_a_permutation_of_all_shards(root):

@@ -149,9 +149,9 @@ class ShardDataModule(ClipDataModule):
     def prepare_data(self) -> None:
         """Download what is remote, with a progress bar."""
         shards = self.train_shards()
-        for entry in self.members.values():
+        for name, entry in self.members.items():
             shards += self.store.shards(entry.place)
-            self.store.expected_samples("suite", entry.place)
+            self.store.expected_samples(f"suite.{name}", entry.place)
         remote = [shard for shard in shards if shard.root.remote]
         for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
             shard.fetch()
