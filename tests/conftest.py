@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("WANDB_MODE", "disabled")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from tracer_lightning.models import Backbone, build_clip
 from tracer_lightning.types import ClipFeatures, TermInputs
 
 CONF = str(Path(__file__).parent.parent / "conf")
-torch.set_num_threads(min(2, torch.get_num_threads()))
+torch.set_num_threads(1)  # pytest runs two processes
 
 
 def tiny_backbone(seed: int = 0) -> Backbone:
