@@ -137,7 +137,7 @@ def test_captions_vary_by_epoch_and_only_by_key(spec):
 def test_templates_need_their_placeholder(spec):
     with pytest.raises(ValueError, match=r"template 'a photo' lacks the placeholder \{c\}"):
         CaptionTable(["one"], ["a photo"], spec.tokenize)
-    with pytest.raises(ValueError, match="1 class names and no templates make no captions"):
+    with pytest.raises(ValueError, match="1 class names and 0 templates make no captions"):
         CaptionTable(["one"], [], spec.tokenize)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tracer_lightning.data.picture import Picture
@@ -23,7 +22,7 @@ class CaptionTable:
     """Every template filled with every class name, tokenised once.
 
     Args:
-        classnames: C names; none where every picture has a caption of its own.
+        classnames: C names.
         templates: P templates, each with the placeholder ``{c}`` and, where domains are named, perhaps ``{d}``.
         tokenize: captions to (N, context length) ids.
         domains: S names of the places that pictures come from, for ``{d}``.
@@ -36,8 +35,8 @@ class CaptionTable:
         tokenize: Callable[[Sequence[str]], Tensor],
         domains: Sequence[str] = (),
     ) -> None:
-        if classnames and not templates:
-            raise ValueError(f"data: {len(classnames)} class names and no templates make no captions")
+        if not classnames or not templates:
+            raise ValueError(f"data: {len(classnames)} class names and {len(templates)} templates make no captions")
         for template in templates:
             if PLACEHOLDER not in template:
                 raise ValueError(f"data: template {template!r} lacks the placeholder {PLACEHOLDER}")
@@ -47,16 +46,14 @@ class CaptionTable:
                 )
         self._tokenize = tokenize
         self._domains = max(1, len(domains))
-        self.tokens = torch.zeros(0, len(templates), 0, dtype=torch.long)
-        """(S C, P, context length), domain by domain."""
         captions = [
             template.replace(DOMAIN, domain).replace(PLACEHOLDER, name)
             for domain in domains or ("",)
             for name in classnames
             for template in templates
         ]
-        if captions:
-            self.tokens = tokenize(captions).reshape(self._domains * len(classnames), len(templates), -1)
+        self.tokens = tokenize(captions).reshape(self._domains * len(classnames), len(templates), -1)
+        """(S C, P, context length), domain by domain."""
 
     def of(self, picture: Picture, rng: np.random.Generator) -> Tensor:
         """(context length,) tokens of the picture's own caption, or of a random template for its class and domain."""

@@ -72,7 +72,7 @@ class ClipDataModule(pl.LightningDataModule):
         if not 0.0 <= max_bad_fraction < 1.0:
             raise ValueError(f"max_bad_fraction must lie in [0, 1), found {max_bad_fraction}")
         self.max_bad_fraction = max_bad_fraction
-        self.unreadable: list[str] = []
+        self.unreadable: set[str] = set()
         """Where the pictures were that this process could not read."""
         self.incomplete = 0
         """Samples without picture or label, which are left out."""
@@ -193,11 +193,11 @@ class ClipDataModule(pl.LightningDataModule):
 
     def _count(self, batch: Batch) -> None:
         self._seen += len(batch.labels)
-        self.unreadable += batch.unreadable
-        if len(set(self.unreadable)) > self.max_bad_fraction * max(self._seen, JUDGED_OVER):
+        self.unreadable.update(batch.unreadable)
+        if batch.unreadable and len(self.unreadable) > self.max_bad_fraction * max(self._seen, JUDGED_OVER):
             raise ValueError(
-                f"data: {len(set(self.unreadable))} pictures can't be read, more than data.max_bad_fraction="
-                f"{self.max_bad_fraction:g} allows; the last is {self.unreadable[-1]}"
+                f"data: {len(self.unreadable)} pictures can't be read, more than data.max_bad_fraction="
+                f"{self.max_bad_fraction:g} allows; the last is {batch.unreadable[-1]}"
             )
 
     def state_dict(self) -> dict[str, Any]:

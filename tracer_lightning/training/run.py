@@ -58,11 +58,11 @@ def _check_and_continue(cfg: DictConfig, trainer: pl.Trainer, checkpoint: Path |
 
 def unreadable_anywhere(data: ClipDataModule) -> list[str]:
     """Where the pictures are that some process could not read; every process must ask."""
-    found: list[list[str]] = [data.unreadable]
+    found: list[set[str]] = [data.unreadable]
     if dist.is_available() and dist.is_initialized():
-        found = [[]] * dist.get_world_size()
+        found = [set()] * dist.get_world_size()
         dist.all_gather_object(found, data.unreadable)
-    return sorted({origin for part in found for origin in part})
+    return sorted(set().union(*found))
 
 
 def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None, advice: str) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
 from tracer_lightning.data.shards.source import IndexedSource
-from tracer_lightning.data.shards.store import Member, Place, Shard, Store, member, place
+from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
 
@@ -183,9 +183,5 @@ class ShardDataModule(ClipDataModule):
         self.incomplete += source.incomplete
         if source.incomplete:
             warnings.warn(f"{key}: {source.incomplete} samples without picture or label are left out", stacklevel=2)
-        if expected is not None and len(source) + source.incomplete != expected:
-            raise ValueError(
-                f"{key}: {source.paths[0].parent} holds {len(source):,} samples, and {expected:,} are expected; fetch "
-                f"it again, or set {key}.samples=null if it is to be a part"
-            )
+        check_samples(key, source.paths[0].parent, len(source) + source.incomplete, expected)
         return source

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -29,17 +30,21 @@ class Shard(NamedTuple):
 
     def fetch(self) -> Path:
         """The file on this machine; ValueError where it is missing."""
-        try:
+        with _present():
             return self.root.fetch(self.name)
-        except FileNotFoundError as error:
-            raise ValueError(f"{error}, which the number of shards asks for; fetch the set again") from error
 
     def open(self) -> IO[bytes]:
         """Its bytes from the beginning; ValueError where it is missing."""
-        try:
+        with _present():
             return self.root.open(self.name)
-        except FileNotFoundError as error:
-            raise ValueError(f"{error}, which the number of shards asks for; fetch the set again") from error
+
+
+@contextmanager
+def _present() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ValueError(f"{error}, which the number of shards asks for; fetch the set again") from error
 
 
 class Place(NamedTuple):
@@ -106,6 +111,15 @@ def place(key: str, entry: Mapping[str, Any]) -> Place:
     if found.samples is not None and (not isinstance(found.samples, int) or found.samples < 1):
         raise ValueError(f"{key}.samples must be a whole number >= 1 or null, found {found.samples!r}")
     return found
+
+
+def check_samples(key: str, where: object, found: int, expected: int | None) -> None:
+    """ValueError where there are not as many samples as expected; None expects nothing."""
+    if expected is not None and found != expected:
+        raise ValueError(
+            f"{key}: {where} holds {found:,} samples, and {expected:,} are expected; fetch it again, or set "
+            f"{key}.samples=null if it is to be a part"
+        )
 
 
 class Store:
@@ -176,9 +190,5 @@ class Store:
             manifest = load_manifest(self.root(place.folder).fetch(f"{place.split}/{MANIFEST}"))
         except (FileNotFoundError, ValueError):  # none, or another program's, or out of reach
             return place.samples
-        if place.samples is not None and place.samples != manifest["samples"]:
-            raise ValueError(
-                f"{key}: {place} holds {manifest['samples']:,} samples, and {place.samples:,} are expected; fetch it "
-                f"again, or set {key}.samples=null if it is to be a part"
-            )
+        check_samples(key, place, manifest["samples"], place.samples)
         return manifest["samples"]
