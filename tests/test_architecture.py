@@ -18,8 +18,9 @@ ALLOWED = {
     "models": {"types", "functional"},
     "data": {"types", "functional"},
     "evaluation": {"types", "functional"},
+    "analysis": {"types", "functional", "evaluation"},
     "module": {"types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"},
-    "callbacks": {"types", "functional", "teachers", "evaluation", "module"},
+    "callbacks": {"types", "functional", "teachers", "evaluation", "analysis", "module"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

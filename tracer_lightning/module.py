@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from tracer_lightning.evaluation import Scores, ZeroShotSuite
+from tracer_lightning.evaluation import Details, Scores, ZeroShotSuite
 from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.losses import CompositeLoss
@@ -57,6 +57,8 @@ class TracerModule(pl.LightningModule):
         self.validation, self.test = validation, test
         self.results: dict[str, Scores] = {}
         """Scores of the last test, by model."""
+        self.details: dict[str, dict[str, Details]] = {}
+        """What they are made of, by model and data set."""
         self.total_steps: int | None = None
         """Optimizer steps of the run."""
         self._restored_steps: int | None = None
@@ -132,7 +134,7 @@ class TracerModule(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/<set>/<metric>`` of the student and ``test/teacher/<set>/<metric>``; keep the results."""
-        self.results = self.test.finish()
+        self.results, self.details = self.test.finish(), self.test.details
         for model, scores in self.results.items():
             self._log_scores("test" if model == "student" else f"test/{model}", scores)
 

@@ -31,7 +31,7 @@ def test_metrics_against_naive_ones():
     for part in range(0, 400, 100):
         padded = torch.cat([labels[part : part + 100], torch.full((3,), -1)])
         metrics.update(torch.cat([logits[part : part + 100], torch.zeros(3, 4)]), padded)
-    scores = metrics.compute()
+    scores, details = metrics.compute()
     probabilities = logits.softmax(-1).numpy()
     predictions, confidence = probabilities.argmax(1), probabilities.max(1)
     correct = predictions == labels.numpy()
@@ -44,6 +44,20 @@ def test_metrics_against_naive_ones():
     assert scores["accuracy"] == pytest.approx(correct.mean(), abs=1e-6)
     assert scores["ece"] == pytest.approx(ece, abs=1e-5)
     assert scores["macro_f1"] == pytest.approx(f1_score(labels, predictions, average="macro"), abs=1e-6)
+    assert details["classes"]["n"] == np.bincount(labels, minlength=4).tolist()
+    assert details["classes"]["correct"] == np.bincount(labels[torch.from_numpy(correct)], minlength=4).tolist()
+    assert sum(details["bins"]["n"]) == 400
+    assert sum(details["bins"]["correct"]) == correct.sum()
+    assert sum(details["bins"]["confidence"]) == pytest.approx(confidence.sum(), rel=1e-6)
+
+
+def test_top_five_against_a_naive_one():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(300, 20, generator=generator), torch.randint(0, 20, (300,), generator=generator)
+    metrics = ClassificationMetrics(20)
+    metrics.update(torch.cat([logits, torch.zeros(5, 20)]), torch.cat([labels, torch.full((5,), -1)]))
+    expected = (logits.argsort(dim=1, descending=True)[:, :5] == labels[:, None]).any(dim=1).double().mean()
+    assert metrics.compute()[0]["accuracy_top5"] == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_macro_f1_is_that_of_wilds():
@@ -56,7 +70,7 @@ def test_macro_f1_is_that_of_wilds():
     metrics.update(logits, labels)
     present = torch.unique(labels).tolist()
     expected = f1_score(labels, logits.argmax(1), average="macro", labels=present)
-    assert metrics.compute()["macro_f1"] == pytest.approx(expected, abs=1e-12)
+    assert metrics.compute()[0]["macro_f1"] == pytest.approx(expected, abs=1e-12)
     assert expected > 1.5 * f1_score(labels, logits.argmax(1), average="macro")
 
 
@@ -75,9 +89,10 @@ def test_suite_reports_roles_and_the_ood_average(backbone):
     suite, results = suite_results(backbone)
     scores = results["student"]
     assert list(scores) == ["a", "b", "c", AVERAGE]
-    assert set(scores["a"]) == {"split", "role", "n", "accuracy", "ece", "macro_f1"}
+    assert set(scores["a"]) == {"split", "role", "n", "accuracy", "accuracy_top5", "ece", "macro_f1"}
     assert scores["a"]["n"] == 6
-    for metric in ("accuracy", "ece", "macro_f1"):
+    assert scores[AVERAGE]["sets"] == ["b", "c"]
+    for metric in ("accuracy", "accuracy_top5", "ece", "macro_f1"):
         assert scores[AVERAGE][metric] == pytest.approx((scores["b"][metric] + scores["c"][metric]) / 2)
     assert not suite.state_dict()
 

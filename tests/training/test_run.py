@@ -30,9 +30,14 @@ def test_a_run_leaves_its_results(tmp_path):
     assert {"zero_shot", "student", "teacher", "method", "seed", "versions", "seconds"} <= set(results)
     for model in ("zero_shot", "student", "teacher"):
         assert set(results[model]) == {*STYLES, "avg_ood"}
-        assert set(results[model]["spurious"]) == {"split", "role", "n", "accuracy", "ece", "macro_f1"}
+        assert set(results[model]["spurious"]) == {"split", "role", "n", "accuracy", "accuracy_top5", "ece", "macro_f1"}
         assert {values["n"] for name, values in results[model].items() if name != "avg_ood"} == {540}
     assert results["student"] != results["zero_shot"]
+    details = json.loads((folder / "details.json").read_text())
+    for model in ("zero_shot", "student", "teacher"):
+        counts = details[model]["spurious"]["classes"]
+        assert len(counts["n"]) == len(details["labels"]["spurious"])
+        assert sum(counts["correct"]) / sum(counts["n"]) == results[model]["spurious"]["accuracy"]
     with (folder / "metrics.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     for column in ("train/loss/total", "train/loss/fd", "val/spurious/accuracy", "test/plain/ece", "lr-AdamW"):

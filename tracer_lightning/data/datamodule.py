@@ -104,6 +104,11 @@ class ClipDataModule(pl.LightningDataModule):
         tokens = self._captions(self.templates, ()).tokens
         return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
 
+    def label_names(self, eval_set: EvalSet) -> list[str]:
+        """Names of the labels of an evaluation set: those of the training classes that each covers."""
+        groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
+        return [" / ".join(self.classnames[number] for number in group) for group in groups]
+
     def _captions(self, templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
         """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""
         if not any(DOMAIN in template for template in templates):

@@ -1,8 +1,17 @@
 """Evaluation: zero-shot heads, metrics, suites, tables."""
 
-from tracer_lightning.evaluation.metrics import ClassificationMetrics
+from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
 from tracer_lightning.evaluation.suite import AVERAGE, Scores, ZeroShotSuite
 from tracer_lightning.evaluation.tables import METRICS, results_table
 from tracer_lightning.evaluation.zero_shot import zero_shot_head
 
-__all__ = ["AVERAGE", "METRICS", "ClassificationMetrics", "Scores", "ZeroShotSuite", "results_table", "zero_shot_head"]
+__all__ = [
+    "AVERAGE",
+    "METRICS",
+    "ClassificationMetrics",
+    "Details",
+    "Scores",
+    "ZeroShotSuite",
+    "results_table",
+    "zero_shot_head",
+]

@@ -1,4 +1,4 @@
-"""The calibration error of a whole data set."""
+"""The calibration of a whole data set."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ UNIT = 2.0**32
 """Confidences are summed in whole multiples of 1 / UNIT."""
 
 
-class CalibrationError(Metric):
-    """Expected calibration error with equal bins and the L1 norm (Guo et al., 2017), the same in any order of samples.
+class CalibrationBins(Metric):
+    """Confidence against correctness in equal bins, the same in any order of samples.
 
     torchmetrics keeps every confidence and adds them up in single precision, so that its last digits depend on the
     order, and with it on the number of processes. Sums of whole numbers do not, and need 36 numbers instead of two per
@@ -45,10 +45,16 @@ class CalibrationError(Metric):
         self.confidence.scatter_add_(0, bins, (confidence.nan_to_num() * UNIT).round().long())
 
     def compute(self) -> Tensor:
-        """() error in [0, 1]; 0 where there were no samples, NaN where a model's probabilities were."""
-        if self.counts[UNDEFINED] > 0:
-            return torch.tensor(torch.nan)
-        counts, correct, confidence = (
-            state[:UNDEFINED].cpu().double() for state in (self.counts, self.correct, self.confidence)
-        )
-        return (correct - confidence / UNIT).abs().sum() / counts.sum().clamp(min=1)
+        """(bins, 3) in double precision: samples, correct ones and summed confidence; NaN where a model's were."""
+        bins = torch.stack([self.counts, self.correct, self.confidence / UNIT]).double()[:, :UNDEFINED]
+        return torch.where(self.counts[UNDEFINED] > 0, torch.nan, bins).T.cpu()
+
+
+def expected_calibration_error(bins: Tensor) -> float:
+    """Expected calibration error with the L1 norm (Guo et al., 2017), in [0, 1]; 0 where there are no samples.
+
+    Args:
+        bins: (bins, 3) as computed by :class:`CalibrationBins`.
+    """
+    counts, correct, confidence = bins.unbind(dim=-1)
+    return float((correct - confidence).abs().sum() / counts.sum().clamp(min=1))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection, SumMetric
+from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from tracer_lightning.evaluation.calibration import ECE_BINS, IGNORED, CalibrationError
+from tracer_lightning.evaluation.calibration import ECE_BINS, IGNORED, CalibrationBins, expected_calibration_error
 
-
-class PresentClassesF1(MulticlassStatScores):
-    """Mean F1 of the classes that have samples; 0 where there are none."""
-
-    def compute(self) -> Tensor:
-        """() score in [0, 1]."""
-        true, wrong, _, missed, support = super().compute().unbind(dim=-1)
-        present = support > 0
-        scores = 2 * true[present].double() / (2 * true + wrong + missed)[present]
-        return scores.sum() / max(1, len(scores))
+TOP = 5
+Details = dict[str, dict[str, list[Any]]]
+"""``classes`` to ``n`` and ``correct`` of each class, ``bins`` to ``n``, ``correct`` and summed ``confidence`` of each
+bin of confidence, equal ones from 0 to 1 and a last one for exactly 1."""
 
 
 class ClassificationMetrics(nn.Module):
@@ -38,37 +34,45 @@ class ClassificationMetrics(nn.Module):
     def __init__(self, num_classes: int, ece_per_batch: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.counts = MulticlassStatScores(num_classes, average=None, ignore_index=IGNORED)
+        self.top = MulticlassAccuracy(num_classes, top_k=min(TOP, num_classes), average="micro", ignore_index=IGNORED)
+        self.bins = CalibrationBins()
         self.batch_ece = MeanMetric() if ece_per_batch else None
-        self.scores = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(num_classes, average="micro", ignore_index=IGNORED),
-                "ece": CalibrationError(),
-                "macro_f1": PresentClassesF1(num_classes, average=None, ignore_index=IGNORED),
-            }
-        )
-        self.count = SumMetric()
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in logits (B, C) and labels (B,), -1 for padding."""
-        probabilities, counted = logits.softmax(dim=-1), (labels != IGNORED).sum()
-        self.scores.update(probabilities, labels)
-        self.count.update(counted)
+        probabilities = logits.softmax(dim=-1)
+        for metric in (self.counts, self.top, self.bins):
+            metric.update(probabilities, labels)
         if self.batch_ece is not None:
             ece = multiclass_calibration_error(
                 probabilities, labels, self.num_classes, n_bins=ECE_BINS, norm="l1", ignore_index=IGNORED
             )
+            counted = (labels != IGNORED).sum()
             self.batch_ece.update(ece.nan_to_num(), counted)  # a batch of padding alone counts nothing
 
-    def compute(self) -> dict[str, float]:
-        """``n``, ``accuracy``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1]."""
-        scores = {name: float(value) for name, value in self.scores.compute().items()}
+    def compute(self) -> tuple[dict[str, float], Details]:
+        """The scores ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1], and
+        what they are made of."""
+        right, wrong, _, missed, support = self.counts.compute().cpu().unbind(dim=-1)  # (C,) each
+        bins, n = self.bins.compute(), int(support.sum())
+        present = support > 0
+        f1 = 2 * right[present].double() / (2 * right + wrong + missed)[present]
+        scores = {
+            "n": n,
+            "accuracy": int(right.sum()) / max(1, n),
+            "accuracy_top5": float(self.top.compute()),
+            "ece": expected_calibration_error(bins),
+            "macro_f1": float(f1.sum() / max(1, len(f1))),
+        }
         if self.batch_ece is not None:
             scores["ece_per_batch"] = float(self.batch_ece.compute())
-        return {"n": int(self.count.compute()), **scores}
+        return scores, {
+            "classes": {"n": support.tolist(), "correct": right.tolist()},
+            "bins": dict(zip(("n", "correct", "confidence"), bins.T.tolist(), strict=True)),
+        }
 
     def reset(self) -> None:
         """Forget everything."""
-        self.scores.reset()
-        self.count.reset()
-        if self.batch_ece is not None:
-            self.batch_ece.reset()
+        for metric in self.children():
+            metric.reset()  # type: ignore[operator]

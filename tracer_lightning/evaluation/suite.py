@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.metrics import ClassificationMetrics
+from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
+from tracer_lightning.evaluation.temperature import TemperatureScaling
 from tracer_lightning.evaluation.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch, EvalSet
 
 AVERAGE = "avg_ood"
 Scores = dict[str, dict[str, Any]]
-"""Data set name to its metrics, and ``avg_ood`` to the means over the OOD sets."""
+"""Data set name to its metrics, and the name of each average to the means over its ``sets``."""
+NO_METRICS = ("split", "role", "n")
 
 
 def padded(classes: Sequence[Sequence[int]]) -> Tensor:
@@ -31,6 +33,8 @@ class ZeroShotSuite(nn.Module):
         prompts: (C, P, L) tokens of every template for every class.
         models: names under which models may be evaluated.
         ece_per_batch: as for :class:`ClassificationMetrics`.
+        averages: names of averages to the data sets that they are over, beside ``avg_ood`` over those of role ``ood``.
+        temperature: also fit a temperature on the first data set, and report the ECE at it.
     """
 
     prompts: Tensor
@@ -41,13 +45,20 @@ class ZeroShotSuite(nn.Module):
         prompts: Tensor,
         models: Sequence[str] = ("student",),
         ece_per_batch: bool = False,
+        averages: Mapping[str, Sequence[str]] | None = None,
+        temperature: bool = False,
     ) -> None:
         super().__init__()
         self.eval_sets = tuple(eval_sets)
         names = [eval_set.name for eval_set in eval_sets]
+        ood = [eval_set.name for eval_set in eval_sets if eval_set.role == "ood"]
+        self.averages = {**({AVERAGE: ood} if ood else {}), **(averages or {})}
         for name in names:
-            if names.count(name) > 1 or name == AVERAGE:
+            if names.count(name) > 1 or name in {AVERAGE, *self.averages}:
                 raise ValueError(f"data: two evaluation sets, or a set and their average, are named {name}; rename one")
+        for name, members in self.averages.items():
+            if not members or not set(members) <= set(names):
+                raise ValueError(f"averages.{name} must list some of {', '.join(names)}; found {list(members)}")
         self.register_buffer("prompts", prompts, persistent=False)
         sizes = [len(eval_set.classes or prompts) for eval_set in eval_sets]
         for number, eval_set in enumerate(eval_sets):
@@ -55,6 +66,9 @@ class ZeroShotSuite(nn.Module):
                 self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)
         self._metrics = {name: [ClassificationMetrics(size, ece_per_batch) for size in sizes] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
+        self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
+        self.details: dict[str, dict[str, Details]] = {}
+        """Of the last evaluation, by model and data set."""
         self._models: dict[str, Any] = {}
         self._heads: dict[str, Tensor] = {}
 
@@ -65,6 +79,8 @@ class ZeroShotSuite(nn.Module):
         for name in models:
             for metrics in self._metrics[name]:
                 metrics.reset()
+        for scaling in self.temperatures.values():
+            scaling.reset()  # type: ignore[operator]
 
     @torch.no_grad()
     def update(self, batch: Batch, set_index: int) -> None:
@@ -78,23 +94,26 @@ class ZeroShotSuite(nn.Module):
                 if columns is not None:
                     logits = logits[:, columns].amax(dim=-1)  # (B, C', K) to (B, C')
             self._metrics[name][set_index].update(logits, batch.labels)
+            if name in self.temperatures:
+                self.temperatures[name].update(set_index, logits, batch.labels)  # type: ignore[operator]
 
     def finish(self) -> dict[str, Scores]:
         """Scores of each model; releases models and heads."""
+        self.details = {}
         results = {name: self._scores(name) for name in self._models}
         self._models, self._heads = {}, {}
         return results
 
     def _scores(self, name: str) -> Scores:
-        scores: Scores = {
-            eval_set.name: {"split": eval_set.split, "role": eval_set.role, **metrics.compute()}
-            for eval_set, metrics in zip(self.eval_sets, self._metrics[name], strict=True)
-        }
-        ood = [values for values in scores.values() if values["role"] == "ood"]
-        if ood:
-            scores[AVERAGE] = {
-                metric: sum(values[metric] for values in ood) / len(ood)
-                for metric in ood[0]
-                if metric not in ("split", "role", "n")
-            }
-        return scores
+        scores: Scores = {}
+        details = self.details.setdefault(name, {})
+        for eval_set, metrics in zip(self.eval_sets, self._metrics[name], strict=True):
+            values, details[eval_set.name] = metrics.compute()
+            scores[eval_set.name] = {"split": eval_set.split, "role": eval_set.role, **values}
+        averages = {average: self._average(members, scores) for average, members in self.averages.items()}
+        return {**scores, **averages}
+
+    def _average(self, members: Sequence[str], scores: Scores) -> dict[str, Any]:
+        names = [metric for metric in scores[members[0]] if metric not in NO_METRICS]
+        means = {metric: sum(scores[member][metric] for member in members) / len(members) for metric in names}
+        return {"sets": list(members), **means}

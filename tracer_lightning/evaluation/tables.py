@@ -37,13 +37,12 @@ def results_table(title: str, results: Mapping[str, Scores | None], headline: st
     table.add_column("n", justify="right", no_wrap=True)
     for name in models:
         table.add_column(f"{TITLES.get(name, name):^16}\n{header}", no_wrap=True)
-    for data_set, values in next(iter(models.values())).items():
-        if data_set == AVERAGE:
+    for name, values in next(iter(models.values())).items():
+        cells = [_cell(scores[name], metrics) for scores in models.values()]
+        if "sets" in values:
             table.add_section()
-            table.add_row(
-                "mean", "ood", "", *(_cell(scores[AVERAGE], metrics) for scores in models.values()), style="bold"
-            )
+            label = ("mean", "ood") if name == AVERAGE else (name, "mean")
+            table.add_row(*label, "", *cells, style="bold")
         else:
-            cells = (_cell(scores[data_set], metrics) for scores in models.values())
-            table.add_row(data_set, values["role"], str(values["n"]), *cells)
+            table.add_row(name, values["role"], str(values["n"]), *cells)
     return table

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
 from tracer_lightning.data.shards.store import Store
-from tracer_lightning.evaluation import AVERAGE
 from tracer_lightning.training.build import build_backbone, build_data
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CHECKPOINT, RESULTS
@@ -91,7 +90,7 @@ def _wait(folder: Path) -> None:
 
 def _check_floor(required: DictConfig, folder: Path) -> None:
     scores = json.loads((folder / RESULTS).read_text())["student"]
-    accuracies = [values["accuracy"] for name, values in scores.items() if name != AVERAGE]
+    accuracies = [values["accuracy"] for values in scores.values() if "sets" not in values]
     mean = sum(accuracies) / len(accuracies)
     if required.floor is not None and mean < required.floor:
         raise ValueError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = "results.json"
+DETAILS = "details.json"
 CONFIG = "config.yaml"
 CHECKPOINT = "checkpoints/last.ckpt"
 REPORTED = ("tracer-lightning", "torch", "lightning", "open_clip_torch", "torchmetrics", "numpy")
@@ -25,8 +26,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
     """Write as a whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.write_text(json.dumps(content, indent=indent) + "\n")
     temporary.replace(path)

@@ -20,7 +20,7 @@ from tracer_lightning.training.build import build_backbone, build_data, build_mo
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.prerequisite import ensure_prerequisite
-from tracer_lightning.training.results import CONFIG, RESULTS, versions, write_json
+from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, versions, write_json
 from tracer_lightning.training.resume import advice, checkpoint_to_resume, claimed, compare_settings
 from tracer_lightning.training.settings import check_settings
 
@@ -102,6 +102,7 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
     _check_and_continue(cfg, trainer, checkpoint)
     zero_shot = _test(trainer, module, data)["student"]
+    details = {"zero_shot": module.details["student"]}
     if trainer.limit_test_batches == 1.0:
         check_counts(zero_shot, data)
     _fit(trainer, module, data, checkpoint, advice(cfg))
@@ -112,6 +113,8 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     results = {**scores, **identity, "versions": versions(), "seconds": seconds}
     lost = unreadable_anywhere(data)
     if trainer.is_global_zero:
+        names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
+        write_json(output / DETAILS, {"labels": names, **details, **module.details}, indent=None)
         write_json(output / RESULTS, results)
         console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores, cfg.headline))
         if lost:

@@ -1,0 +1,104 @@
+"""Temperature scaling (Guo et al., 2017)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from tracer_lightning.evaluation.calibration import IGNORED, CalibrationBins, expected_calibration_error
+
+CHUNK = 4096
+"""Samples whose logits are widened at once."""
+
+
+def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The temperature T > 0 that minimises the cross-entropy of ``logits / T``.
+
+    Args:
+        logits: (N, C).
+        labels: (N,) class indices.
+    """
+    if not len(labels):
+        raise ValueError("temperature: the set that it is to be fitted on has no samples")
+
+    def loss(log_temperature: float) -> float:
+        scale = math.exp(-log_temperature)
+        chunks = zip(logits.split(CHUNK), labels.split(CHUNK), strict=True)  # type: ignore[no-untyped-call]
+        return sum(float(F.cross_entropy(scale * part.double(), right, reduction="sum")) for part, right in chunks)
+
+    found = minimize_scalar(loss, bounds=(math.log(1e-3), math.log(1e3)), method="bounded", options={"xatol": 1e-6})
+    return math.exp(found.x)
+
+
+class Logits(Metric):
+    """All logits (N, C) and labels (N,) of a data set, without padding."""
+
+    full_state_update = False
+    logits: Any
+    labels: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("logits", "labels"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Take in logits (B, C) and labels (B,), -1 for padding."""
+        counted = labels != IGNORED
+        self.logits.append(logits[counted])
+        self.labels.append(labels[counted])
+
+    def compute(self) -> tuple[Tensor, Tensor]:
+        """All of them."""
+        return dim_zero_cat(self.logits), dim_zero_cat(self.labels)
+
+
+class TemperatureScaling(nn.Module):
+    """ECE of one model at the temperature fitted on one data set, which must come first.
+
+    Args:
+        names: the data sets, in order; the first is the one that the temperature is fitted on.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.fitted_on = Logits()
+        self.bins = nn.ModuleList(CalibrationBins() for _ in names)
+        self.temperature: float | None = None
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.temperature = None
+        for metric in (self.fitted_on, *self.bins):
+            metric.reset()
+
+    def update(self, set_index: int, logits: Tensor, labels: Tensor) -> None:
+        """Take in logits (B, C) and labels (B,) of the data set at that place."""
+        if set_index == 0:
+            self.fitted_on.update(logits, labels)
+        else:
+            self._count(set_index, logits, labels)
+
+    def _count(self, set_index: int, logits: Tensor, labels: Tensor) -> None:
+        if self.temperature is None:
+            self.temperature = fit_temperature(*self.fitted_on.compute())
+        self.bins[set_index].update((logits / self.temperature).softmax(dim=-1), labels)  # type: ignore[operator]
+
+    def compute(self) -> dict[str, Any]:
+        """``temperature``, ``fitted_on``, and ``ece`` of each set at that temperature."""
+        logits, labels = self.fitted_on.compute()
+        first = CalibrationBins().to(logits.device)  # of all ranks' logits on each: a multiple of what is counted once
+        self.temperature = self.temperature or fit_temperature(logits, labels)
+        first.update((logits / self.temperature).softmax(dim=-1), labels)
+        bins = [first.compute(), *(metric.compute() for metric in list(self.bins)[1:])]  # type: ignore[operator]
+        ece = {name: expected_calibration_error(part) for name, part in zip(self.names, bins, strict=True)}
+        return {"temperature": self.temperature, "fitted_on": self.names[0], "ece": ece}
