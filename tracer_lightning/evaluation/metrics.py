@@ -53,7 +53,8 @@ class ClassificationMetrics(nn.Module):
 
     def compute(self) -> tuple[dict[str, float], Details]:
         """The scores ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1], and
-        what they are made of."""
+        what they are made of.
+        """
         right, wrong, _, missed, support = self.counts.compute().cpu().unbind(dim=-1)  # (C,) each
         bins, n = self.bins.compute(), int(support.sum())
         present = support > 0
