@@ -12,6 +12,7 @@ from tracer_lightning.losses import (
     FeatureDistillation,
     InfoNCE,
     InteractiveContrastiveLearning,
+    SoftCrossEntropy,
 )
 from tracer_lightning.types import ClipFeatures, TermInputs
 
@@ -25,6 +26,7 @@ LOSSES = [
     InteractiveContrastiveLearning(),
     InteractiveContrastiveLearning("same_label"),
     CrossKnowledgeDistillation(),
+    SoftCrossEntropy(),
 ]
 
 
@@ -89,6 +91,11 @@ def naive(loss, inputs):
                 kl(rows(t.image, t.text, t.logit_scale), rows(s.image, t.text, s.logit_scale))
                 + kl(rows(t.text, t.image, t.logit_scale), rows(s.text, t.image, s.logit_scale))
             )
+        case SoftCrossEntropy():
+            image_to_text = cross_entropy(rows(s.image, s.text, s.logit_scale), rows(t.image, t.text, t.logit_scale))
+            return image_to_text + cross_entropy(
+                rows(s.text, s.image, s.logit_scale), rows(t.text, t.image, t.logit_scale)
+            )
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{type(loss).__name__}-{vars(loss).get('positives', '')}")
@@ -136,6 +143,19 @@ def test_relational_distillation_by_hand(by_hand):
     one_way = p * (math.log(p) - log_sigmoid(2.0)) + (1 - p) * (math.log(1 - p) - log_sigmoid(-2.0))
     assert ContrastiveRelationalDistillation()(by_hand).item() == pytest.approx(2 * one_way)
     assert ContrastiveRelationalDistillation(halved=True)(by_hand).item() == pytest.approx(one_way)
+
+
+def test_soft_cross_entropy_by_hand(by_hand, inputs):
+    gap = math.sqrt(3) / 2 - 0.5
+    p = 1 / (1 + math.exp(gap))
+    one_way = -p * log_sigmoid(2.0) - (1 - p) * log_sigmoid(-2.0)
+    assert SoftCrossEntropy()(by_hand).item() == pytest.approx(2 * one_way)
+    gradients = [
+        torch.autograd.grad(loss(inputs), inputs.student)
+        for loss in (SoftCrossEntropy(), ContrastiveRelationalDistillation())
+    ]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_interactive_and_cross_knowledge_by_hand(by_hand):

@@ -54,3 +54,7 @@ UNCOUNTED = {
 
 def one_template():
     return ["a photo of a {c}."]
+
+
+def few_classes():
+    return [f"name {number}" for number in range(10)]

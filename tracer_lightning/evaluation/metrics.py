@@ -52,8 +52,9 @@ class ClassificationMetrics(nn.Module):
             self.batch_ece.update(ece.nan_to_num(), counted)  # a batch of padding alone counts nothing
 
     def compute(self) -> tuple[dict[str, float], Details]:
-        """The scores ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1], and
-        what they are made of.
+        """Scores and what they are made of.
+
+        Scores are ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1].
         """
         right, wrong, _, missed, support = self.counts.compute().cpu().unbind(dim=-1)  # (C,) each
         bins, n = self.bins.compute(), int(support.sum())

@@ -6,6 +6,7 @@ from tracer_lightning.losses.feature_distillation import FeatureDistillation
 from tracer_lightning.losses.info_nce import InfoNCE
 from tracer_lightning.losses.interactive import InteractiveContrastiveLearning
 from tracer_lightning.losses.relational import ContrastiveRelationalDistillation
+from tracer_lightning.losses.soft_cross_entropy import SoftCrossEntropy
 
 __all__ = [
     "CompositeLoss",
@@ -14,4 +15,5 @@ __all__ = [
     "FeatureDistillation",
     "InfoNCE",
     "InteractiveContrastiveLearning",
+    "SoftCrossEntropy",
 ]

@@ -2,7 +2,17 @@
 
 from tracer_lightning.models.backbones import Backbone, build_clip, load_clip
 from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.compute import configure_compute
 from tracer_lightning.models.freezing import freeze
 from tracer_lightning.models.weights import load_weights, read_checkpoint
 
-__all__ = ["Backbone", "ClipModel", "build_clip", "freeze", "load_clip", "load_weights", "read_checkpoint"]
+__all__ = [
+    "Backbone",
+    "ClipModel",
+    "build_clip",
+    "configure_compute",
+    "freeze",
+    "load_clip",
+    "load_weights",
+    "read_checkpoint",
+]

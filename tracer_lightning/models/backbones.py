@@ -9,6 +9,7 @@ import open_clip
 from open_clip.tokenizer import SimpleTokenizer
 
 from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained
 from tracer_lightning.types import InputSpec
 
 
@@ -54,18 +55,20 @@ def load_clip(name: str, pretrained: str | None = None) -> Backbone:
     """An open_clip model by name.
 
     Args:
-        name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference.
-        pretrained: tag or local file of its weights; None for random ones.
+        name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference,
+            which has weights of its own.
+        pretrained: tag or local file of an architecture's weights; None for random ones.
+
+    Raises:
+        ValueError: there are no such weights, they belong to another model, or they can't be fetched.
     """
+    check_pretrained(name, pretrained)
+    pretrained = None if name.startswith((HUB, FOLDER)) else pretrained
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=pretrained is not None)
-    except (RuntimeError, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"could not build {name} with pretrained={pretrained}: {reason}. "
-            "open_clip.list_pretrained() lists names and tags; offline, give the path of a downloaded weight file "
-            "as backbone.pretrained"
-        ) from error
+        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=":" in name or bool(pretrained))
+    except (RuntimeError, OSError, ValueError) as error:
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
+        raise ValueError(f"backbone.name={name}: it can't be built with pretrained={pretrained}: {reason}") from error
     preprocessing = open_clip.get_model_preprocess_cfg(model)
     size = preprocessing["size"]
     clip = ClipModel(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, struct.error) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if "TorchScript" in reason:
+            reason = "a TorchScript archive, as OpenAI published; the copies on the hub are not"
         raise ValueError(
             f"{setting}={path}: not a file of plain weights ({reason}); "
             "give a checkpoint of this project, a state dict, or safetensors"

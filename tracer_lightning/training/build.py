@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
-from tracer_lightning.models import Backbone, freeze, load_weights
+from tracer_lightning.models import Backbone, configure_compute, freeze, load_weights
 from tracer_lightning.module import TracerModule
+from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.types_check import check_values
 
@@ -57,6 +58,7 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
     if weights is not None:
         load_weights(backbone.model, weights)
     freeze(backbone.model, cfg.method.freeze)
+    configure_compute(backbone.model, cfg.compute.gradient_checkpointing, cfg.compute.channels_last)
     return backbone
 
 
@@ -89,9 +91,14 @@ def build_data(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
 def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> TracerModule:
     """Student, teacher and losses."""
     prompts = data.prompts()
+    teacher: Teacher = make(cfg, "teacher.module")(backbone.model)
+    if cfg.compute.compile:
+        for model in (backbone.model, teacher.module):
+            if model is not None:
+                model.compile()
     return TracerModule(
         student=backbone.model,
-        teacher=make(cfg, "teacher.module")(backbone.model),
+        teacher=teacher,
         loss=build_sum(cfg, "task", "terms"),
         regularizers=build_sum(cfg, "regularizers"),
         optimizer=make(cfg, "optimizer"),

@@ -1,0 +1,88 @@
+import json
+
+import huggingface_hub.constants
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tracer_lightning.models import load_clip
+
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "width": 16, "layers": [1, 1, 1, 1]},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """A hub that can't be reached, and an empty cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def test_weights_that_cannot_be_fetched_say_what_to_do(offline):
+    with pytest.raises(
+        ValueError, match=r"backbone\.pretrained=openai: .*can't be fetched.*Download https.*\.safetensors"
+    ):
+        load_clip("ViT-B-32-quickgelu", "openai")
+    with pytest.raises(ValueError, match=r"hf-hub:timm/x: .*can't be fetched.*open_clip_config\.json.*local-dir:"):
+        load_clip("hf-hub:timm/x")
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "message"),
+    [
+        ("NoSuchNet", None, "no such model"),
+        ("ViT-B-32", "no_such_tag", "tags are openai, laion400m_e31"),
+        ("ViT-B-32", "openai", "choose backbone.name=ViT-B-32-quickgelu"),
+        ("local-dir:/no/where", None, "no folder /no/where"),
+    ],
+)
+def test_what_does_not_exist_or_fit_is_named(name, pretrained, message):
+    with pytest.raises(ValueError, match=message):
+        load_clip(name, pretrained)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(1)
+    model = open_clip.CLIP(**CONFIG)
+    preprocessing = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": preprocessing}))
+    return tmp_path, model
+
+
+@pytest.mark.parametrize("tag", [None, "openai"])
+def test_a_folder_brings_its_own_weights_and_preprocessing(folder, tag):
+    path, model = folder
+    save_file(model.state_dict(), path / "open_clip_model.safetensors")
+    backbone = load_clip(f"local-dir:{path}", tag)
+    assert torch.equal(backbone.model.model.text_projection, model.text_projection)
+    assert backbone.spec.mean == (0.1, 0.2, 0.3)
+    assert (backbone.spec.image_size, backbone.spec.interpolation) == (32, "bilinear")
+    assert backbone.spec.tokenize(["one"]).shape == (1, 16)
+
+
+def test_a_folder_without_weights_is_not_filled_with_random_ones(folder):
+    with pytest.raises(ValueError, match="could not be loaded"):
+        load_clip(f"local-dir:{folder[0]}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_local_file_is_loaded_or_named(tmp_path):
+    torch.manual_seed(1)
+    model = open_clip.create_model("RN50")
+    save_file(model.state_dict(), tmp_path / "good.safetensors")
+    assert torch.equal(load_clip("RN50", f"{tmp_path}/good.safetensors").model.model.ln_final.bias, model.ln_final.bias)
+    torch.save({"a": torch.zeros(2)}, tmp_path / "other.pt")
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "archive.pt"))
+    for name, message in {
+        "other": "Missing key",
+        "junk": "not a file of plain weights",
+        "archive": "TorchScript",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            load_clip("RN50", f"{tmp_path}/{name}.pt")

@@ -1,0 +1,70 @@
+"""Every experiment of the paper runs: one step and one batch of every set, with random weights on small shards."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CONF
+from tests.training.helpers import composed, hydra_context
+from tests.training.stand_ins import IMAGENET, IWILDCAM, UNCOUNTED, write
+from tracer_lightning.training.run import run
+
+EXPERIMENTS = sorted(
+    path.stem for path in Path(CONF, "experiment").glob("*.yaml") if not path.stem.startswith(("digits", "pacs"))
+)
+QUICK = (
+    "trainer.fast_dev_run=1",
+    "trainer.accelerator=cpu",
+    "data.batch_size=4",
+    "data.eval_batch_size=4",
+    "data.num_workers=0",
+)
+ONE_TEMPLATE = "data.texts.templates._target_=tests.training.stand_ins.one_template"
+FEW = [
+    "data.texts.classnames._target_=tests.training.stand_ins.few_classes",
+    "suite=imagenet",
+    "data.train.folder=few",
+    "suite.imagenet.folder=few",
+]
+"""Of the suite only what a label space of ten classes has."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shards")
+    write(root, IMAGENET | IWILDCAM | {"few": (("train", "test"), 10)})
+    return root
+
+
+def fast_dev_run(tmp_path, root, experiment, *overrides):
+    data = "iwildcam" if experiment.startswith("iwildcam") else "imagenet"
+    texts = [ONE_TEMPLATE] if data == "imagenet" else []
+    overrides = [f"data.root={root}", *UNCOUNTED[data], *QUICK, *texts, *overrides]
+    with hydra_context():
+        return run(composed(tmp_path, f"experiment={experiment}", *overrides, tiny=False))
+
+
+def test_the_paper_has_all_of_them():
+    families = {f"{backbone}_{method}" for backbone in ("rn50", "vitb16", "vitl14") for method in METHODS}
+    assert set(EXPERIMENTS) == families | {"iwildcam_wma"}
+
+
+METHODS = {"wma": "tracer", "flyp": "flyp", "carot": "carot", "ema": "tracer_ema"}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_with_a_small_backbone(tmp_path, root, experiment):
+    backbone = "pacs_resnet" if experiment.startswith("rn50") else "digits_vit"
+    results = fast_dev_run(tmp_path, root, experiment, f"backbone={backbone}")
+    assert results["method"] == METHODS[experiment.rpartition("_")[2]]
+    assert results["name"] == experiment
+    assert (results["teacher"] is None) == (results["method"] == "flyp")
+    assert len(results["student"]["avg_ood"]["sets"]) == (1 if experiment.startswith("iwildcam") else 5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", ["iwildcam_wma", "rn50_wma", "vitb16_wma", "vitl14_wma"])
+def test_with_the_real_architecture(tmp_path, root, experiment):
+    few = [] if experiment == "iwildcam_wma" else FEW
+    results = fast_dev_run(tmp_path, root, experiment, "backbone.pretrained=null", *few)
+    assert results["student"]

@@ -1,0 +1,77 @@
+"""Can the weights of a published model be had? Answered quickly, and in words that help."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import open_clip
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+from tracer_lightning.models.weights import read_checkpoint
+
+HUB, FOLDER = "hf-hub:", "local-dir:"
+TIMEOUT = 10.0
+"""Seconds to wait for the hub's first answer."""
+
+
+def check_pretrained(name: str, pretrained: str | None) -> None:
+    """Raise ValueError where the weights that ``load_clip`` is asked for don't exist, don't fit, or can't be fetched.
+
+    open_clip would try for a minute, or go on with random weights.
+
+    Args:
+        name: an open_clip architecture, or a ``hf-hub:`` or ``local-dir:`` reference.
+        pretrained: tag or local file; of no meaning to references, which name their weights themselves.
+    """
+    if name.startswith(FOLDER):
+        if not (folder := Path(name.removeprefix(FOLDER))).is_dir():
+            raise ValueError(f"backbone.name={name}: there is no folder {folder}")
+        return
+    if name.startswith(HUB):
+        _check_hub(f"backbone.name={name}", name.removeprefix(HUB), (HF_CONFIG_NAME,), f"name={FOLDER}/path/to/folder")
+        return
+    if name not in open_clip.list_models():
+        raise ValueError(f"backbone.name={name}: open_clip has no such model; open_clip.list_models() lists them")
+    if pretrained is None:
+        return
+    if (file := Path(pretrained)).is_file():
+        read_checkpoint(file, "backbone.pretrained")
+        return
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    if not tag:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise ValueError(f"backbone.pretrained={pretrained}: neither a file nor a tag of {name}, whose tags are {tags}")
+    _check_activation(name, pretrained, bool(tag.get("quick_gelu")))
+    if repository := tag.get("hf_hub"):
+        folder, name_of_file = os.path.split(repository)
+        files = (name_of_file,) if name_of_file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+        _check_hub(f"backbone.pretrained={pretrained}", folder, files, "pretrained=/path/to/that/file")
+
+
+def _check_activation(name: str, tag: str, wanted: bool) -> None:
+    """Weights trained with QuickGELU are damaged without, and the other way round."""
+    config = open_clip.get_model_config(name) or {}
+    if wanted != bool(config.get("quick_gelu")):
+        other = f"{name}-quickgelu" if wanted else name.removesuffix("-quickgelu")
+        raise ValueError(f"backbone.name={name}: {tag} needs another activation; choose backbone.name={other}")
+
+
+def _check_hub(setting: str, repository: str, files: tuple[str, ...], remedy: str) -> None:
+    """One of the files must be in the cache, or on the hub."""
+    if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+        return
+    reason: Exception | None = None
+    for file in files:
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, file), timeout=TIMEOUT)
+        except Exception as error:  # its HTTP library, and with it the class of a failed connection, varies
+            reason = reason or error
+        else:
+            return
+    link = hf_hub_url(repository, files[0])
+    raise ValueError(
+        f"{setting}: the weights can't be fetched ({type(reason).__name__}). Download {link} where there is a network, "
+        f"copy it here, and set backbone.{remedy}"
+    )
