@@ -1,5 +1,7 @@
 """Fine-tune a CLIP model: ``python train.py --help``."""
 
+from typing import Any
+
 import hydra
 from omegaconf import DictConfig
 
@@ -10,9 +12,11 @@ USER_WANTS_TRACEBACK = wants_traceback()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def main(cfg: DictConfig) -> None:
-    """Run the composed experiment."""
-    task(cfg, USER_WANTS_TRACEBACK)
+def main(cfg: DictConfig) -> Any:
+    """Run the composed experiment; a sweeper that searches is given its objective."""
+    from tracer_lightning.training.run import train
+
+    return task(cfg, USER_WANTS_TRACEBACK, train)
 
 
 if __name__ == "__main__":

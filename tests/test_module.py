@@ -93,7 +93,7 @@ def test_accumulation_is_the_mean_gradient(tmp_path, data):
 
 def reference_loss(module, batch, index):
     module.log = module.log_dict = lambda *args, **kwargs: None
-    return module.training_step(batch, index)
+    return module.training_step(batch, index)["loss"]
 
 
 def test_bf16_mixed_keeps_weights_and_teacher_in_fp32(tmp_path, data):

@@ -17,7 +17,7 @@ from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
 from tracer_lightning.teachers import Teacher
-from tracer_lightning.types import Batch, TermInputs
+from tracer_lightning.types import Batch, ClipFeatures, TermInputs
 
 
 class TracerModule(pl.LightningModule):
@@ -65,15 +65,20 @@ class TracerModule(pl.LightningModule):
 
     # -- training ---------------------------------------------------------------------------------------------------
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of the global batch, of which ``batch`` is this rank's share."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Loss of the global batch, of which ``batch`` is this rank's share.
+
+        Returns:
+            ``loss``, and for callbacks ``features``: :class:`TermInputs` of the global batch, without gradient.
+        """
         student = gather_features(self.student(batch.images, batch.texts))
         teacher = None
         if self.loss.needs_teacher:
             with torch.no_grad():
                 teacher = gather_features(self.teacher(batch.images, batch.texts))
+        inputs = TermInputs(student, teacher, gather(batch.labels))
         with torch.autocast(self.device.type, enabled=False):
-            distance, terms = self.loss(TermInputs(student, teacher, gather(batch.labels)))
+            distance, terms = self.loss(inputs)
             penalty, penalties = self.regularizers(self.student)
         total: Tensor = distance + penalty
         self.log(
@@ -87,7 +92,7 @@ class TracerModule(pl.LightningModule):
         self.log("train/loss/total", total.detach(), prog_bar=True)
         self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
         self.log("train/logit_scale", student.logit_scale.detach())
-        return total
+        return {"loss": total, "features": inputs._replace(student=ClipFeatures(*(x.detach() for x in student)))}
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""

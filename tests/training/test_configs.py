@@ -16,7 +16,7 @@ from tracer_lightning.training.build import build_backbone, build_data, build_mo
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in Path(CONF).rglob("*.yaml")
-    if path.parent != Path(CONF) and path.parent.name not in ("hydra", "paths")
+    if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths")
 )
 LARGE = [("backbone", "vit_l_14")]
 LISTS = ("terms", "regularizers")
@@ -47,6 +47,7 @@ NEEDS = {
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
     **{("experiment", f"pacs_{name}"): SETS for name in ("pretrain", "tracer", "flyp")},
+    **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
     ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
     ("logger", "wandb"): ["logger.wandb.offline=true"],

@@ -218,3 +218,25 @@ def test_other_ranks_do_not_wait_for_a_dead_one(tmp_path, monkeypatch):
         prerequisite_module._wait(tmp_path)
     (tmp_path / "results.json").write_text("{}")
     prerequisite_module._wait(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
+    losses = []
+    for compiled in (False, True):
+        folder = tmp_path / str(compiled)
+        folder.mkdir()
+        run(composed(folder, f"compute.compile={compiled}".lower()))
+        with (folder / "run/metrics.csv").open() as lines:
+            losses.append([float(row["train/loss/total"]) for row in csv.DictReader(lines) if row["train/loss/total"]])
+    assert len(losses[0]) == 8
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_checkpointed_activations_change_nothing(tmp_path):
+    results = []
+    for value in ("false", "true"):
+        folder = tmp_path / value
+        folder.mkdir()
+        results.append(run(composed(folder, f"compute.gradient_checkpointing={value}"))["student"])
+    assert results[0] == results[1]

@@ -1,5 +1,7 @@
 """Callbacks."""
 
+from tracer_lightning.callbacks.report import Report
+from tracer_lightning.callbacks.teacher_statistics import TeacherStatistics
 from tracer_lightning.callbacks.teacher_update import TeacherUpdate
 
-__all__ = ["TeacherUpdate"]
+__all__ = ["Report", "TeacherStatistics", "TeacherUpdate"]

@@ -1,6 +1,7 @@
 """Evaluation: zero-shot heads, metrics, suites, tables."""
 
 from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
+from tracer_lightning.evaluation.module import EvaluationModule
 from tracer_lightning.evaluation.suite import AVERAGE, Scores, ZeroShotSuite
 from tracer_lightning.evaluation.tables import METRICS, results_table
 from tracer_lightning.evaluation.zero_shot import zero_shot_head
@@ -10,6 +11,7 @@ __all__ = [
     "METRICS",
     "ClassificationMetrics",
     "Details",
+    "EvaluationModule",
     "Scores",
     "ZeroShotSuite",
     "results_table",

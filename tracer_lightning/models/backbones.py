@@ -9,7 +9,7 @@ import open_clip
 from open_clip.tokenizer import SimpleTokenizer
 
 from tracer_lightning.models.clip import ClipModel
-from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained
+from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, model_config
 from tracer_lightning.types import InputSpec
 
 
@@ -18,6 +18,12 @@ class Backbone(NamedTuple):
 
     model: ClipModel
     spec: InputSpec
+    config: dict[str, Any]
+    """The architecture in open_clip's terms, as in its model configurations."""
+
+
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+"""What belongs to a tag's weights, and is needed without them, too."""
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
@@ -45,30 +51,41 @@ def build_clip(
     """
     if embed_dim < 1:
         raise ValueError(f"embed_dim must be a whole number >= 1, found {embed_dim}")
-    model = ClipModel(open_clip.CLIP(embed_dim, dict(vision_cfg), dict(text_cfg), quick_gelu=quick_gelu))
+    config = {"embed_dim": embed_dim, "vision_cfg": dict(vision_cfg), "text_cfg": dict(text_cfg)}
+    model = ClipModel(open_clip.CLIP(**config, quick_gelu=quick_gelu))
     tokenizer = SimpleTokenizer(context_length=int(text_cfg["context_length"]))
     image_size = int(vision_cfg["image_size"])
-    return Backbone(model, InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text))
+    spec = InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text)
+    return Backbone(model, spec, {**config, "quick_gelu": quick_gelu})
 
 
-def load_clip(name: str, pretrained: str | None = None) -> Backbone:
+def load_clip(name: str, pretrained: str | None = None, load_weights: bool = True) -> Backbone:
     """An open_clip model by name.
 
     Args:
         name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference,
             which has weights of its own.
         pretrained: tag or local file of an architecture's weights; None for random ones.
+        load_weights: False leaves them random, for weights that come from elsewhere; nothing is fetched for a tag then.
 
     Raises:
         ValueError: there are no such weights, they belong to another model, or they can't be fetched.
     """
-    check_pretrained(name, pretrained)
-    pretrained = None if name.startswith((HUB, FOLDER)) else pretrained
+    reference = name.startswith((HUB, FOLDER))
+    source = None if reference or not load_weights else pretrained
+    check_pretrained(name, source)
+    tag = {} if reference or pretrained is None else open_clip.get_pretrained_cfg(name, pretrained)
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, require_pretrained=":" in name or bool(pretrained))
+        model = open_clip.create_model(
+            name,
+            pretrained=source,
+            load_weights=load_weights,
+            require_pretrained=load_weights and (reference or source is not None),
+            force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
+        )
     except (RuntimeError, OSError, ValueError) as error:
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
-        raise ValueError(f"backbone.name={name}: it can't be built with pretrained={pretrained}: {reason}") from error
+        raise ValueError(f"backbone.name={name}: it can't be built with pretrained={source}: {reason}") from error
     preprocessing = open_clip.get_model_preprocess_cfg(model)
     size = preprocessing["size"]
     clip = ClipModel(model)
@@ -81,4 +98,4 @@ def load_clip(name: str, pretrained: str | None = None) -> Backbone:
         str(preprocessing["interpolation"]),
         str(preprocessing["resize_mode"]),
     )
-    return Backbone(clip, spec)
+    return Backbone(clip, spec, model_config(name))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import open_clip
-from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
 from tracer_lightning.models.weights import read_checkpoint
@@ -48,6 +50,17 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
         folder, name_of_file = os.path.split(repository)
         files = (name_of_file,) if name_of_file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
         _check_hub(f"backbone.pretrained={pretrained}", folder, files, "pretrained=/path/to/that/file")
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """The architecture of a name or reference in open_clip's terms; those of references are on disk by now."""
+    if name.startswith(FOLDER):
+        file = Path(name.removeprefix(FOLDER)) / HF_CONFIG_NAME
+    elif name.startswith(HUB):
+        file = Path(hf_hub_download(name.removeprefix(HUB), HF_CONFIG_NAME))
+    else:
+        return dict(open_clip.get_model_config(name) or {})
+    return dict(json.loads(file.read_text())["model_cfg"])
 
 
 def _check_activation(name: str, tag: str, wanted: bool) -> None:

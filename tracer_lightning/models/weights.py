@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from torch import Tensor
 
 from tracer_lightning.models.clip import ClipModel
 
-PREFIXES = ("student.model.", "module.", "model.", "")
+TEACHER = "teacher.module.model."
+STUDENT = "student.model."
+PREFIXES = (STUDENT, "module.", "model.", "")
 """What checkpoints of this project, of open_clip's training, and exports put before open_clip's own names."""
+CHECKPOINT = "checkpoints/last.ckpt"
+"""Where a run's folder has its checkpoint."""
 
 
 def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
@@ -30,7 +35,7 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, struct.error) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if "TorchScript" in reason:
@@ -44,32 +49,45 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
     return content
 
 
-def load_weights(model: ClipModel, path: str | Path) -> None:
+def has_teacher(path: Path, setting: str) -> bool | None:
+    """Whether a checkpoint holds a teacher beside its student; None where it holds weights of one model only."""
+    names = read_checkpoint(path, setting).get("state_dict", {})
+    if not any(name.startswith(STUDENT) for name in names):
+        return None
+    return any(name.startswith(TEACHER) for name in names)
+
+
+def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False) -> None:
     """Load the student of a checkpoint, or a bare open_clip state dict, into ``model``.
 
     Args:
         model: changed in place.
         path: run folder, Lightning checkpoint, state dict or safetensors file.
+        setting: what the user set to name the file, for errors.
+        teacher: load the teacher of a checkpoint instead.
 
     Raises:
         ValueError: the file is missing, holds more than weights, or belongs to another architecture.
     """
     path = Path(path)
-    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
-    content = read_checkpoint(path, "init_weights")
+    path = path / CHECKPOINT if path.is_dir() else path
+    content = read_checkpoint(path, setting)
     state = {name: value for name, value in content.get("state_dict", content).items() if isinstance(value, Tensor)}
-    prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in state) or not p)
+    prefixes = (TEACHER,) if teacher else PREFIXES
+    prefix = next((p for p in prefixes if any(name.startswith(p) for name in state) or not p), None)
+    if prefix is None:
+        raise ValueError(f"{setting}={path}: holds no teacher; choose the student")
     state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     own = model.model.state_dict()
     for name, value in own.items():
         if name not in state:
-            raise ValueError(f"init_weights={path}: lacks {name}; the file is of another architecture than backbone=")
+            raise ValueError(f"{setting}={path}: lacks {name}; the file is of another architecture than backbone=")
         if state[name].shape != value.shape:
             raise ValueError(
-                f"init_weights={path}: {name} has shape {tuple(state[name].shape)} and the backbone's "
+                f"{setting}={path}: {name} has shape {tuple(state[name].shape)} and the backbone's "
                 f"{tuple(value.shape)}; choose the backbone= that the file was trained with"
             )
     surplus = sorted(set(state) - set(own))
     if surplus:
-        raise ValueError(f"init_weights={path}: holds {surplus[0]}, which the backbone lacks; choose another backbone=")
+        raise ValueError(f"{setting}={path}: holds {surplus[0]}, which the backbone lacks; choose another backbone=")
     model.model.load_state_dict(state)

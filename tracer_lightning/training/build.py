@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.data import ClipDataModule
@@ -52,9 +53,17 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     return ValueError(named(_written(cfg, place[1]), str(inner)) if place else str(inner))
 
 
+def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
+    """The architecture; with weights that are loaded afterwards, its own are not fetched."""
+    parameters = inspect.signature(get_method(cfg.backbone["_target_"])).parameters
+    options = {"load_weights": False} if weights_follow and "load_weights" in parameters else {}
+    backbone: Backbone = make(cfg, "backbone", **options)
+    return backbone
+
+
 def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
     """The model to train, with its weights loaded and its frozen part frozen."""
-    backbone: Backbone = make(cfg, "backbone")
+    backbone = bare_backbone(cfg, weights_follow=weights is not None)
     if weights is not None:
         load_weights(backbone.model, weights)
     freeze(backbone.model, cfg.method.freeze)

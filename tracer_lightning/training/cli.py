@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+
+
+def joined(names: Iterable[str]) -> str:
+    """Names in one word that may stand in the name of a folder."""
+    return "+".join(names) or "none"
+
+
+# At import, because a launcher's processes import this module with the task, and name their folders before they run it.
+OmegaConf.register_new_resolver("names", joined, replace=True)
 
 
 def _one_line(error: BaseException) -> ValueError:
@@ -22,40 +32,69 @@ def _one_line(error: BaseException) -> ValueError:
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, option = found[1].rpartition("/")
         options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
-        choice = f"choose one of {', '.join(options)}" if options else "see python train.py --help"
+        choice = f"choose one of {', '.join(options)}" if options else "see --help"
+        if group.startswith("hydra/"):
+            choice += "; joblib, submitit and optuna come with pip install -e '.[sweep]'"
         return ValueError(f"{group}={option}: there is no such {group or 'configuration'}; {choice}")
     if found := re.search(r"Could not load '([^']+)/([^'/]+)'", text):
-        return ValueError(f"{found[1]}={found[2]}: there is no such {found[1]}; see python train.py --help")
+        return ValueError(f"{found[1]}={found[2]}: there is no such {found[1]}; see --help")
     if found := re.search(r"Could not override '([^']+)'", text):
         key, inner = found[1], re.search(r"Key '([^']+)' is not in struct", f"{text} {error.__cause__}")
         if inner and inner[1] not in key.split("."):  # a mapping was given, with a new entry
             key = f"{key}.{inner[1]}"
-        return ValueError(f"{key}: there is no such setting; see python train.py --cfg job (to add one: +{key}=)")
+        return ValueError(f"{key}: there is no such setting; see --cfg job (to add one: +{key}=)")
     if isinstance(error, OverrideParseException):
         return ValueError(f"{error.override}: not of the form key=value; put quotes around brackets and commas")
     if isinstance(error, OSError):
         return ValueError(f"the run's folder can't be made: {text}; choose another place with paths.outputs=")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-    return ValueError(f"{text} {cause or ''}; see python train.py --help")
+    return ValueError(f"{text} {cause or ''}; see --help")
+
+
+SUBMITIT = "SUBMITIT_EXECUTOR"
+"""Environment variable of a job whose output goes to a file."""
 
 
 class JobFailed(Exception):
-    """A job of a sweep ended with a user's mistake, which was printed; the other jobs go on."""
+    """A job of a sweep ended with a user's mistake; the other jobs go on.
+
+    Args:
+        message: the mistake.
+        seen: whether it was printed where the user sees it, rather than in the log of a job of submitit.
+    """
+
+    def __init__(self, message: str, seen: bool) -> None:
+        super().__init__(message, seen)
+        self.seen = seen
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
-def cli(main: Callable[[], Any]) -> None:
+def cli(main: Callable[[], Any], checkpoint: Literal["evaluated", "exported"] | None = None) -> None:
     """Run a Hydra main, with configuration errors on one line.
+
+    With ``checkpoint``, settings come with the checkpoint that the command line names.
 
     Hydra lets them through when a full error is wanted. The request is withdrawn while a job runs (:func:`task`), so
     that no process that it starts takes it for the user's.
     """
+    if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
+        from tracer_lightning.training.checkpoint import adopt
+
+        try:
+            sys.argv = adopt(sys.argv, evaluated=checkpoint == "evaluated")
+        except ValueError as error:
+            fail(error)
     if wants_traceback():
         main()
         return
     os.environ[FULL_ERROR] = "1"
     try:
         main()
-    except JobFailed:
+    except JobFailed as failure:
+        if not failure.seen:
+            complain(failure)
         raise SystemExit(1) from None
     except (*COMPOSITION_ERRORS, OSError) as error:
         fail(_one_line(error))
@@ -63,20 +102,26 @@ def cli(main: Callable[[], Any]) -> None:
         os.environ.pop(FULL_ERROR, None)
 
 
-def task(cfg: DictConfig, user_wants_traceback: bool) -> dict[str, Any]:
-    """Run one job; a user's mistake ends it with one line and status 1, anything else with its traceback."""
-    from tracer_lightning.training.run import USER_ERRORS, run
+def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
+    """Run one job; a user's mistake ends it with one line and status 1, anything else with its traceback.
+
+    Returns:
+        What the job returns.
+    """
+    from tracer_lightning.training.run import USER_ERRORS
     from tracer_lightning.training.sweeps import is_sweep, job_of_a_sweep
 
     if user_wants_traceback:
         with job_of_a_sweep():
-            return run(cfg)
+            return job(cfg)
     os.environ.pop(FULL_ERROR, None)
     try:
         with job_of_a_sweep():
-            return run(cfg)
+            return job(cfg)
     except USER_ERRORS as error:
         complain(error)
-        raise (JobFailed if is_sweep() else SystemExit)(1) from None
+        if is_sweep():
+            raise JobFailed(str(error), seen=SUBMITIT not in os.environ) from None
+        raise SystemExit(1) from None
     finally:
         os.environ[FULL_ERROR] = "1"

@@ -16,11 +16,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
 from tracer_lightning.data.shards.store import Store
+from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.training.build import build_backbone, build_data
 from tracer_lightning.training.console import say
-from tracer_lightning.training.results import CHECKPOINT, RESULTS
+from tracer_lightning.training.results import RESULTS
 
-NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor")
+NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor", "objective", "compute")
 """What does not change the outcome."""
 LOCK = "lock"
 PATIENCE = 60

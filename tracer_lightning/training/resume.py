@@ -11,8 +11,9 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.training.console import say
-from tracer_lightning.training.results import CHECKPOINT, CONFIG, RESULTS
+from tracer_lightning.training.results import CONFIG, RESULTS
 
 STRUCTURE = ("backbone.", "teacher.", "kernel.", "parity.", "method.freeze", "optimizer._target_", "scheduler._target_")
 """Settings without which the state of a checkpoint does not fit."""

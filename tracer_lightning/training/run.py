@@ -13,14 +13,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
+from tracer_lightning.training.objective import check_objective, last_validation, returned
 from tracer_lightning.training.prerequisite import ensure_prerequisite
-from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, versions, write_json
+from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, write_json
 from tracer_lightning.training.resume import advice, checkpoint_to_resume, claimed, compare_settings
 from tracer_lightning.training.settings import check_settings
 
@@ -73,6 +75,11 @@ def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None, a
         raise
 
 
+def train(cfg: DictConfig) -> dict[str, Any] | float:
+    """Run the experiment; return what results.json holds or, with ``objective``, that figure of the last validation."""
+    return returned(run(cfg), cfg.objective)
+
+
 def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     """Run the experiment that ``cfg`` describes.
 
@@ -93,6 +100,7 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
+    check_objective(cfg.objective, data)
     module = build_module(cfg, backbone, data)
     trainer = build_trainer(cfg, **trainer_options)
     module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
@@ -106,11 +114,12 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     if trainer.limit_test_batches == 1.0:
         check_counts(zero_shot, data)
     _fit(trainer, module, data, checkpoint, advice(cfg))
+    validation = last_validation(trainer, module, data)
     after = _test(trainer, module, data)
     scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}
     seconds = round(time.perf_counter() - start, 1)
     identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
-    results = {**scores, **identity, "versions": versions(), "seconds": seconds}
+    results = {**scores, "validation": validation, **identity, "versions": versions(), "seconds": seconds}
     lost = unreadable_anywhere(data)
     if trainer.is_global_zero:
         names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -10,22 +10,42 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.evaluation import METRICS
 
 
-def check_settings(cfg: DictConfig) -> None:
-    """Raise ValueError for the first setting that is missing or impossible."""
+def check_complete(cfg: DictConfig) -> None:
+    """Raise ValueError for the first setting that is missing."""
     for key in sorted(OmegaConf.missing_keys(cfg)):
         raise ValueError(f"{key} is not set and has no default; give it as {key}=VALUE")
+
+
+def check_evaluation(cfg: DictConfig) -> None:
+    """Raise ValueError for the first setting of an evaluation that is missing or impossible."""
+    check_complete(cfg)
     settings: Any = cfg
+    _check_evaluated(settings)
+    if not isinstance(settings.models, Sequence | None) or isinstance(settings.models, str):
+        raise ValueError(f"models must be null or a list such as [student], found {settings.models!r}")
+    if not isinstance(settings.averages, Mapping | None) or isinstance(settings.checkpoint, int | float):
+        raise ValueError("averages must be of the form {NAME:[SET,SET]}, and checkpoint a path or a name")
+
+
+def _check_evaluated(settings: Any) -> None:
     _whole(settings.seed, "seed", 0)
-    _whole(settings.trainer.accumulate_grad_batches, "trainer.accumulate_grad_batches", 1)
-    for key in ("max_epochs", "max_steps"):
-        if settings.trainer[key] == 0:
-            raise ValueError(f"trainer.{key}=0 trains nothing; give at least 1, or -1 for no limit")
     if settings.headline not in METRICS:
         raise ValueError(f"headline must be one of {', '.join(METRICS)}, found {settings.headline!r}")
     if settings.suite and "suite" not in settings.data:
         raise ValueError(
             "suite names test sets of shards, and these data have their own; choose data=shards or the like"
         )
+
+
+def check_settings(cfg: DictConfig) -> None:
+    """Raise ValueError for the first setting of a run that is missing or impossible."""
+    check_complete(cfg)
+    settings: Any = cfg
+    _check_evaluated(settings)
+    _whole(settings.trainer.accumulate_grad_batches, "trainer.accumulate_grad_batches", 1)
+    for key in ("max_epochs", "max_steps"):
+        if settings.trainer[key] == 0:
+            raise ValueError(f"trainer.{key}=0 trains nothing; give at least 1, or -1 for no limit")
     for key in ("resume", "init_weights"):
         if not isinstance(settings[key], str | None):
             raise ValueError(f"{key} must be a path or null, found {settings[key]!r}")

@@ -25,14 +25,15 @@ def is_sweep() -> bool:
 def job_of_a_sweep() -> Iterator[None]:
     """Make the current job look like a single run to the processes it starts, and clean up behind it.
 
-    Lightning starts further DDP processes with this process's own command line, which in a sweep is the whole sweep.
+    Lightning starts further DDP processes with this process's own command line, which in a sweep is the whole sweep,
+    and remains one under an ablation, whose configuration says so.
     """
     if not is_sweep():
         yield
         return
     config = HydraConfig.get()
     arguments, before = sys.argv, set(os.environ)
-    sys.argv = [arguments[0], *config.overrides.task]
+    sys.argv = [arguments[0], *config.overrides.task, "hydra.mode=RUN"]
     with read_write(config.run):  # type: ignore[arg-type]
         config.run.dir = config.runtime.output_dir
     try:

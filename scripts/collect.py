@@ -1,0 +1,106 @@
+"""Compare finished runs: ``python scripts/collect.py --help``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from tracer_lightning.analysis.comparison import CHOICES, STUDENT, Comparison, Place, compare, places
+from tracer_lightning.analysis.curves import draw
+from tracer_lightning.analysis.formats import latex, markdown, raw, terminal
+from tracer_lightning.analysis.runs import find_runs, group_runs
+from tracer_lightning.analysis.style import save, style
+from tracer_lightning.analysis.tables import Block, blocks, notes
+
+WIDTH = 100
+"""Columns of output that goes to no terminal."""
+EXAMPLES = """examples:
+  %(prog)s outputs/digits/2026-01-31_12-00-00
+  %(prog)s 'outputs/vitb16_wma/*' --sets all --out tables
+  %(prog)s outputs/digits/betas outputs/digits/more_betas --model all --metrics accuracy macro_f1
+
+Runs that are equal but for their seeds are one row, named by the settings that vary among the runs. Runs on the paper's
+data sets have the published values beside. --out writes table.csv (everything, unrounded), table.md, table.tex and,
+where one number or the terms vary, curves.png and curves.svg."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports mistakes like all others, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ValueError."""
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    layout = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description="Mean and deviation over seeds of runs.", epilog=EXAMPLES, formatter_class=layout)
+    parser.add_argument("runs", nargs="+", metavar="RUNS", help="folder of a run, or above runs, or a glob pattern")
+    parser.add_argument("--model", choices=CHOICES, default=STUDENT, help="whose results (%(default)s)")
+    parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="as in results.json (accuracy ece)")
+    parser.add_argument("--sets", nargs="+", metavar="SET", help="data sets and averages, or all (ID and avg_ood)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write tables and curves there")
+    return parser
+
+
+def write(out: Path, comparison: Comparison, tables: Sequence[Block], remarks: Sequence[str]) -> list[Path]:
+    """Write tables and, where they can be drawn, curves; the files."""
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"csv": raw(comparison), "md": markdown(tables, remarks), "tex": latex(tables, remarks)}
+    for suffix, text in texts.items():
+        (out / f"table.{suffix}").write_text(text, encoding="utf-8")
+    files = [out / f"table.{suffix}" for suffix in texts]
+    try:
+        with style():
+            figure = draw(comparison)
+            files += [save(figure, out / f"curves.{suffix}") for suffix in ("png", "svg")]
+    except ValueError as error:
+        say(f"no curves: {error}")
+    return files
+
+
+def show(comparison: Comparison, shown: Sequence[Place], out: Path | None) -> None:
+    """Print the tables, and write them where asked."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    tables, remarks = blocks(comparison, shown), notes(comparison, shown)
+    for block in tables:
+        for table in terminal(console, block):
+            console.print(table)
+    for remark in remarks:
+        console.print(remark, markup=False, highlight=False)
+    if out is not None:
+        for path in write(out, comparison, tables, remarks):
+            say(str(path))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    try:
+        args = build_parser().parse_args(arguments)
+        runs, unread = find_runs(args.runs)
+        groups, repeated = group_runs(runs)
+        for warning in (*unread, *repeated):
+            say(f"warning: {warning}", stderr=True)
+        comparison = compare(groups, args.model)
+        show(comparison, places(comparison, args.sets, args.metrics), args.out)
+    except (ValueError, OSError) as error:
+        say(f"error: {' '.join(str(error).split())}", stderr=True)
+        return 1
+    return 0
+
+
+def say(line: str, stderr: bool = False) -> None:
+    """One line of output, however long."""
+    Console(stderr=stderr).print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Tables for the terminal, as Markdown, LaTeX and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tracer_lightning.analysis.comparison import Comparison
+from tracer_lightning.analysis.settings import title
+from tracer_lightning.analysis.tables import Block, Column
+
+SETTING = "setting"
+UNLIMITED = 10_000
+CSV_HEAD = ("model", "n", "seeds", "data_set", "metric", "mean", "std", "published", "published_table", "difference")
+LATEX = {
+    **{character: rf"\{character}" for character in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "–": "--", "−": "$-$", "†": r"$^\dagger$", "<": "$<$", ">": "$>$"},
+}
+
+
+def _rich(block: Block, columns: Sequence[Column]) -> Table:
+    table = Table(title=Text(block.title), title_justify="left", box=box.SIMPLE, pad_edge=False)
+    table.add_column(SETTING, overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    above = ""
+    for column in columns:
+        first = column.data_set if column.data_set != above else ""
+        table.add_column(Text(f"{first}\n{column.head}".rstrip("\n")), justify="right", no_wrap=True)
+        above = column.data_set
+    for number, names in enumerate(block.rows):
+        table.add_row(*map(Text, names), *(Text(column.cells[number]) for column in columns))
+    return table
+
+
+def terminal(console: Console, block: Block) -> Iterator[Table]:
+    """The table, or several of fewer data sets where it is wider than the console."""
+    unlimited = console.options.update_width(UNLIMITED)
+    columns: list[Column] = []
+    for group in block.by_data_set():
+        if columns and console.measure(_rich(block, [*columns, *group]), options=unlimited).maximum > console.width:
+            yield _rich(block, columns)
+            columns = []
+        columns += group
+    yield _rich(block, columns)
+
+
+def _lines(block: Block) -> Iterator[list[str]]:
+    """Texts of every row."""
+    for number, names in enumerate(block.rows):
+        yield [*names, *(column.cells[number] for column in block.columns)]
+
+
+def markdown(tables: Sequence[Block], notes: Sequence[str]) -> str:
+    """The tables one below the other, and the notes."""
+    parts = []
+    for block in tables:
+        head = [SETTING, "n", *(f"{column.data_set} {column.head}".strip() for column in block.columns)]
+        rows = [head, ["---", *("---:" for _ in head[1:])], *_lines(block)]
+        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+        parts.append(f"**{block.title}**\n\n{text}")
+    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(LATEX.get(character, character) for character in text)
+
+
+def _latex(block: Block, notes: Sequence[str]) -> Iterator[str]:
+    groups = block.by_data_set()
+    yield r"\begin{table}"
+    yield r"  \centering"
+    yield rf"  \caption{{{escape(' '.join([f'{block.title}.', *notes]))}}}"
+    yield rf"  \begin{{tabular}}{{lr{'r' * len(block.columns)}}}"
+    yield r"    \toprule"
+    above = [rf"\multicolumn{{{len(group)}}}{{c}}{{{escape(group[0].data_set)}}}" for group in groups]
+    yield f"    {' & '.join(['', '', *above])} \\\\"
+    if any(column.head for column in block.columns):
+        start = 3
+        rules = []
+        for group in groups:
+            rules.append(rf"\cmidrule(lr){{{start}-{start + len(group) - 1}}}")
+            start += len(group)
+        yield f"    {' '.join(rules)}"
+    yield f"    {' & '.join([SETTING, 'n', *(escape(column.head) for column in block.columns)])} \\\\"
+    yield r"    \midrule"
+    for row in _lines(block):
+        yield f"    {' & '.join(map(escape, row))} \\\\"
+    yield r"    \bottomrule"
+    yield r"  \end{tabular}"
+    yield r"\end{table}"
+
+
+def latex(tables: Sequence[Block], notes: Sequence[str]) -> str:
+    r"""A ``table`` environment for each, with the notes in its caption."""
+    parts = ["\n".join(_latex(block, notes)) for block in tables]
+    return "\n\n".join(["% needs \\usepackage{booktabs}", *parts]) + "\n"
+
+
+def raw(comparison: Comparison) -> str:
+    """CSV with a line for every row, data set and metric there is: unrounded fractions, empty where unknown.
+
+    Its columns: ``setting`` (the row's label), one for every varied setting, and ``CSV_HEAD``.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([SETTING, *map(title, comparison.keys), *CSV_HEAD])
+    for row in comparison.rows:
+        values = [row.settings.get(key) if row.seeds else None for key in comparison.keys]
+        about = [row.label, *values, row.model, len(row.seeds) or None, " ".join(map(str, row.seeds))]
+        for place, cell in row.cells.items():
+            published = (None, None) if cell.published is None else cell.published
+            writer.writerow([*about, *place, cell.mean, cell.std, *published, cell.difference])
+    return stream.getvalue()

@@ -1,0 +1,49 @@
+"""What a report is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tracer_lightning.analysis.training_curves import Curve
+from tracer_lightning.evaluation import Details, Scores
+
+MODELS = {"zero_shot": "before", "student": "student", "teacher": "teacher"}
+"""Models, in the order of tables, and how they are called."""
+METRICS = {"accuracy": "accuracy", "ece": "ECE", "macro_f1": "macro-F1"}
+LOWER_IS_BETTER = ("ece",)
+
+
+class RunRecord(NamedTuple):
+    """One run, finished or not."""
+
+    title: str
+    settings: Mapping[str, Any]
+    """Nested, resolved."""
+    scores: Mapping[str, Scores]
+    """By those of ``zero_shot`` (before training), ``student`` and ``teacher`` that were tested."""
+    details: Mapping[str, Mapping[str, Details]]
+    """What the scores are made of, by the same models and by data set."""
+    labels: Mapping[str, list[str]]
+    """Names of the classes of each data set."""
+    curves: Mapping[str, Curve]
+    """What was logged during training, by name."""
+    facts: Mapping[str, str]
+    """What else is told of the run: date, duration, steps."""
+    versions: Mapping[str, str]
+    """Of Python and packages."""
+    files: Mapping[str, str]
+    """Files beside the report, and what is in them."""
+    problem: str = ""
+    """Why the run did not finish; empty where it did."""
+
+    @property
+    def headline(self) -> str:
+        """The metric that comes first."""
+        chosen = self.settings.get("headline")
+        return chosen if chosen in METRICS else "accuracy"
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those reported, the headline first."""
+        return sorted(METRICS, key=lambda metric: metric != self.headline)

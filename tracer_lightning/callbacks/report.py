@@ -1,0 +1,140 @@
+"""A page about the run, in its folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import CSVLogger
+
+from tracer_lightning.analysis.report import RunRecord, render
+from tracer_lightning.analysis.training_curves import Curve, read_curves
+from tracer_lightning.analysis.versions import versions
+from tracer_lightning.evaluation import Details, Scores
+
+REPORT = "report.html"
+TOOK = "training took"
+FILES = {
+    "results.json": "all scores",
+    "details.json": "what they are made of: counts per class and per bin of confidence",
+    "metrics.csv": "what was logged, step by step",
+    "config.yaml": "the settings",
+    "checkpoints/last.ckpt": "weights and the state to continue from",
+    "train.log": "what was said",
+}
+AT_THE_END = ("results.json", "details.json")
+"""Written after this report."""
+log = logging.getLogger(__name__)
+
+
+class Report(pl.Callback):
+    """Write ``report.html``: settings, scores before and after training, curves, calibration, classes.
+
+    The last test before the fit is what the first test after it is compared with. A run that ends by an exception
+    leaves a report, too, of what there was by then. The curves are those of the run's ``metrics.csv``, which spans
+    continuations.
+
+    Args:
+        dirpath: the run's folder.
+    """
+
+    def __init__(self, dirpath: str) -> None:
+        self.dirpath = Path(dirpath)
+        self._scores: dict[str, Scores] = {}
+        self._details: dict[str, dict[str, Details]] = {}
+        self._started: float | None = None
+        self._facts: dict[str, str] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """From here on time counts."""
+        self._started, self._facts = time.perf_counter(), {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Remember where a continued run began."""
+        if trainer.global_step:
+            self._facts["continued at step"] = f"{trainer.global_step:,}"
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Training is over."""
+        self._count(trainer)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Keep the scores; after the fit, write."""
+        if self._started is None:
+            self._scores = {"zero_shot": pl_module.results["student"]}
+            self._details = {"zero_shot": pl_module.details["student"]}
+            return
+        self._scores |= pl_module.results
+        self._details |= pl_module.details
+        self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Write what there is of a run that has begun to train."""
+        if self._started is not None:
+            if TOOK not in self._facts:
+                self._count(trainer)
+            self._write(trainer, pl_module, _told(exception))
+
+    def _count(self, trainer: pl.Trainer) -> None:
+        assert self._started is not None
+        seconds = round(time.perf_counter() - self._started)
+        took = f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+        self._facts = {"steps": f"{trainer.global_step:,}", **self._facts, TOOK: took}
+
+    def _write(self, trainer: pl.Trainer, pl_module: Any, problem: str = "") -> None:
+        """A report that fails must not cost the run its results."""
+        if not trainer.is_global_zero:
+            return
+        try:
+            page = render(self._record(trainer, pl_module, problem))
+            temporary = self.dirpath / f"{REPORT}.tmp"
+            temporary.write_text(page, encoding="utf-8")
+            temporary.replace(self.dirpath / REPORT)
+        except Exception as error:
+            log.exception("the report failed")
+            warnings.warn(f"{REPORT} could not be written: {type(error).__name__}: {error}", stacklevel=2)
+
+    def _record(self, trainer: pl.Trainer, pl_module: Any, problem: str) -> RunRecord:
+        settings: Mapping[str, Any] = dict(pl_module.hparams)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        method = settings.get("method", {}).get("name", "")
+        seed = f"seed {settings['seed']}" if "seed" in settings else ""
+        now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        files = {
+            name: what
+            for name, what in FILES.items()
+            if (self.dirpath / name).exists() or (name in AT_THE_END and not problem)
+        }
+        return RunRecord(
+            title=" · ".join(part for part in (settings.get("name", "run"), method, seed) if part),
+            settings=settings,
+            scores=self._scores,
+            details=self._details,
+            labels={eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets},
+            curves=_curves(trainer),
+            facts={"date": now, **self._facts},
+            versions=versions(),
+            files=files,
+            problem=problem,
+        )
+
+
+def _told(exception: BaseException) -> str:
+    if isinstance(exception, KeyboardInterrupt):
+        return "it was interrupted"
+    return f"{type(exception).__name__}: {exception}" if str(exception) else type(exception).__name__
+
+
+def _curves(trainer: pl.Trainer) -> dict[str, Curve]:
+    """All that has been logged, the rows that the logger still holds back included."""
+    for logger in trainer.loggers:
+        if isinstance(logger, CSVLogger):
+            logger.save()
+            return read_curves(Path(logger.log_dir) / logger.experiment.NAME_METRICS_FILE)
+    return {}

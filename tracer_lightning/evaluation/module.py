@@ -1,0 +1,44 @@
+"""Evaluation of finished models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import nn
+
+from tracer_lightning.evaluation.suite import Scores, ZeroShotSuite
+from tracer_lightning.types import Batch
+
+
+class EvaluationModule(pl.LightningModule):
+    """Tests several models in one pass over the data: ``trainer.test(EvaluationModule(...), data)``.
+
+    Args:
+        models: name to model, names that the suite knows.
+        suite: the data sets, in the order of their loaders.
+    """
+
+    def __init__(self, models: Mapping[str, nn.Module], suite: ZeroShotSuite) -> None:
+        super().__init__()
+        self.models = nn.ModuleDict(models)
+        self.suite = suite
+        self.results: dict[str, Scores] = {}
+        """Scores by model."""
+
+    def on_test_epoch_start(self) -> None:
+        """Build the heads."""
+        self.suite.start(dict(self.models.items()))
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count a batch of one data set."""
+        self.suite.update(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the results."""
+        self.results = self.suite.finish()
+
+    def temperatures(self) -> dict[str, Any]:
+        """The fitted temperature of each model and its ECE there; empty where none was asked for."""
+        return {name: scaling.compute() for name, scaling in self.suite.temperatures.items()}  # type: ignore[operator]

@@ -1,0 +1,65 @@
+"""How sure a model is of which caption belongs to which image, and how far two models disagree.
+
+All are of p = softmax(s I Tᵀ), rows image to text, and q = softmax(s T Iᵀ), rows text to image, over the captions and
+images of the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tracer_lightning.types import ClipFeatures
+
+
+def matching_log_probabilities(features: ClipFeatures) -> Tensor:
+    """Logarithms of p and q, in single precision or, for double features, double.
+
+    Args:
+        features: image and text features (B, D) and the scale of their logits.
+
+    Returns:
+        (2, B, B), image to text first.
+    """
+    image, text, scale = (value if value.dtype == torch.double else value.float() for value in features)
+    logits = scale * image @ text.T  # (B, B)
+    return torch.stack([logits, logits.T]).log_softmax(dim=-1)
+
+
+def mean_entropy(log_probabilities: Tensor) -> Tensor:
+    """Mean over both directions and all rows of -Σ p log p.
+
+    Args:
+        log_probabilities: (2, B, B).
+
+    Returns:
+        () in nats; 0 to log B.
+    """
+    return -(log_probabilities.exp() * log_probabilities).sum(dim=-1).mean()
+
+
+def mean_confidence(log_probabilities: Tensor) -> Tensor:
+    """Mean over both directions and all rows of max p.
+
+    Args:
+        log_probabilities: (2, B, B).
+
+    Returns:
+        () in [1 / B, 1].
+    """
+    return log_probabilities.amax(dim=-1).exp().mean()
+
+
+def mean_divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """Mean over both directions and all rows of KL(p_T ‖ p_S) = Σ p_T (log p_T - log p_S).
+
+    It is half of the paper's CRD (eq. 23), which adds the directions.
+
+    Args:
+        teacher: (2, B, B) log-probabilities of the teacher.
+        student: (2, B, B) those of the student.
+
+    Returns:
+        () in nats, >= 0.
+    """
+    return (teacher.exp() * (teacher - student)).sum(dim=-1).mean()

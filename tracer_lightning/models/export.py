@@ -1,0 +1,37 @@
+"""Writing models that open_clip loads in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
+from safetensors.torch import save_file
+
+from tracer_lightning.models.backbones import Backbone
+
+
+def export_clip(backbone: Backbone, folder: Path) -> None:
+    """Write weights and configuration for ``open_clip.create_model_and_transforms("local-dir:FOLDER")``.
+
+    Args:
+        backbone: the model, and what it expects of its inputs.
+        folder: made if need be; files of these names in it are replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = backbone.spec
+    preprocessing: dict[str, Any] = {
+        "mean": spec.mean,
+        "std": spec.std,
+        "interpolation": spec.interpolation,
+        "resize_mode": spec.resize_mode,
+    }
+    tensors = {name: value.contiguous() for name, value in backbone.model.model.state_dict().items()}
+    weights = folder / HF_SAFE_WEIGHTS_NAME
+    save_file(tensors, weights, metadata={"format": "pt"})
+    weights.chmod(0o644)  # safetensors leaves its file to its owner alone
+    config = {"model_cfg": backbone.config, "preprocess_cfg": preprocessing}
+    (folder / HF_CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
+    if hasattr(spec.tokenize, "save_pretrained"):  # a tokenizer that is not open_clip's own
+        spec.tokenize.save_pretrained(folder)

@@ -1,0 +1,102 @@
+"""What ``checkpoint=`` may name, and the settings that come with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+from hydra.core.config_store import ConfigStore
+from open_clip.constants import HF_CONFIG_NAME
+
+from tracer_lightning.models import read_checkpoint
+from tracer_lightning.models.pretrained import FOLDER, HUB
+from tracer_lightning.models.weights import CHECKPOINT
+
+OPTION = "checkpoint"
+"""Option of a group whose settings come with the checkpoint."""
+LOAD = "tracer_lightning.models.load_clip"
+OURS = "tracer_lightning."
+KEY = f"{OPTION}="
+
+
+def weights_file(checkpoint: str | None) -> Path | None:
+    """The file of weights that ``checkpoint`` names; None where open_clip finds them by a name."""
+    path = Path(checkpoint or "")
+    if checkpoint is None or reference(checkpoint) is not None:
+        return None
+    return path / CHECKPOINT if path.is_dir() else path
+
+
+def reference(checkpoint: str) -> tuple[str, str | None] | None:
+    """Name and tag for open_clip: a reference, an exported folder, or ``NAME/TAG``; None where it is a file or run."""
+    if checkpoint.startswith((FOLDER, HUB)):
+        return checkpoint, None
+    path = Path(checkpoint)
+    if (path / HF_CONFIG_NAME).is_file():
+        return f"{FOLDER}{path}", None
+    name, _, tag = checkpoint.partition("/")
+    if not path.exists() and name in open_clip.list_models():
+        return name, tag or None
+    return None
+
+
+def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
+    """Command-line arguments with the options that the checkpoint among them brings along.
+
+    A run's checkpoint brings its backbone, and its data and suite unless others are asked for; an exported model or
+    an open_clip name brings its backbone. They become options ``checkpoint`` of their groups.
+
+    Args:
+        arguments: the command line.
+        evaluated: whether data are of use.
+    """
+    given = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
+    if not given or given[-1] in ("", "null"):
+        return list(arguments)
+    checkpoint = given[-1]
+    if found := reference(checkpoint):
+        name, tag = found
+        if tag is None and ":" not in name:
+            raise ValueError(f"checkpoint={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
+        return _with(arguments, {"backbone": {"_target_": LOAD, "name": name, "pretrained": tag}})
+    file = weights_file(checkpoint)
+    assert file is not None
+    if "," in checkpoint and not file.exists():
+        raise ValueError(f"checkpoint={checkpoint}: one at a time")
+    settings = read_checkpoint(file, "checkpoint").get("hyper_parameters")
+    if not isinstance(settings, Mapping) or "backbone" not in settings:
+        return list(arguments)  # weights alone: backbone= says of what
+    groups = {"backbone": settings["backbone"]}
+    if evaluated and not _chosen(arguments, "data"):
+        suite = {"suite": "${suite}"} if "suite" in settings["data"] else {}
+        groups |= {"data": {**settings["data"], **suite}, "suite": settings["suite"]}
+    return _with(arguments, groups, [f"headline={settings['headline']}"] if evaluated else [])
+
+
+def _check_targets(node: Any, group: str) -> None:
+    """A file from elsewhere must not choose what is called."""
+    if isinstance(node, Mapping):
+        target = node.get("_target_", OURS)
+        if not str(target).startswith(OURS):
+            raise ValueError(f"checkpoint: its settings call {target}, which is not ours; set {group}= yourself")
+        for value in node.values():
+            _check_targets(value, group)
+
+
+def _chosen(arguments: Sequence[str], group: str) -> bool:
+    options = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{group}=")]
+    return any(option != OPTION for option in options)
+
+
+def _with(arguments: Sequence[str], groups: Mapping[str, Any], values: Sequence[str] = ()) -> list[str]:
+    """Register the groups' options, and choose those that the user chose none of."""
+    store = ConfigStore.instance()
+    chosen = []
+    for group, node in groups.items():
+        _check_targets(node, group)
+        store.store(group=group, name=OPTION, node=dict(node))
+        if not _chosen(arguments, group):
+            chosen.append(f"{group}={OPTION}")
+    return [arguments[0], *chosen, *values, *arguments[1:]]

@@ -1,0 +1,60 @@
+"""The figure that a sweeper searches by: of the last validation, never of a test set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+
+from tracer_lightning.data import ClipDataModule
+from tracer_lightning.evaluation import METRICS
+
+STAGE = "val/"
+"""What the names of logged validation metrics begin with."""
+
+
+def check_objective(objective: Any, data: ClipDataModule) -> None:
+    """Raise ValueError before training for an objective that validation will not yield."""
+    if objective is None:
+        return
+    if objective not in METRICS:
+        raise ValueError(f"objective must be null or one of {', '.join(METRICS)}, found {objective!r}")
+    if data.val_set in data.eval_sets:
+        raise ValueError(
+            f"objective={objective}: these data have no validation split, and what is watched during training, "
+            f"{data.val_set.name}, is a test set; add a set with role: val to the suite"
+        )
+
+
+def last_validation(trainer: pl.Trainer, module: Any, data: ClipDataModule) -> dict[str, dict[str, float]]:
+    """Data set name to metrics of the last validation of a fit, or of one now.
+
+    There was none where the fit was too short for it, or continued a run that had ended.
+    """
+    scores = logged_validation(trainer.callback_metrics)
+    if not scores:
+        trainer.validate(module, datamodule=data, verbose=False)
+        scores = logged_validation(trainer.callback_metrics)
+    return scores
+
+
+def logged_validation(logged: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Data set name to metrics, from ``val/<set>/<metric>``."""
+    scores: dict[str, dict[str, float]] = {}
+    for name, value in logged.items():
+        if name.startswith(STAGE):
+            data_set, _, metric = name.removeprefix(STAGE).rpartition("/")
+            scores.setdefault(data_set, {})[metric] = float(value)
+    return scores
+
+
+def returned(results: dict[str, Any], objective: str | None) -> dict[str, Any] | float:
+    """What a job returns: its results or, to a sweeper that searches, the figure that it searches by."""
+    if objective is None:
+        return results
+    if not results["validation"]:
+        raise ValueError(f"objective={objective}: there is no validation; see trainer.limit_val_batches")
+    (scores,) = results["validation"].values()
+    figure: float = scores[objective]
+    return figure
