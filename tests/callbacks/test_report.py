@@ -252,6 +252,14 @@ def test_any_size_and_hostile_names(classes, sets):
     assert ("2 further data sets" in page.words) == (sets == 14)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.4, 0.5, 1.0])
+def test_scores_may_all_be_equal(value):
+    alike = record(2, 1)
+    for scores in alike.scores.values():
+        scores["set 0"]["accuracy"] = value
+    assert_complete_in_itself(render(alike._replace(settings=alike.settings | {"headline": "accuracy"})))
+
+
 def test_a_run_of_which_nothing_is_known():
     page = assert_complete_in_itself(render(record(2, 1, scores={}, details={}, curves={}, settings={}, problem="x")))
     assert "This run did not finish" in page.words

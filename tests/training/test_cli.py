@@ -9,8 +9,10 @@ import pytest
 
 from tests.training.helpers import TINY, composed, hydra_context
 from tracer_lightning.training.cli import task
+from tracer_lightning.training.run import run
 
 ROOT = Path(__file__).parent.parent.parent
+METHODS = "carot, flyp, static_sd, tracer, tracer_ema"
 
 
 def train(*overrides, cwd, **environment):
@@ -29,7 +31,7 @@ def train(*overrides, cwd, **environment):
     [
         (
             "method=traser",
-            "error: method=traser: there is no such method; choose one of flyp, static_sd, tracer, tracer_ema\n",
+            f"error: method=traser: there is no such method; choose one of {METHODS}\n",
         ),
         ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
         ("optimiser.lr=1", "optimiser.lr: there is no such setting"),
@@ -106,7 +108,7 @@ def test_mistakes_in_values(tmp_path, capsys, overrides, message):
     with hydra_context():
         cfg = composed(tmp_path, *overrides)
         with pytest.raises(SystemExit) as stop:
-            task(cfg, user_wants_traceback=False)
+            task(cfg, user_wants_traceback=False, job=run)
     assert stop.value.code == 1
     line = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(line) == 1
@@ -120,13 +122,13 @@ def test_tracebacks_are_available(tmp_path):
     with hydra_context():
         cfg = composed(tmp_path, "kernel.beta=0")
         with pytest.raises(ValueError, match="beta must be"):
-            task(cfg, user_wants_traceback=True)
+            task(cfg, user_wants_traceback=True, job=run)
 
 
 def test_help_helps_at_once(tmp_path):
     result = train("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for word in ("method: flyp, static_sd, tracer, tracer_ema", "resume=auto", "results.json", "-m method=flyp,tracer"):
+    for word in (f"method: {METHODS}", "resume=auto", "results.json", "-m method=flyp,tracer"):
         assert word in result.stdout
 
 

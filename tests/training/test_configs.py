@@ -40,7 +40,7 @@ NEEDS = {
     **{
         ("experiment", f"{name}_{method}"): [*SETS, *QUICK, "backbone=digits_vit", "trainer.accelerator=cpu"]
         for name in ("rn50", "vitb16", "vitl14")
-        for method in ("wma", "flyp")
+        for method in ("wma", "flyp", "carot", "ema")
     },
     **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],

@@ -118,7 +118,8 @@ def results_of(record: RunRecord) -> ResultsTable | None:
     first = next(iter(record.scores.values()))
     every = [100 * scores[name][record.headline] for scores in record.scores.values() for name in scores]
     finite = [value for value in every if math.isfinite(value)] or [0.0]
-    scale = (min(90, int(min(finite) // 10) * 10), max(10, -int(-max(finite) // 10) * 10))
+    low = min(90, int(min(finite) // 10) * 10)
+    scale = (low, max(low + 10, -int(-max(finite) // 10) * 10))
     rows = {name: _row(record, name, scale) for name in first}
     return ResultsTable(
         [METRICS[metric] for metric in record.metrics],
