@@ -65,6 +65,21 @@ def test_a_folder_brings_its_own_weights_and_preprocessing(folder, tag):
     assert backbone.spec.tokenize(["one"]).shape == (1, 16)
 
 
+def test_a_model_of_the_hub_is_found_in_the_cache(folder, offline):
+    path, model = folder
+    repository = path / "cache/models--me--mine"
+    snapshot = repository / "snapshots/0123"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("0123")
+    (path / "open_clip_config.json").rename(snapshot / "open_clip_config.json")
+    save_file(model.state_dict(), snapshot / "open_clip_model.safetensors")
+    backbone = load_clip("hf-hub:me/mine")
+    assert torch.equal(backbone.model.model.text_projection, model.text_projection)
+    assert backbone.config["embed_dim"] == 16
+    assert backbone.spec.std == (0.4, 0.5, 0.6)
+
+
 def test_a_folder_without_weights_is_not_filled_with_random_ones(folder):
     with pytest.raises(ValueError, match="could not be loaded"):
         load_clip(f"local-dir:{folder[0]}")

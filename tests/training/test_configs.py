@@ -159,3 +159,11 @@ def test_terms_may_be_chosen_and_weighted_on_the_command_line(tmp_path):
 def test_the_demo_backbone_has_one_to_four_million_parameters(tmp_path):
     model = build_backbone(composed(tmp_path, tiny=False), None).model
     assert 1e6 <= sum(parameter.numel() for parameter in model.parameters()) <= 4e6
+
+
+@pytest.mark.parametrize("path", sorted(Path(CONF, "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_experiments_say_what_they_take_and_what_came_out(path):
+    header = path.read_text().partition("\ndefaults:")[0]
+    for entry in ("Command:", "Hardware:", "Time:", "Result:"):
+        assert f"\n# {entry} " in header
+    assert ("\n# Published: " in header) != path.stem.startswith(("digits", "pacs"))

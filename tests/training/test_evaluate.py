@@ -10,12 +10,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
-from tests.training.helpers import composed, hydra_context
+from tests.training.helpers import TINY, composed, hydra_context
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.training.run import run
 
@@ -163,6 +165,18 @@ def test_an_export_can_be_evaluated_and_exported_features_are_the_same(finished,
     assert status == 0, stderr
     results = json.loads((tmp_path / "evaluation.json").read_text())
     assert results["model"]["plain"]["accuracy"] == finished[1]["teacher"]["plain"]["accuracy"]
+
+
+def test_merged_weights_are_exported_with_the_backbone_that_they_are_of(finished, exported, tmp_path):
+    one, other = (load_file(exported / model / "open_clip_model.safetensors") for model in ("student", "teacher"))
+    merged = {name: (value.double() + other[name].double()).div(2).to(value.dtype) for name, value in one.items()}
+    save_file(merged, tmp_path / "merged.safetensors")
+    sizes = [text for text in TINY if text.startswith("backbone.")]
+    out = tmp_path / "out"
+    status, _, stderr = script("export", f"checkpoint={tmp_path}/merged.safetensors", *sizes, f"out={out}")
+    assert status == 0, stderr
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{out}")
+    assert torch.equal(model.visual.proj, merged["visual.proj"])
 
 
 def test_the_card_tells_what_the_model_is(finished, exported):
