@@ -110,6 +110,7 @@ def test_mistakes_in_values(tmp_path, capsys, overrides, message):
         with pytest.raises(SystemExit) as stop:
             task(cfg, user_wants_traceback=False, job=run)
     assert stop.value.code == 1
+    assert "HYDRA_FULL_ERROR" not in os.environ
     line = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(line) == 1
     assert message in line[0]

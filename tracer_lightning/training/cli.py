@@ -114,7 +114,7 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
     if user_wants_traceback:
         with job_of_a_sweep():
             return job(cfg)
-    os.environ.pop(FULL_ERROR, None)
+    wanted = os.environ.pop(FULL_ERROR, None)
     try:
         with job_of_a_sweep():
             return job(cfg)
@@ -124,4 +124,5 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
             raise JobFailed(str(error), seen=SUBMITIT not in os.environ) from None
         raise SystemExit(1) from None
     finally:
-        os.environ[FULL_ERROR] = "1"
+        if wanted is not None:
+            os.environ[FULL_ERROR] = wanted
