@@ -56,6 +56,8 @@ def test_accuracy(changed, expected):
         {"backbone.name": "ViT-B-32-quickgelu"},
         {"backbone.pretrained": "laion2b_s34b_b88k"},
         {"backbone.pretrained": None},
+        {"init_weights": "outputs/mine"},
+        {"prerequisite.experiment": "mine"},
     ],
 )
 def test_no_counterpart(changed):

@@ -70,3 +70,20 @@ def test_a_key_that_only_some_have():
 @pytest.mark.parametrize("count", [1, 3])
 def test_equal_runs_have_nothing_varied(count):
     assert varied_keys([settings_of(config(HERE))] * count) == []
+
+
+def test_terms_that_are_not_computed_are_none():
+    """An experiment's weight for a term that the method lacks, and terms of weight 0."""
+    plain = config(HERE, terms=["crd"])
+    weighed = config(HERE, terms=["crd"])
+    weighed["terms"]["fd"] = {"weight": 0.2}
+    weighed["terms"]["icl"] = {"weight": 0.0, "term": {"_target_": "x"}}
+    assert settings_of(weighed) == settings_of(plain)
+    assert settings_of(weighed)["terms"] == "crd"
+
+
+def test_how_often_is_logged_does_not_count_but_the_batch_of_its_ece_does():
+    other = config(HERE, **{"callbacks.teacher_statistics.every_n_steps": 7, "data.eval_batch_size": 512})
+    assert settings_of(other) == settings_of(config(HERE))
+    sizes = [config(HERE, **{"parity.ece_per_batch": True, "data.eval_batch_size": size}) for size in (256, 512)]
+    assert settings_of(sizes[0]) != settings_of(sizes[1])

@@ -36,7 +36,7 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(offline):
     [
         ("NoSuchNet", None, "no such model"),
         ("ViT-B-32", "no_such_tag", "tags are openai, laion400m_e31"),
-        ("ViT-B-32", "openai", "choose backbone.name=ViT-B-32-quickgelu"),
+        ("ViT-B-32", "openai", "choose ViT-B-32-quickgelu"),
         ("local-dir:/no/where", None, "no folder /no/where"),
     ],
 )

@@ -60,9 +60,29 @@ def test_weights_and_names(tmp_path):
     assert weights_file(None) is None
 
 
-def test_a_checkpoint_does_not_choose_what_is_called(checkpoint):
-    with pytest.raises(ValueError, match=r"its settings call os\.system"):
-        adopt(["evaluate.py", checkpoint(backbone={"_target_": "os.system", "command": "true"})], evaluated=True)
-    nested = {"_target_": "tracer_lightning.data.ShardDataModule", "texts": {"classnames": {"_target_": "os.getcwd"}}}
-    with pytest.raises(ValueError, match=r"its settings call os\.getcwd"):
-        adopt(["evaluate.py", checkpoint(data=nested)], evaluated=True)
+HOSTILE = [
+    {"_target_": "os.system", "command": "true"},
+    {"_target_": "tracer_lightning.data.shards.roots.shutil.copy"},
+    {"_target_": "tracer_lightning.models.build_clip", "mean": [{"_target_": "os.getcwd"}, 0.5, 0.5]},
+    {"_target_": "tracer_lightning.models.build_clip", "_partial_": True},
+    {"_target_": "tracer_lightning.models.build_clip", "name": "${oc.env:HOME}"},
+]
+
+
+@pytest.mark.parametrize("group", ["backbone", "data", "suite"])
+@pytest.mark.parametrize("node", HOSTILE)
+def test_a_checkpoint_does_not_choose_what_is_called_or_read(checkpoint, group, node):
+    with pytest.raises(ValueError, match=f"set {group}= yourself"):
+        adopt(["evaluate.py", checkpoint(**{group: {"nested": node}})], evaluated=True)
+
+
+def test_a_whole_model_and_another_backbone_are_refused(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    for checkpoint in (str(tmp_path), "ViT-B-32/openai", "hf-hub:a/b"):
+        with pytest.raises(ValueError, match="give one of them"):
+            adopt(["evaluate.py", f"checkpoint={checkpoint}", "backbone=rn50"], evaluated=True)
+
+
+def test_settings_of_another_version_are_named(checkpoint):
+    with pytest.raises(ValueError, match="have no data; set data= yourself"):
+        adopt(["evaluate.py", checkpoint(data=None, headline=None)], evaluated=True)

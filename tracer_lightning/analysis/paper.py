@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from tracer_lightning.analysis.settings import (
     BACKBONE,
     BETA,
+    EVAL_BATCH,
     EVERY,
     KERNEL,
     METHOD,
@@ -61,6 +62,10 @@ class Key(NamedTuple):
     metric: str
 
 
+BATCH = 512
+"""Pictures over which the paper takes each ECE that it averages."""
+
+
 def _setting(text: str) -> tuple[str, Value] | None:
     if not text:
         return None
@@ -84,7 +89,8 @@ def published() -> Mapping[Key, Published]:
 def paper_backbone(settings: Settings) -> str:
     """The paper's name for a run's backbone, such as ``ViT-B-16``; empty where it has other weights than OpenAI's."""
     weights = str(settings.get(WEIGHTS, ""))
-    theirs = weights == "openai" or "/" in weights  # a file, trusted to hold them
+    elsewhere = any(key.partition(".")[0] in ("init_weights", "prerequisite") for key in settings)
+    theirs = not elsewhere and (weights == "openai" or "/" in weights)  # a file, trusted to hold them
     return str(settings.get(BACKBONE, "")).removesuffix("-quickgelu") if theirs else ""
 
 
@@ -120,6 +126,8 @@ def find(settings: Settings, model: str, swept: str | None, data_set: str, metri
         data_set: the paper's name for it.
         metric: ``accuracy`` or ``ece_per_batch``.
     """
+    if metric == PER_BATCH and settings.get(EVAL_BATCH, BATCH) != BATCH:
+        return None
     method = {"student": settings.get(METHOD), "zero_shot": "zero_shot"}.get(model)
     places = _settings_in_paper(settings, swept) if method == TRACER else [None]
     keys = (Key(paper_backbone(settings), str(method), place, data_set, metric) for place in places)

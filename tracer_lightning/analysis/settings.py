@@ -20,15 +20,16 @@ KERNEL = "kernel._target_"
 BETA = "kernel.beta"
 EVERY = "teacher.every_n_steps"
 STRENGTH = "method.strength"
+EVAL_BATCH = "data.eval_batch_size"
 PREFERRED = (METHOD, BACKBONE, TERMS, TEACHER, KERNEL, BETA, EVERY, STRENGTH, "regularizers", "optimizer.lr")
 """Settings that name a difference before others do, where several go together."""
 TITLES = {METHOD: "method", BACKBONE: "backbone", TEACHER: "teacher"}
 IGNORED = (
     *("name", "run", "seed", "resume", "headline", "floor", "paths.*", "logger.*", "compute.*", "kernel.*"),
-    *("data.root", "data.cache_dir", "data.num_workers", "data.eval_batch_size", "parity.ece_per_batch"),
+    *("data.root", "data.cache_dir", "data.num_workers", EVAL_BATCH, "parity.ece_per_batch"),
     *(f"trainer.{key}" for key in ("default_root_dir", "accelerator", "devices", "num_nodes", "strategy")),
     *("trainer.enable_*", "trainer.log_every_n_steps", "trainer.profiler"),
-    *("callbacks.checkpoint.*", "callbacks.progress.*", "callbacks.learning_rate.*"),
+    *("callbacks.*", "objective"),
 )
 """Patterns of settings that don't change what is trained. A kernel counts where the teacher has it."""
 TERM_ORDER = ("fd", "crd", "icl", "cross_kd")
@@ -40,6 +41,11 @@ def term_names(names: Iterable[str]) -> str:
     """One spelling for each set of terms, such as ``fd+icl``, and ``none`` for the empty one."""
     known = {name: number for number, name in enumerate(TERM_ORDER)}
     return "+".join(sorted(names, key=lambda name: (known.get(name, len(known)), name))) or "none"
+
+
+def in_force(terms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Those that are computed: an experiment's weight for a term that the method lacks is no term, nor is weight 0."""
+    return [name for name, entry in terms.items() if "term" in entry and entry.get("weight")]
 
 
 def size_of_terms(value: Value | None) -> int:
@@ -62,10 +68,14 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
         config: the resolved configuration, as in a run's config.yaml.
     """
     output = str((config.get("paths") or {}).get("output_dir") or "")
-    settings: Settings = {key: term_names(config.get(key) or {}) for key in (TERMS, "regularizers")}
+    counted = {EVAL_BATCH} if (config.get("parity") or {}).get("ece_per_batch") else set()
+    settings: Settings = {key: term_names(in_force(config.get(key) or {})) for key in (TERMS, "regularizers")}
     for key, value in _flat(config):
+        group, _, rest = key.partition(".")
+        if group in settings and rest.partition(".")[0] not in in_force(config[group]):
+            continue
         within = bool(output) and isinstance(value, str) and output in value
-        if not within and not any(fnmatch(key, pattern) for pattern in IGNORED):
+        if not within and (key in counted or not any(fnmatch(key, pattern) for pattern in IGNORED)):
             settings[key.replace(KERNEL_OF_TEACHER, "kernel.")] = value
     return settings
 

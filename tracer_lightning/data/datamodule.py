@@ -51,6 +51,8 @@ class ClipDataModule(pl.LightningDataModule):
     """The test suite."""
     val_set: EvalSet
     """The ID split watched during training."""
+    trains: bool = True
+    """False where models are only evaluated: the training data are not looked at then."""
     train_transform: Transform | None = None
     """Crops training pictures to the model's size; None where they have it."""
 
@@ -136,8 +138,9 @@ class ClipDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         """Open all data and check them, so that what is wrong with them ends the run before anything is trained."""
         del stage
-        self.train_loader()
-        for eval_set in (self.val_set, *self.eval_sets):
+        if self.trains:
+            self.train_loader()
+        for eval_set in (*([self.val_set] if self.trains else []), *self.eval_sets):
             self.eval_loader(eval_set)
 
     def train_dataloader(self) -> CountedLoader:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -21,6 +23,9 @@ class CalibrationBins(Metric):
     torchmetrics keeps every confidence and adds them up in single precision, so that its last digits depend on the
     order, and with it on the number of processes. Sums of whole numbers do not, and need 36 numbers instead of two per
     sample. The bins are those of torchmetrics: [0, 0.1), ..., [0.9, 1), and one for confidences of exactly 1.
+
+    Args:
+        options: of every :class:`torchmetrics.Metric`.
     """
 
     full_state_update = False
@@ -28,8 +33,8 @@ class CalibrationBins(Metric):
     correct: Tensor
     confidence: Tensor
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         for name in ("counts", "correct", "confidence"):
             self.add_state(name, torch.zeros(PADDING + 1, dtype=torch.long), dist_reduce_fx="sum")
 
@@ -46,8 +51,9 @@ class CalibrationBins(Metric):
 
     def compute(self) -> Tensor:
         """(bins, 3) in double precision: samples, correct ones and summed confidence; NaN where a model's were."""
-        bins = torch.stack([self.counts, self.correct, self.confidence / UNIT]).double()[:, :UNDEFINED]
-        return torch.where(self.counts[UNDEFINED] > 0, torch.nan, bins).T.cpu()
+        counts, correct, confidence = (state.cpu().double() for state in (self.counts, self.correct, self.confidence))
+        bins = torch.stack([counts, correct, confidence / UNIT])[:, :UNDEFINED]
+        return torch.where(counts[UNDEFINED] > 0, torch.nan, bins).T
 
 
 def expected_calibration_error(bins: Tensor) -> float:

@@ -26,6 +26,8 @@ class EvaluationModule(pl.LightningModule):
         self.suite = suite
         self.results: dict[str, Scores] = {}
         """Scores by model."""
+        self.temperatures: dict[str, Any] = {}
+        """The fitted temperature of each model and its ECE there; empty where none was asked for."""
 
     def on_test_epoch_start(self) -> None:
         """Build the heads."""
@@ -36,9 +38,6 @@ class EvaluationModule(pl.LightningModule):
         self.suite.update(batch, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
-        """Keep the results."""
+        """Keep the results, while the metrics are on the device that ranks exchange them from."""
         self.results = self.suite.finish()
-
-    def temperatures(self) -> dict[str, Any]:
-        """The fitted temperature of each model and its ECE there; empty where none was asked for."""
-        return {name: scaling.compute() for name, scaling in self.suite.temperatures.items()}  # type: ignore[operator]
+        self.temperatures = {name: scaling.compute() for name, scaling in self.suite.temperatures.items()}  # type: ignore[operator]

@@ -56,8 +56,8 @@ class Logits(Metric):
         self.labels.append(labels[counted])
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """All of them."""
-        return dim_zero_cat(self.logits), dim_zero_cat(self.labels)
+        """All of them, where double precision is to be had."""
+        return dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.labels).cpu()
 
 
 class TemperatureScaling(nn.Module):
@@ -95,7 +95,7 @@ class TemperatureScaling(nn.Module):
     def compute(self) -> dict[str, Any]:
         """``temperature``, ``fitted_on``, and ``ece`` of each set at that temperature."""
         logits, labels = self.fitted_on.compute()
-        first = CalibrationBins().to(logits.device)  # of all ranks' logits on each: a multiple of what is counted once
+        first = CalibrationBins(sync_on_compute=False)  # it has the logits of all ranks
         self.temperature = self.temperature or fit_temperature(logits, labels)
         first.update((logits / self.temperature).softmax(dim=-1), labels)
         bins = [first.compute(), *(metric.compute() for metric in list(self.bins)[1:])]  # type: ignore[operator]

@@ -68,7 +68,7 @@ def _check_activation(name: str, tag: str, wanted: bool) -> None:
     config = open_clip.get_model_config(name) or {}
     if wanted != bool(config.get("quick_gelu")):
         other = f"{name}-quickgelu" if wanted else name.removesuffix("-quickgelu")
-        raise ValueError(f"backbone.name={name}: {tag} needs another activation; choose backbone.name={other}")
+        raise ValueError(f"backbone.name={name}: {tag} needs another activation; choose {other}")
 
 
 def _check_hub(setting: str, repository: str, files: tuple[str, ...], remedy: str) -> None:

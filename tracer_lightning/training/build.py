@@ -48,6 +48,7 @@ def _written(cfg: DictConfig, key: str) -> str:
 def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     """The innermost mistake, with the setting of the nested node where it was made."""
     inner: BaseException | None = error
+    place: re.Match[str] | None = None
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
     return ValueError(named(_written(cfg, place[1]), str(inner)) if place else str(inner))

@@ -10,6 +10,8 @@ import open_clip
 from hydra.core.config_store import ConfigStore
 from open_clip.constants import HF_CONFIG_NAME
 
+from tracer_lightning import data
+from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import CHECKPOINT
@@ -17,7 +19,11 @@ from tracer_lightning.models.weights import CHECKPOINT
 OPTION = "checkpoint"
 """Option of a group whose settings come with the checkpoint."""
 LOAD = "tracer_lightning.models.load_clip"
-OURS = "tracer_lightning."
+CALLED = {
+    *(f"tracer_lightning.models.{name}" for name in ("build_clip", "load_clip")),
+    *(f"tracer_lightning.data.{name}" for name in data.__all__),
+}
+"""What the settings of a checkpoint may call."""
 KEY = f"{OPTION}="
 
 
@@ -58,6 +64,8 @@ def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
     checkpoint = given[-1]
     if found := reference(checkpoint):
         name, tag = found
+        if _chosen(arguments, "backbone"):
+            raise ValueError(f"checkpoint={checkpoint} is a whole model, and backbone= another; give one of them")
         if tag is None and ":" not in name:
             raise ValueError(f"checkpoint={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
         return _with(arguments, {"backbone": {"_target_": LOAD, "name": name, "pretrained": tag}})
@@ -70,19 +78,25 @@ def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
         return list(arguments)  # weights alone: backbone= says of what
     groups = {"backbone": settings["backbone"]}
     if evaluated and not _chosen(arguments, "data"):
-        suite = {"suite": "${suite}"} if "suite" in settings["data"] else {}
-        groups |= {"data": {**settings["data"], **suite}, "suite": settings["suite"]}
-    return _with(arguments, groups, [f"headline={settings['headline']}"] if evaluated else [])
+        groups |= {"data": settings.get("data"), "suite": settings.get("suite", {})}
+    headline = settings.get("headline")
+    return _with(arguments, groups, [f"headline={headline}"] if evaluated and headline in METRICS else [])
 
 
-def _check_targets(node: Any, group: str) -> None:
-    """A file from elsewhere must not choose what is called."""
+def _check_harmless(node: Any, group: str) -> None:
+    """A file from elsewhere must not choose what is called, nor read this machine's environment."""
     if isinstance(node, Mapping):
-        target = node.get("_target_", OURS)
-        if not str(target).startswith(OURS):
-            raise ValueError(f"checkpoint: its settings call {target}, which is not ours; set {group}= yourself")
+        target = node.get("_target_")
+        unknown = [key for key in node if str(key).startswith("_") and key != "_target_"]
+        if unknown or (target is not None and target not in CALLED):
+            raise ValueError(f"checkpoint: its settings call {target or unknown[0]}; set {group}= yourself")
         for value in node.values():
-            _check_targets(value, group)
+            _check_harmless(value, group)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            _check_harmless(value, group)
+    elif isinstance(node, str) and "${" in node:
+        raise ValueError(f"checkpoint: its settings refer to {node}; set {group}= yourself")
 
 
 def _chosen(arguments: Sequence[str], group: str) -> bool:
@@ -95,8 +109,11 @@ def _with(arguments: Sequence[str], groups: Mapping[str, Any], values: Sequence[
     store = ConfigStore.instance()
     chosen = []
     for group, node in groups.items():
-        _check_targets(node, group)
-        store.store(group=group, name=OPTION, node=dict(node))
+        if not isinstance(node, Mapping):
+            raise ValueError(f"checkpoint: its settings have no {group}; set {group}= yourself")
+        _check_harmless(node, group)
+        followed = {"suite": "${suite}"} if group == "data" and "suite" in node else {}
+        store.store(group=group, name=OPTION, node={**node, **followed})
         if not _chosen(arguments, group):
             chosen.append(f"{group}={OPTION}")
     return [arguments[0], *chosen, *values, *arguments[1:]]

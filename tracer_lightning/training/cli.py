@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -17,9 +17,9 @@ from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_t
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 
-def joined(names: Iterable[str]) -> str:
-    """Names in one word that may stand in the name of a folder."""
-    return "+".join(names) or "none"
+def joined(terms: Mapping[str, Any]) -> str:
+    """Terms in one word that may stand in the name of a folder; entries without ``term`` are weights of absent ones."""
+    return "+".join(name for name, entry in terms.items() if "term" in entry) or "none"
 
 
 # At import, because a launcher's processes import this module with the task, and name their folders before they run it.

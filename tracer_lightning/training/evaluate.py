@@ -78,6 +78,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     start, output = time.perf_counter(), Path(cfg.paths.output_dir)
     backbones = load_models(cfg)
     data = build_data(cfg, next(iter(backbones.values())))
+    data.trains = False
     sets = first_set(data, cfg.temperature)
     suite = ZeroShotSuite(
         sets,
@@ -94,7 +95,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     data.eval_sets = tuple(sets)
     if trainer.limit_test_batches == 1.0:
         check_counts(next(iter(module.results.values())), data)
-    identity = {"checkpoint": cfg.checkpoint, "headline": cfg.headline, "temperature": module.temperatures()}
+    identity = {"checkpoint": cfg.checkpoint, "headline": cfg.headline, "temperature": module.temperatures}
     seconds = round(time.perf_counter() - start, 1)
     results = {**module.results, **identity, "versions": versions(), "seconds": seconds}
     if trainer.is_global_zero:

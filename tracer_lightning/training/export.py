@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 from jinja2 import Environment, PackageLoader
 from omegaconf import DictConfig
 
+from tracer_lightning.analysis.settings import in_force
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import load_weights, read_checkpoint
@@ -35,7 +36,8 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str) -
         architecture: an open_clip name, or None for one of one's own.
         address: where open_clip finds it.
     """
-    settings = {} if file is None else read_checkpoint(file, "checkpoint").get("hyper_parameters", {})
+    content = {} if file is None else read_checkpoint(file, "checkpoint")
+    settings = content.get("hyper_parameters", {})
     folder = Path(str(file).removesuffix(CHECKPOINT)) if str(file).endswith(CHECKPOINT) else None
     results: dict[str, Any] = {}
     if folder is not None and (folder / RESULTS).is_file():
@@ -48,6 +50,8 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str) -
         address=address,
         method=settings["method"]["name"] if "method" in settings else None,
         settings=settings,
+        terms=in_force(settings.get("terms", {})),
+        steps=content.get("global_step"),
         versions=results.get("versions", versions()),
         before=results.get("zero_shot"),
         after=results.get(model),

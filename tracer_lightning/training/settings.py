@@ -23,8 +23,11 @@ def check_evaluation(cfg: DictConfig) -> None:
     _check_evaluated(settings)
     if not isinstance(settings.models, Sequence | None) or isinstance(settings.models, str):
         raise ValueError(f"models must be null or a list such as [student], found {settings.models!r}")
-    if not isinstance(settings.averages, Mapping | None) or isinstance(settings.checkpoint, int | float):
-        raise ValueError("averages must be of the form {NAME:[SET,SET]}, and checkpoint a path or a name")
+    for members in [settings.averages] if not isinstance(settings.averages, Mapping) else settings.averages.values():
+        if settings.averages is not None and (not isinstance(members, Sequence) or isinstance(members, str)):
+            raise ValueError(f"averages must be of the form {{NAME:[SET,SET]}}, found {settings.averages}")
+    if not isinstance(settings.checkpoint, str | None):
+        raise ValueError(f"checkpoint must be a path or a name, found {settings.checkpoint}")
 
 
 def _check_evaluated(settings: Any) -> None:

@@ -40,6 +40,18 @@ def test_remote_sets_are_the_same(root, tmp_path):
     assert seen(remote.test_dataloader()[1]) == [(number, number % 3) for number in range(11)]  # the server is gone
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_evaluation_looks_at_no_training_data(root, tmp_path, stream):
+    data = shards(root, stream=stream, train={"folder": "photo", "split": "nowhere"})
+    data.trains = False
+    data.prepare_data()
+    data.setup("test")
+    assert seen(data.test_dataloader()[0]) == [(number, number % 3) for number in range(20)]
+    data.trains = True
+    with pytest.raises(ValueError, match="nowhere"):
+        data.setup("test")
+
+
 def test_worker_processes_read_the_same(root):
     plain, spawned = shards(root), shards(root)
     spawned.num_workers = 2

@@ -148,7 +148,7 @@ class ShardDataModule(ClipDataModule):
 
     def prepare_data(self) -> None:
         """Download what is remote, with a progress bar."""
-        shards = self.train_shards()
+        shards = self.train_shards() if self.trains else []
         for name, entry in self.members.items():
             shards += self.store.shards(entry.place)
             self.store.expected_samples(f"suite.{name}", entry.place)
