@@ -104,6 +104,7 @@ def assert_same_run(one, two):
                 assert others[model][data_set][metric] == close
 
 
+@pytest.mark.slow
 def test_two_processes_train_and_evaluate_like_one(tmp_path, single):
     succeeded(train(*SHORT, *DDP, cwd=tmp_path))
     assert_same_run(single, tmp_path / "outputs/digits/test")

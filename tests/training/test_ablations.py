@@ -78,7 +78,10 @@ def test_only_the_teacher_differs(tmp_path, experiment):
     assert found[4] == plain
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.parametrize(
+    "ablation",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("terms", "teacher"))) for name in ABLATIONS],
+)
 def test_every_job_of_the_small_demo_builds(tmp_path, ablation):
     for job in jobs(f"ablation={ablation}", "debug=small"):
         cfg = composed(tmp_path, *job, tiny=False)

@@ -58,7 +58,12 @@ def test_the_paper_has_all_of_them():
 METHODS = {"wma": "tracer", "flyp": "flyp", "carot": "carot", "ema": "tracer_ema"}
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+QUICKLY = ("vitb16_wma", "vitb16_carot", "vitb16_flyp", "rn50_ema", "vitl14_wma", "iwildcam_wma")
+
+
+@pytest.mark.parametrize(
+    "experiment", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICKLY)) for name in EXPERIMENTS]
+)
 def test_with_a_small_backbone(tmp_path, root, experiment):
     backbone = "pacs_resnet" if experiment.startswith("rn50") else "digits_vit"
     results = fast_dev_run(tmp_path, root, experiment, *uncounted(experiment), f"backbone={backbone}")

@@ -233,6 +233,7 @@ def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_checkpointed_activations_change_nothing(tmp_path):
     results = []
     for value in ("false", "true"):

@@ -12,6 +12,7 @@ Settings = dict[str, Value]
 """Dotted keys of a run's configuration to their values; null and absent are the same."""
 
 METHOD = "method.name"
+PEFT = "peft.name"
 BACKBONE = "backbone.name"
 WEIGHTS = "backbone.pretrained"
 TERMS = "terms"
@@ -21,9 +22,9 @@ BETA = "kernel.beta"
 EVERY = "teacher.every_n_steps"
 STRENGTH = "method.strength"
 EVAL_BATCH = "data.eval_batch_size"
-PREFERRED = (METHOD, BACKBONE, TERMS, TEACHER, KERNEL, BETA, EVERY, STRENGTH, "regularizers", "optimizer.lr")
+PREFERRED = (METHOD, PEFT, BACKBONE, TERMS, TEACHER, KERNEL, BETA, EVERY, STRENGTH, "regularizers", "optimizer.lr")
 """Settings that name a difference before others do, where several go together."""
-TITLES = {METHOD: "method", BACKBONE: "backbone", TEACHER: "teacher"}
+TITLES = {METHOD: "method", PEFT: "peft", BACKBONE: "backbone", TEACHER: "teacher"}
 IGNORED = (
     *("name", "run", "seed", "resume", "headline", "floor", "paths.*", "logger.*", "compute.*", "kernel.*"),
     *("data.root", "data.cache_dir", "data.num_workers", EVAL_BATCH, "parity.ece_per_batch"),

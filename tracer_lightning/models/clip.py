@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tracer_lightning.types import ClipFeatures
 
@@ -33,6 +34,28 @@ class ClipModel(nn.Module):
         if getattr(model, "logit_bias", None) is not None:
             raise ValueError("models with a logit bias (SigLIP) are not supported; choose a CLIP model")
         self.model = model
+        self.image_adapter: nn.Module = nn.Identity()
+        self.text_adapter: nn.Module = nn.Identity()
+        self._keeps_statistics = False
+
+    def keep_statistics(self, keep: bool) -> None:
+        """Let BatchNorm layers use the running statistics that they have in training, too, and leave them as they are.
+
+        Raises:
+            ValueError: there are no such layers.
+        """
+        if keep and not any(isinstance(module, _BatchNorm) for module in self.modules()):
+            raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
+        self._keeps_statistics = keep
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ClipModel:
+        """Set the mode, but for BatchNorm layers that keep their statistics."""
+        super().train(mode)
+        for module in self.modules() if mode and self._keeps_statistics else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
 
     @property
     def trims_text(self) -> bool:
@@ -47,11 +70,12 @@ class ClipModel(nn.Module):
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, D) normalised features of (B, 3, H, W) normalised pixels, cast to the type of the weights."""
         dtype = next(self.model.visual.parameters()).dtype
-        return _normalise(self.model.encode_image(images.to(dtype)))
+        return _normalise(self.image_adapter(self.model.encode_image(images.to(dtype))))
 
     def encode_text(self, texts: Tensor) -> Tensor:
         """(N, D) normalised features of (N, L) token ids."""
-        return _normalise(self._encode_trimmed(texts) if self.trims_text else self.model.encode_text(texts))
+        features = self._encode_trimmed(texts) if self.trims_text else self.model.encode_text(texts)
+        return _normalise(self.text_adapter(features))
 
     def _encode_trimmed(self, texts: Tensor) -> Tensor:
         """open_clip's ``CLIP.encode_text`` with positions and mask cut to the length of the texts."""

@@ -29,5 +29,5 @@ def freeze(model: ClipModel, patterns: Sequence[str]) -> None:
             )
         for parameter in matches:
             parameter.requires_grad_(False)
-    if not any(p.requires_grad for p in parameters.values()):
+    if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"method.freeze: {list(patterns)} leaves nothing to train; freeze less")

@@ -15,10 +15,14 @@ from torch import Tensor
 
 from tracer_lightning.models.clip import ClipModel
 
-TEACHER = "teacher.module.model."
-STUDENT = "student.model."
-PREFIXES = (STUDENT, "module.", "model.", "")
-"""What checkpoints of this project, of open_clip's training, and exports put before open_clip's own names."""
+TEACHER = "teacher.module."
+STUDENT = "student."
+CLIP = "model."
+"""What :class:`ClipModel` puts before open_clip's own names."""
+PREFIXES = ("module.", CLIP, "")
+"""What other checkpoints and exports put there."""
+ADDED = ".parametrizations."
+"""In the names of weights that are updated by LoRA."""
 CHECKPOINT = "checkpoints/last.ckpt"
 """Where a run's folder has its checkpoint."""
 
@@ -73,21 +77,34 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
     path = path / CHECKPOINT if path.is_dir() else path
     content = read_checkpoint(path, setting)
     state = {name: value for name, value in content.get("state_dict", content).items() if isinstance(value, Tensor)}
-    prefixes = (TEACHER,) if teacher else PREFIXES
-    prefix = next((p for p in prefixes if any(name.startswith(p) for name in state) or not p), None)
-    if prefix is None:
+    own = model.state_dict()
+    state = _of_model(state, TEACHER if teacher else STUDENT)
+    if teacher and not state:
         raise ValueError(f"{setting}={path}: holds no teacher; choose the student")
-    state = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    own = model.model.state_dict()
+    if len(own) < len(state) and any(ADDED in name for name in state):
+        raise ValueError(f"{setting}={path}: of a run with peft=lora; export it, and take the export")
     for name, value in own.items():
         if name not in state:
-            raise ValueError(f"{setting}={path}: lacks {name}; the file is of another architecture than backbone=")
+            raise ValueError(
+                f"{setting}={path}: lacks {name.removeprefix(CLIP)}; the file is of another architecture than backbone="
+            )
         if state[name].shape != value.shape:
             raise ValueError(
-                f"{setting}={path}: {name} has shape {tuple(state[name].shape)} and the backbone's "
+                f"{setting}={path}: {name.removeprefix(CLIP)} has shape {tuple(state[name].shape)} and the backbone's "
                 f"{tuple(value.shape)}; choose the backbone= that the file was trained with"
             )
     surplus = sorted(set(state) - set(own))
     if surplus:
-        raise ValueError(f"{setting}={path}: holds {surplus[0]}, which the backbone lacks; choose another backbone=")
-    model.model.load_state_dict(state)
+        name = surplus[0].removeprefix(CLIP)
+        raise ValueError(f"{setting}={path}: holds {name}, which the backbone lacks; choose another backbone=")
+    model.load_state_dict(state)
+
+
+def _of_model(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors of one model, by the names of :class:`ClipModel`."""
+    if any(name.startswith((STUDENT, TEACHER)) for name in state):
+        return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+    if part == TEACHER:
+        return {}
+    prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in state) or not p)
+    return {CLIP + name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

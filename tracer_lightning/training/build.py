@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
-from tracer_lightning.models import Backbone, configure_compute, freeze, load_weights
+from tracer_lightning.models import Backbone, ClipModel, configure_compute, freeze, load_weights
 from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.errors import named, naming, setting
@@ -62,14 +62,27 @@ def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
     return backbone
 
 
+def add_peft(cfg: DictConfig, model: ClipModel) -> None:
+    """Add what parameter-efficient fine-tuning trains, and freeze the rest."""
+    make(cfg, "peft.prepare", model=model)
+
+
 def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
     """The model to train, with its weights loaded and its frozen part frozen."""
     backbone = bare_backbone(cfg, weights_follow=weights is not None)
     if weights is not None:
         load_weights(backbone.model, weights)
+    add_peft(cfg, backbone.model)
+    backbone.model.keep_statistics(_batch_norm(cfg.batch_norm))
     freeze(backbone.model, cfg.method.freeze)
     configure_compute(backbone.model, cfg.compute.gradient_checkpointing, cfg.compute.channels_last)
     return backbone
+
+
+def _batch_norm(value: Any) -> bool:
+    if value not in ("train", "frozen"):
+        raise ValueError(f"batch_norm must be train or frozen, found {value!r}")
+    return bool(value == "frozen")
 
 
 def build_sum(cfg: DictConfig, *groups: str) -> CompositeLoss:

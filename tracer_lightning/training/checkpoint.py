@@ -21,6 +21,7 @@ OPTION = "checkpoint"
 LOAD = "tracer_lightning.models.load_clip"
 CALLED = {
     *(f"tracer_lightning.models.{name}" for name in ("build_clip", "load_clip")),
+    *(f"tracer_lightning.models.peft.{name}" for name in ("full", "train_only", "add_lora", "add_adapters")),
     *(f"tracer_lightning.data.{name}" for name in data.__all__),
 }
 """What the settings of a checkpoint may call."""
@@ -76,7 +77,7 @@ def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
     settings = read_checkpoint(file, "checkpoint").get("hyper_parameters")
     if not isinstance(settings, Mapping) or "backbone" not in settings:
         return list(arguments)  # weights alone: backbone= says of what
-    groups = {"backbone": settings["backbone"]}
+    groups = {"backbone": settings["backbone"], **({"peft": settings["peft"]} if "peft" in settings else {})}
     if evaluated and not _chosen(arguments, "data"):
         groups |= {"data": settings.get("data"), "suite": settings.get("suite", {})}
     headline = settings.get("headline")

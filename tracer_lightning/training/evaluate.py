@@ -17,7 +17,7 @@ from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite, results
 from tracer_lightning.evaluation.tables import ALL, classes_table, temperature_table
 from tracer_lightning.models import Backbone, load_weights
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.training.build import bare_backbone, build_data, make
+from tracer_lightning.training.build import add_peft, bare_backbone, build_data, make
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.results import DETAILS, write_json
@@ -43,6 +43,7 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
     for name in chosen:
         models[name] = bare_backbone(cfg, weights_follow=file is not None)
         if file is not None:
+            add_peft(cfg, models[name].model)
             load_weights(models[name].model, file, "checkpoint", teacher=name == TEACHER)
     return models
 

@@ -15,7 +15,17 @@ from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CONFIG, RESULTS
 
-STRUCTURE = ("backbone.", "teacher.", "kernel.", "parity.", "method.freeze", "optimizer._target_", "scheduler._target_")
+STRUCTURE = (
+    "backbone.",
+    "peft.",
+    "batch_norm",
+    "teacher.",
+    "kernel.",
+    "parity.",
+    "method.freeze",
+    "optimizer._target_",
+    "scheduler._target_",
+)
 """Settings without which the state of a checkpoint does not fit."""
 ORIGIN = ("prerequisite", "init_weights")
 """Where the run began, and so what it is compared with."""

@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import Scores, results_table
-from tracer_lightning.models import read_checkpoint
+from tracer_lightning.models import ClipModel, read_checkpoint
 from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
@@ -93,6 +93,11 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
         return _run(cfg, checkpoint, **trainer_options)
 
 
+def _count(model: ClipModel, trained: bool = False) -> int:
+    """Parameters of a model, or those that are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
+
+
 def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> dict[str, Any]:
     start = time.perf_counter()
     output = Path(cfg.paths.output_dir)
@@ -119,7 +124,9 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}
     seconds = round(time.perf_counter() - start, 1)
     identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
-    results = {**scores, "validation": validation, **identity, "versions": versions(), "seconds": seconds}
+    parameters = {"total": _count(backbone.model), "trained": _count(backbone.model, trained=True)}
+    about = {**identity, "parameters": parameters, "versions": versions(), "seconds": seconds}
+    results = {**scores, "validation": validation, **about}
     lost = unreadable_anywhere(data)
     if trainer.is_global_zero:
         names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}

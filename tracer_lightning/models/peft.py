@@ -1,0 +1,147 @@
+"""Parameter-efficient fine-tuning: little is trained, and everything else stays bit for bit what it was.
+
+Each function prepares a model in place: it freezes all that there is, the logit scale included, and then frees or adds
+what the method trains. At initialisation the features are those of the model before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from tracer_lightning.models.adapter import FeatureAdapter
+from tracer_lightning.models.clip import ClipModel
+
+Tower = Literal["image", "text"]
+BOTH: tuple[Tower, ...] = get_args(Tower)
+QKV = "in_proj_weight"
+
+
+def full(model: ClipModel) -> None:
+    """Train everything."""
+    del model
+
+
+def train_only(
+    model: ClipModel, patterns: Sequence[str], towers: Sequence[Tower] = BOTH, blocks: Sequence[int] | None = None
+) -> None:
+    """Train the parameters of transformer blocks whose names match any of the patterns.
+
+    ``attn.in_proj_weight`` is A-CLIP (fused query, key and value weights, without their biases), ``*bias`` is BitFit.
+
+    Args:
+        model: changed in place.
+        patterns: shell-style patterns of names within a block.
+        towers: ``image`` and ``text``.
+        blocks: their numbers, negative ones from the end; None for all.
+
+    Raises:
+        ValueError: a pattern matches nothing, or a tower has no such blocks.
+    """
+    model.requires_grad_(False)
+    matched: set[str] = set()
+    for block in _blocks(model, towers, blocks):
+        for name, parameter in block.named_parameters():
+            found = {pattern for pattern in patterns if fnmatchcase(name, pattern)}
+            parameter.requires_grad_(bool(found))
+            matched |= found
+    for pattern in patterns:
+        if pattern not in matched:
+            raise ValueError(f"peft.patterns: {pattern!r} matches no parameter of a block")
+
+
+class QueryValueLora(nn.Module):
+    """Low-rank update of the query and value rows of a fused projection (LoRA; Hu et al., 2022).
+
+    W + scale [B_q A_q; 0; B_v A_v]. A ~ N(0, 0.02²) and B = 0, so that it begins as nothing.
+
+    Args:
+        width: of the block.
+        rank: of the update.
+        scale: fixed factor.
+    """
+
+    def __init__(self, width: int, rank: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.query_a, self.value_a = (nn.Parameter(0.02 * torch.randn(rank, width)) for _ in range(2))
+        self.query_b, self.value_b = (nn.Parameter(torch.zeros(width, rank)) for _ in range(2))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """(3 width, width), updated."""
+        query, value = self.query_b @ self.query_a, self.value_b @ self.value_a  # (width, width)
+        return weight + self.scale * torch.cat([query, torch.zeros_like(query), value])
+
+
+def add_lora(
+    model: ClipModel, rank: int, scale: float, towers: Sequence[Tower] = BOTH, blocks: Sequence[int] | None = None
+) -> None:
+    """Train low-rank updates of every block's query and value projections.
+
+    Args:
+        model: changed in place.
+        rank: of each update.
+        scale: fixed factor of the updates.
+        towers: ``image`` and ``text``.
+        blocks: their numbers, negative ones from the end; None for all.
+    """
+    if rank < 1:
+        raise ValueError(f"peft.rank must be a whole number >= 1, found {rank}")
+    model.requires_grad_(False)
+    for block in _blocks(model, towers, blocks):
+        weight = block.attn.in_proj_weight
+        update = QueryValueLora(weight.shape[1], rank, scale).to(weight.device, weight.dtype)
+        parametrize.register_parametrization(block.attn, QKV, update)
+
+
+def add_adapters(model: ClipModel, reduction: int, ratio: float, towers: Sequence[Tower] = BOTH) -> None:
+    """Train a bottleneck on the features of each tower (CLIP-Adapter; Gao et al., 2024).
+
+    Args:
+        model: changed in place.
+        reduction: width of the features over that of the bottleneck.
+        ratio: share of the adapter in the features.
+        towers: ``image`` and ``text``.
+    """
+    if reduction < 1 or not 0.0 < ratio < 1.0:
+        raise ValueError(f"peft: reduction must be >= 1 and ratio in (0, 1), found {reduction} and {ratio}")
+    _check_towers(towers)
+    model.requires_grad_(False)
+    projection = model.text_projection
+    width = projection.shape[1]
+    for tower in towers:
+        adapter = FeatureAdapter(width, max(1, width // reduction), ratio)
+        setattr(model, f"{tower}_adapter", adapter.to(projection.device, projection.dtype))
+
+
+def _check_towers(towers: Sequence[Tower]) -> None:
+    if not towers or not set(towers) <= set(BOTH):
+        raise ValueError(f"peft.towers must be some of {', '.join(BOTH)}, found {list(towers)}")
+
+
+@torch.no_grad()
+def merge_lora(model: ClipModel) -> None:
+    """Write low-rank updates into the weights, which have the names of a plain model then."""
+    for module in model.modules():
+        if parametrize.is_parametrized(module, QKV):
+            parametrize.remove_parametrizations(module, QKV, leave_parametrized=True)
+
+
+def _blocks(model: ClipModel, towers: Sequence[Tower], numbers: Sequence[int] | None) -> Iterator[Any]:
+    """The chosen transformer blocks of the chosen towers."""
+    _check_towers(towers)
+    clip = model.model
+    known = {"image": clip.visual, "text": getattr(clip, "text", clip)}
+    for tower in towers:
+        found = getattr(getattr(known[tower], "transformer", None), "resblocks", None)
+        if found is None:
+            raise ValueError(f"peft: the {tower} tower is no transformer; leave it out of peft.towers")
+        for number in range(len(found)) if numbers is None else numbers:
+            if not -len(found) <= number < len(found):
+                raise ValueError(f"peft.blocks: the {tower} tower has {len(found)} blocks, and none of number {number}")
+            yield found[number]
