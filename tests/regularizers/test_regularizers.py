@@ -3,7 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tracer_lightning.regularizers import CrossFrobenius, Orthogonality
+from tracer_lightning.models import freeze
+from tracer_lightning.regularizers import L2SP, CrossFrobenius, Orthogonality
 
 
 def student(image, text):
@@ -45,3 +46,28 @@ def test_on_a_clip(backbone):
     for regularizer in (CrossFrobenius(), Orthogonality()):
         regularizer(backbone.model).backward()
     assert backbone.model.model.visual.proj.grad.abs().sum() > 0
+
+
+def test_l2_sp_is_half_the_squared_distance_of_what_is_trained(backbone):
+    model = backbone.model.double()
+    freeze(model, ["transformer.*"])
+    regularizer = L2SP(model)
+    assert regularizer(model).item() == 0.0
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    expected = sum(
+        float(((parameter - start[name]) ** 2).sum()) / 2
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    )
+    loss = regularizer(model)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            torch.testing.assert_close(parameter.grad, parameter.detach() - start[name])
+        else:
+            assert parameter.grad is None
+    assert not regularizer.state_dict()

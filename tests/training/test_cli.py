@@ -12,7 +12,7 @@ from tracer_lightning.training.cli import task
 from tracer_lightning.training.run import run
 
 ROOT = Path(__file__).parent.parent.parent
-METHODS = "carot, flyp, static_sd, tracer, tracer_ema, tracer_orthogonal"
+METHODS = "carot, flyp, l2_sp, static_sd, tracer, tracer_ema, tracer_orthogonal"
 
 
 def train(*overrides, cwd, **environment):

@@ -108,6 +108,14 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
         ("tracer_ema", EMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
         ("static_sd", FrozenTeacher, {"info_nce", "fd"}, set()),
         ("flyp", NoTeacher, {"info_nce"}, set()),
+        ("l2_sp", NoTeacher, {"info_nce"}, {"l2_sp"}),
+        ("carot", EMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius", "orthogonality"}),
+        (
+            "tracer_orthogonal",
+            WMATeacher,
+            {"info_nce", "fd", "crd", "icl", "cross_kd"},
+            {"cross_frobenius", "orthogonality"},
+        ),
     ],
 )
 def test_methods_are_what_their_names_say(tmp_path, method, teacher, terms, regularizers):

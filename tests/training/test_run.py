@@ -241,3 +241,13 @@ def test_checkpointed_activations_change_nothing(tmp_path):
         folder.mkdir()
         results.append(run(composed(folder, f"compute.gradient_checkpointing={value}"))["student"])
     assert results[0] == results[1]
+
+
+@pytest.mark.slow
+def test_l2_sp_continues_with_the_same_origin(tmp_path):
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+    settings = ("method=l2_sp", "regularizers.l2_sp.weight=0.1")
+    whole = run(composed(tmp_path / "whole", *settings))
+    run_until(composed(tmp_path / "broken", *settings), epochs=1)
+    assert run(composed(tmp_path / "broken", *settings, "resume=auto"))["student"] == whole["student"]

@@ -1,6 +1,7 @@
 """Regularizers: each maps the student to a scalar."""
 
 from tracer_lightning.regularizers.cross_frobenius import CrossFrobenius
+from tracer_lightning.regularizers.l2_sp import L2SP
 from tracer_lightning.regularizers.orthogonality import Orthogonality
 
-__all__ = ["CrossFrobenius", "Orthogonality"]
+__all__ = ["L2SP", "CrossFrobenius", "Orthogonality"]

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from hydra.errors import InstantiationException
 from hydra.utils import get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
@@ -85,15 +86,19 @@ def _batch_norm(value: Any) -> bool:
     return bool(value == "frozen")
 
 
-def build_sum(cfg: DictConfig, *groups: str) -> CompositeLoss:
-    """The weighted terms of these groups; those of ``terms`` are multiplied by ``method.strength``."""
+def build_sum(cfg: DictConfig, student: ClipModel, *groups: str) -> CompositeLoss:
+    """The weighted terms of these groups; those of ``terms`` are multiplied by ``method.strength``.
+
+    A partial term is made with the student as it is before training.
+    """
     strength = _non_negative(cfg.method.strength, "method.strength")
     terms, weights = {}, {}
     for group in groups:
         for name, entry in cfg[group].items():
             if "term" not in entry:  # an experiment's weight for methods that have this term
                 continue
-            terms[name] = make(cfg, f"{group}.{name}.term")
+            term = make(cfg, f"{group}.{name}.term")
+            terms[name] = term if isinstance(term, nn.Module) else term(student)
             weight = _non_negative(entry.weight, f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "terms" else weight
     return CompositeLoss(terms, weights)
@@ -122,8 +127,8 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
     return TracerModule(
         student=backbone.model,
         teacher=teacher,
-        loss=build_sum(cfg, "task", "terms"),
-        regularizers=build_sum(cfg, "regularizers"),
+        loss=build_sum(cfg, backbone.model, "task", "terms"),
+        regularizers=build_sum(cfg, backbone.model, "regularizers"),
         optimizer=make(cfg, "optimizer"),
         scheduler=make(cfg, "scheduler"),
         validation=ZeroShotSuite([data.val_set], prompts),

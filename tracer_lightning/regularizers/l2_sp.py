@@ -1,0 +1,33 @@
+"""Staying near the start."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class L2SP(nn.Module):
+    """½ ‖theta - theta_0‖² over the trained parameters (L2-SP; Li et al., 2018).
+
+    theta_0 is what the student is when this is made, before training. It is not saved: a continued run makes it again
+    from the same origin.
+
+    Args:
+        student: the model to train, with its frozen part frozen.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.names = tuple(name for name, parameter in student.named_parameters() if parameter.requires_grad)
+        for number, name in enumerate(self.names):
+            start = student.get_parameter(name).detach().clone()
+            self.register_buffer(f"start_{number}", start, persistent=False)
+
+    def forward(self, student: nn.Module) -> Tensor:
+        """Half the squared distance ()."""
+        parameters = dict(student.named_parameters())
+        squares = [
+            (parameters[name] - getattr(self, f"start_{number}")).square().sum()
+            for number, name in enumerate(self.names)
+        ]
+        return 0.5 * torch.stack(squares).sum()
