@@ -43,16 +43,6 @@ def _draw(diagram: Axes, histogram: Axes, bins: Bins) -> None:
     histogram.tick_params(length=0)
 
 
-def reliability_diagram(bins: Bins, title: str) -> Figure:
-    """One data set's diagram over its confidence histogram.
-
-    Args:
-        bins: as in ``details.json``.
-        title: above the figure; the expected calibration error in percent is added.
-    """
-    return reliability_figure({title: bins}, "")
-
-
 def reliability_figure(bins_by_set: Mapping[str, Bins], title: str) -> Figure:
     """Diagrams of several data sets side by side, each over its confidence histogram.
 

@@ -10,15 +10,24 @@ from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
 from safetensors.torch import save_file
 
 from tracer_lightning.models.backbones import Backbone
+from tracer_lightning.models.peft import merge_lora
+from tracer_lightning.models.weights import CLIP
 
 
 def export_clip(backbone: Backbone, folder: Path) -> None:
     """Write weights and configuration for ``open_clip.create_model_and_transforms("local-dir:FOLDER")``.
 
     Args:
-        backbone: the model, and what it expects of its inputs.
+        backbone: the model, whose low-rank updates are merged, and what it expects of its inputs.
         folder: made if need be; files of these names in it are replaced.
+
+    Raises:
+        ValueError: the model has parts that an open_clip model has no place for.
     """
+    merge_lora(backbone.model)
+    foreign = [name for name in backbone.model.state_dict() if not name.startswith(CLIP)]
+    if foreign:
+        raise ValueError(f"an open_clip model has no place for {foreign[0]}; evaluate the checkpoint itself")
     folder.mkdir(parents=True, exist_ok=True)
     spec = backbone.spec
     preprocessing: dict[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from tracer_lightning.analysis.plots import reliability_figure
+from tracer_lightning.analysis.reliability import reliability_figure
 from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
@@ -48,7 +48,7 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
     return models
 
 
-def first_set(data: ClipDataModule, temperature: str | None) -> list[EvalSet]:
+def ordered_sets(data: ClipDataModule, temperature: str | None) -> list[EvalSet]:
     """The data sets to evaluate, the one that a temperature is fitted on first; ``data`` reads them in this order.
 
     Returns:
@@ -80,7 +80,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     backbones = load_models(cfg)
     data = build_data(cfg, next(iter(backbones.values())))
     data.trains = False
-    sets = first_set(data, cfg.temperature)
+    sets = ordered_sets(data, cfg.temperature)
     suite = ZeroShotSuite(
         sets,
         data.prompts(),

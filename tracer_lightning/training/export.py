@@ -15,7 +15,6 @@ from tracer_lightning.analysis.versions import versions
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import load_weights, read_checkpoint
 from tracer_lightning.models.export import export_clip
-from tracer_lightning.models.peft import merge_lora
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import CHECKPOINT, has_teacher
 from tracer_lightning.training.build import add_peft, bare_backbone
@@ -79,9 +78,6 @@ def export(cfg: DictConfig) -> Path:
             raise ValueError(f"model=teacher: {file} holds none; choose model=student")
         add_peft(cfg, backbone.model)
         load_weights(backbone.model, file, "checkpoint", teacher=cfg.model == TEACHER)
-    if cfg.peft.name == "clip_adapter":
-        raise ValueError("an open_clip model has no place for peft=clip_adapter; evaluate the checkpoint itself")
-    merge_lora(backbone.model)
     export_clip(backbone, folder)
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     (folder / CARD).write_text(model_card(file, cfg.model, cfg.backbone.get("name"), address))

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from tracer_lightning.analysis.bins import ece_of, merged
-from tracer_lightning.analysis.plots import reliability_diagram, reliability_figure
+from tracer_lightning.analysis.reliability import reliability_figure
 from tracer_lightning.analysis.training_curves import read_curves
 
 BINS = {
@@ -30,7 +30,7 @@ def test_confidence_of_one_is_drawn_in_the_last_bin():
 
 
 def test_bars_end_at_accuracy_and_confidence():
-    figure = reliability_diagram(BINS, "a set")
+    figure = reliability_figure({"a set": BINS}, "")
     diagram, histogram = figure.axes
     ends = [(round(bar.get_y() + bar.get_height(), 6), bar.get_alpha()) for bar in diagram.patches]
     assert ends == [
