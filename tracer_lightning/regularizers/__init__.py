@@ -1,4 +1,4 @@
-"""Regularizers: each maps the student to a scalar."""
+"""Regularizers: each maps the student, and the features of the batch, to a scalar."""
 
 from tracer_lightning.regularizers.cross_frobenius import CrossFrobenius
 from tracer_lightning.regularizers.l2_sp import L2SP

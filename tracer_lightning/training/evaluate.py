@@ -27,6 +27,7 @@ from tracer_lightning.types import EvalSet
 
 EVALUATION = "evaluation.json"
 STUDENT, TEACHER, ONLY = "student", "teacher", "model"
+OWN, ZERO_SHOT = "own", "zero_shot"
 VALIDATION = "val"
 """What ``temperature`` calls the ID split watched during training."""
 
@@ -36,6 +37,8 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
     file = weights_file(cfg.checkpoint)
     teacher = None if file is None else has_teacher(file, "checkpoint")
     names = (ONLY,) if teacher is None else (STUDENT, TEACHER) if teacher else (STUDENT,)
+    if cfg.heads not in (OWN, ZERO_SHOT):
+        raise ValueError(f"heads must be {OWN} or {ZERO_SHOT}, found {cfg.heads!r}")
     chosen = names if cfg.models is None else tuple(cfg.models)
     if not chosen or not set(chosen) <= set(names):
         raise ValueError(f"models must be null or some of {', '.join(names)}, found {list(chosen)}")
@@ -45,6 +48,8 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
         if file is not None:
             add_peft(cfg, models[name].model)
             load_weights(models[name].model, file, "checkpoint", teacher=name == TEACHER)
+        if cfg.heads == ZERO_SHOT:
+            models[name].model.head = None
     return models
 
 
