@@ -3,6 +3,7 @@ import warnings
 import pytest
 
 from tests.analysis.run_folders import scores, write_run
+from tests.analysis.test_difficulty import by_hand
 from tracer_lightning.analysis.difficulty import difficulty
 from tracer_lightning.analysis.forgetting import NUMBERS, Change, changes, correlations, other_starts, rank_correlation
 from tracer_lightning.analysis.runs import find_runs, group_runs
@@ -70,6 +71,4 @@ def test_runs_that_began_with_another_model_are_found(tmp_path):
 
 
 def test_numbers_are_those_of_the_difficulty():
-    from tests.analysis.test_difficulty import by_hand
-
     assert set(difficulty(by_hand())) == {"n", *NUMBERS}

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from tests.analysis.run_folders import scores, write_run
 from tests.test_distributed import succeeded
@@ -187,8 +187,6 @@ def test_mistakes_are_one_line(start, tmp_path, arguments, message):
 
 
 def test_a_model_whose_features_are_no_numbers_is_named(start, tmp_path):
-    from safetensors.torch import load_file
-
     state = load_file(start)
     state["visual.proj"] = state["visual.proj"] * torch.nan
     save_file(state, tmp_path / "broken.safetensors")
