@@ -71,7 +71,7 @@ class JobFailed(Exception):
         return str(self.args[0])
 
 
-def cli(main: Callable[[], Any], checkpoint: Literal["evaluated", "exported"] | None = None) -> None:
+def cli(main: Callable[[], Any], checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None) -> None:
     """Run a Hydra main, with configuration errors on one line.
 
     With ``checkpoint``, settings come with the checkpoint that the command line names.
@@ -83,7 +83,7 @@ def cli(main: Callable[[], Any], checkpoint: Literal["evaluated", "exported"] | 
         from tracer_lightning.training.checkpoint import adopt
 
         try:
-            sys.argv = adopt(sys.argv, evaluated=checkpoint == "evaluated")
+            sys.argv = adopt(sys.argv, evaluated=checkpoint != "exported", headed=checkpoint == "evaluated")
         except ValueError as error:
             fail(error)
     if wants_traceback():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.evaluation.features import FeatureModule
+from tracer_lightning.evaluation.features import FeaturePredictor
 from tracer_lightning.models import ClipModel
 
 
@@ -18,6 +18,6 @@ def training_features(trainer: pl.Trainer, model: ClipModel, data: ClipDataModul
 
     All ranks get all of them.
     """
-    batches: Any = trainer.predict(FeatureModule(model), datamodule=data)
+    batches: Any = trainer.predict(FeaturePredictor(model), datamodule=data)
     features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
     return features[labels >= 0], labels[labels >= 0]
