@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from tracer_lightning.evaluation import zero_shot_head
 from tracer_lightning.evaluation.features import Collected, FeatureModule
+from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch
 
 

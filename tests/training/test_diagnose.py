@@ -17,7 +17,7 @@ from tests.training.test_evaluate import ROOT, script
 from tracer_lightning.analysis.difficulty import difficulty, labelled
 from tracer_lightning.analysis.forgetting import NUMBERS
 from tracer_lightning.data.digit_styles import STYLES
-from tracer_lightning.evaluation import zero_shot_head
+from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.training.build import build_backbone, build_data
 from tracer_lightning.training.run import run
 

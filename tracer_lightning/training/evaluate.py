@@ -37,8 +37,6 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
     file = weights_file(cfg.checkpoint)
     teacher = None if file is None else has_teacher(file, "checkpoint")
     names = (ONLY,) if teacher is None else (STUDENT, TEACHER) if teacher else (STUDENT,)
-    if cfg.heads not in (OWN, ZERO_SHOT):
-        raise ValueError(f"heads must be {OWN} or {ZERO_SHOT}, found {cfg.heads!r}")
     chosen = names if cfg.models is None else tuple(cfg.models)
     if not chosen or not set(chosen) <= set(names):
         raise ValueError(f"models must be null or some of {', '.join(names)}, found {list(chosen)}")
@@ -48,8 +46,6 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
         if file is not None:
             add_peft(cfg, models[name].model)
             load_weights(models[name].model, file, "checkpoint", teacher=name == TEACHER)
-        if cfg.heads == ZERO_SHOT:
-            models[name].model.head = None
     return models
 
 
@@ -81,8 +77,12 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     quieten()
     check_evaluation(cfg)
+    if cfg.heads not in (OWN, ZERO_SHOT):
+        raise ValueError(f"heads must be {OWN} or {ZERO_SHOT}, found {cfg.heads!r}")
     start, output = time.perf_counter(), Path(cfg.paths.output_dir)
     backbones = load_models(cfg)
+    for backbone in backbones.values() if cfg.heads == ZERO_SHOT else ():
+        backbone.model.head = None
     data = build_data(cfg, next(iter(backbones.values())))
     data.trains = False
     sets = ordered_sets(data, cfg.temperature)
