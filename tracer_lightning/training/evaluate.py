@@ -27,7 +27,6 @@ from tracer_lightning.types import EvalSet
 
 EVALUATION = "evaluation.json"
 STUDENT, TEACHER, ONLY = "student", "teacher", "model"
-OWN, ZERO_SHOT = "own", "zero_shot"
 VALIDATION = "val"
 """What ``temperature`` calls the ID split watched during training."""
 
@@ -77,12 +76,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     """
     quieten()
     check_evaluation(cfg)
-    if cfg.heads not in (OWN, ZERO_SHOT):
-        raise ValueError(f"heads must be {OWN} or {ZERO_SHOT}, found {cfg.heads!r}")
     start, output = time.perf_counter(), Path(cfg.paths.output_dir)
     backbones = load_models(cfg)
-    for backbone in backbones.values() if cfg.heads == ZERO_SHOT else ():
-        backbone.model.head = None
     data = build_data(cfg, next(iter(backbones.values())))
     data.trains = False
     sets = ordered_sets(data, cfg.temperature)
@@ -94,7 +89,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         averages=cfg.averages,
         temperature=cfg.temperature is not None,
     )
-    module = EvaluationModule({name: backbone.model for name, backbone in backbones.items()}, suite)
+    models = {name: backbone.model for name, backbone in backbones.items()}
+    module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
     trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
     say(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)

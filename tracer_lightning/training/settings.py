@@ -26,6 +26,8 @@ def check_evaluation(cfg: DictConfig) -> None:
     for members in [settings.averages] if not isinstance(settings.averages, Mapping) else settings.averages.values():
         if settings.averages is not None and (not isinstance(members, Sequence) or isinstance(members, str)):
             raise ValueError(f"averages must be of the form {{NAME:[SET,SET]}}, found {settings.averages}")
+    if settings.heads not in ("own", "zero_shot"):
+        raise ValueError(f"heads must be own or zero_shot, found {settings.heads!r}")
 
 
 def check_diagnosis(cfg: DictConfig) -> None:
