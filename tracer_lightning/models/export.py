@@ -9,8 +9,8 @@ from typing import Any
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
 from safetensors.torch import save_file
 
+from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.backbones import Backbone
-from tracer_lightning.models.peft import merge_lora
 from tracer_lightning.models.weights import CLIP, HEAD
 
 HEAD_FILE = "head.safetensors"
@@ -29,7 +29,7 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
     Raises:
         ValueError: the model has parts that an open_clip model has no place for.
     """
-    merge_lora(backbone.model)
+    merge(backbone.model)
     own = (CLIP, HEAD.partition(".")[0])
     foreign = [name for name in backbone.model.state_dict() if not name.startswith(own)]
     if foreign:
