@@ -91,8 +91,9 @@ def test_adapters_have_no_place_in_open_clip(finished, tmp_path):
 
 
 def test_a_run_does_not_start_from_unmerged_weights(finished, tmp_path):
+    folder = finished("lora")[0]
     with hydra_context(), pytest.raises(ValueError, match="of a run with peft=lora; export it"):
-        run(composed(tmp_path, f"init_weights={finished('lora')[0]}"))
+        run(composed(tmp_path, f"init_weights={folder}"))
 
 
 def test_a_continued_run_of_lora_ends_as_an_unbroken_one(finished, tmp_path):
