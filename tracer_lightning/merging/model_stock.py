@@ -45,8 +45,8 @@ def mean_cosine(vectors: Sequence[Tensor]) -> float | None:
         vectors: two or more, of one shape, in float64.
     """
     units = [vector / norm for vector in vectors if (norm := vector.norm()) > 0]
-    if not units:
-        return None
+    if len(units) < 2:
+        return 0.0 if units else None
     total = torch.stack(units).sum(dim=0)
     return (float(total.square().sum()) - len(units)) / (len(vectors) * (len(vectors) - 1))
 

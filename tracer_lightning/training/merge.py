@@ -145,17 +145,17 @@ def _report(
     cfg: DictConfig, output: Path, results: Mapping[str, Any], ratios: Mapping[str, Ratio], sizes: Mapping[str, int]
 ) -> None:
     """Files and tables."""
-    curve, scores = cfg.merge.name == "wise_ft", results["scores"]
+    curve, scores, names = cfg.merge.name == "wise_ft", results["scores"], names_of(results["checkpoints"])
     head = "alpha" if curve else "model"
     metric = "accuracy" if cfg.headline == "ece" else cfg.headline
     write_json(output / "merge.json", results)
     write_scores(output / "merge.csv", head, scores)
-    console.print(merged_table(f"{cfg.merge.name}: {', '.join(results['checkpoints'])}", head, scores, metric))
+    console.print(merged_table(f"{cfg.merge.name}: {', '.join(names)}", head, scores, metric))
     if ratios:
         write_ratios(output / "tensors.csv", ratios, sizes)
         console.print(ratio_table(results["ratios"]))
     if set(by_role(next(iter(scores.values())), metric)) == set(ROLES):
-        runs = dict.fromkeys(names_of(results["checkpoints"]), "fine-tuned")
+        runs = dict.fromkeys(names, "fine-tuned")
         with style():
             figure = id_ood_figure(scores, metric, ENDS if curve else {**POINTS, **runs}, curve)
             for suffix in ("png", "svg"):
