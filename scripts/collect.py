@@ -15,7 +15,7 @@ from tracer_lightning.analysis.curves import draw
 from tracer_lightning.analysis.formats import latex, markdown, raw, terminal
 from tracer_lightning.analysis.runs import find_runs, group_runs
 from tracer_lightning.analysis.style import save, style
-from tracer_lightning.analysis.tables import Block, blocks, notes
+from tracer_lightning.analysis.tables import Section, sections
 
 WIDTH = 100
 """Columns of output that goes to no terminal."""
@@ -25,8 +25,10 @@ EXAMPLES = """examples:
   %(prog)s outputs/digits/betas outputs/digits/more_betas --model all --metrics accuracy macro_f1
 
 Runs that are equal but for their seeds are one row, named by the settings that vary among the runs. Runs on the paper's
-data sets have the published values beside. --out writes table.csv (everything, unrounded), table.md, table.tex and,
-where one number or the terms vary, curves.png and curves.svg."""
+data sets have the published values beside. A second table has accuracy against each run's own zero-shot accuracy: gain
+(after - zero-shot) on ID and on OOD sets, forgetting (mean of max(0, zero-shot - after) over all sets but the ID ones),
+and the share of parameters trained. --out writes table.csv (everything, unrounded), table.md, table.tex and, where one
+number or the terms vary, curves.png and curves.svg."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,10 +51,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def write(out: Path, comparison: Comparison, tables: Sequence[Block], remarks: Sequence[str]) -> list[Path]:
+def write(out: Path, comparison: Comparison, found: Sequence[Section]) -> list[Path]:
     """Write tables and, where they can be drawn, curves; the files."""
     out.mkdir(parents=True, exist_ok=True)
-    texts = {"csv": raw(comparison), "md": markdown(tables, remarks), "tex": latex(tables, remarks)}
+    texts = {"csv": raw(comparison), "md": markdown(found), "tex": latex(found)}
     for suffix, text in texts.items():
         (out / f"table.{suffix}").write_text(text, encoding="utf-8")
     files = [out / f"table.{suffix}" for suffix in texts]
@@ -70,14 +72,17 @@ def show(comparison: Comparison, shown: Sequence[Place], out: Path | None) -> No
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
-    tables, remarks = blocks(comparison, shown), notes(comparison, shown)
-    for block in tables:
-        for table in terminal(console, block):
-            console.print(table)
-    for remark in remarks:
-        console.print(remark, markup=False, highlight=False)
+    found = sections(comparison, shown)
+    for number, (tables, remarks) in enumerate(found):
+        if number:
+            console.print()
+        for block in tables:
+            for table in terminal(console, block):
+                console.print(table)
+        for remark in remarks:
+            console.print(remark, markup=False, highlight=False)
     if out is not None:
-        for path in write(out, comparison, tables, remarks):
+        for path in write(out, comparison, found):
             say(str(path))
 
 

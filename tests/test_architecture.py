@@ -13,6 +13,7 @@ ALLOWED = {
     "functional": {"types"},
     "kernels": {"types", "functional"},
     "teachers": {"types", "functional", "kernels"},
+    "anchors": {"types", "functional"},
     "losses": {"types", "functional"},
     "regularizers": {"types", "functional"},
     "models": {"types", "functional"},

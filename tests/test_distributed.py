@@ -32,7 +32,8 @@ def batch():
 def gradients(model, module, part):
     student = gather_features(model(part.images, part.texts))
     teacher = gather_features(module.teacher(part.images, part.texts))
-    loss = module.loss(TermInputs(student, teacher, gather(part.labels)))[0] + module.regularizers(module.student)[0]
+    inputs = TermInputs(student, teacher, gather(part.labels))
+    loss = module.loss(inputs)[0] + module.regularizers(module.student, inputs)[0]
     loss.backward()
     return {name: p.grad for name, p in module.student.named_parameters()}
 

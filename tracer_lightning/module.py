@@ -27,7 +27,7 @@ class TracerModule(pl.LightningModule):
         student: the CLIP model to train.
         teacher: made from ``student``; :class:`tracer_lightning.callbacks.TeacherUpdate` moves it.
         loss: task loss and distillation terms, of the features of the global batch.
-        regularizers: terms of the student's weights.
+        regularizers: terms of the student's weights, and perhaps of the features.
         optimizer: trained parameters to optimizer.
         scheduler: optimizer and total optimizer steps to scheduler, stepped once per optimizer step.
         validation: the ID split watched during training.
@@ -51,6 +51,9 @@ class TracerModule(pl.LightningModule):
                 f"terms: {', '.join(loss.terms)} include distillation, which needs a teacher, and teacher=none; "
                 "choose a teacher (teacher=wma), or terms=[]"
             )
+        if loss.needs_head != (student.head is not None):
+            what = "need a head; choose one (head=zero_shot)" if loss.needs_head else "have no use for one; head=none"
+            raise ValueError(f"head: the losses, {', '.join(loss.terms)}, {what}")
         self.student, self.teacher = student, teacher
         self.loss, self.regularizers = loss, regularizers
         self.optimizer, self.scheduler = optimizer, scheduler
@@ -61,6 +64,8 @@ class TracerModule(pl.LightningModule):
         """What they are made of, by model and data set."""
         self.total_steps: int | None = None
         """Optimizer steps of the run."""
+        self.tests_heads = True
+        """Whether models are tested with heads of their own, where they have any; else all zero-shot."""
         self._restored_steps: int | None = None
 
     # -- training ---------------------------------------------------------------------------------------------------
@@ -71,15 +76,20 @@ class TracerModule(pl.LightningModule):
         Returns:
             ``loss``, and for callbacks ``features``: :class:`TermInputs` of the global batch, without gradient.
         """
-        student = gather_features(self.student(batch.images, batch.texts))
-        teacher = None
+        texts = batch.texts if self.loss.needs_texts or self.regularizers.needs_texts else None
+        student = gather_features(self.student(batch.images, texts))
+        teacher = anchors = None
         if self.loss.needs_teacher:
             with torch.no_grad():
-                teacher = gather_features(self.teacher(batch.images, batch.texts))
-        inputs = TermInputs(student, teacher, gather(batch.labels))
+                teacher = gather_features(self.teacher(batch.images, texts))
+            if self.loss.anchors is not None:
+                averaged: Any = self.teacher.module
+                anchors = self.loss.anchors(averaged.encode_text, teacher, self.global_step)
         with torch.autocast(self.device.type, enabled=False):
+            logits = self.student.classify(student.image) if self.loss.needs_head else None
+            inputs = TermInputs(student, teacher, gather(batch.labels), logits, anchors)
             distance, terms = self.loss(inputs)
-            penalty, penalties = self.regularizers(self.student)
+            penalty, penalties = self.regularizers(self.student, inputs)
         total: Tensor = distance + penalty
         self.log(
             "train/unreadable",
@@ -92,7 +102,8 @@ class TracerModule(pl.LightningModule):
         self.log("train/loss/total", total.detach(), prog_bar=True)
         self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
         self.log("train/logit_scale", student.logit_scale.detach())
-        return {"loss": total, "features": inputs._replace(student=ClipFeatures(*(x.detach() for x in student)))}
+        detached = inputs._replace(student=ClipFeatures(*(x.detach() for x in student)), logits=None)
+        return {"loss": total, "features": detached}
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""
@@ -115,7 +126,7 @@ class TracerModule(pl.LightningModule):
     # -- evaluation -------------------------------------------------------------------------------------------------
 
     def on_validation_epoch_start(self) -> None:
-        """Build the student's head."""
+        """Start with the student."""
         self.validation.start({"student": self.student})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -127,11 +138,11 @@ class TracerModule(pl.LightningModule):
         self._log_scores("val", self.validation.finish()["student"])
 
     def on_test_epoch_start(self) -> None:
-        """Build the heads of the student and, once a run has begun, of the teacher (they are equal before)."""
+        """Start with the student and, once a run has begun, the teacher (they are equal before)."""
         models: dict[str, Any] = {"student": self.student}
         if self.teacher.module is not None and self.teacher.total_steps is not None:
             models["teacher"] = self.teacher.module
-        self.test.start(models)
+        self.test.start(models, zero_shot=not self.tests_heads)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of one data set of the suite."""

@@ -1,6 +1,6 @@
 """The values that pass between the rooms of the package.
 
-Shape letters, everywhere: B batch, D width of the shared embedding, C classes, L text length in tokens,
+Shape letters, everywhere: A anchor texts, B batch, D width of the shared embedding, C classes, L text length in tokens,
 P caption templates, H and W image height and width.
 
 They are named tuples: immutable, moved between devices by Lightning, and seen as containers of tensors by
@@ -36,7 +36,7 @@ class ClipFeatures(NamedTuple):
     image: Tensor
     """(B, D), L2-normalised."""
     text: Tensor
-    """(B, D), L2-normalised."""
+    """(B, D), L2-normalised; (0, D) where nothing asks for texts."""
     logit_scale: Tensor
     """() scale s of the logits, already exponentiated."""
 
@@ -47,7 +47,11 @@ class TermInputs(NamedTuple):
     student: ClipFeatures
     teacher: ClipFeatures | None
     labels: Tensor | None = None
-    """(B,) class indices, needed by losses with same-label positives."""
+    """(B,) class indices, needed by classification and by losses with same-label positives."""
+    logits: Tensor | None = None
+    """(B, C) of the student's head; None where no loss asks for them."""
+    anchors: Tensor | None = None
+    """(A, D) features of anchor texts; None where no loss asks for them."""
 
 
 class InputSpec(NamedTuple):

@@ -47,12 +47,18 @@ def config(folder, method="tracer", seed=0, terms=TERMS, beta=0.5, strength=0.9,
     return settings
 
 
-def write_run(folder, student, after=None, zero_shot=None, **settings):
-    """A finished run with scores of its student and, after it, of its teacher; its folder."""
+def write_run(folder, student, after=None, zero_shot=None, trained=None, **settings):
+    """A finished run with scores of its student and, after it, of its teacher; its folder.
+
+    An empty ``zero_shot`` is none. Of 2000 parameters ``trained`` are, and None writes neither number, as once it was.
+    """
     folder.mkdir(parents=True)
     content = config(folder, **settings)
     (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    results = {"zero_shot": zero_shot or scores(0.5, 0.4), "student": student, "teacher": after}
+    before = scores(0.5, 0.4) if zero_shot is None else zero_shot
+    results = {"zero_shot": before or None, "student": student, "teacher": after}
+    if trained is not None:
+        results["parameters"] = {"total": 2000, "trained": trained}
     about = {"name": content["name"], "method": content["method"]["name"], "seed": content["seed"]}
     (folder / "results.json").write_text(json.dumps({**results, **about, "headline": "accuracy", "seconds": 1.0}))
     return folder

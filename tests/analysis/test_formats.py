@@ -9,17 +9,17 @@ from tests.analysis.run_folders import OOD, imagenet_run, scores, write_run
 from tests.analysis.test_comparison import comparison
 from tracer_lightning.analysis.comparison import places
 from tracer_lightning.analysis.formats import escape, latex, markdown, raw, terminal
-from tracer_lightning.analysis.tables import blocks, notes
+from tracer_lightning.analysis.tables import Section, blocks, notes
 
 
 def tables(found, sets=None, metrics=None):
     shown = places(found, sets, metrics)
-    return blocks(found, shown), notes(found, shown)
+    return Section(blocks(found, shown), notes(found, shown))
 
 
 def lines(found, sets=None, metrics=None):
     """Cells of every line of the Markdown tables, and the notes."""
-    text = markdown(*tables(found, sets, metrics))
+    text = markdown([tables(found, sets, metrics)])
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return rows, text
 
@@ -112,7 +112,7 @@ def test_what_a_run_lacks_is_a_dash(tmp_path):
 
 
 def test_latex(kernels):
-    text = latex(*tables(comparison(kernels), metrics=["accuracy"]))
+    text = latex([tables(comparison(kernels), metrics=["accuracy"])])
     assert r"\multicolumn{3}{c}{imagenet} & \multicolumn{3}{c}{avg\_ood} \\" in text
     assert r"\cmidrule(lr){3-5} \cmidrule(lr){6-8}" in text
     assert r"kernel.beta=0.2 & 2 & 82.00 $\pm$ 1.41 & 81.91 & +0.09 & 64.00 $\pm$ 0.00 & 64.22 & $-$0.22 \\" in text
@@ -132,7 +132,7 @@ def test_latex_escapes():
 
 def test_csv_keeps_everything_unrounded(kernels):
     rows = list(csv.DictReader(io.StringIO(raw(comparison(kernels)))))
-    assert len(rows) == 3 * 7 * 3  # models, sets with the mean, metrics
+    assert len(rows) == 3 * 7 * 3 + 2 * 3  # models, sets with the mean, metrics; two rows' gains and forgetting
     found = next(
         r for r in rows if (r["setting"], r["data_set"], r["metric"]) == ("kernel.beta=0.2", "imagenet", "accuracy")
     )

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from rich.console import Console
 from sklearn.metrics import f1_score
 
-from tracer_lightning.evaluation import AVERAGE, ClassificationMetrics, ZeroShotSuite, results_table, zero_shot_head
+from tracer_lightning.evaluation import AVERAGE, ClassificationMetrics, ZeroShotSuite, results_table
+from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch, EvalSet
 
 SETS = [EvalSet("a", "test", "id"), EvalSet("b", "test", "ood"), EvalSet("c", "test", "ood")]
@@ -123,6 +124,7 @@ def constructed(classes=None, **options):
 
     class Model:
         logit_scale = torch.tensor(3.0)
+        head = None
 
         def encode_text(self, tokens):
             return torch.eye(3)[tokens[:, 0]]

@@ -56,8 +56,8 @@ def test_resnets_have_projections():
     model = build_clip(16, VISION, TEXT).model
     assert model.image_projection.shape == (16 * 32, 16)
     assert torch.equal(model.image_projection, model.model.visual.attnpool.c_proj.weight.T)
-    assert CrossFrobenius()(model).item() > 0
-    assert Orthogonality()(model).item() > 0
+    assert CrossFrobenius()(model, None).item() > 0
+    assert Orthogonality()(model, None).item() > 0
 
 
 def test_a_logit_bias_is_refused():

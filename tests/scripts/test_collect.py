@@ -30,7 +30,8 @@ def test_the_table(sweep, capsys):
     assert shown.err == ""
     rows = [line.split() for line in shown.out.splitlines() if "kernel.beta" in line]
     assert rows[0][:5] == ["kernel.beta=0.2", "2", "91.0", "±", "1.4"]
-    assert len(rows) == 2
+    assert " ".join(rows[2]) == "kernel.beta=0.2 2 +41.0 ± 1.4 −20.0 ± 0.0 20.0 ± 0.0 –"
+    assert len(rows) == 4
     assert max(map(len, shown.out.splitlines())) <= 100
 
 
@@ -43,7 +44,8 @@ def test_files(sweep, tmp_path, capsys):
         str(out / name) for name in ("table.csv", "table.md", "table.tex", "curves.png", "curves.svg")
     ]
     with (out / "table.csv").open(encoding="utf-8") as stream:
-        assert {row["metric"] for row in csv.DictReader(stream)} == {"accuracy", "ece", "macro_f1"}
+        metrics = {row["metric"] for row in csv.DictReader(stream)}
+    assert metrics == {"accuracy", "ece", "macro_f1", "gain_id", "gain_ood", "forgetting"}
     assert "macro-F1" in (out / "table.md").read_text(encoding="utf-8")
     assert r"\toprule" in (out / "table.tex").read_text(encoding="utf-8")
 

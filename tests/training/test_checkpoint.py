@@ -32,6 +32,8 @@ def test_a_run_brings_its_settings(checkpoint):
         given,
     ]
     assert adopt(["export.py", given], evaluated=False) == ["export.py", "backbone=checkpoint", given]
+    without = adopt(["diagnose.py", given], evaluated=True, headed=False)
+    assert without == ["diagnose.py", "backbone=checkpoint", "data=checkpoint", "suite=checkpoint", given]
 
 
 def test_what_the_user_chooses_is_kept(checkpoint):

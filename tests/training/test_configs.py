@@ -11,7 +11,7 @@ from tests.training.stand_ins import IMAGENET, IWILDCAM, PACS, write
 from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
 from tracer_lightning.losses import FeatureDistillation
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
-from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
+from tracer_lightning.training.build import add_head, build_backbone, build_data, build_module, build_trainer
 
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
@@ -19,6 +19,8 @@ OPTIONS = sorted(
     if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths", "merge")
 )
 LARGE = [("backbone", "vit_l_14")]
+ELSEWHERE = [("head", "kept")]
+"""Needs weights that have a head."""
 LISTS = ("terms", "regularizers")
 FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
@@ -51,6 +53,10 @@ NEEDS = {
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
     ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
     ("logger", "wandb"): ["logger.wandb.offline=true"],
+    **{("head", name): ["method=ft"] for name in ("zero_shot", "random", "probe")},
+    ("head", "none"): ["task=info_nce"],
+    ("task", "cross_entropy"): ["method=ft"],
+    **{("terms", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
     ("parity", "official"): ["terms.fd.weight=2000", "terms.crd.weight=1"],
 }
 
@@ -79,12 +85,18 @@ def imagenet(tmp_path_factory):
 def build(cfg):
     backbone = build_backbone(cfg, None)
     data = build_data(cfg, backbone)
-    return build_module(cfg, backbone, data), build_trainer(cfg)
+    trainer = build_trainer(cfg)
+    add_head(cfg, backbone.model, data, trainer)
+    return build_module(cfg, backbone, data), trainer
 
 
 @pytest.mark.parametrize(
     ("group", "option"),
-    [pytest.param(*choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in LARGE)) for choice in OPTIONS],
+    [
+        pytest.param(*choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in LARGE))
+        for choice in OPTIONS
+        if choice not in ELSEWHERE
+    ],
 )
 def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
     if (group, option) == ("logger", "wandb"):
@@ -109,6 +121,12 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
         ("static_sd", FrozenTeacher, {"info_nce", "fd"}, set()),
         ("flyp", NoTeacher, {"info_nce"}, set()),
         ("l2_sp", NoTeacher, {"info_nce"}, {"l2_sp"}),
+        ("zs", NoTeacher, {"info_nce"}, set()),
+        ("lp", NoTeacher, {"cross_entropy"}, set()),
+        ("ft", NoTeacher, {"cross_entropy"}, set()),
+        ("lp_ft", NoTeacher, {"cross_entropy"}, set()),
+        ("car_ft", FrozenTeacher, {"cross_entropy", "anchor_kl"}, set()),
+        ("lipsum_ft", FrozenTeacher, {"cross_entropy", "anchor_mse"}, set()),
         ("carot", EMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius", "orthogonality"}),
         (
             "tracer_orthogonal",

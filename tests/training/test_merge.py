@@ -13,6 +13,8 @@ from tests.training.helpers import composed, hydra_context
 from tests.training.test_evaluate import script
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.models import build_clip
+from tracer_lightning.models.heads import zero_shot_linear
+from tracer_lightning.training.build import build_backbone, build_data
 from tracer_lightning.training.run import run
 
 LAST = "checkpoints/last.ckpt"
@@ -86,7 +88,8 @@ def test_a_teacher_and_one_alpha(runs, tmp_path):
     assert found["scores"] == {"1": results["teacher"]}
 
 
-@pytest.mark.parametrize("peft", ["lora", pytest.param("a_clip", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["lora", "a_clip"])
 def test_little_that_was_trained_is_merged_as_plain_weights(runs, tmp_path, peft):
     folder, before = runs(peft, f"peft={peft}")
     found, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
@@ -118,6 +121,57 @@ def test_a_stock_of_runs(runs, tmp_path):
     assert torch.equal(exported["visual.proj"], start["student.model.visual.proj"])
     again, _ = merge(tmp_path / "again", "wise_ft", f"checkpoint={out}", f"start={runs('start')[0]}", "alpha=1")
     assert again["scores"]["1"] == found["scores"]["model_stock"]
+
+
+def close(found, expected):
+    """Are these the same scores but for rounding of the logits?"""
+    for name, values in expected.items():
+        for metric in ("accuracy", "accuracy_top5", "ece", "macro_f1"):
+            assert found[name][metric] == pytest.approx(values[metric], abs=1e-6)
+
+
+def test_a_head_is_interpolated_from_the_zero_shot_one(runs, tmp_path):
+    folder, before = runs("ft", "method=ft")
+    found, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
+    close(found["scores"]["0"], before["zero_shot"])
+    assert found["scores"]["1"] == before["student"]
+    out = tmp_path / "half"
+    half, _ = merge(tmp_path / "halfway", "wise_ft", f"checkpoint={folder}", f"out={out}")
+    assert list(half["scores"]) == ["0.5"]
+    state = torch.load(folder / LAST, weights_only=True)["state_dict"]
+    with hydra_context():
+        cfg = composed(tmp_path)
+        backbone = build_backbone(cfg, runs("start")[0])
+        head = zero_shot_linear(backbone.model, build_data(cfg, backbone).prompts())
+    exported = load_file(out / "head.safetensors")
+    for name, value in head.state_dict().items():
+        assert torch.allclose(exported[name], (value + state[f"student.head.{name}"]) / 2, atol=1e-6)
+    again, _ = merge(tmp_path / "again", "wise_ft", f"checkpoint={out}", f"start={runs('start')[0]}", "alpha=1")
+    assert again["scores"]["1"] == half["scores"]["0.5"]
+
+
+@pytest.mark.slow
+def test_a_head_may_be_rebuilt_from_the_merged_text_tower(runs, tmp_path):
+    folder, before = runs("ft", "method=ft")
+    found, _ = merge(tmp_path / "merge", "wise_ft", f"checkpoint={folder}", "alpha=0,1", "merge.head=rebuild")
+    assert found["scores"]["0"] == before["zero_shot"]
+    status, _, stderr = script(
+        "evaluate", f"checkpoint={folder}", "heads=zero_shot", f"hydra.run.dir={tmp_path / 'evaluate'}"
+    )
+    assert status == 0, stderr
+    evaluated = json.loads((tmp_path / "evaluate/evaluation.json").read_text())
+    close(found["scores"]["1"], evaluated["student"])
+
+
+@pytest.mark.slow
+def test_heads_have_ratios(runs, tmp_path):
+    folders = [str(runs(name, f"method={name}")[0]) for name in ("ft", "lp")]
+    found, _ = merge(tmp_path, "model_stock", f"checkpoints={','.join(folders)}")
+    for name, folder in zip(("ft", "lp"), folders, strict=True):
+        assert found["scores"][folder] == runs(name)[1]["student"]
+    ratios = {row["tensor"]: float(row["ratio"]) for row in rows(tmp_path / "tensors.csv")}
+    assert {"head.weight", "head.bias"} < set(ratios)
+    assert ratios["visual.proj"] == 0.0  # a probe leaves the tower as it was
 
 
 def test_exported_models_are_merged(runs, tmp_path):
@@ -194,6 +248,7 @@ MISMATCH = "deeper.ckpt has visual.transformer.resblocks.1.ln_1.weight, which th
         ),
         (["wise_ft", "checkpoint={deeper}", "start={one}"], f"error: {MISMATCH}"),
         (["model_stock", "checkpoints={one},{deeper}", "start={start}"], f"error: {MISMATCH}"),
+        (["wise_ft", "checkpoint={one}", "merge.head=new"], "error: merge.head must be interpolate or rebuild, found"),
         (["model_stock", "checkpoints={one}"], "error: merge=model_stock takes two or more different models"),
         (["model_stock", "checkpoints={one},{one}"], "error: merge=model_stock takes two or more different models"),
         (["model_stock", "checkpoint={one}"], "give them as checkpoints=RUN1,RUN2; found"),

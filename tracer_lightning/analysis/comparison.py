@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tracer_lightning.analysis.paper import ACCURACY, ECE, PER_BATCH, Published, find, paper_data_set
-from tracer_lightning.analysis.runs import Group, Scores
+from tracer_lightning.analysis.runs import Group, Run, Scores
 from tracer_lightning.analysis.settings import METHOD, TERMS, Settings, Value, label, size_of_terms, varied_keys
 
 AVERAGE = "avg_ood"
@@ -63,6 +63,7 @@ class Row:
     seeds: Sequence[int]
     cells: Mapping[Place, Cell]
     scores: Scores
+    runs: Sequence[Run] = ()
 
 
 @dataclass(frozen=True)
@@ -93,22 +94,38 @@ class Comparison:
         return chosen if AVERAGE in chosen else list(self.roles)
 
 
-def _cell(values: Sequence[float], published: Published | None) -> Cell:
-    return Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, published)
+def _values(scores: Scores) -> dict[Place, float]:
+    return {
+        Place(data_set, metric): value
+        for data_set, values in scores.items()
+        for metric, value in values.items()
+        if metric not in NO_METRICS
+    }
+
+
+def over_seeds(results: Sequence[Mapping[Place, float]]) -> dict[Place, Cell]:
+    """Cells of all places that all results have.
+
+    Args:
+        results: of each run, at least one.
+    """
+    cells = {}
+    for place in results[0]:
+        if all(place in result for result in results):
+            values = [result[place] for result in results]
+            cells[place] = Cell(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+    return cells
 
 
 def _cells(results: Sequence[Scores], settings: Settings, model: str, keys: Sequence[str]) -> dict[Place, Cell]:
-    """Cells of all places that all results have."""
+    """Cells of all places that all results have, with their published counterparts."""
     swept = keys[0] if len(keys) == 1 else None
     cells = {}
-    for data_set, values in results[0].items():
-        name = paper_data_set(data_set, results[0])
-        for metric in values:
-            if metric in NO_METRICS or not all(metric in scores.get(data_set, {}) for scores in results):
-                continue
-            asked = PER_BATCH if metric == ECE and PER_BATCH not in values else metric
-            found = find(settings, model, swept, name, asked)
-            cells[Place(data_set, metric)] = _cell([scores[data_set][metric] for scores in results], found)
+    for place, cell in over_seeds([_values(scores) for scores in results]).items():
+        name = paper_data_set(place.data_set, results[0])
+        per_batch = place.metric == ECE and PER_BATCH not in results[0][place.data_set]
+        asked = PER_BATCH if per_batch else place.metric
+        cells[place] = replace(cell, published=find(settings, model, swept, name, asked))
     return cells
 
 
@@ -120,7 +137,7 @@ def _group_rows(group: Group, models: Sequence[str], keys: Sequence[str]) -> lis
             continue
         name = label(group.settings, keys or [METHOD])
         cells = _cells(results, group.settings, model, keys)
-        rows.append(Row(name, model, group.settings, group.seeds, cells, results[0]))
+        rows.append(Row(name, model, group.settings, group.seeds, cells, results[0], group.runs))
     return rows
 
 

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tracer_lightning.analysis.comparison import Comparison
+from tracer_lightning.analysis.gains import gains
 from tracer_lightning.analysis.settings import title
-from tracer_lightning.analysis.tables import Block, Column
+from tracer_lightning.analysis.tables import Block, Column, Section
 
 SETTING = "setting"
 UNLIMITED = 10_000
@@ -31,19 +32,19 @@ def _rich(block: Block, columns: Sequence[Column]) -> Table:
     table.add_column("n", justify="right", no_wrap=True)
     above = ""
     for column in columns:
-        first = column.data_set if column.data_set != above else ""
+        first = column.above if column.above != above else ""
         table.add_column(Text(f"{first}\n{column.head}".rstrip("\n")), justify="right", no_wrap=True)
-        above = column.data_set
+        above = column.above
     for number, names in enumerate(block.rows):
         table.add_row(*map(Text, names), *(Text(column.cells[number]) for column in columns))
     return table
 
 
 def terminal(console: Console, block: Block) -> Iterator[Table]:
-    """The table, or several of fewer data sets where it is wider than the console."""
+    """The table, or several of fewer columns where it is wider than the console."""
     unlimited = console.options.update_width(UNLIMITED)
     columns: list[Column] = []
-    for group in block.by_data_set():
+    for group in block.together():
         if columns and console.measure(_rich(block, [*columns, *group]), options=unlimited).maximum > console.width:
             yield _rich(block, columns)
             columns = []
@@ -57,15 +58,19 @@ def _lines(block: Block) -> Iterator[list[str]]:
         yield [*names, *(column.cells[number] for column in block.columns)]
 
 
-def markdown(tables: Sequence[Block], notes: Sequence[str]) -> str:
-    """The tables one below the other, and the notes."""
+def _markdown(block: Block) -> str:
+    head = [SETTING, "n", *(f"{column.above} {column.head}".strip() for column in block.columns)]
+    rows = [head, ["---", *("---:" for _ in head[1:])], *_lines(block)]
+    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return f"**{block.title}**\n\n{text}"
+
+
+def markdown(sections: Sequence[Section]) -> str:
+    """The tables of each section one below the other, and its notes."""
     parts = []
-    for block in tables:
-        head = [SETTING, "n", *(f"{column.data_set} {column.head}".strip() for column in block.columns)]
-        rows = [head, ["---", *("---:" for _ in head[1:])], *_lines(block)]
-        text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-        parts.append(f"**{block.title}**\n\n{text}")
-    return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes)]) + "\n"
+    for tables, notes in sections:
+        parts += [*map(_markdown, tables), "\n".join(f"- {note}" for note in notes)]
+    return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
@@ -74,13 +79,13 @@ def escape(text: str) -> str:
 
 
 def _latex(block: Block, notes: Sequence[str]) -> Iterator[str]:
-    groups = block.by_data_set()
+    groups = block.together()
     yield r"\begin{table}"
     yield r"  \centering"
     yield rf"  \caption{{{escape(' '.join([f'{block.title}.', *notes]))}}}"
     yield rf"  \begin{{tabular}}{{lr{'r' * len(block.columns)}}}"
     yield r"    \toprule"
-    above = [rf"\multicolumn{{{len(group)}}}{{c}}{{{escape(group[0].data_set)}}}" for group in groups]
+    above = [rf"\multicolumn{{{len(group)}}}{{c}}{{{escape(group[0].above)}}}" for group in groups]
     yield f"    {' & '.join(['', '', *above])} \\\\"
     if any(column.head for column in block.columns):
         start = 3
@@ -98,16 +103,17 @@ def _latex(block: Block, notes: Sequence[str]) -> Iterator[str]:
     yield r"\end{table}"
 
 
-def latex(tables: Sequence[Block], notes: Sequence[str]) -> str:
-    r"""A ``table`` environment for each, with the notes in its caption."""
-    parts = ["\n".join(_latex(block, notes)) for block in tables]
+def latex(sections: Sequence[Section]) -> str:
+    r"""A ``table`` environment for each table, with the notes of its section in its caption."""
+    parts = ["\n".join(_latex(block, notes)) for tables, notes in sections for block in tables]
     return "\n\n".join(["% needs \\usepackage{booktabs}", *parts]) + "\n"
 
 
 def raw(comparison: Comparison) -> str:
     """CSV with a line for every row, data set and metric there is: unrounded fractions, empty where unknown.
 
-    Its columns: ``setting`` (the row's label), one for every varied setting, and ``CSV_HEAD``.
+    Its columns: ``setting`` (the row's label), one for every varied setting, and ``CSV_HEAD``. A row's :func:`gains`
+    follow its results.
     """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -115,7 +121,7 @@ def raw(comparison: Comparison) -> str:
     for row in comparison.rows:
         values = [row.settings.get(key) if row.seeds else None for key in comparison.keys]
         about = [row.label, *values, row.model, len(row.seeds) or None, " ".join(map(str, row.seeds))]
-        for place, cell in row.cells.items():
+        for place, cell in {**row.cells, **gains(row)}.items():
             published = (None, None) if cell.published is None else cell.published
             writer.writerow([*about, *place, cell.mean, cell.std, *published, cell.difference])
     return stream.getvalue()

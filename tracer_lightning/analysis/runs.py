@@ -33,6 +33,7 @@ class Run:
         seed: its seed.
         settings: what decides its result, but for the seed.
         scores: by model; a model that the run lacks is not in it.
+        trained_share: of the model's parameters, a fraction; None where an older version did not write it.
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Run:
     seed: int
     settings: Settings
     scores: Mapping[str, Scores]
+    trained_share: float | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ def read_run(folder: Path) -> Run:
         scores = {model: results[model] for model in MODELS if results.get(model)}
         if not scores:
             raise KeyError("student")
-        return Run(folder, str(results["name"]), int(results["seed"]), settings, scores)
+        parameters = results.get("parameters")
+        share = parameters["trained"] / parameters["total"] if parameters else None
+        return Run(folder, str(results["name"]), int(results["seed"]), settings, scores, share)
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
-from tracer_lightning.analysis.comparison import ZERO_SHOT, Cell, Comparison, Place
+from tracer_lightning.analysis.comparison import ZERO_SHOT, Cell, Comparison, Place, Row
+from tracer_lightning.analysis.gains import FORGETTING, GAIN_ID, GAIN_OOD, TRAINED, gains
 from tracer_lightning.analysis.paper import ACCURACY, ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, SOURCE
 from tracer_lightning.analysis.settings import METHOD, label
 
@@ -20,13 +22,25 @@ METRICS = {
 NARROW = 6
 """Columns up to which one table holds all metrics."""
 MISSING = "–"
+GAINS = {
+    GAIN_ID: ("accuracy", "ID gain"),
+    GAIN_OOD: ("accuracy", "OOD gain"),
+    FORGETTING: ("accuracy", "forgetting"),
+    TRAINED: ("parameters", "trained"),
+}
+"""Columns against zero-shot: what they are of, and their names."""
+GAINS_NOTE = (
+    "Each run against its own zero-shot accuracy, in points, mean ± standard deviation (n − 1) over n seeds. Gain: "
+    "after − zero-shot, the mean over ID or OOD sets. Forgetting: max(0, zero-shot − after), the mean over all sets "
+    "but the ID ones. Trained: share of the parameters, in percent."
+)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of texts; neighbours of one data set stand together under its name."""
+    """A column of texts; neighbours with the same above, such as a data set, stand together under it."""
 
-    data_set: str
+    above: str
     head: str
     cells: Sequence[str]
 
@@ -39,24 +53,37 @@ class Block:
     rows: Sequence[tuple[str, str]]
     columns: Sequence[Column]
 
-    def by_data_set(self) -> list[list[Column]]:
+    def together(self) -> list[list[Column]]:
         """Columns that stand together."""
-        return [list(columns) for _, columns in groupby(self.columns, key=lambda column: column.data_set)]
+        return [list(columns) for _, columns in groupby(self.columns, key=lambda column: column.above)]
 
 
-def _measured(cell: Cell | None, decimals: int) -> str:
+class Section(NamedTuple):
+    """Tables, and notes on all of them."""
+
+    tables: Sequence[Block]
+    notes: Sequence[str]
+
+
+def _percent(fraction: float, decimals: int, sign: str = "") -> str:
+    """With sign ``+`` all numbers are signed."""
+    number = round(100 * fraction, decimals) + 0.0  # no negative zero
+    return f"{number:{sign}.{decimals}f}".replace("-", "−")
+
+
+def _measured(cell: Cell | None, decimals: int, sign: str = "") -> str:
     if cell is None:
         return MISSING
-    spread = "" if cell.std is None else f" ± {100 * cell.std:.{decimals}f}"
-    return f"{100 * cell.mean:.{decimals}f}{spread}"
+    spread = "" if cell.std is None else f" ± {_percent(cell.std, decimals)}"
+    return f"{_percent(cell.mean, decimals, sign)}{spread}"
 
 
 def _published(cell: Cell | None, decimals: int, mark: str) -> tuple[str, str]:
     """The published value and the difference."""
     if cell is None or cell.published is None:
         return MISSING, MISSING
-    difference = round(100 * (cell.mean - cell.published.value), decimals) + 0.0  # no negative zero
-    return f"{100 * cell.published.value:.{decimals}f}{mark}", f"{difference:+.{decimals}f}{mark}".replace("-", "−")
+    difference = _percent(cell.mean - cell.published.value, decimals, "+")
+    return f"{_percent(cell.published.value, decimals)}{mark}", f"{difference}{mark}"
 
 
 def _columns(comparison: Comparison, place: Place, head: str, decimals: int) -> Iterator[Column]:
@@ -72,6 +99,17 @@ def _columns(comparison: Comparison, place: Place, head: str, decimals: int) -> 
 
 def _shown_cells(comparison: Comparison, places: Sequence[Place]) -> list[tuple[Place, Cell]]:
     return [(place, row.cells[place]) for row in comparison.rows for place in places if place in row.cells]
+
+
+def _beside(comparison: Comparison, places: Sequence[Place]) -> bool:
+    """Whether published values stand beside."""
+    return any(cell.published for _, cell in _shown_cells(comparison, places))
+
+
+def _heads(comparison: Comparison, row: Row) -> tuple[str, str]:
+    """Its label, with the model where several are shown, and its number of seeds."""
+    several = len({one.model for one in comparison.rows} - {ZERO_SHOT}) > 1
+    return f"{row.label} ({row.model})" if several and row.seeds else row.label, str(len(row.seeds) or "")
 
 
 def title(comparison: Comparison) -> str:
@@ -103,10 +141,8 @@ def blocks(comparison: Comparison, places: Sequence[Place]) -> list[Block]:
         comparison: its rows become rows.
         places: what to show, sorted by metric.
     """
-    several = len({row.model for row in comparison.rows} - {ZERO_SHOT}) > 1
-    names = [f"{row.label} ({row.model})" if several and row.seeds else row.label for row in comparison.rows]
-    rows = [(name, str(len(row.seeds) or "")) for name, row in zip(names, comparison.rows, strict=True)]
-    beside = any(cell.published for _, cell in _shown_cells(comparison, places))
+    rows = [_heads(comparison, row) for row in comparison.rows]
+    beside = _beside(comparison, places)
     decimals = 2 if beside else 1
     about = title(comparison)
     if not beside and len(places) <= NARROW:
@@ -120,3 +156,29 @@ def blocks(comparison: Comparison, places: Sequence[Place]) -> list[Block]:
         name = METRICS.get(metric, metric)
         found.append(Block(f"{about}: {name}", rows, [column for group in columns for column in group]))
     return found
+
+
+def gains_block(comparison: Comparison, decimals: int) -> Block | None:
+    """What training changed against zero-shot, for all rows but zero-shot ones; None where no run has zero-shot scores.
+
+    Args:
+        comparison: its rows become rows.
+        decimals: of accuracies; the share has two, as adapters are small.
+    """
+    rows = [row for row in comparison.rows if row.model != ZERO_SHOT]
+    found = [{place.metric: cell for place, cell in gains(row).items()} for row in rows]
+    if not any(cells.keys() - {TRAINED} for cells in found):
+        return None
+    columns = []
+    for metric, (above, head) in GAINS.items():
+        digits = 2 if metric == TRAINED else decimals
+        sign = "+" if metric in (GAIN_ID, GAIN_OOD) else ""
+        columns.append(Column(above, head, [_measured(cells.get(metric), digits, sign) for cells in found]))
+    return Block(f"{title(comparison)}: against zero-shot", [_heads(comparison, row) for row in rows], columns)
+
+
+def sections(comparison: Comparison, places: Sequence[Place]) -> list[Section]:
+    """The tables of results and, where it is known, the one of gains, each with its notes."""
+    gained = gains_block(comparison, 2 if _beside(comparison, places) else 1)
+    results = Section(blocks(comparison, places), notes(comparison, places))
+    return [results, Section([gained], [GAINS_NOTE])] if gained else [results]

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Report(pl.Callback):
     """Write ``report.html``: settings, scores before and after training, curves, calibration, classes.
 
-    The last test before the fit is what the first test after it is compared with. A run that ends by an exception
+    The first test, if it is before the fit, is what the later one is compared with. A run that ends by an exception
     leaves a report, too, of what there was by then. The curves are those of the run's ``metrics.csv``, which spans
     continuations.
 
@@ -65,8 +65,8 @@ class Report(pl.Callback):
         self._count(trainer)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Keep the scores; after the fit, write."""
-        if self._started is None:
+        """Keep the first scores; later, write."""
+        if not self._scores and self._started is None:
             self._scores = {"zero_shot": pl_module.results["student"]}
             self._details = {"zero_shot": pl_module.details["student"]}
             return

@@ -21,6 +21,7 @@ class TeacherStatistics(pl.Callback):
     ``student/entropy``, ``student/confidence`` and, where a loss term compares with a teacher, ``teacher/entropy``,
     ``teacher/confidence`` and ``teacher/kl`` (see :mod:`tracer_lightning.functional.statistics`), of the features
     that the training step returns: no further pass through any model, the same on every rank, no wait for the device.
+    Nothing is logged where the losses ask for no texts.
     Lightning writes the last value at each of its own logging steps, ``trainer.log_every_n_steps``.
 
     Args:
@@ -40,7 +41,7 @@ class TeacherStatistics(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log where this batch completed an optimizer step, and the step is a multiple of ``every_n_steps``."""
         step = trainer.global_step
-        if step != self._seen and step % self.every_n_steps == 0:
+        if step != self._seen and step % self.every_n_steps == 0 and len(outputs["features"].student.text):
             self._log(pl_module, outputs["features"])
         self._seen = step
 

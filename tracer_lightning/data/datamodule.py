@@ -51,6 +51,8 @@ class ClipDataModule(pl.LightningDataModule):
     """The test suite."""
     val_set: EvalSet
     """The ID split watched during training."""
+    labelled: bool = True
+    """Whether training pictures have classes."""
     trains: bool = True
     """False where models are only evaluated: the training data are not looked at then."""
     train_transform: Transform | None = None
@@ -160,6 +162,10 @@ class ClipDataModule(pl.LightningDataModule):
         """The suite, in the order of ``eval_sets``."""
         return [self.eval_loader(eval_set) for eval_set in self.eval_sets]
 
+    def predict_dataloader(self) -> Iterable[Batch]:
+        """Every training picture once, prepared as in evaluation."""
+        return self.plain_loader()
+
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
         dataset = CaptionedDataset(self._source(None), self.train_preparation())
@@ -168,7 +174,14 @@ class ClipDataModule(pl.LightningDataModule):
 
     def eval_loader(self, eval_set: EvalSet) -> Iterable[Batch]:
         """Every sample of one evaluation set once, the same number of batches on every rank."""
-        dataset = CaptionedDataset(self._source(eval_set), self.eval_preparation(eval_set))
+        return self._in_order(self._source(eval_set), self.eval_preparation(eval_set))
+
+    def plain_loader(self) -> Iterable[Batch]:
+        """Every training picture once, prepared as those of validation."""
+        return self._in_order(self._source(None), self.eval_preparation(self.val_set))
+
+    def _in_order(self, source: ImageSource, preparation: Preparation) -> Iterable[Batch]:
+        dataset = CaptionedDataset(source, preparation)
         sampler = EvalSampler(len(dataset), self.eval_batch_size, *self._ranks)
         loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **self._loader_options())
         return loader

@@ -4,7 +4,6 @@ from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
 from tracer_lightning.evaluation.module import EvaluationModule
 from tracer_lightning.evaluation.suite import AVERAGE, Scores, ZeroShotSuite
 from tracer_lightning.evaluation.tables import METRICS, results_table
-from tracer_lightning.evaluation.zero_shot import zero_shot_head
 
 __all__ = [
     "AVERAGE",
@@ -15,5 +14,4 @@ __all__ = [
     "Scores",
     "ZeroShotSuite",
     "results_table",
-    "zero_shot_head",
 ]

@@ -1,4 +1,4 @@
-"""Zero-shot evaluation of several models on several data sets, one pass over each picture."""
+"""Evaluation of several models on several data sets, one pass over each picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
 from tracer_lightning.evaluation.temperature import TemperatureScaling
-from tracer_lightning.evaluation.zero_shot import zero_shot_head
+from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch, EvalSet
 
 AVERAGE = "avg_ood"
@@ -26,7 +26,7 @@ def padded(classes: Sequence[Sequence[int]]) -> Tensor:
 
 
 class ZeroShotSuite(nn.Module):
-    """Metrics per model and data set, each model with a zero-shot head built from its current text tower.
+    """Metrics per model and data set, each model with its own head, or else a zero-shot one of its current text tower.
 
     Args:
         eval_sets: the data sets, in the order of their loaders.
@@ -72,10 +72,22 @@ class ZeroShotSuite(nn.Module):
         self._models: dict[str, Any] = {}
         self._heads: dict[str, Tensor] = {}
 
-    def start(self, models: Mapping[str, Any]) -> None:
-        """Begin an evaluation of these models: build their heads, forget earlier batches."""
+    def start(self, models: Mapping[str, Any], zero_shot: bool = False) -> None:
+        """Begin an evaluation of these models: build zero-shot heads, forget earlier batches.
+
+        Args:
+            models: by name.
+            zero_shot: leave the models' own heads aside.
+        """
         self._models = dict(models)
-        self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in models.items()}
+        textual = {name: model for name, model in models.items() if zero_shot or model.head is None}
+        for name in models.keys() - textual.keys():
+            if models[name].head.out_features != len(self.prompts):
+                raise ValueError(
+                    f"the head of {name} has {models[name].head.out_features} classes and the data have "
+                    f"{len(self.prompts)}; choose the data it was made for, or heads=zero_shot"
+                )
+        self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in textual.items()}
         for name in models:
             for metrics in self._metrics[name]:
                 metrics.reset()
@@ -89,8 +101,10 @@ class ZeroShotSuite(nn.Module):
         for name, model in self._models.items():
             features = model.encode_image(batch.images)
             with torch.autocast(features.device.type, enabled=False):
-                head = self._heads[name].to(features.dtype)
-                logits = model.logit_scale.to(features.dtype) * features @ head.T
+                if name in self._heads:
+                    logits = model.logit_scale.to(features.dtype) * features @ self._heads[name].to(features.dtype).T
+                else:
+                    logits = model.classify(features)
                 if columns is not None:
                     logits = logits[:, columns].amax(dim=-1)  # (B, C', K) to (B, C')
             self._metrics[name][set_index].update(logits, batch.labels)

@@ -1,6 +1,8 @@
 """Losses: each maps :class:`tracer_lightning.types.TermInputs` to a scalar, and knows nothing else."""
 
+from tracer_lightning.losses.anchored import AnchorDivergence, AnchorMatching
 from tracer_lightning.losses.composite import CompositeLoss
+from tracer_lightning.losses.cross_entropy import CrossEntropy
 from tracer_lightning.losses.cross_knowledge import CrossKnowledgeDistillation
 from tracer_lightning.losses.feature_distillation import FeatureDistillation
 from tracer_lightning.losses.info_nce import InfoNCE
@@ -9,8 +11,11 @@ from tracer_lightning.losses.relational import ContrastiveRelationalDistillation
 from tracer_lightning.losses.soft_cross_entropy import SoftCrossEntropy
 
 __all__ = [
+    "AnchorDivergence",
+    "AnchorMatching",
     "CompositeLoss",
     "ContrastiveRelationalDistillation",
+    "CrossEntropy",
     "CrossKnowledgeDistillation",
     "FeatureDistillation",
     "InfoNCE",

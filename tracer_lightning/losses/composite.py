@@ -14,14 +14,17 @@ class CompositeLoss(nn.Module):
     """Sum of weight times term, with every term returned for logging.
 
     It serves the losses, whose input is :class:`tracer_lightning.types.TermInputs`, and the regularizers, whose
-    input is the student. A term of weight 0 is not computed.
+    inputs are the student and these. A term of weight 0 is not computed.
 
     Args:
-        terms: name to module; each maps the input to a scalar.
+        terms: name to module; each maps the inputs to a scalar.
         weights: name to weight, finite and >= 0, for the same names.
+        anchors: gives the anchor texts that terms compare images with.
     """
 
-    def __init__(self, terms: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, terms: Mapping[str, nn.Module], weights: Mapping[str, float], anchors: nn.Module | None = None
+    ) -> None:
         super().__init__()
         if set(terms) != set(weights):
             raise ValueError(f"terms and weights must name the same, found {sorted(terms)} and {sorted(weights)}")
@@ -30,14 +33,30 @@ class CompositeLoss(nn.Module):
                 raise ValueError(f"weight of {name} must be a finite number >= 0, found {weight}")
         self.terms = nn.ModuleDict({name: term for name, term in terms.items() if weights[name] > 0})
         self.weights = {name: float(weights[name]) for name in self.terms}
+        if self._any("needs_anchors") and anchors is None:
+            raise ValueError(f"terms: {', '.join(self.terms)} need anchor texts; choose some (anchors=context_prompts)")
+        self.anchors = anchors if self._any("needs_anchors") else None
+
+    def _any(self, need: str, default: bool = False) -> bool:
+        return any(getattr(term, need, default) for term in self.terms.values())
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any term compares student and teacher."""
-        return any(getattr(term, "needs_teacher", False) for term in self.terms.values())
+        return self._any("needs_teacher")
 
-    def forward(self, inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    @property
+    def needs_head(self) -> bool:
+        """Whether any term is of the head's logits."""
+        return self._any("needs_head")
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether any term looks at captions, as those do that don't say otherwise."""
+        return self._any("needs_texts", default=True) or bool(getattr(self.anchors, "needs_texts", False))
+
+    def forward(self, *inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum (), and each term () before its weight."""
-        values = {name: term(inputs) for name, term in self.terms.items()}
+        values = {name: term(*inputs) for name, term in self.terms.items()}
         total = sum((self.weights[name] * value for name, value in values.items()), start=torch.zeros(()))
         return total, values

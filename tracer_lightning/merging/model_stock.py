@@ -38,17 +38,21 @@ def stock_ratio(cosine: float, n: int) -> float:
 def mean_cosine(vectors: Sequence[Tensor]) -> float | None:
     """Mean cosine of all pairs of vectors; None where all are zero.
 
-    A zero vector has no direction, and counts as at right angles to all others. Unit vectors sum to u with
-    |u|^2 = n + n (n - 1) mean cosine, which takes one pass.
+    A zero vector has no direction, and counts as at right angles to all others. n unit vectors sum
+    to u with |u|^2 = n + n (n - 1) mean cosine, which takes one pass.
 
     Args:
         vectors: two or more, of one shape, in float64.
     """
-    units = [vector / norm for vector in vectors if (norm := vector.norm()) > 0]
-    if len(units) < 2:
-        return 0.0 if units else None
-    total = torch.stack(units).sum(dim=0)
-    return (float(total.square().sum()) - len(units)) / (len(vectors) * (len(vectors) - 1))
+    total, directed = torch.zeros_like(vectors[0]), 0
+    for vector in vectors:
+        norm = vector.norm()
+        if norm > 0:
+            total += vector / norm
+            directed += 1
+    if directed < 2:
+        return 0.0 if directed else None
+    return (float(total.square().sum()) - directed) / (len(vectors) * (len(vectors) - 1))
 
 
 @torch.no_grad()

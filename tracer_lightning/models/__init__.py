@@ -3,7 +3,7 @@
 from tracer_lightning.models.backbones import Backbone, build_clip, load_clip
 from tracer_lightning.models.clip import ClipModel
 from tracer_lightning.models.compute import configure_compute
-from tracer_lightning.models.freezing import freeze
+from tracer_lightning.models.freezing import freeze, part_of, train_parts
 from tracer_lightning.models.weights import load_weights, read_checkpoint
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "freeze",
     "load_clip",
     "load_weights",
+    "part_of",
     "read_checkpoint",
+    "train_parts",
 ]

@@ -36,6 +36,8 @@ class ClipModel(nn.Module):
         self.model = model
         self.image_adapter: nn.Module = nn.Identity()
         self.text_adapter: nn.Module = nn.Identity()
+        self.head: nn.Linear | None = None
+        """Of a classifier: from image features (B, D) to logits (B, C)."""
         self._keeps_statistics = False
 
     def keep_statistics(self, keep: bool) -> None:
@@ -63,9 +65,16 @@ class ClipModel(nn.Module):
         causal = isinstance(self.model, open_clip.CLIP) and self.model.attn_mask is not None
         return causal and self.model.text_pool_type in ("argmax", "eos")
 
-    def forward(self, images: Tensor, texts: Tensor) -> ClipFeatures:
-        """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids."""
-        return ClipFeatures(self.encode_image(images), self.encode_text(texts), self.logit_scale)
+    def forward(self, images: Tensor, texts: Tensor | None) -> ClipFeatures:
+        """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids, if they are asked for."""
+        image = self.encode_image(images)
+        text = image.new_zeros(0, image.shape[1]) if texts is None else self.encode_text(texts)
+        return ClipFeatures(image, text, self.logit_scale)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """(B, C) logits of the head on image features (B, D), in the type of the features."""
+        assert self.head is not None
+        return F.linear(features, self.head.weight.to(features.dtype), self.head.bias.to(features.dtype))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, D) normalised features of (B, 3, H, W) normalised pixels, cast to the type of the weights."""

@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 from tracer_lightning.models.backbones import Backbone
+from tracer_lightning.models.clip import ClipModel
 from tracer_lightning.models.peft import merge_lora
-from tracer_lightning.models.weights import CLIP
+from tracer_lightning.models.weights import CLIP, HEAD
+
+HEAD_FILE = "head.safetensors"
+"""Weight (C, D) and bias (C,) of a classifier: logits are the normalised image features @ weight.T + bias."""
 
 
 def export_clip(backbone: Backbone, folder: Path) -> None:
     """Write weights and configuration for ``open_clip.create_model_and_transforms("local-dir:FOLDER")``.
+
+    A classifier's head, which an open_clip model has no place for, goes to a file of its own, ``head.safetensors``.
 
     Args:
         backbone: the model, whose low-rank updates are merged, and what it expects of its inputs.
@@ -25,7 +32,8 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
         ValueError: the model has parts that an open_clip model has no place for.
     """
     merge_lora(backbone.model)
-    foreign = [name for name in backbone.model.state_dict() if not name.startswith(CLIP)]
+    own = (CLIP, HEAD.partition(".")[0])
+    foreign = [name for name in backbone.model.state_dict() if not name.startswith(own)]
     if foreign:
         raise ValueError(f"an open_clip model has no place for {foreign[0]}; evaluate the checkpoint itself")
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +48,20 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
     weights = folder / HF_SAFE_WEIGHTS_NAME
     save_file(tensors, weights, metadata={"format": "pt"})
     weights.chmod(0o644)  # safetensors leaves its file to its owner alone
+    if backbone.model.head is not None:
+        head = folder / HEAD_FILE
+        save_file({name: value.contiguous() for name, value in backbone.model.head.state_dict().items()}, head)
+        head.chmod(0o644)
     config = {"model_cfg": backbone.config, "preprocess_cfg": preprocessing}
     (folder / HF_CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
     if hasattr(spec.tokenize, "save_pretrained"):  # a tokenizer that is not open_clip's own
         spec.tokenize.save_pretrained(folder)
+
+
+def load_head(model: ClipModel, folder: Path) -> None:
+    """Give the model the head that :func:`export_clip` wrote to the folder beside it, if there is one."""
+    if (folder / HEAD_FILE).is_file():
+        state = load_file(folder / HEAD_FILE)
+        classes, width = state["weight"].shape
+        model.head = nn.Linear(width, classes)
+        model.head.load_state_dict(state)

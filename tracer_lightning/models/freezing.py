@@ -4,8 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import Literal, get_args
 
 from tracer_lightning.models.clip import ClipModel
+
+Part = Literal["image", "text", "scale", "head"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+def part_of(name: str) -> Part:
+    """The part of a :class:`ClipModel` that a parameter of this name belongs to."""
+    if name.startswith(("model.visual.", "image_adapter.")):
+        return "image"
+    if name.startswith("head."):
+        return "head"
+    return "scale" if name == "model.logit_scale" else "text"
+
+
+def train_parts(model: ClipModel, parts: Sequence[str]) -> None:
+    """Freeze all parts but these.
+
+    Args:
+        model: changed in place; what is frozen in these parts stays so.
+        parts: some of ``image``, ``text`` (towers, with their projections), ``scale`` (of the logits) and ``head``.
+
+    Raises:
+        ValueError: there is no such part, or nothing in it is left to train.
+    """
+    if isinstance(parts, str) or not set(parts) <= set(PARTS):
+        raise ValueError(f"method.train must be a list of some of {', '.join(PARTS)}, found {parts!r}")
+    if "head" in parts and model.head is None:
+        raise ValueError("method.train: there is no head to train; choose one (head=zero_shot)")
+    for name, parameter in model.named_parameters():
+        if part_of(name) not in parts:
+            parameter.requires_grad_(False)
+    if parts and not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(f"method.train: {list(parts)} and peft= leave nothing to train; choose another peft")
 
 
 def freeze(model: ClipModel, patterns: Sequence[str]) -> None:
@@ -29,5 +63,5 @@ def freeze(model: ClipModel, patterns: Sequence[str]) -> None:
             )
         for parameter in matches:
             parameter.requires_grad_(False)
-    if not any(p.requires_grad for p in model.parameters()):
+    if patterns and not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"method.freeze: {list(patterns)} leaves nothing to train; freeze less")

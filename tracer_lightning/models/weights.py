@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracer_lightning.models.clip import ClipModel
 
@@ -19,6 +19,8 @@ TEACHER = "teacher.module."
 STUDENT = "student."
 CLIP = "model."
 """What :class:`ClipModel` puts before open_clip's own names."""
+HEAD = "head.weight"
+"""(C, D) of a student with a head."""
 PREFIXES = ("module.", CLIP, "")
 """What other checkpoints and exports put there."""
 ADDED = ".parametrizations."
@@ -65,7 +67,7 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
     """Load the student of a checkpoint, or a bare open_clip state dict, into ``model``.
 
     Args:
-        model: changed in place.
+        model: changed in place; it gets a head where the file has one.
         path: run folder, Lightning checkpoint, state dict or safetensors file.
         setting: what the user set to name the file, for errors.
         teacher: load the teacher of a checkpoint instead.
@@ -77,10 +79,13 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
     path = path / CHECKPOINT if path.is_dir() else path
     content = read_checkpoint(path, setting)
     state = {name: value for name, value in content.get("state_dict", content).items() if isinstance(value, Tensor)}
-    own = model.state_dict()
     state = _of_model(state, TEACHER if teacher else STUDENT)
     if teacher and not state:
         raise ValueError(f"{setting}={path}: holds no teacher; choose the student")
+    if HEAD in state:
+        classes, width = state[HEAD].shape
+        model.head = nn.Linear(width, classes)
+    own = model.state_dict()
     if len(own) < len(state) and any(ADDED in name for name in state):
         raise ValueError(f"{setting}={path}: of a run with peft=lora; export it, and take the export")
     for name, value in own.items():

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.regularizers.base import HasProjections
+from tracer_lightning.types import TermInputs
 
 
 class CrossFrobenius(nn.Module):
@@ -14,7 +15,9 @@ class CrossFrobenius(nn.Module):
     W_v (width_v, D) and W_t (width_t, D) project the towers to the shared space.
     """
 
-    def forward(self, student: HasProjections) -> Tensor:
+    needs_texts = False
+
+    def forward(self, student: HasProjections, inputs: TermInputs) -> Tensor:
         """Norm ()."""
         norm: Tensor = torch.linalg.matrix_norm(student.image_projection @ student.text_projection.T)
         return norm

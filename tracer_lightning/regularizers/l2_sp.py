@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tracer_lightning.types import TermInputs
+
 
 class L2SP(nn.Module):
     """½ ‖theta - theta_0‖² over the trained parameters (L2-SP; Li et al., 2018).
@@ -16,6 +18,8 @@ class L2SP(nn.Module):
         student: the model to train, with its frozen part frozen.
     """
 
+    needs_texts = False
+
     def __init__(self, student: nn.Module) -> None:
         super().__init__()
         self.names = tuple(name for name, parameter in student.named_parameters() if parameter.requires_grad)
@@ -23,7 +27,7 @@ class L2SP(nn.Module):
             start = student.get_parameter(name).detach().clone()
             self.register_buffer(f"start_{number}", start, persistent=False)
 
-    def forward(self, student: nn.Module) -> Tensor:
+    def forward(self, student: nn.Module, inputs: TermInputs) -> Tensor:
         """Half the squared distance ()."""
         parameters = dict(student.named_parameters())
         squares = [

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.regularizers.base import HasProjections
+from tracer_lightning.types import TermInputs
 
 
 class Orthogonality(nn.Module):
@@ -15,7 +16,9 @@ class Orthogonality(nn.Module):
     at most D < width, so that it can never be the identity.
     """
 
-    def forward(self, student: HasProjections) -> Tensor:
+    needs_texts = False
+
+    def forward(self, student: HasProjections, inputs: TermInputs) -> Tensor:
         """Norm ()."""
         projection = student.image_projection
         gram = projection.T @ projection  # (D, D)

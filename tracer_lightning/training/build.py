@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,20 @@ from torch import nn
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
-from tracer_lightning.models import Backbone, ClipModel, configure_compute, freeze, load_weights
+from tracer_lightning.models import (
+    Backbone,
+    ClipModel,
+    configure_compute,
+    freeze,
+    load_weights,
+    part_of,
+    train_parts,
+)
 from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers import Teacher
+from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
+from tracer_lightning.training.features import training_features
 from tracer_lightning.training.types_check import check_values
 
 
@@ -69,13 +81,12 @@ def add_peft(cfg: DictConfig, model: ClipModel) -> None:
 
 
 def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
-    """The model to train, with its weights loaded and its frozen part frozen."""
+    """The model to train, with its weights loaded and what parameter-efficient fine-tuning adds."""
     backbone = bare_backbone(cfg, weights_follow=weights is not None)
     if weights is not None:
         load_weights(backbone.model, weights)
     add_peft(cfg, backbone.model)
     backbone.model.keep_statistics(_batch_norm(cfg.batch_norm))
-    freeze(backbone.model, cfg.method.freeze)
     configure_compute(backbone.model, cfg.compute.gradient_checkpointing, cfg.compute.channels_last)
     return backbone
 
@@ -86,7 +97,19 @@ def _batch_norm(value: Any) -> bool:
     return bool(value == "frozen")
 
 
-def build_sum(cfg: DictConfig, student: ClipModel, *groups: str) -> CompositeLoss:
+def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: pl.Trainer) -> None:
+    """Give the model the head that it classifies with, made on the device of the run: prompts may be many."""
+    if model.head is not None and cfg.head.name != "kept":
+        say(f"the head of the weights started from is left behind (head={cfg.head.name}); head=kept keeps it")
+    device = trainer.strategy.root_device
+    model.to(device)
+    features = partial(training_features, trainer, model, data)
+    model.head = make(cfg, "head.make")(model, data.prompts().to(device), features)
+
+
+def build_sum(
+    cfg: DictConfig, student: ClipModel, groups: Sequence[str], anchors: nn.Module | None = None
+) -> CompositeLoss:
     """The weighted terms of these groups; those of ``terms`` are multiplied by ``method.strength``.
 
     A partial term is made with the student as it is before training.
@@ -101,7 +124,7 @@ def build_sum(cfg: DictConfig, student: ClipModel, *groups: str) -> CompositeLos
             terms[name] = term if isinstance(term, nn.Module) else term(student)
             weight = _non_negative(entry.weight, f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "terms" else weight
-    return CompositeLoss(terms, weights)
+    return CompositeLoss(terms, weights, anchors)
 
 
 def _non_negative(value: Any, key: str) -> float:
@@ -117,18 +140,22 @@ def build_data(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
 
 
 def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> TracerModule:
-    """Student, teacher and losses."""
+    """Student, teacher and losses; what is not trained is frozen."""
     prompts = data.prompts()
-    teacher: Teacher = make(cfg, "teacher.module")(backbone.model)
+    student = backbone.model
+    train_parts(student, cfg.method.train)
+    freeze(student, cfg.method.freeze)
+    teacher: Teacher = make(cfg, "teacher.module")(student)
     if cfg.compute.compile:
-        for model in (backbone.model, teacher.module):
+        for model in (student, teacher.module):
             if model is not None:
                 model.compile()
-    return TracerModule(
-        student=backbone.model,
+    anchors = make(cfg, "anchors.make")(student, prompts.to(student.logit_scale.device))
+    module = TracerModule(
+        student=student,
         teacher=teacher,
-        loss=build_sum(cfg, backbone.model, "task", "terms"),
-        regularizers=build_sum(cfg, backbone.model, "regularizers"),
+        loss=build_sum(cfg, student, ("task", "terms"), anchors),
+        regularizers=build_sum(cfg, student, ("regularizers",)),
         optimizer=make(cfg, "optimizer"),
         scheduler=make(cfg, "scheduler"),
         validation=ZeroShotSuite([data.val_set], prompts),
@@ -136,6 +163,22 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
             data.eval_sets, prompts, models=("student", "teacher"), ece_per_batch=cfg.parity.ece_per_batch
         ),
     )
+    _check_inputs(module, data)
+    return module
+
+
+def _check_inputs(module: TracerModule, data: ClipDataModule) -> None:
+    """Do the losses get what they need, and does what is trained get a gradient?"""
+    if module.loss.needs_head and not data.labelled:
+        raise ValueError(
+            "data: the training pictures have captions and no labels, which a head needs; choose another method"
+        )
+    if module.loss.needs_texts or module.regularizers.needs_texts:
+        return
+    if any(part_of(name) == "text" and p.requires_grad for name, p in module.student.named_parameters()):
+        raise ValueError(
+            "method.train: no loss looks at texts, so that the text tower can't be trained; leave text out of the list"
+        )
 
 
 def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:

@@ -49,7 +49,7 @@ def reference(checkpoint: str) -> tuple[str, str | None] | None:
     return None
 
 
-def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
+def adopt(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> list[str]:
     """Command-line arguments with the options that the checkpoint among them brings along.
 
     A run's checkpoint brings its backbone, and its data and suite unless others are asked for; an exported model or
@@ -58,6 +58,7 @@ def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
     Args:
         arguments: the command line.
         evaluated: whether data are of use.
+        headed: whether the metric that tables put first is of use where data are.
     """
     given = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
     if not given or given[-1] in ("", "null"):
@@ -78,7 +79,7 @@ def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
     if evaluated and not _chosen(arguments, "data"):
         groups |= {"data": settings.get("data"), "suite": settings.get("suite", {})}
     headline = settings.get("headline")
-    return _with(arguments, groups, [f"headline={headline}"] if evaluated and headline in METRICS else [])
+    return _with(arguments, groups, [f"headline={headline}"] if evaluated and headed and headline in METRICS else [])
 
 
 def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ class JobFailed(Exception):
 
 def cli(
     main: Callable[[], Any],
-    checkpoint: Literal["evaluated", "exported"] | None = None,
+    checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None,
     shorthand: Callable[[Sequence[str]], list[str]] = list,
 ) -> None:
     """Run a Hydra main, with configuration errors on one line.
@@ -89,7 +89,7 @@ def cli(
         if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
             from tracer_lightning.training.checkpoint import adopt
 
-            sys.argv = adopt(sys.argv, evaluated=checkpoint == "evaluated")
+            sys.argv = adopt(sys.argv, evaluated=checkpoint != "exported", headed=checkpoint == "evaluated")
     except ValueError as error:
         fail(error)
     if wants_traceback():

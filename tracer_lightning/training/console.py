@@ -16,6 +16,7 @@ HARMLESS = (
     r"The dirpath has changed",  # resume=PATH continues in a folder of its own
     r"Checkpoint directory .* exists and is not empty",
     r".*does not have many workers",
+    r"You are using a custom batch sampler",  # which gives every picture once
     r"The number of training batches",  # fewer than the logging interval: short runs log their epochs
 )
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
-from tracer_lightning.models import Backbone, load_weights
+from tracer_lightning.models import Backbone, ClipModel, load_weights
+from tracer_lightning.models.export import load_head
+from tracer_lightning.models.heads import zero_shot_linear
 from tracer_lightning.models.peft import merge_lora
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
@@ -19,6 +23,8 @@ from tracer_lightning.training.results import RESULTS
 
 START = "start"
 """Setting, and key of results.json."""
+REBUILD = "rebuild"
+"""What ``merge.head`` may be beside ``interpolate``: evaluate with a zero-shot head of the merged text tower."""
 REMEDY = "give the weights before fine-tuning as start=, a path or NAME/TAG"
 
 
@@ -44,7 +50,42 @@ def read_model(cfg: DictConfig, checkpoint: str, setting: str, model: str = "stu
             add_peft(settings, backbone.model)
         load_weights(backbone.model, file, setting, teacher=model == "teacher")
         merge_lora(backbone.model)
+    elif (name := settings.backbone.name).startswith(FOLDER):
+        load_head(backbone.model, Path(name.removeprefix(FOLDER)))
     return backbone
+
+
+def match_heads(
+    cfg: DictConfig, start: ClipModel, tuned: Mapping[str, ClipModel], prompts: Tensor, device: torch.device
+) -> None:
+    """Give theta_0 the zero-shot head of its own text tower where the others have a head, or take those from them.
+
+    theta_0 is the zero-shot model, whatever head the weights that a run started from bring along.
+
+    Args:
+        cfg: ``merge.head``, where the method has it, is ``interpolate`` or ``rebuild``.
+        start: theta_0, changed in place.
+        tuned: fine-tuned models by name, changed in place.
+        prompts: (C, P, L) tokens of every template for every class.
+        device: where these are encoded.
+
+    Raises:
+        ValueError: a head is of other classes than the data.
+    """
+    start.head = None
+    if cfg.merge.get("head") == REBUILD:
+        for model in tuned.values():
+            model.head = None
+    heads = {name: model.head for name, model in tuned.items() if model.head is not None}
+    for name, head in heads.items():
+        if head.out_features != len(prompts):
+            raise ValueError(
+                f"the head of {name} has {head.out_features} classes and the data have {len(prompts)}; choose the data "
+                "it was made for, or with wise_ft merge.head=rebuild"
+            )
+    if heads:
+        head = zero_shot_linear(start.to(device).eval(), prompts.to(device))
+        start.cpu().head = head.cpu()
 
 
 def read_start(cfg: DictConfig, checkpoints: Sequence[str]) -> tuple[str, Backbone]:

@@ -89,7 +89,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         averages=cfg.averages,
         temperature=cfg.temperature is not None,
     )
-    module = EvaluationModule({name: backbone.model for name, backbone in backbones.items()}, suite)
+    models = {name: backbone.model for name, backbone in backbones.items()}
+    module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
     trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
     say(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)

@@ -27,7 +27,7 @@ STUDENT, TEACHER = "student", "teacher"
 CARD = "README.md"
 
 
-def model_card(file: Path | None, model: str, architecture: Any, address: str) -> str:
+def model_card(file: Path | None, model: str, architecture: Any, address: str, head: int = 0) -> str:
     """What the model is and how it did, in Markdown, for people who find it without this project.
 
     Args:
@@ -35,6 +35,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str) -
         model: ``student`` or ``teacher``.
         architecture: an open_clip name, or None for one of one's own.
         address: where open_clip finds it.
+        head: classes of its own head, 0 without one.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
     settings = content.get("hyper_parameters", {})
@@ -48,6 +49,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str) -
         model=model,
         architecture=architecture,
         address=address,
+        head=head,
         method=settings["method"]["name"] if "method" in settings else None,
         settings=settings,
         terms=in_force(settings.get("terms", {})),
@@ -86,7 +88,8 @@ def export(cfg: DictConfig) -> Path:
         load_weights(backbone.model, file, "checkpoint", teacher=cfg.model == TEACHER)
     export_clip(backbone, folder)
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
-    (folder / CARD).write_text(model_card(file, cfg.model, cfg.backbone.get("name"), address))
+    classes = 0 if backbone.model.head is None else backbone.model.head.out_features
+    (folder / CARD).write_text(model_card(file, cfg.model, cfg.backbone.get("name"), address, classes))
     say(f'exported: open_clip.create_model_and_transforms("local-dir:{folder}")')
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)

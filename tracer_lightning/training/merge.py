@@ -32,7 +32,7 @@ from tracer_lightning.models.export import export_clip
 from tracer_lightning.models.weights import CLIP
 from tracer_lightning.training.build import build_data, make
 from tracer_lightning.training.console import console, quieten, say
-from tracer_lightning.training.endpoints import read_model, read_start
+from tracer_lightning.training.endpoints import match_heads, read_model, read_start
 from tracer_lightning.training.export import free_folder
 from tracer_lightning.training.results import write_json
 from tracer_lightning.training.run import check_counts
@@ -121,10 +121,11 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     origin, start = read_start(cfg, checkpoints)
     data = build_data(cfg, models[0])
     data.trains = False
-    named = zip(names_of(checkpoints), (backbone.model for backbone in models), strict=True)
-    weights, tuned = comparable(start.model, dict(named))
-    made, ratios = candidates(cfg, weights, tuned)
     trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
+    named = dict(zip(names_of(checkpoints), (backbone.model for backbone in models), strict=True))
+    match_heads(cfg, start.model, named, data.prompts(), trainer.strategy.root_device)
+    weights, tuned = comparable(start.model, named)
+    made, ratios = candidates(cfg, weights, tuned)
     say(f"{cfg.merge.name}: {', '.join(checkpoints)}, from {origin}")
     result = models[0]._replace(model=copy.deepcopy(models[0].model))
     scores = evaluated(trainer, result.model, data, made)

@@ -22,7 +22,9 @@ STRUCTURE = (
     "teacher.",
     "kernel.",
     "parity.",
+    "method.train",
     "method.freeze",
+    "head.",
     "optimizer._target_",
     "scheduler._target_",
 )
@@ -31,7 +33,19 @@ ORIGIN = ("prerequisite", "init_weights")
 """Where the run began, and so what it is compared with."""
 RESTORED = ("optimizer.", "scheduler.")
 """Settings whose values come with the checkpoint."""
-COMPARED = (*STRUCTURE, *ORIGIN, *RESTORED, "seed", "data.", "task.", "terms.", "regularizers.", "method.", "positives")
+COMPARED = (
+    *STRUCTURE,
+    *ORIGIN,
+    *RESTORED,
+    "seed",
+    "data.",
+    "task.",
+    "terms.",
+    "anchors.",
+    "regularizers.",
+    "method.",
+    "positives",
+)
 NOT_COMPARED = ("run", "resume", "paths")
 """Settings in which a run and its continuation may differ."""
 

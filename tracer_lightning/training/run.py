@@ -17,7 +17,9 @@ from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.models import ClipModel, read_checkpoint
-from tracer_lightning.training.build import build_backbone, build_data, build_module, build_trainer
+from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.module import TracerModule
+from tracer_lightning.training.build import add_head, build_backbone, build_data, build_module, build_trainer
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.objective import check_objective, last_validation, returned
@@ -30,7 +32,8 @@ USER_ERRORS = (ValueError, OSError, HydraException, MisconfigurationException, O
 """What a user can cause and mend; anything else is a bug, and shows its traceback."""
 
 
-def _test(trainer: pl.Trainer, module: Any, data: ClipDataModule) -> dict[str, Scores]:
+def _test(trainer: pl.Trainer, module: TracerModule, data: ClipDataModule, heads: bool = True) -> dict[str, Scores]:
+    module.tests_heads = heads
     trainer.test(module, datamodule=data, verbose=False)
     return dict(module.results)
 
@@ -98,33 +101,45 @@ def _count(model: ClipModel, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> dict[str, Any]:
-    start = time.perf_counter()
-    output = Path(cfg.paths.output_dir)
-    weights = cfg.init_weights or ensure_prerequisite(cfg)
+def _build(
+    cfg: DictConfig, weights: Path | str | None, **trainer_options: Any
+) -> tuple[pl.Trainer, TracerModule, ClipDataModule]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
     check_objective(cfg.objective, data)
-    module = build_module(cfg, backbone, data)
     trainer = build_trainer(cfg, **trainer_options)
+    add_head(cfg, backbone.model, data, trainer)
+    module = build_module(cfg, backbone, data)
     module.save_hyperparameters(OmegaConf.to_container(cfg, resolve=True))
+    return trainer, module, data
+
+
+def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> dict[str, Any]:
+    start = time.perf_counter()
+    output = Path(cfg.paths.output_dir)
+    weights = cfg.init_weights or ensure_prerequisite(cfg)
+    trainer, module, data = _build(cfg, weights, **trainer_options)
     if trainer.is_global_zero:
         OmegaConf.save(cfg, output / CONFIG, resolve=True)
 
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
     _check_and_continue(cfg, trainer, checkpoint)
-    zero_shot = _test(trainer, module, data)["student"]
+    zero_shot = _test(trainer, module, data, heads=False)["student"]
     details = {"zero_shot": module.details["student"]}
     if trainer.limit_test_batches == 1.0:
         check_counts(zero_shot, data)
-    _fit(trainer, module, data, checkpoint, advice(cfg))
+    trained = _count(module.student, trained=True)
+    if trained:
+        _fit(trainer, module, data, checkpoint, advice(cfg))
+    elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        trainer.save_checkpoint(output / CHECKPOINT)
     validation = last_validation(trainer, module, data)
     after = _test(trainer, module, data)
     scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}
     seconds = round(time.perf_counter() - start, 1)
     identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
-    parameters = {"total": _count(backbone.model), "trained": _count(backbone.model, trained=True)}
+    parameters = {"total": _count(module.student), "trained": trained}
     about = {**identity, "parameters": parameters, "versions": versions(), "seconds": seconds}
     origin = None if weights is None else str(Path(weights).absolute())
     results = {**scores, "validation": validation, "start": origin, **about}

@@ -103,6 +103,7 @@ class ShardDataModule(ClipDataModule):
         folders = [entry.folder for entry in self.train_places.values()]
         own = [] if texts["classnames"] else self._lines(folders[0], CLASSNAMES)
         self.num_classes = len(texts["classnames"] or own) or None  # None: pairs of pictures and captions
+        self.labelled = self.num_classes is not None
         home = folders[0] if self.num_classes else next(iter(self.members.values())).place.folder
         self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
         self.templates = texts["templates"] or self._lines(home, TEMPLATES)

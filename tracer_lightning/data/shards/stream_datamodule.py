@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from tracer_lightning.data.dataset import Collate
+from tracer_lightning.data.dataset import Collate, Preparation
 from tracer_lightning.data.loader import CountedLoader
 from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.index import BLOCK, check_header, index_shard
@@ -58,8 +58,14 @@ class StreamedShardDataModule(ShardDataModule):
         """Every sample of one evaluation set once, the same number of batches on every rank."""
         entry = self.members[eval_set.name]
         shards = self._opened(self.store.shards(entry.place))
-        classes = len(entry.classes or self.classnames)
-        preparation = self.eval_preparation(eval_set)
+        return self._once(shards, self.eval_preparation(eval_set), len(entry.classes or self.classnames))
+
+    def plain_loader(self) -> Iterable[Batch]:
+        """Every training picture once, prepared as those of validation."""
+        shards = self._opened(self.train_shards())
+        return self._once(shards, self.eval_preparation(self.val_set), self.num_classes)
+
+    def _once(self, shards: list[Shard], preparation: Preparation, classes: int | None) -> Iterable[Batch]:
         stream = EvalStream(shards, preparation, *self._ranks, num_classes=classes)
         loader: DataLoader[Any] = DataLoader(stream, batch_size=self.eval_batch_size, **self._loader_options())
         return EqualSteps(loader, Collate(self.spec.trims_text)([preparation.evaluated(None, 0)]))

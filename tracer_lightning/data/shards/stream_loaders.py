@@ -153,11 +153,11 @@ class EvalStream(IterableDataset[Sample]):
         preparation: of evaluation samples.
         rank: of this process.
         world_size: number of processes.
-        num_classes: labels must lie below.
+        num_classes: as for :func:`tracer_lightning.data.shards.streaming.read_shard`.
     """
 
     def __init__(
-        self, shards: Sequence[Shard], preparation: Preparation, rank: int, world_size: int, num_classes: int
+        self, shards: Sequence[Shard], preparation: Preparation, rank: int, world_size: int, num_classes: int | None
     ) -> None:
         self.shards, self.preparation, self.num_classes = shards, preparation, num_classes
         self.rank, self.world_size = rank, world_size

@@ -13,6 +13,18 @@ CHUNK = 1024
 
 
 @torch.no_grad()
+def prompt_features(encode_text: Callable[[Tensor], Tensor], prompts: Tensor) -> Tensor:
+    """Normalised embeddings (C, P, D) of prompts (C, P, L).
+
+    Args:
+        encode_text: (N, L) tokens to (N, D) features.
+        prompts: tokens of every template for every class.
+    """
+    classes, templates, length = prompts.shape
+    features = torch.cat([encode_text(chunk) for chunk in prompts.reshape(-1, length).split(CHUNK)])  # type: ignore[no-untyped-call]
+    return F.normalize(features, dim=-1).reshape(classes, templates, -1)
+
+
 def zero_shot_head(encode_text: Callable[[Tensor], Tensor], prompts: Tensor) -> Tensor:
     """One normalised vector per class: the mean of its normalised template embeddings, renormalised.
 
@@ -23,7 +35,4 @@ def zero_shot_head(encode_text: Callable[[Tensor], Tensor], prompts: Tensor) -> 
     Returns:
         (C, D) head; logits are s I headᵀ.
     """
-    classes, templates, length = prompts.shape
-    features = torch.cat([encode_text(chunk) for chunk in prompts.reshape(-1, length).split(CHUNK)])  # type: ignore[no-untyped-call]
-    means = F.normalize(features, dim=-1).reshape(classes, templates, -1).mean(dim=1)  # (C, D)
-    return F.normalize(means, dim=-1)
+    return F.normalize(prompt_features(encode_text, prompts).mean(dim=1), dim=-1)
