@@ -10,9 +10,9 @@ from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.backbones import Backbone
 from tracer_lightning.models.clip import ClipModel
-from tracer_lightning.models.peft import merge_lora
 from tracer_lightning.models.weights import CLIP, HEAD
 
 HEAD_FILE = "head.safetensors"
@@ -31,7 +31,7 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
     Raises:
         ValueError: the model has parts that an open_clip model has no place for.
     """
-    merge_lora(backbone.model)
+    merge(backbone.model)
     own = (CLIP, HEAD.partition(".")[0])
     foreign = [name for name in backbone.model.state_dict() if not name.startswith(own)]
     if foreign:
