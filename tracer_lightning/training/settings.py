@@ -84,3 +84,39 @@ def check_settings(cfg: DictConfig) -> None:
 def _whole(value: Any, key: str, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{key} must be a whole number >= {least}, found {value!r}")
+
+
+def check_merge(cfg: DictConfig) -> None:
+    """Raise ValueError for the first setting of a merge that is missing or impossible."""
+    check_complete(cfg)
+    settings: Any = cfg
+    _check_headline(settings)
+    _check_data(settings)
+    if settings.model not in ("student", "teacher"):
+        raise ValueError(f"model must be student or teacher, found {settings.model!r}")
+    for key in ("checkpoint", "start", "out"):
+        if not isinstance(settings[key], str | None):
+            raise ValueError(f"{key} must be a path, a name or null, found {settings[key]}")
+    if settings.merge.name == "wise_ft":
+        _check_alphas(settings)
+        if settings.merge.head not in ("interpolate", "rebuild"):
+            raise ValueError(f"merge.head must be interpolate or rebuild, found {settings.merge.head!r}")
+        if settings.checkpoint is None or settings.checkpoints is not None:
+            raise ValueError("merge=wise_ft takes one model, and merges it with its start; give it as checkpoint=")
+        return
+    several = settings.checkpoints or []
+    if len(several) < 2 or len(set(several)) < len(several) or settings.checkpoint != several[0]:
+        raise ValueError(
+            "merge=model_stock takes two or more different models, and no checkpoint= beside them; give them as "
+            f"checkpoints=RUN1,RUN2; found {', '.join(map(str, several)) or settings.checkpoint}"
+        )
+
+
+def _check_alphas(settings: Any) -> None:
+    value = settings.merge.alpha
+    alphas = [*value] if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    for alpha in alphas or [None]:
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+            raise ValueError(f"merge.alpha must be a number in [0, 1] or a list of them, found {alpha!r}")
+    if settings.out is not None and len(alphas) > 1:
+        raise ValueError(f"out={settings.out} takes one model; choose one of the {len(alphas)} alphas, as in alpha=0.5")
