@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from torch import Tensor
 
 from tracer_lightning.functional.distributed import gather
@@ -24,5 +25,14 @@ class FeatureModule(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
         """Features (B, D) and labels (B,), -1 for padding, of the global batch, on the CPU of every rank."""
-        features = gather(self.model.encode_image(batch.images).detach())
-        return features.cpu(), gather(batch.labels).cpu()
+        features = _gather_uneven(self.model.encode_image(batch.images).detach())
+        return features.cpu(), _gather_uneven(batch.labels).cpu()
+
+
+def _gather_uneven(tensor: Tensor) -> Tensor:
+    """Concatenate a tensor over ranks, of which each may have another number of rows: streams end where they end."""
+    sizes = gather(torch.tensor([len(tensor)], device=tensor.device)).tolist()
+    longest = max(sizes)
+    filled = torch.cat([tensor, tensor.new_zeros(longest - len(tensor), *tensor.shape[1:])])
+    parts = gather(filled).split(longest)  # type: ignore[no-untyped-call]
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

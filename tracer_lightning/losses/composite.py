@@ -55,6 +55,11 @@ class CompositeLoss(nn.Module):
         """Whether any term looks at captions, as those do that don't say otherwise."""
         return self._any("needs_texts", default=True) or bool(getattr(self.anchors, "needs_texts", False))
 
+    @property
+    def needs_scale(self) -> bool:
+        """Whether any term is of the student's logit scale, as those are that don't say otherwise."""
+        return self._any("needs_scale", default=True)
+
     def forward(self, *inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum (), and each term () before its weight."""
         values = {name: term(*inputs) for name, term in self.terms.items()}
