@@ -84,7 +84,7 @@ class TracerModule(pl.LightningModule):
                 teacher = gather_features(self.teacher(batch.images, texts))
             if self.loss.anchors is not None:
                 averaged: Any = self.teacher.module
-                anchors = self.loss.anchors(averaged.encode_text, teacher, self.global_step)
+                anchors = self.loss.anchors(averaged.encode_text, teacher, self.global_step).to(teacher.image.dtype)
         with torch.autocast(self.device.type, enabled=False):
             logits = self.student.classify(student.image) if self.loss.needs_head else None
             inputs = TermInputs(student, teacher, gather(batch.labels), logits, anchors)

@@ -52,6 +52,11 @@ def test_towers_that_look_behind_the_end_are_not_trimmed():
     assert not ClipModel(model).trims_text
 
 
+def test_towers_whose_end_of_text_is_not_the_highest_token_are_not_trimmed():
+    """As in open_clip's worldwide models, whose token 2 may stand behind others of higher ids."""
+    assert not ClipModel(open_clip.CLIP(16, VISION, TEXT | {"pool_type": "eos", "eos_id": 2})).trims_text
+
+
 def test_resnets_have_projections():
     model = build_clip(16, VISION, TEXT).model
     assert model.image_projection.shape == (16 * 32, 16)

@@ -23,6 +23,10 @@ class HasTexts(Protocol):
     def trims_text(self) -> bool:
         """Whether texts of any length may be given, pooled at the end-of-text token."""
 
+    @property
+    def context_length(self) -> int:
+        """Tokens that a text may have."""
+
 
 class Anchors(Protocol):
     """Gives the anchors of a step, the same on every rank."""

@@ -31,6 +31,10 @@ class RandomTokens(nn.Module):
             raise ValueError("anchors=random_tokens needs CLIP's own causal text tower; choose context_prompts")
         if count < 1 or length < 1:
             raise ValueError(f"anchors: count and length must be whole numbers >= 1, found {count} and {length}")
+        if length + 2 > model.context_length:
+            raise ValueError(
+                f"anchors: length={length} and two tokens around it are more than the {model.context_length} of a text"
+            )
         self.count, self.length, self.seed = count, length, seed
         self.begin, self.end = int(prompts[0, 0, 0]), int(prompts[0, 0].max())
 

@@ -12,7 +12,6 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from tracer_lightning.evaluation.calibration import IGNORED
-from tracer_lightning.functional.distributed import gather
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch
 
@@ -101,7 +100,7 @@ class FeatureModule(pl.LightningModule):
 
 
 class FeaturePredictor(pl.LightningModule):
-    """Features and labels of one loader's pictures: ``trainer.predict(FeaturePredictor(model), datamodule=data)``.
+    """Collects features of one loader's pictures: ``trainer.predict(FeaturePredictor(model), datamodule=data)``.
 
     Args:
         model: with ``encode_image``.
@@ -110,8 +109,14 @@ class FeaturePredictor(pl.LightningModule):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self._collected = Collected()
+        self.images: ImageFeatures | None = None
+        """Of all ranks, on every rank."""
 
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Features (B, D) and labels (B,), -1 for padding, of the global batch, on the CPU of every rank."""
-        features = gather(self.model.encode_image(batch.images).detach())
-        return features.cpu(), gather(batch.labels).cpu()
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Take in a batch."""
+        self._collected.update(self.model.encode_image(batch.images), batch.labels, batch.indices)
+
+    def on_predict_epoch_end(self) -> None:
+        """Keep the features, while they are on the device that ranks exchange them from."""
+        self.images = self._collected.compute()

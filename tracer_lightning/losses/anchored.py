@@ -51,6 +51,7 @@ class AnchorMatching(nn.Module):
 
     needs_teacher = True
     needs_texts = False
+    needs_scale = False
     needs_anchors = True
 
     def forward(self, inputs: TermInputs) -> Tensor:

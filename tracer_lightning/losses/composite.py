@@ -33,9 +33,10 @@ class CompositeLoss(nn.Module):
                 raise ValueError(f"weight of {name} must be a finite number >= 0, found {weight}")
         self.terms = nn.ModuleDict({name: term for name, term in terms.items() if weights[name] > 0})
         self.weights = {name: float(weights[name]) for name in self.terms}
-        if self._any("needs_anchors") and anchors is None:
-            raise ValueError(f"terms: {', '.join(self.terms)} need anchor texts; choose some (anchors=context_prompts)")
-        self.anchors = anchors if self._any("needs_anchors") else None
+        anchored = [name for name, term in self.terms.items() if getattr(term, "needs_anchors", False)]
+        if anchored and anchors is None:
+            raise ValueError(f"terms: {', '.join(anchored)} need anchor texts; choose some (anchors=context_prompts)")
+        self.anchors = anchors if anchored else None
 
     def _any(self, need: str, default: bool = False) -> bool:
         return any(getattr(term, need, default) for term in self.terms.values())
@@ -54,6 +55,11 @@ class CompositeLoss(nn.Module):
     def needs_texts(self) -> bool:
         """Whether any term looks at captions, as those do that don't say otherwise."""
         return self._any("needs_texts", default=True) or bool(getattr(self.anchors, "needs_texts", False))
+
+    @property
+    def needs_scale(self) -> bool:
+        """Whether any term is of the student's logit scale, as those are that don't say otherwise."""
+        return self._any("needs_scale", default=True)
 
     def forward(self, *inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum (), and each term () before its weight."""

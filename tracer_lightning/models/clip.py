@@ -61,9 +61,14 @@ class ClipModel(nn.Module):
 
     @property
     def trims_text(self) -> bool:
-        """Whether cutting texts behind the end-of-text token changes nothing: causal tower, pooled at that token."""
+        """Whether cutting texts behind the token of the highest id changes nothing: causal tower, pooled there."""
         causal = isinstance(self.model, open_clip.CLIP) and self.model.attn_mask is not None
-        return causal and self.model.text_pool_type in ("argmax", "eos")
+        return causal and self.model.text_pool_type == "argmax"
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that a text may have."""
+        return int(self.model.context_length)
 
     def forward(self, images: Tensor, texts: Tensor | None) -> ClipFeatures:
         """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids, if they are asked for."""

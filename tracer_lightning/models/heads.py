@@ -20,7 +20,9 @@ Features = Callable[[], tuple[Tensor, Tensor]]
 CHUNK = 65_536
 """Features whose logits are held at once."""
 ROUND = 20
-"""Iterations between two looks at whether the probe has converged."""
+"""Iterations between two signs of progress."""
+EVALUATIONS = 50
+"""Evaluations of the loss that an iteration may take; a line search ends after half of them."""
 
 
 def no_head(model: ClipModel, prompts: Tensor, features: Features | None = None) -> None:
@@ -40,7 +42,7 @@ def kept_head(model: ClipModel, prompts: Tensor, features: Features | None = Non
             f"head=kept: the head has {model.head.out_features} classes and the data have {len(prompts)}; choose "
             "zero_shot, random or probe"
         )
-    return model.head
+    return model.head.requires_grad_(True)  # parameter-efficient methods froze all that there was
 
 
 def zero_shot_linear(model: ClipModel, prompts: Tensor, features: Features | None = None) -> nn.Linear:
@@ -83,7 +85,7 @@ def linear_probe(
         raise ValueError(
             f"head: inverse_strength must be > 0 and iterations >= 1, found {inverse_strength} and {iterations}"
         )
-    inputs, labels = (tensor[:].to(prompts.device) for tensor in features())
+    inputs, labels = (tensor.to(prompts.device) for tensor in features())
     if not len(labels):
         raise ValueError("head=probe: no training picture has a label; choose zero_shot")
     scale = float(model.logit_scale.detach())
@@ -97,7 +99,7 @@ def _logistic_regression(
     weight = torch.zeros(classes, inputs.shape[1], dtype=inputs.dtype, device=inputs.device, requires_grad=True)
     bias = torch.zeros(classes, dtype=inputs.dtype, device=inputs.device, requires_grad=True)
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=ROUND, tolerance_grad=1e-6, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+        [weight, bias], max_eval=ROUND * EVALUATIONS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
@@ -112,8 +114,10 @@ def _logistic_regression(
 
     with torch.enable_grad():
         for done in tqdm(range(0, iterations, ROUND), desc="Linear probe", unit_scale=ROUND, leave=False, disable=None):
+            wanted = min(ROUND, iterations - done)
+            optimizer.param_groups[0]["max_iter"] = wanted
             optimizer.step(closure)  # type: ignore[no-untyped-call]
-            if optimizer.state[weight]["n_iter"] < done + ROUND:
+            if optimizer.state[weight]["n_iter"] < done + wanted:  # converged
                 break
     return weight.detach(), bias.detach()
 

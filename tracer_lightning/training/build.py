@@ -173,11 +173,14 @@ def _check_inputs(module: TracerModule, data: ClipDataModule) -> None:
         raise ValueError(
             "data: the training pictures have captions and no labels, which a head needs; choose another method"
         )
-    if module.loss.needs_texts or module.regularizers.needs_texts:
-        return
-    if any(part_of(name) == "text" and p.requires_grad for name, p in module.student.named_parameters()):
+    trained = {part_of(name) for name, p in module.student.named_parameters() if p.requires_grad}
+    if "text" in trained and not (module.loss.needs_texts or module.regularizers.needs_texts):
         raise ValueError(
             "method.train: no loss looks at texts, so that the text tower can't be trained; leave text out of the list"
+        )
+    if "scale" in trained and not module.loss.needs_scale:
+        raise ValueError(
+            "method.train: no loss is of the logit scale, so that it can't be trained; leave scale out of the list"
         )
 
 

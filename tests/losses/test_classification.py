@@ -1,0 +1,186 @@
+"""Cross-entropy of a head and distillation over anchors: by hand, by naive loops, by numerical gradients."""
+
+import math
+
+import pytest
+import torch
+
+from tests.losses.test_terms import kl, rows
+from tracer_lightning.anchors import BatchCaptions
+from tracer_lightning.losses import (
+    AnchorDivergence,
+    AnchorMatching,
+    CompositeLoss,
+    CrossEntropy,
+    FeatureDistillation,
+    InfoNCE,
+)
+from tracer_lightning.types import ClipFeatures, TermInputs
+
+LOSSES = [CrossEntropy(), CrossEntropy(0.2), AnchorDivergence(), AnchorDivergence(reverse=True), AnchorMatching()]
+ANCHORED = [loss for loss in LOSSES if not isinstance(loss, CrossEntropy)]
+
+
+@pytest.fixture
+def whole(inputs):
+    """Features, logits of three classes, and four anchors."""
+    generator = torch.Generator().manual_seed(2)
+    logits = torch.randn(6, 3, generator=generator, dtype=torch.double).requires_grad_()
+    anchors = torch.nn.functional.normalize(torch.randn(4, 5, generator=generator, dtype=torch.double), dim=-1)
+    return inputs._replace(logits=logits, anchors=anchors)
+
+
+def looped_cross_entropy(inputs, smoothing):
+    total = 0.0
+    for row, label in zip(inputs.logits.tolist(), inputs.labels.tolist(), strict=True):
+        norm = math.log(sum(math.exp(value) for value in row))
+        target = [smoothing / len(row) + (1 - smoothing) * (k == label) for k in range(len(row))]
+        total -= sum(t * (value - norm) for t, value in zip(target, row, strict=True))
+    return total / len(inputs.labels)
+
+
+def looped_matching(inputs):
+    total, scale = 0.0, float(inputs.teacher.logit_scale)
+    pairs = zip(inputs.student.image.tolist(), inputs.teacher.image.tolist(), strict=True)
+    for student, teacher in pairs:
+        for anchor in inputs.anchors.tolist():
+            difference = sum(a * (s - t) for a, s, t in zip(anchor, student, teacher, strict=True))
+            total += (scale * difference) ** 2
+    return total / (2 * len(inputs.anchors) * len(inputs.student.image))
+
+
+def naive(loss, inputs):
+    if isinstance(loss, CrossEntropy):
+        return looped_cross_entropy(inputs, loss.label_smoothing)
+    if isinstance(loss, AnchorMatching):
+        return looped_matching(inputs)
+    student, teacher = (
+        rows(features.image, inputs.anchors, features.logit_scale) for features in (inputs.student, inputs.teacher)
+    )
+    return kl(student, teacher) if loss.reverse else kl(teacher, student)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_against_loops(loss, whole):
+    assert loss(whole).item() == pytest.approx(naive(loss, whole), rel=1e-12)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients(loss, whole):
+    def of(image, scale, logits):
+        student = ClipFeatures(image, whole.student.text, scale)
+        return loss(whole._replace(student=student, logits=logits))
+
+    values = [whole.student.image, whole.student.logit_scale, whole.logits]
+    values = [value.detach().clone().requires_grad_() for value in values]
+    assert torch.autograd.gradcheck(of, values)
+
+
+def test_by_hand():
+    """One picture at 60 degrees from the teacher's, which is the first of two anchors at right angles."""
+    turned = torch.tensor([[0.5, math.sqrt(3) / 2]])
+    anchors, straight = torch.eye(2), torch.tensor([[1.0, 0.0]])
+    teacher = ClipFeatures(straight, straight, torch.tensor(2.0))
+    student = ClipFeatures(turned, turned, torch.tensor(10.0))
+    inputs = TermInputs(student, teacher, torch.tensor([1]), torch.tensor([[math.log(3.0), 0.0]]), anchors)
+    assert CrossEntropy()(inputs).item() == pytest.approx(math.log(4.0))
+    squares = (2 * 0.5) ** 2 + (2 * math.sqrt(3) / 2) ** 2  # with the teacher's scale
+    assert AnchorMatching()(inputs).item() == pytest.approx(squares / 4)
+    p, q = (1 / (1 + math.exp(-gap)) for gap in (2.0, 10 * (0.5 - math.sqrt(3) / 2)))  # of the first anchor
+
+    def divergence(one, other):
+        return one * math.log(one / other) + (1 - one) * math.log((1 - one) / (1 - other))
+
+    assert AnchorDivergence()(inputs).item() == pytest.approx(divergence(p, q), rel=1e-5)
+    assert AnchorDivergence(reverse=True)(inputs).item() == pytest.approx(divergence(q, p), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_samples_without_a_class_do_not_count(whole, smoothing):
+    loss = CrossEntropy(smoothing)
+    some = whole._replace(labels=torch.tensor([0, -1, 0, 2, -1, 0]))
+    kept = some.labels >= 0
+    expected = loss(whole._replace(logits=whole.logits[kept], labels=some.labels[kept]))
+    assert loss(some).item() == pytest.approx(expected.item(), rel=1e-12)
+    none = loss(whole._replace(labels=torch.full((6,), -1)))
+    assert none.item() == 0.0
+    none.backward()
+    assert not whole.logits.grad.any()
+
+
+@pytest.mark.parametrize("loss", ANCHORED)
+def test_a_student_like_the_teacher_costs_nothing(loss, whole):
+    same = whole._replace(teacher=ClipFeatures(*(value.detach() for value in whole.student)))
+    assert loss(same).item() == pytest.approx(0.0, abs=1e-14)
+
+
+def test_matching_does_not_train_the_scale(whole):
+    (gradient,) = torch.autograd.grad(AnchorMatching()(whole), whole.student.logit_scale, allow_unused=True)
+    assert gradient is None
+
+
+@pytest.mark.parametrize("loss", ANCHORED)
+def test_what_is_missing_is_named(loss, whole):
+    with pytest.raises(ValueError, match="needs anchor texts and found none"):
+        loss(whole._replace(anchors=None))
+    with pytest.raises(ValueError, match="needs a teacher"):
+        loss(whole._replace(teacher=None))
+
+
+def test_cross_entropy_names_what_is_missing(whole):
+    for missing in ("logits", "labels"):
+        with pytest.raises(ValueError, match="cross_entropy needs a head and labels"):
+            CrossEntropy()(whole._replace(**{missing: None}))
+    with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), found 1.0"):
+        CrossEntropy(1.0)
+
+
+# -- what sums need ----------------------------------------------------------------------------------------------------
+
+NEEDS = ("head", "teacher", "texts", "scale")
+
+
+class Constant(torch.nn.Module):
+    """Anchors that need no texts."""
+
+    needs_texts = False
+
+
+def composite(anchors=None, zero=(), **terms):
+    return CompositeLoss(terms, {name: 0.0 if name in zero else 1.0 for name in terms}, anchors)
+
+
+def needs(*arguments, **options):
+    loss = composite(*arguments, **options)
+    return {need for need in NEEDS if getattr(loss, f"needs_{need}")}
+
+
+def test_a_sum_needs_what_its_terms_need():
+    assert needs(ce=CrossEntropy()) == {"head"}
+    assert needs(nce=InfoNCE()) == {"texts", "scale"}
+    assert needs(ce=CrossEntropy(), fd=FeatureDistillation()) == {*NEEDS}
+    assert needs(Constant(), ce=CrossEntropy(), kl=AnchorDivergence()) == {"head", "teacher", "scale"}
+    assert needs(Constant(), ce=CrossEntropy(), mse=AnchorMatching()) == {"head", "teacher"}
+    assert needs() == set()
+
+
+def test_anchors_made_of_captions_need_texts_where_a_term_looks_at_them():
+    captions = BatchCaptions(None, torch.zeros(1, 1, 1))
+    assert "texts" in needs(captions, ce=CrossEntropy(), kl=AnchorDivergence())
+    assert "texts" not in needs(captions, ce=CrossEntropy())
+
+
+def test_terms_of_weight_zero_need_nothing():
+    assert needs(zero=("kl", "nce"), ce=CrossEntropy(), kl=AnchorDivergence(), nce=InfoNCE()) == {"head"}
+    assert "head" not in needs(zero=("ce",), nce=InfoNCE(), ce=CrossEntropy())
+    assert composite(Constant(), zero=("kl",), ce=CrossEntropy(), kl=AnchorDivergence()).anchors is None
+
+
+def test_terms_that_need_anchors_say_so():
+    with pytest.raises(ValueError, match=r"terms: kl need anchor texts; choose some \(anchors=context_prompts\)"):
+        composite(ce=CrossEntropy(), kl=AnchorDivergence())
+
+
+def test_an_anchored_sum_is_that_of_its_terms(whole):
+    total, terms = composite(Constant(), ce=CrossEntropy(), kl=AnchorDivergence(), mse=AnchorMatching())(whole)
+    assert total.item() == pytest.approx(sum(value.item() for value in terms.values()))
