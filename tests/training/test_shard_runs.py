@@ -146,6 +146,20 @@ def test_streamed_and_indexed_pictures_have_the_same_features(tmp_path):
     torch.testing.assert_close(streamed, indexed)
 
 
+@pytest.mark.slow
+def test_two_processes_probe_a_stream_as_one_does(tmp_path):
+    """Of 12 pictures in three shards one process has seven, the other five."""
+    stand_ins.write(tmp_path / "sets", stand_ins.PACS)
+    options = [*TINY, "data=pacs", f"data.root={tmp_path}/sets", *SMALL, "data.eval_batch_size=5", "method=lp"]
+    options += ["run=test", "callbacks.progress.refresh_rate=0", "trainer.precision=64-true"]
+    single = run(composed(tmp_path, *options, tiny=False))
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    succeeded(train(*options, *ddp, *STREAM, cwd=tmp_path))
+    results = json.loads((tmp_path / "outputs/digits/test/results.json").read_text())
+    for data_set, scores in single["student"].items():
+        assert results["student"][data_set]["ece"] == pytest.approx(scores["ece"], abs=1e-6)
+
+
 def test_another_domain_makes_another_prerequisite(tmp_path):
     root = tmp_path / "sets=(a), b"
     stand_ins.write(root, stand_ins.PACS)
