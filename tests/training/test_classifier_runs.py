@@ -20,6 +20,7 @@ from tracer_lightning.models import ClipModel, part_of
 from tracer_lightning.module import TracerModule
 from tracer_lightning.training import run as run_module
 from tracer_lightning.training.build import build_backbone, build_data
+from tracer_lightning.training.export import model_card
 from tracer_lightning.training.run import run
 
 HEAD = ("head.weight", "head.bias")
@@ -100,6 +101,15 @@ def test_a_classifier_may_be_evaluated_zero_shot(finished, tmp_path):
     found = evaluated(tmp_path, f"checkpoint={folder}", "heads=zero_shot")
     assert_scores(found["teacher"], results["zero_shot"])
     assert found["student"]["plain"]["ece"] != pytest.approx(results["student"]["plain"]["ece"], abs=1e-6)
+
+
+def test_the_card_of_a_classifier_tells_of_its_head_and_of_what_its_teacher_was(finished):
+    folder, results = finished("method=car_ft")
+    card = model_card(folder / "checkpoints/last.ckpt", "teacher", None, "local-dir:x", head=10)
+    for words in ("a classifier of 10 classes", "head.safetensors", "the teacher, the model before training."):
+        assert words in card
+    for scores in (results["zero_shot"], results["teacher"]):
+        assert f"{100 * scores['avg_ood']['accuracy']:.1f}" in card
 
 
 def test_a_head_of_other_classes_than_the_data_is_named(finished, tmp_path):
