@@ -116,6 +116,18 @@ def test_true_bf16_keeps_the_average_in_fp32(tmp_path, data, frozen):
     assert trained == {torch.float32}
 
 
+def test_a_teacher_in_true_bf16_is_tested_in_one_type(tmp_path):
+    """The frozen weights that it shares are narrower than its averages."""
+    data = make_data()
+    module = make_module(data, frozen=["visual.conv1.*"])
+    trainer = make_trainer(tmp_path, 2, precision="bf16-true", limit_test_batches=1)
+    trainer.fit(module, datamodule=data)
+    trainer.test(module, datamodule=data, verbose=False)
+    assert set(module.results) == {"student", "teacher"}
+    assert module.student.model.visual.conv1.weight.dtype == torch.bfloat16
+    assert module.teacher.module.model.visual.conv1.weight is module.student.model.visual.conv1.weight
+
+
 def test_frozen_parameters_stay_bit_identical(tmp_path, data):
     module = make_module(data, frozen=["transformer.*", "token_embedding.*", "logit_scale"])
     start = {n: p.detach().clone() for n, p in module.student.named_parameters()}

@@ -16,7 +16,7 @@ from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
-from tracer_lightning.teachers import Teacher
+from tracer_lightning.teachers import AveragedTeacher, Teacher
 from tracer_lightning.types import Batch, ClipFeatures, TermInputs
 
 
@@ -140,8 +140,8 @@ class TracerModule(pl.LightningModule):
     def on_test_epoch_start(self) -> None:
         """Start with the student and, once a run has begun, the teacher (they are equal before)."""
         models: dict[str, Any] = {"student": self.student}
-        if self.teacher.module is not None and self.teacher.total_steps is not None:
-            models["teacher"] = self.teacher.module
+        if isinstance(self.teacher, AveragedTeacher) and self.teacher.total_steps is not None:
+            models["teacher"] = self.teacher.in_one_type()
         self.test.start(models, zero_shot=not self.tests_heads)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

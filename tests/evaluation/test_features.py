@@ -1,7 +1,10 @@
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
-from tracer_lightning.evaluation.features import Collected, FeatureModule
+from tests.conftest import tiny_backbone
+from tracer_lightning.evaluation.features import Collected, FeatureModule, FeaturePredictor
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch
 
@@ -47,3 +50,35 @@ def test_a_set_of_padding_alone_is_empty():
 def test_equal_names_are_refused(backbone):
     with pytest.raises(ValueError, match="two evaluation sets are named a; rename one"):
         FeatureModule({"m": backbone.model}, ["a", "b", "a"], torch.zeros(2, 1, 8).long())
+
+
+SHARES = {0: slice(0, 3), 1: slice(3, 4)}
+"""Streams end where they end: one process has three pictures left, and one has padding."""
+
+
+def predicted(share):
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))[share]
+    labels = torch.tensor([2, 0, 1, -1])[share]
+    module = FeaturePredictor(tiny_backbone().model.eval())
+    module.predict_step(Batch(images, torch.zeros(len(images), 0), labels, labels), 0)
+    module.on_predict_epoch_end()
+    return tuple(module.images)
+
+
+def worker(rank, rendezvous, result_file):
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=len(SHARES))
+    torch.set_num_threads(1)
+    torch.save(predicted(SHARES[rank]), f"{result_file}{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_every_process_has_the_features_of_all_though_batches_differ_in_size(tmp_path):
+    mp.spawn(worker, (tmp_path / "rendezvous", tmp_path / "features"), nprocs=len(SHARES))
+    features, labels = predicted(slice(0, 4))
+    assert not features.requires_grad
+    assert labels.tolist() == [0, 1, 2]
+    for rank in SHARES:
+        found = torch.load(f"{tmp_path}/features{rank}", weights_only=True)
+        torch.testing.assert_close(found[0], features)
+        assert torch.equal(found[1], labels)

@@ -65,6 +65,12 @@ def test_the_zero_shot_head_has_the_logits_of_zero_shot_classification(model, pr
     assert torch.equal(suite_logits(model, prompts, images, zero_shot=True), before)
 
 
+def test_a_random_head_needs_no_projection_of_the_text_tower(model, prompts, monkeypatch):
+    """As those of Hugging Face's towers, which may be perceptrons."""
+    monkeypatch.setattr(ClipModel, "text_projection", None)
+    assert heads.random_linear(model, prompts).weight.shape == (CLASSES, WIDTH)
+
+
 def test_a_random_head_knows_nothing_of_the_prompts(model, prompts):
     head = heads.random_linear(model, prompts)
     assert head.weight.shape == (CLASSES, WIDTH)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from tests.test_resume import differences
+from tests.training import stand_ins
 from tests.training.helpers import composed, hydra_context
 from tests.training.test_evaluate import script
 from tests.training.test_run import run_until
@@ -19,6 +20,7 @@ from tracer_lightning.models import ClipModel, part_of
 from tracer_lightning.module import TracerModule
 from tracer_lightning.training import run as run_module
 from tracer_lightning.training.build import build_backbone, build_data
+from tracer_lightning.training.export import model_card
 from tracer_lightning.training.run import run
 
 HEAD = ("head.weight", "head.bias")
@@ -84,6 +86,7 @@ def test_fine_tuning_leaves_the_text_tower_and_the_scale_as_they_were(finished, 
     assert not frozen["head.bias"].any()
 
 
+@pytest.mark.slow
 def test_the_checkpoint_of_a_classifier_has_the_scores_of_its_run(finished, tmp_path):
     folder, results = finished("method=car_ft")
     found = evaluated(tmp_path, f"checkpoint={folder}")
@@ -98,6 +101,29 @@ def test_a_classifier_may_be_evaluated_zero_shot(finished, tmp_path):
     found = evaluated(tmp_path, f"checkpoint={folder}", "heads=zero_shot")
     assert_scores(found["teacher"], results["zero_shot"])
     assert found["student"]["plain"]["ece"] != pytest.approx(results["student"]["plain"]["ece"], abs=1e-6)
+
+
+def test_the_card_of_a_classifier_tells_of_its_head_and_of_what_its_teacher_was(finished):
+    folder, results = finished("method=car_ft")
+    card = model_card(folder / "checkpoints/last.ckpt", "teacher", None, "local-dir:x", head=10)
+    for words in ("a classifier of 10 classes", "head.safetensors", "the teacher, the model before training."):
+        assert words in card
+    for scores in (results["zero_shot"], results["teacher"]):
+        assert f"{100 * scores['avg_ood']['accuracy']:.1f}" in card
+
+
+def test_a_head_of_other_classes_than_the_data_is_named(finished, tmp_path):
+    stand_ins.write(tmp_path, stand_ins.PACS)
+    other = ["data=pacs", f"data.root={tmp_path}", f"data.cache_dir={tmp_path}/cache", "data.num_workers=0"]
+    checkpoint = f"checkpoint={finished('method=lp')[0]}"
+    status, _, stderr = script("evaluate", checkpoint, *other, f"hydra.run.dir={tmp_path}/evaluation")
+    assert status == 1
+    assert "error: the head of student has 10 classes and the data have 7; choose the data it was made for" in stderr
+    assert "Traceback" not in stderr
+    with pytest.raises(ValueError, match="head=kept: the head has 10 classes and the data have 7"):
+        run(
+            settings(tmp_path, *other, "data.batch_size=4", "method=ft", "head=kept", f"init_weights={checkpoint[11:]}")
+        )
 
 
 @pytest.mark.parametrize("method", ["ft", pytest.param("car_ft", marks=pytest.mark.slow)])

@@ -102,6 +102,23 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["terms.fd.weight=nan"], "terms.fd.weight must be a number >= 0, found nan"),
         (["method.strength=true"], "method.strength must be a number >= 0, found True"),
         (["trainer.max_epochs=-1"], "number of optimizer steps is unknown (inf)"),
+        (["head=zero_shot"], "head: the losses, info_nce, fd, crd, icl, cross_kd, have no use for one; head=none"),
+        (["method=ft", "head=none"], "method.train: there is no head to train; choose one (head=zero_shot)"),
+        (
+            ["method=ft", "head=none", "method.train=[image]"],
+            "head: the losses, cross_entropy, need a head; choose one (head=zero_shot)",
+        ),
+        (["terms=[fd,anchor_kl]"], "terms: anchor_kl need anchor texts; choose some (anchors=context_prompts)"),
+        (["method=car_ft", "teacher=none"], "include distillation, which needs a teacher, and teacher=none"),
+        (["method=ft", "method.train=[text]"], "method.train: no loss looks at texts, so that the text tower can't be"),
+        (["method=lipsum_ft", "method.train=[scale]"], "method.train: no loss is of the logit scale, so that it can't"),
+        (["method=ft", "method.train=[picture]"], "method.train must be a list of some of image, text, scale, head"),
+        (["method=ft", "method.train=image"], "method.train must be a list of some of image, text, scale, head"),
+        (["method=ft", "head=kept"], "head=kept: the weights started from have no head; choose zero_shot, random"),
+        (["method=lp", "head.make.inverse_strength=0"], "head: inverse_strength must be > 0 and iterations >= 1"),
+        (["method=lp", "head.make.iterations=many"], "head.make.iterations must be of type int, found 'many'"),
+        (["method=lipsum_ft", "anchors.make.length=15"], "anchors: length=15 and two tokens around it are more than"),
+        (["method=lipsum_ft", "anchors.make.count=0"], "anchors: count and length must be whole numbers >= 1, found 0"),
     ],
 )
 def test_mistakes_in_values(tmp_path, capsys, overrides, message):

@@ -195,6 +195,7 @@ def test_the_card_tells_what_the_model_is(finished, exported):
         ("evaluate", ["checkpoint={run}", "averages={a:[x]}"], "error: averages.a must list some of spurious"),
         ("evaluate", ["checkpoint=ViT-B-16"], "error: checkpoint=ViT-B-16: give a tag, too"),
         ("evaluate", ["checkpoint={run}", "suite=pacs"], "error: suite names test sets of shards"),
+        ("evaluate", ["checkpoint={run}", "heads=both"], "error: heads must be own or zero_shot, found 'both'"),
         ("export", ["checkpoint={run}"], "error: out is not set and has no default; give it as out=VALUE"),
         ("export", ["checkpoint={run}", "out={run}"], "exists already; choose another place"),
         ("export", ["checkpoint={run}", "out=x", "model=both"], "error: model must be student or teacher"),

@@ -13,6 +13,7 @@ from tests.training import stand_ins
 from tests.training.helpers import TINY, composed, hydra_context
 from tests.training.test_cli import train
 from tests.training_helpers import make_module, make_trainer
+from tracer_lightning.training.features import training_features
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.run import run
 
@@ -110,6 +111,53 @@ def test_two_processes_see_the_same_to_the_last_digit(tmp_path):
         results = json.loads((cwd / "outputs/digits/test/results.json").read_text())
         assert results["zero_shot"] == single["zero_shot"]
         assert results["zero_shot"]["sketch"]["n"] == 11
+
+
+def test_pairs_of_pictures_and_captions_have_no_classes_for_a_head(tmp_path):
+    write(tmp_path / "sets/pairs", "train", 12, classes=(), caption="grey of level {}")
+    write(tmp_path / "sets/photo", "test", 12)
+    options = [
+        "data=shards",
+        f"data.root={tmp_path}/sets",
+        "data.train.folder=pairs",
+        "suite.test.folder=photo",
+        *SMALL,
+    ]
+    with pytest.raises(ValueError, match=r"data: the training pictures have captions and no labels, which a head"):
+        run(composed(tmp_path, *options, "method=ft"))
+    with pytest.raises(ValueError, match=r"head=probe: no training picture has a label; choose zero_shot"):
+        run(composed(tmp_path, *options, "method=lp"))
+
+
+def extracted(root, stream, workers=0):
+    """Features and labels of the training pictures, in the order of the labels and features."""
+    data = shards(root, stream=stream, num_workers=workers)
+    trainer = make_trainer(root, 1)
+    features, labels = training_features(trainer, make_module(data).student, data)
+    rows = torch.cat([labels[:, None].to(features.dtype), features], dim=1)
+    return rows[sorted(range(len(rows)), key=lambda row: rows[row].tolist())]
+
+
+def test_streamed_and_indexed_pictures_have_the_same_features(tmp_path):
+    for folder, split in (("photo", "train"), ("photo", "test"), ("sketch", "test")):
+        write(tmp_path / "sets" / folder, split, 50)
+    indexed, streamed = (extracted(tmp_path / "sets", stream, workers) for stream, workers in ((False, 0), (True, 2)))
+    assert len(indexed) == 50
+    torch.testing.assert_close(streamed, indexed)
+
+
+@pytest.mark.slow
+def test_two_processes_probe_a_stream_as_one_does(tmp_path):
+    """Of 12 pictures in three shards one process has seven, the other five."""
+    stand_ins.write(tmp_path / "sets", stand_ins.PACS)
+    options = [*TINY, "data=pacs", f"data.root={tmp_path}/sets", *SMALL, "data.eval_batch_size=5", "method=lp"]
+    options += ["run=test", "callbacks.progress.refresh_rate=0", "trainer.precision=64-true"]
+    single = run(composed(tmp_path, *options, tiny=False))
+    ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
+    succeeded(train(*options, *ddp, *STREAM, cwd=tmp_path))
+    results = json.loads((tmp_path / "outputs/digits/test/results.json").read_text())
+    for data_set, scores in single["student"].items():
+        assert results["student"][data_set]["ece"] == pytest.approx(scores["ece"], abs=1e-6)
 
 
 def test_another_domain_makes_another_prerequisite(tmp_path):

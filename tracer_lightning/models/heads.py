@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tracer_lightning.functional.zero_shot import zero_shot_head
+from tracer_lightning.functional.zero_shot import prompt_features, zero_shot_head
 from tracer_lightning.models.clip import ClipModel
 
 Features = Callable[[], tuple[Tensor, Tensor]]
@@ -59,7 +59,7 @@ def zero_shot_linear(model: ClipModel, prompts: Tensor, features: Features | Non
 
 def random_linear(model: ClipModel, prompts: Tensor, features: Features | None = None) -> nn.Linear:
     """A head that knows nothing, initialised as torch does."""
-    width = model.text_projection.shape[1]
+    width = prompt_features(model.encode_text, prompts[:1, :1]).shape[-1]
     return nn.Linear(width, len(prompts)).to(prompts.device)
 
 

@@ -118,13 +118,22 @@ class AveragedTeacher(nn.Module):
 
         Where shared frozen weights are narrower than the averages (training in true bf16), they are widened for it.
         """
-        types = {p.dtype for p in self.module.parameters()}
+        widest = self._widest()
         with torch.no_grad():
-            if len(types) < 2:
+            if widest is None:
                 return self.module(*args, **kwargs)
-            widest = max(types, key=lambda dtype: dtype.itemsize)
             widened = {name: p.to(widest) for name, p in self.module.named_parameters()}
             return functional_call(self.module, widened, args, kwargs)
+
+    def in_one_type(self) -> nn.Module:
+        """The averaged module, to be evaluated; a widened copy where shared frozen weights are narrower."""
+        widest = self._widest()
+        return self.module if widest is None else copy.deepcopy(self.module).to(widest)
+
+    def _widest(self) -> torch.dtype | None:
+        """The type to widen weights to; None where all have the same."""
+        types = {p.dtype for p in self.module.parameters()}
+        return max(types, key=lambda dtype: dtype.itemsize) if len(types) > 1 else None
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 

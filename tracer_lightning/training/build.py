@@ -105,6 +105,7 @@ def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: p
     model.to(device)
     features = partial(training_features, trainer, model, data)
     model.head = make(cfg, "head.make")(model, data.prompts().to(device), features)
+    model.to(device)  # whence the extraction of features took it
 
 
 def build_sum(
