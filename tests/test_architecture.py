@@ -17,6 +17,7 @@ ALLOWED = {
     "losses": {"types", "functional"},
     "regularizers": {"types", "functional"},
     "models": {"types", "functional"},
+    "merging": {"types", "functional"},
     "data": {"types", "functional"},
     "evaluation": {"types", "functional"},
     "analysis": {"types", "functional", "evaluation"},

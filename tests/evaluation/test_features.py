@@ -1,37 +1,49 @@
-"""Features of all processes."""
-
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
-from tests.conftest import tiny_backbone
-from tracer_lightning.evaluation.features import FeatureModule
+from tracer_lightning.evaluation.features import Collected, FeatureModule
+from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch
 
-SHARES = {0: slice(0, 3), 1: slice(3, 4)}
-"""Streams end where they end: one process has three pictures left, and one has padding."""
+
+def batches():
+    """Twice eight pictures, the last two of them padding, in an order that two ranks could have."""
+    for part in range(2):
+        images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(part))
+        labels = torch.tensor([0, 1, 2, 0, 1, 2, -1, -1])
+        indices = torch.tensor([*range(part, 12, 2), -1, -1])
+        yield Batch(images, torch.zeros(8, 0, dtype=torch.long), labels, indices)
 
 
-def batch(share):
-    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))[share]
-    labels = torch.tensor([2, 0, 1, -1])[share]
-    return Batch(images, torch.zeros(len(images), 0), labels, labels)
+def test_features_of_every_model_and_set_without_padding_in_the_order_of_the_set(backbone):
+    prompts = backbone.spec.tokenize(["one", "two", "three"]).reshape(3, 1, -1)
+    other = torch.nn.Module()
+    other.encode_image, other.encode_text = (lambda x: -backbone.model.encode_image(x)), backbone.model.encode_text
+    module = FeatureModule({"a": backbone.model, "b": other}, ["first", "second"], prompts)
+    module.on_test_epoch_start()
+    for place in (0, 1):
+        for number, batch in enumerate(batches()):
+            module.test_step(batch._replace(images=batch.images + place), number, place)
+    module.on_test_epoch_end()
+    torch.testing.assert_close(module.texts["a"], zero_shot_head(backbone.model.encode_text, prompts))
+    assert not module.state_dict().keys() & {"prompts"}
+    one, two = batches()
+    for place, name in enumerate(("first", "second")):
+        images, labels = module.images["a"][name]
+        expected = torch.stack([one.images[:6], two.images[:6]], dim=1).flatten(0, 1) + place
+        torch.testing.assert_close(images, backbone.model.encode_image(expected).detach())
+        assert labels.tolist() == [0, 0, 1, 1, 2, 2] * 2
+        assert not images.requires_grad
+        torch.testing.assert_close(module.images["b"][name].images, -images)
 
 
-def worker(rank, rendezvous, result_file):
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=len(SHARES))
-    torch.set_num_threads(1)
-    torch.save(FeatureModule(tiny_backbone().model.eval()).predict_step(batch(SHARES[rank]), 0), f"{result_file}{rank}")
-    dist.destroy_process_group()
+def test_a_set_of_padding_alone_is_empty():
+    metric = Collected()
+    metric.update(torch.ones(3, 4), torch.full((3,), -1), torch.full((3,), -1))
+    images, labels = metric.compute()
+    assert (images.shape, labels.shape) == ((0, 4), (0,))
 
 
-@pytest.mark.slow
-def test_every_process_has_the_features_of_all_though_batches_differ_in_size(tmp_path):
-    mp.spawn(worker, (tmp_path / "rendezvous", tmp_path / "features"), nprocs=len(SHARES))
-    features, labels = FeatureModule(tiny_backbone().model.eval()).predict_step(batch(slice(0, 4)), 0)
-    assert not features.requires_grad
-    for rank in SHARES:
-        found = torch.load(f"{tmp_path}/features{rank}", weights_only=True)
-        torch.testing.assert_close(found[0], features)
-        assert torch.equal(found[1], labels)
+def test_equal_names_are_refused(backbone):
+    with pytest.raises(ValueError, match="two evaluation sets are named a; rename one"):
+        FeatureModule({"m": backbone.model}, ["a", "b", "a"], torch.zeros(2, 1, 8).long())

@@ -9,8 +9,9 @@ import torch
 
 from tests.conftest import tiny_backbone
 from tests.models.test_clip import TEXT, VISION
+from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models import ClipModel, build_clip
-from tracer_lightning.models.peft import add_adapters, add_lora, merge_lora, train_only
+from tracer_lightning.models.peft import add_adapters, add_lora, train_only
 from tracer_lightning.teachers import FrozenTeacher, WMATeacher
 
 METHODS = {
@@ -86,7 +87,7 @@ def test_lora_is_merged_without_loss():
     add_lora(model, rank=2, scale=0.2)
     trained(model, batch)
     before, weight = model.eval()(*batch), model.model.transformer.resblocks[0].attn.in_proj_weight.clone()
-    merge_lora(model)
+    merge(model)
     assert set(model.state_dict()) == names
     assert torch.equal(model.model.transformer.resblocks[0].attn.in_proj_weight, weight)
     for ours, theirs in zip(model(*batch), before, strict=True):
@@ -176,6 +177,53 @@ def test_a_teacher_averages_the_updates_of_lora():
     assert attention.parametrizations.in_proj_weight.original is (
         model.model.transformer.resblocks[0].attn.parametrizations.in_proj_weight.original
     )
+
+
+def effective(model):
+    merged = copy.deepcopy(model)
+    merge(merged)
+    return {name: value.detach().clone() for name, value in merged.named_parameters()}
+
+
+def test_a_teacher_may_average_the_weights_that_lora_comes_to():
+    model = tiny_backbone().model.double()
+    add_lora(model, rank=2, scale=0.2)
+    before = copy.deepcopy(model.state_dict())
+    teacher = WMATeacher(model, lambda progress: 1.0, lora_space="merged")
+    factors = WMATeacher(model, lambda progress: 1.0, total_steps=3)
+    teacher.begin(model, 3)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    points = [effective(model)]
+    for step in range(1, 4):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn_like(parameter))
+        teacher.update(model, step)
+        factors.update(model, step)
+        points.append(effective(model))
+    averaged = dict(teacher.module.named_parameters())
+    assert averaged.keys() == points[0].keys()
+    for name, parameter in averaged.items():
+        torch.testing.assert_close(parameter, torch.stack([point[name] for point in points]).mean(dim=0))
+        changed = not torch.equal(points[-1][name], points[0][name])
+        assert (name in teacher.trained) == changed == ("in_proj_weight" in name)
+        if not changed:
+            assert parameter is model.get_parameter(name)
+    other = effective(factors.module)
+    name = teacher.trained[0]
+    assert (other[name] - averaged[name]).norm() > 0.1 * (averaged[name] - points[0][name]).norm()
+    restored = WMATeacher(model, lambda progress: 1.0, lora_space="merged")
+    restored.load_state_dict(teacher.state_dict())
+    assert torch.equal(restored.module.get_parameter(name), averaged[name])
+
+
+def test_lora_space_without_lora_and_unknown_ones():
+    model = tiny_backbone().model
+    with pytest.warns(UserWarning, match=r"teacher.lora_space=merged: no weight has a low-rank update"):
+        assert not WMATeacher(model, lambda progress: 1.0, lora_space="merged").merged
+    with pytest.raises(ValueError, match="lora_space must be one of factors, merged, found 'product'"):
+        WMATeacher(model, lambda progress: 1.0, lora_space="product")
 
 
 def test_batch_norm_keeps_its_statistics_where_asked():

@@ -56,5 +56,9 @@ def one_template():
     return ["a photo of a {c}."]
 
 
+def two_templates():
+    return ["a photo of a {c}.", "art of the {c}."]
+
+
 def few_classes():
     return [f"name {number}" for number in range(10)]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.training.checkpoint import adopt, reference, weights_file
+from tracer_lightning.training.checkpoint import adopt, own_settings, reference, weights_file
 
 SETTINGS = {
     "backbone": {"_target_": "tracer_lightning.models.build_clip", "embed_dim": 16},
@@ -32,6 +32,8 @@ def test_a_run_brings_its_settings(checkpoint):
         given,
     ]
     assert adopt(["export.py", given], evaluated=False) == ["export.py", "backbone=checkpoint", given]
+    without = adopt(["diagnose.py", given], evaluated=True, headed=False)
+    assert without == ["diagnose.py", "backbone=checkpoint", "data=checkpoint", "suite=checkpoint", given]
 
 
 def test_what_the_user_chooses_is_kept(checkpoint):
@@ -86,3 +88,19 @@ def test_a_whole_model_and_another_backbone_are_refused(tmp_path):
 def test_settings_of_another_version_are_named(checkpoint):
     with pytest.raises(ValueError, match="have no data; set data= yourself"):
         adopt(["evaluate.py", checkpoint(data=None, headline=None)], evaluated=True)
+
+
+def test_a_model_says_what_it_is(checkpoint, tmp_path):
+    path = checkpoint(peft={"_target_": "tracer_lightning.models.peft.full"}).removeprefix("checkpoint=")
+    assert own_settings(path, "start") == {
+        "backbone": SETTINGS["backbone"],
+        "peft": {"_target_": "tracer_lightning.models.peft.full"},
+    }
+    assert own_settings("ViT-B-32/openai", "start")["backbone"]["pretrained"] == "openai"
+    torch.save({"state_dict": {}}, tmp_path / "bare.pt")
+    assert own_settings(str(tmp_path / "bare.pt"), "start") is None
+    with pytest.raises(ValueError, match="start=ViT-B-32: give a tag, too"):
+        own_settings("ViT-B-32", "start")
+    for group in ("backbone", "peft"):
+        with pytest.raises(ValueError, match=f"set {group}= yourself"):
+            own_settings(checkpoint(**{group: HOSTILE[0]}).removeprefix("checkpoint="), "start")

@@ -16,12 +16,15 @@ from tracer_lightning.training.build import add_head, build_backbone, build_data
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)
     for path in Path(CONF).rglob("*.yaml")
-    if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths")
+    if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths", "merge")
 )
 LARGE = [("backbone", "vit_l_14")]
-ELSEWHERE = [("head", "kept")]
-"""Needs weights that have a head."""
+PICTURES = ("rn50_lp_ft", "vitl14_lp_ft", *(f"vitb16_{name}" for name in ("lp", "lp_ft", "lp_ft_paper")))
+TEMPLATES = ("vitb16_car_ft", "vitb16_car_ft_paper")
+ELSEWHERE = [("head", "kept"), *(("experiment", name) for name in (*PICTURES, *TEMPLATES))]
+"""What needs weights that have a head, pictures to extract features of, or several templates."""
 LISTS = ("terms", "regularizers")
+BASELINES = ("flyp", "carot", "zs", "lp", "ft", "lp_ft", "l2_sp", "static_sd", "car_ft", "lipsum_ft")
 FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
 QUICK = ["data.texts.templates._target_=tests.training.stand_ins.one_template"]  # 80,000 captions take seconds
@@ -42,7 +45,7 @@ NEEDS = {
     **{
         ("experiment", f"{name}_{method}"): [*SETS, *QUICK, "backbone=digits_vit", "trainer.accelerator=cpu"]
         for name in ("rn50", "vitb16", "vitl14")
-        for method in ("wma", "flyp", "carot", "ema")
+        for method in ("wma", "flyp", "carot", "ema", *BASELINES, *(f"{method}_paper" for method in BASELINES))
     },
     **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],

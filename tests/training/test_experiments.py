@@ -21,6 +21,7 @@ QUICK = (
     "data.num_workers=0",
 )
 ONE_TEMPLATE = "data.texts.templates._target_=tests.training.stand_ins.one_template"
+TWO_TEMPLATES = ONE_TEMPLATE.replace("one_template", "two_templates")
 FEW = [
     "data.texts.classnames._target_=tests.training.stand_ins.few_classes",
     "suite=imagenet",
@@ -41,7 +42,9 @@ def root(tmp_path_factory):
 
 
 def uncounted(experiment):
-    return UNCOUNTED["iwildcam"] if experiment.startswith("iwildcam") else [*UNCOUNTED["imagenet"], ONE_TEMPLATE]
+    if experiment.startswith("iwildcam"):
+        return UNCOUNTED["iwildcam"]
+    return [*UNCOUNTED["imagenet"], TWO_TEMPLATES if "car_ft" in experiment else ONE_TEMPLATE]
 
 
 def fast_dev_run(tmp_path, root, experiment, *overrides):
@@ -50,15 +53,24 @@ def fast_dev_run(tmp_path, root, experiment, *overrides):
         return run(composed(tmp_path, f"experiment={experiment}", *overrides, tiny=False))
 
 
+def method_of(experiment):
+    """``rn50_lp_ft`` and ``vitb16_lp_ft_paper`` to ``lp_ft``."""
+    name = experiment.partition("_")[2].removesuffix("_paper")
+    return {"wma": "tracer", "ema": "tracer_ema"}.get(name, name)
+
+
 def test_the_paper_has_all_of_them():
-    families = {f"{backbone}_{method}" for backbone in ("rn50", "vitb16", "vitl14") for method in METHODS}
-    assert set(EXPERIMENTS) == families | {"iwildcam_wma"}
+    methods = ("wma", "flyp", "carot", "ema", "ft", "lp_ft")
+    families = {f"{backbone}_{method}" for backbone in ("rn50", "vitb16", "vitl14") for method in methods}
+    baselines = {f"vitb16_{method}" for method in ("zs", "lp", "l2_sp", "static_sd", "car_ft", "lipsum_ft")}
+    recipes = {f"vitb16_{method}_paper" for method in ("ft", "lp_ft", "car_ft", "lipsum_ft", "flyp", "carot")}
+    assert set(EXPERIMENTS) == families | baselines | recipes | {"iwildcam_wma"}
 
 
-METHODS = {"wma": "tracer", "flyp": "flyp", "carot": "carot", "ema": "tracer_ema"}
+TEACHERLESS = {"flyp", "zs", "lp", "ft", "lp_ft", "l2_sp"}
 
 
-QUICKLY = ("vitb16_wma", "vitb16_carot", "vitb16_flyp", "rn50_ema", "vitl14_wma", "iwildcam_wma")
+QUICKLY = ("vitb16_wma", "vitb16_lipsum_ft_paper", "vitb16_lp_ft", "vitb16_carot", "rn50_ema", "iwildcam_wma")
 
 
 @pytest.mark.parametrize(
@@ -67,9 +79,9 @@ QUICKLY = ("vitb16_wma", "vitb16_carot", "vitb16_flyp", "rn50_ema", "vitl14_wma"
 def test_with_a_small_backbone(tmp_path, root, experiment):
     backbone = "pacs_resnet" if experiment.startswith("rn50") else "digits_vit"
     results = fast_dev_run(tmp_path, root, experiment, *uncounted(experiment), f"backbone={backbone}")
-    assert results["method"] == METHODS[experiment.rpartition("_")[2]]
+    assert results["method"] == method_of(experiment)
     assert results["name"] == experiment
-    assert (results["teacher"] is None) == (results["method"] == "flyp")
+    assert (results["teacher"] is None) == (results["method"] in TEACHERLESS)
     assert len(results["student"]["avg_ood"]["sets"]) == (1 if experiment.startswith("iwildcam") else 5)
 
 

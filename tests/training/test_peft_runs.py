@@ -49,6 +49,25 @@ def test_a_run_trains_and_its_checkpoint_has_its_scores(finished, tmp_path, peft
             assert found[model][data_set]["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-12)
 
 
+@pytest.mark.slow
+def test_a_teacher_of_merged_weights_is_evaluated_exported_and_continued(tmp_path):
+    settings = ("peft=lora", "teacher.lora_space=merged")
+    with hydra_context():
+        run_until(composed(tmp_path, *settings), epochs=1)
+        results = run(composed(tmp_path, *settings, "resume=auto"))
+        (tmp_path / "unbroken").mkdir()
+        assert run(composed(tmp_path / "unbroken", *settings))["teacher"] == results["teacher"]
+    for arguments in ([f"checkpoint={tmp_path / 'run'}"], [f"checkpoint={tmp_path / 'out'}", "data=digits"]):
+        if "data=digits" in arguments:
+            script("export", f"checkpoint={tmp_path / 'run'}", "model=teacher", f"out={tmp_path / 'out'}")
+        status, _, stderr = script("evaluate", *arguments, f"hydra.run.dir={tmp_path}")
+        assert status == 0, stderr
+        found = json.loads((tmp_path / "evaluation.json").read_text())
+        scores = found.get("teacher", found.get("model"))
+        for data_set, values in results["teacher"].items():
+            assert scores[data_set]["accuracy"] == pytest.approx(values["accuracy"], abs=1e-12)
+
+
 @pytest.mark.parametrize("peft", slow_but("lora")[:3])
 def test_it_is_exported_as_a_plain_model_with_the_same_scores(finished, tmp_path, peft):
     folder, results = finished(peft)
@@ -72,8 +91,9 @@ def test_adapters_have_no_place_in_open_clip(finished, tmp_path):
 
 
 def test_a_run_does_not_start_from_unmerged_weights(finished, tmp_path):
+    folder = finished("lora")[0]
     with hydra_context(), pytest.raises(ValueError, match="of a run with peft=lora; export it"):
-        run(composed(tmp_path, f"init_weights={finished('lora')[0]}"))
+        run(composed(tmp_path, f"init_weights={folder}"))
 
 
 def test_a_continued_run_of_lora_ends_as_an_unbroken_one(finished, tmp_path):

@@ -33,6 +33,7 @@ def test_a_run_leaves_its_results(tmp_path):
         assert set(results[model]["spurious"]) == {"split", "role", "n", "accuracy", "accuracy_top5", "ece", "macro_f1"}
         assert {values["n"] for name, values in results[model].items() if name != "avg_ood"} == {540}
     assert results["student"] != results["zero_shot"]
+    assert results["start"] is None
     details = json.loads((folder / "details.json").read_text())
     for model in ("zero_shot", "student", "teacher"):
         counts = details[model]["spurious"]["classes"]
@@ -133,6 +134,7 @@ def test_init_weights_start_a_new_run(tmp_path):
     checkpoint = tmp_path / "run/checkpoints/last.ckpt"
     second = run(composed(tmp_path / "second", f"init_weights={checkpoint}", "trainer.max_epochs=1", "seed=5"))
     assert second["zero_shot"] == first["student"]
+    assert second["start"] == str(checkpoint)
 
 
 def prerequisite(tmp_path, *overrides):

@@ -15,6 +15,7 @@ from tracer_lightning.analysis.settings import (
     EVERY,
     KERNEL,
     METHOD,
+    PEFT,
     STRENGTH,
     TEACHER,
     TERMS,
@@ -31,6 +32,8 @@ SWEPT = {"terms": TERMS, "lambda_sd": STRENGTH, "update_every": EVERY, "beta": B
 FULL: Settings = {TERMS: "fd+crd+icl+cross_kd", EVERY: 1, BETA: 0.5}
 STRENGTHS = {"ViT-B-16": 0.9, "ViT-L-14": 0.9, "RN50": 0.01}
 TRACER = "tracer"
+METHODS = {"ft": "direct_ft"}
+"""Ours to the paper's, where they are called otherwise."""
 CLASSES = {TEACHER: "WMATeacher", KERNEL: "BetaKernel"}
 DATA_SETS = {"imagenet-v2": "imagenetv2"}
 OOD = frozenset({"imagenetv2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet"})
@@ -87,9 +90,13 @@ def published() -> Mapping[Key, Published]:
 
 
 def paper_backbone(settings: Settings) -> str:
-    """The paper's name for a run's backbone, such as ``ViT-B-16``; empty where it has other weights than OpenAI's."""
+    """The paper's name for a run's backbone, such as ``ViT-B-16``.
+
+    It is empty where the weights are not OpenAI's, or where not all of them were trained that the method trains.
+    """
     weights = str(settings.get(WEIGHTS, ""))
     elsewhere = any(key.partition(".")[0] in ("init_weights", "prerequisite") for key in settings)
+    elsewhere = elsewhere or settings.get(PEFT, "none") != "none"
     theirs = not elsewhere and (weights == "openai" or "/" in weights)  # a file, trusted to hold them
     return str(settings.get(BACKBONE, "")).removesuffix("-quickgelu") if theirs else ""
 
@@ -128,7 +135,8 @@ def find(settings: Settings, model: str, swept: str | None, data_set: str, metri
     """
     if metric == PER_BATCH and settings.get(EVAL_BATCH, BATCH) != BATCH:
         return None
-    method = {"student": settings.get(METHOD), "zero_shot": "zero_shot"}.get(model)
+    own = str(settings.get(METHOD))
+    method = {"student": METHODS.get(own, own), "zero_shot": "zero_shot"}.get(model)
     places = _settings_in_paper(settings, swept) if method == TRACER else [None]
     keys = (Key(paper_backbone(settings), str(method), place, data_set, metric) for place in places)
     return next((published()[key] for key in keys if key in published()), None)

@@ -1,19 +1,106 @@
-"""Extracting image features."""
+"""Extracting features of pictures."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 
-from tracer_lightning.functional.distributed import gather
+from tracer_lightning.evaluation.calibration import IGNORED
+from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch
 
 
+class ImageFeatures(NamedTuple):
+    """Of a whole data set in its own order, where the processor has them."""
+
+    images: Tensor
+    """(N, D), normalised."""
+    labels: Tensor
+    """(N,) class indices."""
+
+
+class Collected(Metric):
+    """All features (N, D) and labels (N,) of a data set, without padding, in the same order on any number of ranks."""
+
+    full_state_update = False
+    images: Any
+    labels: Any
+    indices: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("images", "labels", "indices"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, images: Tensor, labels: Tensor, indices: Tensor) -> None:
+        """Take in features (B, D), labels (B,), -1 for padding, and places in the data set (B,)."""
+        counted = labels != IGNORED
+        for state, values in ((self.images, images), (self.labels, labels), (self.indices, indices)):
+            state.append(values[counted])
+
+    def compute(self) -> ImageFeatures:
+        """Those of all ranks."""
+        images, labels, indices = (dim_zero_cat(state).cpu() for state in (self.images, self.labels, self.indices))
+        order = indices.argsort(stable=True)
+        return ImageFeatures(images[order], labels[order])
+
+
 class FeatureModule(pl.LightningModule):
-    """Image features and labels of batches: ``trainer.predict(FeatureModule(model), datamodule=data)``.
+    """Collects features of several models in one pass: ``trainer.test(FeatureModule(...), data)``.
+
+    Args:
+        models: name to model.
+        names: of the data sets, in the order of their loaders.
+        prompts: (C, P, L) tokens of every template for every class.
+    """
+
+    prompts: Tensor
+
+    def __init__(self, models: Mapping[str, nn.Module], names: Sequence[str], prompts: Tensor) -> None:
+        super().__init__()
+        for name in names:
+            if list(names).count(name) > 1:
+                raise ValueError(f"data: two evaluation sets are named {name}; rename one")
+        self.models = nn.ModuleDict(models)
+        self.names = tuple(names)
+        self.register_buffer("prompts", prompts, persistent=False)
+        self._collected = nn.ModuleDict({model: nn.ModuleList(Collected() for _ in names) for model in models})
+        self.texts: dict[str, Tensor] = {}
+        """Model to (C, D), its zero-shot head."""
+        self.images: dict[str, dict[str, ImageFeatures]] = {}
+        """Model and data set to features."""
+
+    def on_test_epoch_start(self) -> None:
+        """Build the heads."""
+        for name, model in self.models.items():
+            self.texts[name] = zero_shot_head(model.encode_text, self.prompts).cpu()  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Take in a batch of one data set."""
+        for name, model in self.models.items():
+            features = model.encode_image(batch.images)  # type: ignore[operator]
+            self._collected[name][dataloader_idx].update(features, batch.labels, batch.indices)  # type: ignore[index]
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the features, while they are on the device that ranks exchange them from."""
+        for model, collected in self._collected.items():
+            self.images[model] = {
+                name: metric.compute()
+                for name, metric in zip(self.names, collected, strict=True)  # type: ignore[call-overload]
+            }
+            for metric in collected:  # type: ignore[attr-defined]
+                metric.reset()
+
+
+class FeaturePredictor(pl.LightningModule):
+    """Collects features of one loader's pictures: ``trainer.predict(FeaturePredictor(model), datamodule=data)``.
 
     Args:
         model: with ``encode_image``.
@@ -22,17 +109,14 @@ class FeatureModule(pl.LightningModule):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self._collected = Collected()
+        self.images: ImageFeatures | None = None
+        """Of all ranks, on every rank."""
 
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor]:
-        """Features (B, D) and labels (B,), -1 for padding, of the global batch, on the CPU of every rank."""
-        features = _gather_uneven(self.model.encode_image(batch.images).detach())
-        return features.cpu(), _gather_uneven(batch.labels).cpu()
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Take in a batch."""
+        self._collected.update(self.model.encode_image(batch.images), batch.labels, batch.indices)
 
-
-def _gather_uneven(tensor: Tensor) -> Tensor:
-    """Concatenate a tensor over ranks, of which each may have another number of rows: streams end where they end."""
-    sizes = gather(torch.tensor([len(tensor)], device=tensor.device)).tolist()
-    longest = max(sizes)
-    filled = torch.cat([tensor, tensor.new_zeros(longest - len(tensor), *tensor.shape[1:])])
-    parts = gather(filled).split(longest)  # type: ignore[no-untyped-call]
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    def on_predict_epoch_end(self) -> None:
+        """Keep the features, while they are on the device that ranks exchange them from."""
+        self.images = self._collected.compute()

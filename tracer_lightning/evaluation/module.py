@@ -18,10 +18,12 @@ class EvaluationModule(pl.LightningModule):
     Args:
         models: name to model, names that the suite knows.
         suite: the data sets, in the order of their loaders.
+        zero_shot: leave the models' own heads aside.
     """
 
-    def __init__(self, models: Mapping[str, nn.Module], suite: ZeroShotSuite) -> None:
+    def __init__(self, models: Mapping[str, nn.Module], suite: ZeroShotSuite, zero_shot: bool = False) -> None:
         super().__init__()
+        self.zero_shot = zero_shot
         self.models = nn.ModuleDict(models)
         self.suite = suite
         self.results: dict[str, Scores] = {}
@@ -31,7 +33,7 @@ class EvaluationModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Build the heads."""
-        self.suite.start(dict(self.models.items()))
+        self.suite.start(dict(self.models.items()), self.zero_shot)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of one data set."""

@@ -124,14 +124,6 @@ def _check_towers(towers: Sequence[Tower]) -> None:
         raise ValueError(f"peft.towers must be some of {', '.join(BOTH)}, found {list(towers)}")
 
 
-@torch.no_grad()
-def merge_lora(model: ClipModel) -> None:
-    """Write low-rank updates into the weights, which have the names of a plain model then."""
-    for module in model.modules():
-        if parametrize.is_parametrized(module, QKV):
-            parametrize.remove_parametrizations(module, QKV, leave_parametrized=True)
-
-
 def _blocks(model: ClipModel, towers: Sequence[Tower], numbers: Sequence[int] | None) -> Iterator[Any]:
     """The chosen transformer blocks of the chosen towers."""
     _check_towers(towers)

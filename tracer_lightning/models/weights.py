@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.clip import ClipModel
 
 TEACHER = "teacher.module."
@@ -85,24 +87,29 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
     if HEAD in state:
         classes, width = state[HEAD].shape
         model.head = nn.Linear(width, classes)
-    own = model.state_dict()
+    if not any(ADDED in name for name in state):
+        merge(model)  # the file has weights as they are
+    _check_fit(model.state_dict(), state, f"{setting}={path}")
+    model.load_state_dict(state)
+
+
+def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], given: str) -> None:
+    """Raise ValueError for the first tensor that a model's own state and a file's disagree on."""
     if len(own) < len(state) and any(ADDED in name for name in state):
-        raise ValueError(f"{setting}={path}: of a run with peft=lora; export it, and take the export")
+        raise ValueError(f"{given}: of a run with peft=lora; export it, and take the export")
     for name, value in own.items():
+        short = name.removeprefix(CLIP)
         if name not in state:
-            raise ValueError(
-                f"{setting}={path}: lacks {name.removeprefix(CLIP)}; the file is of another architecture than backbone="
-            )
+            raise ValueError(f"{given}: lacks {short}; the file is of another architecture than backbone=")
         if state[name].shape != value.shape:
             raise ValueError(
-                f"{setting}={path}: {name.removeprefix(CLIP)} has shape {tuple(state[name].shape)} and the backbone's "
-                f"{tuple(value.shape)}; choose the backbone= that the file was trained with"
+                f"{given}: {short} has shape {tuple(state[name].shape)} and the backbone's {tuple(value.shape)}; "
+                "choose the backbone= that the file was trained with"
             )
     surplus = sorted(set(state) - set(own))
     if surplus:
         name = surplus[0].removeprefix(CLIP)
-        raise ValueError(f"{setting}={path}: holds {name}, which the backbone lacks; choose another backbone=")
-    model.load_state_dict(state)
+        raise ValueError(f"{given}: holds {name}, which the backbone lacks; choose another backbone=")
 
 
 def _of_model(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+import warnings
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
+from tracer_lightning.functional.parametrized import PARTS, merge, merged_trained, merged_values, part_names
 from tracer_lightning.functional.steps import check_horizon
+
+LoraSpace = Literal["factors", "merged"]
 
 AVERAGED_BUFFERS = ("running_mean", "running_var")
 """Statistics of normalisation layers, averaged like weights; every other buffer is copied."""
@@ -35,13 +39,24 @@ class AveragedTeacher(nn.Module):
     Args:
         student: the module to average. Freeze what is not trained before.
         total_steps: optimizer steps T of the run; where it is not known yet, give it to :meth:`begin`.
+        lora_space: what is averaged of weights with a low-rank update: its ``factors`` A and B, which is not averaging
+            their product, or ``merged``, the weights that they come to, of which the teacher then has copies.
     """
 
-    def __init__(self, student: nn.Module, total_steps: int | None = None) -> None:
+    def __init__(self, student: nn.Module, total_steps: int | None = None, lora_space: LoraSpace = "factors") -> None:
         super().__init__()
-        frozen = {id(p): p for p in student.parameters() if not p.requires_grad}
-        self.module = copy.deepcopy(student, frozen).requires_grad_(False).eval()
-        self.trained = tuple(name for name, p in student.named_parameters() if p.requires_grad)
+        parts = part_names(student)
+        if lora_space not in get_args(LoraSpace):
+            raise ValueError(f"lora_space must be one of {', '.join(get_args(LoraSpace))}, found {lora_space!r}")
+        if lora_space == "merged" and not parts:
+            warnings.warn("teacher.lora_space=merged: no weight has a low-rank update; ignored", stacklevel=2)
+        self.merged = lora_space == "merged" and bool(parts)
+        shared = {id(p): p for p in student.parameters() if not p.requires_grad}
+        self.module = copy.deepcopy(student, shared)
+        if self.merged:
+            merge(self.module)
+        self.module.requires_grad_(False).eval()
+        self.trained = self._trained(student)
         for submodule in self.module.modules():
             if hasattr(submodule, "grad_checkpointing"):
                 setattr(submodule, "grad_checkpointing", False)  # noqa: B010
@@ -60,14 +75,18 @@ class AveragedTeacher(nn.Module):
     @torch.no_grad()
     def begin(self, student: nn.Module, total_steps: int) -> None:
         """Start a run of ``total_steps`` optimizer steps: theta_0 is the student as it is now, the clock is zero."""
-        trained = tuple(name for name, p in student.named_parameters() if p.requires_grad)
+        trained = self._trained(student)
         if trained != self.trained:
             changed = sorted(set(trained) ^ set(self.trained))[0]
             raise ValueError(f"{changed} was frozen or unfrozen after the teacher was built; freeze before")
         self.total_steps = self._checked_total(total_steps)
         self.step = 0
         self.updates = 0
-        self.module.load_state_dict(student.state_dict())
+        state = student.state_dict()
+        if self.merged:
+            state = {name: value for name, value in state.items() if PARTS not in name.split(".")}
+            state |= self._values(student)
+        self.module.load_state_dict(state)
         for position in range(len(self._compensated)):
             getattr(self, f"compensation_{position}").zero_()
 
@@ -131,9 +150,17 @@ class AveragedTeacher(nn.Module):
 
     # -- averaging --------------------------------------------------------------------------------------------------
 
+    def _trained(self, student: nn.Module) -> tuple[str, ...]:
+        if self.merged:
+            return merged_trained(student)
+        return tuple(name for name, p in student.named_parameters() if p.requires_grad)
+
+    def _values(self, student: nn.Module) -> dict[str, Tensor]:
+        return merged_values(student) if self.merged else dict(student.named_parameters())
+
     def _average(self, student: nn.Module, weight: float) -> None:
         averages = dict(self.module.named_parameters())
-        values = dict(student.named_parameters())
+        values = self._values(student)
         plain = [name for name in self.trained if name not in self._compensated]
         lerp_([_local(averages[name]) for name in plain], [_local(values[name]) for name in plain], weight)
         compensated_lerp_(

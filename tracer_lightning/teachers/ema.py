@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tracer_lightning.teachers.base import AveragedTeacher
+from tracer_lightning.teachers.base import AveragedTeacher, LoraSpace
 
 
 class EMATeacher(AveragedTeacher):
@@ -19,6 +19,7 @@ class EMATeacher(AveragedTeacher):
         initial_momentum: m at step 0, from which it grows to ``momentum``; None for a constant one.
         ramp_fraction: share of the steps over which it grows, in (0, 1].
         total_steps: T, in optimizer steps.
+        lora_space: as for :class:`AveragedTeacher`.
     """
 
     def __init__(
@@ -28,8 +29,9 @@ class EMATeacher(AveragedTeacher):
         initial_momentum: float | None = None,
         ramp_fraction: float = 0.2,
         total_steps: int | None = None,
+        lora_space: LoraSpace = "factors",
     ) -> None:
-        super().__init__(student, total_steps)
+        super().__init__(student, total_steps, lora_space)
         for name, value in (("momentum", momentum), ("initial_momentum", initial_momentum)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], found {value}")

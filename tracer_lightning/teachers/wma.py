@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from tracer_lightning.kernels import Kernel
-from tracer_lightning.teachers.base import AveragedTeacher
+from tracer_lightning.teachers.base import AveragedTeacher, LoraSpace
 
 
 class WMATeacher(AveragedTeacher):
@@ -23,12 +23,18 @@ class WMATeacher(AveragedTeacher):
         total_steps: T, in optimizer steps, also where updates are rarer.
         clock_counts_updates: let k count updates, as the official code does. With an update every N steps the kernel
             then sees only the first 1/N of its range.
+        lora_space: as for :class:`AveragedTeacher`.
     """
 
     def __init__(
-        self, student: nn.Module, kernel: Kernel, total_steps: int | None = None, clock_counts_updates: bool = False
+        self,
+        student: nn.Module,
+        kernel: Kernel,
+        total_steps: int | None = None,
+        clock_counts_updates: bool = False,
+        lora_space: LoraSpace = "factors",
     ) -> None:
-        super().__init__(student, total_steps)
+        super().__init__(student, total_steps, lora_space)
         self.kernel = kernel
         self.clock_counts_updates = clock_counts_updates
         self.weight_sum: float | None = None

@@ -49,7 +49,7 @@ def reference(checkpoint: str) -> tuple[str, str | None] | None:
     return None
 
 
-def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
+def adopt(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> list[str]:
     """Command-line arguments with the options that the checkpoint among them brings along.
 
     A run's checkpoint brings its backbone, and its data and suite unless others are asked for; an exported model or
@@ -58,18 +58,16 @@ def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
     Args:
         arguments: the command line.
         evaluated: whether data are of use.
+        headed: whether the metric that tables put first is of use where data are.
     """
     given = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
     if not given or given[-1] in ("", "null"):
         return list(arguments)
     checkpoint = given[-1]
     if found := reference(checkpoint):
-        name, tag = found
         if _chosen(arguments, "backbone"):
             raise ValueError(f"checkpoint={checkpoint} is a whole model, and backbone= another; give one of them")
-        if tag is None and ":" not in name:
-            raise ValueError(f"checkpoint={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
-        return _with(arguments, {"backbone": {"_target_": LOAD, "name": name, "pretrained": tag}})
+        return _with(arguments, {"backbone": _by_name(*found, OPTION)})
     file = weights_file(checkpoint)
     assert file is not None
     if "," in checkpoint and not file.exists():
@@ -81,7 +79,37 @@ def adopt(arguments: Sequence[str], evaluated: bool) -> list[str]:
     if evaluated and not _chosen(arguments, "data"):
         groups |= {"data": settings.get("data"), "suite": settings.get("suite", {})}
     headline = settings.get("headline")
-    return _with(arguments, groups, [f"headline={headline}"] if evaluated and headline in METRICS else [])
+    return _with(arguments, groups, [f"headline={headline}"] if evaluated and headed and headline in METRICS else [])
+
+
+def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
+    """The settings ``backbone`` and ``peft`` that a run's checkpoint has, or ``backbone`` for the name of a model.
+
+    Args:
+        checkpoint: as ``checkpoint=`` may name it.
+        setting: what the user set to name it, for errors.
+
+    Returns:
+        None where it is weights alone.
+    """
+    if found := reference(checkpoint):
+        return {"backbone": _by_name(*found, setting)}
+    file = weights_file(checkpoint)
+    assert file is not None
+    settings = read_checkpoint(file, setting).get("hyper_parameters")
+    if not isinstance(settings, Mapping) or "backbone" not in settings:
+        return None
+    own = {group: settings[group] for group in ("backbone", "peft") if group in settings}
+    for group, node in own.items():
+        _check_harmless(node, group)
+    return own
+
+
+def _by_name(name: str, tag: str | None, setting: str) -> dict[str, Any]:
+    """The group ``backbone`` for a model that open_clip finds."""
+    if tag is None and ":" not in name:
+        raise ValueError(f"{setting}={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
+    return {"_target_": LOAD, "name": name, "pretrained": tag}
 
 
 def _check_harmless(node: Any, group: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -71,21 +71,27 @@ class JobFailed(Exception):
         return str(self.args[0])
 
 
-def cli(main: Callable[[], Any], checkpoint: Literal["evaluated", "exported"] | None = None) -> None:
+def cli(
+    main: Callable[[], Any],
+    checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None,
+    shorthand: Callable[[Sequence[str]], list[str]] = list,
+) -> None:
     """Run a Hydra main, with configuration errors on one line.
 
-    With ``checkpoint``, settings come with the checkpoint that the command line names.
+    With ``checkpoint``, settings come with the checkpoint that the command line names, once ``shorthand`` has put it
+    into Hydra's terms.
 
     Hydra lets them through when a full error is wanted. The request is withdrawn while a job runs (:func:`task`), so
     that no process that it starts takes it for the user's.
     """
-    if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
-        from tracer_lightning.training.checkpoint import adopt
+    try:
+        sys.argv = shorthand(sys.argv)
+        if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
+            from tracer_lightning.training.checkpoint import adopt
 
-        try:
-            sys.argv = adopt(sys.argv, evaluated=checkpoint == "evaluated")
-        except ValueError as error:
-            fail(error)
+            sys.argv = adopt(sys.argv, evaluated=checkpoint != "exported", headed=checkpoint == "evaluated")
+    except ValueError as error:
+        fail(error)
     if wants_traceback():
         main()
         return

@@ -17,6 +17,7 @@ HARMLESS = (
     r"Checkpoint directory .* exists and is not empty",
     r".*does not have many workers",
     r"You are using a custom batch sampler",  # which gives every picture once
+    r"predict returned None",  # features are kept elsewhere
     r"The number of training batches",  # fewer than the logging interval: short runs log their epochs
 )
 

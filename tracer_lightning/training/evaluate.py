@@ -16,6 +16,8 @@ from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite, results_table
 from tracer_lightning.evaluation.tables import ALL, classes_table, temperature_table
 from tracer_lightning.models import Backbone, load_weights
+from tracer_lightning.models.export import load_head
+from tracer_lightning.models.pretrained import FOLDER
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.training.build import add_peft, bare_backbone, build_data, make
 from tracer_lightning.training.checkpoint import weights_file
@@ -27,7 +29,6 @@ from tracer_lightning.types import EvalSet
 
 EVALUATION = "evaluation.json"
 STUDENT, TEACHER, ONLY = "student", "teacher", "model"
-OWN, ZERO_SHOT = "own", "zero_shot"
 VALIDATION = "val"
 """What ``temperature`` calls the ID split watched during training."""
 
@@ -37,8 +38,6 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
     file = weights_file(cfg.checkpoint)
     teacher = None if file is None else has_teacher(file, "checkpoint")
     names = (ONLY,) if teacher is None else (STUDENT, TEACHER) if teacher else (STUDENT,)
-    if cfg.heads not in (OWN, ZERO_SHOT):
-        raise ValueError(f"heads must be {OWN} or {ZERO_SHOT}, found {cfg.heads!r}")
     chosen = names if cfg.models is None else tuple(cfg.models)
     if not chosen or not set(chosen) <= set(names):
         raise ValueError(f"models must be null or some of {', '.join(names)}, found {list(chosen)}")
@@ -48,8 +47,8 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
         if file is not None:
             add_peft(cfg, models[name].model)
             load_weights(models[name].model, file, "checkpoint", teacher=name == TEACHER)
-        if cfg.heads == ZERO_SHOT:
-            models[name].model.head = None
+        elif (reference := cfg.backbone.get("name", "")).startswith(FOLDER):
+            load_head(models[name].model, Path(reference.removeprefix(FOLDER)))
     return models
 
 
@@ -94,7 +93,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         averages=cfg.averages,
         temperature=cfg.temperature is not None,
     )
-    module = EvaluationModule({name: backbone.model for name, backbone in backbones.items()}, suite)
+    models = {name: backbone.model for name, backbone in backbones.items()}
+    module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
     trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
     say(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)

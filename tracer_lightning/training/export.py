@@ -61,6 +61,14 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
     )
 
 
+def free_folder(out: str) -> Path:
+    """The folder that ``out`` names, where there is nothing yet."""
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"out={folder}: exists already; choose another place")
+    return folder
+
+
 def export(cfg: DictConfig) -> Path:
     """Write what ``cfg`` names for open_clip, with a model card; push it to the hub if asked to.
 
@@ -70,9 +78,7 @@ def export(cfg: DictConfig) -> Path:
     check_complete(cfg)
     if cfg.model not in (STUDENT, TEACHER):
         raise ValueError(f"model must be {STUDENT} or {TEACHER}, found {cfg.model!r}")
-    folder = Path(cfg.out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out={folder}: exists already; choose another place")
+    folder = free_folder(cfg.out)
     file = weights_file(cfg.checkpoint)
     backbone = bare_backbone(cfg, weights_follow=file is not None)
     if file is not None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.evaluation.features import FeatureModule
+from tracer_lightning.evaluation.features import FeaturePredictor
 from tracer_lightning.models import ClipModel
 
 
@@ -18,6 +15,7 @@ def training_features(trainer: pl.Trainer, model: ClipModel, data: ClipDataModul
 
     All ranks get all of them.
     """
-    batches: Any = trainer.predict(FeatureModule(model), datamodule=data)
-    features, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    return features[labels >= 0], labels[labels >= 0]
+    predictor = FeaturePredictor(model)
+    trainer.predict(predictor, datamodule=data, return_predictions=False)
+    assert predictor.images is not None
+    return predictor.images.images.clone(), predictor.images.labels.clone()  # no inference tensors

@@ -141,7 +141,8 @@ def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> di
     identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
     parameters = {"total": _count(module.student), "trained": trained}
     about = {**identity, "parameters": parameters, "versions": versions(), "seconds": seconds}
-    results = {**scores, "validation": validation, **about}
+    origin = None if weights is None else str(Path(weights).absolute())
+    results = {**scores, "validation": validation, "start": origin, **about}
     lost = unreadable_anywhere(data)
     if trainer.is_global_zero:
         names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}

@@ -20,20 +20,43 @@ def check_evaluation(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of an evaluation that is missing or impossible."""
     check_complete(cfg)
     settings: Any = cfg
-    _check_evaluated(settings)
-    if not isinstance(settings.models, Sequence | None) or isinstance(settings.models, str):
-        raise ValueError(f"models must be null or a list such as [student], found {settings.models!r}")
+    _check_headline(settings)
+    _check_data(settings)
+    _check_models(settings)
     for members in [settings.averages] if not isinstance(settings.averages, Mapping) else settings.averages.values():
         if settings.averages is not None and (not isinstance(members, Sequence) or isinstance(members, str)):
             raise ValueError(f"averages must be of the form {{NAME:[SET,SET]}}, found {settings.averages}")
+    if settings.heads not in ("own", "zero_shot"):
+        raise ValueError(f"heads must be own or zero_shot, found {settings.heads!r}")
+
+
+def check_diagnosis(cfg: DictConfig) -> None:
+    """Raise ValueError for the first setting of a diagnosis that is missing or impossible."""
+    check_complete(cfg)
+    settings: Any = cfg
+    _check_data(settings)
+    _check_models(settings)
+    several = isinstance(settings.runs, Sequence) and len(settings.runs) > 0
+    if settings.runs is not None and not (several and all(isinstance(pattern, str) for pattern in settings.runs)):
+        raise ValueError(
+            f"runs must be null, a folder or pattern, or a list such as [DIR,DIR], found {settings.runs!r}"
+        )
+
+
+def _check_models(settings: Any) -> None:
+    if not isinstance(settings.models, Sequence | None) or isinstance(settings.models, str):
+        raise ValueError(f"models must be null or a list such as [student], found {settings.models!r}")
     if not isinstance(settings.checkpoint, str | None):
         raise ValueError(f"checkpoint must be a path or a name, found {settings.checkpoint}")
 
 
-def _check_evaluated(settings: Any) -> None:
-    _whole(settings.seed, "seed", 0)
+def _check_headline(settings: Any) -> None:
     if settings.headline not in METRICS:
         raise ValueError(f"headline must be one of {', '.join(METRICS)}, found {settings.headline!r}")
+
+
+def _check_data(settings: Any) -> None:
+    _whole(settings.seed, "seed", 0)
     if settings.suite and "suite" not in settings.data:
         raise ValueError(
             "suite names test sets of shards, and these data have their own; choose data=shards or the like"
@@ -44,7 +67,8 @@ def check_settings(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of a run that is missing or impossible."""
     check_complete(cfg)
     settings: Any = cfg
-    _check_evaluated(settings)
+    _check_headline(settings)
+    _check_data(settings)
     _whole(settings.trainer.accumulate_grad_batches, "trainer.accumulate_grad_batches", 1)
     for key in ("max_epochs", "max_steps"):
         if settings.trainer[key] == 0:
@@ -60,3 +84,39 @@ def check_settings(cfg: DictConfig) -> None:
 def _whole(value: Any, key: str, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{key} must be a whole number >= {least}, found {value!r}")
+
+
+def check_merge(cfg: DictConfig) -> None:
+    """Raise ValueError for the first setting of a merge that is missing or impossible."""
+    check_complete(cfg)
+    settings: Any = cfg
+    _check_headline(settings)
+    _check_data(settings)
+    if settings.model not in ("student", "teacher"):
+        raise ValueError(f"model must be student or teacher, found {settings.model!r}")
+    for key in ("checkpoint", "start", "out"):
+        if not isinstance(settings[key], str | None):
+            raise ValueError(f"{key} must be a path, a name or null, found {settings[key]}")
+    if settings.merge.name == "wise_ft":
+        _check_alphas(settings)
+        if settings.merge.head not in ("interpolate", "rebuild"):
+            raise ValueError(f"merge.head must be interpolate or rebuild, found {settings.merge.head!r}")
+        if settings.checkpoint is None or settings.checkpoints is not None:
+            raise ValueError("merge=wise_ft takes one model, and merges it with its start; give it as checkpoint=")
+        return
+    several = settings.checkpoints or []
+    if len(several) < 2 or len(set(several)) < len(several) or settings.checkpoint != several[0]:
+        raise ValueError(
+            "merge=model_stock takes two or more different models, and no checkpoint= beside them; give them as "
+            f"checkpoints=RUN1,RUN2; found {', '.join(map(str, several)) or settings.checkpoint}"
+        )
+
+
+def _check_alphas(settings: Any) -> None:
+    value = settings.merge.alpha
+    alphas = [*value] if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    for alpha in alphas or [None]:
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not 0 <= alpha <= 1:
+            raise ValueError(f"merge.alpha must be a number in [0, 1] or a list of them, found {alpha!r}")
+    if settings.out is not None and len(alphas) > 1:
+        raise ValueError(f"out={settings.out} takes one model; choose one of the {len(alphas)} alphas, as in alpha=0.5")
