@@ -96,8 +96,10 @@ def linear_probe(
 def _logistic_regression(
     inputs: Tensor, labels: Tensor, classes: int, inverse_strength: float, iterations: int
 ) -> tuple[Tensor, Tensor]:
-    weight = torch.zeros(classes, inputs.shape[1], dtype=inputs.dtype, device=inputs.device, requires_grad=True)
-    bias = torch.zeros(classes, dtype=inputs.dtype, device=inputs.device, requires_grad=True)
+    device = inputs.device
+    dtype = torch.float if device.type == "mps" else torch.double  # single precision ends a percent from the optimum
+    weight = torch.zeros(classes, inputs.shape[1], dtype=dtype, device=device, requires_grad=True)
+    bias = torch.zeros(classes, dtype=dtype, device=device, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [weight, bias], max_eval=ROUND * EVALUATIONS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
@@ -107,7 +109,7 @@ def _logistic_regression(
         total = weight.square().sum() / (2 * inverse_strength * len(labels))
         total.backward()  # type: ignore[no-untyped-call]
         for x, y in zip(inputs.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
-            loss = F.cross_entropy(F.linear(x, weight, bias), y, reduction="sum") / len(labels)
+            loss = F.cross_entropy(F.linear(x.to(dtype), weight, bias), y, reduction="sum") / len(labels)
             loss.backward()  # type: ignore[no-untyped-call]
             total = total.detach() + loss.detach()
         return total
@@ -119,7 +121,7 @@ def _logistic_regression(
             optimizer.step(closure)  # type: ignore[no-untyped-call]
             if optimizer.state[weight]["n_iter"] < done + wanted:  # converged
                 break
-    return weight.detach(), bias.detach()
+    return weight.detach().to(inputs.dtype), bias.detach().to(inputs.dtype)
 
 
 def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

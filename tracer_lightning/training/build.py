@@ -165,6 +165,8 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
         ),
     )
     _check_inputs(module, data)
+    if anchors is not None and module.loss.anchors is None:
+        say(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
     return module
 
 
