@@ -8,21 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from tracer_lightning.functional.logistic_regression import logistic_regression
 from tracer_lightning.functional.zero_shot import prompt_features, zero_shot_head
 from tracer_lightning.models.clip import ClipModel
 
 Features = Callable[[], tuple[Tensor, Tensor]]
 """Extracts normalised image features (N, D) and labels (N,) of the training pictures."""
-CHUNK = 65_536
-"""Features whose logits are held at once."""
-ROUND = 20
-"""Iterations between two signs of progress."""
-EVALUATIONS = 50
-"""Evaluations of the loss that an iteration may take; a line search ends after half of them."""
 
 
 def no_head(model: ClipModel, prompts: Tensor, features: Features | None = None) -> None:
@@ -88,40 +81,9 @@ def linear_probe(
     inputs, labels = (tensor.to(prompts.device) for tensor in features())
     if not len(labels):
         raise ValueError("head=probe: no training picture has a label; choose zero_shot")
-    scale = float(model.logit_scale.detach())
-    weight, bias = _logistic_regression(scale * inputs, labels, len(prompts), inverse_strength, iterations)
-    return _linear(scale * weight, bias)
-
-
-def _logistic_regression(
-    inputs: Tensor, labels: Tensor, classes: int, inverse_strength: float, iterations: int
-) -> tuple[Tensor, Tensor]:
-    device = inputs.device
-    dtype = torch.float if device.type == "mps" else torch.double  # single precision ends a percent from the optimum
-    weight = torch.zeros(classes, inputs.shape[1], dtype=dtype, device=device, requires_grad=True)
-    bias = torch.zeros(classes, dtype=dtype, device=device, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias], max_eval=ROUND * EVALUATIONS, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        total = weight.square().sum() / (2 * inverse_strength * len(labels))
-        total.backward()  # type: ignore[no-untyped-call]
-        for x, y in zip(inputs.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
-            loss = F.cross_entropy(F.linear(x.to(dtype), weight, bias), y, reduction="sum") / len(labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = total.detach() + loss.detach()
-        return total
-
-    with torch.enable_grad():
-        for done in tqdm(range(0, iterations, ROUND), desc="Linear probe", unit_scale=ROUND, leave=False, disable=None):
-            wanted = min(ROUND, iterations - done)
-            optimizer.param_groups[0]["max_iter"] = wanted
-            optimizer.step(closure)  # type: ignore[no-untyped-call]
-            if optimizer.state[weight]["n_iter"] < done + wanted:  # converged
-                break
-    return weight.detach().to(inputs.dtype), bias.detach().to(inputs.dtype)
+    scale = model.logit_scale.detach().to(inputs.dtype)
+    weight, bias = logistic_regression(scale * inputs, labels, len(prompts), inverse_strength, iterations)
+    return _linear(scale * weight.to(inputs.dtype), bias.to(inputs.dtype))
 
 
 def _linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
