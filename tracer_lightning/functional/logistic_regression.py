@@ -20,9 +20,9 @@ def logistic_regression(
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias that minimise mean CE(W x + b) + ‖W‖² / (2 N inverse_strength).
 
-    It is scikit-learn's with that ``C``. By L-BFGS over all features at once, in double precision where the device has it: in single precision it ends far
-    from the minimum. The features are centred for it, which the bias makes up for: features of CLIP lie in a narrow
-    cone, along whose axis the loss is much steeper than across.
+    It is scikit-learn's with that ``C``, by L-BFGS over all features at once, in double precision where the device has
+    it: in single precision it ends far from the minimum. The features are centred for it, which the bias makes up for:
+    features of CLIP lie in a narrow cone, along whose axis the loss is much steeper than across.
 
     Args:
         features: (N, D).
