@@ -21,6 +21,11 @@ def wma(kernel: Kernel) -> MakeTeacher:
     return lambda student, total: WMATeacher(student, kernel, total)
 
 
+def official(kernel: Kernel) -> MakeTeacher:
+    """The trajectory average with the official code's clock, which counts updates instead of optimizer steps."""
+    return lambda student, total: WMATeacher(student, kernel, total, clock_counts_updates=True)
+
+
 def ema(momentum: float) -> MakeTeacher:
     """The average with constant momentum."""
     return lambda student, total: EMATeacher(student, momentum, total_steps=total)
