@@ -15,7 +15,7 @@ from torch import Tensor
 
 TOLERANCE = 1e-13
 """Of gradient descent: it stops where the gradient is so small a share of the first one."""
-MOST_STEPS = 100_000
+MOST_STEPS = 10_000
 SPECTRUM = (1.6, 0.7)
 """Largest and smallest singular value of the images of a drawn problem: on both sides of 1, where L2-SP crosses
 static self-distillation."""
@@ -32,7 +32,8 @@ def contrastive_target(text_weights: Tensor, texts: Tensor) -> Tensor:
         (p, n), whose columns sum to zero.
     """
     n = texts.shape[1]
-    return text_weights @ texts @ (n * torch.eye(n, dtype=texts.dtype) - torch.ones(n, n, dtype=texts.dtype))
+    contrast: Tensor = n * torch.eye(n, dtype=texts.dtype) - torch.ones(n, n, dtype=texts.dtype)
+    return text_weights @ texts @ contrast
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,26 @@ class Problem:
     """W_0 (p, d)."""
 
     @cached_property
+    def inverse(self) -> Tensor:
+        """X⁺ = Xᵀ (X Xᵀ)⁺ = (XᵀX)⁺ Xᵀ (n, d); what is as small as rounding counts as zero."""
+        inverse: Tensor = torch.linalg.pinv(self.images, rtol=1e-12)
+        return inverse
+
+    @cached_property
     def inside(self) -> Tensor:
         """P = X (XᵀX)⁺ Xᵀ (d, d), the projection on the task subspace."""
-        return self.images @ torch.linalg.pinv(self.images, rtol=1e-12)
+        return self.images @ self.inverse
 
     @cached_property
     def outside(self) -> Tensor:
         """I - P (d, d)."""
-        return torch.eye(len(self.images), dtype=self.images.dtype) - self.inside
+        identity: Tensor = torch.eye(len(self.images), dtype=self.images.dtype)
+        return identity - self.inside
 
     @cached_property
     def solution(self) -> Tensor:
         """W* = Y Xᵀ (X Xᵀ)⁺ (p, d), the minimum-norm solution of the task."""
-        return self.target @ torch.linalg.pinv(self.images, rtol=1e-12)
+        return self.target @ self.inverse
 
     @cached_property
     def anchor_error(self) -> Tensor:
@@ -93,7 +101,8 @@ def l2_sp(problem: Problem, strength: float) -> Tensor:
     """(Y Xᵀ + lambda W_0)(X Xᵀ + lambda I)⁻¹ (p, d): R = lambda/2 ‖W - W_0‖² (Theorem 3.2)."""
     images = problem.images
     gram = images @ images.T + strength * torch.eye(len(images), dtype=images.dtype)
-    return torch.linalg.solve(gram, problem.target @ images.T + strength * problem.start, left=False)
+    weights: Tensor = torch.linalg.solve(gram, problem.target @ images.T + strength * problem.start, left=False)
+    return weights
 
 
 def static_distillation(problem: Problem, strength: float) -> Tensor:

@@ -55,15 +55,20 @@ def _plane() -> Problem:
 
 
 def _subspace() -> Problem:
-    """Two image directions, seen sqrt(8) times as strongly as each other (p = 1, d = 2)."""
+    """Two image directions, one seen 2.9 times as strongly as the other (p = 1, d = 2)."""
     images = torch.diag(torch.tensor([2.0, 0.7], dtype=torch.float64))
     start = torch.tensor([[-1.0, 1.6]], dtype=torch.float64)
     return Problem(images, torch.zeros(1, 2, dtype=torch.float64), start)
 
 
+def _pair(weights: Tensor) -> tuple[float, float]:
+    first, second = weights.flatten().tolist()
+    return first, second
+
+
 def _mark(axes: Axes, weights: Tensor, name: str, colour: str, place: tuple[float, float], marker: str = "o") -> None:
     """A named point; ``place`` is the text's offset in points."""
-    x, y = weights.flatten().tolist()
+    x, y = _pair(weights)
     axes.plot(x, y, marker, color=colour, ms=7, zorder=5)
     axes.annotate(name, (x, y), xytext=place, textcoords="offset points", ha="center", color=colour)
 
@@ -86,12 +91,12 @@ def _draw_plane(axes: Axes) -> None:
     start, end = problem.start[0], theory.direct(problem)[0]
     axes.axvline(float(end[0]), color="#bbbbbb", lw=1.2)
     axes.text(float(end[0]) + 0.05, 0.42, "all solve the task", rotation=90, color="#777777", va="center")
-    axes.annotate("", end.tolist(), start.tolist(), arrowprops={"arrowstyle": "->", "color": "#999999", "lw": 1})
+    axes.annotate("", _pair(end), _pair(start), arrowprops={"arrowstyle": "->", "color": "#999999", "lw": 1})
     axes.plot(*_adam_path(problem, STEPS).T, color=EMA_COLOUR, ls="--", lw=1.4)
-    axes.annotate("AdamW, decay 0.1:\nleaves the line", (0.95, 0.98), ha="center", color=EMA_COLOUR)
+    axes.annotate("AdamW, decay 0.1:\nleaves the line", (0.1, 0.8), ha="center", color=EMA_COLOUR)
     run = self_distillation(problem, STRENGTH, wma(BetaKernel()), STEPS)
     _mark(axes, problem.start, "pretrained $W_0$", "black", (0, 9), "s")
-    _mark(axes, theory.static_distillation(problem, STRENGTH), "static SD", COLOURS["zero_shot"], (-12, -16))
+    _mark(axes, theory.static_distillation(problem, STRENGTH), "static SD", COLOURS["zero_shot"], (0, 9))
     _mark(axes, theory.l2_sp(problem, STRENGTH), "L2-SP", "#8a5fb0", (-4, -16))
     _mark(axes, run.students[-1], f"SD-WMA,\nT = {STEPS}", COLOURS["teacher"], (-16, 9))
     _mark(axes, theory.direct(problem), "direct", "black", (20, 9))
@@ -99,7 +104,7 @@ def _draw_plane(axes: Axes) -> None:
     axes.set(
         xlabel="weight inside the task subspace", ylabel="weight outside of it", xlim=(-1.6, 2.6), ylim=(-0.3, 2.1)
     )
-    axes.set_title("All methods keep what lies outside")
+    axes.set_title("Plain descent keeps what lies outside")
 
 
 def _draw_subspace(axes: Axes) -> None:
@@ -110,11 +115,11 @@ def _draw_subspace(axes: Axes) -> None:
         line = torch.cat([method(problem, strength) for strength in strengths])
         axes.plot(*line.T, color=colour, lw=1.8, label=f"{name}, every $\\lambda$")
         axes.plot(*method(problem, STRENGTH)[0], "o", color=colour, ms=7, label=f"{name}, $\\lambda$ = {STRENGTH:g}")
-    teacher, steps = wma(BetaKernel()), (10, 100, 1000)
+    teacher, steps = wma(BetaKernel()), (10, 1000)
     ends = torch.cat([self_distillation(problem, STRENGTH, teacher, count).students[-1] for count in steps])
     axes.plot(*ends.T, "D", color=COLOURS["teacher"], ms=6, label=f"SD-WMA, $\\lambda$ = {STRENGTH:g}")
     for end, count in zip(ends, steps, strict=True):
-        axes.annotate(f"T = {count}", end.tolist(), (8, 3), textcoords="offset points", color=COLOURS["teacher"])
+        axes.annotate(f"T = {count}", _pair(end), (-48, -6), textcoords="offset points", color=COLOURS["teacher"])
     _mark(axes, problem.start, "$W_0$", "black", (0, 9), "s")
     _mark(axes, problem.solution, "$W^*$", "black", (14, -4), "x")
     axes.set(xlabel="weight seen strongly ($\\sigma$ = 2)", ylabel="weight seen weakly ($\\sigma$ = 0.7)")
@@ -178,15 +183,17 @@ def weights(problem: Problem) -> Figure:
         figure, (left, right) = _figure(r"Weight $\omega_{k|T}$ of the student of step k in the last teacher")
         for name, (make, colour, dashes) in _teachers().items():
             left.plot(snapshot_weights(make, STEPS), color=colour, ls=dashes, lw=1.6, label=name)
-        left.set(yscale="log", ylim=(1e-5, 0.3), xlim=(-4, STEPS + 4), xlabel="optimizer step k", ylabel="weight")
+        left.set(yscale="log", ylim=(1e-5, 0.8), xlim=(-4, STEPS + 4), xlabel="optimizer step k", ylabel="weight")
         left.set_title(f"Update at every step, T = {STEPS}")
-        left.legend(loc="lower center", ncols=2, fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
+        left.legend(loc="upper center", ncols=2, fontsize=8)
         steps = torch.arange(0, LONG + 1, RARE)
         for name, (make, colour, marker) in clocks.items():
             found = snapshot_weights(make, LONG, RARE)
             label = f"{name}: $W_0$ weighs {100 * float(found[0]):.1f} %"
             right.plot(steps, found, marker, color=colour, ms=3.5, label=label)
-        right.set(yscale="log", ylim=(1e-3, 3), xlim=(-LONG / 60, LONG * 61 / 60), xlabel="optimizer step k")
+        right.set(
+            yscale="log", ylim=(1e-3, 3), xlim=(-LONG / 60, LONG * 61 / 60), xlabel="optimizer step k", ylabel="weight"
+        )
         right.set_title(f"Update every {RARE} steps, T = {LONG:,}; Beta 0.5")
         right.legend(loc="upper center", fontsize=8)
     return figure

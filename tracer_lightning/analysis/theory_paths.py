@@ -110,4 +110,5 @@ def shares(kernel: Kernel, steps: int) -> Tensor:
 
 def sizes(path: Tensor) -> Tensor:
     """Frobenius norms (T + 1,) of (T + 1, p, d)."""
-    return path.flatten(1).norm(dim=1)
+    norms: Tensor = torch.linalg.vector_norm(path.flatten(1), dim=1)
+    return norms
