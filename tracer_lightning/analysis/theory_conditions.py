@@ -89,7 +89,7 @@ def drifting(problem: Problem) -> Iterator[Check]:
 
 
 def no_bias(problem: Problem) -> Iterator[Check]:
-    """The bias left is at least lambda/(1+lambda) omega_{0|T}^(1/(1+lambda)): as long as C.6 bounds anything, so does it."""
+    """The bias left is at least lambda/(1+lambda) omega_{0|T}^(1/(1+lambda)), so it goes only with C.6's bound."""
     for beta in BETAS:
         run = self_distillation(problem, STRENGTH, wma(BetaKernel(beta)), STEPS)
         left = (run.students[-1] - problem.solution) @ problem.inside
