@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install test slow lint types format demo table figures
+.PHONY: help install test slow lint types format demo table figures theory
 
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | awk -F ': *## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -30,3 +30,6 @@ table:    ## the runs of the README's table
 
 figures:  ## the README's picture
 	python scripts/figure_idea.py
+
+theory:   ## the paper's theorems, tested
+	python scripts/theory.py

@@ -20,7 +20,7 @@ ALLOWED = {
     "merging": {"types", "functional"},
     "data": {"types", "functional"},
     "evaluation": {"types", "functional"},
-    "analysis": {"types", "functional", "evaluation"},
+    "analysis": {"types", "functional", "kernels", "teachers", "evaluation"},
     "module": {"types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"},
     "callbacks": {"types", "functional", "teachers", "evaluation", "analysis", "module"},
 }
