@@ -59,6 +59,7 @@ def moved_module():
     return module
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_one_process(tmp_path):
     mp.spawn(worker, (tmp_path / "rendezvous", tmp_path / "gradients.pt"), nprocs=2)
     found = torch.load(tmp_path / "gradients.pt", weights_only=True)

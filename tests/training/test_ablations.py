@@ -80,7 +80,7 @@ def test_only_the_teacher_differs(tmp_path, experiment):
 
 @pytest.mark.parametrize(
     "ablation",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name not in ("terms", "teacher"))) for name in ABLATIONS],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "teacher")) for name in ABLATIONS],
 )
 def test_every_job_of_the_small_demo_builds(tmp_path, ablation):
     for job in jobs(f"ablation={ablation}", "debug=small"):

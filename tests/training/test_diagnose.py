@@ -123,6 +123,7 @@ def test_tables_and_pictures_are_written(diagnosed):
     assert max(map(len, stdout.split("measuring")[1].splitlines()[2:-1])) <= 100
 
 
+@pytest.mark.slow
 def test_a_run_brings_its_backbone_and_data_and_both_of_its_models(runs, tmp_path):
     folder = runs / "tracer/run"
     status, stdout, stderr = script(

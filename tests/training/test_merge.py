@@ -96,6 +96,7 @@ def test_little_that_was_trained_is_merged_as_plain_weights(runs, tmp_path, peft
     assert found["scores"] == {"0": before["zero_shot"], "1": before["student"]}
 
 
+@pytest.mark.slow
 def test_a_stock_of_runs(runs, tmp_path):
     both = [runs("one"), runs("lora", "peft=lora")]
     out = tmp_path / "stock"
@@ -130,6 +131,7 @@ def close(found, expected):
             assert found[name][metric] == pytest.approx(values[metric], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_head_is_interpolated_from_the_zero_shot_one(runs, tmp_path):
     folder, before = runs("ft", "method=ft")
     found, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
@@ -174,6 +176,7 @@ def test_heads_have_ratios(runs, tmp_path):
     assert ratios["visual.proj"] == 0.0  # a probe leaves the tower as it was
 
 
+@pytest.mark.slow
 def test_exported_models_are_merged(runs, tmp_path):
     for name in ("one", "start"):
         status, _, stderr = script("export", f"checkpoint={runs(name)[0]}", f"out={tmp_path / name}")
@@ -184,6 +187,7 @@ def test_exported_models_are_merged(runs, tmp_path):
     assert found["scores"] == {"0": runs("one")[1]["zero_shot"], "1": runs("one")[1]["student"]}
 
 
+@pytest.mark.slow
 def test_a_run_may_have_started_from_its_backbones_own_weights(runs, tmp_path):
     status, _, stderr = script("export", f"checkpoint={runs('start')[0]}", f"out={tmp_path / 'own'}")
     assert status == 0, stderr

@@ -32,7 +32,7 @@ def slow_but(*quick):
     return [pytest.param(peft, marks=[pytest.mark.slow] * (peft not in quick)) for peft in PEFT]
 
 
-@pytest.mark.parametrize("peft", slow_but("lora", "clip_adapter"))
+@pytest.mark.parametrize("peft", slow_but("lora"))
 def test_a_run_trains_and_its_checkpoint_has_its_scores(finished, tmp_path, peft):
     folder, results = finished(peft)
     assert results["student"] != results["zero_shot"]
@@ -68,7 +68,8 @@ def test_a_teacher_of_merged_weights_is_evaluated_exported_and_continued(tmp_pat
             assert scores[data_set]["accuracy"] == pytest.approx(values["accuracy"], abs=1e-12)
 
 
-@pytest.mark.parametrize("peft", slow_but("lora")[:3])
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", PEFT[:3])
 def test_it_is_exported_as_a_plain_model_with_the_same_scores(finished, tmp_path, peft):
     folder, results = finished(peft)
     status, _, stderr = script("export", f"checkpoint={folder}", "model=teacher", f"out={tmp_path / 'out'}")
@@ -96,6 +97,7 @@ def test_a_run_does_not_start_from_unmerged_weights(finished, tmp_path):
         run(composed(tmp_path, f"init_weights={folder}"))
 
 
+@pytest.mark.slow
 def test_a_continued_run_of_lora_ends_as_an_unbroken_one(finished, tmp_path):
     with hydra_context():
         run_until(composed(tmp_path, "peft=lora"), epochs=1)

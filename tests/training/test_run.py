@@ -119,6 +119,7 @@ def test_a_finished_folder_is_not_overwritten(tmp_path):
         run(composed(tmp_path, "trainer.max_epochs=1"))
 
 
+@pytest.mark.slow
 def test_resume_from_a_folder_and_from_nowhere(tmp_path):
     run(composed(tmp_path))
     (tmp_path / "again").mkdir()
@@ -161,6 +162,7 @@ def test_a_prerequisite_below_its_floor_is_an_error(tmp_path):
         ensure_prerequisite(prerequisite(tmp_path, "floor=0.9"))
 
 
+@pytest.mark.slow
 def test_metrics_of_a_continued_run_have_no_holes_and_no_duplicates(tmp_path):
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()

@@ -160,6 +160,7 @@ def test_two_processes_probe_a_stream_as_one_does(tmp_path):
         assert results["student"][data_set]["ece"] == pytest.approx(scores["ece"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_another_domain_makes_another_prerequisite(tmp_path):
     root = tmp_path / "sets=(a), b"
     stand_ins.write(root, stand_ins.PACS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -48,20 +50,31 @@ def logistic_regression(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        total = weight.square().sum() / (2 * inverse_strength * len(labels))
-        total.backward()  # type: ignore[no-untyped-call]
-        for x, y in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
-            logits = F.linear(x.to(dtype) - centre, weight, bias)
-            loss = F.cross_entropy(logits, y, reduction="sum") / len(labels)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total = total.detach() + loss.detach()
-        return total
+        penalty = weight.square().sum() / (2 * inverse_strength * len(labels))
+        penalty.backward()  # type: ignore[no-untyped-call]
+        return penalty.detach() + _backward(features, labels, centre, weight, bias)
 
-    with torch.enable_grad():
-        for done in tqdm(range(0, iterations, ROUND), desc="Linear probe", unit_scale=ROUND, leave=False, disable=None):
-            wanted = min(ROUND, iterations - done)
-            optimizer.param_groups[0]["max_iter"] = wanted
-            optimizer.step(closure)  # type: ignore[no-untyped-call]
-            if optimizer.state[weight]["n_iter"] < done + wanted:  # converged
-                break
+    _minimise(optimizer, closure, iterations)
     return weight.detach(), (bias - weight @ centre).detach()
+
+
+def _backward(features: Tensor, labels: Tensor, centre: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The mean cross-entropy (), chunk by chunk; its gradient is added to those of weight and bias."""
+    total = torch.zeros((), dtype=weight.dtype, device=weight.device)
+    for x, y in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
+        logits = F.linear(x.to(weight.dtype) - centre, weight, bias)
+        loss = F.cross_entropy(logits, y, reduction="sum") / len(labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
+@torch.enable_grad()
+def _minimise(optimizer: torch.optim.LBFGS, closure: Callable[[], Tensor], iterations: int) -> None:
+    """Step until it has converged, with signs of progress."""
+    group = optimizer.param_groups[0]
+    for done in tqdm(range(0, iterations, ROUND), desc="Linear probe", unit_scale=ROUND, leave=False, disable=None):
+        group["max_iter"] = min(ROUND, iterations - done)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        if optimizer.state[group["params"][0]]["n_iter"] < done + group["max_iter"]:
+            break
