@@ -85,6 +85,14 @@ def test_a_repetition_is_no_further_sample(sweep):
     assert "ANOTHER result" in warnings[1]
 
 
+def test_a_repetition_on_another_machine_has_the_same_result(tmp_path):
+    """Sums in another order differ in their last digits."""
+    write_run(tmp_path / "0", scores(0.1, 0.8), seed=1)
+    write_run(tmp_path / "1", scores(0.1 + 1e-8, 0.8), seed=1)
+    _, warnings = group_runs(find_runs([str(tmp_path)])[0])
+    assert "the same result" in warnings[0]
+
+
 def test_older_results_without_members_and_top5(tmp_path):
     old = scores(0.9, 0.8)
     del old["avg_ood"]["sets"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from tracer_lightning.analysis.settings import Settings, settings_of
 RESULTS = "results.json"
 CONFIG = "config.yaml"
 HYDRA = ".hydra"
+ROUNDING = 1e-6
 MODELS = ("zero_shot", "student", "teacher")
 Scores = Mapping[str, Mapping[str, Any]]
 """Data set or average to its metrics in [0, 1]."""
@@ -120,6 +122,15 @@ def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
     return runs, warnings
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Equal but for the rounding of another machine."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, abs_tol=ROUNDING)
+    return bool(one == other)
+
+
 def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
     """Runs that are equal but for the seed together, in the order of their first runs.
 
@@ -134,6 +145,6 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
         seeds = groups.setdefault(frozenset(run.settings.items()), {})
         first = seeds.setdefault(run.seed, run)
         if first is not run:
-            result = "the same result" if first.scores == run.scores else "ANOTHER result"
+            result = "the same result" if _same(first.scores, run.scores) else "ANOTHER result"
             warnings.append(f"{run.folder}: settings and seed of {first.folder}, with {result}; left out")
     return [Group(next(iter(seeds.values())).settings, list(seeds.values())) for seeds in groups.values()], warnings
