@@ -11,7 +11,8 @@ from tests.conftest import tiny_backbone
 from tests.models.test_clip import TEXT, VISION
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.functional import logistic_regression
-from tracer_lightning.models import ClipModel, build_clip, heads, load_weights, part_of, train_parts
+from tracer_lightning.models import ClipModel, build_clip, heads, load_clip, load_weights, part_of, train_parts
+from tracer_lightning.models.export import export_clip
 from tracer_lightning.models.peft import add_adapters, add_lora, train_only
 from tracer_lightning.types import Batch, EvalSet
 
@@ -308,3 +309,16 @@ def test_logits_are_in_full_precision(dtype):
     torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)
     logits.sum().backward()
     assert model.head.weight.grad.dtype == dtype
+
+
+def test_an_exported_classifier_is_loaded_with_its_head(tmp_path):
+    backbone = tiny_backbone()
+    backbone.model.head = torch.nn.Linear(WIDTH, CLASSES)
+    export_clip(backbone, tmp_path / "first")
+    loaded = load_clip(f"local-dir:{tmp_path / 'first'}")
+    assert torch.equal(loaded.model.head.weight, backbone.model.head.weight)
+    assert torch.equal(loaded.model.head.bias, backbone.model.head.bias)
+    assert load_clip(f"local-dir:{tmp_path / 'first'}", load_weights=False).model.head is None
+    export_clip(loaded, tmp_path / "second")
+    first, second = (tmp_path / name / "head.safetensors" for name in ("first", "second"))
+    assert first.read_bytes() == second.read_bytes()

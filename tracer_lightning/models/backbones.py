@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import open_clip
@@ -10,6 +11,7 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from tracer_lightning.models.clip import ClipModel
 from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, model_config
+from tracer_lightning.models.weights import load_head
 from tracer_lightning.types import InputSpec
 
 
@@ -64,7 +66,7 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
 
     Args:
         name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference,
-            which has weights of its own.
+            which has weights of its own and, exported from here, perhaps a head.
         pretrained: tag or local file of an architecture's weights; None for random ones.
         load_weights: False leaves them random, for weights that come from elsewhere; nothing is fetched for a tag then.
 
@@ -86,10 +88,17 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     except (RuntimeError, OSError, ValueError) as error:
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ValueError(f"backbone.name={name}: it can't be built with pretrained={source}: {reason}") from error
-    preprocessing = open_clip.get_model_preprocess_cfg(model)
-    size = preprocessing["size"]
     clip = ClipModel(model)
-    spec = InputSpec(
+    if load_weights and name.startswith(FOLDER):
+        load_head(clip, Path(name.removeprefix(FOLDER)))
+    return Backbone(clip, _spec(clip, name), model_config(name))
+
+
+def _spec(clip: ClipModel, name: str) -> InputSpec:
+    """What a model of open_clip, of this name, expects."""
+    preprocessing = open_clip.get_model_preprocess_cfg(clip.model)
+    size = preprocessing["size"]
+    return InputSpec(
         int(size[0] if isinstance(size, (tuple, list)) else size),
         _triple(preprocessing["mean"]),
         _triple(preprocessing["std"]),
@@ -98,4 +107,3 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
         str(preprocessing["interpolation"]),
         str(preprocessing["resize_mode"]),
     )
-    return Backbone(clip, spec, model_config(name))

@@ -7,16 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import save_file
 
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.backbones import Backbone
-from tracer_lightning.models.clip import ClipModel
-from tracer_lightning.models.weights import CLIP, HEAD
-
-HEAD_FILE = "head.safetensors"
-"""Weight (C, D) and bias (C,) of a classifier: logits are the normalised image features @ weight.T + bias."""
+from tracer_lightning.models.weights import CLIP, HEAD, HEAD_FILE
 
 
 def export_clip(backbone: Backbone, folder: Path) -> None:
@@ -56,12 +51,3 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
     (folder / HF_CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
     if hasattr(spec.tokenize, "save_pretrained"):  # a tokenizer that is not open_clip's own
         spec.tokenize.save_pretrained(folder)
-
-
-def load_head(model: ClipModel, folder: Path) -> None:
-    """Give the model the head that :func:`export_clip` wrote to the folder beside it, if there is one."""
-    if (folder / HEAD_FILE).is_file():
-        state = load_file(folder / HEAD_FILE)
-        classes, width = state["weight"].shape
-        model.head = nn.Linear(width, classes)
-        model.head.load_state_dict(state)

@@ -23,6 +23,8 @@ CLIP = "model."
 """What :class:`ClipModel` puts before open_clip's own names."""
 HEAD = "head.weight"
 """(C, D) of a student with a head."""
+HEAD_FILE = "head.safetensors"
+"""Weight (C, D) and bias (C,) of a classifier: logits are the normalised image features @ weight.T + bias."""
 PREFIXES = ("module.", CLIP, "")
 """What other checkpoints and exports put there."""
 ADDED = ".parametrizations."
@@ -91,6 +93,15 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
         merge(model)  # the file has weights as they are
     _check_fit(model.state_dict(), state, f"{setting}={path}")
     model.load_state_dict(state)
+
+
+def load_head(model: ClipModel, folder: Path) -> None:
+    """Give the model the head that was exported to the folder beside it, if there is one."""
+    if (folder / HEAD_FILE).is_file():
+        state = load_file(folder / HEAD_FILE)
+        classes, width = state["weight"].shape
+        model.head = nn.Linear(width, classes)
+        model.head.load_state_dict(state)
 
 
 def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], given: str) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models import Backbone, ClipModel, load_weights
-from tracer_lightning.models.export import load_head
 from tracer_lightning.models.heads import zero_shot_linear
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
@@ -50,8 +49,6 @@ def read_model(cfg: DictConfig, checkpoint: str, setting: str, model: str = "stu
             add_peft(settings, backbone.model)
         load_weights(backbone.model, file, setting, teacher=model == "teacher")
         merge(backbone.model)
-    elif (name := settings.backbone.name).startswith(FOLDER):
-        load_head(backbone.model, Path(name.removeprefix(FOLDER)))
     return backbone
 
 

@@ -16,8 +16,6 @@ from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite, results_table
 from tracer_lightning.evaluation.tables import ALL, classes_table, temperature_table
 from tracer_lightning.models import Backbone, load_weights
-from tracer_lightning.models.export import load_head
-from tracer_lightning.models.pretrained import FOLDER
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.training.build import add_peft, bare_backbone, build_data, make
 from tracer_lightning.training.checkpoint import weights_file
@@ -47,8 +45,6 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
         if file is not None:
             add_peft(cfg, models[name].model)
             load_weights(models[name].model, file, "checkpoint", teacher=name == TEACHER)
-        elif (reference := cfg.backbone.get("name", "")).startswith(FOLDER):
-            load_head(models[name].model, Path(reference.removeprefix(FOLDER)))
     return models
 
 
