@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tracer_lightning"
 ALLOWED = {
     "types": set(),
+    "storage": set(),
     "functional": {"types"},
     "kernels": {"types", "functional"},
     "teachers": {"types", "functional", "kernels"},
@@ -22,7 +23,7 @@ ALLOWED = {
     "evaluation": {"types", "functional"},
     "analysis": {"types", "functional", "kernels", "teachers", "evaluation"},
     "module": {"types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"},
-    "callbacks": {"types", "functional", "teachers", "evaluation", "analysis", "module"},
+    "callbacks": {"types", "storage", "functional", "teachers", "evaluation", "analysis", "module"},
     "benchmarks": {
         *("types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"),
         *("module", "callbacks"),

@@ -74,7 +74,8 @@ class TracerModule(pl.LightningModule):
         """Loss of the global batch, of which ``batch`` is this rank's share.
 
         Returns:
-            ``loss``, and for callbacks ``features``: :class:`TermInputs` of the global batch, without gradient.
+            ``loss``, and for callbacks, without gradient: ``features``, :class:`TermInputs` of the global batch, and
+            ``terms``, what the loss is made of by name.
         """
         texts = batch.texts if self.loss.needs_texts or self.regularizers.needs_texts else None
         student = gather_features(self.student(batch.images, texts))
@@ -100,10 +101,11 @@ class TracerModule(pl.LightningModule):
             sync_dist=True,
         )
         self.log("train/loss/total", total.detach(), prog_bar=True)
-        self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
+        parts = {name: value.detach() for name, value in {**terms, **penalties}.items()}
+        self.log_dict({f"train/loss/{name}": value for name, value in parts.items()})
         self.log("train/logit_scale", student.logit_scale.detach())
         detached = inputs._replace(student=ClipFeatures(*(x.detach() for x in student)), logits=None)
-        return {"loss": total, "features": detached}
+        return {"loss": total, "features": detached, "terms": parts}
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""

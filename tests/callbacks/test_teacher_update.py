@@ -51,11 +51,14 @@ def test_counts_optimizer_steps_not_batches(tmp_path):
     assert (module.teacher.total_steps, module.teacher.step, module.teacher.updates) == (4, 4, 4)
 
 
-def test_a_step_without_a_loss_is_counted_as_the_trainer_counts_it(tmp_path):
+def test_a_step_without_a_loss_moves_neither_teacher_nor_clock(tmp_path):
+    """The trainer counts it; the optimizer had nothing to do."""
     module = Project(skip=(0, 3))
-    fitted = trainer(tmp_path, TeacherUpdate())
+    callback = TeacherUpdate()
+    fitted = trainer(tmp_path, callback)
     fitted.fit(module, DataLoader(torch.randn(64, 4), 8))
-    assert module.teacher.updates == module.teacher.step == fitted.global_step > 0
+    assert (fitted.global_step, callback.skipped) == (8, 2)
+    assert module.teacher.updates == module.teacher.step == 6
 
 
 def test_an_interval_beyond_the_run_is_said(tmp_path):

@@ -17,7 +17,9 @@ from tracer_lightning.analysis.report import RunRecord, render
 from tracer_lightning.analysis.training_curves import Curve, read_curves
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.callbacks.change_watch import ChangeWatch
+from tracer_lightning.callbacks.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
+from tracer_lightning.storage import write_text
 from tracer_lightning.types import Batch
 
 REPORT = "report.html"
@@ -126,9 +128,7 @@ class Report(pl.Callback):
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
                 record = record._replace(changed=self._watch.pictures(changes, data))
             page = render(record)
-            temporary = self.dirpath / f"{REPORT}.tmp"
-            temporary.write_text(page, encoding="utf-8")
-            temporary.replace(self.dirpath / REPORT)
+            write_text(self.dirpath / REPORT, page)
         except Exception as error:
             log.exception("the report failed")
             warnings.warn(f"{REPORT} could not be written: {type(error).__name__}: {error}", stacklevel=2)
@@ -161,6 +161,8 @@ class Report(pl.Callback):
 def _told(exception: BaseException) -> str:
     if isinstance(exception, KeyboardInterrupt):
         return "it was interrupted"
+    if isinstance(exception, Stopped):
+        return f"it was stopped by {exception.signum.name}"
     return f"{type(exception).__name__}: {exception}" if str(exception) else type(exception).__name__
 
 

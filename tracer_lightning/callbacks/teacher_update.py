@@ -13,8 +13,10 @@ from tracer_lightning.functional.steps import planned_steps
 class TeacherUpdate(pl.Callback):
     """Update ``module.teacher`` from ``module.student`` after optimizer steps.
 
-    It follows ``trainer.global_step``, so that accumulated batches and skipped steps do not count. The callback keeps
-    no state of its own: the clock is the teacher's, saved with it.
+    A step counts where the optimizer has moved the weights. ``trainer.global_step`` counts others, too: those that a
+    gradient scaler skips (fp16), and those whose gradients were dropped or that had no loss. So the clock is
+    ``trainer.global_step`` less the steps that were skipped, which are kept with the checkpoint; all else of the clock
+    is the teacher's, saved with it.
 
     Args:
         every_n_steps: optimizer steps between updates.
@@ -26,7 +28,10 @@ class TeacherUpdate(pl.Callback):
             raise ValueError(f"every_n_steps must be a whole number >= 1, found {every_n_steps}")
         self.every_n_steps = every_n_steps
         self.total_steps = total_steps
+        self.skipped = 0
+        """Steps that the trainer has counted and that moved nothing."""
         self._seen = 0
+        self._moved = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Begin, or continue a restored run: this hook is the first after everything was restored."""
@@ -40,13 +45,33 @@ class TeacherUpdate(pl.Callback):
             )
         if trainer.global_step == 0:
             pl_module.teacher.begin(pl_module.student, total)
+            self.skipped = 0
         else:
             pl_module.teacher.resume(total)
         self._seen = trainer.global_step
+        for optimizer in trainer.optimizers:
+            optimizer.register_step_post_hook(self._after_step)
+
+    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """A gradient scaler calls no optimizer that it has skip a step, but a fused one, to which it tells it."""
+        found = getattr(optimizer, "found_inf", None)
+        if found is None or not bool(found):
+            self._moved |= any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Update where this batch completed an optimizer step, and the step is a multiple of ``every_n_steps``."""
-        step = trainer.global_step
-        if step != self._seen and step % self.every_n_steps == 0:
+        if trainer.global_step == self._seen:
+            return
+        self.skipped += trainer.global_step - self._seen - self._moved
+        step = trainer.global_step - self.skipped
+        if self._moved and step % self.every_n_steps == 0:
             pl_module.teacher.update(pl_module.student, step)
-        self._seen = step
+        self._seen, self._moved = trainer.global_step, False
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps were skipped."""
+        return {"skipped": self.skipped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.skipped = state_dict["skipped"]

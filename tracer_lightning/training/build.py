@@ -28,6 +28,7 @@ from tracer_lightning.models import (
     train_parts,
 )
 from tracer_lightning.module import TracerModule
+from tracer_lightning.storage import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
@@ -193,5 +194,6 @@ def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
         _non_negative(cfg.trainer.gradient_clip_val, "trainer.gradient_clip_val")
     callbacks = [make(cfg, f"callbacks.{name}") for name in cfg.callbacks]
     loggers = [make(cfg, f"logger.{name}") for name in cfg.logger]
-    trainer: pl.Trainer = make(cfg, "trainer", callbacks=callbacks, logger=loggers, **kwargs)
+    plugins = [AtomicCheckpointIO(), *make(cfg, "trainer.plugins"), *kwargs.pop("plugins", ())]
+    trainer: pl.Trainer = make(cfg, "trainer", callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
     return trainer

@@ -30,11 +30,16 @@ def check_objective(objective: Any, data: ClipDataModule) -> None:
 def last_validation(trainer: pl.Trainer, module: Any, data: ClipDataModule) -> dict[str, dict[str, float]]:
     """Data set name to metrics of the last validation of a fit, or of one now.
 
-    There was none where the fit was too short for it, or continued a run that had ended.
+    There was none where the fit was too short for it, or continued a run that had ended; the one now is not logged, so
+    that ``metrics.csv`` is the same however often a run was continued.
     """
     scores = logged_validation(trainer.callback_metrics)
     if not scores:
-        trainer.validate(module, datamodule=data, verbose=False)
+        loggers, trainer.loggers = trainer.loggers, []
+        try:
+            trainer.validate(module, datamodule=data, verbose=False)
+        finally:
+            trainer.loggers = loggers
         scores = logged_validation(trainer.callback_metrics)
     return scores
 

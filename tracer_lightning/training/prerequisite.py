@@ -57,14 +57,15 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run = folder.name
-    if getattr(rank_zero_only, "rank", 0) == 0:
+    if getattr(rank_zero_only, "rank", 0) == 0 and not (folder / RESULTS).exists():
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / LOCK):
             if not (folder / RESULTS).exists():
                 from tracer_lightning.training.run import run
 
                 build_data(cfg, build_backbone(cfg, None)).setup("fit")  # its mistakes are better known before
-                required.resume = "auto" if (folder / CHECKPOINT).exists() else None
+                begun = any((folder / CHECKPOINT).parent.glob("*.ckpt"))
+                required.resume = "auto" if begun else None
                 say(f"prerequisite {required.name}: not cached, trained now in {folder}")
                 run(required, plugins=[LightningEnvironment()])
     _wait(folder)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tracer_lightning.storage import write_text
+
 RESULTS = "results.json"
 DETAILS = "details.json"
 CONFIG = "config.yaml"
@@ -13,6 +15,4 @@ CONFIG = "config.yaml"
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
     """Write as a whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=indent) + "\n")
-    temporary.replace(path)
+    write_text(path, json.dumps(content, indent=indent) + "\n")

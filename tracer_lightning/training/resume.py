@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.storage import NEXT, PREVIOUS, is_intact, remove_stale
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CONFIG, RESULTS
 from tracer_lightning.training.settings import without_nulls
@@ -57,24 +58,44 @@ def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
     ``auto`` continues this run's folder or, where the run was given no name, the last unfinished run of the same
     settings, in its folder: ``paths.output_dir`` is changed to it.
     """
-    own = Path(cfg.paths.output_dir) / CHECKPOINT
+    own = Path(cfg.paths.output_dir)
     if cfg.resume is None:
-        if own.exists():
-            folder = own.parent.parent
-            raise ValueError(f"run={cfg.run}: {folder} holds a run already; continue it with resume=auto, or rename")
+        if _checkpoints(own):
+            raise ValueError(f"run={cfg.run}: {own} holds a run already; continue it with resume=auto, or rename")
         return None
     if cfg.resume == "auto":
-        unfinished = own.parent.parent if own.exists() else _last_unfinished(cfg)
+        unfinished = own if _checkpoints(own) else _last_unfinished(cfg)
         if unfinished is None:
             say("resume=auto: no unfinished run of these settings, starting anew")
             return None
         cfg.paths.output_dir = str(unfinished)
-        return unfinished / CHECKPOINT
+        return _newest_intact(unfinished)
     path = Path(cfg.resume)
-    path = path / CHECKPOINT if path.is_dir() else path
+    if path.is_dir():
+        path = _newest_intact(path) if _checkpoints(path) else path / CHECKPOINT
     if not path.is_file():
         raise ValueError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
     return path
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Of a run's folder, the newest first."""
+    last = folder / CHECKPOINT
+    return [path for path in (last, last.with_name(PREVIOUS)) if path.exists()]
+
+
+def _newest_intact(folder: Path) -> Path:
+    """The newest checkpoint of a run's folder that is not damaged."""
+    found = _checkpoints(folder)
+    for path in found:
+        if is_intact(path):
+            if path.name == PREVIOUS:
+                say(f"warning: {folder / CHECKPOINT} is damaged or missing; the checkpoint before it is in force")
+            return path
+    raise ValueError(
+        f"resume: {' and '.join(map(str, found))} {'is' if len(found) == 1 else 'are'} damaged; delete the checkpoints "
+        "to start anew"
+    )
 
 
 @contextmanager
@@ -90,6 +111,10 @@ def claimed(folder: Path) -> Iterator[None]:
     except Timeout:
         raise ValueError(f"run: another process writes in {folder}; give this run a name with run=NAME") from None
     try:
+        checkpoints = (folder / CHECKPOINT).parent
+        for written in (folder, checkpoints):
+            remove_stale(written)
+        (checkpoints / NEXT).unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -102,7 +127,7 @@ def _last_unfinished(cfg: DictConfig) -> Path | None:
     runs = Path(cfg.paths.outputs) / cfg.name
     found: list[Path] = [path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{CONFIG}")]
     for folder in sorted(found, key=lambda folder: (folder / CONFIG).stat().st_mtime, reverse=True):
-        unfinished = (folder / CHECKPOINT).exists() and not (folder / RESULTS).exists()
+        unfinished = _checkpoints(folder) and not (folder / RESULTS).exists()
         if unfinished and _compared(OmegaConf.to_container(OmegaConf.load(folder / CONFIG))) == settings:
             return folder
     return None
@@ -110,7 +135,7 @@ def _last_unfinished(cfg: DictConfig) -> Path | None:
 
 def _is_unnamed(cfg: DictConfig) -> bool:
     written: Any = OmegaConf.to_container(cfg, resolve=False)
-    return str(written["run"]).startswith("${now:")
+    return "${now:" in str(written["run"])
 
 
 def _compared(settings: Any) -> Any:

@@ -14,19 +14,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.analysis.versions import versions
+from tracer_lightning.callbacks import SIGNALS
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.models import ClipModel, read_checkpoint
 from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.module import TracerModule
+from tracer_lightning.storage import write_text
 from tracer_lightning.training.build import add_head, build_backbone, build_data, build_module, build_trainer
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.objective import check_objective, last_validation, returned
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, write_json
-from tracer_lightning.training.resume import advice, checkpoint_to_resume, claimed, compare_settings
+from tracer_lightning.training.resume import checkpoint_to_resume, claimed, compare_settings
 from tracer_lightning.training.settings import check_settings
+from tracer_lightning.training.stopping import explained
 
 USER_ERRORS = (ValueError, OSError, HydraException, MisconfigurationException, OmegaConfBaseException)
 """What a user can cause and mend; anything else is a bug, and shows its traceback."""
@@ -70,14 +73,6 @@ def unreadable_anywhere(data: ClipDataModule) -> list[str]:
     return sorted(set().union(*found))
 
 
-def _fit(trainer: pl.Trainer, module: Any, data: Any, checkpoint: Path | None, advice: str) -> None:
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        say(f"stopped at step {trainer.global_step}; {advice}")
-        raise
-
-
 def train(cfg: DictConfig) -> dict[str, Any] | float:
     """Run the experiment; return what results.json holds or, with ``objective``, that figure of the last validation."""
     return returned(run(cfg), cfg.objective)
@@ -92,8 +87,14 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     quieten()
     check_settings(cfg)
     checkpoint = checkpoint_to_resume(cfg)
-    with claimed(Path(cfg.paths.output_dir)):
-        return _run(cfg, checkpoint, **trainer_options)
+    with SIGNALS, claimed(Path(cfg.paths.output_dir)):
+        start = time.perf_counter()
+        weights = cfg.init_weights or ensure_prerequisite(cfg)
+        trainer, module, data = _build(cfg, weights, **trainer_options)
+        with explained(trainer, cfg):
+            found = _run(cfg, checkpoint, trainer, module, data)
+            origin = None if weights is None else str(Path(weights).absolute())
+            return _finish(cfg, trainer, module, data, {**found, "start": origin}, start)
 
 
 def _count(model: ClipModel, trained: bool = False) -> int:
@@ -115,40 +116,50 @@ def _build(
     return trainer, module, data
 
 
-def _run(cfg: DictConfig, checkpoint: Path | None, **trainer_options: Any) -> dict[str, Any]:
-    start = time.perf_counter()
+def _run(
+    cfg: DictConfig, checkpoint: Path | None, trainer: pl.Trainer, module: TracerModule, data: ClipDataModule
+) -> dict[str, Any]:
+    """Evaluate, fit, evaluate: scores by model, and the details of those before."""
     output = Path(cfg.paths.output_dir)
-    weights = cfg.init_weights or ensure_prerequisite(cfg)
-    trainer, module, data = _build(cfg, weights, **trainer_options)
     if trainer.is_global_zero:
-        OmegaConf.save(cfg, output / CONFIG, resolve=True)
-
+        write_text(output / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
     _check_and_continue(cfg, trainer, checkpoint)
     zero_shot = _test(trainer, module, data, heads=False)["student"]
-    details = {"zero_shot": module.details["student"]}
+    details = module.details["student"]
     if trainer.limit_test_batches == 1.0:
         check_counts(zero_shot, data)
-    trained = _count(module.student, trained=True)
-    if trained:
-        _fit(trainer, module, data, checkpoint, advice(cfg))
+    if _count(module.student, trained=True):
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
         trainer.save_checkpoint(output / CHECKPOINT)
     validation = last_validation(trainer, module, data)
     after = _test(trainer, module, data)
     scores = {"zero_shot": zero_shot, "student": after["student"], "teacher": after.get("teacher")}
+    return {"scores": scores, "validation": validation, "details": {"zero_shot": details, **module.details}}
+
+
+def _finish(
+    cfg: DictConfig,
+    trainer: pl.Trainer,
+    module: TracerModule,
+    data: ClipDataModule,
+    found: dict[str, Any],
+    start: float,
+) -> dict[str, Any]:
+    """Write what was found; results.json comes last, and says that the run is complete."""
+    output = Path(cfg.paths.output_dir)
     seconds = round(time.perf_counter() - start, 1)
     identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
-    parameters = {"total": _count(module.student), "trained": trained}
+    parameters = {"total": _count(module.student), "trained": _count(module.student, trained=True)}
     about = {**identity, "parameters": parameters, "versions": versions(), "seconds": seconds}
-    origin = None if weights is None else str(Path(weights).absolute())
-    results = {**scores, "validation": validation, "start": origin, **about}
+    results = {**found["scores"], "validation": found["validation"], "start": found["start"], **about}
     lost = unreadable_anywhere(data)
     if trainer.is_global_zero:
         names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
-        write_json(output / DETAILS, {"labels": names, **details, **module.details}, indent=None)
+        write_json(output / DETAILS, {"labels": names, **found["details"]}, indent=None)
         write_json(output / RESULTS, results)
-        console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", scores, cfg.headline))
+        console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", found["scores"], cfg.headline))
         if lost:
             say(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
         say(f"{seconds} s; results, metrics and checkpoint are in {output}")
