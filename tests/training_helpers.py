@@ -111,12 +111,12 @@ def make_trainer(tmp_path, steps, callbacks=(), every=1, checkpoint_every=None, 
         "enable_model_summary": False,
         "enable_checkpointing": bool(checkpoint_every),
         "num_sanity_val_steps": 0,
+        "max_steps": steps,
+        "limit_val_batches": 0,
     }
     return pl.Trainer(
         default_root_dir=tmp_path,
-        max_steps=steps,
         callbacks=callbacks,
-        limit_val_batches=0,
         use_distributed_sampler=False,
         **(defaults | options),
     )

@@ -73,7 +73,7 @@ class NonFinite(pl.Callback):
         self._note(outputs, trainer.global_step)
         if self._skip is not None:
             self._tell_skipped(trainer)
-        elif pl_module.device.type == "cpu" or trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        elif self.action == "stop" and (pl_module.device.type == "cpu" or _logs(trainer)):
             self._check_losses(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -135,6 +135,10 @@ class NonFinite(pl.Callback):
         return NonFiniteError(
             f"{what}; {saved}; lower optimizer.lr, or continue it with callbacks.nonfinite.action=skip"
         )
+
+
+def _logs(trainer: pl.Trainer) -> bool:
+    return bool(trainer.global_step % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
 
 
 def _finite(tensors: Iterable[Tensor]) -> bool:

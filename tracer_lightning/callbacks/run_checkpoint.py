@@ -19,6 +19,8 @@ class RunCheckpoint(Checkpoint):
     A checkpoint is written at the end of a step as ``next.ckpt``, and comes into force when the next step begins:
     Lightning logs a step's metrics after that hook, validates, and ends the epoch, and a run that continues at the
     checkpoint would never log them. So whatever kills the run, the metrics up to the checkpoint in force are on disk.
+    The epoch's own is of its last step, too: from one that is made in Lightning's hook for an epoch's end, runs whose
+    length is given in steps do not continue exactly (Lightning 2.6).
 
     A signal (:class:`~tracer_lightning.callbacks.signals.StopSignals`) has the step finished and a checkpoint written,
     and then ends the run; several processes agree on the step, at logging steps. A validation that has begun is
@@ -69,19 +71,15 @@ class RunCheckpoint(Checkpoint):
             self._stop = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Write a checkpoint where one is due, or the run is to stop; the epoch's end writes its own."""
+        """Write a checkpoint where one is due, the epoch or the training is over, or the run is to stop."""
         step = trainer.global_step
         if step == self._seen:
             return
         self._seen = step
         self._stop = self._stop or self._requested(trainer, step)
         due = self.every_n_train_steps is not None and step % self.every_n_train_steps == 0
-        if (due or self._stop is not None) and not trainer.is_last_batch:
+        if due or self._stop is not None or trainer.is_last_batch or step == trainer.max_steps:
             self._write(trainer)
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Write the epoch's checkpoint."""
-        self._write(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Put the final checkpoint into force; from here on there is nothing to save, and signals act at once."""

@@ -1,0 +1,148 @@
+"""When checkpoints come into force, and what a signal does."""
+
+import os
+import signal
+from functools import partial
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from tests.test_resume import differences
+from tests.training_helpers import make_data, make_module, make_trainer
+from tracer_lightning.callbacks import SIGNALS, RunCheckpoint, Stopped
+from tracer_lightning.storage import AtomicCheckpointIO
+
+STEPS = 6
+
+
+class At(pl.Callback):
+    """Do something in a hook of a step."""
+
+    def __init__(self, hook, step, action):
+        def act(trainer, *_):
+            if trainer.global_step == step:
+                action()
+
+        setattr(self, hook, act)
+
+
+def fit(path, *callbacks, checkpoint=None, every=None, **options):
+    data = make_data(400)  # 1,078 samples: 2 steps an epoch
+    module = make_module(data)
+    path.mkdir(exist_ok=True)
+    callbacks = [*callbacks, RunCheckpoint(str(path), every)]
+    trainer = make_trainer(path, STEPS, callbacks, plugins=[AtomicCheckpointIO()], enable_checkpointing=True, **options)
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return trainer
+
+
+def load(path, name="last.ckpt"):
+    return torch.load(path / name, weights_only=True)
+
+
+def step_of(path, name="last.ckpt"):
+    return load(path, name)["global_step"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    path = tmp_path_factory.mktemp("unbroken")
+    fit(path)
+    return load(path)
+
+
+def assert_same_end(path, unbroken):
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "DigitsDataModule", "epoch", "global_step"):
+        assert not differences(unbroken[part], load(path)[part], part)
+
+
+def test_the_last_two_epochs_are_kept(tmp_path):
+    fit(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
+    assert (step_of(tmp_path), step_of(tmp_path, "previous.ckpt")) == (6, 4)
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+def die():
+    raise Killed
+
+
+@pytest.mark.parametrize(
+    ("hook", "step", "in_force"),
+    [
+        ("on_train_batch_end", 5, 4),
+        ("on_train_epoch_end", 4, 3),
+        ("on_before_zero_grad", 4, 4),
+        ("on_before_zero_grad", 3, 3),
+    ],
+)
+def test_a_checkpoint_is_in_force_once_its_step_is_logged(tmp_path, unbroken, hook, step, in_force):
+    with pytest.raises(Killed):
+        fit(tmp_path, At(hook, step, die), every=1)
+    assert step_of(tmp_path) == in_force
+    fit(tmp_path, checkpoint=tmp_path / "last.ckpt")
+    assert_same_end(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("validation", [0, None])
+@pytest.mark.parametrize("length", [{}, {"max_steps": -1, "max_epochs": 3}])
+def test_the_end_of_an_epoch_is_a_place_to_continue_from(tmp_path, length, validation):
+    """However the length of the run is given, and whether it is validated."""
+    options = {**length, "limit_val_batches": validation}
+    fit(tmp_path / "whole", **options)
+    with pytest.raises(Killed):
+        fit(tmp_path / "broken", At("on_before_zero_grad", 2, die), **options)
+    assert step_of(tmp_path / "broken") == 2
+    fit(tmp_path / "broken", checkpoint=tmp_path / "broken/last.ckpt", **options)
+    assert_same_end(tmp_path / "broken", load(tmp_path / "whole"))
+
+
+def test_a_damaged_checkpoint_is_not_kept_as_the_previous(tmp_path, unbroken):
+    with pytest.raises(Killed):
+        fit(tmp_path, At("on_before_zero_grad", 4, die), every=1)
+    (tmp_path / "last.ckpt").write_bytes(b"half")
+    with pytest.raises(Killed):
+        fit(tmp_path, At("on_before_zero_grad", 4, die), checkpoint=tmp_path / "previous.ckpt", every=1)
+    assert (step_of(tmp_path), step_of(tmp_path, "previous.ckpt")) == (4, 3)
+    fit(tmp_path, checkpoint=tmp_path / "last.ckpt")
+    assert_same_end(tmp_path, unbroken)
+
+
+send = partial(os.kill, os.getpid())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(("hook", "step", "saved"), [("on_before_backward", 2, 3), ("on_train_epoch_end", 4, 4)])
+def test_a_signal_stops_at_the_end_of_the_step(tmp_path, unbroken, signum, hook, step, saved):
+    with SIGNALS, pytest.raises(Stopped) as stop:
+        fit(tmp_path, At(hook, step, partial(send, signum)))
+    assert stop.value.code == 128 + signum
+    assert step_of(tmp_path) in (saved, saved + 1)
+    fit(tmp_path, checkpoint=tmp_path / "last.ckpt")
+    assert_same_end(tmp_path, unbroken)
+
+
+def test_a_signal_in_the_last_step_loses_nothing(tmp_path, unbroken):
+    with SIGNALS, pytest.raises(Stopped):
+        fit(tmp_path, At("on_before_backward", 5, partial(send, signal.SIGTERM)))
+    assert_same_end(tmp_path, unbroken)
+
+
+def test_a_signal_between_accumulated_batches_waits_for_their_step(tmp_path):
+    options = {"accumulate_grad_batches": 2}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    fit(whole, **options)
+    with SIGNALS, pytest.raises(Stopped):
+        fit(broken, At("on_train_batch_start", 3, partial(send, signal.SIGTERM)), **options)
+    fit(broken, checkpoint=broken / "last.ckpt", **options)
+    assert_same_end(broken, load(whole))
+
+
+def test_it_is_no_checkpoint_where_there_is_none(tmp_path):
+    with pytest.raises(ValueError, match="every_n_train_steps must be null or a whole number >= 1, found 0"):
+        RunCheckpoint(str(tmp_path), 0)
+    assert RunCheckpoint(str(tmp_path)).last_good == "there is no checkpoint yet"

@@ -1,0 +1,56 @@
+"""The checkpoint in force and the one before it."""
+
+import pytest
+import torch
+
+from tests.storage.mounts import mounted
+from tracer_lightning.storage import LAST, NEXT, PREVIOUS, AtomicCheckpointIO, is_intact, put_in_force
+
+
+def checkpoint(value=0.0, size=1000):
+    return {"state_dict": {"weight": torch.full((size,), value)}, "global_step": 3}
+
+
+def value_of(path):
+    return AtomicCheckpointIO().load_checkpoint(path, weights_only=True)["state_dict"]["weight"][0].item()
+
+
+def test_the_last_becomes_the_previous(tmp_path):
+    for number in range(3):
+        AtomicCheckpointIO().save_checkpoint(checkpoint(number), tmp_path / NEXT)
+        put_in_force(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LAST, PREVIOUS]
+    assert (value_of(tmp_path / LAST), value_of(tmp_path / PREVIOUS)) == (2.0, 1.0)
+
+
+def test_a_damaged_last_one_does_not_displace_the_previous(tmp_path):
+    AtomicCheckpointIO().save_checkpoint(checkpoint(1.0), tmp_path / PREVIOUS)
+    (tmp_path / LAST).write_bytes(b"half")
+    AtomicCheckpointIO().save_checkpoint(checkpoint(2.0), tmp_path / NEXT)
+    put_in_force(tmp_path, keep=False)
+    assert (value_of(tmp_path / LAST), value_of(tmp_path / PREVIOUS)) == (2.0, 1.0)
+
+
+def test_damage_is_seen(tmp_path):
+    path = tmp_path / LAST
+    AtomicCheckpointIO().save_checkpoint(checkpoint(), path)
+    whole = path.read_bytes()
+    assert is_intact(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert not is_intact(path)
+    path.write_bytes(b"")
+    assert not is_intact(path)
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1  # among the weights: torch itself would load it
+    path.write_bytes(bytes(flipped))
+    assert not is_intact(path)
+    assert not is_intact(tmp_path / "absent.ckpt")
+
+
+def test_a_full_disk_says_so_and_costs_nothing(tmp_path):
+    with mounted(tmp_path / "disk", "1m") as disk:
+        AtomicCheckpointIO().save_checkpoint(checkpoint(1.0), disk / LAST)
+        with pytest.raises(OSError, match="No space left on device"):
+            AtomicCheckpointIO().save_checkpoint(checkpoint(2.0, size=1_000_000), disk / LAST)
+        assert value_of(disk / LAST) == 1.0
+        assert [path.name for path in disk.iterdir()] == [LAST]
