@@ -35,7 +35,7 @@ class Project(pl.LightningModule):
         if batch_idx in self.exploding:
             penalty = penalty + (self.student.weight * 0).square().sum().sqrt()  # 0, with a gradient of 0 / 0
         if batch_idx in self.scaled:
-            distance = distance * 1e38  # finite; not once a scaler has multiplied it
+            distance = distance.float() * 1e36  # finite; not once a scaler has multiplied it
         total = distance + penalty
         return {"loss": total, "terms": {"distance": distance.detach(), "penalty": penalty.detach()}}
 

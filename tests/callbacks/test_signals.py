@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tracer_lightning.callbacks.signals import StopSignals, Stopped
+from tracer_lightning.callbacks.signals import Stopped, StopSignals
 
 
 def send(signum):

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
+from tracer_lightning.training.launched import agree_on_start
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
@@ -84,6 +85,7 @@ def cli(
     Hydra lets them through when a full error is wanted. The request is withdrawn while a job runs (:func:`task`), so
     that no process that it starts takes it for the user's.
     """
+    agree_on_start()
     try:
         sys.argv = shorthand(sys.argv)
         if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):

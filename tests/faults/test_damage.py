@@ -1,0 +1,153 @@
+"""Damaged and half-written files, full and read-only disks."""
+
+import lightning.pytorch as pl
+import pytest
+import torch
+
+from tests.faults.whole_runs import outcome, run
+from tests.storage.mounts import mounted, read_only
+from tests.test_resume import differences
+from tests.training.helpers import composed, hydra_context
+from tests.training.test_run import Killed, prerequisite, run_until
+from tracer_lightning.training import run as module
+from tracer_lightning.training.cli import task
+from tracer_lightning.training.prerequisite import ensure_prerequisite
+from tracer_lightning.training.run import train
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    with hydra_context():
+        yield
+
+
+def truncate(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+EVERY = "callbacks.checkpoint.every_n_train_steps=1"
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, lambda path: path.unlink()])
+def test_the_checkpoint_before_a_damaged_one_is_in_force(tmp_path, capsys, damage):
+    run(tmp_path / "whole")
+    (tmp_path / "broken").mkdir()
+    run_until(composed(tmp_path / "broken", EVERY), epochs=1)
+    damage(tmp_path / "broken/run/checkpoints/last.ckpt")
+    capsys.readouterr()
+    run(tmp_path / "broken", "resume=auto")
+    said = capsys.readouterr().out
+    assert "last.ckpt is damaged or missing; the checkpoint before it is in force" in said
+    assert "previous.ckpt at step 5" in said
+    assert not differences(outcome(tmp_path / "whole"), outcome(tmp_path / "broken"))
+
+
+def test_a_folder_of_damaged_checkpoints_is_refused(tmp_path):
+    checkpoints = tmp_path / "run/checkpoints"
+    checkpoints.mkdir(parents=True)
+    for name in ("last.ckpt", "previous.ckpt"):
+        (checkpoints / name).write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"last\.ckpt and .*previous\.ckpt are damaged; delete the checkpoints"):
+        run(tmp_path, "resume=auto")
+    with pytest.raises(ValueError, match="holds a run already"):
+        run(tmp_path)
+
+
+def test_what_a_kill_left_is_cleaned_up(tmp_path):
+    checkpoints = tmp_path / "run/checkpoints"
+    checkpoints.mkdir(parents=True)
+    for stale in (checkpoints / "next.ckpt.tmp", checkpoints / "next.ckpt", tmp_path / "run/results.json.tmp"):
+        stale.write_bytes(b"half")
+    run(tmp_path)
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["last.ckpt", "previous.ckpt"]
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_so(tmp_path, capsys):
+    with mounted(tmp_path / "disk", "60m") as disk:  # a checkpoint has 26 MB: two find room, the third does not
+        with pytest.raises(SystemExit) as stop:
+            task(composed(disk, "trainer.max_epochs=4"), False, train)
+        assert stop.value.code == 1
+        errors = [line for line in capsys.readouterr().err.splitlines() if "error" in line.lower()]
+        (line,) = errors
+        assert line.startswith("error: step 12: the checkpoint can't be written ([Errno 28] No space left on device)")
+        assert f"the last good checkpoint is {disk}/run/checkpoints/last.ckpt, of step 8" in line
+        checkpoints = disk / "run/checkpoints"
+        assert sorted(path.name for path in checkpoints.iterdir()) == ["last.ckpt", "previous.ckpt"]
+        (tmp_path / "room").mkdir()
+        resumed = run(tmp_path / "room", f"resume={disk}/run", "trainer.max_epochs=4")
+    assert resumed["student"] == run(tmp_path / "whole", "trainer.max_epochs=4")["student"]
+
+
+def test_a_full_disk_under_the_log_says_so_in_one_line(tmp_path, capsys):
+    with mounted(tmp_path / "disk", "60m") as disk:
+        (disk / "filler").write_bytes(b"x" * (60 * 2**20 - 3 * 4096))
+        with pytest.raises(SystemExit) as stop:
+            task(composed(disk), False, train)
+        assert stop.value.code == 1
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        assert "No space left on device" in line
+        assert "there is no checkpoint yet" in line
+
+
+def test_a_read_only_folder_fails_before_anything_is_trained(tmp_path):
+    with mounted(tmp_path / "disk", "1m") as disk:
+        (disk / "run").mkdir()
+        cfg = composed(disk)
+        read_only(disk)
+        with pytest.raises(OSError, match="Read-only file system"):
+            module.run(cfg)
+
+
+def test_a_cached_prerequisite_may_be_read_only(tmp_path):
+    with mounted(tmp_path / "disk", "80m") as disk:
+        first = ensure_prerequisite(prerequisite(disk, "floor=0.0"))
+        cfg = prerequisite(disk, "floor=0.0")
+        read_only(disk)
+        assert ensure_prerequisite(cfg) == first
+
+
+def test_a_prerequisite_that_was_killed_is_trained_to_the_same_end(tmp_path):
+    """Its results come last, and say that it is complete."""
+    frequent = ("floor=0.0", EVERY, "trainer.max_steps=4", "data.batch_size=512")
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+    whole = ensure_prerequisite(prerequisite(tmp_path / "whole", *frequent))
+    killed = prerequisite(tmp_path / "broken", *frequent)
+    run_until_step(killed, 3)
+    folder = next((tmp_path / "broken/prerequisites").iterdir())
+    assert (folder / "checkpoints/last.ckpt").exists()
+    assert not (folder / "results.json").exists()
+    again = ensure_prerequisite(prerequisite(tmp_path / "broken", *frequent))
+    one, other = (torch.load(path, weights_only=True)["state_dict"] for path in (whole, again))
+    assert not differences(one, other)
+
+
+def run_until_step(cfg, step):
+    """Train the prerequisite of ``cfg``, and die."""
+
+    class Kill(pl.Callback):
+        def on_before_backward(self, trainer, *_):
+            if trainer.global_step == step:
+                raise Killed
+
+    original = module.build_trainer
+
+    def with_kill(cfg, **options):
+        trainer = original(cfg, **options)
+        trainer.callbacks.insert(0, Kill())
+        return trainer
+
+    module.build_trainer = with_kill
+    try:
+        with pytest.raises(Killed):
+            ensure_prerequisite(cfg)
+    finally:
+        module.build_trainer = original

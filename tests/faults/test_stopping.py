@@ -1,0 +1,118 @@
+"""Signals in every part of a run: the status, and nothing is lost."""
+
+import os
+import signal
+from functools import partial
+
+import lightning.pytorch as pl
+import pytest
+
+from tests.faults.processes import ENDLESS, TINY, error_lines, finish, start, trains, wait_until
+from tests.faults.whole_runs import outcome, run
+from tests.test_resume import differences
+from tests.training.helpers import hydra_context
+from tracer_lightning.callbacks import Stopped
+
+send = partial(os.kill, os.getpid())
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    with hydra_context():
+        yield
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    path = tmp_path_factory.mktemp("unbroken")
+    with hydra_context():
+        run(path)
+    return outcome(path)
+
+
+class Signal(pl.Callback):
+    """Send a signal in a hook, when it is called at a step."""
+
+    def __init__(self, hook, step, signum=signal.SIGTERM):
+        def act(trainer, *_, **__):
+            if trainer.global_step == step:
+                send(signum)
+
+        setattr(self, hook, act)
+
+
+@pytest.mark.parametrize(
+    ("hook", "step"),
+    [
+        ("on_before_backward", 2),  # in a step, in the middle of an epoch
+        ("on_validation_batch_start", 4),
+        ("on_train_end", 8),
+    ],
+)
+def test_a_stopped_run_continues_to_the_same_end(tmp_path, monkeypatch, unbroken, hook, step):
+    with pytest.raises(Stopped) as stop:
+        run(tmp_path, callback=Signal(hook, step), monkeypatch=monkeypatch)
+    assert stop.value.code == 143
+    run(tmp_path, "resume=auto")
+    assert not differences(unbroken, outcome(tmp_path))
+
+
+def test_a_signal_in_the_first_evaluation_stops_at_once(tmp_path, monkeypatch, capsys):
+    with pytest.raises(Stopped) as stop:
+        run(tmp_path, callback=Signal("on_test_batch_start", 0, signal.SIGUSR1), monkeypatch=monkeypatch)
+    assert stop.value.code == 138
+    assert "stopped by SIGUSR1 at step 0; " in capsys.readouterr().out
+    assert not list((tmp_path / "run").rglob("*.ckpt"))
+
+
+class InTheLastTest(pl.Callback):
+    def on_test_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
+        if pl_module.tests_heads and dataloader_idx == 3:
+            send(signal.SIGTERM)
+
+
+def test_a_signal_in_the_last_evaluation_loses_nothing(tmp_path, monkeypatch, unbroken):
+    with pytest.raises(Stopped) as stop:
+        run(tmp_path, callback=InTheLastTest(), monkeypatch=monkeypatch)
+    assert stop.value.code == 143
+    assert not (tmp_path / "run/results.json").exists()
+    run(tmp_path, "resume=auto")
+    assert not differences(unbroken, outcome(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_ends_with_the_signal_s_status(tmp_path, signum, status):
+    process = start(*ENDLESS, "run=x", cwd=tmp_path)
+    wait_until(trains(tmp_path / "outputs/digits/x"), process)
+    process.send_signal(signum)
+    found, output, errors = finish(process)
+    assert (found, error_lines(errors)) == (status, [])
+    assert "Traceback" not in errors
+    assert f"stopped by {signal.Signals(signum).name} at step" in output
+    assert "the same command with resume=auto continues" in output
+    assert (tmp_path / "outputs/digits/x/checkpoints/last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_a_slurm_job_is_put_into_the_queue_and_continues(tmp_path):
+    """With a stand-in for scontrol; SLURM itself is not at hand."""
+    (tmp_path / "bin").mkdir()
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/requeued\n')
+    scontrol.chmod(0o755)
+    plugin = "{_target_: lightning.pytorch.plugins.environments.SLURMEnvironment, auto_requeue: true}"
+    slurm = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+    slurm |= {"SLURM_NODEID": "0", "SLURM_JOB_NAME": "train", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    command = [*TINY, "callbacks.progress.refresh_rate=0", "run=x", "resume=auto", f"trainer.plugins=[{plugin}]"]
+    process = start(*command, "trainer.max_epochs=60", cwd=tmp_path, **slurm)
+    wait_until(trains(tmp_path / "outputs/digits/x"), process)
+    process.send_signal(signal.SIGUSR1)
+    status, output, errors = finish(process)
+    assert status == 138, errors[-3000:]
+    assert (tmp_path / "requeued").read_text() == "requeue 4711\n"
+    assert "job 4711 is in the queue again" in output
+    process = start(*command, "trainer.max_epochs=60", cwd=tmp_path, **slurm)
+    wait_until(lambda: (tmp_path / "outputs/digits/x/checkpoints/previous.ckpt").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    assert "continuing " in finish(process)[1]
