@@ -37,6 +37,7 @@ class RunCheckpoint(Checkpoint):
         self.dirpath = Path(dirpath)
         self.every_n_train_steps = every_n_train_steps
         self._seen = 0
+        self._total: float = 0
         self._in_force: int | None = None
         self._pending: int | None = None
         self._stop: int | None = None
@@ -58,6 +59,7 @@ class RunCheckpoint(Checkpoint):
         self._seen = trainer.global_step
         self._in_force = self._seen if own else None
         self._pending = self._stop = None
+        self._total = trainer.estimated_stepping_batches
         SIGNALS.install()
         SIGNALS.deferred = True
 
@@ -71,14 +73,19 @@ class RunCheckpoint(Checkpoint):
             self._stop = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Write a checkpoint where one is due, the epoch or the training is over, or the run is to stop."""
+        """Write a checkpoint where one is due, the epoch is over, or the run is to stop."""
         step = trainer.global_step
         if step == self._seen:
             return
         self._seen = step
         self._stop = self._stop or self._requested(trainer, step)
         due = self.every_n_train_steps is not None and step % self.every_n_train_steps == 0
-        if due or self._stop is not None or trainer.is_last_batch or step == trainer.max_steps:
+        if (due or self._stop is not None or trainer.is_last_batch) and step != self._total:
+            self._write(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Write the final checkpoint here: whatever continues it trains no more, and tests under the same step."""
+        if trainer.global_step == self._total:
             self._write(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
