@@ -1,0 +1,24 @@
+"""Killed at random moments, a run ends bit for bit as one that was not."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.faults.processes import ROOT
+
+KILLS = 20
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tmp_path):
+    """In steps, checkpoints, evaluations, between epochs and in the prerequisite; one of the real command."""
+    script = ROOT / "scripts/kill_campaign.py"
+    command = [sys.executable, str(script), "--kills", str(KILLS), "--commands", "1", "--out", str(tmp_path / "out")]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    summary = json.loads((tmp_path / "out/campaign.json").read_text())
+    assert summary["kills"] >= KILLS
+    assert summary["different"] == []
+    assert set(summary["landed"]) >= {"step", "checkpoint", "evaluation", "between epochs", "prerequisite"}
