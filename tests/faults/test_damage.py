@@ -1,5 +1,7 @@
 """Damaged and half-written files, full and read-only disks."""
 
+from pathlib import Path
+
 import lightning.pytorch as pl
 import pytest
 import torch
@@ -35,7 +37,10 @@ def flip(path):
 EVERY = "callbacks.checkpoint.every_n_train_steps=1"
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, lambda path: path.unlink()])
+@pytest.mark.parametrize(
+    "damage",
+    [truncate, pytest.param(flip, marks=pytest.mark.slow), pytest.param(Path.unlink, marks=pytest.mark.slow)],
+)
 def test_the_checkpoint_before_a_damaged_one_is_in_force(tmp_path, capsys, damage):
     run(tmp_path / "whole")
     (tmp_path / "broken").mkdir()
@@ -70,6 +75,7 @@ def test_what_a_kill_left_is_cleaned_up(tmp_path):
     assert not list((tmp_path / "run").glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_good_checkpoint_and_says_so(tmp_path, capsys):
     with mounted(tmp_path / "disk", "60m") as disk:  # a checkpoint has 26 MB: two find room, the third does not
         with pytest.raises(SystemExit) as stop:
@@ -106,6 +112,7 @@ def test_a_read_only_folder_fails_before_anything_is_trained(tmp_path):
             module.run(cfg)
 
 
+@pytest.mark.slow
 def test_a_cached_prerequisite_may_be_read_only(tmp_path):
     with mounted(tmp_path / "disk", "80m") as disk:
         first = ensure_prerequisite(prerequisite(disk, "floor=0.0"))
@@ -114,6 +121,7 @@ def test_a_cached_prerequisite_may_be_read_only(tmp_path):
         assert ensure_prerequisite(cfg) == first
 
 
+@pytest.mark.slow
 def test_a_prerequisite_that_was_killed_is_trained_to_the_same_end(tmp_path):
     """Its results come last, and say that it is complete."""
     frequent = ("floor=0.0", EVERY, "trainer.max_steps=4", "data.batch_size=512")

@@ -53,7 +53,7 @@ class Failing(pl.Callback):
         raise ValueError("on purpose")
 
 
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("fails", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_descriptors_and_workers_are_released(tmp_path, fails):
     """After fit, evaluation and failure; the first round opens what stays open for the life of the process."""
     counts = []

@@ -45,8 +45,8 @@ class Signal(pl.Callback):
     ("hook", "step"),
     [
         ("on_before_backward", 2),  # in a step, in the middle of an epoch
-        ("on_validation_batch_start", 4),
-        ("on_train_end", 8),
+        pytest.param("on_validation_batch_start", 4, marks=pytest.mark.slow),
+        pytest.param("on_train_end", 8, marks=pytest.mark.slow),
     ],
 )
 def test_a_stopped_run_continues_to_the_same_end(tmp_path, monkeypatch, unbroken, hook, step):

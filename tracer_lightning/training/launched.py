@@ -17,7 +17,7 @@ def agree_on_start() -> None:
     start of the job, a second later for each step of it, where SLURM tells it (from version 22.05 on).
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        from torch.distributed import TCPStore  # heavy, and needed here only
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]  # heavy, and needed here only
 
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         os.environ[STARTED] = store.compare_set("tracer_lightning/started", "", time.strftime(FORMAT)).decode()
