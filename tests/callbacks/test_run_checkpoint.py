@@ -1,5 +1,6 @@
 """When checkpoints come into force, and what a signal does."""
 
+import contextlib
 import os
 import signal
 from functools import partial
@@ -99,6 +100,22 @@ def test_the_end_of_an_epoch_is_a_place_to_continue_from(tmp_path, length, valid
     assert step_of(tmp_path / "broken") == 2
     fit(tmp_path / "broken", checkpoint=tmp_path / "broken/last.ckpt", **options)
     assert_same_end(tmp_path / "broken", load(tmp_path / "whole"))
+
+
+def test_steps_are_counted_right_through_several_continuations(tmp_path):
+    """After an epoch's last step, and then within the next epoch."""
+    logged, checkpoint = [], None
+
+    class Steps(pl.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            logged.append((trainer.global_step, trainer.fit_loop.epoch_loop._batches_that_stepped + 1))
+
+    for at in (2, 3, 5, None):
+        kill = [] if at is None else [At("on_before_zero_grad", at, die)]
+        with contextlib.suppress(Killed):
+            fit(tmp_path, Steps(), *kill, checkpoint=checkpoint, every=1, max_steps=-1, max_epochs=3)
+        checkpoint = tmp_path / "last.ckpt"
+    assert logged == [(step, step) for step in range(1, STEPS + 1)]
 
 
 def test_a_damaged_checkpoint_is_not_kept_as_the_previous(tmp_path, unbroken):

@@ -60,6 +60,7 @@ class RunCheckpoint(Checkpoint):
         self._in_force = self._seen if own else None
         self._pending = self._stop = None
         self._total = trainer.estimated_stepping_batches
+        _begin_epoch(trainer)
         SIGNALS.install()
         SIGNALS.deferred = True
 
@@ -136,3 +137,15 @@ class RunCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             put_in_force(self.dirpath, keep=self._last_is_good)
         self._in_force, self._pending, self._last_is_good = self._pending, None, True
+
+
+def _begin_epoch(trainer: pl.Trainer) -> None:
+    """Count the epoch that begins where a run continues from the last step of the one before.
+
+    Lightning 2.6 does not, and then takes a checkpoint within it for one of its end: the run that continues there, the
+    second continuation, would log under steps that are one too low.
+    """
+    progress: Any = trainer.fit_loop.epoch_progress
+    if trainer.fit_loop.restarted_mid_epoch and progress.total.started == progress.total.processed:
+        progress.increment_ready()
+        progress.increment_started()
