@@ -195,7 +195,7 @@ def report(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 def step_benchmark(options: argparse.Namespace) -> dict[str, Any]:
     """Training steps, ours and plain ones."""
-    keys = ("model", "batch_size", "steps", "rounds", "accelerator", "precision")
+    keys = ("model", "batch_size", "steps", "rounds", "accelerator", "precision", "compile")
     if min(options.batch_size, options.steps, options.rounds) < 1:
         raise ValueError("--batch-size, --steps and --rounds must be at least 1")
     asked = StepOptions(**{key: getattr(options, key) for key in keys})
@@ -250,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     step.add_argument("--rounds", type=int, default=5, help="in which all have their turn; one more comes before")
     step.add_argument("--accelerator", choices=("cpu", "gpu"), default="cpu", help="where")
     step.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true", help="of training")
+    step.add_argument("--compile", action="store_true", help="compile ours")
     step.add_argument("--json", type=Path, metavar="FILE", help="where to write the numbers")
     step.set_defaults(run=step_benchmark)
     options = parser.parse_args(arguments)

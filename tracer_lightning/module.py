@@ -67,6 +67,7 @@ class TracerModule(pl.LightningModule):
         self.tests_heads = True
         """Whether models are tested with heads of their own, where they have any; else all zero-shot."""
         self._restored_steps: int | None = None
+        self._unreadable = 0
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -77,11 +78,11 @@ class TracerModule(pl.LightningModule):
             ``loss``, and for callbacks ``features``: :class:`TermInputs` of the global batch, without gradient.
         """
         texts = batch.texts if self.loss.needs_texts or self.regularizers.needs_texts else None
-        student = gather_features(self.student(batch.images, texts))
+        student = self._features(self.student, batch, texts)
         teacher = anchors = None
         if self.loss.needs_teacher:
             with torch.no_grad():
-                teacher = gather_features(self.teacher(batch.images, texts))
+                teacher = self._features(self.teacher, batch, texts)
             if self.loss.anchors is not None:
                 averaged: Any = self.teacher.module
                 anchors = self.loss.anchors(averaged.encode_text, teacher, self.global_step).to(teacher.image.dtype)
@@ -91,19 +92,27 @@ class TracerModule(pl.LightningModule):
             distance, terms = self.loss(inputs)
             penalty, penalties = self.regularizers(self.student, inputs)
         total: Tensor = distance + penalty
-        self.log(
-            "train/unreadable",
-            float(len(batch.unreadable)),
-            on_step=False,
-            on_epoch=True,
-            reduce_fx="sum",
-            sync_dist=True,
-        )
+        self._unreadable += len(batch.unreadable)
         self.log("train/loss/total", total.detach(), prog_bar=True)
         self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
         self.log("train/logit_scale", student.logit_scale.detach())
         detached = inputs._replace(student=ClipFeatures(*(x.detach() for x in student)), logits=None)
         return {"loss": total, "features": detached}
+
+    def _features(self, model: Any, batch: Batch, texts: Tensor | None) -> ClipFeatures:
+        """What student or teacher make of the global batch; a caption that repeats is encoded once."""
+        found: ClipFeatures = model(batch.images, texts)
+        if texts is not None and batch.text_of is not None:
+            found = found._replace(text=found.text[batch.text_of])
+        return gather_features(found)
+
+    def on_train_epoch_start(self) -> None:
+        """Count anew."""
+        self._unreadable = 0
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many pictures could not be read: here, because a number logged at a step is copied to the device."""
+        self.log("train/unreadable", float(self._unreadable), reduce_fx="sum", sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tracer_lightning.kernels import Kernel
+from tracer_lightning.models import Backbone
 
 LEARNING_RATE, DECAY = 1e-5, 0.1
 WEIGHTS = {"fd": 3.516, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
@@ -27,6 +29,13 @@ def _cross_entropy(one: Tensor, other: Tensor, scale: Tensor) -> Tensor:
 
 def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
     return F.kl_div(student.log_softmax(dim=-1), teacher.softmax(dim=-1), reduction="batchmean")
+
+
+def plain_model(backbone: Backbone) -> nn.Module:
+    """open_clip's own model, computed as open_clip computes it, with the weights of a backbone."""
+    model = open_clip.CLIP(**backbone.config)
+    model.load_state_dict(backbone.model.model.state_dict())
+    return model
 
 
 class PlainFlyp:

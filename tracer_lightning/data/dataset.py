@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from tracer_lightning.data.captions import CaptionTable, sample_rng
 from tracer_lightning.data.decoding import UnreadablePictureError
 from tracer_lightning.data.picture import ImageSource, Picture
-from tracer_lightning.functional.text import trim_tokens
+from tracer_lightning.functional.text import different_texts, trim_tokens
 from tracer_lightning.types import Batch
 
 PADDING = -1
@@ -111,7 +111,7 @@ class CaptionedDataset(Dataset[Sample]):
 
 
 class Collate:
-    """Samples to a batch, its texts cut to the longest of them.
+    """Samples to a batch, its texts cut to the longest of them, and each there once where they repeat.
 
     Args:
         trims_text: whether the model allows it.
@@ -121,12 +121,14 @@ class Collate:
         self.trims_text = trims_text
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,)."""
+        """Images (B, 3, H, W) uint8, texts (B, L) or (U, L), labels (B,), indices (B,)."""
         texts = torch.stack([sample.text for sample in samples])
+        texts, text_of = different_texts(trim_tokens(texts) if self.trims_text else texts)
         return Batch(
             images=torch.stack([sample.image for sample in samples]),
-            texts=trim_tokens(texts) if self.trims_text else texts,
+            texts=texts,
             labels=torch.tensor([sample.label for sample in samples]),
             indices=torch.tensor([sample.position for sample in samples]),
             unreadable=tuple(origin for sample in samples for origin in sample.unreadable),
+            text_of=text_of,
         )

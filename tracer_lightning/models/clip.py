@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import open_clip
@@ -11,7 +12,9 @@ from open_clip.modified_resnet import AttentionPool2d
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
+from tracer_lightning.models.towers import streamline
 from tracer_lightning.types import ClipFeatures
 
 
@@ -33,11 +36,14 @@ class ClipModel(nn.Module):
         super().__init__()
         if getattr(model, "logit_bias", None) is not None:
             raise ValueError("models with a logit bias (SigLIP) are not supported; choose a CLIP model")
+        streamline(model)
         self.model = model
         self.image_adapter: nn.Module = nn.Identity()
         self.text_adapter: nn.Module = nn.Identity()
         self.head: nn.Linear | None = None
         """Of a classifier: from image features (B, D) to logits (B, C)."""
+        self.micro_batch: int | None = None
+        """Samples that a training step keeps activations of at a time; None for all."""
         self._keeps_statistics = False
 
     def keep_statistics(self, keep: bool) -> None:
@@ -50,6 +56,11 @@ class ClipModel(nn.Module):
             raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
         self._keeps_statistics = keep
         self.train(self.training)
+
+    @property
+    def trains_statistics(self) -> bool:
+        """Whether training moves the running statistics of BatchNorm layers."""
+        return not self._keeps_statistics and any(isinstance(module, _BatchNorm) for module in self.modules())
 
     def train(self, mode: bool = True) -> ClipModel:
         """Set the mode, but for BatchNorm layers that keep their statistics."""
@@ -72,9 +83,19 @@ class ClipModel(nn.Module):
 
     def forward(self, images: Tensor, texts: Tensor | None) -> ClipFeatures:
         """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids, if they are asked for."""
-        image = self.encode_image(images)
-        text = image.new_zeros(0, image.shape[1]) if texts is None else self.encode_text(texts)
+        image = self._in_parts(self.encode_image, images)
+        text = image.new_zeros(0, image.shape[1]) if texts is None else self._in_parts(self.encode_text, texts)
         return ClipFeatures(image, text, self.logit_scale)
+
+    def _in_parts(self, encode: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """``encode(inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
+
+        The features of all parts meet in one loss, so that the set of negatives is the whole batch (GradCache; Gao et
+        al., 2021).
+        """
+        if self.micro_batch is None or len(inputs) <= self.micro_batch:
+            return encode(inputs)
+        return torch.cat([checkpoint(encode, part, use_reentrant=False) for part in inputs.split(self.micro_batch)])
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, C) logits of the head on image features (B, D), in the type of the features."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -15,6 +16,7 @@ from tracer_lightning.functional.parametrized import PARTS, merge, merged_traine
 from tracer_lightning.functional.steps import check_horizon
 
 LoraSpace = Literal["factors", "merged"]
+Precision = Literal["same", "bf16"]
 
 AVERAGED_BUFFERS = ("running_mean", "running_var")
 """Statistics of normalisation layers, averaged like weights; every other buffer is copied."""
@@ -41,13 +43,24 @@ class AveragedTeacher(nn.Module):
         total_steps: optimizer steps T of the run; where it is not known yet, give it to :meth:`begin`.
         lora_space: what is averaged of weights with a low-rank update: its ``factors`` A and B, which is not averaging
             their product, or ``merged``, the weights that they come to, of which the teacher then has copies.
+        precision: of the forward pass: the ``same`` as around it, or ``bf16``, which is quicker where training is in
+            fp32. The average is kept as it is.
     """
 
-    def __init__(self, student: nn.Module, total_steps: int | None = None, lora_space: LoraSpace = "factors") -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        total_steps: int | None = None,
+        lora_space: LoraSpace = "factors",
+        precision: Precision = "same",
+    ) -> None:
         super().__init__()
         parts = part_names(student)
         if lora_space not in get_args(LoraSpace):
             raise ValueError(f"lora_space must be one of {', '.join(get_args(LoraSpace))}, found {lora_space!r}")
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, found {precision!r}")
+        self.precision = precision
         if lora_space == "merged" and not parts:
             warnings.warn("teacher.lora_space=merged: no weight has a low-rank update; ignored", stacklevel=2)
         self.merged = lora_space == "merged" and bool(parts)
@@ -119,11 +132,16 @@ class AveragedTeacher(nn.Module):
         Where shared frozen weights are narrower than the averages (training in true bf16), they are widened for it.
         """
         widest = self._widest()
-        with torch.no_grad():
+        with torch.no_grad(), self._in_precision():
             if widest is None:
                 return self.module(*args, **kwargs)
             widened = {name: p.to(widest) for name, p in self.module.named_parameters()}
             return functional_call(self.module, widened, args, kwargs)
+
+    def _in_precision(self) -> AbstractContextManager[None]:
+        if self.precision == "same":
+            return nullcontext()
+        return torch.autocast(next(self.module.parameters()).device.type, torch.bfloat16)
 
     def in_one_type(self) -> nn.Module:
         """The averaged module, to be evaluated; a widened copy where shared frozen weights are narrower."""
