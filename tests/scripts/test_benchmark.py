@@ -34,7 +34,7 @@ def test_step(tmp_path, monkeypatch, capsys):
     assert main(["step", *options]) == 0
     written = json.loads((tmp_path / "step.json").read_text())
     assert written["results"]["options"]["batch_size"] == 4
-    assert set(written["results"]["ratios"]) == set(step.RATIOS)
+    assert set(written["results"]["ratios"]) == {f"{one} / {other}" for one, other in step.RATIOS}
     assert "our TRACER / plain FLYP" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["step", "--steps", "0"])

@@ -93,27 +93,39 @@ def _module(model: ClipModel, teacher: Any, loss: CompositeLoss, regularizers: C
     return TracerModule(model, teacher, loss, regularizers, optimizer, constant, *_suites(model.context_length))
 
 
-def collated(batch: Batch) -> Batch:
-    """The batch as the data module would give it."""
-    texts, text_of = different_texts(trim_tokens(batch.texts))
+def collated(batch: Batch, trimmed: bool = True, once: bool = True) -> Batch:
+    """The batch as the data module would give it: captions cut to the longest, and each there once."""
+    texts, text_of = trim_tokens(batch.texts) if trimmed else batch.texts, None
+    if once:
+        texts, text_of = different_texts(texts)
     return batch._replace(texts=texts, text_of=text_of)
 
 
-def step_seconds(module: TracerModule, batches: Sequence[Batch], accelerator: str, precision: str) -> list[float]:
-    """Train on these batches, as collated and with the callbacks of a run; seconds of all steps but the first."""
+def step_seconds(
+    module: TracerModule, batches: Sequence[Batch], accelerator: str, precision: str, every: int = 1
+) -> list[float]:
+    """Train on these batches with the callbacks of a run; seconds of all steps but the first.
+
+    Args:
+        module: to be trained.
+        batches: collated, one for each step.
+        accelerator: ``cpu`` or ``gpu``.
+        precision: as for Lightning's trainer.
+        every: steps from one update of the teacher to the next.
+    """
     timer = StepTimer()
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
         precision=precision,  # type: ignore[arg-type]
         max_steps=len(batches),
-        callbacks=[TeacherUpdate(), TeacherStatistics(STATISTICS_EVERY), timer],
+        callbacks=[TeacherUpdate(every), TeacherStatistics(STATISTICS_EVERY), timer],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
     )
-    loader = torch.utils.data.DataLoader([collated(batch) for batch in batches], batch_size=None)  # type: ignore[arg-type]
+    loader = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     trainer.fit(module, loader)
     return timer.seconds

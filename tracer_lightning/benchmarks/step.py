@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tracer_lightning.benchmarks.ours import flyp, now, step_seconds, tracer
+from tracer_lightning.benchmarks.ours import collated, flyp, now, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
 from tracer_lightning.kernels import BetaKernel
@@ -71,6 +71,7 @@ def contestants(options: StepOptions) -> dict[str, Callable[[], list[float]]]:
     backbone = load_clip(options.model)
     device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
     batches = random_batches(backbone.spec, options.batch_size, options.steps + 1)
+    given = [collated(batch) for batch in batches]
     total = (options.steps + 1) * (options.rounds + 1)
     plain = PlainFlyp(plain_model(backbone).to(device), options.precision)
     naive = NaiveTracer(plain_model(backbone).to(device), options.precision, BetaKernel(0.5), total)
@@ -83,7 +84,7 @@ def contestants(options: StepOptions) -> dict[str, Callable[[], list[float]]]:
             module.teacher.module.compile()
 
     def lightning(module: TracerModule) -> list[float]:
-        return step_seconds(module, batches, options.accelerator, options.precision)
+        return step_seconds(module, given, options.accelerator, options.precision)
 
     return {
         PLAIN_FLYP: lambda: _plain(plain, batches, device),
