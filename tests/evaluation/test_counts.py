@@ -40,5 +40,5 @@ def test_a_batch_is_taken_in_without_its_values(metric):
     """On a device a value that the host asks for is a wait; the meta device has none to give."""
     metric.to("meta")
     metric.update(torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta"))
-    with pytest.raises((RuntimeError, NotImplementedError), match="[Mm]eta"):
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"[Mm]eta"):
         metric.compute()

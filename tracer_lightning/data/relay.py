@@ -11,8 +11,8 @@ from tracer_lightning.types import Batch
 class Relay:
     """A loader that starts the next one's workers while its own finish.
 
-    Lightning goes through evaluation sets one after the other, and opens each when the last is through: its workers then
-    begin to decode while the device waits.
+    Lightning goes through evaluation sets one after the other, and opens each when the last is through: its workers
+    then begin to decode while the device waits.
 
     Args:
         loader: of known length.
