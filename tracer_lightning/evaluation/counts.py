@@ -51,9 +51,9 @@ class ClassCounts(Metric):
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         """Take in probabilities (B, C) and labels (B,), -1 for padding."""
-        counted = labels != IGNORED
-        labels = torch.where(counted, labels, self.num_classes)
-        predicted = torch.where(counted, probabilities.argmax(dim=-1), self.num_classes)
+        padding = labels == IGNORED
+        labels = labels.masked_fill(padding, self.num_classes)
+        predicted = probabilities.argmax(dim=-1).masked_fill(padding, self.num_classes)
         most_probable = probabilities.topk(self.top, dim=-1).indices  # (B, K)
         ones = torch.ones_like(labels)
         self.support.scatter_add_(0, labels, ones)
