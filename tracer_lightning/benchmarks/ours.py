@@ -128,4 +128,6 @@ def step_seconds(
     )
     loader = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     trainer.fit(module, loader)
+    trainer.strategy.optimizers = []  # what has its turn next needs the memory
+    module.zero_grad()
     return timer.seconds

@@ -48,8 +48,13 @@ class PlainFlyp:
 
     def __init__(self, model: nn.Module, precision: str) -> None:
         self.model = model.train()
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=DECAY)
         self.autocast = precision == "bf16-mixed"
+        self.begin()
+
+    def begin(self) -> None:
+        """A new optimizer, and no gradients."""
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, weight_decay=DECAY)
+        self.optimizer.zero_grad()
 
     def features(self, model: nn.Module, images: Tensor, texts: Tensor) -> Features:
         """Of images (B, 3, H, W) and texts (B, 77)."""

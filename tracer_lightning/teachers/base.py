@@ -76,6 +76,7 @@ class AveragedTeacher(nn.Module):
         for name in self.trained:
             average = self.module.get_parameter(name)
             average.data = average.data.to(torch.promote_types(average.dtype, torch.float32))
+        self._plain = tuple(name for name in self.trained if self.module.get_parameter(name).ndim >= 2)
         self._compensated = tuple(name for name in self.trained if self.module.get_parameter(name).ndim < 2)
         for position, name in enumerate(self._compensated):
             self.register_buffer(f"compensation_{position}", torch.zeros_like(self.module.get_parameter(name)))
@@ -179,8 +180,7 @@ class AveragedTeacher(nn.Module):
     def _average(self, student: nn.Module, weight: float) -> None:
         averages = dict(self.module.named_parameters())
         values = self._values(student)
-        plain = [name for name in self.trained if name not in self._compensated]
-        lerp_([_local(averages[name]) for name in plain], [_local(values[name]) for name in plain], weight)
+        lerp_([_local(averages[name]) for name in self._plain], [_local(values[name]) for name in self._plain], weight)
         compensated_lerp_(
             [_local(averages[name]) for name in self._compensated],
             [_local(getattr(self, f"compensation_{i}")) for i in range(len(self._compensated))],

@@ -1,0 +1,87 @@
+"""Time and memory of work that is done in turn, and what of them is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tracer_lightning.analysis.versions import versions
+from tracer_lightning.benchmarks.ours import now
+
+UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in which the system counts the memory of a process."""
+RESET_PEAK = Path("/proc/self/clear_refs"), "5"
+"""What Linux forgets the peak by."""
+PROCESSOR = Path("/proc/cpuinfo")
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """How long it takes, the device's part included."""
+    start = now()
+    work()
+    return now() - start
+
+
+def in_turn(entered: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each in each round, one after the other, after a round that is not counted."""
+    found = [{name: seconds(work) for name, work in entered.items()} for _ in range(rounds + 1)]
+    return {name: [one[name] for one in found[1:]] for name in entered}
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Their median and range."""
+    return {"median": statistics.median(values), "range": [min(values), max(values)]}
+
+
+def ratio(ones: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
+    """Median and range of the ratios pair by pair."""
+    return spread([one / other for one, other in zip(ones, others, strict=True)])
+
+
+def peak_memory(work: Callable[[], Any]) -> dict[str, int]:
+    """Peak bytes while it is done: of the whole process on the ``host``, without loading processes, and on the ``gpu``.
+
+    Where the system can't forget the peak (it is not Linux), that of the host is the peak so far.
+    """
+    with contextlib.suppress(OSError):
+        RESET_PEAK[0].write_text(RESET_PEAK[1])
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    work()
+    found = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT}
+    return found | ({"gpu": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
+
+
+def processor() -> str:
+    """Its name, where the system tells."""
+    lines = PROCESSOR.read_text().splitlines() if PROCESSOR.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, Any]:
+    """What is measured on, with what, and when."""
+    return {
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "date": date.today().isoformat(),
+        "versions": versions(),
+    }
+
+
+def write_json(path: Path, results: Mapping[str, Any]) -> None:
+    """What was found, and on what."""
+    path.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
