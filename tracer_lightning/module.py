@@ -93,7 +93,7 @@ class TracerModule(pl.LightningModule):
             penalty, penalties = self.regularizers(self.student, inputs)
         total: Tensor = distance + penalty
         self._unreadable += len(batch.unreadable)
-        self.log("train/loss/total", total.detach(), prog_bar=True)
+        self.log("train/loss/total", total.detach())
         self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
         self.log("train/logit_scale", student.logit_scale.detach())
         detached = inputs._replace(student=ClipFeatures(*(x.detach() for x in student)), logits=None)

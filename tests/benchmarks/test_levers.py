@@ -6,7 +6,7 @@ import torch
 from tests.conftest import tiny_backbone
 from tracer_lightning.benchmarks import levers
 from tracer_lightning.benchmarks.levers import LEVERS, LeverOptions
-from tracer_lightning.functional.optimizers import FusedAdamW
+from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.models.towers import LastBlock, SelfAttention
 
 OPTIONS = LeverOptions("any", 16, 2, 1, "cpu", "64-true", ())
@@ -52,7 +52,7 @@ def test_each_is_there_on_one_side_only(modules):
     (_, one), (_, other) = sides("repeated captions once (16 different)")
     assert one[0].text_of is None  # 16 of 16
     (one, _), (other, _) = sides("AdamW fused")
-    assert one.optimizer.func is FusedAdamW
+    assert one.optimizer.func is AdamW
     assert other.optimizer.func is torch.optim.AdamW
     (one, _), (other, _) = sides("blocks checkpointed")
     assert one.student.model.transformer.grad_checkpointing

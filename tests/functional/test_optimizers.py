@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from tracer_lightning.functional.optimizers import FusedAdamW
+from tracer_lightning.functional.optimizers import AdamW
 
 OPTIONS = {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-6, "weight_decay": 0.2}
 
@@ -13,7 +13,7 @@ def test_it_is_adamw():
     torch.manual_seed(0)
     ours = [torch.nn.Parameter(torch.randn(5, 3, dtype=torch.double)), torch.nn.Parameter(torch.randn(3).double())]
     theirs = copy.deepcopy(ours)
-    one, other = FusedAdamW(ours, **OPTIONS), torch.optim.AdamW(theirs, foreach=False, **OPTIONS)
+    one, other = AdamW(ours, **OPTIONS), torch.optim.AdamW(theirs, foreach=False, **OPTIONS)
     for _ in range(5):
         for a, b in zip(ours, theirs, strict=True):
             a.grad = torch.randn_like(a)
@@ -44,7 +44,7 @@ class Line(pl.LightningModule):
             self.norm = self.layer.weight.grad.norm().item()
 
     def configure_optimizers(self):
-        return FusedAdamW(self.parameters(), lr=0.1)
+        return AdamW(self.parameters(), lr=0.1)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

@@ -15,7 +15,7 @@ from torch import nn
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE, WEIGHTS
 from tracer_lightning.callbacks import TeacherStatistics, TeacherUpdate
 from tracer_lightning.evaluation import ZeroShotSuite
-from tracer_lightning.functional.optimizers import FusedAdamW
+from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.functional.schedules import constant
 from tracer_lightning.functional.text import different_texts, trim_tokens
 from tracer_lightning.kernels import BetaKernel
@@ -89,7 +89,7 @@ def tracer(model: ClipModel, precision: Precision = "same") -> TracerModule:
 
 
 def _module(model: ClipModel, teacher: Any, loss: CompositeLoss, regularizers: CompositeLoss) -> TracerModule:
-    optimizer = partial(FusedAdamW, lr=LEARNING_RATE, weight_decay=DECAY)
+    optimizer = partial(AdamW, lr=LEARNING_RATE, weight_decay=DECAY)
     return TracerModule(model, teacher, loss, regularizers, optimizer, constant, *_suites(model.context_length))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.optim import AdamW
+import torch
 
 
-class FusedAdamW(AdamW):
+class AdamW(torch.optim.AdamW):
     """torch's AdamW as one pass over weights, gradients and state, where it can also be clipped in mixed precision.
 
     torch's own declares that it unscales gradients itself, for which Lightning refuses to clip them, in bf16, too, where
