@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Measure on a machine with one GPU, in less than ten minutes: the tests that need a GPU, then training steps, the teacher
-# with its statistics, and evaluation.
+# Measure on a machine with one GPU, in less than ten minutes: the tests that need a GPU, then training steps, the
+# teacher with its statistics, and evaluation.
 #
 #   scripts/benchmark_gpu.sh FOLDER                   # FOLDER/<part>.txt (tables, log) and FOLDER/<part>.json
 #   scripts/benchmark_gpu.sh FOLDER --cpu-rehearsal   # the same parts, tiny, without a GPU
 #
-# Python 3.11 or later, torch 2.8 or later with its torchvision; nothing has to be compiled and nothing is downloaded. Not
-# installed as a package, beside lightning, torchmetrics, timm, scikit-learn, scipy, matplotlib, rich, tqdm, pyyaml, jinja2,
-# pillow, filelock, safetensors, huggingface_hub and regex (open_clip's tokenizer, the only compiled one of these lines):
+# It needs Python 3.11 or later, torch 2.8 or later with its torchvision, and PYTHON where that is not python3. Nothing is
+# compiled or downloaded, and the package need not be installed. Beside lightning, torchmetrics, timm, scikit-learn, scipy,
+# matplotlib, rich, tqdm, pyyaml, jinja2, pillow, filelock, safetensors and huggingface_hub it imports what this installs,
+# which is pure Python but for regex:
 #
-#   pip install --no-deps open_clip_torch ftfy wcwidth webdataset braceexpand hydra-core omegaconf \
-#     antlr4-python3-runtime==4.9.3 typeguard pytest iniconfig pluggy
+#   pip install --no-deps open_clip_torch ftfy wcwidth regex braceexpand pytest iniconfig pluggy
 #
 # Each part has its own time limit; one that fails does not stop the others. The status is 1 if any did.
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
 mkdir -p "$1" && folder=$(cd "$1" && pwd) || exit 2
 cd "$(dirname "$0")/.." || exit 2
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
