@@ -106,7 +106,7 @@ def measure(options: TeacherOptions) -> dict[str, Any]:
         "parameters": sum(teacher.module.get_parameter(name).numel() for name in teacher.trained),
         "bytes": moved,
         "seconds": {name: spread(values) for name, values in taken.items()},
-        "seconds with the host": {name: spread(values) for name, values in alone.items()},
+        "seconds waited for": {name: spread(values) for name, values in alone.items()},
         "bytes per second": {name: spread(values) for name, values in rates.items()},
         "share of the copy's bandwidth": ratio(rates[OURS], rates[COPY]),
         "naive loop / our update": ratio(taken[NAIVE], taken[OURS]),
