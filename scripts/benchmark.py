@@ -97,10 +97,10 @@ COUNTS: dict[str, dict[str, tuple[int, str]]] = {
     },
     "eval": {
         "sets": (3, "of the suite"),
-        "pictures": (128, "500 x 375 JPEGs in each set"),
-        "classes": (100, "the first of ImageNet's"),
-        "templates": (8, "the first of ImageNet's"),
-        "batch-size": (64, "of the loaders"),
+        "pictures": (64, "500 x 375 JPEGs in each set"),
+        "classes": (40, "the first of ImageNet's"),
+        "templates": (4, "the first of ImageNet's"),
+        "batch-size": (32, "of the loaders"),
     },
 }
 """Whole numbers from 1, with their defaults."""

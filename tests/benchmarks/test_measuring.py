@@ -12,7 +12,8 @@ def test_all_have_their_turn_in_every_round(monkeypatch):
     monkeypatch.setattr(measuring, "now", lambda: next(clock))
     found = in_turn({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, 2)
     assert done == ["a", "b"] * 3  # the first round is not counted
-    assert found == {"a": [1, 1], "b": [1, 1]}
+    assert found.seconds == {"a": [1, 1], "b": [1, 1]}
+    assert found.peaks["a"]["host"] > 1e6
 
 
 def test_ratios_are_those_of_pairs():

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tracer_lightning.benchmarks.measuring import in_turn, peak_memory, ratio, spread
+from tracer_lightning.benchmarks.measuring import in_turn, ratio, spread
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.models import load_clip
 from tracer_lightning.teachers import WMATeacher
@@ -84,8 +84,8 @@ def _gpu_seconds(entered: dict[str, Callable[[], Any]], rounds: int) -> dict[str
         for _ in range(QUEUED):
             entered[COPY]()
 
-    found = [{name: behind(filler, work) for name, work in entered.items()} for _ in range(rounds + 1)]
-    return {name: [one[name] for one in found[1:]] for name in entered}
+    found = [{name: behind(filler, work) for name, work in entered.items()} for _ in range(rounds)]
+    return {name: [one[name] for one in found] for name in entered}
 
 
 def measure(options: TeacherOptions) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def measure(options: TeacherOptions) -> dict[str, Any]:
     student = load_clip(options.model).model.to("cuda" if gpu else "cpu")
     teacher = WMATeacher(student, BetaKernel(0.5), TOTAL_STEPS)
     entered = _entered(teacher, student)
-    alone = in_turn(entered, options.rounds)
+    alone, peaks = in_turn(entered, options.rounds)
     taken = _gpu_seconds(entered, options.rounds) if gpu else alone
     moved = traffic(teacher)
     rates = {name: [moved[name] / value for value in taken[name]] for name in moved}
@@ -106,11 +106,11 @@ def measure(options: TeacherOptions) -> dict[str, Any]:
         "parameters": sum(teacher.module.get_parameter(name).numel() for name in teacher.trained),
         "bytes": moved,
         "seconds": {name: spread(values) for name, values in taken.items()},
-        "seconds with the host": {name: spread(values) for name, values in alone.items()},
+        "seconds waited for": {name: spread(values) for name, values in alone.items()},
         "bytes per second": {name: spread(values) for name, values in rates.items()},
         "share of the copy's bandwidth": ratio(rates[OURS], rates[COPY]),
         "naive loop / our update": ratio(taken[NAIVE], taken[OURS]),
         "seconds per step": {str(every): median / every for every in INTERVALS},
-        "peak memory": {name: peak_memory(work) for name, work in entered.items()},
+        "peak memory": peaks,
         "rounds": taken,
     }

@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.benchmarks.measuring import in_turn, peak_memory, ratio, spread
+from tracer_lightning.benchmarks.measuring import in_turn, ratio, spread
 from tracer_lightning.benchmarks.pictures import CROP, FLIP, jpegs, write_folder, write_split
 from tracer_lightning.benchmarks.plain_evaluation import PlainEvaluation
 from tracer_lightning.data import ShardDataModule, imagenet_classnames, imagenet_templates
@@ -159,9 +159,7 @@ def entered(root: Path, options: EvaluationOptions, decoder: str = "torchvision"
 def measure(options: EvaluationOptions) -> dict[str, Any]:
     """Seconds of whole evaluations of both models, pictures a second, their ratio, and peak memory."""
     with tempfile.TemporaryDirectory() as folder:
-        work = entered(Path(folder), options)
-        seconds = in_turn(work, options.rounds)
-        peaks = {name: peak_memory(each) for name, each in work.items()}
+        seconds, peaks = in_turn(entered(Path(folder), options), options.rounds)
     count = options.suite.sets * options.suite.pictures
     return {
         "options": {**options._asdict(), "suite": options.suite._asdict()},

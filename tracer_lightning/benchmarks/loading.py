@@ -95,7 +95,7 @@ def _crops(encoded: list[bytes], spec: InputSpec, rounds: int) -> dict[str, dict
             "ours": partial(_our_crops, crop, encoded, rng),
             "reference": partial(_plain_crops, v2.Compose(plain_crop(spec.image_size, train)), encoded),
         }
-        found[name] = _rates(len(encoded), in_turn(entered, rounds))
+        found[name] = _rates(len(encoded), in_turn(entered, rounds).seconds)
     return found
 
 
@@ -114,7 +114,7 @@ def _loaders(root: Path, spec: InputSpec, options: LoadingOptions) -> dict[str, 
             module.on_after_batch_transfer(batch, 0)
 
     entered = {"ours": our_epoch, "reference": lambda: list(map(len, plain))}
-    return _rates(len(plain) * options.batch_size, in_turn(entered, options.rounds))
+    return _rates(len(plain) * options.batch_size, in_turn(entered, options.rounds).seconds)
 
 
 def measure(options: LoadingOptions) -> dict[str, Any]:

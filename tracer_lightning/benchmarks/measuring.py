@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,10 +33,20 @@ def seconds(work: Callable[[], Any]) -> float:
     return now() - start
 
 
-def in_turn(entered: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each in each round, one after the other, after a round that is not counted."""
-    found = [{name: seconds(work) for name, work in entered.items()} for _ in range(rounds + 1)]
-    return {name: [one[name] for one in found[1:]] for name in entered}
+class Turns(NamedTuple):
+    """What all took, by name."""
+
+    seconds: dict[str, list[float]]
+    """Of each round."""
+    peaks: dict[str, dict[str, int]]
+    """Peak bytes, of the round that is not counted; see :func:`peak_memory`."""
+
+
+def in_turn(entered: Mapping[str, Callable[[], Any]], rounds: int) -> Turns:
+    """Do each in each round, one after the other, after a round whose time is not counted."""
+    peaks = {name: peak_memory(work) for name, work in entered.items()}
+    found = [{name: seconds(work) for name, work in entered.items()} for _ in range(rounds)]
+    return Turns({name: [one[name] for one in found] for name in entered}, peaks)
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
