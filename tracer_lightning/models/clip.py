@@ -12,6 +12,7 @@ from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tracer_lightning.functional.distributed import whole
 from tracer_lightning.types import ClipFeatures
 
 
@@ -38,7 +39,8 @@ class ClipModel(nn.Module):
         self.text_adapter: nn.Module = nn.Identity()
         self.head: nn.Linear | None = None
         """Of a classifier: from image features (B, D) to logits (B, C)."""
-        self._keeps_statistics = False
+        self.keeps_statistics = False
+        """Whether BatchNorm layers are never in training."""
 
     def keep_statistics(self, keep: bool) -> None:
         """Let BatchNorm layers use the running statistics that they have in training, too, and leave them as they are.
@@ -48,13 +50,13 @@ class ClipModel(nn.Module):
         """
         if keep and not any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
-        self._keeps_statistics = keep
+        self.keeps_statistics = keep
         self.train(self.training)
 
     def train(self, mode: bool = True) -> ClipModel:
         """Set the mode, but for BatchNorm layers that keep their statistics."""
         super().train(mode)
-        for module in self.modules() if mode and self._keeps_statistics else ():
+        for module in self.modules() if mode and self.keeps_statistics else ():
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
@@ -72,14 +74,16 @@ class ClipModel(nn.Module):
 
     def forward(self, images: Tensor, texts: Tensor | None) -> ClipFeatures:
         """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids, if they are asked for."""
-        image = self.encode_image(images)
-        text = image.new_zeros(0, image.shape[1]) if texts is None else self.encode_text(texts)
+        # not those of self: sharding wraps what is called from outside, and this is inside
+        image = ClipModel.encode_image(self, images)
+        text = image.new_zeros(0, image.shape[1]) if texts is None else ClipModel.encode_text(self, texts)
         return ClipFeatures(image, text, self.logit_scale)
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, C) logits of the head on image features (B, D), in the type of the features."""
         assert self.head is not None
-        return F.linear(features, self.head.weight.to(features.dtype), self.head.bias.to(features.dtype))
+        weight, bias = whole(self.head.weight), whole(self.head.bias)
+        return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, D) normalised features of (B, 3, H, W) normalised pixels, cast to the type of the weights."""
@@ -105,8 +109,7 @@ class ClipModel(nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """() scale s of the logits, exponentiated."""
-        scale: Tensor = self.model.logit_scale.exp()
-        return scale
+        return whole(self.model.logit_scale).exp()
 
     @property
     def image_projection(self) -> Tensor:
