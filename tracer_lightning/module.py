@@ -18,6 +18,7 @@ from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.sharding import is_sharded, shard
 from tracer_lightning.teachers import AveragedTeacher, Teacher
+from tracer_lightning.teachers.base import AVERAGED_BUFFERS
 from tracer_lightning.types import Batch, ClipFeatures, TermInputs
 
 
@@ -68,6 +69,10 @@ class TracerModule(pl.LightningModule):
         self.tests_heads = True
         """Whether models are tested with heads of their own, where they have any; else all zero-shot."""
         self._restored_steps: int | None = None
+        # DDP would send all buffers before every step, and only statistics of batches differ between ranks
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.named_buffers() if not name.endswith((*AVERAGED_BUFFERS, "num_batches_tracked"))
+        ]
 
     def configure_model(self) -> None:
         """Keep a shard of student and teacher on each rank, once, where the strategy asks for it (``trainer=fsdp``)."""
