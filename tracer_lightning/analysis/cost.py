@@ -220,3 +220,30 @@ def memory(sizes: ClipSizes, batch: int, ranks: int, tokens: int, shards: int = 
         features=2 * 2 * batch * ranks * sizes.dim * SINGLE,
         logits=TRACER_MATRICES * (batch * ranks) ** 2 * SINGLE,
     )
+
+
+class Cluster(NamedTuple):
+    """What is assumed of the machines."""
+
+    peak: float
+    """Operations a second of one GPU, as its maker says."""
+    utilisation: float
+    """Share of them that is reached, in (0, 1]."""
+    machine: int
+    """GPUs of a machine."""
+    within: float
+    """Bytes a second that reach a GPU from others of its machine."""
+    between: float
+    """Bytes a second that reach a GPU in rings over several machines."""
+
+    def computing(self, flops: float) -> float:
+        """Seconds."""
+        return flops / (self.peak * self.utilisation)
+
+    def sending(self, arriving: float, ranks: int) -> float:
+        """Seconds of bytes that arrive at each rank, none of them hidden."""
+        return arriving / (self.within if ranks <= self.machine else self.between)
+
+
+H100S = Cluster(peak=989e12, utilisation=0.4, machine=8, within=450e9, between=400e9)
+"""Dense bf16; NVLink 4; eight adapters of 400 Gbit/s in a machine, each of which rings cross it by."""
