@@ -24,6 +24,7 @@ CONFIG = {  # of tests.conftest.tiny_backbone
 }
 SIZES = clip_sizes(CONFIG)
 GLOBAL, STEPS = 32, 3
+IN_SHARDS = ("weights", "gradients")
 
 
 def size(tensors):
@@ -31,7 +32,7 @@ def size(tensors):
 
 
 class Collectives(TorchDispatchMode):
-    """Counts the bytes that arrive at this rank by collectives, whoever starts them; an unknown one is an error."""
+    """Counts the bytes that arrive at this rank by collectives, whoever starts them, and the calls of other ones."""
 
     def __init__(self):
         super().__init__()
@@ -39,7 +40,11 @@ class Collectives(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "c10d":
-            getattr(self, func.overloadpacket.__name__)(*args)
+            name = func.overloadpacket.__name__
+            if hasattr(self, name):
+                getattr(self, name)(*args)
+            else:  # an exception here would leave the other ranks waiting
+                self.arrived[name] += 1
         return func(*args, **(kwargs or {}))
 
     def allgather_(self, outputs, inputs, *_):
@@ -76,7 +81,9 @@ def worker(local_rank, folder, port, shape, teacher):
     ranks = copies * shards
     os.environ |= {"LOCAL_RANK": str(local_rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    strategy = DDPStrategy() if shards == 1 else ModelParallelStrategy(copies, shards, save_distributed_checkpoint=False)
+    strategy = (
+        DDPStrategy() if shards == 1 else ModelParallelStrategy(copies, shards, save_distributed_checkpoint=False)
+    )
     module = make_module(make_data(), **({} if teacher else {"teacher": NoTeacher, "terms": ("info_nce",)}))
     watch = Watch()
     trainer = make_trainer(folder, STEPS, [watch], strategy=strategy, devices=ranks)
@@ -103,5 +110,7 @@ def test_bytes_of_a_training_step(tmp_path, shape, teacher):
     expected = traffic(SIZES, GLOBAL // ranks, ranks, teacher, shards=shape[1])
     for rank in range(ranks):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert Traffic(*(found.get(kind, 0) for kind in Traffic._fields)) == pytest.approx(expected)
+        assert set(found) <= set(Traffic._fields)
+        for kind, value in expected._asdict().items():  # shards are of whole rows, and so padded
+            assert found.get(kind, 0) == pytest.approx(value, rel=1e-3 if kind in IN_SHARDS and shape[1] > 1 else 1e-12)
     assert (expected.total > 0) == (ranks > 1)
