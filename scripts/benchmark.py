@@ -115,11 +115,13 @@ def build_parser() -> argparse.ArgumentParser:
         for option, (default, text) in COUNTS[name].items():
             part.add_argument(f"--{option}", type=int, default=default, help=text)
         if name != "memory":
-            part.add_argument("--rounds", type=int, default=5, help="in which all have their turn; one more comes before")
+            turns = "in which all have their turn; one more comes before"
+            part.add_argument("--rounds", type=int, default=5, help=turns)
         if name == "step":
             part.add_argument("--compile", action="store_true", help="compile ours, which takes minutes")
         if name == "levers":
-            part.add_argument("--levers", nargs="+", choices=levers.LEVERS, metavar="LEVER", help="some, of all there are")
+            known = ", ".join(levers.LEVERS)
+            part.add_argument("--levers", nargs="+", choices=levers.LEVERS, metavar="LEVER", help=f"some of: {known}")
         if name in ("data", "eval"):
             part.add_argument("--num-workers", type=int, default=2, help="of the loaders")
         if name != "data":

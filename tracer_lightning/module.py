@@ -16,7 +16,9 @@ from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
+from tracer_lightning.models.sharding import is_sharded, shard
 from tracer_lightning.teachers import AveragedTeacher, Teacher
+from tracer_lightning.teachers.base import AVERAGED_BUFFERS
 from tracer_lightning.types import Batch, ClipFeatures, TermInputs
 
 
@@ -68,6 +70,26 @@ class TracerModule(pl.LightningModule):
         """Whether models are tested with heads of their own, where they have any; else all zero-shot."""
         self._restored_steps: int | None = None
         self._unreadable = 0
+        # DDP would send all buffers before every step, and only statistics of batches differ between ranks
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.named_buffers() if not name.endswith((*AVERAGED_BUFFERS, "num_batches_tracked"))
+        ]
+
+    def configure_model(self) -> None:
+        """Keep a shard of student and teacher on each rank, once, where the strategy asks for it (``trainer=fsdp``)."""
+        mesh = self.device_mesh
+        if mesh is None or is_sharded(self.student):
+            return
+        if self.regularizers.needs_all_weights:
+            raise ValueError(
+                f"trainer=fsdp: a regularizer among {', '.join(self.regularizers.terms)} is of all weights, of which "
+                "no rank has more than its shard; choose trainer=ddp"
+            )
+        student: Any = self.student
+        shard(student, mesh)
+        if isinstance(self.teacher, AveragedTeacher):
+            shard(self.teacher.module, mesh, trained=False)
+            self.teacher.hold_as_averages()
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -118,11 +140,14 @@ class TracerModule(pl.LightningModule):
         """The optimizer over what is trained, and its schedule over all steps of the run."""
         optimizer = self.optimizer(p for p in self.student.parameters() if p.requires_grad)
         self.total_steps = planned_steps(self.trainer)
-        if self._restored_steps is not None:
-            check_horizon(self.total_steps, self._restored_steps)
-            self._restored_steps = None
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Refuse a continuation of another length; sharded runs are restored after the optimizer was made."""
+        if self._restored_steps is not None:
+            check_horizon(planned_steps(self.trainer), self._restored_steps)
+            self._restored_steps = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the length of the run, which its schedule was made for."""

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     images: Tensor
     """(B, 3, H, W); uint8 as loaded, normalised float once on the device."""
     texts: Tensor
-    """(B, L) token ids; (U, L) where ``text_of`` says whose they are; (B, 0) where captions are not needed (evaluation)."""
+    """(B, L) token ids, or (U, L) where ``text_of`` says whose they are; (B, 0) where none are needed (evaluation)."""
     labels: Tensor
     """(B,) class indices; -1 marks padding, which no metric counts."""
     indices: Tensor

@@ -137,7 +137,8 @@ def test_collate(benchmark):
         for number in range(32)
     ]
     batch = benchmark(Collate(trims_text=True), samples)
-    assert batch.texts.shape == (32, 8)
+    assert batch.texts.shape == (4, 8)  # all captions are the same
+    assert batch.text_of.tolist() == [0] * 32
     assert batch.labels.tolist() == list(range(32))
     assert torch.equal(batch.images[5], samples[5].image)
 

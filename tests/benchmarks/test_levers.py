@@ -10,7 +10,9 @@ from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.models.towers import LastBlock, SelfAttention
 
 OPTIONS = LeverOptions("any", 16, 2, 1, "cpu", "64-true", ())
-EXACT = [name for name in LEVERS if name not in ("teacher's pass in bf16", "teacher updated every 10 steps", "compiled")]
+EXACT = [
+    name for name in LEVERS if name not in ("teacher's pass in bf16", "teacher updated every 10 steps", "compiled")
+]
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ def test_lerp_of_lists():
     compensated_lerp_([], [], [], 0.5)
 
 
-@pytest.mark.parametrize(("rows", "expected"), [([0] * 16, 2), ([0, 1, 2] * 5 + [3], 4), (list(range(9)) + [0] * 7, 10)])
+@pytest.mark.parametrize(
+    ("rows", "expected"), [([0] * 16, 2), ([0, 1, 2] * 5 + [3], 4), (list(range(9)) + [0] * 7, 10)]
+)
 def test_captions_that_repeat_are_there_once(rows, expected):
     """Rounded up to an eighth of the batch."""
     texts = torch.randint(0, 9, (16, 5), generator=torch.Generator().manual_seed(0))[rows]

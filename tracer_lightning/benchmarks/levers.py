@@ -11,7 +11,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
-from tracer_lightning.benchmarks.ours import collated, step_seconds, tracer
+from tracer_lightning.benchmarks.ours import collated, compile_in_place, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import Backbone, configure_compute, load_clip
@@ -76,9 +76,11 @@ class LeverOptions(NamedTuple):
 
 def as_open_clip_computes(model: nn.Module) -> None:
     """Undo :func:`tracer_lightning.models.towers.streamline`."""
-    plain = {SelfAttention: nn.MultiheadAttention, LastBlock: ResidualAttentionBlock}
     for module in model.modules():
-        module.__class__ = plain.get(type(module), type(module))  # type: ignore[call-overload]
+        if isinstance(module, SelfAttention):
+            module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]
+        elif isinstance(module, LastBlock):
+            module.__class__ = ResidualAttentionBlock
 
 
 def _repeated(batch: Batch, captions: int | None) -> Batch:
@@ -95,8 +97,7 @@ def _module(backbone: Backbone, setting: Setting, batch_size: int) -> TracerModu
     if not setting.fused:
         module.optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=DECAY)
     if setting.compiled:
-        module.student.compile()
-        module.teacher.module.compile()
+        compile_in_place(module)
     return module
 
 

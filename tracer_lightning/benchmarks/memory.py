@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 
 from tracer_lightning.benchmarks.measuring import UNIT
-
 from tracer_lightning.benchmarks.ours import collated, flyp, step_seconds, tracer
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import configure_compute, load_clip

@@ -93,6 +93,13 @@ def _module(model: ClipModel, teacher: Any, loss: CompositeLoss, regularizers: C
     return TracerModule(model, teacher, loss, regularizers, optimizer, constant, *_suites(model.context_length))
 
 
+def compile_in_place(module: TracerModule) -> None:
+    """``compute.compile=true``."""
+    for model in (module.student, module.teacher.module):
+        if model is not None:
+            model.compile()
+
+
 def collated(batch: Batch, trimmed: bool = True, once: bool = True) -> Batch:
     """The batch as the data module would give it: captions cut to the longest, and each there once."""
     texts, text_of = trim_tokens(batch.texts) if trimmed else batch.texts, None
@@ -126,7 +133,7 @@ def step_seconds(
         enable_model_summary=False,
         limit_val_batches=0,
     )
-    loader = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    loader: Any = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     trainer.fit(module, loader)
     trainer.strategy.optimizers = []  # what has its turn next needs the memory
     module.zero_grad()

@@ -33,7 +33,7 @@ def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
 
 def plain_model(backbone: Backbone) -> nn.Module:
     """open_clip's own model, computed as open_clip computes it, with the weights of a backbone."""
-    model = open_clip.CLIP(**backbone.config)
+    model: nn.Module = open_clip.CLIP(**backbone.config)
     model.load_state_dict(backbone.model.model.state_dict())
     return model
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tracer_lightning.benchmarks.ours import collated, flyp, now, step_seconds, tracer
+from tracer_lightning.benchmarks.ours import collated, compile_in_place, flyp, now, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
 from tracer_lightning.kernels import BetaKernel
@@ -23,9 +23,7 @@ from tracer_lightning.types import Batch, InputSpec
 TRACER, BF16_TEACHER = "our TRACER", "our TRACER, teacher in bf16"
 PLAIN_FLYP, FLYP, NAIVE_TRACER = "plain FLYP", "our FLYP", "naive TRACER"
 RATIOS = [
-    pair
-    for tracer in (TRACER, BF16_TEACHER)
-    for pair in ((tracer, PLAIN_FLYP), (NAIVE_TRACER, tracer), (tracer, FLYP))
+    pair for tracer in (TRACER, BF16_TEACHER) for pair in ((tracer, PLAIN_FLYP), (NAIVE_TRACER, tracer), (tracer, FLYP))
 ] + [(FLYP, PLAIN_FLYP)]
 
 
@@ -80,9 +78,7 @@ def contestants(options: StepOptions) -> dict[str, Callable[[], list[float]]]:
     if options.precision == "32-true":
         ours[BF16_TEACHER] = tracer(backbone.model, "bf16")
     for module in ours.values() if options.compile else ():
-        module.student.compile()
-        if module.teacher.module is not None:
-            module.teacher.module.compile()
+        compile_in_place(module)
 
     def lightning(module: TracerModule) -> list[float]:
         return step_seconds(module, given, options.accelerator, options.precision)

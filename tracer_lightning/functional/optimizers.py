@@ -10,8 +10,8 @@ import torch
 class AdamW(torch.optim.AdamW):
     """torch's AdamW as one pass over weights, gradients and state, where it can also be clipped in mixed precision.
 
-    torch's own declares that it unscales gradients itself, for which Lightning refuses to clip them, in bf16, too, where
-    nothing is scaled. This one leaves unscaling to the scaler.
+    torch's own declares that it unscales gradients itself, for which Lightning refuses to clip them, even in bf16,
+    where nothing is scaled. This one leaves unscaling to the scaler.
 
     Args:
         params: as for ``torch.optim.AdamW``.

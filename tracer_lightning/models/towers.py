@@ -39,7 +39,8 @@ class SelfAttention(nn.MultiheadAttention):
         own = key is value and self.batch_first and not self.dropout and query.dim() == 3
         if not (usual and own and (mask is None or mask.dim() == 2)):
             return super().forward(query, key, value, *args, **kwargs)
-        mixed = F.scaled_dot_product_attention(*self._projected(query, key), attn_mask=mask)
+        q, k, v = self._projected(query, key)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out_proj(mixed.transpose(1, 2).flatten(-2)), None
 
     def _projected(self, query: Tensor, key: Tensor) -> list[Tensor]:
@@ -50,10 +51,10 @@ class SelfAttention(nn.MultiheadAttention):
         else:
             asking = F.linear(query, weight[:width], bias[:width])
             parts = (asking, *F.linear(key, weight[width:], bias[width:]).chunk(2, dim=-1))
-        return [part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts]
+        return [part.view(*part.shape[:2], self.num_heads, -1).transpose(1, 2) for part in parts]
 
 
-class LastBlock(ResidualAttentionBlock):
+class LastBlock(ResidualAttentionBlock):  # type: ignore[misc]
     """The last block of a ViT which pools its class token: that is computed, from all tokens, and no other."""
 
     whole = False

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
+from tracer_lightning.functional.distributed import held_as
 from tracer_lightning.functional.parametrized import PARTS, merge, merged_trained, merged_values, part_names
 from tracer_lightning.functional.steps import check_horizon
 
@@ -153,6 +154,12 @@ class AveragedTeacher(nn.Module):
         """The type to widen weights to; None where all have the same."""
         types = {p.dtype for p in self.module.parameters()}
         return max(types, key=lambda dtype: dtype.itemsize) if len(types) > 1 else None
+
+    def hold_as_averages(self) -> None:
+        """Where the averaged module was sharded, keep of what belongs to its weights the same shards."""
+        for position, name in enumerate(self._compensated):
+            buffer = f"compensation_{position}"
+            setattr(self, buffer, held_as(getattr(self, buffer), self.module.get_parameter(name)))
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 
