@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -85,10 +85,9 @@ class TracerModule(pl.LightningModule):
                 f"trainer=fsdp: a regularizer among {', '.join(self.regularizers.terms)} is of all weights, of which "
                 "no rank has more than its shard; choose trainer=ddp"
             )
-        student: Any = self.student
-        shard(student, mesh)
+        shard(self.student, mesh)
         if isinstance(self.teacher, AveragedTeacher):
-            shard(self.teacher.module, mesh, trained=False)
+            shard(cast(ClipModel, self.teacher.module), mesh, trained=False)
             self.teacher.hold_as_averages()
 
     # -- training ---------------------------------------------------------------------------------------------------
