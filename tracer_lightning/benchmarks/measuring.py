@@ -23,6 +23,8 @@ UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which the system counts the memory of a process."""
 RESET_PEAK = Path("/proc/self/clear_refs"), "5"
 """What Linux forgets the peak by."""
+STATUS = Path("/proc/self/status")
+"""Where Linux tells the peak; ``getrusage`` of a young process may tell that of its parent."""
 PROCESSOR = Path("/proc/cpuinfo")
 
 
@@ -59,6 +61,13 @@ def ratio(ones: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
     return spread([one / other for one, other in zip(ones, others, strict=True)])
 
 
+def host_peak() -> int:
+    """Bytes that the process had at most, without its children."""
+    lines = STATUS.read_text().splitlines() if STATUS.exists() else []
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")]
+    return found[0] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT
+
+
 def peak_memory(work: Callable[[], Any]) -> dict[str, int]:
     """Peak bytes while it is done: of the whole process on the ``host``, without loading processes, and on the ``gpu``.
 
@@ -69,7 +78,7 @@ def peak_memory(work: Callable[[], Any]) -> dict[str, int]:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     work()
-    found = {"host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT}
+    found = {"host": host_peak()}
     return found | ({"gpu": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from tracer_lightning.benchmarks.measuring import UNIT
+from tracer_lightning.benchmarks.measuring import host_peak
 from tracer_lightning.benchmarks.ours import collated, flyp, step_seconds, tracer
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import configure_compute, load_clip
 
 MIB = 2**20
-STATUS = Path("/proc/self/status")
 
 
 class MemoryOptions(NamedTuple):
@@ -82,9 +79,7 @@ def measure_apart(options: MemoryOptions) -> dict[str, Any]:
 def _peak(accelerator: str) -> float:
     if accelerator == "gpu":
         return float(torch.cuda.max_memory_allocated()) / MIB
-    if STATUS.exists():  # getrusage of a young process may tell its parent's peak
-        return next(int(line.split()[1]) / 1024 for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * UNIT / MIB
+    return host_peak() / MIB
 
 
 if __name__ == "__main__":
