@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measure on a machine with one GPU, in less than ten minutes: the tests that need a GPU, then training steps, the
-# teacher with its statistics, and evaluation.
+# Measure on a machine with one GPU, in less than ten minutes: the tests that need a GPU, then training steps, as
+# they come and compiled, the teacher with its statistics, and evaluation.
 #
 #   scripts/benchmark_gpu.sh FOLDER                   # FOLDER/<part>.txt (tables, log) and FOLDER/<part>.json
 #   scripts/benchmark_gpu.sh FOLDER --cpu-rehearsal   # the same parts, tiny, without a GPU
@@ -25,32 +25,33 @@ part() {  # name, seconds, command
   local name=$1 limit=$2 status
   shift 2
   echo "== $name"
-  timeout "$limit" "$@" > "$folder/$name.txt" 2>&1
+  timeout -k 5 "$limit" "$@" > "$folder/$name.txt" 2>&1
   status=$?
   tail -n 40 "$folder/$name.txt"
   [ $status -eq 0 ] || { echo "== $name: status $status (124: longer than $limit s)"; failed=1; }
 }
 
-benchmark() {  # name, seconds, options
+benchmark() {  # name, seconds, what to measure, options
   local name=$1 limit=$2
   shift 2
-  part "$name" "$limit" "$python" scripts/benchmark.py "$name" "$@" --json "$folder/$name.json"
+  part "$name" "$limit" "$python" scripts/benchmark.py "$@" --json "$folder/$name.json"
 }
 
 tests=("$python" -m pytest -o addopts= -m gpu tests/gpu)
 if [ "${2:-}" = --cpu-rehearsal ]; then
   part tests 900 "${tests[@]}"
   small=(--model ViT-S-32-alt --batch-size 2 --rounds 1)
-  benchmark step 900 "${small[@]}" --steps 1
-  benchmark teacher 900 "${small[@]}" --steps 1
-  benchmark eval 900 "${small[@]}" --sets 2 --pictures 3 --classes 2 --templates 2 --num-workers 0
+  benchmark step 900 step "${small[@]}" --steps 1
+  benchmark teacher 900 teacher "${small[@]}" --steps 1
+  benchmark eval 900 eval "${small[@]}" --sets 2 --pictures 3 --classes 2 --templates 2 --num-workers 0
 else
   large=(--model ViT-B-16 --accelerator gpu --precision bf16-mixed)
-  part tests 110 "${tests[@]}"
+  part tests 90 "${tests[@]}"
   workers=$(($(nproc) < 16 ? $(nproc) : 16))
-  benchmark step 240 "${large[@]}" --batch-size 512 --steps 5 --rounds 3
-  benchmark teacher 100 "${large[@]}" --batch-size 512 --rounds 20
-  benchmark eval 140 "${large[@]}" --sets 4 --pictures 1024 --classes 1000 --templates 8 --batch-size 256 \
+  benchmark step 120 step "${large[@]}" --batch-size 512 --steps 5 --rounds 3
+  benchmark step-compiled 210 step "${large[@]}" --batch-size 512 --steps 5 --rounds 3 --compile
+  benchmark teacher 60 teacher "${large[@]}" --batch-size 512 --rounds 20
+  benchmark eval 90 eval "${large[@]}" --sets 4 --pictures 1024 --classes 1000 --templates 8 --batch-size 256 \
     --num-workers "$workers" --rounds 3
 fi
 exit $failed

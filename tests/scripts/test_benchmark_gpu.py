@@ -18,9 +18,9 @@ def run(*arguments, python=sys.executable):
 
 def test_all_limits_together_are_less_than_ten_minutes():
     full = SCRIPT.read_text().split("else\n")[1]
-    limits = [int(limit) for limit in re.findall(r"^  (?:part|benchmark) \w+ (\d+)", full, re.M)]
-    assert len(limits) == 4
-    assert sum(limits) < 600
+    limits = [int(limit) for limit in re.findall(r"^  (?:part|benchmark) [\w-]+ (\d+)", full, re.M)]
+    assert len(limits) == 5
+    assert sum(limits) + 5 * len(limits) < 600  # 5 s more until what does not end is killed
 
 
 def test_a_failing_part_is_told_and_does_not_stop_the_others(tmp_path):
