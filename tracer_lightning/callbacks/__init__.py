@@ -1,6 +1,7 @@
 """Callbacks."""
 
 from tracer_lightning.callbacks.nonfinite import NonFinite, NonFiniteError
+from tracer_lightning.callbacks.progress import Progress
 from tracer_lightning.callbacks.report import Report
 from tracer_lightning.callbacks.run_checkpoint import RunCheckpoint
 from tracer_lightning.callbacks.signals import SIGNALS, Stopped
@@ -11,6 +12,7 @@ __all__ = [
     "SIGNALS",
     "NonFinite",
     "NonFiniteError",
+    "Progress",
     "Report",
     "RunCheckpoint",
     "Stopped",

@@ -102,7 +102,7 @@ class NonFinite(pl.Callback):
         values = {TOTAL: outputs["loss"], **outputs.get("terms", {})}
         self._names = tuple(values)
         bad = torch.stack([~value.detach().isfinite().all() for value in values.values()]).long()
-        found = torch.cat([torch.where(bad.any(), max(step, 1), 0).view(1), bad])
+        found = torch.cat([(bad.any() * max(step, 1)).view(1), bad])
         self._bad = found if self._bad is None else torch.where(self._bad[0] > 0, self._bad, found)
 
     def _found(self) -> tuple[int, str]:
