@@ -8,6 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.evaluation import METRICS
+from tracer_lightning.training.schema import COMMON, TRAIN
+from tracer_lightning.training.types_check import check_types
 
 MOST_PICTURES = 20
 """In a row of a figure."""
@@ -97,6 +99,7 @@ def _check_data(settings: Any) -> None:
 def check_settings(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of a run that is missing or impossible."""
     check_complete(cfg)
+    check_types(cfg, TRAIN)
     settings: Any = cfg
     _check_headline(settings)
     _check_data(settings)

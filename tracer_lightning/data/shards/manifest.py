@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import TypedDict, cast
 
 from tracer_lightning.data.captions import PLACEHOLDER
+from tracer_lightning.data.shards.tar import TarBytes, samples
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -154,20 +153,11 @@ def _verify_texts(root: Path, manifest: Manifest) -> None:
 
 def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | None]:
     """The label of each sample, None for those with a caption only; their keys must count on from ``start``."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            groups = groupby(tar, key=lambda member: member.name.partition(".")[0])
-            for number, (key, group) in enumerate(groups, start):
-                _expect(path, "name of a sample", key, sample_key(number))
-                contents = {member.name.partition(".")[2]: _contents(tar, member) for member in group}
-                yield _check_sample(f"{path}: sample {key}", contents, num_classes)
-    except tarfile.TarError as error:
-        raise ValueError(f"{path} can't be read as a tar file: {error}; write the shards again") from error
-
-
-def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file else b""
+    with path.open("rb") as stream:
+        file = TarBytes(stream, path)
+        for number, (key, contents) in enumerate(samples(file, lambda member, _: file.read(member.size)), start):
+            _expect(path, "name of a sample", key, sample_key(number))
+            yield _check_sample(f"{path}: sample {key}", contents, num_classes)
 
 
 def _check_sample(name: str, contents: dict[str, bytes], num_classes: int) -> int | None:
