@@ -23,12 +23,13 @@ from tests.fuzzing.overrides import Case, leaves
 from tests.training.helpers import TINY, hydra_context
 from tracer_lightning.training import build, run
 from tracer_lightning.training.cli import cli
+from tracer_lightning.training.shorthand import firsts_listed, spelled_out
 
 ROOT = Path(__file__).parents[2]
 SMALL = (*TINY, "callbacks.progress.refresh_rate=0", "data.eval_batch_size=64", "run=case", "hydra.mode=RUN")
 BOUNDS = {"max_steps": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
 """What the trainer is held to, whatever the command line says."""
-PATIENCE = 90
+PATIENCE = 240
 """Seconds after which a case counts as hanging."""
 LINE = 1000
 """Characters that an error line may have."""
@@ -72,10 +73,10 @@ def command(case: Case) -> list[str]:
 def outside(cfg: DictConfig) -> None:
     """Raise OutsideError for valid settings that ask for processes, compilation or a large model."""
     select = lambda key: OmegaConf.select(cfg, key, throw_on_missing=False)  # noqa: E731
-    for key, most in (("trainer.devices", 1), ("trainer.num_nodes", 1), ("data.num_workers", 2)):
+    for key, most in (("trainer.devices", 1), ("trainer.num_nodes", 1), ("data.num_workers", 2), ("data.renders", 10)):
         value = select(key)
         if isinstance(value, int) and most < value < 10_000:
-            raise OutsideError(f"{key}={value} starts processes")
+            raise OutsideError(f"{key}={value} takes processes, or minutes")
     if "ddp" in str(select("trainer.strategy")) or "fsdp" in str(select("trainer.strategy")):
         raise OutsideError("trainer.strategy starts processes")
     if select("compute.compile") is True:
@@ -113,6 +114,18 @@ def entry(script: str) -> ModuleType:
     spec.loader.exec_module(module)
     module.main.__wrapped__.__module__ = "__main__"
     return module
+
+
+ENTRIES: dict[str, dict[str, Any]] = {
+    "train.py": {},
+    "scripts/evaluate.py": {"checkpoint": "evaluated"},
+    "scripts/export.py": {"checkpoint": "exported"},
+    "scripts/merge.py": {"checkpoint": "evaluated", "shorthand": spelled_out},
+    "scripts/diagnose.py": {"checkpoint": "diagnosed"},
+    "scripts/similarity.py": {"checkpoint": "diagnosed", "shorthand": firsts_listed},
+    "scripts/changed.py": {"checkpoint": "diagnosed"},
+}
+"""What each script gives ``cli`` beside its main."""
 
 
 def _alarm(signum: int, frame: Any) -> None:

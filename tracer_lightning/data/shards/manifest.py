@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict, cast
 
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
 from tracer_lightning.data.captions import PLACEHOLDER
 from tracer_lightning.data.shards.tar import TarBytes, samples
 
@@ -15,6 +17,8 @@ FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 MANIFEST, JOURNAL, NSHARDS = "manifest.json", "journal.json", "nshards.txt"
 LABEL, CAPTION = "cls", "txt"
+TEXT_BYTES = 1 << 24
+"""That class names, templates and manifests may have: 16 MiB."""
 
 
 class Shard(TypedDict):
@@ -46,6 +50,16 @@ def sample_key(number: int) -> str:
     return f"s{number:07d}"
 
 
+def read_text(path: Path) -> str:
+    """A small text; ValueError, which names the file, where it is large or no text."""
+    if path.stat().st_size > TEXT_BYTES:
+        raise ValueError(f"{path} has more than the {TEXT_BYTES:,} bytes that such a text may have")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from error
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
@@ -55,18 +69,17 @@ def file_hash(path: Path) -> str:
 def load_manifest(path: Path) -> Manifest:
     """Read a manifest or journal; ValueError where it isn't one of this format."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; write the shards (again) with scripts/make_shards.py") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} can't be read ({error}); start over with --overwrite") from None
-    shard_keys = Shard.__annotations__.keys()
-    if (
-        not isinstance(found, dict)
-        or found.keys() != Manifest.__annotations__.keys()
-        or found["format"] != FORMAT
-        or any(shard.keys() != shard_keys for shard in found["shards"])
-    ):
+    try:
+        check_type(found, Manifest, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        known = found["format"] == FORMAT
+    except TypeCheckError:
+        known = False
+    if not known:
         raise ValueError(f"{path} isn't a manifest of format {FORMAT}; start over with --overwrite")
     return cast(Manifest, found)
 
@@ -140,7 +153,7 @@ def _expect(path: Path, what: str, found: object, expected: object) -> None:
 def _read(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path} is missing; write the shards again")
-    return path.read_text(encoding="utf-8")
+    return read_text(path)
 
 
 def _verify_texts(root: Path, manifest: Manifest) -> None:
