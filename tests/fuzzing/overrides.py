@@ -25,7 +25,19 @@ VALUES = (
 RAW = ("=", "=1", "seed", "seed=", "seed=[1", "seed={", "seed='1", "~", "+", "++seed=-1", "seed==1", "--", "a.b.c=1")
 RAW += ("seed =1", "seed= 1", "seed=1 2", "=seed", "seed,name=1", "@=1", "method@x=tracer", "seed=1,2", "seed=$(x)")
 RAW += ("seed=range(3)", "seed=choice(1,2)", "seed=int(x)", "hydra.nowhere=1", "'seed=1'", "séed=1", "..=1", "a..b=1")
-SINGLE = ("method", "peft", "head", "teacher", "anchors", "task", "kernel", "scheduler", "optimizer", "parity", "compute")
+SINGLE = (
+    "method",
+    "peft",
+    "head",
+    "teacher",
+    "anchors",
+    "task",
+    "kernel",
+    "scheduler",
+    "optimizer",
+    "parity",
+    "compute",
+)
 SINGLE += ("callbacks", "logger", "trainer", "backbone", "debug", "ablation")
 SHARDED = ("data", "suite", "experiment")
 SEVERAL = ("terms", "regularizers")

@@ -170,6 +170,8 @@ def judged(status: Any, stderr: str, overrides: Sequence[str]) -> Outcome:
         return Outcome("silent" if errors else "ran", "\n".join(errors))
     if status != 1 or len(errors) != 1:
         return Outcome("unclear", f"status {status}: {stderr[-1000:]}")
+    if "give it as" in errors[0]:  # a setting that another option needs
+        return Outcome("refused", errors[0])
     words = {word for text in overrides for word in re.findall(r"\w{2,}", text.lower())}
     if "object_type=" in errors[0] or "config of type" in errors[0]:  # a library's words
         return Outcome("vague", errors[0])

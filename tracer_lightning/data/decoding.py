@@ -71,6 +71,8 @@ def _opened(data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise UnreadablePictureError("of so many pixels that it is too large") from error
     except Exception as error:  # likewise
         raise UnreadablePictureError("damaged, or of another format") from error
     check_size(*image.size)

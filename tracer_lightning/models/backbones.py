@@ -64,7 +64,9 @@ def build_clip(
     if isinstance(vision_cfg.get("layers"), int) and vision_cfg.get("patch_size", 1) > image_size:
         raise ValueError(f"vision_cfg.patch_size={vision_cfg['patch_size']} is larger than image_size={image_size}")
     if text_cfg.get("vocab_size", tokenizer.vocab_size) < tokenizer.vocab_size:
-        raise ValueError(f"text_cfg.vocab_size={text_cfg['vocab_size']}: the tokenizer has {tokenizer.vocab_size} tokens")
+        raise ValueError(
+            f"text_cfg.vocab_size={text_cfg['vocab_size']}: the tokenizer has {tokenizer.vocab_size} tokens"
+        )
     config = {"embed_dim": embed_dim, "vision_cfg": dict(vision_cfg), "text_cfg": dict(text_cfg)}
     model = ClipModel(open_clip.CLIP(**config, quick_gelu=quick_gelu))
     spec = InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text)

@@ -57,7 +57,9 @@ def check_tokenizer(name: str) -> None:
     text = model_config(name).get("text_cfg")
     options = text.get("tokenizer_kwargs") if isinstance(text, dict) else None
     if isinstance(options, dict) and options.get("trust_remote_code"):
-        raise ValueError(f"backbone.name={name}: its tokenizer is code of its own, which is not run; choose another model")
+        raise ValueError(
+            f"backbone.name={name}: its tokenizer is code of its own, which is not run; choose another model"
+        )
 
 
 def model_config(name: str) -> dict[str, Any]:

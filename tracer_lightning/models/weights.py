@@ -132,11 +132,7 @@ def _check_plain(state: Mapping[str, Tensor], given: str) -> None:
     """Raise ValueError for a tensor that is not as large as it says, or holds no real numbers."""
     for name, value in state.items():
         plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
-        if (
-            not plain
-            or value.is_complex()
-            or value.numel() * value.element_size() > value.untyped_storage().nbytes()
-        ):
+        if not plain or value.is_complex() or value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError(f"{given}: {name} is no plain tensor of numbers ({value.dtype}, {value.device})")
 
 

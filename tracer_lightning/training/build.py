@@ -121,8 +121,8 @@ def build_sum(
     terms, weights = {}, {}
     for group in groups:
         for name, entry in _entries(cfg, group):
-            if not isinstance(entry, DictConfig):
-                raise ValueError(f"{group}.{name} must have weight and term, found {entry!r}")
+            if not isinstance(entry, DictConfig) or not ("term" in entry or set(entry) <= {"weight"}):
+                raise ValueError(f"{group}.{name} must have weight and term, found {shortened(entry)}")
             if "term" not in entry:  # an experiment's weight for methods that have this term
                 continue
             term = make(cfg, f"{group}.{name}.term")

@@ -130,7 +130,9 @@ def check_continued(saved: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"resume={path}: no checkpoint of a run of this project; use init_weights= for weights")
     for text in _texts(saved["callbacks"], path):
         if "://" in text or ".." in Path(text).parts:
-            raise ValueError(f"resume={path}: it names the file {text}, out of its folder; use init_weights= for weights")
+            raise ValueError(
+                f"resume={path}: it names the file {text}, out of its folder; use init_weights= for weights"
+            )
 
 
 def _texts(node: Any, path: Path, depth: int = 0) -> Iterator[str]:

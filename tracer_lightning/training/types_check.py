@@ -12,6 +12,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 TARGET = "_target_"
+LARGEST = (1 << 63) - 1
+"""Whole number that torch can compute with."""
 SHOWN = 100
 """Characters of a wrong value in a message."""
 
@@ -71,7 +73,9 @@ def _fits(value: Any, hint: Any) -> bool:
         check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
     except TypeCheckError:
         return False
-    return not isinstance(value, bool) or _admits_bool(hint)
+    if isinstance(value, bool):
+        return _admits_bool(hint)
+    return not isinstance(value, int) or abs(value) <= LARGEST
 
 
 def _admits_bool(hint: Any) -> bool:

@@ -70,11 +70,17 @@ FORBIDDEN = {
     "pipe": (member("s1.png", kind=tarfile.FIFOTYPE), "member 's1.png' is a pipe"),
     "sparse": (member("s1.png", kind=tarfile.GNUTYPE_SPARSE), "member 's1.png' is a sparse file"),
     "unknown": (member("s1.png", kind=b"Z"), "member 's1.png' is of an unknown kind"),
-    "huge": (member("s1.png", size=1 << 40), rf"member 's1.png' has 1,099,511,627,776 bytes, more than .*{MEMBER_BYTES:,}"),
+    "huge": (
+        member("s1.png", size=1 << 40),
+        rf"member 's1.png' has 1,099,511,627,776 bytes, more than .*{MEMBER_BYTES:,}",
+    ),
     "label": (member("s1.cls", size=300 << 20), f"member 's1.cls' has 314,572,800 bytes, more than the {TEXT_BYTES:,}"),
     "caption": (member("s1.txt", size=TEXT_BYTES + 1), f"member 's1.txt' has {TEXT_BYTES + 1:,} bytes, more than"),
     "json": (member("s1.JSON", size=300 << 20), "member 's1.JSON' has 314,572,800 bytes, more than"),
-    "name": (member("././@LongLink", kind=tarfile.GNUTYPE_LONGNAME, size=1 << 30), "member .* has 1,073,741,824 bytes, more"),
+    "name": (
+        member("././@LongLink", kind=tarfile.GNUTYPE_LONGNAME, size=1 << 30),
+        "member .* has 1,073,741,824 bytes, more",
+    ),
     "pax": (member("x", kind=tarfile.XHDTYPE, size=1 << 30), "member 'x' has 1,073,741,824 bytes, more than"),
     "pax path": (
         member("x", b"20 path=/etc/x.png\n", kind=tarfile.XHDTYPE) + member("s1.png", b"x"),
@@ -96,7 +102,9 @@ def test_what_no_shard_may_have_is_named(tmp_path, reader, kind):
 
 @READERS
 def test_folders_and_leading_dots_do_no_harm(tmp_path, reader):
-    path = archive(tmp_path / "0.tar", member("./", kind=tarfile.DIRTYPE), member("./s1.png", png(1)), member("./s1.cls", b"2"))
+    path = archive(
+        tmp_path / "0.tar", member("./", kind=tarfile.DIRTYPE), member("./s1.png", png(1)), member("./s1.cls", b"2")
+    )
     found = reader(path)
     assert len(found.label if reader is indexed else found) == 2
 
@@ -145,11 +153,17 @@ def test_random_damage_is_named_or_harmless(tmp_path):
 
 def bomb(width, height):
     """A PNG of a few bytes that says it has so many pixels."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -89,8 +89,10 @@ def _recalled(file: Path, size: int) -> ShardIndex | None:
         return None
     shapes = {(column.dtype, column.ndim, len(column)) for column in columns.values() if column.ndim}
     places = ((index.image_offset, index.image_size), (index.caption_offset, index.caption_size))
-    if len(shapes) != 1 or next(iter(shapes))[:2] != (np.dtype(np.int64), 1) or any(
-        (offset < 0).any() or (length < 0).any() or (offset > size - length).any() for offset, length in places
+    if (
+        len(shapes) != 1
+        or next(iter(shapes))[:2] != (np.dtype(np.int64), 1)
+        or any((offset < 0).any() or (length < 0).any() or (offset > size - length).any() for offset, length in places)
     ):
         return None
     return index

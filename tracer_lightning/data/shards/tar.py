@@ -51,7 +51,7 @@ class TarBytes:
     def header(self) -> bytes:
         """The next header; less than a block at the end of what is no tar file."""
         data = self.stream.read(BLOCK)
-        if 0 < self.position and len(data) < BLOCK:
+        if self.position > 0 and len(data) < BLOCK:
             raise self._truncated(self.position + len(data))
         self.position += len(data)
         return data
