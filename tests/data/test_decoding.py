@@ -59,7 +59,7 @@ def bmp_that_says(width, height):
 def test_pixels_beyond_the_limit_are_not_decoded(data, monkeypatch):
     monkeypatch.setattr(decoding, "decode_image", None)
     for read in (decode, pil_image):
-        with pytest.raises(UnreadablePictureError, match="pixels.* is too large"):
+        with pytest.raises(UnreadablePictureError, match=r"pixels.* is too large"):
             read(data)
 
 

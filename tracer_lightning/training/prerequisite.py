@@ -92,7 +92,7 @@ def _wait(folder: Path) -> None:
 
 
 def _check_floor(required: DictConfig, folder: Path) -> None:
-    scores = read_json(folder / RESULTS).get("student")
+    scores: Any = read_json(folder / RESULTS).get("student")
     try:
         accuracies = [float(values["accuracy"]) for values in scores.values() if "sets" not in values]
         mean = sum(accuracies) / len(accuracies)
