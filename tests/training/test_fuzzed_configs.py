@@ -1,11 +1,18 @@
 """Random command lines: each runs one step, or ends in one clear line. Larger campaigns: scripts/fuzz_config.py."""
 
 import pytest
+import torch
 
 from tests.fuzzing.overrides import Case, Fuzzer, draw
 from tests.fuzzing.running import ENTRIES, attempt, bounded, command, defaults, entry, judged
 from tests.training.test_cli import test_mistakes_in_composition, test_mistakes_in_values
+from tracer_lightning.models import build_clip
 
+STATE = build_clip(
+    64,
+    {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1, "head_width": 32},
+    {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+).model.model.state_dict()
 QUICK, SLOW = 30, 300
 CASES = draw(SLOW, 0, defaults())
 NAMED = [
@@ -22,6 +29,8 @@ def check(cases, tmp_path, monkeypatch, script="train.py"):
     with bounded():
         for number, overrides in enumerate(cases):
             (tmp_path / str(number)).mkdir()
+            if script in MODEL:
+                torch.save(STATE, tmp_path / str(number) / "bare.pt")
             monkeypatch.chdir(tmp_path / str(number))
             outcome = attempt(module, overrides, **ENTRIES[script])
             if outcome.fault:
@@ -56,11 +65,20 @@ MAIN = {
 """What users set there."""
 
 
+MODEL = {
+    "scripts/export.py": ("checkpoint=bare.pt", "out=export"),
+    "scripts/merge.py": ("checkpoint=bare.pt", "start=bare.pt"),
+    "scripts/similarity.py": ("first=bare.pt", "second=bare.pt"),
+    "scripts/changed.py": ("checkpoint=bare.pt", "start=bare.pt"),
+}
+"""What each needs."""
+
+
 def light(script, count, seed=0):
-    """Cases of one or two main settings, of an untrained tiny model."""
+    """Cases of one or two main settings, of an untrained tiny model in ``bare.pt``."""
     fuzzer = Fuzzer(dict.fromkeys(MAIN[script]), seed)
     small = ("backbone.vision_cfg.layers=1", "backbone.text_cfg.layers=1", "run=case", "trainer.limit_test_batches=1")
-    small = small[:2] if "export" in script else small
+    small = (*(small[:2] if "export" in script else small), *MODEL.get(script, ()))
     return [[*small, *(fuzzer.value() + (fuzzer.value() if number % 3 == 0 else []))] for number in range(count)]
 
 

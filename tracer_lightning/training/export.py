@@ -22,7 +22,9 @@ from tracer_lightning.training.build import add_peft, bare_backbone
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import RESULTS
+from tracer_lightning.training.schema import EXPORT
 from tracer_lightning.training.settings import check_complete
+from tracer_lightning.training.types_check import check_types
 
 STUDENT, TEACHER = "student", "teacher"
 CARD = "README.md"
@@ -79,6 +81,7 @@ def export(cfg: DictConfig) -> Path:
         The folder.
     """
     check_complete(cfg)
+    check_types(cfg, EXPORT)
     if cfg.model not in (STUDENT, TEACHER):
         raise ValueError(f"model must be {STUDENT} or {TEACHER}, found {cfg.model!r}")
     folder = free_folder(cfg.out)

@@ -49,3 +49,60 @@ TRAIN: dict[str, Any] = {
     "method.freeze": list[str] | str,
 }
 """Of train.py."""
+Names = list[str] | str | None
+EVALUATE: dict[str, Any] = {
+    **COMMON,
+    "checkpoint": Any,
+    "models": Names,
+    "heads": Any,
+    "temperature": str | None,
+    "averages": dict[str, list[str]] | None,
+    "headline": str,
+}
+"""Of scripts/evaluate.py."""
+EXPORT: dict[str, Any] = {
+    "checkpoint": str,
+    "model": str,
+    "out": str,
+    "push": str | None,
+    "private": bool,
+    "backbone": Node,
+    "peft.prepare": Node,
+}
+"""Of scripts/export.py."""
+MERGE: dict[str, Any] = {
+    **COMMON,
+    "merge": Node,
+    "merge.name": str,
+    "checkpoint": Any,
+    "checkpoints": list[str] | None,
+    "start": Any,
+    "model": str,
+    "out": Any,
+    "headline": str,
+}
+"""Of scripts/merge.py."""
+DIAGNOSE: dict[str, Any] = {**COMMON, "checkpoint": Any, "models": Names, "runs": Any}
+"""Of scripts/diagnose.py."""
+SIMILARITY: dict[str, Any] = {
+    **COMMON,
+    "checkpoint": Any,
+    "first": list[str] | None,
+    "second": Any,
+    "models": Names,
+    "second_model": str,
+    "split": Names,
+    "samples": Any,
+    "towers": Names,
+    "tokens": str,
+}
+"""Of scripts/similarity.py."""
+CHANGED: dict[str, Any] = {
+    **COMMON,
+    "checkpoint": Any,
+    "start": Any,
+    "model": str,
+    "pictures": Any,
+    "maps": Node | None,
+}
+"""Of scripts/changed.py."""
