@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.evaluation import METRICS
-from tracer_lightning.training.schema import TRAIN
+from tracer_lightning.training.schema import CHANGED, DIAGNOSE, EVALUATE, MERGE, SIMILARITY, TRAIN
 from tracer_lightning.training.types_check import check_types
 
 MOST_PICTURES = 20
