@@ -5,7 +5,7 @@ import torch
 
 from tests.fuzzing.overrides import Case, Fuzzer, draw
 from tests.fuzzing.running import ENTRIES, attempt, bounded, command, defaults, entry, judged
-from tests.training.test_cli import test_mistakes_in_composition, test_mistakes_in_values
+from tests.training import test_cli
 from tracer_lightning.models import build_clip
 
 STATE = build_clip(
@@ -16,8 +16,8 @@ STATE = build_clip(
 QUICK, SLOW = 30, 300
 CASES = draw(SLOW, 0, defaults())
 NAMED = [
-    *([given] for given, _ in test_mistakes_in_composition.pytestmark[0].args[1]),
-    *(given for given, _ in test_mistakes_in_values.pytestmark[0].args[1]),
+    *([given] for given, _ in test_cli.test_mistakes_in_composition.pytestmark[0].args[1]),
+    *(given for given, _ in test_cli.test_mistakes_in_values.pytestmark[0].args[1]),
 ]
 """Mistakes that have tests of their own."""
 

@@ -67,7 +67,8 @@ def _is_archive(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        script = any(name.endswith("constants.pkl") for name in archive.namelist())  # refused by torch, unread
+        if not script and any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("a compressed archive, which may unpack to any size")
     return True
 
