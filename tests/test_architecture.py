@@ -25,7 +25,7 @@ ALLOWED = {
     "callbacks": {"types", "functional", "teachers", "evaluation", "analysis", "module"},
     "benchmarks": {
         *("types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"),
-        *("module", "callbacks"),
+        *("module", "callbacks", "analysis"),
     },
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -96,6 +96,27 @@ def reference_loss(module, batch, index):
     return module.training_step(batch, index)["loss"]
 
 
+def step_gradients(batch, micro_batch=None):
+    module = make_module(make_data(), torch.double)
+    module.student.micro_batch = micro_batch
+    loss = reference_loss(module, batch, 0)
+    loss.backward()
+    return loss, {name: p.grad for name, p in module.student.named_parameters()}
+
+
+@pytest.mark.parametrize("micro_batch", [None, 5])
+def test_captions_that_repeat_are_encoded_once_and_count_as_often(micro_batch):
+    data = make_data()
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    batch = batch._replace(images=batch.images.double())
+    assert len(batch.texts) <= 28 < len(batch.images) == 32
+    loss, gradients = step_gradients(batch._replace(texts=batch.texts[batch.text_of], text_of=None))
+    found, others = step_gradients(batch, micro_batch)
+    torch.testing.assert_close(found, loss, rtol=1e-12, atol=0)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, rtol=1e-9, atol=1e-13)
+
+
 def test_bf16_mixed_keeps_weights_and_teacher_in_fp32(tmp_path, data):
     module, losses = make_module(data), Losses()
     make_trainer(tmp_path, 4, [losses], precision="bf16-mixed").fit(module, datamodule=make_data())

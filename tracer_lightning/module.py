@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import torch
@@ -16,7 +16,9 @@ from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
+from tracer_lightning.models.sharding import is_sharded, shard
 from tracer_lightning.teachers import AveragedTeacher, Teacher
+from tracer_lightning.teachers.base import AVERAGED_BUFFERS
 from tracer_lightning.types import Batch, ClipFeatures, TermInputs
 
 
@@ -67,6 +69,26 @@ class TracerModule(pl.LightningModule):
         self.tests_heads = True
         """Whether models are tested with heads of their own, where they have any; else all zero-shot."""
         self._restored_steps: int | None = None
+        self._unreadable = 0
+        # DDP would send all buffers before every step, and only statistics of batches differ between ranks
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.named_buffers() if not name.endswith((*AVERAGED_BUFFERS, "num_batches_tracked"))
+        ]
+
+    def configure_model(self) -> None:
+        """Keep a shard of student and teacher on each rank, once, where the strategy asks for it (``trainer=fsdp``)."""
+        mesh = self.device_mesh
+        if mesh is None or is_sharded(self.student):
+            return
+        if self.regularizers.needs_all_weights:
+            raise ValueError(
+                f"trainer=fsdp: a regularizer among {', '.join(self.regularizers.terms)} is of all weights, of which "
+                "no rank has more than its shard; choose trainer=ddp"
+            )
+        shard(self.student, mesh)
+        if isinstance(self.teacher, AveragedTeacher):
+            shard(cast(ClipModel, self.teacher.module), mesh, trained=False)
+            self.teacher.hold_as_averages()
 
     # -- training ---------------------------------------------------------------------------------------------------
 
@@ -77,11 +99,11 @@ class TracerModule(pl.LightningModule):
             ``loss``, and for callbacks ``features``: :class:`TermInputs` of the global batch, without gradient.
         """
         texts = batch.texts if self.loss.needs_texts or self.regularizers.needs_texts else None
-        student = gather_features(self.student(batch.images, texts))
+        student = self._features(self.student, batch, texts)
         teacher = anchors = None
         if self.loss.needs_teacher:
             with torch.no_grad():
-                teacher = gather_features(self.teacher(batch.images, texts))
+                teacher = self._features(self.teacher, batch, texts)
             if self.loss.anchors is not None:
                 averaged: Any = self.teacher.module
                 anchors = self.loss.anchors(averaged.encode_text, teacher, self.global_step).to(teacher.image.dtype)
@@ -91,29 +113,40 @@ class TracerModule(pl.LightningModule):
             distance, terms = self.loss(inputs)
             penalty, penalties = self.regularizers(self.student, inputs)
         total: Tensor = distance + penalty
-        self.log(
-            "train/unreadable",
-            float(len(batch.unreadable)),
-            on_step=False,
-            on_epoch=True,
-            reduce_fx="sum",
-            sync_dist=True,
-        )
-        self.log("train/loss/total", total.detach(), prog_bar=True)
+        self._unreadable += len(batch.unreadable)
+        self.log("train/loss/total", total.detach())
         self.log_dict({f"train/loss/{name}": value.detach() for name, value in {**terms, **penalties}.items()})
         self.log("train/logit_scale", student.logit_scale.detach())
         detached = inputs._replace(student=ClipFeatures(*(x.detach() for x in student)), logits=None)
         return {"loss": total, "features": detached}
 
+    def _features(self, model: Any, batch: Batch, texts: Tensor | None) -> ClipFeatures:
+        """What student or teacher make of the global batch; a caption that repeats is encoded once."""
+        found: ClipFeatures = model(batch.images, texts)
+        if texts is not None and batch.text_of is not None:
+            found = found._replace(text=found.text[batch.text_of])
+        return gather_features(found)
+
+    def on_train_epoch_start(self) -> None:
+        """Count anew."""
+        self._unreadable = 0
+
+    def on_train_epoch_end(self) -> None:
+        """Log how many pictures could not be read: here, because a number logged at a step is copied to the device."""
+        self.log("train/unreadable", float(self._unreadable), reduce_fx="sum", sync_dist=True)
+
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""
         optimizer = self.optimizer(p for p in self.student.parameters() if p.requires_grad)
         self.total_steps = planned_steps(self.trainer)
-        if self._restored_steps is not None:
-            check_horizon(self.total_steps, self._restored_steps)
-            self._restored_steps = None
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Refuse a continuation of another length; sharded runs are restored after the optimizer was made."""
+        if self._restored_steps is not None:
+            check_horizon(planned_steps(self.trainer), self._restored_steps)
+            self._restored_steps = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the length of the run, which its schedule was made for."""

@@ -21,13 +21,15 @@ class Batch(NamedTuple):
     images: Tensor
     """(B, 3, H, W); uint8 as loaded, normalised float once on the device."""
     texts: Tensor
-    """(B, L) token ids; (B, 0) where captions are not needed (evaluation)."""
+    """(B, L) token ids, or (U, L) where ``text_of`` says whose they are; (B, 0) where none are needed (evaluation)."""
     labels: Tensor
     """(B,) class indices; -1 marks padding, which no metric counts."""
     indices: Tensor
     """(B,) position of the sample in its data set; -1 marks padding."""
     unreadable: tuple[str, ...] = ()
     """Where pictures were that could not be read: replaced by others in training, by padding in evaluation."""
+    text_of: Tensor | None = None
+    """(B,) the row of ``texts`` that is each picture's, where captions repeat; None where row and picture agree."""
 
 
 class ClipFeatures(NamedTuple):

@@ -1,14 +1,13 @@
 """The plain implementations compute what the application computes, or the comparison is of different things."""
 
-import copy
-
+import open_clip
 import pytest
 import torch
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.benchmarks import step
-from tracer_lightning.benchmarks.ours import flyp, step_seconds, tracer
-from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp
+from tracer_lightning.benchmarks.ours import collated, flyp, step_seconds, tracer
+from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.benchmarks.step import StepOptions, random_batches
 from tracer_lightning.kernels import BetaKernel
 
@@ -35,20 +34,20 @@ def assert_same(one, other):
 
 
 def test_plain_flyp_is_ours(start, batches):
-    plain = PlainFlyp(copy.deepcopy(start.model.model).double(), "64-true")
+    plain = PlainFlyp(plain_model(start).double(), "64-true")
     for batch in batches:
         plain.step(batch.images.double(), batch.texts)
     ours = flyp(start.model)
-    assert len(step_seconds(ours, batches, "cpu", "64-true")) == STEPS - 1
+    assert len(step_seconds(ours, [collated(batch) for batch in batches], "cpu", "64-true")) == STEPS - 1
     assert_same(ours.student.model, plain.model)
 
 
 def test_naive_tracer_is_ours(start, batches):
-    naive = NaiveTracer(copy.deepcopy(start.model.model).double(), "64-true", BetaKernel(0.5), STEPS)
+    naive = NaiveTracer(plain_model(start).double(), "64-true", BetaKernel(0.5), STEPS)
     for batch in batches:
         naive.step(batch.images.double(), batch.texts)
     ours = tracer(start.model)
-    step_seconds(ours, batches, "cpu", "64-true")
+    step_seconds(ours, [collated(batch) for batch in batches], "cpu", "64-true")
     assert_same(ours.student.model, naive.model)
     assert_same(ours.teacher.module.model, naive.teacher)
     moved = (naive.teacher.visual.proj - naive.model.visual.proj).abs().max()
@@ -56,11 +55,17 @@ def test_naive_tracer_is_ours(start, batches):
     assert len(naive.statistics) == STEPS
 
 
+def test_the_plain_model_is_open_clip_s_own(start):
+    """Not the one whose blocks compute less."""
+    kinds = {type(module) for module in plain_model(start).modules()}
+    assert kinds == {type(module) for module in open_clip.CLIP(**start.config).modules()}
+
+
 def test_rounds_are_in_turn_and_compared_one_by_one(monkeypatch, start):
     monkeypatch.setattr(step, "load_clip", lambda name: start)
     found = step.measure(StepOptions("any", 4, steps=2, rounds=3, accelerator="cpu", precision="32-true"))
     assert {name: len(values) for name, values in found.items()} == dict.fromkeys(
-        ("plain FLYP", "our FLYP", "naive TRACER", "our TRACER"), 3
+        ("plain FLYP", "our FLYP", "naive TRACER", "our TRACER", "our TRACER, teacher in bf16"), 3
     )
     summary = step.summary(found | {"plain FLYP": [1.0, 2.0, 4.0], "our TRACER": [2.0, 2.0, 2.0]})
     ratio = summary["ratios"]["our TRACER / plain FLYP"]

@@ -34,9 +34,9 @@ class Reference(pl.Callback):
 
     @torch.no_grad()
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        texts = batch.texts[batch.text_of]
         student, teacher = (
-            matching_log_probabilities(model(batch.images, batch.texts))
-            for model in (pl_module.student, pl_module.teacher)
+            matching_log_probabilities(model(batch.images, texts)) for model in (pl_module.student, pl_module.teacher)
         )
         self.kl.append(float(mean_divergence(teacher, student)))
         self.entropy.append(float(mean_entropy(student)))

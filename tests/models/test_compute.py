@@ -33,6 +33,61 @@ def test_resnets_refuse_checkpointing():
         configure_compute(build_clip(16, VISION, TEXT).model, gradient_checkpointing=True)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("blocks_too", [False, True])
+def test_micro_batches_compute_in_turn_and_change_no_gradient(size, blocks_too):
+    plain, thrifty = tiny_backbone(), tiny_backbone()
+    configure_compute(thrifty.model.double(), gradient_checkpointing=blocks_too, micro_batch=size)
+    sizes = []
+    thrifty.model.model.visual.conv1.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    found = gradients(thrifty.model, thrifty)
+    parts = [len(part) for part in torch.zeros(4).split(size)]
+    assert sorted(sizes) == sorted(2 * parts)  # once more in the backward pass
+    for one, other in zip(gradients(plain.model.double(), plain), found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+def test_micro_batches_keep_fewer_activations():
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    def kept(size):
+        backbone, tensors = tiny_backbone(), {}
+        configure_compute(backbone.model, micro_batch=size)
+
+        def pack(tensor):
+            tensors[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            backbone.model(images, backbone.spec.tokenize(["one"] * 8))
+        return sum(tensors.values()) - sum(p.numel() for p in backbone.model.parameters())
+
+    assert kept(2) < 0.2 * kept(None)
+
+
+def test_a_batch_no_larger_than_a_micro_batch_is_computed_once():
+    backbone = tiny_backbone()
+    configure_compute(backbone.model.double(), micro_batch=4)
+    calls = []
+    backbone.model.model.visual.conv1.register_forward_pre_hook(lambda *_: calls.append(1))
+    gradients(backbone.model, backbone)
+    assert len(calls) == 1
+
+
+def test_micro_batches_need_fixed_statistics():
+    model = build_clip(16, VISION, TEXT).model
+    with pytest.raises(ValueError, match=r"compute.micro_batch: BatchNorm.*batch_norm=frozen"):
+        configure_compute(model, micro_batch=2)
+    model.keep_statistics(True)
+    configure_compute(model, micro_batch=2)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, True, "many"])
+def test_micro_batches_have_a_size(value):
+    with pytest.raises(ValueError, match=r"compute\.micro_batch must be null or a whole number"):
+        configure_compute(tiny_backbone().model, micro_batch=value)
+
+
 def test_the_memory_format_changes_strides_and_no_feature():
     torch.manual_seed(0)
     backbone = build_clip(16, VISION, TEXT)

@@ -4,37 +4,98 @@ import pytest
 
 from scripts.benchmark import main
 from tests.conftest import tiny_backbone
-from tracer_lightning.benchmarks import step
+from tracer_lightning.benchmarks import averaging, evaluating, levers, memory, statistics, step
 
 
-def test_data(tmp_path):
-    options = ["--pictures", "8", "--image-size", "32", "--batch-size", "4", "--num-workers", "0", "--repeats", "2"]
-    assert main(["data", *options, "--json", str(tmp_path / "data.json")]) == 0
-    written = json.loads((tmp_path / "data.json").read_text())
-    assert [row["name"] for row in written["results"]] == [
-        "training crop, one core", "evaluation crop, one core", "training loader, 0 workers",
-    ]  # fmt: skip
-    for row in written["results"]:
-        low, high = row["ratio_range"]
-        assert 0 < low <= row["ratio"] <= high
-        assert len(row["repetitions"]["ours"]) == 2
-    assert {"cores", "torch", "torchvision"} <= set(written["machine"])
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """What the command writes, with a small model."""
+    for module in (averaging, evaluating, levers, statistics, step):
+        monkeypatch.setattr(module, "load_clip", lambda name: tiny_backbone())
+
+    def run(part, *options):
+        assert main([part, *options, "--json", str(tmp_path / "found.json")]) == 0
+        found = json.loads((tmp_path / "found.json").read_text())
+        assert {"processor", "cores", "threads", "gpu", "date"} <= set(found["machine"])
+        assert {"python", "torch", "torchvision"} <= set(found["machine"]["versions"])
+        return found["results"]
+
+    return run
 
 
-def test_mistakes_are_named(capsys):
-    with pytest.raises(SystemExit) as status:
-        main(["data", "--batch-size", "0"])
-    assert status.value.code == 2
-    assert "--batch-size must lie between 1 and --pictures" in capsys.readouterr().err
+def ordered(spread):
+    low, high = spread["range"]
+    return 0 < low <= spread["median"] <= high
 
 
-def test_step(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(step, "load_clip", lambda name: tiny_backbone())
-    options = ["--batch-size", "4", "--steps", "1", "--rounds", "1", "--json", str(tmp_path / "step.json")]
-    assert main(["step", *options]) == 0
-    written = json.loads((tmp_path / "step.json").read_text())
-    assert written["results"]["options"]["batch_size"] == 4
-    assert set(written["results"]["ratios"]) == set(step.RATIOS)
+def test_data(written):
+    options = ["--pictures", "8", "--image-size", "32", "--batch-size", "4", "--num-workers", "0", "--rounds", "2"]
+    found = written("data", *options)["images per second"]
+    assert list(found) == ["training crop, one core", "evaluation crop, one core", "training loader, 0 workers"]
+    for row in found.values():
+        assert ordered(row["ratio"])
+        assert len(row["rounds"]["ours"]) == 2
+
+
+def test_step(written, capsys):
+    found = written("step", "--batch-size", "4", "--steps", "1", "--rounds", "1")
+    assert found["options"]["batch_size"] == 4
+    assert set(found["ratios"]) == {f"{one} / {other}" for one, other in step.RATIOS}
     assert "our TRACER / plain FLYP" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["step", "--steps", "0"])
+
+
+def test_levers(written, capsys):
+    names = [name for name in levers.LEVERS if name != "compiled"]
+    found = written("levers", "--batch-size", "16", "--steps", "1", "--rounds", "1", "--levers", *names)
+    assert list(found["levers"]) == names
+    for each in found["levers"].values():
+        assert each["ratio"] == each["with"] / each["without"] > 0
+    assert "AdamW fused" in capsys.readouterr().out
+
+
+def test_memory(written, monkeypatch, capsys):
+    """In this process; a subprocess is tested with the measurement itself."""
+    monkeypatch.setattr(memory, "load_clip", lambda name: tiny_backbone())
+    monkeypatch.setattr(memory, "measure_apart", lambda options: {**options._asdict(), **memory.measure(options)})
+    runs = written("memory", "--batch-size", "2", "--doublings", "1", "--micro-batch", "2")["runs"]
+    settings = [(run["method"], run["batch_size"], run["gradient_checkpointing"], run["micro_batch"]) for run in runs]
+    assert settings[:6] == [
+        *(("flyp", 2, False, None), ("flyp", 2, True, None)),
+        *(("flyp", 4, False, None), ("flyp", 4, False, 2), ("flyp", 4, True, None), ("flyp", 4, True, 2)),
+    ]
+    assert len(runs) == 12
+    assert all(run["peak"] >= run["imports"] > 0 and run["seconds"] > 0 for run in runs)
+    assert "peak MiB" in capsys.readouterr().out
+
+
+def test_teacher(written, capsys):
+    found = written("teacher", "--batch-size", "4", "--steps", "2", "--every", "10", "--rounds", "2")
+    assert ordered(found["update"]["share of the copy's bandwidth"])
+    assert ordered(found["statistics"]["share"])
+    shown = capsys.readouterr().out
+    assert "naive loop / our update" in shown
+    assert "every 10 steps" in shown
+
+
+def test_eval(written, capsys):
+    options = ["--sets", "2", "--pictures", "4", "--classes", "3", "--templates", "2", "--batch-size", "2"]
+    found = written("eval", *options, "--num-workers", "0", "--rounds", "1")
+    assert ordered(found["plain / ours"])
+    assert found["peak memory"]["ours"]["host"] > 1e6
+    assert "plain / ours" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "--batch-size", "9", "--pictures", "8"], "--batch-size must lie between 1 and --pictures"),
+        (["step", "--steps", "0"], "--steps must be at least 1"),
+        (["eval", "--num-workers", "-1"], "--num-workers must be at least 0"),
+        (["teacher", "--rounds", "0"], "--rounds must be at least 1"),
+    ],
+)
+def test_mistakes_are_named(arguments, message, capsys):
+    with pytest.raises(SystemExit) as status:
+        main(arguments)
+    assert status.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from tests.conftest import tiny_backbone
 from tests.teachers.helpers import Student, snapshot, walk
 from tracer_lightning.kernels import BetaKernel, UniformKernel
 from tracer_lightning.models import freeze
-from tracer_lightning.teachers import FrozenTeacher, NoTeacher, WMATeacher
+from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
 
 
 def test_frozen_parameters_are_shared_and_trained_ones_are_not():
@@ -27,6 +28,40 @@ def test_never_trains_and_never_tracks_gradients():
     assert not teacher(torch.randn(4, 3)).requires_grad
     assert not any(p.requires_grad for p in teacher.module.linear.parameters())
     assert student.linear.weight.requires_grad
+
+
+class Layer(nn.Module):
+    """Says in which type it computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("kind", [FrozenTeacher, EMATeacher, partial(WMATeacher, kernel=UniformKernel())])
+def test_a_pass_in_bf16_keeps_the_average_as_it_is(kind):
+    torch.manual_seed(0)
+    student, x = Layer(), torch.randn(32, 64)
+    whole, half = kind(student, total_steps=5), kind(student, total_steps=5, precision="bf16")
+    for _ in range(2):
+        with torch.no_grad():
+            student.linear.weight.add_(0.1)
+        whole.update(student)
+        half.update(student)
+    assert half.module.linear.weight.dtype == torch.float32
+    assert torch.equal(half.module.linear.weight, whole.module.linear.weight)
+    found = half(x)
+    assert found.dtype == torch.bfloat16
+    assert 0 < (found.float() - whole(x)).norm() / whole(x).norm() < 0.01
+    assert whole(x).dtype == torch.float32
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision must be one of same, bf16, found 'fp4'"):
+        FrozenTeacher(Layer(), precision="fp4")
 
 
 def test_batch_statistics_are_averaged_and_other_buffers_copied():

@@ -61,6 +61,7 @@ NEEDS = {
     **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
     ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
+    ("trainer", "fsdp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
     ("logger", "wandb"): ["logger.wandb.offline=true"],
     **{("head", name): ["method=ft"] for name in ("zero_shot", "random", "probe")},
     ("head", "none"): ["task=info_nce"],

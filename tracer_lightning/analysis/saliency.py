@@ -49,6 +49,8 @@ def _blocks(visual: nn.Module) -> list[Any]:
 def attention_weights(visual: nn.Module, images: Tensor) -> list[Tensor]:
     """What each block attends to, means over its heads (B, N, N), rows the asking tokens, the class token first.
 
+    A last block that computes the class token alone gives its row (B, 1, N).
+
     Args:
         visual: a ViT of open_clip.
         images: (B, 3, H, W), normalised pixels.
@@ -72,15 +74,16 @@ def rollout(layers: Sequence[Tensor]) -> Tensor:
     """Attention rollout (Abnar & Zuidema, 2020): the product of (A + I) / 2 over the layers, the last one leftmost.
 
     Args:
-        layers: attention weights (B, N, N), first layer first, whose rows sum to one.
+        layers: attention weights (B, N, N), first layer first, whose rows sum to one; of the last perhaps the first
+            rows alone.
 
     Returns:
-        (B, N, N), whose rows sum to one.
+        (B, N, N), whose rows sum to one, or as many rows as the last layer has.
     """
     identity = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
     rolled = identity.expand_as(layers[0])
     for layer in layers:
-        rolled = 0.5 * (layer + identity) @ rolled
+        rolled = 0.5 * (layer + identity[: layer.shape[-2]]) @ rolled
     return rolled
 
 

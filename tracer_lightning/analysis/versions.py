@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 
-REPORTED = ("tracer-lightning", "torch", "lightning", "open_clip_torch", "torchmetrics", "numpy")
+REPORTED = ("tracer-lightning", "torch", "torchvision", "lightning", "open_clip_torch", "torchmetrics", "numpy")
 
 
 def versions() -> dict[str, str]:

@@ -15,8 +15,9 @@ from torch import nn
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE, WEIGHTS
 from tracer_lightning.callbacks import TeacherStatistics, TeacherUpdate
 from tracer_lightning.evaluation import ZeroShotSuite
+from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.functional.schedules import constant
-from tracer_lightning.functional.text import trim_tokens
+from tracer_lightning.functional.text import different_texts, trim_tokens
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.losses import (
     CompositeLoss,
@@ -30,6 +31,7 @@ from tracer_lightning.models import ClipModel
 from tracer_lightning.module import TracerModule
 from tracer_lightning.regularizers import CrossFrobenius
 from tracer_lightning.teachers import NoTeacher, WMATeacher
+from tracer_lightning.teachers.base import Precision
 from tracer_lightning.types import Batch
 
 STATISTICS_EVERY = 50
@@ -72,8 +74,8 @@ def flyp(model: ClipModel) -> TracerModule:
     return _module(model, NoTeacher(model), loss, CompositeLoss({}, {}))
 
 
-def tracer(model: ClipModel) -> TracerModule:
-    """``method=tracer``, with the weights of the released ViT-B/16 run."""
+def tracer(model: ClipModel, precision: Precision = "same") -> TracerModule:
+    """``method=tracer``, with the weights of the released ViT-B/16 run and ``teacher.precision``."""
     terms: dict[str, nn.Module] = {
         "info_nce": InfoNCE(),
         "fd": FeatureDistillation(),
@@ -83,29 +85,56 @@ def tracer(model: ClipModel) -> TracerModule:
     }
     regularizers = CompositeLoss({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05})
     loss = CompositeLoss(terms, {"info_nce": 1.0, **WEIGHTS})
-    return _module(model, WMATeacher(model, BetaKernel(0.5)), loss, regularizers)
+    return _module(model, WMATeacher(model, BetaKernel(0.5), precision=precision), loss, regularizers)
 
 
 def _module(model: ClipModel, teacher: Any, loss: CompositeLoss, regularizers: CompositeLoss) -> TracerModule:
-    optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=DECAY)
+    optimizer = partial(AdamW, lr=LEARNING_RATE, weight_decay=DECAY)
     return TracerModule(model, teacher, loss, regularizers, optimizer, constant, *_suites(model.context_length))
 
 
-def step_seconds(module: TracerModule, batches: Sequence[Batch], accelerator: str, precision: str) -> list[float]:
-    """Train on these batches, with captions trimmed and the callbacks of a run; seconds of all steps but the first."""
+def compile_in_place(module: TracerModule) -> None:
+    """``compute.compile=true``."""
+    for model in (module.student, module.teacher.module):
+        if model is not None:
+            model.compile()
+
+
+def collated(batch: Batch, trimmed: bool = True, once: bool = True) -> Batch:
+    """The batch as the data module would give it: captions cut to the longest, and each there once."""
+    texts, text_of = trim_tokens(batch.texts) if trimmed else batch.texts, None
+    if once:
+        texts, text_of = different_texts(texts)
+    return batch._replace(texts=texts, text_of=text_of)
+
+
+def step_seconds(
+    module: TracerModule, batches: Sequence[Batch], accelerator: str, precision: str, every: int = 1
+) -> list[float]:
+    """Train on these batches with the callbacks of a run; seconds of all steps but the first.
+
+    Args:
+        module: to be trained.
+        batches: collated, one for each step.
+        accelerator: ``cpu`` or ``gpu``.
+        precision: as for Lightning's trainer.
+        every: steps from one update of the teacher to the next.
+    """
     timer = StepTimer()
     trainer = pl.Trainer(
         accelerator=accelerator,
         devices=1,
         precision=precision,  # type: ignore[arg-type]
         max_steps=len(batches),
-        callbacks=[TeacherUpdate(), TeacherStatistics(STATISTICS_EVERY), timer],
+        callbacks=[TeacherUpdate(every), TeacherStatistics(STATISTICS_EVERY), timer],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         limit_val_batches=0,
     )
-    trimmed = [batch._replace(texts=trim_tokens(batch.texts)) for batch in batches]
-    trainer.fit(module, torch.utils.data.DataLoader(trimmed, batch_size=None))  # type: ignore[arg-type]
+    loader: Any = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(module, loader)
+    trainer.strategy.optimizers = []  # what has its turn next needs the memory
+    module.zero_grad()
     return timer.seconds

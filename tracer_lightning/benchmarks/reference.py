@@ -8,11 +8,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import open_clip
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tracer_lightning.kernels import Kernel
+from tracer_lightning.models import Backbone
 
 LEARNING_RATE, DECAY = 1e-5, 0.1
 WEIGHTS = {"fd": 3.516, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
@@ -29,6 +31,13 @@ def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
     return F.kl_div(student.log_softmax(dim=-1), teacher.softmax(dim=-1), reduction="batchmean")
 
 
+def plain_model(backbone: Backbone) -> nn.Module:
+    """open_clip's own model, computed as open_clip computes it, with the weights of a backbone."""
+    model: nn.Module = open_clip.CLIP(**backbone.config)
+    model.load_state_dict(backbone.model.model.state_dict())
+    return model
+
+
 class PlainFlyp:
     """FLYP: InfoNCE of both towers.
 
@@ -39,8 +48,13 @@ class PlainFlyp:
 
     def __init__(self, model: nn.Module, precision: str) -> None:
         self.model = model.train()
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=DECAY)
         self.autocast = precision == "bf16-mixed"
+        self.begin()
+
+    def begin(self) -> None:
+        """A new optimizer, and no gradients."""
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, weight_decay=DECAY)
+        self.optimizer.zero_grad()
 
     def features(self, model: nn.Module, images: Tensor, texts: Tensor) -> Features:
         """Of images (B, 3, H, W) and texts (B, 77)."""

@@ -6,24 +6,25 @@ import copy
 import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from tracer_lightning.benchmarks.ours import flyp, now, step_seconds, tracer
-from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp
+from tracer_lightning.benchmarks.ours import collated, compile_in_place, flyp, now, step_seconds, tracer
+from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.models import load_clip
+from tracer_lightning.module import TracerModule
 from tracer_lightning.types import Batch, InputSpec
 
-RATIOS = {
-    "our TRACER / plain FLYP": ("our TRACER", "plain FLYP"),
-    "naive TRACER / our TRACER": ("naive TRACER", "our TRACER"),
-    "our TRACER / our FLYP": ("our TRACER", "our FLYP"),
-    "our FLYP / plain FLYP": ("our FLYP", "plain FLYP"),
-}
+TRACER, BF16_TEACHER = "our TRACER", "our TRACER, teacher in bf16"
+PLAIN_FLYP, FLYP, NAIVE_TRACER = "plain FLYP", "our FLYP", "naive TRACER"
+RATIOS = [
+    pair for tracer in (TRACER, BF16_TEACHER) for pair in ((tracer, PLAIN_FLYP), (NAIVE_TRACER, tracer), (tracer, FLYP))
+] + [(FLYP, PLAIN_FLYP)]
 
 
 class StepOptions(NamedTuple):
@@ -37,6 +38,8 @@ class StepOptions(NamedTuple):
     rounds: int
     accelerator: str
     precision: str
+    compile: bool = False
+    """Whether ours is compiled."""
 
 
 def random_batches(spec: InputSpec, size: int, count: int) -> list[Batch]:
@@ -57,6 +60,7 @@ def _plain(work: PlainFlyp, batches: Sequence[Batch], device: torch.device) -> l
     for batch in batches:
         work.step(batch.images.to(device), batch.texts.to(device))
         ends.append(now())
+    work.begin()  # what has its turn next needs the memory
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
@@ -66,19 +70,23 @@ def contestants(options: StepOptions) -> dict[str, Callable[[], list[float]]]:
     backbone = load_clip(options.model)
     device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
     batches = random_batches(backbone.spec, options.batch_size, options.steps + 1)
+    given = [collated(batch) for batch in batches]
     total = (options.steps + 1) * (options.rounds + 1)
-    plain = PlainFlyp(copy.deepcopy(backbone.model.model).to(device), options.precision)
-    naive = NaiveTracer(copy.deepcopy(backbone.model.model).to(device), options.precision, BetaKernel(0.5), total)
-    ours = {"our FLYP": flyp(copy.deepcopy(backbone.model)), "our TRACER": tracer(backbone.model)}
+    plain = PlainFlyp(plain_model(backbone).to(device), options.precision)
+    naive = NaiveTracer(plain_model(backbone).to(device), options.precision, BetaKernel(0.5), total)
+    ours = {FLYP: flyp(copy.deepcopy(backbone.model)), TRACER: tracer(copy.deepcopy(backbone.model))}
+    if options.precision == "32-true":
+        ours[BF16_TEACHER] = tracer(backbone.model, "bf16")
+    for module in ours.values() if options.compile else ():
+        compile_in_place(module)
 
-    def lightning(name: str) -> list[float]:
-        return step_seconds(ours[name], batches, options.accelerator, options.precision)
+    def lightning(module: TracerModule) -> list[float]:
+        return step_seconds(module, given, options.accelerator, options.precision)
 
     return {
-        "plain FLYP": lambda: _plain(plain, batches, device),
-        "our FLYP": lambda: lightning("our FLYP"),
-        "naive TRACER": lambda: _plain(naive, batches, device),
-        "our TRACER": lambda: lightning("our TRACER"),
+        PLAIN_FLYP: lambda: _plain(plain, batches, device),
+        NAIVE_TRACER: lambda: _plain(naive, batches, device),
+        **{name: partial(lightning, module) for name, module in ours.items()},
     }
 
 
@@ -92,8 +100,10 @@ def measure(options: StepOptions) -> dict[str, list[float]]:
 def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     """Medians of the rounds in seconds, and ratios round by round with their range."""
     ratios = {}
-    for name, (one, other) in RATIOS.items():
+    for one, other in RATIOS:
+        if one not in found or other not in found:
+            continue
         values = [a / b for a, b in zip(found[one], found[other], strict=True)]
-        ratios[name] = {"ratio": statistics.median(values), "range": [min(values), max(values)]}
+        ratios[f"{one} / {other}"] = {"ratio": statistics.median(values), "range": [min(values), max(values)]}
     seconds = {name: statistics.median(values) for name, values in found.items()}
     return {"seconds": seconds, "ratios": ratios, "rounds": dict(found)}

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from torch.distributed.tensor import DTensor
 
 from tracer_lightning.analysis.changed import show
 from tracer_lightning.analysis.report.record import ChangedPictures
@@ -30,7 +31,9 @@ class ChangeWatch:
         self._changes: Changes | None = None
 
     def keep(self, student: Any) -> None:
-        """Copy the model as it is before training."""
+        """Copy the model as it is before training; ValueError where no rank has the whole of it."""
+        if any(isinstance(p, DTensor) for p in student.parameters()):
+            raise ValueError("callbacks.report.pictures: there are none of models in shards; set 0, or trainer=ddp")
         with torch.inference_mode(False):  # gradients may be asked of it later
             self._before = copy.deepcopy(student).eval()
 

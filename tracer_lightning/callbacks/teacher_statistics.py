@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.functional.distance import distance
+from tracer_lightning.functional.distributed import held_as
 from tracer_lightning.functional.parametrized import merged_trained, merged_values
 from tracer_lightning.functional.statistics import (
     matching_log_probabilities,
@@ -66,7 +67,8 @@ class TeacherStatistics(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Begin, or continue, at the trainer's step."""
         self._seen = trainer.global_step
-        self._start = {name: value.to(pl_module.device) for name, value in self._start.items()}
+        now = merged_values(pl_module.student) if self._start else {}
+        self._start = {name: held_as(value.to(pl_module.device), now[name]) for name, value in self._start.items()}
         if self.distances and self.every_n_steps > (total := planned_steps(trainer)):
             warnings.warn(
                 f"callbacks.teacher_statistics.every_n_steps={self.every_n_steps} in a run of {total} steps: there "

@@ -15,12 +15,15 @@ from tracer_lightning.data.captions import DOMAIN, CaptionTable
 from tracer_lightning.data.dataset import CaptionedDataset, Collate, Preparation, Transform
 from tracer_lightning.data.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.picture import ImageSource
+from tracer_lightning.data.relay import relayed
 from tracer_lightning.data.sampler import EpochPosition, EpochSampler, EvalSampler
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, EvalSet, InputSpec
 
 JUDGED_OVER = 10_000
 """Pictures over which the share of unreadable ones is judged at least."""
+PREFETCHED = 2
+"""Batches that each worker of a loader is ahead: torch's default."""
 
 
 class ClipDataModule(pl.LightningDataModule):
@@ -166,7 +169,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> list[Iterable[Batch]]:
         """The suite, in the order of ``eval_sets``."""
-        return [self.eval_loader(eval_set) for eval_set in self.eval_sets]
+        return relayed([self.eval_loader(eval_set) for eval_set in self.eval_sets], PREFETCHED * self.num_workers)
 
     def predict_dataloader(self) -> Iterable[Batch]:
         """Every training picture once, prepared as in evaluation."""

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from tracer_lightning.data.captions import CaptionTable, sample_rng
 from tracer_lightning.data.decoding import UnreadablePictureError
 from tracer_lightning.data.picture import ImageSource, Picture
-from tracer_lightning.functional.text import trim_tokens
+from tracer_lightning.functional.text import different_texts, trim_tokens
 from tracer_lightning.types import Batch
 
 PADDING = -1
@@ -110,23 +110,38 @@ class CaptionedDataset(Dataset[Sample]):
         return self.preparation.trained(((position, self.source[position]) for position in positions), epoch)
 
 
-class Collate:
-    """Samples to a batch, its texts cut to the longest of them.
+def stacked(samples: Sequence[Sample]) -> Batch:
+    """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,)."""
+    return Batch(
+        images=torch.stack([sample.image for sample in samples]),
+        texts=torch.stack([sample.text for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
+        indices=torch.tensor([sample.position for sample in samples]),
+        unreadable=tuple(origin for sample in samples for origin in sample.unreadable),
+    )
+
+
+def economical(batch: Batch, trims_text: bool) -> Batch:
+    """A whole batch whose texts (B, L) become (U, L'): cut to the longest, and each there once where they repeat.
 
     Args:
-        trims_text: whether the model allows it.
+        batch: all that one step encodes.
+        trims_text: whether the model allows cutting.
+    """
+    texts, text_of = different_texts(trim_tokens(batch.texts) if trims_text else batch.texts)
+    return batch._replace(texts=texts, text_of=text_of)
+
+
+class Collate:
+    """Samples to a whole batch.
+
+    Args:
+        trims_text: whether texts may be cut to the longest one of a batch.
     """
 
     def __init__(self, trims_text: bool) -> None:
         self.trims_text = trims_text
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,)."""
-        texts = torch.stack([sample.text for sample in samples])
-        return Batch(
-            images=torch.stack([sample.image for sample in samples]),
-            texts=trim_tokens(texts) if self.trims_text else texts,
-            labels=torch.tensor([sample.label for sample in samples]),
-            indices=torch.tensor([sample.position for sample in samples]),
-            unreadable=tuple(origin for sample in samples for origin in sample.unreadable),
-        )
+        """See :func:`stacked` and :func:`economical`."""
+        return economical(stacked(samples), self.trims_text)

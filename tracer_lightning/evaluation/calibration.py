@@ -39,12 +39,15 @@ class CalibrationBins(Metric):
             self.add_state(name, torch.zeros(PADDING + 1, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
-        """Take in probabilities (B, C) and labels (B,), -1 for padding."""
+        """Take in probabilities (B, C) and labels (B,), -1 for padding.
+
+        ``torch.where`` with a number would wait for the device: it copies the number there.
+        """
         probabilities = probabilities if probabilities.dtype == torch.float64 else probabilities.float()
         confidence, predicted = probabilities.max(dim=-1)
         edges = torch.linspace(0, 1, ECE_BINS + 1, device=confidence.device, dtype=confidence.dtype)
         bins = torch.bucketize(confidence, edges, right=True) - 1
-        bins = torch.where(labels == IGNORED, PADDING, torch.where(confidence.isnan(), UNDEFINED, bins))
+        bins = bins.masked_fill(confidence.isnan(), UNDEFINED).masked_fill(labels == IGNORED, PADDING)
         self.counts.scatter_add_(0, bins, torch.ones_like(bins))
         self.correct.scatter_add_(0, bins, (predicted == labels).long())
         self.confidence.scatter_add_(0, bins, (confidence.nan_to_num() * UNIT).round().long())

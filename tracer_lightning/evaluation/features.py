@@ -113,6 +113,9 @@ class FeaturePredictor(pl.LightningModule):
         self.images: ImageFeatures | None = None
         """Of all ranks, on every rank."""
 
+    def configure_model(self) -> None:
+        """Shard nothing, where the strategy would have one do so: nothing is trained."""
+
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Take in a batch."""
         self._collected.update(self.model.encode_image(batch.images), batch.labels, batch.indices)

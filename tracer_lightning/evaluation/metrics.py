@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from tracer_lightning.evaluation.calibration import ECE_BINS, IGNORED, CalibrationBins, expected_calibration_error
+from tracer_lightning.evaluation.counts import ClassCounts
 
 TOP = 5
 Details = dict[str, dict[str, list[Any]]]
@@ -34,16 +34,15 @@ class ClassificationMetrics(nn.Module):
     def __init__(self, num_classes: int, ece_per_batch: bool = False) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.counts = MulticlassStatScores(num_classes, average=None, ignore_index=IGNORED)
-        self.top = MulticlassAccuracy(num_classes, top_k=min(TOP, num_classes), average="micro", ignore_index=IGNORED)
+        self.counts = ClassCounts(num_classes, TOP)
         self.bins = CalibrationBins()
         self.batch_ece = MeanMetric() if ece_per_batch else None
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in logits (B, C) and labels (B,), -1 for padding."""
         probabilities = logits.softmax(dim=-1)
-        for metric in (self.counts, self.top, self.bins):
-            metric.update(probabilities, labels)
+        self.counts.update(probabilities, labels)
+        self.bins.update(probabilities, labels)
         if self.batch_ece is not None:
             ece = multiclass_calibration_error(
                 probabilities, labels, self.num_classes, n_bins=ECE_BINS, norm="l1", ignore_index=IGNORED
@@ -56,14 +55,14 @@ class ClassificationMetrics(nn.Module):
 
         Scores are ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1].
         """
-        right, wrong, _, missed, support = self.counts.compute().cpu().unbind(dim=-1)  # (C,) each
+        support, predicted, right, top = self.counts.compute()
         bins, n = self.bins.compute(), int(support.sum())
         present = support > 0
-        f1 = 2 * right[present].double() / (2 * right + wrong + missed)[present]
+        f1 = 2 * right[present].double() / (predicted + support)[present]
         scores = {
             "n": n,
             "accuracy": int(right.sum()) / max(1, n),
-            "accuracy_top5": float(self.top.compute()),
+            "accuracy_top5": top / max(1, n),
             "ece": expected_calibration_error(bins),
             "macro_f1": float(f1.sum() / max(1, len(f1))),
         }

@@ -31,6 +31,9 @@ class EvaluationModule(pl.LightningModule):
         self.temperatures: dict[str, Any] = {}
         """The fitted temperature of each model and its ECE there; empty where none was asked for."""
 
+    def configure_model(self) -> None:
+        """Shard nothing, where the strategy would have one do so: nothing is trained."""
+
     def on_test_epoch_start(self) -> None:
         """Build the heads."""
         self.suite.start(dict(self.models.items()), self.zero_shot)

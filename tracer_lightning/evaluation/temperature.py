@@ -51,13 +51,14 @@ class Logits(Metric):
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in logits (B, C) and labels (B,), -1 for padding."""
-        counted = labels != IGNORED
-        self.logits.append(logits[counted])
-        self.labels.append(labels[counted])
+        self.logits.append(logits)
+        self.labels.append(labels)
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """All of them, where double precision is to be had."""
-        return dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.labels).cpu()
+        """All of them, where double precision is to be had, without padding: before, the host would have to wait."""
+        logits, labels = dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.labels).cpu()
+        counted = labels != IGNORED
+        return logits[counted], labels[counted]
 
 
 class TemperatureScaling(nn.Module):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tracer_lightning.functional.distributed import whole
+
 
 def _wide(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor.to(torch.promote_types(tensor.dtype, torch.float32)) for tensor in tensors]
@@ -20,12 +22,12 @@ def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     table in single precision.
 
     Args:
-        one: tensors, at least one.
-        other: tensors of the same shapes, on the same device.
+        one: tensors, at least one; or those whose shards ranks hold, which all of them must ask about.
+        other: tensors of the same shapes, on the same device, held alike.
 
     Returns:
         () on their device.
     """
     differences = torch._foreach_sub(_wide(one), _wide(other))
     torch._foreach_mul_(differences, differences)
-    return torch.stack([squares.sum() for squares in differences]).sum().sqrt()
+    return whole(torch.stack([squares.sum() for squares in differences]).sum().sqrt())

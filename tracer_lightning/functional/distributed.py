@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tracer_lightning.types import ClipFeatures
 
@@ -37,3 +38,16 @@ def gather(tensor: Tensor) -> Tensor:
 def gather_features(features: ClipFeatures) -> ClipFeatures:
     """Features of the global batch from those of this rank's (B, D) share."""
     return ClipFeatures(gather(features.image), gather(features.text), features.logit_scale)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole tensor, with gradient, where ranks hold shards of it; else the tensor itself. All ranks must ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def held_as(tensor: Tensor, other: Tensor) -> Tensor:
+    """A tensor that every rank has, held in shards as ``other``, of the same shape, is held; else the tensor itself."""
+    if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
+        return tensor
+    # every rank has the values, so that none need be sent
+    return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)

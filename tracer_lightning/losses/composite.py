@@ -61,6 +61,11 @@ class CompositeLoss(nn.Module):
         """Whether any term is of the student's logit scale, as those are that don't say otherwise."""
         return self._any("needs_scale", default=True)
 
+    @property
+    def needs_all_weights(self) -> bool:
+        """Whether any term is of all trained weights, and not only of those outside the towers' blocks."""
+        return self._any("needs_all_weights")
+
     def forward(self, *inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum (), and each term () before its weight."""
         values = {name: term(*inputs) for name, term in self.terms.items()}

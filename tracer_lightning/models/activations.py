@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.models.clip import ClipModel
 from tracer_lightning.models.peft import Tower
+from tracer_lightning.models.towers import whole_blocks
 
 Tokens = Literal["pooled", "patches"]
 FEATURES = "features"
@@ -79,7 +80,8 @@ class BlockOutputs(nn.Module):
         handles = [block.register_forward_hook(partial(keep, name)) for name, block in self._blocks.items()]
         try:
             encode = self.model.encode_image if self.tower == "image" else self.model.encode_text
-            features = encode(inputs)
+            with whole_blocks(self.model):
+                features = encode(inputs)
         finally:
             for handle in handles:
                 handle.remove()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import open_clip
@@ -11,7 +12,10 @@ from open_clip.modified_resnet import AttentionPool2d
 from open_clip.transformer import text_global_pool
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
+from tracer_lightning.functional.distributed import whole
+from tracer_lightning.models.towers import streamline
 from tracer_lightning.types import ClipFeatures
 
 
@@ -33,12 +37,16 @@ class ClipModel(nn.Module):
         super().__init__()
         if getattr(model, "logit_bias", None) is not None:
             raise ValueError("models with a logit bias (SigLIP) are not supported; choose a CLIP model")
+        streamline(model)
         self.model = model
         self.image_adapter: nn.Module = nn.Identity()
         self.text_adapter: nn.Module = nn.Identity()
         self.head: nn.Linear | None = None
         """Of a classifier: from image features (B, D) to logits (B, C)."""
-        self._keeps_statistics = False
+        self.micro_batch: int | None = None
+        """Samples that a training step keeps activations of at a time; None for all."""
+        self.keeps_statistics = False
+        """Whether BatchNorm layers are never in training."""
 
     def keep_statistics(self, keep: bool) -> None:
         """Let BatchNorm layers use the running statistics that they have in training, too, and leave them as they are.
@@ -48,13 +56,18 @@ class ClipModel(nn.Module):
         """
         if keep and not any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
-        self._keeps_statistics = keep
+        self.keeps_statistics = keep
         self.train(self.training)
+
+    @property
+    def trains_statistics(self) -> bool:
+        """Whether training moves the running statistics of BatchNorm layers."""
+        return not self.keeps_statistics and any(isinstance(module, _BatchNorm) for module in self.modules())
 
     def train(self, mode: bool = True) -> ClipModel:
         """Set the mode, but for BatchNorm layers that keep their statistics."""
         super().train(mode)
-        for module in self.modules() if mode and self._keeps_statistics else ():
+        for module in self.modules() if mode and self.keeps_statistics else ():
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
@@ -72,14 +85,27 @@ class ClipModel(nn.Module):
 
     def forward(self, images: Tensor, texts: Tensor | None) -> ClipFeatures:
         """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids, if they are asked for."""
-        image = self.encode_image(images)
-        text = image.new_zeros(0, image.shape[1]) if texts is None else self.encode_text(texts)
+        # not the methods of self: sharding wraps what is called from outside, and this is inside
+        image = self._in_parts(ClipModel.encode_image, images)
+        text = image.new_zeros(0, image.shape[1]) if texts is None else self._in_parts(ClipModel.encode_text, texts)
         return ClipFeatures(image, text, self.logit_scale)
+
+    def _in_parts(self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """``encode(self, inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
+
+        The features of all parts meet in one loss, so that the set of negatives is the whole batch (GradCache; Gao et
+        al., 2021).
+        """
+        if self.micro_batch is None or len(inputs) <= self.micro_batch:
+            return encode(self, inputs)
+        parts = torch.split(inputs, self.micro_batch)
+        return torch.cat([checkpoint(encode, self, part, use_reentrant=False) for part in parts])
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, C) logits of the head on image features (B, D), in the type of the features."""
         assert self.head is not None
-        return F.linear(features, self.head.weight.to(features.dtype), self.head.bias.to(features.dtype))
+        weight, bias = whole(self.head.weight), whole(self.head.bias)
+        return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, D) normalised features of (B, 3, H, W) normalised pixels, cast to the type of the weights."""
@@ -105,8 +131,7 @@ class ClipModel(nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """() scale s of the logits, exponentiated."""
-        scale: Tensor = self.model.logit_scale.exp()
-        return scale
+        return whole(self.model.logit_scale).exp()
 
     @property
     def image_projection(self) -> Tensor:

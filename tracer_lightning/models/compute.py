@@ -8,20 +8,36 @@ from open_clip.modified_resnet import ModifiedResNet
 from tracer_lightning.models.clip import ClipModel
 
 
-def configure_compute(model: ClipModel, gradient_checkpointing: bool = False, channels_last: bool = False) -> None:
+def configure_compute(
+    model: ClipModel,
+    gradient_checkpointing: bool = False,
+    channels_last: bool = False,
+    micro_batch: int | None = None,
+) -> None:
     """Set up a model before its teacher is made of it; a teacher drops checkpointing, which it has no use for.
 
     Args:
         model: changed in place.
         gradient_checkpointing: recompute the blocks' activations in the backward pass instead of keeping them.
         channels_last: lay out convolutions' weights as (out, height, width, in), which ResNets run faster with on GPUs.
+        micro_batch: keep the activations of so many samples at a time, and compute them again in the backward pass.
+            The loss is still that of the whole batch, unlike that of accumulated gradients.
 
     Raises:
-        ValueError: checkpointing is asked of an image tower without it.
+        ValueError: checkpointing is asked of an image tower without it, or micro-batches of one with BatchNorm.
     """
     if gradient_checkpointing:
         if isinstance(model.model.visual, ModifiedResNet):
             raise ValueError("compute.gradient_checkpointing: open_clip's ResNets have none; set it false")
         model.model.set_grad_checkpointing(True)
+    if micro_batch is not None:
+        if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
+            raise ValueError(f"compute.micro_batch must be null or a whole number >= 1, found {micro_batch!r}")
+        if model.trains_statistics:
+            raise ValueError(
+                "compute.micro_batch: BatchNorm would take the statistics of a part of the batch; set it null, or keep "
+                "the pretrained ones with batch_norm=frozen"
+            )
+        model.micro_batch = micro_batch
     if channels_last:
         model.to(memory_format=torch.channels_last)

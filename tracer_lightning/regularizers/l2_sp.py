@@ -19,6 +19,7 @@ class L2SP(nn.Module):
     """
 
     needs_texts = False
+    needs_all_weights = True
 
     def __init__(self, student: nn.Module) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
+from tracer_lightning.functional.distributed import held_as
 from tracer_lightning.functional.parametrized import PARTS, merge, merged_trained, merged_values, part_names
 from tracer_lightning.functional.steps import check_horizon
 
 LoraSpace = Literal["factors", "merged"]
+Precision = Literal["same", "bf16"]
 
 AVERAGED_BUFFERS = ("running_mean", "running_var")
 """Statistics of normalisation layers, averaged like weights; every other buffer is copied."""
@@ -41,13 +44,24 @@ class AveragedTeacher(nn.Module):
         total_steps: optimizer steps T of the run; where it is not known yet, give it to :meth:`begin`.
         lora_space: what is averaged of weights with a low-rank update: its ``factors`` A and B, which is not averaging
             their product, or ``merged``, the weights that they come to, of which the teacher then has copies.
+        precision: of the forward pass: the ``same`` as around it, or ``bf16``, which is quicker where training is in
+            fp32. The average is kept as it is.
     """
 
-    def __init__(self, student: nn.Module, total_steps: int | None = None, lora_space: LoraSpace = "factors") -> None:
+    def __init__(
+        self,
+        student: nn.Module,
+        total_steps: int | None = None,
+        lora_space: LoraSpace = "factors",
+        precision: Precision = "same",
+    ) -> None:
         super().__init__()
         parts = part_names(student)
         if lora_space not in get_args(LoraSpace):
             raise ValueError(f"lora_space must be one of {', '.join(get_args(LoraSpace))}, found {lora_space!r}")
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, found {precision!r}")
+        self.precision = precision
         if lora_space == "merged" and not parts:
             warnings.warn("teacher.lora_space=merged: no weight has a low-rank update; ignored", stacklevel=2)
         self.merged = lora_space == "merged" and bool(parts)
@@ -63,6 +77,7 @@ class AveragedTeacher(nn.Module):
         for name in self.trained:
             average = self.module.get_parameter(name)
             average.data = average.data.to(torch.promote_types(average.dtype, torch.float32))
+        self._plain = tuple(name for name in self.trained if self.module.get_parameter(name).ndim >= 2)
         self._compensated = tuple(name for name in self.trained if self.module.get_parameter(name).ndim < 2)
         for position, name in enumerate(self._compensated):
             self.register_buffer(f"compensation_{position}", torch.zeros_like(self.module.get_parameter(name)))
@@ -119,11 +134,16 @@ class AveragedTeacher(nn.Module):
         Where shared frozen weights are narrower than the averages (training in true bf16), they are widened for it.
         """
         widest = self._widest()
-        with torch.no_grad():
+        with torch.no_grad(), self._in_precision():
             if widest is None:
                 return self.module(*args, **kwargs)
             widened = {name: p.to(widest) for name, p in self.module.named_parameters()}
             return functional_call(self.module, widened, args, kwargs)
+
+    def _in_precision(self) -> AbstractContextManager[None]:
+        if self.precision == "same":
+            return nullcontext()
+        return torch.autocast(next(self.module.parameters()).device.type, torch.bfloat16)
 
     def in_one_type(self) -> nn.Module:
         """The averaged module, to be evaluated; a widened copy where shared frozen weights are narrower."""
@@ -134,6 +154,12 @@ class AveragedTeacher(nn.Module):
         """The type to widen weights to; None where all have the same."""
         types = {p.dtype for p in self.module.parameters()}
         return max(types, key=lambda dtype: dtype.itemsize) if len(types) > 1 else None
+
+    def hold_as_averages(self) -> None:
+        """Where the averaged module was sharded, keep of what belongs to its weights the same shards."""
+        for position, name in enumerate(self._compensated):
+            buffer = f"compensation_{position}"
+            setattr(self, buffer, held_as(getattr(self, buffer), self.module.get_parameter(name)))
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 
@@ -161,8 +187,7 @@ class AveragedTeacher(nn.Module):
     def _average(self, student: nn.Module, weight: float) -> None:
         averages = dict(self.module.named_parameters())
         values = self._values(student)
-        plain = [name for name in self.trained if name not in self._compensated]
-        lerp_([_local(averages[name]) for name in plain], [_local(values[name]) for name in plain], weight)
+        lerp_([_local(averages[name]) for name in self._plain], [_local(values[name]) for name in self._plain], weight)
         compensated_lerp_(
             [_local(averages[name]) for name in self._compensated],
             [_local(getattr(self, f"compensation_{i}")) for i in range(len(self._compensated))],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from tracer_lightning.teachers.base import AveragedTeacher, LoraSpace
+from tracer_lightning.teachers.base import AveragedTeacher, LoraSpace, Precision
 
 
 class EMATeacher(AveragedTeacher):
@@ -20,6 +20,7 @@ class EMATeacher(AveragedTeacher):
         ramp_fraction: share of the steps over which it grows, in (0, 1].
         total_steps: T, in optimizer steps.
         lora_space: as for :class:`AveragedTeacher`.
+        precision: as for :class:`AveragedTeacher`.
     """
 
     def __init__(
@@ -30,8 +31,9 @@ class EMATeacher(AveragedTeacher):
         ramp_fraction: float = 0.2,
         total_steps: int | None = None,
         lora_space: LoraSpace = "factors",
+        precision: Precision = "same",
     ) -> None:
-        super().__init__(student, total_steps, lora_space)
+        super().__init__(student, total_steps, lora_space, precision)
         for name, value in (("momentum", momentum), ("initial_momentum", initial_momentum)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], found {value}")

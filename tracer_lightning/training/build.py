@@ -89,7 +89,8 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
         load_weights(backbone.model, weights)
     add_peft(cfg, backbone.model)
     backbone.model.keep_statistics(_batch_norm(cfg.batch_norm))
-    configure_compute(backbone.model, cfg.compute.gradient_checkpointing, cfg.compute.channels_last)
+    compute = cfg.compute
+    configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
     return backbone
 
 

@@ -74,8 +74,8 @@ def batches(root, lanes=10, workers=0, rank=0, world=1, consumed=0, epoch=3):
 def same(one, other):
     assert len(one) == len(other) > 0
     for ours, theirs in zip(one, other, strict=True):
-        for part in range(4):
-            assert torch.equal(ours[part], theirs[part])
+        for part in ("images", "texts", "labels", "indices", "text_of"):
+            assert torch.equal(getattr(ours, part), getattr(theirs, part)), part
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])

@@ -11,13 +11,12 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from tracer_lightning.data.dataset import PADDING, REPLACEMENTS, Collate, Preparation, Sample
+from tracer_lightning.data.dataset import PADDING, REPLACEMENTS, Preparation, Sample, economical, stacked
 from tracer_lightning.data.loader import CountedLoader
 from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.sampler import EpochPosition
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.streaming import Lane, dealt, read_shard
-from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch
 
 
@@ -87,9 +86,8 @@ class TrainStream(IterableDataset[Batch]):
         done = position.consumed
         samples = [self._samples(lane, done // position.lanes) for lane in mine]
         each = position.batch_size // position.lanes
-        collate = Collate(trims_text=False)
         for _ in range(len(position) - done // position.batch_size):
-            yield collate([sample for lane in samples for sample in islice(lane, each)])
+            yield stacked([sample for lane in samples for sample in islice(lane, each)])
 
     def _samples(self, lane: int, done: int) -> Iterator[Sample]:
         """The lane's samples after the first ``done``, which are read but not decoded."""
@@ -139,10 +137,14 @@ class StreamLoader(CountedLoader):
         """Batches of one part from each worker."""
         parts = iter(self._loader)  # one of each worker in turn
         while batch := list(islice(parts, max(1, self._workers))):
-            tensors = [torch.cat(parts) for parts in list(zip(*batch, strict=True))[:4]]
-            images, texts, labels, indices = (t.pin_memory() for t in tensors) if self._pins else tensors
+            images, texts, labels, indices = (torch.cat(parts) for parts in list(zip(*batch, strict=True))[:4])
             unreadable = tuple(origin for part in batch for origin in part.unreadable)
-            yield Batch(images, trim_tokens(texts) if self._trims_text else texts, labels, indices, unreadable)
+            whole = economical(Batch(images, texts, labels, indices, unreadable), self._trims_text)
+            yield Batch(*(_pinned(part) for part in whole)) if self._pins else whole
+
+
+def _pinned(part: Any) -> Any:
+    return part.pin_memory() if isinstance(part, torch.Tensor) else part
 
 
 class EvalStream(IterableDataset[Sample]):

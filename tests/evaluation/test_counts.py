@@ -1,0 +1,44 @@
+import pytest
+import torch
+from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
+
+from tracer_lightning.evaluation import ClassificationMetrics
+from tracer_lightning.evaluation.counts import ClassCounts
+from tracer_lightning.evaluation.temperature import Logits
+
+
+@pytest.mark.parametrize("classes", [2, 4, 30])
+def test_counts_are_those_of_torchmetrics(classes):
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.randn(300, classes, generator=generator).softmax(dim=-1)
+    labels = torch.randint(-1, classes, (300,), generator=generator)
+    ours = ClassCounts(classes, 5)
+    scores = MulticlassStatScores(classes, average=None, ignore_index=-1)
+    top = MulticlassAccuracy(classes, top_k=min(5, classes), average="micro", ignore_index=-1)
+    for part in range(0, 300, 100):
+        for metric in (ours, scores, top):
+            metric.update(probabilities[part : part + 100], labels[part : part + 100])
+    right, wrong, _, missed, support = scores.compute().unbind(dim=-1)
+    found = ours.compute()
+    torch.testing.assert_close(found.right, right)
+    torch.testing.assert_close(found.support, support)
+    torch.testing.assert_close(found.predicted, right + wrong)
+    torch.testing.assert_close(found.support - found.right, missed)
+    assert found.top / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
+
+
+def test_padding_alone_counts_nothing():
+    metrics = ClassificationMetrics(3)
+    metrics.update(torch.randn(4, 3), torch.full((4,), -1))
+    scores, details = metrics.compute()
+    assert scores == {"n": 0, "accuracy": 0, "accuracy_top5": 0, "ece": 0, "macro_f1": 0}
+    assert details["classes"] == {"n": [0, 0, 0], "correct": [0, 0, 0]}
+
+
+@pytest.mark.parametrize("metric", [ClassificationMetrics(3), Logits()])
+def test_a_batch_is_taken_in_without_its_values(metric):
+    """On a device a value that the host asks for is a wait; the meta device has none to give."""
+    metric.to("meta")
+    metric.update(torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta"))
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"[Mm]eta"):
+        metric.compute()
