@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install test slow lint types format demo table figures theory
+.PHONY: help install test slow lint types format demo table figures theory fuzz
 
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | awk -F ': *## ' '{printf "make %-9s %s\n", $$1, $$2}'
@@ -33,3 +33,6 @@ figures:  ## the README's picture
 
 theory:   ## the paper's theorems, tested
 	python scripts/theory.py
+
+fuzz:     ## a thousand random command lines
+	python scripts/fuzz_config.py 1000 0

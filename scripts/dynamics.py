@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table = rows(found)
         show(table)
         if args.out is not None:
-            with style():
+            with style(formulas=True):
                 say(str(save(draw(found), args.out)))
             beside = args.out.with_suffix(".csv")
             beside.write_text(as_csv(table), encoding="utf-8")

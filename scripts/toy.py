@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.out is not None:
             by_strength = any(arm.strength for arm in found)
             stem = f"{groups[0].runs[0].name}_{'tradeoff' if by_strength else 'panels'}"
-            with style():
+            with style(formulas=True):
                 figure = (tradeoff if by_strength else panels)(found, start)
                 files = [save(figure, args.out / f"{stem}.{suffix}") for suffix in ("png", "svg")]
             numbers, table = args.out / f"{stem}.csv", args.out / f"{stem}.md"

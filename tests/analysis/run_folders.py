@@ -54,7 +54,7 @@ def write_run(folder, student, after=None, zero_shot=None, trained=None, **setti
     """
     folder.mkdir(parents=True)
     content = config(folder, **settings)
-    (folder / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    (folder / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
     before = scores(0.5, 0.4) if zero_shot is None else zero_shot
     results = {"zero_shot": before or None, "student": student, "teacher": after}
     if trained is not None:

@@ -18,6 +18,11 @@ TINY = (
     "trainer.log_every_n_steps=1",
 )
 """A run of eight steps."""
+EVERY_ENTRY = {
+    **{"name": "x", "run": "x", "paths": {"output_dir": "x"}, "peft": {"prepare": {}}},
+    **{"seed": 0, "backbone": {}, "suite": {}, "data": {}, "trainer": {}},
+}
+"""What every entry's configuration has."""
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.callbacks.test_report import assert_complete_in_itself
-from tests.training.helpers import composed, hydra_context
+from tests.training.helpers import EVERY_ENTRY, composed, hydra_context
 from tests.training.test_evaluate import script
 from tracer_lightning.analysis.changed import KINDS
 from tracer_lightning.evaluation.changes import FORGOTTEN, LEARNED
@@ -128,10 +128,9 @@ def test_a_head_of_other_classes_is_refused(backbone):
 
 def test_more_pictures_than_fit_are_refused():
     settings = {
+        **EVERY_ENTRY,
         "pictures": 20,
-        "seed": 0,
-        "suite": {},
-        "data": {},
+        "maps": None,
         "model": "student",
         "checkpoint": "a",
         "start": None,

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.training.checkpoint import adopt, own_settings, reference, weights_file
+from tracer_lightning.training.checkpoint import adopt, check_continued, own_settings, reference, weights_file
 
 SETTINGS = {
     "backbone": {"_target_": "tracer_lightning.models.build_clip", "embed_dim": 16},
@@ -104,3 +108,48 @@ def test_a_model_says_what_it_is(checkpoint, tmp_path):
     for group in ("backbone", "peft"):
         with pytest.raises(ValueError, match=f"set {group}= yourself"):
             own_settings(checkpoint(**{group: HOSTILE[0]}).removeprefix("checkpoint="), "start")
+
+
+def saved(**changes):
+    state = {"hyper_parameters": {}, "state_dict": {}, "callbacks": {}, "loops": {}, "optimizer_states": []}
+    return state | {"lr_schedulers": [], "epoch": 1, "global_step": 4, "total_steps": 8} | changes
+
+
+@pytest.mark.parametrize(
+    "path", ["memory://bucket/theirs", "{folder}/run/checkpoints/../../theirs", "s3://bucket", "../theirs"]
+)
+@pytest.mark.parametrize("key", ["best_model_path", "last_model_path", "kth_best_model_path", "best_k_models"])
+def test_a_checkpoint_does_not_say_what_is_removed(tmp_path, path, key):
+    """Lightning removes its ``best_model_path`` when it writes the next one, also out of its folder."""
+    path = path.format(folder=tmp_path)
+    state = {"ModelCheckpoint": {key: {path: 1} if key == "best_k_models" else path}}
+    with pytest.raises(ValueError, match=r"resume=x: it names the file .*, out of its folder"):
+        check_continued(saved(callbacks=state), Path("x"))
+
+
+def test_lightning_would_remove_it(tmp_path):
+    """Why the check is needed."""
+    folder, theirs = tmp_path / "run/checkpoints", tmp_path / "theirs"
+    folder.mkdir(parents=True)
+    theirs.mkdir()
+    callback = ModelCheckpoint(folder)
+    trainer = Trainer(logger=False, callbacks=[callback], accelerator="cpu", default_root_dir=tmp_path)
+    assert callback._should_remove_checkpoint(trainer, f"{folder}/../../theirs", "new")
+
+
+@pytest.mark.parametrize("key", ["hyper_parameters", "state_dict", "callbacks", "loops", "epoch", "total_steps"])
+@pytest.mark.parametrize("value", [None, "x", 0.5, [[1]]])
+def test_what_is_no_checkpoint_of_a_run_is_not_continued(key, value):
+    check_continued(saved(), Path("x"))
+    with pytest.raises(ValueError, match="resume=x: no checkpoint of a run of this project"):
+        check_continued(saved(**{key: value}), Path("x"))
+
+
+def test_settings_are_plain_and_shallow(checkpoint):
+    deep = "x"
+    for _ in range(100):
+        deep = [deep]
+    for node in ({"a": torch.zeros(1)}, {"a": deep}, {"_target_": ["os.system"]}):
+        with pytest.raises(ValueError, match="set data= yourself"):
+            adopt(["evaluate.py", checkpoint(data=node)], evaluated=True)
+    assert not any("headline" in given for given in adopt(["x", checkpoint(headline=["ece"])], evaluated=True))

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from tests.evaluation.test_similarity import matrix
 from tests.functional.test_representations import alignment, svcca
 from tests.test_distributed import succeeded
-from tests.training.helpers import TINY, composed, hydra_context
+from tests.training.helpers import EVERY_ENTRY, TINY, composed, hydra_context
 from tests.training.test_evaluate import ROOT, script
 from tracer_lightning.training.build import build_backbone, build_data
 from tracer_lightning.training.run import run
@@ -261,8 +261,9 @@ def test_models_that_take_other_inputs_are_not_compared(backbone, changed, names
 
 
 SETTINGS = {
+    **EVERY_ENTRY,
     **{"first": ["a"], "checkpoint": "a", "second": None, "models": None, "second_model": "student", "samples": None},
-    **{"towers": ["image"], "tokens": "pooled", "seed": 0, "suite": {}, "data": {"eval_batch_size": 4}},
+    **{"towers": ["image"], "tokens": "pooled", "split": None, "data": {"eval_batch_size": 4}},
 }
 
 

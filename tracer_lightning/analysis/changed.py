@@ -139,7 +139,7 @@ def side_by_side(panels: Sequence[Pixels]) -> Pixels:
 
 
 def _title(eval_set: EvalSet, counts: Mapping[str, int]) -> str:
-    changed = f"$-${counts[FORGOTTEN]}  $+${counts[LEARNED]}"
+    changed = f"−{counts[FORGOTTEN]}  +{counts[LEARNED]}"
     return f"{eval_set.name} ({eval_set.role.upper()})\n{changed}\nof {sum(counts.values()):,}"
 
 

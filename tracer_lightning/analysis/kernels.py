@@ -93,7 +93,7 @@ def figure(kernels: Mapping[str, Memory], reference: Memory) -> Figure:
         reference: drawn in grey behind each.
     """
     rows, columns = -(-len(kernels) // COLUMNS), min(COLUMNS, len(kernels))
-    with style():
+    with style(formulas=True):
         drawn = Figure(figsize=(1.2 + 2.5 * columns, 0.5 + 3.1 * rows), layout="constrained")
         grid = drawn.subplots(2 * rows, columns, squeeze=False, height_ratios=[1.3, 1] * rows)
         places: Sequence[tuple[int, int]] = [(row, column) for row in range(rows) for column in range(columns)]

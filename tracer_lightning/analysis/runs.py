@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import math
 import os
 import re
@@ -12,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
-
+from tracer_lightning.analysis.files import read_json, read_yaml
 from tracer_lightning.analysis.settings import Settings, settings_of
 
 RESULTS = "results.json"
@@ -84,17 +82,19 @@ def read_run(folder: Path) -> Run:
         ValueError: a file is missing or is not what a run writes.
     """
     try:
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        settings = settings_of(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+        results = read_json(folder / RESULTS)
+        settings = settings_of(read_yaml(folder / CONFIG))
         scores = {model: results[model] for model in MODELS if results.get(model)}
         if not scores:
             raise KeyError("student")
+        if not all(isinstance(values, Mapping) for sets in scores.values() for values in sets.values()):
+            raise TypeError("scores of no data set")
         parameters = results.get("parameters")
         share = parameters["trained"] / parameters["total"] if parameters else None
         return Run(folder, str(results["name"]), int(results["seed"]), settings, scores, share)
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
         raise ValueError(f"{folder}: {RESULTS} or {CONFIG} are not as a run writes them ({error!r})") from error
 
 

@@ -27,9 +27,13 @@ SETTINGS: Any = {
 
 
 @contextmanager
-def style() -> Iterator[None]:
-    """Draw and save within."""
-    with mpl.rc_context(SETTINGS):
+def style(formulas: bool = False) -> Iterator[None]:
+    """Draw and save within.
+
+    Args:
+        formulas: whether texts may hold formulas between dollars; names that come from files may hold dollars, too.
+    """
+    with mpl.rc_context({**SETTINGS, "text.parse_math": formulas}):
         yield
 
 

@@ -131,7 +131,7 @@ def _draw_subspace(axes: Axes) -> None:
 def geometry(problem: Problem) -> Figure:
     """Where each method ends in a plane of weights; two problems of its own, so that they have two dimensions."""
     del problem
-    with style():
+    with style(formulas=True):
         figure, (left, right) = _figure("Geometry of fine-tuning a linear encoder")
         _draw_plane(left)
         _draw_subspace(right)
@@ -145,7 +145,7 @@ def gap(problem: Problem) -> Figure:
     """‖student - teacher‖ along gradient descent, and the error inside the subspace of distillation from each."""
     path = theory.descent_path(problem, STEPS, theory.step_size(problem, 0.0))
     scale = float((path[-1] - path[0]).norm())
-    with style():
+    with style(formulas=True):
         figure, (left, right) = _figure("What each teacher still pulls with, and where it lets the student go")
         for name, (make, colour, dashes) in _teachers().items():
             left.plot(sizes(path - follow(path, make)) / scale, color=colour, ls=dashes, lw=1.6, label=name)
@@ -179,7 +179,7 @@ def weights(problem: Problem) -> Figure:
         "clock counts updates (official code)": (official(BetaKernel()), "#111111", "s"),
         f"EMA {MOMENTUM:g}": (ema(MOMENTUM), EMA_COLOUR, "^"),
     }
-    with style():
+    with style(formulas=True):
         figure, (left, right) = _figure(r"Weight $\omega_{k|T}$ of the student of step k in the last teacher")
         for name, (make, colour, dashes) in _teachers().items():
             left.plot(snapshot_weights(make, STEPS), color=colour, ls=dashes, lw=1.6, label=name)

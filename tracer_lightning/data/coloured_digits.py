@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from functools import cache
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import numpy as np
@@ -90,7 +91,7 @@ def mnist_digits(root: str, download: bool) -> dict[str, Split]:
     """
     try:
         files = _fetched(root) if download else _files(root)
-    except (OSError, RuntimeError, AssertionError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, AssertionError, EOFError, ValueError, UnpicklingError) as error:
         reason = " ".join(str(error).split()) or "its files are damaged"
         advice = "" if download else "; data.download=true fetches it, or set data.root to the folder above MNIST/raw"
         raise ValueError(f"data.root={root}: no MNIST there ({reason}){advice}") from error

@@ -17,6 +17,8 @@ from tracer_lightning.types import EvalSet, InputSpec
 
 EVALUATION_RENDER = 0
 """Seed of the drawings of val and test; training uses 1, 2, ..."""
+MOST_RENDERS = 1_000
+"""Of all pictures in one style: 3 GB."""
 
 
 @cache
@@ -83,8 +85,8 @@ class DigitsDataModule(ClipDataModule):
             raise ValueError(
                 f"train_styles must name some of {', '.join(STYLES)}; found {', '.join(unknown) or 'none'}"
             )
-        if renders < 1:
-            raise ValueError(f"renders must be a whole number >= 1, found {renders}")
+        if not 1 <= renders <= MOST_RENDERS:
+            raise ValueError(f"renders must be a whole number >= 1 and <= {MOST_RENDERS}, found {renders}")
         if spec.image_size != SIZE:
             raise ValueError(f"the digits are {SIZE} pixels wide and the backbone takes {spec.image_size}")
         self.train_styles, self.renders = tuple(train_styles), renders

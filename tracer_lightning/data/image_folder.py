@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.picture import Picture
+from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
 
@@ -30,8 +32,9 @@ class FolderSource:
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self.files: list[tuple[Path, int]] = []
         for label, name in enumerate(classes):
-            pictures = sorted(p for p in (folder / name).iterdir() if p.suffix.lower() in SUFFIXES)
-            self.files += [(picture, label) for picture in pictures]
+            with os.scandir(folder / name) as entries:  # tells files from folders and pipes without a look at each
+                names = sorted(e.name for e in entries if Path(e.name).suffix.lower() in SUFFIXES and e.is_file())
+            self.files += [(folder / name / picture, label) for picture in names]
         if not self.files:
             raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
 
@@ -42,7 +45,8 @@ class FolderSource:
     def __getitem__(self, index: int) -> Picture:
         """The encoded picture and its class."""
         path, label = self.files[index]
-        return Picture(path.read_bytes(), label, str(path))
+        with path.open("rb") as file:
+            return Picture(file.read(MEMBER_BYTES), label, str(path))  # of a larger one, too little to be decoded
 
 
 class ImageFolderDataModule(ClipDataModule):

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from tracer_lightning.data.decoding import decode, pil_image
+from tracer_lightning.data.decoding import UnreadablePictureError, decode, pil_image
 from tracer_lightning.types import InputSpec
 
 EvalDecoder = Literal["torchvision", "pil"]
@@ -101,6 +101,8 @@ class EvalCrop:
         if self.border:
             height, width = TF.get_size(image)
             inner = (height - 2 * self.border, width - 2 * self.border)
+            if min(inner) < 1:
+                raise UnreadablePictureError(f"of {width} x {height} pixels, all of them border")
             image = TF.crop(image, self.border, self.border, *inner)
         image = TF.resize(image, self.resized, self.interpolation, antialias=True)
         return TF.center_crop(image, self.size)

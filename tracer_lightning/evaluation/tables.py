@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from tracer_lightning.evaluation.metrics import Details
@@ -71,7 +70,7 @@ def classes_table(title: str, labels: Mapping[str, Sequence[str]], details: Mapp
         ranked = sorted((right / n, n, name) for n, right, name in counts if n)
         ends = [ranked[:SHOWN], ranked[max(SHOWN, len(ranked) - SHOWN) :][::-1]]
         table.add_row(
-            data_set, *("\n".join(f"{100 * share:5.1f} {escape(name)} ({n})" for share, n, name in end) for end in ends)
+            data_set, *("\n".join(f"{100 * share:5.1f} {name} ({n})" for share, n, name in end) for end in ends)
         )
     table.caption = "accuracy in percent, name, number of samples"
     return table

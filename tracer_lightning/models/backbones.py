@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import open_clip
 from open_clip.tokenizer import SimpleTokenizer
+from typeguard import TypeCheckError, check_type
 
 from tracer_lightning.models.clip import ClipModel
-from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, model_config
+from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, check_tokenizer, model_config
 from tracer_lightning.models.weights import load_head
 from tracer_lightning.types import InputSpec
 
@@ -24,6 +25,10 @@ class Backbone(NamedTuple):
     """The architecture in open_clip's terms, as in its model configurations."""
 
 
+LARGEST = 1_000_000
+"""That any size of a model may have: more does not fit any memory."""
+IDS = ("pad_id", "eos_id")
+"""Whole numbers of a tower that may be 0."""
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 """What belongs to a tag's weights, and is needed without them, too."""
 
@@ -51,14 +56,40 @@ def build_clip(
         std: channel standard deviations.
         quick_gelu: use the activation of OpenAI's weights.
     """
-    if embed_dim < 1:
+    if not 1 <= embed_dim <= LARGEST:
         raise ValueError(f"embed_dim must be a whole number >= 1, found {embed_dim}")
+    _check_tower("vision_cfg", vision_cfg, open_clip.CLIPVisionCfg, ("image_size",))
+    _check_tower("text_cfg", text_cfg, open_clip.CLIPTextCfg, ("context_length",))
+    tokenizer, image_size = SimpleTokenizer(context_length=int(text_cfg["context_length"])), vision_cfg["image_size"]
+    if isinstance(vision_cfg.get("layers"), int) and vision_cfg.get("patch_size", 1) > image_size:
+        raise ValueError(f"vision_cfg.patch_size={vision_cfg['patch_size']} is larger than image_size={image_size}")
+    if text_cfg.get("vocab_size", tokenizer.vocab_size) < tokenizer.vocab_size:
+        raise ValueError(
+            f"text_cfg.vocab_size={text_cfg['vocab_size']}: the tokenizer has {tokenizer.vocab_size} tokens"
+        )
     config = {"embed_dim": embed_dim, "vision_cfg": dict(vision_cfg), "text_cfg": dict(text_cfg)}
     model = ClipModel(open_clip.CLIP(**config, quick_gelu=quick_gelu))
-    tokenizer = SimpleTokenizer(context_length=int(text_cfg["context_length"]))
-    image_size = int(vision_cfg["image_size"])
     spec = InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text)
     return Backbone(model, spec, {**config, "quick_gelu": quick_gelu})
+
+
+def _check_tower(name: str, given: Mapping[str, Any], known: type, needed: Sequence[str]) -> None:
+    """Raise ValueError for the first entry that open_clip's configuration of a tower has not, or not of this type."""
+    hints = get_type_hints(known)
+    for key in needed:
+        if key not in given:
+            raise ValueError(f"{name}.{key} is missing; give it a whole number >= 1")
+    for key, value in given.items():
+        if key not in hints:
+            raise ValueError(f"{name}.{key}: open_clip knows no such setting of a tower")
+        try:
+            check_type(tuple(value) if isinstance(value, list) else value, hints[key])
+        except TypeCheckError as error:
+            raise ValueError(f"{name}.{key}={value} is of the wrong type: {error}") from error
+        entries = value if isinstance(value, list | tuple) else [value]
+        numbers = [entry for entry in entries if isinstance(entry, int) and not isinstance(entry, bool)]
+        if not all(number >= (key not in IDS) and number <= LARGEST for number in numbers):
+            raise ValueError(f"{name}.{key} must be a whole number >= 1 and <= {LARGEST}, found {value}")
 
 
 def load_clip(name: str, pretrained: str | None = None, load_weights: bool = True) -> Backbone:
@@ -76,6 +107,8 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     reference = name.startswith((HUB, FOLDER))
     source = None if reference or not load_weights else pretrained
     check_pretrained(name, source)
+    if reference:
+        check_tokenizer(name)
     tag = {} if reference or pretrained is None else open_clip.get_pretrained_cfg(name, pretrained)
     try:
         model = open_clip.create_model(
@@ -85,7 +118,7 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
             require_pretrained=load_weights and (reference or source is not None),
             force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
         )
-    except (RuntimeError, OSError, ValueError) as error:
+    except Exception as error:  # of a configuration and weights from anywhere
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ValueError(f"backbone.name={name}: it can't be built with pretrained={source}: {reason}") from error
     clip = ClipModel(model)

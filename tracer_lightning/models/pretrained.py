@@ -52,15 +52,28 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
         _check_hub(f"backbone.pretrained={pretrained}", folder, files, "pretrained=/path/to/that/file")
 
 
+def check_tokenizer(name: str) -> None:
+    """Raise ValueError where a reference's configuration would have its tokenizer run code that comes with it."""
+    text = model_config(name).get("text_cfg")
+    options = text.get("tokenizer_kwargs") if isinstance(text, dict) else None
+    if isinstance(options, dict) and options.get("trust_remote_code"):
+        raise ValueError(
+            f"backbone.name={name}: its tokenizer is code of its own, which is not run; choose another model"
+        )
+
+
 def model_config(name: str) -> dict[str, Any]:
-    """The architecture of a name or reference in open_clip's terms; those of references are on disk by now."""
+    """The architecture of a name or reference in open_clip's terms, fetched where it is on the hub."""
     if name.startswith(FOLDER):
         file = Path(name.removeprefix(FOLDER)) / HF_CONFIG_NAME
     elif name.startswith(HUB):
         file = Path(hf_hub_download(name.removeprefix(HUB), HF_CONFIG_NAME))
     else:
         return dict(open_clip.get_model_config(name) or {})
-    return dict(json.loads(file.read_text())["model_cfg"])
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8"))["model_cfg"])
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"backbone.name={name}: {file} is no configuration of open_clip's ({error!r})") from error
 
 
 def _check_activation(name: str, tag: str, wanted: bool) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -45,9 +42,11 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, struct.error) as error:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
+    except Exception as error:  # what else a forged file makes torch raise, nobody lists
         reason = (str(error) or type(error).__name__).splitlines()[0]
+        if "Weights only load failed" in reason:  # torch goes on with how to execute it all the same
+            reason = "a pickle of something else, which is not executed"
         if "TorchScript" in reason:
             reason = "a TorchScript archive, as OpenAI published; the copies on the hub are not"
         raise ValueError(
@@ -56,7 +55,22 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{setting}={path}: holds a {type(content).__name__}, not a checkpoint or state dict")
+    if not isinstance(content.get("state_dict", {}), Mapping) or not all(
+        isinstance(name, str) for name in [*content, *content.get("state_dict", ())]
+    ):
+        raise ValueError(f"{setting}={path}: its state_dict is none; give a checkpoint, a state dict, or safetensors")
     return content
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether it is of torch's format since 1.6; ValueError where it is compressed, which torch never writes."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        script = any(name.endswith("constants.pkl") for name in archive.namelist())  # refused by torch, unread
+        if not script and any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("a compressed archive, which may unpack to any size")
+    return True
 
 
 def has_teacher(path: Path, setting: str) -> bool | None:
@@ -86,9 +100,9 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
     state = _of_model(state, TEACHER if teacher else STUDENT)
     if teacher and not state:
         raise ValueError(f"{setting}={path}: holds no teacher; choose the student")
+    _check_plain(state, f"{setting}={path}")
     if HEAD in state:
-        classes, width = state[HEAD].shape
-        model.head = nn.Linear(width, classes)
+        model.head = _head(state[HEAD], f"{setting}={path}")
     if not any(ADDED in name for name in state):
         merge(model)  # the file has weights as they are
     _check_fit(model.state_dict(), state, f"{setting}={path}")
@@ -98,10 +112,29 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
 def load_head(model: ClipModel, folder: Path) -> None:
     """Give the model the head that was exported to the folder beside it, if there is one."""
     if (folder / HEAD_FILE).is_file():
-        state = load_file(folder / HEAD_FILE)
-        classes, width = state["weight"].shape
-        model.head = nn.Linear(width, classes)
+        state, given = read_checkpoint(folder / HEAD_FILE, "head"), f"head={folder / HEAD_FILE}"
+        _check_plain(state, given)
+        if state.keys() != {"weight", "bias"}:
+            raise ValueError(f"{given}: must hold weight and bias, found {', '.join(sorted(state))[:100]}")
+        model.head = _head(state["weight"], given)
+        _check_fit(model.head.state_dict(), state, given)
         model.head.load_state_dict(state)
+
+
+def _head(weight: Tensor, given: str) -> nn.Linear:
+    """A head of the weight's shape (C, D)."""
+    if weight.ndim != 2 or not all(weight.shape):
+        raise ValueError(f"{given}: its head has the shape {tuple(weight.shape)}, not (classes, features)")
+    classes, width = weight.shape
+    return nn.Linear(width, classes)
+
+
+def _check_plain(state: Mapping[str, Tensor], given: str) -> None:
+    """Raise ValueError for a tensor that is not as large as it says, or holds no real numbers."""
+    for name, value in state.items():
+        plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+        if not plain or value.is_complex() or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"{given}: {name} is no plain tensor of numbers ({value.dtype}, {value.device})")
 
 
 def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], given: str) -> None:

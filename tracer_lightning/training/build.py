@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from hydra.errors import InstantiationException
-from hydra.utils import get_method, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -33,15 +33,17 @@ from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.features import training_features
-from tracer_lightning.training.types_check import check_values
+from tracer_lightning.training.types_check import TARGET, called, check_values, shortened
 
 
 def make(cfg: DictConfig, key: str, **kwargs: Any) -> Any:
     """Instantiate the node ``key``; its errors, and those of a partial when called, name the setting."""
-    node = cfg
+    node: Any = cfg
     for part in key.split("."):
         node = node[part]
-    check_values(node, key)
+    if not isinstance(node, DictConfig) or TARGET not in node:
+        raise ValueError(f"{key} must have _target_, the name of what it makes; found {shortened(node)}")
+    check_values(node, key, partial(_written, cfg))
     with setting(key):
         try:
             made = instantiate(node, _convert_="all", **kwargs)
@@ -70,7 +72,7 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
 
 def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
     """The architecture; with weights that are loaded afterwards, its own are not fetched."""
-    parameters = inspect.signature(get_method(cfg.backbone["_target_"])).parameters
+    parameters = inspect.signature(called(cfg.backbone.get(TARGET), "backbone")).parameters
     options = {"load_weights": False} if weights_follow and "load_weights" in parameters else {}
     backbone: Backbone = make(cfg, "backbone", **options)
     return backbone
@@ -120,14 +122,21 @@ def build_sum(
     strength = _non_negative(cfg.method.strength, "method.strength")
     terms, weights = {}, {}
     for group in groups:
-        for name, entry in cfg[group].items():
+        for name, entry in _entries(cfg, group):
+            if not isinstance(entry, DictConfig) or not ("term" in entry or set(entry) <= {"weight"}):
+                raise ValueError(f"{group}.{name} must have weight and term, found {shortened(entry)}")
             if "term" not in entry:  # an experiment's weight for methods that have this term
                 continue
             term = make(cfg, f"{group}.{name}.term")
             terms[name] = term if isinstance(term, nn.Module) else term(student)
-            weight = _non_negative(entry.weight, f"{group}.{name}.weight")
+            weight = _non_negative(entry.get("weight"), f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "terms" else weight
     return CompositeLoss(terms, weights, anchors)
+
+
+def _entries(cfg: DictConfig, group: str) -> list[tuple[str, Any]]:
+    """Names and nodes of a group; an entry that is null is as good as absent."""
+    return [(str(name), entry) for name, entry in cfg[group].items() if entry is not None]
 
 
 def _non_negative(value: Any, key: str) -> float:
@@ -193,8 +202,8 @@ def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     """The trainer with its callbacks and loggers."""
     if cfg.trainer.gradient_clip_val is not None:
         _non_negative(cfg.trainer.gradient_clip_val, "trainer.gradient_clip_val")
-    callbacks = [make(cfg, f"callbacks.{name}") for name in cfg.callbacks]
-    loggers = [make(cfg, f"logger.{name}") for name in cfg.logger]
+    callbacks = [make(cfg, f"callbacks.{name}") for name, _ in _entries(cfg, "callbacks")]
+    loggers = [make(cfg, f"logger.{name}") for name, _ in _entries(cfg, "logger")]
     plugins = [AtomicCheckpointIO(), *make(cfg, "trainer.plugins"), *kwargs.pop("plugins", ())]
     trainer: pl.Trainer = make(cfg, "trainer", callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
     return trainer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,20 @@ CALLED = {
 }
 """What the settings of a checkpoint may call."""
 KEY = f"{OPTION}="
+DEEPEST = 20
+"""How deep settings may be nested."""
+CONTINUED = {
+    "hyper_parameters": dict,
+    "state_dict": dict,
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "epoch": int,
+    "global_step": int,
+    "total_steps": int,
+}
+"""What a checkpoint holds that a run continues from."""
 
 
 def weights_file(checkpoint: str | None) -> Path | None:
@@ -79,7 +93,8 @@ def adopt(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> lis
     if evaluated and not _chosen(arguments, "data"):
         groups |= {"data": settings.get("data"), "suite": settings.get("suite", {})}
     headline = settings.get("headline")
-    return _with(arguments, groups, [f"headline={headline}"] if evaluated and headed and headline in METRICS else [])
+    known = evaluated and headed and isinstance(headline, str) and headline in METRICS
+    return _with(arguments, groups, [f"headline={headline}"] if known else [])
 
 
 def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
@@ -105,6 +120,35 @@ def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
     return own
 
 
+def check_continued(saved: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError unless a run may continue from a checkpoint, wherever it is from.
+
+    Lightning removes the files that a checkpoint calls its own, or better ones, when it writes the next: they must not
+    lead out of the run's folder.
+    """
+    if any(not isinstance(saved.get(key), kind) for key, kind in CONTINUED.items()):
+        raise ValueError(f"resume={path}: no checkpoint of a run of this project; use init_weights= for weights")
+    for text in _texts(saved["callbacks"], path):
+        if "://" in text or ".." in Path(text).parts:
+            raise ValueError(
+                f"resume={path}: it names the file {text}, out of its folder; use init_weights= for weights"
+            )
+
+
+def _texts(node: Any, path: Path, depth: int = 0) -> Iterator[str]:
+    """All strings in nested containers."""
+    if depth > DEEPEST:
+        raise ValueError(f"resume={path}: its state is nested {DEEPEST} times and more")
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, Mapping):
+        for entry in (*node, *node.values()):
+            yield from _texts(entry, path, depth + 1)
+    elif isinstance(node, list | tuple | set):
+        for entry in node:
+            yield from _texts(entry, path, depth + 1)
+
+
 def _by_name(name: str, tag: str | None, setting: str) -> dict[str, Any]:
     """The group ``backbone`` for a model that open_clip finds."""
     if tag is None and ":" not in name:
@@ -112,20 +156,24 @@ def _by_name(name: str, tag: str | None, setting: str) -> dict[str, Any]:
     return {"_target_": LOAD, "name": name, "pretrained": tag}
 
 
-def _check_harmless(node: Any, group: str) -> None:
+def _check_harmless(node: Any, group: str, depth: int = 0) -> None:
     """A file from elsewhere must not choose what is called, nor read this machine's environment."""
+    if depth > DEEPEST:
+        raise ValueError(f"checkpoint: its settings are nested {DEEPEST} times and more; set {group}= yourself")
     if isinstance(node, Mapping):
         target = node.get("_target_")
         unknown = [key for key in node if str(key).startswith("_") and key != "_target_"]
-        if unknown or (target is not None and target not in CALLED):
+        if unknown or (target is not None and not (isinstance(target, str) and target in CALLED)):
             raise ValueError(f"checkpoint: its settings call {target or unknown[0]}; set {group}= yourself")
         for value in node.values():
-            _check_harmless(value, group)
+            _check_harmless(value, group, depth + 1)
     elif isinstance(node, list | tuple):
         for value in node:
-            _check_harmless(value, group)
+            _check_harmless(value, group, depth + 1)
     elif isinstance(node, str) and "${" in node:
         raise ValueError(f"checkpoint: its settings refer to {node}; set {group}= yourself")
+    elif not isinstance(node, str | bool | int | float | None):
+        raise ValueError(f"checkpoint: its settings hold a {type(node).__name__}; set {group}= yourself")
 
 
 def _chosen(arguments: Sequence[str], group: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -49,7 +50,25 @@ def _one_line(error: BaseException) -> ValueError:
     if isinstance(error, OSError):
         return ValueError(f"the run's folder can't be made: {text}; choose another place with paths.outputs=")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-    return ValueError(f"{text} {cause or ''}; see --help")
+    message = re.sub(r"\s+full_key: .*|\s+object_type=\S*", "", f"{text.rstrip(' .')} {cause or ''}".strip())
+    given = _guilty(error)
+    return ValueError(f"{message if not given or given in message else f'{given}: {message}'}; see --help")
+
+
+def _guilty(error: BaseException) -> str | None:
+    """The override that Hydra was at when it failed, which its errors do not always name."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    lines = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in reversed(frames)]
+    mark = "${" if "${" in str(error) else "\n"
+    odd = [argument for argument in sys.argv[1:] if mark in argument or _names_no_options(argument)]
+    return next((line for line in [*lines, *odd] if line), None)
+
+
+def _names_no_options(argument: str) -> bool:
+    """Whether it gives a group a list in which something is no name."""
+    given = re.fullmatch(r"[\w/@]+=\[(.+)\]", argument)
+    items = [item.strip() for item in given[1].split(",")] if given else []
+    return any(item == "null" or not re.fullmatch(r"[A-Za-z][\w/-]*", item) for item in items)
 
 
 SUBMITIT = "SUBMITIT_EXECUTOR"
@@ -105,6 +124,10 @@ def cli(
             complain(failure)
         raise SystemExit(1) from None
     except (*COMPOSITION_ERRORS, OSError) as error:
+        fail(_one_line(error))
+    except (ValueError, TypeError, LookupError, AttributeError) as error:  # Hydra's own, of what it did not foresee
+        if any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise
         fail(_one_line(error))
     finally:
         os.environ.pop(FULL_ERROR, None)

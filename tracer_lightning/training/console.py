@@ -21,13 +21,13 @@ HARMLESS = (
     r"The number of training batches",  # fewer than the logging interval: short runs log their epochs
 )
 
-console = Console()
+console = Console(markup=False)  # names of classes and data sets come from files
 
 
 @rank_zero_only
 def say(text: str) -> None:
     """Print a line once, whatever the number of processes."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def quieten() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from tracer_lightning.analysis.files import read_json
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models import Backbone, ClipModel, load_weights
@@ -107,7 +107,7 @@ def recorded_start(checkpoint: str, setting: str) -> str:
     """
     file = weights_file(checkpoint)
     results = None if file is None else file.absolute().parent.parent / RESULTS
-    content = json.loads(results.read_text()) if results is not None and results.is_file() else {}
+    content = read_json(results) if results is not None and results.is_file() else {}
     remedy = REMEDY.format(setting)
     if START not in content:
         raise ValueError(f"{setting} is not set, and no {RESULTS} of {checkpoint} says what it started from; {remedy}")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from omegaconf.errors import OmegaConfBaseException
+
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """Environment variable that asks for tracebacks."""
 
@@ -24,8 +26,18 @@ def complain(error: BaseException) -> None:
     text = str(error).strip() or type(error).__name__
     if "in DataLoader worker process" in text:  # the worker's traceback, whose last line is the message
         text = text.splitlines()[-1].partition(": ")[2]
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        text = named(error.full_key, _of_omegaconf(error))
     message = " ".join(text.split())
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {''.join(c if c.isprintable() else ascii(c)[1:-1] for c in message)}\n")
+
+
+def _of_omegaconf(error: OmegaConfBaseException) -> str:
+    """What is wrong, without the library's own terms."""
+    message = (str(error.msg).strip() or type(error).__name__).splitlines()[0]
+    if re.fullmatch(r"(Key|Missing key) '?[^']*'? ?(is not in struct)?", message):
+        return "there is no such setting; it is needed, and was taken away or replaced"
+    return message
 
 
 def fail(error: BaseException) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from huggingface_hub import HfApi
 from jinja2 import Environment, PackageLoader
 from omegaconf import DictConfig
 
+from tracer_lightning.analysis.files import read_json
 from tracer_lightning.analysis.settings import in_force
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.evaluation import METRICS
@@ -21,7 +22,9 @@ from tracer_lightning.training.build import add_peft, bare_backbone
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import RESULTS
+from tracer_lightning.training.schema import EXPORT
 from tracer_lightning.training.settings import check_complete
+from tracer_lightning.training.types_check import check_types
 
 STUDENT, TEACHER = "student", "teacher"
 CARD = "README.md"
@@ -38,11 +41,13 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
         head: classes of its own head, 0 without one.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
-    settings = content.get("hyper_parameters", {})
+    settings = content.get("hyper_parameters")
+    settings = settings if isinstance(settings, Mapping) else {}
+    method = settings.get("method")
     folder = Path(str(file).removesuffix(CHECKPOINT)) if str(file).endswith(CHECKPOINT) else None
     results: dict[str, Any] = {}
     if folder is not None and (folder / RESULTS).is_file():
-        results = json.loads((folder / RESULTS).read_text())
+        results = read_json(folder / RESULTS)
     loader = PackageLoader("tracer_lightning.training")
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     return environment.get_template("model_card.md.j2").render(
@@ -50,7 +55,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
         architecture=architecture,
         address=address,
         head=head,
-        method=settings["method"]["name"] if "method" in settings else None,
+        method=method.get("name") if isinstance(method, Mapping) else None,
         settings=settings,
         terms=in_force(settings.get("terms", {})),
         steps=content.get("global_step"),
@@ -76,6 +81,7 @@ def export(cfg: DictConfig) -> Path:
         The folder.
     """
     check_complete(cfg)
+    check_types(cfg, EXPORT)
     if cfg.model not in (STUDENT, TEACHER):
         raise ValueError(f"model must be {STUDENT} or {TEACHER}, found {cfg.model!r}")
     folder = free_folder(cfg.out)

@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
+from tracer_lightning.analysis.files import read_json
 from tracer_lightning.data.shards.store import Store
 from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.training.build import build_backbone, build_data
@@ -92,9 +93,14 @@ def _wait(folder: Path) -> None:
 
 
 def _check_floor(required: DictConfig, folder: Path) -> None:
-    scores = json.loads((folder / RESULTS).read_text())["student"]
-    accuracies = [values["accuracy"] for values in scores.values() if "sets" not in values]
-    mean = sum(accuracies) / len(accuracies)
+    scores: Any = read_json(folder / RESULTS).get("student")
+    try:
+        accuracies = [float(values["accuracy"]) for values in scores.values() if "sets" not in values]
+        mean = sum(accuracies) / len(accuracies)
+    except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise ValueError(
+            f"prerequisite: {folder / RESULTS} is not as a run writes it; delete the folder to train it again"
+        ) from error
     if required.floor is not None and mean < required.floor:
         raise ValueError(
             f"prerequisite: {required.name} reached a mean accuracy of {mean:.3f}, below its floor of "

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
+from tracer_lightning.analysis.files import read_yaml
 from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.storage import NEXT, PREVIOUS, is_intact, remove_stale
 from tracer_lightning.training.console import say
@@ -128,9 +129,18 @@ def _last_unfinished(cfg: DictConfig) -> Path | None:
     found: list[Path] = [path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{CONFIG}")]
     for folder in sorted(found, key=lambda folder: (folder / CONFIG).stat().st_mtime, reverse=True):
         unfinished = _checkpoints(folder) and not (folder / RESULTS).exists()
-        if unfinished and _compared(OmegaConf.to_container(OmegaConf.load(folder / CONFIG))) == settings:
+        if unfinished and _written_by(folder) == settings:
             return folder
     return None
+
+
+def _written_by(folder: Path) -> Any:
+    """The settings of the run in the folder; None where they can't be read."""
+    try:
+        return _compared(read_yaml(folder / CONFIG))
+    except (ValueError, KeyError, TypeError) as error:
+        say(f"resume=auto: {folder} is passed over ({error})")
+        return None
 
 
 def _is_unnamed(cfg: DictConfig) -> bool:

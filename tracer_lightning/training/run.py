@@ -22,6 +22,7 @@ from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.module import TracerModule
 from tracer_lightning.storage import write_text
 from tracer_lightning.training.build import add_head, build_backbone, build_data, build_module, build_trainer
+from tracer_lightning.training.checkpoint import check_continued
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.objective import check_objective, last_validation, returned
@@ -53,10 +54,6 @@ def check_counts(scores: Scores, data: ClipDataModule) -> None:
 def _check_and_continue(cfg: DictConfig, trainer: pl.Trainer, checkpoint: Path | None) -> None:
     if checkpoint is not None:
         saved = read_checkpoint(checkpoint, "resume")
-        if not {"hyper_parameters", "global_step", "total_steps"} <= set(saved):
-            raise ValueError(
-                f"resume={checkpoint}: no checkpoint of a run of this project; use init_weights= for weights"
-            )
         compare_settings(saved["hyper_parameters"], cfg)
         say(f"continuing {checkpoint} at step {saved['global_step']}")
         for logger in trainer.loggers:
@@ -87,6 +84,8 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     quieten()
     check_settings(cfg)
     checkpoint = checkpoint_to_resume(cfg)
+    if checkpoint is not None:
+        check_continued(read_checkpoint(checkpoint, "resume"), checkpoint)
     with SIGNALS, claimed(Path(cfg.paths.output_dir)):
         start = time.perf_counter()
         weights = cfg.init_weights or ensure_prerequisite(cfg)

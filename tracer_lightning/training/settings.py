@@ -8,6 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.evaluation import METRICS
+from tracer_lightning.training.schema import CHANGED, DIAGNOSE, EVALUATE, MERGE, SIMILARITY, TRAIN
+from tracer_lightning.training.types_check import check_types
 
 MOST_PICTURES = 20
 """In a row of a figure."""
@@ -29,13 +31,11 @@ def check_complete(cfg: DictConfig) -> None:
 def check_evaluation(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of an evaluation that is missing or impossible."""
     check_complete(cfg)
+    check_types(cfg, EVALUATE)
     settings: Any = cfg
     _check_headline(settings)
     _check_data(settings)
     _check_models(settings)
-    for members in [settings.averages] if not isinstance(settings.averages, Mapping) else settings.averages.values():
-        if settings.averages is not None and (not isinstance(members, Sequence) or isinstance(members, str)):
-            raise ValueError(f"averages must be of the form {{NAME:[SET,SET]}}, found {settings.averages}")
     if settings.heads not in ("own", "zero_shot"):
         raise ValueError(f"heads must be own or zero_shot, found {settings.heads!r}")
 
@@ -43,6 +43,7 @@ def check_evaluation(cfg: DictConfig) -> None:
 def check_diagnosis(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of a diagnosis that is missing or impossible."""
     check_complete(cfg)
+    check_types(cfg, DIAGNOSE)
     settings: Any = cfg
     _check_data(settings)
     _check_models(settings)
@@ -56,6 +57,7 @@ def check_diagnosis(cfg: DictConfig) -> None:
 def check_changed(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of a comparison that is missing or impossible."""
     check_complete(cfg)
+    check_types(cfg, CHANGED)
     settings: Any = cfg
     _check_data(settings)
     check_whole(settings.pictures, "pictures", 1)
@@ -97,6 +99,7 @@ def _check_data(settings: Any) -> None:
 def check_settings(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of a run that is missing or impossible."""
     check_complete(cfg)
+    check_types(cfg, TRAIN)
     settings: Any = cfg
     _check_headline(settings)
     _check_data(settings)
@@ -121,6 +124,7 @@ def check_whole(value: Any, key: str, least: int) -> None:
 def check_merge(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of a merge that is missing or impossible."""
     check_complete(cfg)
+    check_types(cfg, MERGE)
     settings: Any = cfg
     _check_headline(settings)
     _check_data(settings)
@@ -155,6 +159,7 @@ def _check_alphas(settings: Any) -> None:
 def check_similarity(cfg: DictConfig) -> None:
     """Raise ValueError for the first setting of a comparison that is missing or impossible."""
     check_complete(cfg)
+    check_types(cfg, SIMILARITY)
     settings: Any = cfg
     _check_data(settings)
     _check_models(settings)

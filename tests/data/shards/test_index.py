@@ -4,7 +4,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from tracer_lightning.data.shards.index import index_shard, scan_shard, walk_tar
+from tracer_lightning.data.shards.index import index_shard, scan_shard
+from tracer_lightning.data.shards.tar import TarBytes, walk
 
 
 def tar(path, members, fmt=tarfile.USTAR_FORMAT):
@@ -30,7 +31,8 @@ def test_finds_what_tarfile_finds(tmp_path, fmt):
     path = tar(tmp_path / "0.tar", [*sample(0, 3), (long + ".png", b"x" * 1000), (long + ".cls", b"7\n")], fmt)
     with tarfile.open(path) as archive:
         expected = [(m.name, m.offset_data, m.size) for m in archive if m.isreg()]
-    assert [tuple(member) for member in walk_tar(path)] == expected
+    with path.open("rb") as stream:
+        assert [tuple(member) for member in walk(TarBytes(stream, path))] == expected
     index = scan_shard(path)
     assert index.label.tolist() == [3, 7]
     assert read(path, index.image_offset[0], index.image_size[0]) == b"picture0"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import TypedDict, cast
 
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
 from tracer_lightning.data.captions import PLACEHOLDER
+from tracer_lightning.data.shards.tar import TarBytes, samples
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 MANIFEST, JOURNAL, NSHARDS = "manifest.json", "journal.json", "nshards.txt"
 LABEL, CAPTION = "cls", "txt"
+TEXT_BYTES = 1 << 24
+"""That class names, templates and manifests may have: 16 MiB."""
 
 
 class Shard(TypedDict):
@@ -47,6 +50,16 @@ def sample_key(number: int) -> str:
     return f"s{number:07d}"
 
 
+def read_text(path: Path) -> str:
+    """A small text; ValueError, which names the file, where it is large or no text."""
+    if path.stat().st_size > TEXT_BYTES:
+        raise ValueError(f"{path} has more than the {TEXT_BYTES:,} bytes that such a text may have")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from error
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
@@ -56,18 +69,17 @@ def file_hash(path: Path) -> str:
 def load_manifest(path: Path) -> Manifest:
     """Read a manifest or journal; ValueError where it isn't one of this format."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; write the shards (again) with scripts/make_shards.py") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} can't be read ({error}); start over with --overwrite") from None
-    shard_keys = Shard.__annotations__.keys()
-    if (
-        not isinstance(found, dict)
-        or found.keys() != Manifest.__annotations__.keys()
-        or found["format"] != FORMAT
-        or any(shard.keys() != shard_keys for shard in found["shards"])
-    ):
+    try:
+        check_type(found, Manifest, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        known = found["format"] == FORMAT
+    except TypeCheckError:
+        known = False
+    if not known:
         raise ValueError(f"{path} isn't a manifest of format {FORMAT}; start over with --overwrite")
     return cast(Manifest, found)
 
@@ -141,7 +153,7 @@ def _expect(path: Path, what: str, found: object, expected: object) -> None:
 def _read(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path} is missing; write the shards again")
-    return path.read_text(encoding="utf-8")
+    return read_text(path)
 
 
 def _verify_texts(root: Path, manifest: Manifest) -> None:
@@ -154,20 +166,11 @@ def _verify_texts(root: Path, manifest: Manifest) -> None:
 
 def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | None]:
     """The label of each sample, None for those with a caption only; their keys must count on from ``start``."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            groups = groupby(tar, key=lambda member: member.name.partition(".")[0])
-            for number, (key, group) in enumerate(groups, start):
-                _expect(path, "name of a sample", key, sample_key(number))
-                contents = {member.name.partition(".")[2]: _contents(tar, member) for member in group}
-                yield _check_sample(f"{path}: sample {key}", contents, num_classes)
-    except tarfile.TarError as error:
-        raise ValueError(f"{path} can't be read as a tar file: {error}; write the shards again") from error
-
-
-def _contents(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = tar.extractfile(member)
-    return file.read() if file else b""
+    with path.open("rb") as stream:
+        file = TarBytes(stream, path)
+        for number, (key, contents) in enumerate(samples(file, lambda member, _: file.read(member.size)), start):
+            _expect(path, "name of a sample", key, sample_key(number))
+            yield _check_sample(f"{path}: sample {key}", contents, num_classes)
 
 
 def _check_sample(name: str, contents: dict[str, bytes], num_classes: int) -> int | None:

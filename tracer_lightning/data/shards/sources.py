@@ -13,6 +13,7 @@ import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torchvision
@@ -136,6 +137,8 @@ def _file_item(path: Path, origin: str, label: int | None, caption: str | None =
 def _torchvision_dataset(name: str, root: Path, split: str) -> Any:
     kind: Any = getattr(torchvision.datasets, name, None)
     parameters = inspect.signature(kind).parameters if inspect.isclass(kind) else {}
+    if name.startswith("LSUN"):
+        raise ValueError(f"{name}: torchvision executes a pickle that it finds beside these data; write a CSV of them")
     if "root" not in parameters:
         raise ValueError(f"torchvision.datasets has no {name!r}; give the name of a class such as MNIST or CIFAR10")
     options: dict[str, Any] = {"split": split} if "split" in parameters else {}
@@ -145,7 +148,7 @@ def _torchvision_dataset(name: str, root: Path, split: str) -> Any:
         options = {"train": split == "train"}
     try:
         return kind(root, **options)
-    except (RuntimeError, OSError, TypeError, ValueError) as error:
+    except (RuntimeError, OSError, TypeError, ValueError, UnpicklingError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"torchvision can't read {name} ({split}) below {root}, where it must already be: {reason}"

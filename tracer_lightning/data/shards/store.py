@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from braceexpand import braceexpand
 
 from tracer_lightning.data.imagenet import Classes
-from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest
+from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, read_text
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
 
 ROLES = ("id", "ood", "val")
+MOST_SHARDS = 1_000_000
+"""Of a split."""
 
 
 class Shard(NamedTuple):
@@ -106,8 +109,8 @@ def place(key: str, entry: Mapping[str, Any]) -> Place:
     if (found.split is None) == (found.shards is None):
         raise ValueError(f"{key} needs either split or shards, found split={found.split}, shards={found.shards}")
     for value in (found.split, found.shards):
-        if value is not None and ".." in Path(value).parts:
-            raise ValueError(f"{key}: {value} must lie below its folder")
+        if value is not None and (not isinstance(value, str) or ".." in Path(value).parts or Path(value).is_absolute()):
+            raise ValueError(f"{key}: {value} must be a name, of what lies below its folder")
     if found.samples is not None and (not isinstance(found.samples, int) or found.samples < 1):
         raise ValueError(f"{key}.samples must be a whole number >= 1 or null, found {found.samples!r}")
     return found
@@ -163,16 +166,18 @@ class Store:
 
     def lines(self, folder: str, name: str) -> list[str]:
         """The lines of a text file; FileNotFoundError where there is none."""
-        text = self.root(folder).fetch(name).read_text(encoding="utf-8")
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return [line.strip() for line in read_text(self.root(folder).fetch(name)).splitlines() if line.strip()]
 
     def shards(self, place: Place, domain: int = 0) -> list[Shard]:
         """The tar files of a split; ValueError where it can't be told which they are."""
         root = self.root(place.folder)
         if place.shards is not None:
-            return [Shard(root, name, domain) for name in braceexpand(place.shards)]
+            names = list(islice(braceexpand(place.shards), MOST_SHARDS + 1))
+            if len(names) > MOST_SHARDS:
+                raise ValueError(f"{place} are more than {MOST_SHARDS:,} shards")
+            return [Shard(root, name, domain) for name in names]
         try:
-            count = int(root.fetch(f"{place.split}/{NSHARDS}").read_text())
+            count = int(read_text(root.fetch(f"{place.split}/{NSHARDS}")))
         except FileNotFoundError as error:
             raise ValueError(
                 f"{error}: no split {place.split} of shards there; make one with scripts/make_shards.py"
@@ -180,7 +185,7 @@ class Store:
         except ValueError as error:
             raise ValueError(f"{place}/{NSHARDS} must hold the number of shards: {error}") from error
         there = len(list((root.folder / str(place.split)).glob("*.tar"))) if isinstance(root, LocalRoot) else count
-        if count < 1 or there > count:
+        if not 1 <= count <= MOST_SHARDS or there > count:
             raise ValueError(f"{place}/{NSHARDS} says {count} shards, and there are {there}")
         return [Shard(root, f"{place.split}/{number}.tar", domain) for number in range(count)]
 

@@ -10,10 +10,11 @@ from torch.utils.data import DataLoader
 from tracer_lightning.data.dataset import Collate, Preparation
 from tracer_lightning.data.loader import CountedLoader
 from tracer_lightning.data.shards.datamodule import ShardDataModule
-from tracer_lightning.data.shards.index import BLOCK, check_header, index_shard
+from tracer_lightning.data.shards.index import index_shard
 from tracer_lightning.data.shards.roots import FetchingRoot
 from tracer_lightning.data.shards.store import Place, Shard
 from tracer_lightning.data.shards.stream_loaders import EqualSteps, EvalStream, LanePosition, StreamLoader, TrainStream
+from tracer_lightning.data.shards.tar import BLOCK, check_header
 from tracer_lightning.types import Batch, EvalSet
 
 

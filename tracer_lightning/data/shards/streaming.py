@@ -1,50 +1,21 @@
-"""Samples of tar files as they come, read with the webdataset library."""
+"""Samples of tar files as they come."""
 
 from __future__ import annotations
 
-import io
 import random
-import tarfile
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import IO, Any
 
 from tracer_lightning.data.picture import Picture
-from tracer_lightning.data.shards.index import BLOCK, IMAGE_SUFFIXES, NO_LABEL, check_header
+from tracer_lightning.data.shards.index import IMAGE_SUFFIXES, NO_LABEL
 from tracer_lightning.data.shards.manifest import CAPTION, LABEL
 from tracer_lightning.data.shards.store import Shard
+from tracer_lightning.data.shards.tar import Member, TarBytes, label_of, samples
 
+TAKEN = (*IMAGE_SUFFIXES, CAPTION, LABEL)
 POSITION_BITS = 32
 """A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
-
-
-class WholeTar(io.RawIOBase):
-    """A tar file's bytes, and whether they are a tar file's to the end, which its readers do not mind."""
-
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        self.stream, self.name = stream, name
-        self._size, self._tail = 0, b""
-
-    def readable(self) -> bool:
-        """True."""
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        data = self.stream.read(size)
-        if self._size == 0:
-            check_header(self.name, data[:BLOCK], 0)
-        self._size += len(data)
-        self._tail = (self._tail + data)[-BLOCK:]
-        return data
-
-    def finish(self) -> None:
-        """Read what is left; ValueError where the end-of-archive mark is missing."""
-        while self.read(1 << 20):
-            pass
-        if any(self._tail):
-            raise ValueError(f"{self.name} is truncated at byte {self._size}: it has no end-of-archive mark")
 
 
 def read_shard(shard: Shard, number: int, num_classes: int | None) -> Iterator[tuple[int, Picture]]:
@@ -56,39 +27,31 @@ def read_shard(shard: Shard, number: int, num_classes: int | None) -> Iterator[t
         num_classes: labels must lie below; None where samples have captions of their own instead.
 
     Raises:
-        ValueError: the shard is missing, damaged, truncated or has an impossible label.
+        ValueError: the shard is missing, damaged, truncated or has an impossible label or member.
     """
-    from webdataset.tariterators import group_by_keys, tar_file_expander
-
     with shard.open() as stream:
-        whole = WholeTar(stream, str(shard))
-        try:
-            samples = group_by_keys(tar_file_expander([{"url": str(shard), "stream": whole}], eof_value=None))
-            for position, sample in enumerate(samples):
-                picture = _picture(sample, shard, num_classes)
-                if picture is None:
-                    warnings.warn(f"{shard}: a sample without picture or label is left out", stacklevel=2)
-                    continue
-                yield (number << POSITION_BITS) + position, picture
-        except tarfile.TarError as error:
-            raise ValueError(f"{shard} is truncated or damaged: {error.args[0]}") from error
-        except ValueError as error:  # to whose message the library adds its own objects
-            raise ValueError(error.args[0]) from error
-        whole.finish()
+        file = TarBytes(stream, shard)
+
+        def take(member: Member, suffix: str) -> bytes:
+            return file.read(member.size) if suffix in TAKEN else b""
+
+        for position, (key, sample) in enumerate(samples(file, take)):
+            picture = _picture(key, sample, shard, num_classes)
+            if picture is None:
+                warnings.warn(f"{shard}: a sample without picture or label is left out", stacklevel=2)
+                continue
+            yield (number << POSITION_BITS) + position, picture
 
 
-def _picture(sample: dict[str, Any], shard: Shard, num_classes: int | None) -> Picture | None:
+def _picture(key: str, sample: dict[str, bytes], shard: Shard, num_classes: int | None) -> Picture | None:
     data = next((sample[suffix] for suffix in IMAGE_SUFFIXES if suffix in sample), None)
     caption = sample[CAPTION].decode(errors="replace") if sample.get(CAPTION) else None
-    try:
-        label = int(sample.get(LABEL, NO_LABEL))
-    except ValueError:
-        return None
-    if data is None or (caption is None and label == NO_LABEL):
+    label = label_of(shard, sample[LABEL]) if LABEL in sample else NO_LABEL
+    if data is None or label is None or (caption is None and label == NO_LABEL):
         return None
     if label < NO_LABEL or (num_classes is not None and label >= num_classes):
         raise ValueError(f"{shard} has the label {label}, of {num_classes} classes")
-    return Picture(data, label, f"{sample['__key__']} in {shard}", caption, shard.domain)
+    return Picture(data, label, f"{key} in {shard}", caption, shard.domain)
 
 
 class Lane:

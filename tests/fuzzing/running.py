@@ -1,0 +1,180 @@
+"""Running command lines as a user would, within this process, and judging how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf
+
+from tests.fuzzing.overrides import Case, leaves
+from tests.training.helpers import TINY, hydra_context
+from tracer_lightning.training import build, run
+from tracer_lightning.training.cli import cli
+from tracer_lightning.training.shorthand import firsts_listed, spelled_out
+
+ROOT = Path(__file__).parents[2]
+SMALL = (*TINY, "callbacks.progress.refresh_rate=0", "data.eval_batch_size=64", "run=case", "hydra.mode=RUN")
+BOUNDS = {"max_steps": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
+"""What the trainer is held to, whatever the command line says."""
+PATIENCE = 240
+"""Seconds after which a case counts as hanging."""
+LINE = 1000
+"""Characters that an error line may have."""
+
+
+class Outcome(NamedTuple):
+    """How a command line ended: ``ran``, ``refused`` with one clear line, ``outside`` of the search, or a fault."""
+
+    verdict: str
+    message: str
+
+    @property
+    def fault(self) -> bool:
+        """Whether it ended as it must not."""
+        return self.verdict not in ("ran", "refused", "outside")
+
+
+class OutsideError(Exception):
+    """The settings are right, and what they ask for takes too long here."""
+
+
+class HangError(BaseException):
+    """Time is up."""
+
+
+def defaults() -> dict[str, Any]:
+    """The settings of the default run, and their values."""
+    from hydra import compose
+
+    with hydra_context():
+        tree: Any = OmegaConf.to_container(compose("train"), resolve=False)
+    return dict(leaves(tree, ""))
+
+
+def command(case: Case) -> list[str]:
+    """A tiny run with the case's overrides; what makes a backbone tiny fits the default one only."""
+    own = any(given.startswith(("backbone=", "experiment=")) for given in case.overrides)
+    return [*(given for given in SMALL if not (own and given.startswith("backbone."))), *case.overrides]
+
+
+def outside(cfg: DictConfig) -> None:
+    """Raise OutsideError for valid settings that ask for processes, compilation or a large model."""
+    select = lambda key: OmegaConf.select(cfg, key, throw_on_missing=False)  # noqa: E731
+    for key, most in (("trainer.devices", 1), ("trainer.num_nodes", 1), ("data.num_workers", 2), ("data.renders", 10)):
+        value = select(key)
+        if isinstance(value, int) and most < value < 10_000:
+            raise OutsideError(f"{key}={value} takes processes, or minutes")
+    if "ddp" in str(select("trainer.strategy")) or "fsdp" in str(select("trainer.strategy")):
+        raise OutsideError("trainer.strategy starts processes")
+    if select("compute.compile") is True:
+        raise OutsideError("compute.compile takes minutes")
+    if str(select("backbone.name")).startswith("ViT-L") and select("backbone.pretrained") is None:
+        raise OutsideError("backbone.name is a large model")
+
+
+@contextlib.contextmanager
+def bounded() -> Iterator[None]:
+    """Runs of one step, from here on."""
+    original = build.build_trainer, run.check_settings
+
+    def small(cfg: DictConfig, **options: Any) -> Any:
+        outside(cfg)
+        return original[0](cfg, **options | BOUNDS)
+
+    def checked(cfg: DictConfig) -> None:
+        original[1](cfg)
+        outside(cfg)
+
+    run.build_trainer, run.check_settings = small, checked
+    try:
+        yield
+    finally:
+        run.build_trainer, run.check_settings = original
+
+
+def entry(script: str) -> ModuleType:
+    """A script as a module whose main finds its configuration as it does when it is run."""
+    spec = importlib.util.spec_from_file_location(f"entry_{Path(script).stem}", ROOT / script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main.__wrapped__.__module__ = "__main__"
+    return module
+
+
+ENTRIES: dict[str, dict[str, Any]] = {
+    "train.py": {},
+    "scripts/evaluate.py": {"checkpoint": "evaluated"},
+    "scripts/export.py": {"checkpoint": "exported"},
+    "scripts/merge.py": {"checkpoint": "evaluated", "shorthand": spelled_out},
+    "scripts/diagnose.py": {"checkpoint": "diagnosed"},
+    "scripts/similarity.py": {"checkpoint": "diagnosed", "shorthand": firsts_listed},
+    "scripts/changed.py": {"checkpoint": "diagnosed"},
+}
+"""What each script gives ``cli`` beside its main."""
+
+
+def _alarm(signum: int, frame: Any) -> None:
+    raise HangError
+
+
+def attempt(module: ModuleType, overrides: Sequence[str], **options: Any) -> Outcome:
+    """Run a script's main with these overrides in the current folder."""
+    stderr, stdout = io.StringIO(), io.StringIO()
+    argv, environment = sys.argv, dict(os.environ)
+    sys.argv = [str(module.__file__), *overrides]
+    GlobalHydra.instance().clear()
+    previous = signal.signal(signal.SIGALRM, _alarm)
+    signal.alarm(PATIENCE)
+    status: Any = 0
+    try:
+        with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(stdout), warnings.catch_warnings():
+            cli(module.main, **options)
+    except SystemExit as stop:
+        status = stop.code
+    except OutsideError as reason:
+        return Outcome("outside", str(reason))
+    except HangError:
+        return Outcome("hang", f"no end after {PATIENCE} s")
+    except BaseException as error:
+        return Outcome("traceback", "".join(traceback.format_exception(error)[-3:])[-3000:])
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(environment)
+    return judged(status, stderr.getvalue(), [given for given in overrides if given not in SMALL])
+
+
+def judged(status: Any, stderr: str, overrides: Sequence[str]) -> Outcome:
+    """What a user sees in the end: an error line must mention something of what was given."""
+    errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    if "Traceback (most recent call last)" in stderr:
+        return Outcome("traceback", stderr[-3000:])
+    if status in (0, None):
+        return Outcome("silent" if errors else "ran", "\n".join(errors))
+    if status != 1 or len(errors) != 1:
+        return Outcome("unclear", f"status {status}: {stderr[-1000:]}")
+    if "give it as" in errors[0]:  # a setting that another option needs
+        return Outcome("refused", errors[0])
+    words = {word for text in overrides for word in re.findall(r"\w{2,}", text.lower())}
+    if "object_type=" in errors[0] or "config of type" in errors[0]:  # a library's words
+        return Outcome("vague", errors[0])
+    if len(errors[0]) > LINE or not any(word in errors[0].lower() for word in words or {""}):
+        return Outcome("vague", errors[0])
+    return Outcome("refused", errors[0])
