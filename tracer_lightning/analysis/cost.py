@@ -23,7 +23,7 @@ SAVED_BY_LAST = 4
 """Those that the image tower's last block keeps, which computes the class token only: its input, keys and values."""
 
 
-def step_flops(sizes: ClipSizes, batch: int, ranks: int, tokens: int, teacher: bool) -> int:
+def step_flops(sizes: ClipSizes, batch: int, ranks: int, tokens: int, teacher: bool, pools_first: bool = True) -> int:
     """Floating-point operations of one rank in one training step of FLYP, or of TRACER.
 
     The student's backward pass takes twice its forward pass, but for the pixels, which need no gradient. What is
@@ -35,9 +35,10 @@ def step_flops(sizes: ClipSizes, batch: int, ranks: int, tokens: int, teacher: b
         ranks: of the whole run.
         tokens: L, of each text.
         teacher: TRACER, or else FLYP.
+        pools_first: as for :meth:`tracer_lightning.analysis.sizes.ClipSizes.forward_flops`.
     """
     passes = 4 if teacher else 3
-    towers = batch * (passes * sizes.forward_flops(tokens) - sizes.patch_flops)
+    towers = batch * (passes * sizes.forward_flops(tokens, pools_first) - sizes.patch_flops)
     return towers + similarity_flops(sizes.dim, batch * ranks, TRACER_PRODUCTS if teacher else FLYP_PRODUCTS)
 
 
