@@ -23,7 +23,7 @@ def step_part(options: argparse.Namespace) -> Found:
     """Training steps, ours and plain ones."""
     keys = ("model", "batch_size", "steps", "rounds", "accelerator", "precision", "compile")
     asked = step.StepOptions(**{key: getattr(options, key) for key in keys})
-    return {"options": asked._asdict(), **step.summary(step.measure(asked))}
+    return {"options": asked._asdict(), **step.measure(asked)}
 
 
 def levers_part(options: argparse.Namespace) -> Found:

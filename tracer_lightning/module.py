@@ -151,12 +151,16 @@ class TracerModule(pl.LightningModule):
             self._restored_steps = None
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the length of the run, which its schedule was made for."""
+        """Keep the length of the run, which its schedule was made for, and the teacher's clock."""
         checkpoint["total_steps"] = self.total_steps
+        if isinstance(self.teacher, AveragedTeacher):
+            checkpoint["teacher_clock"] = self.teacher.get_extra_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Remember the length that a continuation must have."""
+        """Remember the length that a continuation must have; of shards, restore the clock, which Lightning omits."""
         self._restored_steps = checkpoint["total_steps"]
+        if is_sharded(self.student) and isinstance(self.teacher, AveragedTeacher):
+            self.teacher.set_extra_state(checkpoint["teacher_clock"])
 
     # -- evaluation -------------------------------------------------------------------------------------------------
 

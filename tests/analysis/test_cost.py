@@ -8,6 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tracer_lightning.analysis import cost
+from tracer_lightning.analysis.sizes import clip_sizes, padded
 from tracer_lightning.benchmarks.ours import flyp, tracer
 from tracer_lightning.models import ClipModel
 from tracer_lightning.types import ClipFeatures, TermInputs
@@ -17,7 +18,7 @@ CONFIG = {
     "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8, "head_width": 32},
     "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 48, "heads": 2, "layers": 3},
 }
-SIZES = cost.clip_sizes(CONFIG)
+SIZES = clip_sizes(CONFIG)
 TOKENS, BATCH = 11, 5
 GLOBAL = 24
 
@@ -34,23 +35,33 @@ def features(trained):
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336", "ViT-H-14"])
 def test_parameters_are_those_of_open_clip(name):
+    def shapes(parameters):
+        return sorted((len(p), p.numel() // len(p)) for p in parameters if p.ndim)
+
     config = open_clip.get_model_config(name)
     with torch.device("meta"):
         model = open_clip.model.CLIP(**{key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")})
-    sizes = cost.clip_sizes(config)
+    sizes = clip_sizes(config)
     assert sizes.parameters == sum(p.numel() for p in model.parameters())
     blocks = (*model.visual.transformer.resblocks, *model.transformer.resblocks)
     assert sizes.block_parameters == sum(p.numel() for block in blocks for p in block.parameters())
+    assert sorted(sizes.block_shapes) == shapes(p for block in blocks for p in block.parameters())
+    assert sorted(sizes.block_shapes + sizes.rest_shapes) == shapes(model.parameters())
 
 
 def test_other_architectures_are_refused():
     with pytest.raises(ValueError, match="open_clip's own ViTs"):
-        cost.clip_sizes(open_clip.get_model_config("RN50"))
+        clip_sizes(open_clip.get_model_config("RN50"))
 
 
 def test_vit_b_16_is_as_published():
     """41.1 GFLOPs a pair in open_clip's table of models, whose text has 77 tokens."""
-    assert cost.clip_sizes(open_clip.get_model_config("ViT-B-16")).forward_flops(77) == pytest.approx(41.1e9, rel=1e-2)
+    sizes = clip_sizes(open_clip.get_model_config("ViT-B-16"))
+    assert sizes.forward_flops(77, pools_first=False) == pytest.approx(41.1e9, rel=1e-2)
+
+
+def test_shards_are_of_whole_rows_and_of_the_same_size():
+    assert padded(((5, 3), (8, 1)), 4) == 8 * 3 + 8
 
 
 def counted(function):
@@ -58,6 +69,12 @@ def counted(function):
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         result = function()
     return counter.get_total_flops(), result
+
+
+def test_operations_of_open_clip_itself():
+    images, texts = torch.randn(BATCH, 3, 32, 32), torch.randint(0, 99, (BATCH, 16))
+    found, _ = counted(lambda: open_clip.model.CLIP(**CONFIG)(images, texts))
+    assert found == BATCH * SIZES.forward_flops(16, pools_first=False)
 
 
 @pytest.mark.parametrize("teacher", [False, True])
@@ -114,7 +131,7 @@ def test_memory_by_hand():
     sharded = cost.memory(SIZES, 8, 2, TOKENS, shards=2)
     assert (sharded.student, sharded.teacher, sharded.buckets) == (8 * parameters, 2 * parameters, 0)
     rest = parameters - SIZES.block_parameters
-    assert sharded.gathered == 4 * (rest + 2 * SIZES.image.parameters() / 2)
+    assert sharded.gathered == 4 * (rest + 2 * padded(SIZES.image.shapes, 1) / 2)
     assert sharded.total == sum(sharded)
 
 

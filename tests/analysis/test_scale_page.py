@@ -10,17 +10,20 @@ from tracer_lightning.analysis.cost import (
     H100S,
     TRACER_MATRICES,
     TRACER_PRODUCTS,
-    clip_sizes,
     memory,
     similarity_flops,
     step_flops,
     traffic,
 )
+from tracer_lightning.analysis.sizes import clip_sizes
 
 PAGE = (Path(__file__).parents[2] / "docs/scale.md").read_text()
 SIZES = clip_sizes(open_clip.get_model_config("ViT-B-16"))
+LARGE = clip_sizes(open_clip.get_model_config("ViT-L-14"))
 TOKENS = 24
 RANKS = (1, 8, 64, 256, 1024)
+BEND = 4 * SIZES.forward_flops(TOKENS) / (2 * TRACER_PRODUCTS * SIZES.dim)
+"""B R where losses and towers take as many operations."""
 
 
 def ddp(ranks, batch):
@@ -64,14 +67,19 @@ def test_there_are_no_other_rows():
 @pytest.mark.parametrize(
     ("sentence", "value"),
     [
-        ("{} million parameters", SIZES.parameters / 1e6),
-        ("{} of them in blocks", SIZES.block_parameters / 1e6),
-        ("{} GFLOPs with 24 tokens", SIZES.forward_flops(24) / 1e9),
-        ("{} with 77", SIZES.forward_flops(77) / 1e9),
-        ("B R = {} million", 4 * SIZES.forward_flops(TOKENS) / (2 * TRACER_PRODUCTS * SIZES.dim) / 1e6),
-        ("at B = {} thousand an 80 GB GPU", (80e9 / (4 * TRACER_MATRICES)) ** 0.5 / 1e3),
-        ("From B = {} thousand on more bytes", 8 * SIZES.parameters / (24 * SIZES.dim) / 1e3),
+        ("{:.1f} million parameters", SIZES.parameters / 1e6),
+        ("{:.1f} of them in blocks", SIZES.block_parameters / 1e6),
+        ("{:.1f} GFLOPs with 24 tokens", SIZES.forward_flops(24) / 1e9),
+        ("{:.1f} with 77", SIZES.forward_flops(77) / 1e9),
+        ("takes {:.1f} and", SIZES.forward_flops(24, pools_first=False) / 1e9),
+        ("and {:.1f} GFLOPs.", SIZES.forward_flops(77, pools_first=False) / 1e9),
+        ("B R = {:.1f} million", BEND / 1e6),
+        ("at 64 pairs per GPU on {:.0f} GPUs", (BEND / 64) ** 0.5),
+        ("at 512 on {:.0f}.", (BEND / 512) ** 0.5),
+        ("at B = {:.1f} thousand an 80 GB GPU", (80e9 / (4 * TRACER_MATRICES)) ** 0.5 / 1e3),
+        ("ViT-L/14 with 224 pairs takes {:.1f}", memory(LARGE, 224, 1, TOKENS).total / 1e9),
+        ("From B = {:.1f} thousand on more bytes", 8 * SIZES.parameters / (24 * SIZES.dim) / 1e3),
     ],
 )
 def test_sentences(sentence, value):
-    assert sentence.format(f"{value:.1f}") in re.sub(r"\s+", " ", PAGE)
+    assert sentence.format(value) in re.sub(r"\s+", " ", PAGE)

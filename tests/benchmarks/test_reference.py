@@ -64,9 +64,13 @@ def test_the_plain_model_is_open_clip_s_own(start):
 def test_rounds_are_in_turn_and_compared_one_by_one(monkeypatch, start):
     monkeypatch.setattr(step, "load_clip", lambda name: start)
     found = step.measure(StepOptions("any", 4, steps=2, rounds=3, accelerator="cpu", precision="32-true"))
-    assert {name: len(values) for name, values in found.items()} == dict.fromkeys(
+    assert {name: len(values) for name, values in found["rounds"].items()} == dict.fromkeys(
         ("plain FLYP", "our FLYP", "naive TRACER", "our TRACER", "our TRACER, teacher in bf16"), 3
     )
-    summary = step.summary(found | {"plain FLYP": [1.0, 2.0, 4.0], "our TRACER": [2.0, 2.0, 2.0]})
+    for name, count in found["flops"].items():
+        assert found["flops per second"][name] == count / found["seconds"][name] > 0
+    assert found["flops"]["plain FLYP"] > found["flops"]["our FLYP"]
+    assert found["utilisation"] is None
+    summary = step.summary(found["rounds"] | {"plain FLYP": [1.0, 2.0, 4.0], "our TRACER": [2.0, 2.0, 2.0]})
     ratio = summary["ratios"]["our TRACER / plain FLYP"]
     assert ratio == {"ratio": 1.0, "range": [0.5, 2.0]}

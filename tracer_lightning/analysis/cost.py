@@ -7,8 +7,9 @@ activations' memory is an estimate. Nothing here looks at a device.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from tracer_lightning.analysis.sizes import ClipSizes, padded
 
 SINGLE, LABEL = 4, 8
 """Bytes of a weight, gradient, feature or logit, and of a label."""
@@ -18,96 +19,11 @@ TRACER_MATRICES = 20
 """Matrices (B, B) that TRACER's losses keep for their backward pass."""
 SAVED_PER_TOKEN = 16
 """Numbers that a block keeps for its backward pass, per token and unit of its width, with an MLP four times as wide."""
+SAVED_BY_LAST = 4
+"""Those that the image tower's last block keeps, which computes the class token only: its input, keys and values."""
 
 
-class Transformer(NamedTuple):
-    """The blocks of one tower."""
-
-    layers: int
-    width: int
-    hidden: int
-    """Width of the MLPs."""
-
-    def parameters(self) -> int:
-        """Weights and biases of all blocks."""
-        width, hidden = self.width, self.hidden
-        attention = 4 * width * width + 4 * width
-        mlp = 2 * width * hidden + hidden + width
-        return self.layers * (attention + mlp + 4 * width)
-
-    def flops(self, tokens: int) -> int:
-        """Of one forward pass of a sequence, all of whose pairs of tokens are counted, masked or not."""
-        linear = 2 * tokens * self.width * (4 * self.width + 2 * self.hidden)
-        attention = 2 * 2 * tokens * tokens * self.width
-        return self.layers * (linear + attention)
-
-
-class ClipSizes(NamedTuple):
-    """A CLIP of two transformers, as open_clip builds it."""
-
-    dim: int
-    """D, of the shared space."""
-    image: Transformer
-    text: Transformer
-    patch: int
-    """Pixels along a patch."""
-    patches: int
-    """Of an image."""
-    context: int
-    """Tokens that a text may have."""
-    vocabulary: int
-
-    @property
-    def parameters(self) -> int:
-        """P, of both towers, with the logit scale."""
-        return self.block_parameters + self._image_rest + self._text_rest + 1
-
-    @property
-    def block_parameters(self) -> int:
-        """Of the transformers' blocks alone."""
-        return self.image.parameters() + self.text.parameters()
-
-    @property
-    def _image_rest(self) -> int:
-        width = self.image.width
-        return width * (3 * self.patch**2 + 1 + (self.patches + 1) + 4 + self.dim)
-
-    @property
-    def _text_rest(self) -> int:
-        return self.text.width * (self.vocabulary + self.context + 2 + self.dim)
-
-    @property
-    def patch_flops(self) -> int:
-        """Of cutting one image into patches and projecting them."""
-        return 2 * 3 * self.patch**2 * self.image.width * self.patches
-
-    def forward_flops(self, tokens: int) -> int:
-        """Of one image and one text of so many tokens."""
-        image = self.patch_flops + self.image.flops(self.patches + 1) + 2 * self.image.width * self.dim
-        return image + self.text.flops(tokens) + 2 * self.text.width * self.dim
-
-
-def clip_sizes(config: Mapping[str, Any]) -> ClipSizes:
-    """Sizes of a model that open_clip builds of this configuration (``open_clip.get_model_config(name)``).
-
-    Raises:
-        ValueError: the image tower is no plain ViT, or the text tower is not open_clip's own.
-    """
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    if not isinstance(vision.get("layers"), int) or "width" not in text:
-        raise ValueError("costs are known for open_clip's own ViTs and text towers only, found another architecture")
-    return ClipSizes(
-        dim=config["embed_dim"],
-        image=Transformer(vision["layers"], vision["width"], int(vision["width"] * vision.get("mlp_ratio", 4.0))),
-        text=Transformer(text["layers"], text["width"], int(text["width"] * text.get("mlp_ratio", 4.0))),
-        patch=vision["patch_size"],
-        patches=(vision["image_size"] // vision["patch_size"]) ** 2,
-        context=text.get("context_length", 77),
-        vocabulary=text.get("vocab_size", 49408),
-    )
-
-
-def step_flops(sizes: ClipSizes, batch: int, ranks: int, tokens: int, teacher: bool) -> int:
+def step_flops(sizes: ClipSizes, batch: int, ranks: int, tokens: int, teacher: bool, pools_first: bool = True) -> int:
     """Floating-point operations of one rank in one training step of FLYP, or of TRACER.
 
     The student's backward pass takes twice its forward pass, but for the pixels, which need no gradient. What is
@@ -119,9 +35,10 @@ def step_flops(sizes: ClipSizes, batch: int, ranks: int, tokens: int, teacher: b
         ranks: of the whole run.
         tokens: L, of each text.
         teacher: TRACER, or else FLYP.
+        pools_first: as for :meth:`tracer_lightning.analysis.sizes.ClipSizes.forward_flops`.
     """
     passes = 4 if teacher else 3
-    towers = batch * (passes * sizes.forward_flops(tokens) - sizes.patch_flops)
+    towers = batch * (passes * sizes.forward_flops(tokens, pools_first) - sizes.patch_flops)
     return towers + similarity_flops(sizes.dim, batch * ranks, TRACER_PRODUCTS if teacher else FLYP_PRODUCTS)
 
 
@@ -157,20 +74,19 @@ def traffic(sizes: ClipSizes, batch: int, ranks: int, teacher: bool, shards: int
         ranks: of the whole run.
         teacher: TRACER, or else FLYP.
         shards: that the weights are kept in; 1 is ``trainer=ddp``. With more, copies of a shard are on ranks / shards
-            of them (``trainer=fsdp``: GPUs of a machine).
+            of them (``trainer=fsdp``: GPUs of a machine). Shards are of whole rows, and padded to the same size.
     """
     pairs = 2 * batch * sizes.dim * SINGLE  # image and text features of one rank
-    others = ranks - 1
-    parameters, blocks = sizes.parameters, sizes.block_parameters
-    rest = parameters - (shards > 1)  # the logit scale is not sharded
-    copies = ranks // shards
-    missing = (shards - 1) / shards * SINGLE
-    reduced = (rest if shards > 1 else parameters) / shards * SINGLE
+    others, copies = ranks - 1, ranks // shards
+    blocks = padded(sizes.block_shapes, shards)
+    cut = blocks + padded(sizes.rest_shapes, shards)
+    reduced = cut // shards if shards > 1 else sizes.parameters  # the logit scale is not cut
+    missing = cut - cut // shards
     return Traffic(
         features=others * (pairs * (1 + teacher) + batch * LABEL),
         returned=others * pairs,
-        weights=missing * (rest * (1 + teacher) + blocks),
-        gradients=missing * rest + 2 * (copies - 1) / copies * reduced,
+        weights=(missing * (1 + teacher) + blocks - blocks // shards) * SINGLE,
+        gradients=(missing + 2 * (copies - 1) / copies * reduced) * SINGLE,
     )
 
 
@@ -208,15 +124,15 @@ def memory(sizes: ClipSizes, batch: int, ranks: int, tokens: int, shards: int = 
         shards: as for :func:`traffic`.
     """
     weights = sizes.parameters / shards * SINGLE
-    image = (sizes.patches + 1) * sizes.image.layers * sizes.image.width
-    text = tokens * sizes.text.layers * sizes.text.width
-    whole = max(tower.parameters() / tower.layers for tower in (sizes.image, sizes.text))
+    image = (sizes.patches + 1) * sizes.image.width * (SAVED_PER_TOKEN * (sizes.image.layers - 1) + SAVED_BY_LAST)
+    text = tokens * sizes.text.width * SAVED_PER_TOKEN * sizes.text.layers
+    whole = max(padded(tower.shapes, 1) / tower.layers for tower in (sizes.image, sizes.text))
     return Memory(
         student=4 * weights,
         teacher=weights,
         buckets=weights if shards == 1 and ranks > 1 else 0,
         gathered=SINGLE * (sizes.parameters - sizes.block_parameters + 2 * whole) if shards > 1 else 0,
-        activations=2 * SAVED_PER_TOKEN * batch * (image + text),
+        activations=2 * batch * (image + text),
         features=2 * 2 * batch * ranks * sizes.dim * SINGLE,
         logits=TRACER_MATRICES * (batch * ranks) ** 2 * SINGLE,
     )

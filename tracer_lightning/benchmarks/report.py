@@ -33,10 +33,20 @@ def step_tables(found: Mapping[str, Any]) -> list[Table]:
     """Of :func:`tracer_lightning.benchmarks.step.summary`."""
     options = found["options"]
     title = f"{options['model']}, batch {options['batch_size']}, {options['precision']}, {options['accelerator']}"
-    steps = [(name, f"{value:.3f}") for name, value in found["seconds"].items()]
+    shares = found["utilisation"] or {}
+    steps = [
+        (
+            name,
+            f"{value:.3f}",
+            f"{found['images per second'][name]:.1f}",
+            f"{found['flops'][name] / 1e12:.2f}",
+            f"{found['flops per second'][name] / 1e12:.2f}" + (f" ({shares[name]:.0%})" if shares else ""),
+        )
+        for name, value in found["seconds"].items()
+    ]
     ratios = [(name, _ranged(each["ratio"], each["range"])) for name, each in found["ratios"].items()]
     return [
-        _table(title, ("a training step", "seconds"), steps),
+        _table(title, ("a training step", "seconds", "images/s", "TFLOP", "TFLOP/s"), steps),
         _table("", ("of steps", "ratio"), ratios, CAPTION),
     ]
 

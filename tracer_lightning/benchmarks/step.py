@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from tracer_lightning.analysis.cost import H100S, step_flops
+from tracer_lightning.analysis.sizes import clip_sizes
 from tracer_lightning.benchmarks.ours import collated, compile_in_place, flyp, now, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
@@ -25,6 +27,10 @@ PLAIN_FLYP, FLYP, NAIVE_TRACER = "plain FLYP", "our FLYP", "naive TRACER"
 RATIOS = [
     pair for tracer in (TRACER, BF16_TEACHER) for pair in ((tracer, PLAIN_FLYP), (NAIVE_TRACER, tracer), (tracer, FLYP))
 ] + [(FLYP, PLAIN_FLYP)]
+
+
+PEAKS = {"H100": H100S.peak, "H200": H100S.peak, "A100": 312e12}
+"""Operations a second of GPUs by a part of their name: dense products in bf16."""
 
 
 class StepOptions(NamedTuple):
@@ -64,8 +70,17 @@ def _plain(work: PlainFlyp, batches: Sequence[Batch], device: torch.device) -> l
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
-def contestants(options: StepOptions) -> dict[str, Callable[[], list[float]]]:
-    """Name to what trains one round and returns the seconds of its steps; all begin with the same weights."""
+class Entered(NamedTuple):
+    """What has its turn in each round."""
+
+    work: dict[str, Callable[[], list[float]]]
+    """Name to what trains one round and returns the seconds of its steps."""
+    flops: dict[str, int]
+    """Floating-point operations of one step (:func:`tracer_lightning.analysis.cost.step_flops`)."""
+
+
+def contestants(options: StepOptions) -> Entered:
+    """Plain ones and ours; all begin with the same weights."""
     torch.manual_seed(0)
     backbone = load_clip(options.model)
     device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
@@ -83,18 +98,43 @@ def contestants(options: StepOptions) -> dict[str, Callable[[], list[float]]]:
     def lightning(module: TracerModule) -> list[float]:
         return step_seconds(module, given, options.accelerator, options.precision)
 
-    return {
+    work = {
         PLAIN_FLYP: lambda: _plain(plain, batches, device),
         NAIVE_TRACER: lambda: _plain(naive, batches, device),
         **{name: partial(lightning, module) for name, module in ours.items()},
     }
+    return Entered(work, {name: _flops(name, backbone.config, given[0], options) for name in work})
 
 
-def measure(options: StepOptions) -> dict[str, list[float]]:
-    """Median seconds of a step in each round, after a round that is not counted."""
+def _flops(name: str, config: Mapping[str, Any], batch: Batch, options: StepOptions) -> int:
+    sizes, is_plain = clip_sizes(config), name in (PLAIN_FLYP, NAIVE_TRACER)
+    tokens = sizes.context if is_plain else batch.texts.shape[1]
+    with_teacher = name not in (PLAIN_FLYP, FLYP)
+    return step_flops(sizes, options.batch_size, 1, tokens, with_teacher, pools_first=not is_plain)
+
+
+def measure(options: StepOptions) -> dict[str, Any]:
+    """Median seconds of a step in each round, after a round that is not counted, and what follows from them."""
     entered = contestants(options)
-    rounds = [{name: statistics.median(work()) for name, work in entered.items()} for _ in range(options.rounds + 1)]
-    return {name: [one[name] for one in rounds[1:]] for name in entered}
+    rounds = [
+        {name: statistics.median(work()) for name, work in entered.work.items()} for _ in range(options.rounds + 1)
+    ]
+    seconds = {name: [one[name] for one in rounds[1:]] for name in entered.work}
+    return {**summary(seconds), **rates(options, seconds, entered.flops)}
+
+
+def rates(options: StepOptions, seconds: Mapping[str, Sequence[float]], flops: Mapping[str, int]) -> dict[str, Any]:
+    """Images and operations a second, and on a GPU that is known the share of its peak, by name."""
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    reached = {name: flops[name] / median for name, median in medians.items()}
+    device = torch.cuda.get_device_name() if options.accelerator == "gpu" else ""
+    peak = next((value for name, value in PEAKS.items() if name in device), None)
+    return {
+        "images per second": {name: options.batch_size / median for name, median in medians.items()},
+        "flops": dict(flops),
+        "flops per second": reached,
+        "utilisation": {name: value / peak for name, value in reached.items()} if peak else None,
+    }
 
 
 def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:

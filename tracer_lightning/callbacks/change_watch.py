@@ -31,14 +31,18 @@ class ChangeWatch:
         self._changes: Changes | None = None
 
     def keep(self, student: Any) -> None:
-        """Copy the model as it is before training; ValueError where no rank has the whole of it."""
-        if any(isinstance(p, DTensor) for p in student.parameters()):
-            raise ValueError("callbacks.report.pictures: there are none of models in shards; set 0, or trainer=ddp")
+        """Copy the model as it is before training."""
         with torch.inference_mode(False):  # gradients may be asked of it later
             self._before = copy.deepcopy(student).eval()
 
     def start(self, pl_module: Any, trainer: pl.Trainer) -> None:
-        """Begin a test; nothing is compared as long as no model was kept."""
+        """Begin a test; nothing is compared as long as no model was kept.
+
+        Raises:
+            ValueError: no rank has the whole of the model.
+        """
+        if any(isinstance(p, DTensor) for p in pl_module.student.parameters()):
+            raise ValueError("callbacks.report.pictures: there are none of models in shards; set 0, or trainer=ddp")
         if self._before is not None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             prompts = data.prompts().to(pl_module.device)
