@@ -88,7 +88,8 @@ class TracerModule(pl.LightningModule):
         student: Any = self.student
         shard(student, mesh)
         if isinstance(self.teacher, AveragedTeacher):
-            shard(self.teacher.module, mesh, trained=False)
+            averaged: Any = self.teacher.module
+            shard(averaged, mesh, trained=False)
             self.teacher.hold_as_averages()
 
     # -- training ---------------------------------------------------------------------------------------------------
