@@ -1,13 +1,21 @@
 """Processes that hold shards of student, teacher and optimizer do what one process does that has all."""
 
 import json
+import os
 
 import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from lightning.pytorch.utilities import rank_zero_only
 
-from tests.test_distributed import DOUBLE, SHORT, assert_same_run, succeeded
+from tests.test_distributed import DOUBLE, SHORT, assert_same_run
+from tests.test_traffic import free_ports
 from tests.training.helpers import composed, hydra_context
 from tests.training.test_cli import train
+from tests.training.test_evaluate import script
 from tracer_lightning.analysis.training_curves import read_curves
+from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.training.run import run
 
 PLUGIN = "+trainer.plugins=[{_target_: lightning.pytorch.plugins.precision.DoublePrecision}]"
@@ -16,6 +24,53 @@ FSDP = ("trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=null", PLU
 TWO, FOUR = "trainer.devices=2", "trainer.devices=4"
 COPIES = ("trainer.strategy.data_parallel_size=2", "trainer.strategy.tensor_parallel_size=2")
 KEEP = ("callbacks.checkpoint.save_top_k=-1", "callbacks.checkpoint.filename='{epoch}'")
+FIRST_EPOCH = "first/run/checkpoints/epoch=0.ckpt"
+KINDS = {
+    "probe": ("method=ft", "head=probe"),
+    "car_ft": ("method=car_ft",),
+    "lora": ("peft=lora",),
+    "clip_adapter": ("peft=clip_adapter",),
+    "lp": ("method=lp",),
+}
+"""Heads, anchors and added weights."""
+RUNS = {
+    "first": (TWO, *KEEP),
+    "continued": (TWO,),
+    "copies": (FOUR, *COPIES),
+    "micro_batch": (TWO, "compute.micro_batch=50"),
+    "l2_sp": (TWO, "method=l2_sp"),
+    **{name: (TWO, *settings) for name, settings in KINDS.items()},
+}
+
+
+def worker(local_rank, folder, ports):
+    torch.set_num_threads(1)
+    os.environ |= {"LOCAL_RANK": str(local_rank), "MASTER_ADDR": "127.0.0.1"}
+    rank_zero_only.rank = local_rank
+    for (name, settings), port in zip(RUNS.items(), ports, strict=True):
+        if local_rank >= 2 and FOUR not in settings:
+            continue
+        os.environ["MASTER_PORT"] = str(port)
+        with hydra_context():
+            cfg = composed(folder / name, *SHORT, *FSDP, *settings, tiny=False)
+        if name == "continued":
+            cfg.resume = str(folder / FIRST_EPOCH)
+        try:
+            run(cfg)
+        except ValueError as error:
+            (folder / name / f"error{local_rank}").write_text(str(error))
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    """A folder with all runs in shards; the processes are started once."""
+    folder = tmp_path_factory.mktemp("sharded")
+    for name in RUNS:
+        (folder / name).mkdir()
+    mp.spawn(worker, (folder, free_ports(len(RUNS))), nprocs=4)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +82,16 @@ def single(tmp_path_factory):
     return path / "run"
 
 
-@pytest.fixture(scope="module")
-def first_epoch(tmp_path_factory, single):
-    """The checkpoint after the first epoch of a run in shards, whose results and curves are those of one process."""
-    path = tmp_path_factory.mktemp("sharded")
-    succeeded(train(*SHORT, *FSDP, TWO, *KEEP, cwd=path))
-    folder = path / "outputs/digits/test"
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["continued", "copies", "micro_batch"])
+def test_runs_are_those_of_one_process(single, sharded, name):
+    """Copies: as on several machines, shards within and copies among them."""
+    assert_same_run(single, sharded / name / "run")
+
+
+@pytest.mark.slow
+def test_results_and_curves_are_those_of_one_process(single, sharded):
+    folder = sharded / "first/run"
     results, expected = (json.loads((place / "results.json").read_text()) for place in (folder, single))
     for model in ("zero_shot", "student", "teacher"):
         assert results[model] == expected[model]
@@ -42,54 +101,57 @@ def first_epoch(tmp_path_factory, single):
     for name, curve in curves.items():
         assert curve.steps == others[name].steps
         assert curve.values == pytest.approx(others[name].values, rel=1e-8), name
-    return folder / "checkpoints/epoch=0.ckpt"
 
 
 @pytest.mark.slow
-def test_a_continued_run_ends_like_one_process(tmp_path, single, first_epoch):
-    succeeded(train(*SHORT, *FSDP, TWO, f"resume='{first_epoch}'".replace("=0", "\\=0"), cwd=tmp_path))
-    assert_same_run(single, tmp_path / "outputs/digits/test")
-
-
-@pytest.mark.slow
-def test_one_process_continues_it(tmp_path, single, first_epoch):
+def test_one_process_continues_it(tmp_path, single, sharded):
     with hydra_context():
         cfg = composed(tmp_path, *SHORT, DOUBLE, tiny=False)
-        cfg.resume = str(first_epoch)
-        run(cfg)
+    cfg.resume = str(sharded / FIRST_EPOCH)
+    run(cfg)
     assert_same_run(single, tmp_path / "run")
 
 
 @pytest.mark.slow
-def test_copies_of_shards(tmp_path, single):
-    """As on several machines: shards within, copies among them."""
-    succeeded(train(*SHORT, *FSDP, FOUR, *COPIES, cwd=tmp_path))
-    assert_same_run(single, tmp_path / "outputs/digits/test")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "settings",
-    [["method=ft", "head=probe"], ["method=car_ft"], ["peft=lora"], ["peft=clip_adapter"]],
-    ids=lambda settings: settings[-1],
-)
-def test_heads_anchors_and_added_weights(tmp_path, settings):
+def test_what_it_leaves_is_evaluated_exported_and_started_from(tmp_path, sharded):
+    """In single precision, where the run was in double."""
+    place = sharded / "continued/run"
+    status, _, stderr = script("evaluate", f"checkpoint={place}", f"hydra.run.dir={tmp_path / 'evaluated'}")
+    assert status == 0, stderr
+    found, expected = (
+        json.loads(f.read_text()) for f in (tmp_path / "evaluated/evaluation.json", place / "results.json")
+    )
+    for model in ("student", "teacher"):
+        for name in STYLES:
+            assert found[model][name]["accuracy"] == pytest.approx(expected[model][name]["accuracy"], abs=5e-3)
+    status, _, stderr = script("export", f"checkpoint={place}", f"out={tmp_path / 'exported'}")
+    assert status == 0, stderr
     with hydra_context():
-        run(composed(tmp_path, *SHORT, DOUBLE, *settings, tiny=False))
-    succeeded(train(*SHORT, *FSDP, TWO, *settings, cwd=tmp_path))
-    loose = {"rtol": 1e-5, "atol": 1e-6} if "head=probe" in settings else {}
-    assert_same_run(tmp_path / "run", tmp_path / "outputs/digits/test", **loose)
+        results = run(composed(tmp_path, *SHORT, f"init_weights={place}", "trainer.max_steps=1", tiny=False))
+    for name in STYLES:
+        expected_accuracy = expected["student"][name]["accuracy"]
+        assert results["zero_shot"][name]["accuracy"] == pytest.approx(expected_accuracy, abs=5e-3)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ("method=l2_sp", "error: trainer=fsdp: a regularizer among l2_sp is of all weights"),
-        ("callbacks.report.pictures=1", "error: callbacks.report.pictures: there are none of models in shards"),
-    ],
-)
-def test_what_shards_do_not_do_is_refused(tmp_path, setting, message):
-    result = train(*SHORT, *FSDP, TWO, setting, cwd=tmp_path)
+@pytest.mark.parametrize("name", KINDS)
+def test_heads_anchors_and_added_weights(tmp_path, sharded, name):
+    with hydra_context():
+        run(composed(tmp_path, *SHORT, DOUBLE, *KINDS[name], tiny=False))
+    loose = {"rtol": 1e-5, "atol": 1e-6} if name in ("probe", "lp") else {}
+    assert_same_run(tmp_path / "run", sharded / name / "run", **loose)
+
+
+@pytest.mark.slow
+def test_penalties_of_all_weights_are_refused_by_every_rank(sharded):
+    for rank in range(2):
+        message = (sharded / f"l2_sp/error{rank}").read_text()
+        assert message.startswith("trainer=fsdp: a regularizer among l2_sp is of all weights")
+
+
+@pytest.mark.slow
+def test_pictures_are_refused_in_one_line(tmp_path):
+    result = train(*SHORT, *FSDP, TWO, "callbacks.report.pictures=1", cwd=tmp_path)
     assert result.returncode == 1
-    assert message in result.stderr
+    assert "error: callbacks.report.pictures: there are none of models in shards" in result.stderr
+    assert "Traceback" not in result.stderr

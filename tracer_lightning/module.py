@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any
 
 import lightning.pytorch as pl
 import torch
@@ -87,7 +87,8 @@ class TracerModule(pl.LightningModule):
             )
         shard(self.student, mesh)
         if isinstance(self.teacher, AveragedTeacher):
-            shard(cast(ClipModel, self.teacher.module), mesh, trained=False)
+            averaged: Any = self.teacher.module
+            shard(averaged, mesh, trained=False)
             self.teacher.hold_as_averages()
 
     # -- training ---------------------------------------------------------------------------------------------------
