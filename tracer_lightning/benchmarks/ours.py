@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import time
 from collections.abc import Sequence
@@ -135,6 +136,8 @@ def step_seconds(
     )
     loader: Any = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
     trainer.fit(module, loader)
-    trainer.strategy.optimizers = []  # what has its turn next needs the memory
     module.zero_grad()
+    module._trainer = None
+    del trainer
+    gc.collect()  # the optimizer's state, which is in cycles: what has its turn next needs the memory
     return timer.seconds
