@@ -75,7 +75,8 @@ def test_weights_are_not_executed(marker, tmp_path, script, setting, form):
         with bounded():
             outcome = attempt(entry(script), [*given, f"{setting}={several}"], **ENTRIES[script])
         assert outcome.verdict == "refused", outcome
-        assert "not a file of plain weights" in outcome.message
+        damaged = setting == "resume" and form != "archive"  # no checkpoint of today's format, whose checksums are read
+        assert ("is damaged" if damaged else "not a file of plain weights") in outcome.message
 
 
 @pytest.mark.parametrize(

@@ -198,12 +198,20 @@ def _check_inputs(module: TracerModule, data: ClipDataModule) -> None:
         )
 
 
+def _plugins(cfg: DictConfig) -> list[Any]:
+    with setting("trainer.plugins"):
+        made = instantiate(cfg.trainer.plugins, _convert_="all")
+    if not isinstance(made, list) or any(isinstance(plugin, dict) for plugin in made):
+        raise ValueError(f"trainer.plugins must be a list of what has a _target_, found {shortened(made)}")
+    return made
+
+
 def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     """The trainer with its callbacks and loggers."""
     if cfg.trainer.gradient_clip_val is not None:
         _non_negative(cfg.trainer.gradient_clip_val, "trainer.gradient_clip_val")
     callbacks = [make(cfg, f"callbacks.{name}") for name, _ in _entries(cfg, "callbacks")]
     loggers = [make(cfg, f"logger.{name}") for name, _ in _entries(cfg, "logger")]
-    plugins = [AtomicCheckpointIO(), *make(cfg, "trainer.plugins"), *kwargs.pop("plugins", ())]
+    plugins = [AtomicCheckpointIO(), *_plugins(cfg), *kwargs.pop("plugins", ())]
     trainer: pl.Trainer = make(cfg, "trainer", callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
     return trainer
