@@ -98,7 +98,7 @@ def contestants(options: StepOptions) -> Entered:
     def lightning(module: TracerModule) -> list[float]:
         return step_seconds(module, given, options.accelerator, options.precision)
 
-    work = {
+    work: dict[str, Callable[[], list[float]]] = {
         PLAIN_FLYP: lambda: _plain(plain, batches, device),
         NAIVE_TRACER: lambda: _plain(naive, batches, device),
         **{name: partial(lightning, module) for name, module in ours.items()},
