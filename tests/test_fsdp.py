@@ -18,13 +18,12 @@ from tracer_lightning.analysis.training_curves import read_curves
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.training.run import run
 
-PLUGIN = "+trainer.plugins=[{_target_: lightning.pytorch.plugins.precision.DoublePrecision}]"
+PLUGIN = "trainer.plugins=[{_target_: lightning.pytorch.plugins.precision.DoublePrecision}]"
 """In double precision, which Lightning offers no setting for here."""
 FSDP = ("trainer=fsdp", "trainer.accelerator=cpu", "trainer.precision=null", PLUGIN)
 TWO, FOUR = "trainer.devices=2", "trainer.devices=4"
 COPIES = ("trainer.strategy.data_parallel_size=2", "trainer.strategy.tensor_parallel_size=2")
-KEEP = ("callbacks.checkpoint.save_top_k=-1", "callbacks.checkpoint.filename='{epoch}'")
-FIRST_EPOCH = "first/run/checkpoints/epoch=0.ckpt"
+FIRST_EPOCH = "first/run/checkpoints/previous.ckpt"
 KINDS = {
     "probe": ("method=ft", "head=probe"),
     "car_ft": ("method=car_ft",),
@@ -34,7 +33,7 @@ KINDS = {
 }
 """Heads, anchors and added weights."""
 RUNS = {
-    "first": (TWO, *KEEP),
+    "first": (TWO,),
     "continued": (TWO,),
     "copies": (FOUR, *COPIES),
     "micro_batch": (TWO, "compute.micro_batch=50"),

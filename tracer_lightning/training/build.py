@@ -12,7 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
 from tracer_lightning.data import ClipDataModule
@@ -199,10 +199,11 @@ def _check_inputs(module: TracerModule, data: ClipDataModule) -> None:
 
 
 def _plugins(cfg: DictConfig) -> list[Any]:
+    given = cfg.trainer.plugins
+    if not isinstance(given, ListConfig) or not all(isinstance(one, DictConfig) and TARGET in one for one in given):
+        raise ValueError(f"trainer.plugins must be a list of what has a _target_, found {shortened(given)}")
     with setting("trainer.plugins"):
-        made = instantiate(cfg.trainer.plugins, _convert_="all")
-    if not isinstance(made, list) or any(isinstance(plugin, dict) for plugin in made):
-        raise ValueError(f"trainer.plugins must be a list of what has a _target_, found {shortened(made)}")
+        made: list[Any] = instantiate(given, _convert_="all")
     return made
 
 
