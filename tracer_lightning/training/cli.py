@@ -59,7 +59,7 @@ def _guilty(error: BaseException) -> str | None:
     """The override that Hydra was at when it failed, which its errors do not always name."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     lines = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in reversed(frames)]
-    mark = "${" if "${" in str(error) else "\n"
+    mark = "${" if "${" in f"{error} {error.__cause__}" else "\n"
     odd = [argument for argument in sys.argv[1:] if mark in argument or _names_no_options(argument)]
     return next((line for line in [*lines, *odd] if line), None)
 
