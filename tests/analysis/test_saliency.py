@@ -229,3 +229,9 @@ def test_each_tower_has_its_own_maps_and_others_are_refused():
     pooled = vit(pool="none")
     with pytest.raises(ValueError, match="maps: VisionTransformer is no ViT of open_clip with a class token"):
         by_tower(pooled, pooled, pictures(16), classes)
+
+
+def test_a_tower_of_one_block_that_asks_for_the_class_token_alone():
+    weights = torch.softmax(torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0)), dim=-1)
+    torch.testing.assert_close(rollout([weights[:, :1]]), rollout([weights])[:, :1])
+    torch.testing.assert_close(rollout([weights, weights[:, :1]]), rollout([weights, weights])[:, :1])

@@ -137,8 +137,17 @@ def test_lightning_would_remove_it(tmp_path):
     assert callback._should_remove_checkpoint(trainer, f"{folder}/../../theirs", "new")
 
 
-@pytest.mark.parametrize("key", ["hyper_parameters", "state_dict", "callbacks", "loops", "epoch", "total_steps"])
-@pytest.mark.parametrize("value", [None, "x", 0.5, [[1]]])
+NEEDED = ("hyper_parameters", "state_dict", "callbacks", "loops", "epoch", "total_steps")
+
+
+def test_a_run_that_trains_nothing_by_steps_is_continued():
+    check_continued(saved(total_steps=None), Path("x"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(key, value) for key in NEEDED for value in (None, "x", 0.5, [[1]]) if (key, value) != ("total_steps", None)],
+)
 def test_what_is_no_checkpoint_of_a_run_is_not_continued(key, value):
     check_continued(saved(), Path("x"))
     with pytest.raises(ValueError, match="resume=x: no checkpoint of a run of this project"):

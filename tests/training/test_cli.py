@@ -98,7 +98,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["trainer.log_every_n_steps=0"], "trainer.log_every_n_steps must be a whole number >= 1, found 0"),
         (["trainer.plugins=abc"], "trainer.plugins must be a list of what has a _target_, found 'abc'"),
         (["compute.micro_batch=0"], "compute.micro_batch must be null or a whole number >= 1, found 0"),
-        (["teacher.precision=fp4"], "teacher.module"),
+        (["teacher.precision=fp4"], "teacher.precision must be of type Literal['same', 'bf16'], found 'fp4'"),
         (["backbone.embed_dim=-3"], "backbone: "),
         (["init_weights=gone.ckpt"], "init_weights=gone.ckpt: no such file"),
         (["resume=gone.ckpt"], "resume=gone.ckpt: no checkpoint at gone.ckpt"),

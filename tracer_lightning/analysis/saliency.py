@@ -81,7 +81,7 @@ def rollout(layers: Sequence[Tensor]) -> Tensor:
         (B, N, N), whose rows sum to one, or as many rows as the last layer has.
     """
     identity = torch.eye(layers[0].shape[-1], dtype=layers[0].dtype, device=layers[0].device)
-    rolled = identity.expand_as(layers[0])
+    rolled = identity.expand(len(layers[0]), -1, -1)
     for layer in layers:
         rolled = 0.5 * (layer + identity[: layer.shape[-2]]) @ rolled
     return rolled

@@ -26,6 +26,8 @@ CALLED = {
 }
 """What the settings of a checkpoint may call."""
 KEY = f"{OPTION}="
+SEVERAL = ("first", "checkpoints")
+"""Settings that name several models, the first of which is the checkpoint."""
 DEEPEST = 20
 """How deep settings may be nested."""
 CONTINUED = {
@@ -37,7 +39,7 @@ CONTINUED = {
     "lr_schedulers": list,
     "epoch": int,
     "global_step": int,
-    "total_steps": int,
+    "total_steps": int | None,
 }
 """What a checkpoint holds that a run continues from."""
 
@@ -86,7 +88,8 @@ def adopt(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> lis
     assert file is not None
     if "," in checkpoint and not file.exists():
         raise ValueError(f"checkpoint={checkpoint}: one at a time")
-    settings = read_checkpoint(file, "checkpoint").get("hyper_parameters")
+    named = next((key for key in SEVERAL if any(argument.startswith(f"{key}=") for argument in arguments)), OPTION)
+    settings = read_checkpoint(file, named).get("hyper_parameters")
     if not isinstance(settings, Mapping) or "backbone" not in settings:
         return list(arguments)  # weights alone: backbone= says of what
     groups = {"backbone": settings["backbone"], **({"peft": settings["peft"]} if "peft" in settings else {})}
@@ -126,7 +129,7 @@ def check_continued(saved: Mapping[str, Any], path: Path) -> None:
     Lightning removes the files that a checkpoint calls its own, or better ones, when it writes the next: they must not
     lead out of the run's folder.
     """
-    if any(not isinstance(saved.get(key), kind) for key, kind in CONTINUED.items()):
+    if any(key not in saved or not isinstance(saved[key], kind) for key, kind in CONTINUED.items()):
         raise ValueError(f"resume={path}: no checkpoint of a run of this project; use init_weights= for weights")
     for text in _texts(saved["callbacks"], path):
         if "://" in text or ".." in Path(text).parts:
