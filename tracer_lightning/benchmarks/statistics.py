@@ -14,10 +14,9 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from tracer_lightning.benchmarks.measuring import spread
-from tracer_lightning.benchmarks.ours import now, tracer
+from tracer_lightning.benchmarks.ours import collated, now, tracer
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.callbacks import TeacherStatistics, TeacherUpdate
-from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.models import load_clip
 
 
@@ -68,10 +67,7 @@ def timed_run(options: StatisticsOptions) -> TimedStatistics:
     torch.manual_seed(0)
     backbone, timed = load_clip(options.model), TimedStatistics()
     steps = options.steps + 1
-    batches = [
-        batch._replace(texts=trim_tokens(batch.texts))
-        for batch in random_batches(backbone.spec, options.batch_size, steps)
-    ]
+    batches = [collated(batch) for batch in random_batches(backbone.spec, options.batch_size, steps)]
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(
             accelerator=options.accelerator,
