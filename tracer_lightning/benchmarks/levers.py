@@ -11,6 +11,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
+from tracer_lightning.benchmarks.measuring import ratio
 from tracer_lightning.benchmarks.ours import collated, compile_in_place, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE
 from tracer_lightning.benchmarks.step import random_batches
@@ -125,12 +126,13 @@ def measure(options: LeverOptions) -> dict[str, Any]:
     found = {}
     for name in options.levers:
         rounds = pair_seconds(*LEVERS[name], options)
-        ratios = [one / other for one, other in rounds]
+        ones, others = zip(*rounds, strict=True)
+        ratios = ratio(ones, others)
         found[name] = {
-            "with": statistics.median(one for one, _ in rounds),
-            "without": statistics.median(other for _, other in rounds),
-            "ratio": statistics.median(ratios),
-            "range": [min(ratios), max(ratios)],
+            "with": statistics.median(ones),
+            "without": statistics.median(others),
+            "ratio": ratios["median"],
+            "range": ratios["range"],
             "rounds": rounds,
         }
     return {"options": options._asdict(), "levers": found}

@@ -14,6 +14,7 @@ import torch
 
 from tracer_lightning.analysis.cost import H100S, step_flops
 from tracer_lightning.analysis.sizes import clip_sizes
+from tracer_lightning.benchmarks.measuring import ratio
 from tracer_lightning.benchmarks.ours import collated, compile_in_place, flyp, now, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
@@ -143,7 +144,7 @@ def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     for one, other in RATIOS:
         if one not in found or other not in found:
             continue
-        values = [a / b for a, b in zip(found[one], found[other], strict=True)]
-        ratios[f"{one} / {other}"] = {"ratio": statistics.median(values), "range": [min(values), max(values)]}
+        values = ratio(found[one], found[other])
+        ratios[f"{one} / {other}"] = {"ratio": values["median"], "range": values["range"]}
     seconds = {name: statistics.median(values) for name, values in found.items()}
     return {"seconds": seconds, "ratios": ratios, "rounds": dict(found)}
