@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from tracer_lightning.analysis.commands import table_console
 from tracer_lightning.benchmarks import averaging, evaluating, levers, loading, memory, report, statistics, step
-from tracer_lightning.benchmarks.measuring import machine, write_json
+from tracer_lightning.benchmarks.measuring import machine, shown, write_json
 from tracer_lightning.training.console import quieten
 
 WIDTH = 120
@@ -37,7 +38,7 @@ def memory_part(options: argparse.Namespace) -> Found:
     """Most memory of training, by batch size."""
     sizes = [options.batch_size * 2**doubling for doubling in range(options.doublings + 1)]
     asked = memory.settings(sizes, options.micro_batch, options.model, options.accelerator, options.precision)
-    return {"runs": [memory.measure_apart(each) for each in asked]}
+    return {"runs": [memory.measure_apart(each) for each in shown(asked, "settings")]}
 
 
 def teacher_part(options: argparse.Namespace) -> Found:
@@ -144,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, "num_workers", 0) < 0:
             raise ValueError("--num-workers must be at least 0")
         quieten()
+        logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
         found = work(options)
     except ValueError as error:
         parser.error(str(error))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.comparing import differences
 from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.teachers import NoTeacher
 
@@ -19,19 +20,6 @@ def run(tmp_path, checkpoint=None, steps=STEPS, batch_size=400, **options):
 
 def last_state(tmp_path, step=STEPS):
     return torch.load(tmp_path / f"step={step}.ckpt", weights_only=True)
-
-
-def differences(one, other, path=""):
-    if isinstance(one, torch.Tensor):
-        return [] if torch.equal(one, other) else [path]
-    if isinstance(one, dict):
-        keys = set(one) ^ set(other)
-        return [f"{path}.{k}" for k in keys] + [
-            d for k in one for d in differences(one[k], other.get(k), f"{path}.{k}")
-        ]
-    if isinstance(one, (list, tuple)):
-        return [d for i, (a, b) in enumerate(zip(one, other, strict=True)) for d in differences(a, b, f"{path}[{i}]")]
-    return [] if one == other else [path]
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,25 @@
 import pytest
 import torch
 
-from tests.conftest import tiny_backbone
 from tracer_lightning.benchmarks import levers
 from tracer_lightning.benchmarks.levers import LEVERS, LeverOptions
 from tracer_lightning.functional.optimizers import AdamW
+from tracer_lightning.models import build_clip
 from tracer_lightning.models.towers import LastBlock, SelfAttention
 
-OPTIONS = LeverOptions("any", 16, 2, 1, "cpu", "64-true", ())
+OPTIONS = LeverOptions("any", 32, 2, 1, "cpu", "64-true", ())
 EXACT = [
     name for name in LEVERS if name not in ("teacher's pass in bf16", "teacher updated every 10 steps", "compiled")
 ]
+
+
+def small_backbone():
+    """One block per tower, and room for long captions."""
+    return build_clip(
+        embed_dim=16,
+        vision_cfg={"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
+        text_cfg={"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    )
 
 
 @pytest.fixture
@@ -26,38 +35,32 @@ def modules(monkeypatch):
         return original(module, batches, *rest)
 
     monkeypatch.setattr(levers, "step_seconds", spy)
-    monkeypatch.setattr(levers, "load_clip", lambda name: tiny_backbone())
+    monkeypatch.setattr(levers, "load_clip", lambda name: small_backbone())
     return seen
 
 
+def is_there(name, module, given):
+    """Whether the lever is in use."""
+    model = module.student.model
+    return {
+        "attention as it lies, last block's class token": any(isinstance(m, LastBlock) for m in model.modules())
+        and any(isinstance(m, SelfAttention) for m in model.modules()),
+        "captions trimmed": given[0].texts.shape[1] < model.context_length,
+        "repeated captions once (16 different)": given[0].text_of is not None,
+        "AdamW fused": module.optimizer.func is AdamW,
+        "channels last": model.visual.conv1.weight.is_contiguous(memory_format=torch.channels_last),
+        "blocks checkpointed": model.transformer.grad_checkpointing,
+        "micro-batches of a quarter": module.student.micro_batch == 8,
+    }[name]
+
+
 @pytest.mark.parametrize("name", EXACT)
-def test_levers_change_no_weight(modules, name):
-    levers.pair_seconds(*LEVERS[name], OPTIONS)
+def test_a_lever_is_there_on_one_side_only_and_changes_no_weight(modules, name):
+    levers.pair_in_turn(*LEVERS[name], OPTIONS)
     (one, given), (other, others) = modules[:2]
     assert len(given) == len(others) == 3
+    assert is_there(name, one, given)
+    assert not is_there(name, other, others)
     for (key, value), found in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-8, msg=key)
-
-
-def test_each_is_there_on_one_side_only(modules):
-    def sides(name):
-        modules.clear()
-        levers.pair_seconds(*LEVERS[name], OPTIONS)
-        return modules[:2]
-
-    (one, _), (other, _) = sides("attention as it lies, last block's class token")
-    assert any(isinstance(module, LastBlock) for module in one.modules())
-    assert not any(isinstance(module, LastBlock | SelfAttention) for module in other.modules())
-    (_, one), (_, other) = sides("captions trimmed")
-    assert one[0].texts.shape[1] <= other[0].texts.shape[1]
-    (_, one), (_, other) = sides("repeated captions once (16 different)")
-    assert one[0].text_of is None  # 16 of 16
-    (one, _), (other, _) = sides("AdamW fused")
-    assert one.optimizer.func is AdamW
-    assert other.optimizer.func is torch.optim.AdamW
-    (one, _), (other, _) = sides("blocks checkpointed")
-    assert one.student.model.transformer.grad_checkpointing
-    assert not other.student.model.transformer.grad_checkpointing
-    (one, _), (other, _) = sides("micro-batches of a quarter")
-    assert (one.student.micro_batch, other.student.micro_batch) == (4, None)

@@ -68,9 +68,11 @@ def test_rounds_are_in_turn_and_compared_one_by_one(monkeypatch, start):
         ("plain FLYP", "our FLYP", "naive TRACER", "our TRACER", "our TRACER, teacher in bf16"), 3
     )
     for name, count in found["flops"].items():
-        assert found["flops per second"][name] == count / found["seconds"][name] > 0
+        assert found["flops per second"][name] == count / found["seconds"][name]["median"] > 0
     assert found["flops"]["plain FLYP"] > found["flops"]["our FLYP"]
     assert found["utilisation"] is None
     summary = step.summary(found["rounds"] | {"plain FLYP": [1.0, 2.0, 4.0], "our TRACER": [2.0, 2.0, 2.0]})
     ratio = summary["ratios"]["our TRACER / plain FLYP"]
-    assert ratio == {"ratio": 1.0, "range": [0.5, 2.0]}
+    assert ratio == {"median": 1.0, "range": [0.5, 2.0]}
+    assert summary["seconds"]["plain FLYP"] == {"median": 2.0, "range": [1.0, 4.0]}
+    assert all(peak["host"] > 1e6 for peak in found["peak memory"].values())

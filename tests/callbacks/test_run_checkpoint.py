@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from tests.test_resume import differences
+from tests.comparing import differences
 from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.callbacks import SIGNALS, RunCheckpoint, Stopped
 from tracer_lightning.storage import AtomicCheckpointIO

@@ -6,9 +6,9 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from tests.faults.whole_runs import outcome, run
+from tests.comparing import differences, outcome
+from tests.faults.whole_runs import run
 from tests.storage.mounts import mounted, read_only
-from tests.test_resume import differences
 from tests.training.helpers import composed, hydra_context
 from tests.training.test_run import Killed, prerequisite, run_until
 from tracer_lightning.training import run as module
@@ -51,7 +51,7 @@ def test_the_checkpoint_before_a_damaged_one_is_in_force(tmp_path, capsys, damag
     said = capsys.readouterr().out
     assert "last.ckpt is damaged or missing; the checkpoint before it is in force" in said
     assert "previous.ckpt at step 5" in said
-    assert not differences(outcome(tmp_path / "whole"), outcome(tmp_path / "broken"))
+    assert not differences(outcome(tmp_path / "whole/run"), outcome(tmp_path / "broken/run"))
 
 
 def test_a_folder_of_damaged_checkpoints_is_refused(tmp_path):

@@ -7,9 +7,9 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 
+from tests.comparing import differences, outcome
 from tests.faults.processes import ENDLESS, TINY, error_lines, finish, start, trains, wait_until
-from tests.faults.whole_runs import outcome, run
-from tests.test_resume import differences
+from tests.faults.whole_runs import run
 from tests.training.helpers import hydra_context
 from tracer_lightning.callbacks import Stopped
 
@@ -27,7 +27,7 @@ def unbroken(tmp_path_factory):
     path = tmp_path_factory.mktemp("unbroken")
     with hydra_context():
         run(path)
-    return outcome(path)
+    return outcome(path / "run")
 
 
 class Signal(pl.Callback):
@@ -54,7 +54,7 @@ def test_a_stopped_run_continues_to_the_same_end(tmp_path, monkeypatch, unbroken
         run(tmp_path, callback=Signal(hook, step), monkeypatch=monkeypatch)
     assert stop.value.code == 143
     run(tmp_path, "resume=auto")
-    assert not differences(unbroken, outcome(tmp_path))
+    assert not differences(unbroken, outcome(tmp_path / "run"))
 
 
 def test_a_signal_in_the_first_evaluation_stops_at_once(tmp_path, monkeypatch, capsys):
@@ -77,7 +77,7 @@ def test_a_signal_in_the_last_evaluation_loses_nothing(tmp_path, monkeypatch, un
     assert stop.value.code == 143
     assert not (tmp_path / "run/results.json").exists()
     run(tmp_path, "resume=auto")
-    assert not differences(unbroken, outcome(tmp_path))
+    assert not differences(unbroken, outcome(tmp_path / "run"))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.test_resume import differences
+from tests.comparing import differences
 from tests.training import stand_ins
 from tests.training.helpers import composed, hydra_context
 from tests.training.test_evaluate import script

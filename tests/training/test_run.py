@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.test_resume import differences
+from tests.comparing import differences
 from tests.training.helpers import composed, hydra_context
 from tracer_lightning.analysis.training_curves import read_curves
 from tracer_lightning.data.digit_styles import STYLES

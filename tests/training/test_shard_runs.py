@@ -6,9 +6,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from tests.comparing import differences
 from tests.data.shards.helpers import rewrite, shards, write
 from tests.test_distributed import succeeded
-from tests.test_resume import differences
 from tests.training import stand_ins
 from tests.training.helpers import TINY, composed, hydra_context
 from tests.training.test_cli import train

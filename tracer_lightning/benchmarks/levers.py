@@ -11,7 +11,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
-from tracer_lightning.benchmarks.measuring import ratio
+from tracer_lightning.benchmarks.measuring import Turns, in_turn, median_of, ratio
 from tracer_lightning.benchmarks.ours import collated, compile_in_place, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE
 from tracer_lightning.benchmarks.step import random_batches
@@ -102,37 +102,24 @@ def _module(backbone: Backbone, setting: Setting, batch_size: int) -> TracerModu
     return module
 
 
-def pair_seconds(with_it: Setting, without: Setting, options: LeverOptions) -> list[tuple[float, float]]:
-    """Median seconds of a step with a lever and without it, in each round that counts."""
-    entered = []
-    for setting in (with_it, without):
+def pair_in_turn(with_it: Setting, without: Setting, options: LeverOptions) -> Turns:
+    """Median seconds of a step ``with`` a lever and ``without`` it, in each round that counts."""
+    entered = {}
+    for name, setting in (("with", with_it), ("without", without)):
         torch.manual_seed(0)
         backbone = load_clip(options.model)
         batches = random_batches(backbone.spec, options.batch_size, options.steps + 1)
         given = [collated(_repeated(batch, setting.captions), setting.trimmed, setting.once) for batch in batches]
-        entered.append((_module(backbone, setting, options.batch_size), given, setting.every))
-    rounds = []
-    for _ in range(options.rounds + 1):
-        one, other = (
-            statistics.median(step_seconds(module, given, options.accelerator, options.precision, every))
-            for module, given, every in entered
-        )
-        rounds.append((one, other))
-    return rounds[1:]
+        module = _module(backbone, setting, options.batch_size)
+        entered[name] = partial(step_seconds, module, given, options.accelerator, options.precision, setting.every)
+    return in_turn(entered, options.rounds, median_of)
 
 
 def measure(options: LeverOptions) -> dict[str, Any]:
     """Of each lever the median seconds of a step with it and without it, and their ratio round by round."""
     found = {}
     for name in options.levers:
-        rounds = pair_seconds(*LEVERS[name], options)
-        ones, others = zip(*rounds, strict=True)
-        ratios = ratio(ones, others)
-        found[name] = {
-            "with": statistics.median(ones),
-            "without": statistics.median(others),
-            "ratio": ratios["median"],
-            "range": ratios["range"],
-            "rounds": rounds,
-        }
+        rounds = pair_in_turn(*LEVERS[name], options).seconds
+        medians = {side: statistics.median(values) for side, values in rounds.items()}
+        found[name] = {**medians, "ratio": ratio(rounds["with"], rounds["without"]), "rounds": rounds}
     return {"options": options._asdict(), "levers": found}

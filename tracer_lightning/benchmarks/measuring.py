@@ -9,16 +9,19 @@ import platform
 import resource
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.benchmarks.ours import now
 
+T = TypeVar("T")
 UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which the system counts the memory of a process."""
 RESET_PEAK = Path("/proc/self/clear_refs"), "5"
@@ -44,11 +47,30 @@ class Turns(NamedTuple):
     """Peak bytes, of the round that is not counted; see :func:`peak_memory`."""
 
 
-def in_turn(entered: Mapping[str, Callable[[], Any]], rounds: int) -> Turns:
-    """Do each in each round, one after the other, after a round whose time is not counted."""
-    peaks = {name: peak_memory(work) for name, work in entered.items()}
-    found = [{name: seconds(work) for name, work in entered.items()} for _ in range(rounds)]
+def in_turn(
+    entered: Mapping[str, Callable[[], Any]], rounds: int, takes: Callable[[Callable[[], Any]], float] = seconds
+) -> Turns:
+    """Do each in each round, one after the other, after a round whose time is not counted.
+
+    Args:
+        entered: work by name.
+        rounds: that are counted.
+        takes: does a work, and returns its seconds.
+    """
+    peaks = {name: peak_memory(work) for name, work in shown(entered.items(), "first round, not counted")}
+    found = [{name: takes(work) for name, work in entered.items()} for _ in shown(range(rounds), "rounds")]
     return Turns({name: [one[name] for one in found] for name in entered}, peaks)
+
+
+def median_of(work: Callable[[], Sequence[float]]) -> float:
+    """Of the seconds that a work returns."""
+    return statistics.median(work())
+
+
+def shown(items: Collection[T], title: str) -> Iterable[T]:
+    """One after the other, with a progress bar where errors go to a terminal."""
+    console = Console(stderr=True)
+    return track(items, title, console=console, transient=True, refresh_per_second=1, disable=not console.is_terminal)
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

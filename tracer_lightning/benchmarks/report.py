@@ -20,13 +20,13 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], ca
     return table
 
 
-def _ranged(value: float, limits: Sequence[float], form: str = ".2f") -> str:
-    low, high = limits
+def _spread(found: Mapping[str, Any], form: str = ".2f", unit: float = 1.0) -> str:
+    value, low, high = (each / unit for each in (found["median"], *found["range"]))
     return f"{value:{form}} ({low:{form}} to {high:{form}})"
 
 
-def _spread(found: Mapping[str, Any], form: str = ".2f", unit: float = 1.0) -> str:
-    return _ranged(found["median"] / unit, [value / unit for value in found["range"]], form)
+def _peak(found: Mapping[str, int]) -> str:
+    return " + ".join(f"{value / MB:,.0f} ({where})" for where, value in found.items())
 
 
 def step_tables(found: Mapping[str, Any]) -> list[Table]:
@@ -37,16 +37,17 @@ def step_tables(found: Mapping[str, Any]) -> list[Table]:
     steps = [
         (
             name,
-            f"{value:.3f}",
+            _spread(each),
             f"{found['images per second'][name]:.1f}",
             f"{found['flops'][name] / 1e12:.2f}",
             f"{found['flops per second'][name] / 1e12:.2f}" + (f" ({shares[name]:.0%})" if shares else ""),
+            _peak(found["peak memory"][name]),
         )
-        for name, value in found["seconds"].items()
+        for name, each in found["seconds"].items()
     ]
-    ratios = [(name, _ranged(each["ratio"], each["range"])) for name, each in found["ratios"].items()]
+    ratios = [(name, _spread(each)) for name, each in found["ratios"].items()]
     return [
-        _table(title, ("a training step", "seconds", "images/s", "TFLOP", "TFLOP/s"), steps),
+        _table(title, ("a training step", "seconds", "images/s", "TFLOP", "TFLOP/s", "peak MB"), steps),
         _table("", ("of steps", "ratio"), ratios, CAPTION),
     ]
 
@@ -69,7 +70,7 @@ def teacher_tables(found: Mapping[str, Any]) -> list[Table]:
             name,
             _spread(each, unit=1e-3),
             _spread(update["bytes per second"][name], unit=GB) if name in update["bytes"] else "",
-            f"{update['peak memory'][name].get('gpu', update['peak memory'][name]['host']) / MB:,.0f}",
+            _peak(update["peak memory"][name]),
         )
         for name, each in update["seconds"].items()
     ]
@@ -101,7 +102,7 @@ def evaluation_tables(found: Mapping[str, Any]) -> list[Table]:
             name,
             _spread(each),
             f"{found['images per second'][name]['median']:.1f}",
-            " + ".join(f"{value / MB:,.0f} ({where})" for where, value in found["peak memory"][name].items()),
+            _peak(found["peak memory"][name]),
         )
         for name, each in found["seconds"].items()
     ]
@@ -117,7 +118,7 @@ def lever_tables(found: Mapping[str, Any]) -> list[Table]:
     options = found["options"]
     title = f"{options['model']}, batch {options['batch_size']}, {options['precision']}, {options['accelerator']}"
     rows = [
-        (name, f"{each['with']:.3f}", f"{each['without']:.3f}", _ranged(each["ratio"], each["range"]))
+        (name, f"{each['with']:.3f}", f"{each['without']:.3f}", _spread(each["ratio"]))
         for name, each in found["levers"].items()
     ]
     return [_table(title, ("a TRACER step, seconds", "with", "without", "ratio"), rows, CAPTION)]

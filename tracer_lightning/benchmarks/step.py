@@ -14,7 +14,7 @@ import torch
 
 from tracer_lightning.analysis.cost import H100S, step_flops
 from tracer_lightning.analysis.sizes import clip_sizes
-from tracer_lightning.benchmarks.measuring import ratio
+from tracer_lightning.benchmarks.measuring import in_turn, median_of, ratio, spread
 from tracer_lightning.benchmarks.ours import collated, compile_in_place, flyp, now, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
@@ -117,11 +117,8 @@ def _flops(name: str, config: Mapping[str, Any], batch: Batch, options: StepOpti
 def measure(options: StepOptions) -> dict[str, Any]:
     """Median seconds of a step in each round, after a round that is not counted, and what follows from them."""
     entered = contestants(options)
-    rounds = [
-        {name: statistics.median(work()) for name, work in entered.work.items()} for _ in range(options.rounds + 1)
-    ]
-    seconds = {name: [one[name] for one in rounds[1:]] for name in entered.work}
-    return {**summary(seconds), **rates(options, seconds, entered.flops)}
+    seconds, peaks = in_turn(entered.work, options.rounds, median_of)
+    return {**summary(seconds), **rates(options, seconds, entered.flops), "peak memory": peaks}
 
 
 def rates(options: StepOptions, seconds: Mapping[str, Sequence[float]], flops: Mapping[str, int]) -> dict[str, Any]:
@@ -144,7 +141,6 @@ def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     for one, other in RATIOS:
         if one not in found or other not in found:
             continue
-        values = ratio(found[one], found[other])
-        ratios[f"{one} / {other}"] = {"ratio": values["median"], "range": values["range"]}
-    seconds = {name: statistics.median(values) for name, values in found.items()}
+        ratios[f"{one} / {other}"] = ratio(found[one], found[other])
+    seconds = {name: spread(values) for name, values in found.items()}
     return {"seconds": seconds, "ratios": ratios, "rounds": dict(found)}

@@ -1,0 +1,155 @@
+"""Small runs that are killed: in children forked from this process, and of the real command."""
+
+import mmap
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+import lightning.pytorch as pl
+from hydra import compose
+
+from tests.faults.processes import ROOT
+from tracer_lightning.storage import AtomicCheckpointIO
+from tracer_lightning.training import run as run_module
+
+SMALL = (
+    *("backbone.vision_cfg.layers=1", "backbone.vision_cfg.width=32", "backbone.text_cfg.layers=1"),
+    *("trainer.max_epochs=3", "trainer.log_every_n_steps=1", "scheduler.warmup_steps=1", "data.batch_size=256"),
+    *(
+        "trainer.limit_test_batches=1",
+        "callbacks.checkpoint.every_n_train_steps=1",
+        "callbacks.progress.refresh_rate=0",
+    ),
+)
+PRETRAINING = ["backbone.text_cfg.layers=1", "trainer.max_steps=4", "scheduler.warmup_steps=1", "data.batch_size=256"]
+PRETRAINING += ["floor=0.0", *SMALL[-3:]]
+PHASES = ("step", "checkpoint", "evaluation", "between epochs", "prerequisite")
+LENGTHS = {"step": 0.3, "checkpoint": 0.15, "evaluation": 1.0, "between epochs": 0.02, "prerequisite": 2.0}
+"""Seconds within which a kill comes once its phase has begun; about as long as the phase takes."""
+BY_THE_CLOCK = "command, by the clock"
+
+
+class Phases(pl.Callback):
+    """Tell the parent through shared memory where the run is.
+
+    Args:
+        board: a byte for the phase, and one for how many have begun.
+    """
+
+    def __init__(self, board):
+        self.board = board
+
+    def enter(self, phase, required=False):
+        """Begin a phase."""
+        self.board[0] = 1 + PHASES.index("prerequisite" if required else phase)
+        self.board[1] = (self.board[1] + 1) % 256
+
+    def _hook(self, trainer, phase):
+        self.enter(phase, "prerequisites" in trainer.default_root_dir)
+
+    def on_train_batch_start(self, trainer, *_):
+        """A step begins."""
+        self._hook(trainer, "step")
+
+    def on_train_epoch_end(self, trainer, *_):
+        """Steps are over; a checkpoint follows."""
+        self._hook(trainer, "between epochs")
+
+    def on_validation_start(self, trainer, *_):
+        """Evaluation within training."""
+        self._hook(trainer, "evaluation")
+
+    on_test_start = on_validation_start
+
+
+def watched(board):
+    """Have runs of this process tell where they are."""
+    phases, build, save = Phases(board), run_module.build_trainer, AtomicCheckpointIO.save_checkpoint
+
+    def build_trainer(cfg, **options):
+        trainer = build(cfg, **options)
+        trainer.callbacks.insert(0, phases)
+        return trainer
+
+    def save_checkpoint(self, checkpoint, path, storage_options=None):
+        phases.enter("checkpoint", "prerequisites" in str(path))
+        save(self, checkpoint, path, storage_options)
+
+    run_module.build_trainer = build_trainer
+    AtomicCheckpointIO.save_checkpoint = save_checkpoint
+
+
+def settings(folder, required):
+    """A run in ``folder``, continued where there is something to continue."""
+    (folder / "run").mkdir(parents=True, exist_ok=True)
+    overrides = [f"paths.outputs={folder}", f"paths.output_dir={folder}/run", "run=run", "resume=auto", *SMALL]
+    cfg = compose("train", [*overrides, *([] if required else ["prerequisite=null"])])
+    if required:
+        cfg.prerequisite.overrides = PRETRAINING
+    return cfg
+
+
+def child(cfg, board):
+    """Run to the end, and leave without the parent's clean-up."""
+    status = 1
+    try:
+        log = os.open(f"{cfg.paths.outputs}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        watched(board)
+        run_module.run(cfg)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def forked(cfg, target):
+    """Run in a child; the phase in which it was killed, or None where it came to its end.
+
+    Args:
+        cfg: the run.
+        target: phase, how many of it are let pass, and seconds to wait within the next.
+    """
+    board = mmap.mmap(-1, 2)
+    process = os.fork()
+    if process == 0:
+        child(cfg, board)
+    seen, passed, due = 0, 0, float("inf")
+    while True:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            if status:
+                raise SystemExit(f"a run failed by itself: see {cfg.paths.outputs}/log.txt")
+            return None
+        if target is not None and board[1] != seen:
+            seen = board[1]
+            if board[0] and PHASES[board[0] - 1] == target[0] and due == float("inf"):
+                passed += 1
+                due = time.monotonic() + target[2] if passed > target[1] else due
+        if time.monotonic() >= due:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            return PHASES[board[0] - 1]
+        time.sleep(0.0005)
+
+
+def command(folder, seconds):
+    """The real command, killed after so long."""
+    overrides = [f"paths.outputs={folder}", f"hydra.run.dir={folder}/run", "run=run", "resume=auto", *SMALL]
+    arguments = [sys.executable, str(ROOT / "train.py"), *overrides, "prerequisite=null"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a") as log:
+        process = subprocess.Popen(arguments, stdout=log, stderr=log, cwd=folder)
+        try:
+            if process.wait(seconds):
+                raise SystemExit(f"a command failed by itself: see {folder}/log.txt")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            return BY_THE_CLOCK
+    return None
