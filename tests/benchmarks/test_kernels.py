@@ -51,12 +51,12 @@ def test_compensated_lerp(benchmark):
     shapes = [(WIDTH,)] * 200
     averages, values = [torch.full(shape, 1000.0) for shape in shapes], weights(1, shapes)
     lost = [torch.zeros(shape) for shape in shapes]
-    found = benchmark.pedantic(compensated_lerp_, (averages, lost, values, 1e-8), rounds=20, iterations=1)
+    found = benchmark.pedantic(compensated_lerp_, (averages, lost, values, 1e-9), rounds=20, iterations=1)
     assert found is None
     moved = averages[0].double() - lost[0].double()  # what rounding took away is remembered
-    steps = round(((moved - 1000) / (1e-8 * (values[0].double() - 1000))).mean().item())
+    steps = round(((moved - 1000) / (1e-9 * (values[0].double() - 1000))).mean().item())
     assert steps in (1, 20)  # run once in the suite
-    torch.testing.assert_close(moved, 1000 + steps * 1e-8 * (values[0].double() - 1000), rtol=0, atol=1e-9)
+    torch.testing.assert_close(moved, 1000 + steps * 1e-9 * (values[0].double() - 1000), rtol=0, atol=1e-10)
     assert (averages[0] == 1000).all()  # the plain average would stand still
 
 

@@ -231,12 +231,13 @@ def test_other_ranks_do_not_wait_for_a_dead_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path):
+@pytest.mark.parametrize("also", ["compute.micro_batch=null", "compute.micro_batch=64", "teacher.precision=bf16"])
+def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path, also):
     losses = []
     for compiled in (False, True):
         folder = tmp_path / str(compiled)
         folder.mkdir()
-        run(composed(folder, f"compute.compile={compiled}".lower()))
+        run(composed(folder, f"compute.compile={compiled}".lower(), also))
         with (folder / "run/metrics.csv").open() as lines:
             losses.append([float(row["train/loss/total"]) for row in csv.DictReader(lines) if row["train/loss/total"]])
     assert len(losses[0]) == 8

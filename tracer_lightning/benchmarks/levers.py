@@ -46,6 +46,7 @@ class Setting(NamedTuple):
 
 
 LEVERS: dict[str, tuple[Setting, Setting]] = {
+    "nothing": (Setting(), Setting()),
     "attention as it lies, last block's class token": (Setting(), Setting(streamlined=False)),
     "captions trimmed": (Setting(), Setting(trimmed=False)),
     "repeated captions once (16 different)": (Setting(captions=16), Setting(captions=16, once=False)),
@@ -57,7 +58,10 @@ LEVERS: dict[str, tuple[Setting, Setting]] = {
     "blocks checkpointed": (Setting(checkpointed=True), Setting()),
     "micro-batches of a quarter": (Setting(micro_batch=0), Setting()),
 }
-"""Name to settings with the lever and without it; a micro-batch of 0 stands for a quarter of the batch."""
+"""Name to settings with the lever and without it; a micro-batch of 0 stands for a quarter of the batch.
+
+``nothing`` shows how far two equal steps are apart.
+"""
 
 
 class LeverOptions(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -50,7 +51,7 @@ class Turns(NamedTuple):
 def in_turn(
     entered: Mapping[str, Callable[[], Any]], rounds: int, takes: Callable[[Callable[[], Any]], float] = seconds
 ) -> Turns:
-    """Do each in each round, one after the other, after a round whose time is not counted.
+    """Do each in each round, one after the other, forth and back, after a round whose time is not counted.
 
     Args:
         entered: work by name.
@@ -58,7 +59,8 @@ def in_turn(
         takes: does a work, and returns its seconds.
     """
     peaks = {name: peak_memory(work) for name, work in shown(entered.items(), "first round, not counted")}
-    found = [{name: takes(work) for name, work in entered.items()} for _ in shown(range(rounds), "rounds")]
+    orders = itertools.cycle([list(entered), list(entered)[::-1]])
+    found = [{name: takes(entered[name]) for name in next(orders)} for _ in shown(range(rounds), "rounds")]
     return Turns({name: [one[name] for one in found] for name in entered}, peaks)
 
 
