@@ -10,7 +10,7 @@
 # matplotlib, rich, tqdm, pyyaml, jinja2, pillow, filelock, safetensors and huggingface_hub it imports what this installs,
 # which is pure Python but for regex:
 #
-#   pip install --no-deps open_clip_torch ftfy wcwidth regex braceexpand pytest iniconfig pluggy
+#   pip install --no-deps open_clip_torch ftfy wcwidth regex braceexpand typeguard pytest iniconfig pluggy
 #
 # Each part has its own time limit; one that fails does not stop the others. The status is 1 if any did.
 set -uo pipefail
@@ -51,7 +51,7 @@ else
   benchmark step 120 step "${large[@]}" --batch-size 512 --steps 5 --rounds 3
   benchmark step-compiled 210 step "${large[@]}" --batch-size 512 --steps 5 --rounds 3 --compile
   benchmark teacher 60 teacher "${large[@]}" --batch-size 512 --rounds 20
-  benchmark eval 90 eval "${large[@]}" --sets 4 --pictures 1024 --classes 1000 --templates 8 --batch-size 256 \
-    --num-workers "$workers" --rounds 3
+  benchmark eval 90 eval "${large[@]}" --sets 2 --pictures 1024 --classes 100 --templates 8 --batch-size 64 \
+    --num-workers "$workers" --rounds 2
 fi
 exit $failed

@@ -21,7 +21,7 @@ def start():
 
 @pytest.fixture
 def batches(start):
-    return random_batches(start.spec, 6, STEPS)
+    return random_batches(start.spec, 6, STEPS, "cpu")
 
 
 def states(model):

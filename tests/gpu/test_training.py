@@ -42,7 +42,7 @@ class Waits(pl.Callback):
 
 def train(steps, callbacks, precision="bf16-mixed"):
     backbone = tiny_backbone()
-    batches = random_batches(backbone.spec, 8, steps)
+    batches = random_batches(backbone.spec, 8, steps, "cpu")
     trainer = pl.Trainer(
         accelerator="gpu",
         devices=1,

@@ -36,6 +36,7 @@ def train(*overrides, cwd, **environment):
             "method=traser",
             f"error: method=traser: there is no such method; choose one of {METHODS}\n",
         ),
+        ("experiment=[]", "name is not set; choose an experiment="),
         ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
         ("optimiser.lr=1", "optimiser.lr: there is no such setting"),
         ("data.batchsize=1", "data.batchsize: there is no such setting"),
@@ -136,6 +137,13 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["method=lp", "head.make.iterations=many"], "head.make.iterations must be of type int, found 'many'"),
         (["method=lipsum_ft", "anchors.make.length=15"], "anchors: length=15 and two tokens around it are more than"),
         (["method=lipsum_ft", "anchors.make.count=0"], "anchors: count and length must be whole numbers >= 1, found 0"),
+        (["terms.fd.term={_target_:pathlib.Path}"], "terms.fd.term._target_ must make a Module, found PosixPath"),
+        (["backbone={_target_:pathlib.Path}"], "backbone._target_ must make a Backbone, found PosixPath"),
+        (["data={_target_:builtins.dict}"], "data._target_ must make a ClipDataModule, found dict"),
+        (["trainer={_target_:builtins.dict}"], "trainer._target_ must make a Trainer, found dict"),
+        (["+callbacks.x={_target_:os.getcwd}"], "callbacks.x._target_ must make a Callback, found str"),
+        (["+logger.x={_target_:os.getcwd}"], "logger.x._target_ must make a Logger, found str"),
+        (["trainer.overfit_batches=0.1"], "trainer.overfit_batches=0.1 of 4 batches is less than one"),
     ],
 )
 def test_mistakes_in_values(tmp_path, capsys, overrides, message):

@@ -20,7 +20,7 @@ WEIGHT = 0.01
 INTERVALS = (1, 10, 500)
 """Steps between updates, of the paper's Table 10."""
 OURS, NAIVE, COPY = "our update", "naive loop", "copy"
-QUEUED = 5
+QUEUED = 100
 """Copies that a GPU is given first."""
 
 

@@ -112,7 +112,7 @@ def pair_in_turn(with_it: Setting, without: Setting, options: LeverOptions) -> T
     for name, setting in (("with", with_it), ("without", without)):
         torch.manual_seed(0)
         backbone = load_clip(options.model)
-        batches = random_batches(backbone.spec, options.batch_size, options.steps + 1)
+        batches = random_batches(backbone.spec, options.batch_size, options.steps + 1, options.accelerator)
         given = [collated(_repeated(batch, setting.captions), setting.trimmed, setting.once) for batch in batches]
         module = _module(backbone, setting, options.batch_size)
         entered[name] = partial(step_seconds, module, given, options.accelerator, options.precision, setting.every)

@@ -55,7 +55,7 @@ def measure(options: MemoryOptions) -> dict[str, Any]:
     backbone = load_clip(options.model)
     configure_compute(backbone.model, options.gradient_checkpointing, micro_batch=options.micro_batch)
     module = {"flyp": flyp, "tracer": tracer}[options.method](backbone.model)
-    batches = [collated(batch) for batch in random_batches(backbone.spec, options.batch_size, 3)]
+    batches = [collated(batch) for batch in random_batches(backbone.spec, options.batch_size, 3, options.accelerator)]
     seconds = step_seconds(module, batches, options.accelerator, options.precision)
     return {"peak": _peak(options.accelerator), "imports": imported, "seconds": statistics.median(seconds)}
 

@@ -67,7 +67,9 @@ def timed_run(options: StatisticsOptions) -> TimedStatistics:
     torch.manual_seed(0)
     backbone, timed = load_clip(options.model), TimedStatistics()
     steps = options.steps + 1
-    batches = [collated(batch) for batch in random_batches(backbone.spec, options.batch_size, steps)]
+    batches = [
+        collated(batch) for batch in random_batches(backbone.spec, options.batch_size, steps, options.accelerator)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(
             accelerator=options.accelerator,

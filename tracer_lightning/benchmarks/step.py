@@ -30,7 +30,7 @@ RATIOS = [
 ] + [(FLYP, PLAIN_FLYP)]
 
 
-PEAKS = {"H100": H100S.peak, "H200": H100S.peak, "A100": 312e12}
+PEAKS = {"H100 80GB HBM3": H100S.peak, "H200": H100S.peak, "A100": 312e12}
 """Operations a second of GPUs by a part of their name: dense products in bf16."""
 
 
@@ -49,8 +49,14 @@ class StepOptions(NamedTuple):
     """Whether ours is compiled."""
 
 
-def random_batches(spec: InputSpec, size: int, count: int) -> list[Batch]:
-    """Noise, and real captions of ImageNet's classes and templates, 77 tokens each."""
+def device_of(accelerator: str) -> torch.device:
+    """Where a benchmark computes."""
+    return torch.device("cuda" if accelerator == "gpu" else "cpu")
+
+
+def random_batches(spec: InputSpec, size: int, count: int, accelerator: str) -> list[Batch]:
+    """Noise, and real captions of ImageNet's classes and templates, 77 tokens each, where they are needed."""
+    device = device_of(accelerator)
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     names, templates = imagenet_classnames(), imagenet_templates()
     batches = []
@@ -58,14 +64,15 @@ def random_batches(spec: InputSpec, size: int, count: int) -> list[Batch]:
         labels = rng.integers(len(names), size=size)
         captions = [templates[rng.integers(len(templates))].replace("{c}", names[label]) for label in labels]
         images = torch.randn(size, 3, spec.image_size, spec.image_size, generator=generator)
-        batches.append(Batch(images, spec.tokenize(captions), torch.from_numpy(labels), torch.arange(size)))
+        texts, index = spec.tokenize(captions).to(device), torch.arange(size, device=device)
+        batches.append(Batch(images.to(device), texts, torch.from_numpy(labels).to(device), index))
     return batches
 
 
-def _plain(work: PlainFlyp, batches: Sequence[Batch], device: torch.device) -> list[float]:
+def _plain(work: PlainFlyp, batches: Sequence[Batch]) -> list[float]:
     ends = []
     for batch in batches:
-        work.step(batch.images.to(device), batch.texts.to(device))
+        work.step(batch.images, batch.texts)
         ends.append(now())
     work.begin()  # what has its turn next needs the memory
     return [end - start for start, end in itertools.pairwise(ends)]
@@ -84,9 +91,12 @@ def contestants(options: StepOptions) -> Entered:
     """Plain ones and ours; all begin with the same weights."""
     torch.manual_seed(0)
     backbone = load_clip(options.model)
-    device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
-    batches = random_batches(backbone.spec, options.batch_size, options.steps + 1)
+    device = device_of(options.accelerator)
+    batches = random_batches(backbone.spec, options.batch_size, options.steps + 1, options.accelerator)
     given = [collated(batch) for batch in batches]
+    if options.compile:  # for one length, that of the longest
+        longest = max(batch.texts.shape[1] for batch in given)
+        given = [collated(batch._replace(texts=batch.texts[:, :longest]), trimmed=False) for batch in batches]
     total = (options.steps + 1) * (options.rounds + 1)
     plain = PlainFlyp(plain_model(backbone).to(device), options.precision)
     naive = NaiveTracer(plain_model(backbone).to(device), options.precision, BetaKernel(0.5), total)
@@ -100,18 +110,21 @@ def contestants(options: StepOptions) -> Entered:
         return step_seconds(module, given, options.accelerator, options.precision)
 
     work: dict[str, Callable[[], list[float]]] = {
-        PLAIN_FLYP: lambda: _plain(plain, batches, device),
-        NAIVE_TRACER: lambda: _plain(naive, batches, device),
+        PLAIN_FLYP: lambda: _plain(plain, batches),
+        NAIVE_TRACER: lambda: _plain(naive, batches),
         **{name: partial(lightning, module) for name, module in ours.items()},
     }
-    return Entered(work, {name: _flops(name, backbone.config, given[0], options) for name in work})
+    return Entered(work, {name: _flops(name, backbone.config, given[1:], options) for name in work})
 
 
-def _flops(name: str, config: Mapping[str, Any], batch: Batch, options: StepOptions) -> int:
+def _flops(name: str, config: Mapping[str, Any], batches: Sequence[Batch], options: StepOptions) -> int:
     sizes, is_plain = clip_sizes(config), name in (PLAIN_FLYP, NAIVE_TRACER)
-    tokens = sizes.context if is_plain else batch.texts.shape[1]
+    lengths = [sizes.context] if is_plain else [batch.texts.shape[1] for batch in batches]
     with_teacher = name not in (PLAIN_FLYP, FLYP)
-    return step_flops(sizes, options.batch_size, 1, tokens, with_teacher, pools_first=not is_plain)
+    counts = [
+        step_flops(sizes, options.batch_size, 1, tokens, with_teacher, pools_first=not is_plain) for tokens in lengths
+    ]
+    return round(statistics.mean(counts))
 
 
 def measure(options: StepOptions) -> dict[str, Any]:
@@ -125,7 +138,7 @@ def rates(options: StepOptions, seconds: Mapping[str, Sequence[float]], flops: M
     """Images and operations a second, and on a GPU that is known the share of its peak, by name."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     reached = {name: flops[name] / median for name, median in medians.items()}
-    device = torch.cuda.get_device_name() if options.accelerator == "gpu" else ""
+    device = torch.cuda.get_device_name() if options.precision == "bf16-mixed" and torch.cuda.is_available() else ""
     peak = next((value for name, value in PEAKS.items() if name in device), None)
     return {
         "images per second": {name: options.batch_size / median for name, median in medians.items()},

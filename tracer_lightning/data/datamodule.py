@@ -157,7 +157,12 @@ class ClipDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> CountedLoader:
         """Global batches of random order, this rank's share of each."""
         loader = self.train_loader()
-        loader.sampler.reshuffle = not getattr(self.trainer, "overfit_batches", 0)
+        few = getattr(self.trainer, "overfit_batches", 0)
+        if isinstance(few, float) and few and few * len(loader) < 1:
+            raise ValueError(
+                f"trainer.overfit_batches={few} of {len(loader)} batches is less than one; give a whole number of them"
+            )
+        loader.sampler.reshuffle = not few
         if self._restored is not None:
             loader.sampler.load_state_dict(self._restored)
         self._sampler = loader.sampler

@@ -12,6 +12,7 @@ from typing import Any
 import lightning.pytorch as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
@@ -36,8 +37,8 @@ from tracer_lightning.training.features import training_features
 from tracer_lightning.training.types_check import TARGET, called, check_values, shortened
 
 
-def make(cfg: DictConfig, key: str, **kwargs: Any) -> Any:
-    """Instantiate the node ``key``; its errors, and those of a partial when called, name the setting."""
+def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
+    """Instantiate the node ``key``, a ``kind``; its errors, and those of a partial when called, name the setting."""
     node: Any = cfg
     for part in key.split("."):
         node = node[part]
@@ -49,7 +50,13 @@ def make(cfg: DictConfig, key: str, **kwargs: Any) -> Any:
             made = instantiate(node, _convert_="all", **kwargs)
         except InstantiationException as error:
             raise _cause(cfg, error) from error
-    return naming(key, made) if isinstance(node, DictConfig) and node.get("_partial_") else made
+    return naming(key, made) if node.get("_partial_") else _of_kind(made, kind, key)
+
+
+def _of_kind(made: Any, kind: type, key: str) -> Any:
+    if not isinstance(made, kind):
+        raise ValueError(f"{key}._target_ must make a {kind.__name__}, found {type(made).__name__}")
+    return made
 
 
 def _written(cfg: DictConfig, key: str) -> str:
@@ -72,9 +79,10 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
 
 def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
     """The architecture; with weights that are loaded afterwards, its own are not fetched."""
-    parameters = inspect.signature(called(cfg.backbone.get(TARGET), "backbone")).parameters
+    with setting("backbone"):
+        parameters = inspect.signature(called(cfg.backbone.get(TARGET), "backbone")).parameters
     options = {"load_weights": False} if weights_follow and "load_weights" in parameters else {}
-    backbone: Backbone = make(cfg, "backbone", **options)
+    backbone: Backbone = make(cfg, "backbone", Backbone, **options)
     return backbone
 
 
@@ -127,8 +135,10 @@ def build_sum(
                 raise ValueError(f"{group}.{name} must have weight and term, found {shortened(entry)}")
             if "term" not in entry:  # an experiment's weight for methods that have this term
                 continue
-            term = make(cfg, f"{group}.{name}.term")
-            terms[name] = term if isinstance(term, nn.Module) else term(student)
+            key = f"{group}.{name}.term"
+            term = make(cfg, key)
+            made = term if isinstance(term, nn.Module) or not callable(term) else term(student)
+            terms[name] = _of_kind(made, nn.Module, key)
             weight = _non_negative(entry.get("weight"), f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "terms" else weight
     return CompositeLoss(terms, weights, anchors)
@@ -147,7 +157,7 @@ def _non_negative(value: Any, key: str) -> float:
 
 def build_data(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
     """The data module for the backbone's inputs."""
-    data: ClipDataModule = make(cfg, "data", spec=backbone.spec, seed=cfg.seed)
+    data: ClipDataModule = make(cfg, "data", ClipDataModule, spec=backbone.spec, seed=cfg.seed)
     return data
 
 
@@ -211,8 +221,16 @@ def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     """The trainer with its callbacks and loggers."""
     if cfg.trainer.gradient_clip_val is not None:
         _non_negative(cfg.trainer.gradient_clip_val, "trainer.gradient_clip_val")
-    callbacks = [make(cfg, f"callbacks.{name}") for name, _ in _entries(cfg, "callbacks")]
-    loggers = [make(cfg, f"logger.{name}") for name, _ in _entries(cfg, "logger")]
+    callbacks = [make(cfg, f"callbacks.{name}", pl.Callback) for name, _ in _entries(cfg, "callbacks")]
+    loggers = [make(cfg, f"logger.{name}", Logger) for name, _ in _entries(cfg, "logger")]
     plugins = [AtomicCheckpointIO(), *_plugins(cfg), *kwargs.pop("plugins", ())]
-    trainer: pl.Trainer = make(cfg, "trainer", callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
+    trainer: pl.Trainer = make(
+        cfg, "trainer", pl.Trainer, callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs
+    )
+    return trainer
+
+
+def build_evaluator(cfg: DictConfig) -> pl.Trainer:
+    """The trainer of a command that evaluates: nothing is logged or saved."""
+    trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, logger=False, enable_checkpointing=False)
     return trainer

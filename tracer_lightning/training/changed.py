@@ -19,7 +19,7 @@ from tracer_lightning.analysis.versions import versions
 from tracer_lightning.evaluation.changes import COUNTS, ChangesModule, Judgement, SetChanges
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.models import Backbone
-from tracer_lightning.training.build import build_data, make
+from tracer_lightning.training.build import build_data, build_evaluator, make
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.endpoints import read_model, read_start
 from tracer_lightning.training.errors import setting
@@ -51,7 +51,7 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
         with setting("maps"):  # before the pass over the data
             _try(maps, backbone)
     module = ChangesModule(start.model, backbone.model, data.eval_sets, data.prompts(), cfg.pictures)
-    trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
+    trainer = build_evaluator(cfg)
     say(f"comparing {cfg.model} of {cfg.checkpoint} with {origin}")
     trainer.test(module, datamodule=data, verbose=False)
     lost = unreadable_anywhere(data)

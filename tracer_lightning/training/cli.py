@@ -45,6 +45,8 @@ def _one_line(error: BaseException) -> ValueError:
         if inner and inner[1] not in key.split("."):  # a mapping was given, with a new entry
             key = f"{key}.{inner[1]}"
         return ValueError(f"{key}: there is no such setting; see --cfg job (to add one: +{key}=)")
+    if found := re.search(r"while resolving interpolation: Missing mandatory value: (\w+)", text):
+        return ValueError(f"{found[1]} is not set; choose an experiment=, or give {found[1]}=")
     if isinstance(error, OverrideParseException):
         return ValueError(f"{error.override}: not of the form key=value; put quotes around brackets and commas")
     if isinstance(error, OSError):

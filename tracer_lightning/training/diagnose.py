@@ -26,7 +26,7 @@ from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation.features import FeatureModule
-from tracer_lightning.training.build import build_data, make
+from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.errors import setting
 from tracer_lightning.training.evaluate import load_models
@@ -58,7 +58,7 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
     names = [eval_set.name for eval_set in data.eval_sets]
     _check_sets(found, names)
     module = FeatureModule({name: backbone.model for name, backbone in backbones.items()}, names, data.prompts())
-    trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
+    trainer = build_evaluator(cfg)
     say(f"measuring {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)
     measured = {name: measure(module, name, data, cfg.seed) for name in backbones}

@@ -17,7 +17,7 @@ from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite, results
 from tracer_lightning.evaluation.tables import ALL, classes_table, temperature_table
 from tracer_lightning.models import Backbone, load_weights
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.training.build import add_peft, bare_backbone, build_data, make
+from tracer_lightning.training.build import add_peft, bare_backbone, build_data, build_evaluator
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.results import DETAILS, write_json
@@ -91,7 +91,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     )
     models = {name: backbone.model for name, backbone in backbones.items()}
     module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
-    trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
+    trainer = build_evaluator(cfg)
     say(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)
     data.eval_sets = tuple(sets)

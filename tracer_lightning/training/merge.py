@@ -30,7 +30,7 @@ from tracer_lightning.merging import Ratio, Weights, check_alike, mean, model_st
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.export import export_clip
 from tracer_lightning.models.weights import CLIP
-from tracer_lightning.training.build import build_data, make
+from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.endpoints import match_heads, read_model, read_start
 from tracer_lightning.training.export import free_folder
@@ -121,7 +121,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     origin, start = read_start(cfg, checkpoints)
     data = build_data(cfg, models[0])
     data.trains = False
-    trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
+    trainer = build_evaluator(cfg)
     named = dict(zip(names_of(checkpoints), (backbone.model for backbone in models), strict=True))
     match_heads(cfg, start.model, named, data.prompts(), trainer.strategy.root_device)
     weights, tuned = comparable(start.model, named)

@@ -19,7 +19,7 @@ from tracer_lightning.evaluation.similarity import Pair, Similarity, SimilarityM
 from tracer_lightning.models import Backbone
 from tracer_lightning.models.activations import BlockOutputs
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.training.build import build_data, make
+from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.endpoints import read_model, recorded_start
@@ -171,7 +171,7 @@ def similarity(cfg: DictConfig) -> dict[str, Any]:
     began, output = time.perf_counter(), Path(cfg.paths.output_dir)
     models = _read(cfg, _compared(cfg))
     data = data_for(cfg, models.backbones)
-    trainer = make(cfg, "trainer", logger=False, enable_checkpointing=False)
+    trainer = build_evaluator(cfg)
     for one in models.pairs:
         say(f"{one.name}: {one.first} and {one.second}")
     found = _compare(cfg, trainer, data, models)
