@@ -128,6 +128,40 @@ def test_accumulated_batches_are_skipped_together(tmp_path):
     assert module.student.weight.isfinite().all()
 
 
+class Normalised(Project):
+    """Infinite activations in some batches poison BatchNorm's statistics."""
+
+    def __init__(self, poisoned, hidden=False):
+        super().__init__()
+        self.student = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1))
+        self.teacher = WMATeacher(self.student, UniformKernel())
+        self.poisoned, self.hidden = poisoned, hidden
+
+    def training_step(self, batch, batch_idx):
+        poisoned = batch_idx in self.poisoned
+        found = self.student(batch * float("inf") if poisoned else batch)
+        loss = (self.student[1].weight if poisoned and self.hidden else found).square().mean()
+        return {"loss": loss, "terms": {}}
+
+    def on_train_batch_end(self, *_):
+        self.path.append(self.student[0].running_mean.clone())
+
+
+def test_a_skipped_step_leaves_the_statistics_of_batch_norm(tmp_path):
+    module, callback = Normalised([2]), NonFinite("skip", 1)
+    with pytest.warns(UserWarning, match="skipped, 1 of at most 1"):
+        fit(tmp_path, module, callback)
+    assert torch.equal(module.path[1], module.path[2])
+    assert not torch.equal(module.path[2], module.path[3])
+    assert module.student[0].running_var.isfinite().all()
+
+
+def test_statistics_that_are_not_finite_are_never_saved(tmp_path):
+    """Their loss is: BatchNorm does not look at them in training."""
+    with pytest.raises(NonFiniteError, match=r"step 3: the weights are not finite; .*last.ckpt, of step 2;"):
+        fit(tmp_path, Normalised([2], hidden=True), NonFinite("stop", 0))
+
+
 def half():
     """16-mixed, really, on the CPU; Lightning would take bf16 there."""
     return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))

@@ -1,14 +1,16 @@
 """Signals in every part of a run: the status, and nothing is lost."""
 
+import contextlib
 import os
 import signal
+import time
 from functools import partial
 
 import lightning.pytorch as pl
 import pytest
 
 from tests.comparing import differences, outcome
-from tests.faults.processes import ENDLESS, TINY, error_lines, finish, start, trains, wait_until
+from tests.faults.processes import ENDLESS, TINY, children, error_lines, finish, start, trains, wait_until
 from tests.faults.whole_runs import run
 from tests.training.helpers import hydra_context
 from tracer_lightning.callbacks import Stopped
@@ -92,6 +94,37 @@ def test_the_command_ends_with_the_signal_s_status(tmp_path, signum, status):
     assert f"stopped by {signal.Signals(signum).name} at step" in output
     assert "the same command with resume=auto continues" in output
     assert (tmp_path / "outputs/digits/x/checkpoints/last.ckpt").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+def test_a_signal_to_the_loading_processes_too_loses_nothing(tmp_path, signum, status):
+    """As scancel and a terminal send it."""
+    process = start(*ENDLESS, "run=x", "data.num_workers=2", cwd=tmp_path)
+    wait_until(trains(tmp_path / "outputs/digits/x"), process)
+    os.killpg(process.pid, signum)
+    found, output, errors = finish(process)
+    assert (found, error_lines(errors)) == (status, []), errors[-2000:]
+    assert "Traceback" not in errors
+    assert errors.count("stopping after this step") == 1
+    assert f"stopped by {signal.Signals(signum).name} at step" in output
+    assert (tmp_path / "outputs/digits/x/checkpoints/last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_a_lost_loading_process_is_one_line(tmp_path):
+    process = start(*ENDLESS, "run=x", "data.num_workers=2", cwd=tmp_path)
+    wait_until(trains(tmp_path / "outputs/digits/x", 8), process)
+    while process.poll() is None:  # one that has nothing left to load is not missed
+        for worker in children(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        time.sleep(0.02)
+    status, _, errors = finish(process)
+    (line,) = error_lines(errors)
+    assert status == 1
+    assert "a loading process was lost" in line
+    assert "last good checkpoint" in line or "no checkpoint yet" in line
 
 
 @pytest.mark.slow

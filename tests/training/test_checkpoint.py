@@ -116,7 +116,14 @@ def saved(**changes):
 
 
 @pytest.mark.parametrize(
-    "path", ["memory://bucket/theirs", "{folder}/run/checkpoints/../../theirs", "s3://bucket", "../theirs"]
+    "path",
+    [
+        "memory://bucket/theirs",
+        "{folder}/run/checkpoints/../../theirs",
+        "s3://bucket",
+        "../theirs",
+        "simplecache::/theirs",
+    ],
 )
 @pytest.mark.parametrize("key", ["best_model_path", "last_model_path", "kth_best_model_path", "best_k_models"])
 def test_a_checkpoint_does_not_say_what_is_removed(tmp_path, path, key):

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from tracer_lightning.analysis.training_curves import read_curves
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.training import prerequisite as prerequisite_module
 from tracer_lightning.training.prerequisite import ensure_prerequisite
-from tracer_lightning.training.resume import claimed
+from tracer_lightning.training.resume import checkpoint_to_resume, claimed
 from tracer_lightning.training.run import run
 
 
@@ -81,7 +83,7 @@ def test_the_saved_model_is_the_reported_one(tmp_path):
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
     with (
-        claimed(tmp_path / "run"),
+        claimed(tmp_path / "run", anew=True),
         pytest.raises(ValueError, match=r"another process writes in .*run; give this run a name"),
     ):
         run(composed(tmp_path))
@@ -123,6 +125,50 @@ def test_a_finished_folder_is_not_overwritten(tmp_path):
     run(composed(tmp_path, "trainer.max_epochs=1"))
     with pytest.raises(ValueError, match="holds a run already; continue it with resume=auto"):
         run(composed(tmp_path, "trainer.max_epochs=1"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("method=tracer_ema", "teacher.module._target_: this run has "),
+        ("trainer.max_epochs=3", "12 optimizer steps and the checkpoint was made for 8"),
+        ("seed=1", "have seed 0 and this run's seed 1"),
+    ],
+)
+def test_a_refused_continuation_leaves_a_finished_run_as_it_is(finished_run, setting, message):
+    files = {path: path.read_bytes() for path in (finished_run / "run").rglob("*") if path.is_file()}
+    assert len(files) > 5
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(composed(finished_run, "resume=auto", setting))
+    assert {path: path.read_bytes() for path in (finished_run / "run").rglob("*") if path.is_file()} == files
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    with hydra_context():
+        run(composed(folder))
+    return folder
+
+
+def test_a_run_begun_elsewhere_continues_from_its_own_checkpoints(finished_run, tmp_path, capsys):
+    """The same command is repeated when a job is requeued."""
+    cfg = composed(tmp_path, f"resume={finished_run}/run")
+    assert checkpoint_to_resume(cfg) == finished_run / "run/checkpoints/last.ckpt"
+    shutil.copytree(finished_run / "run/checkpoints", tmp_path / "run/checkpoints")
+    assert checkpoint_to_resume(cfg) == tmp_path / "run/checkpoints/last.ckpt"
+    assert "holds a run already, which is continued instead" in capsys.readouterr().out
+    previous = tmp_path / "run/checkpoints/previous.ckpt"
+    assert checkpoint_to_resume(composed(tmp_path, f"resume={previous}")) == previous
+
+
+def test_a_run_begun_anew_has_no_results_until_it_ends(finished_run, tmp_path):
+    shutil.copytree(finished_run / "run", tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints")
+    run_until(composed(tmp_path), epochs=1)
+    assert (tmp_path / "run/config.yaml").exists()
+    assert not (tmp_path / "run/results.json").exists()
+    assert not (tmp_path / "run/details.json").exists()
 
 
 @pytest.mark.slow

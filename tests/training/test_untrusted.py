@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import zipfile
 
 import numpy as np
@@ -168,6 +169,41 @@ def test_an_index_is_not_executed_and_made_again(marker, tmp_path, root):
     for file in files:
         file.write_bytes(b"PK\x03\x04 no archive")
     assert len(shards(root).train_source()) == whole
+    for forge in (encrypted, patched, endless, lone):
+        for file in files:
+            forge(file)
+        assert len(shards(root).train_source()) == whole, forge.__name__
+
+
+def encrypted(file, flags=1):
+    """A bit of the archive's flags is set."""
+    content = bytearray(file.read_bytes())
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.find(mark)
+        while start >= 0:
+            content[start + place] |= flags
+            start = content.find(mark, start + 4)
+    file.write_bytes(bytes(content))
+
+
+def patched(file):
+    """Another bit, of something that Python's zipfile does not know."""
+    encrypted(file, 32)
+
+
+def endless(file):
+    """The header tells of more numbers than any memory has."""
+    content = file.read_bytes()
+    shape = re.search(rb"'shape': \(\d+,\), \}", content)[0]
+    forged = b"'shape': (%d,), }" % 10**13
+    spare = b" " * (len(forged) - len(shape))
+    file.write_bytes(content.replace(shape + spare, forged))
+
+
+def lone(file):
+    """A number in place of a column."""
+    with np.load(file) as arrays:
+        np.savez(file, **{**arrays, "label": np.array(3)})
 
 
 @pytest.fixture

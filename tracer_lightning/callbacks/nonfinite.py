@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 
 import lightning.pytorch as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracer_lightning.callbacks.run_checkpoint import RunCheckpoint
+from tracer_lightning.teachers.base import AVERAGED_BUFFERS
 
 Action = Literal["stop", "skip"]
 TOTAL = "total"
@@ -28,8 +29,9 @@ class NonFinite(pl.Callback):
     may be up to ``trainer.log_every_n_steps`` steps further when it ends; the step that is named is the first bad one.
     Weights are looked at whenever any checkpoint is made, so that a good one is never replaced by a bad one.
 
-    With ``skip``, every step waits for the device. A step whose loss is not finite loses its gradients: weights, the
-    optimizer's state, the teacher and its clock stay as they are; the learning rate's schedule goes on.
+    With ``skip``, every step waits for the device. A step whose loss is not finite loses its gradients: weights,
+    BatchNorm's statistics, the optimizer's state, the teacher and its clock stay as they are; the learning rate's
+    schedule goes on.
 
     Args:
         action: what is done about a loss.
@@ -44,6 +46,7 @@ class NonFinite(pl.Callback):
         self.action, self.max_skipped = action, max_skipped
         self.skipped = 0
         self._losses: list[Tensor] = []
+        self._before: list[Tensor] = []
         self._skip: int | None = None
         self._names: tuple[str, ...] = ()
         self._bad: Tensor | None = None
@@ -58,11 +61,18 @@ class NonFinite(pl.Callback):
         if self.action == "skip":
             self._losses.append(loss.detach())
 
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Remember what a forward pass changes, at the first batch of a step."""
+        if self.action == "skip" and not self._losses:
+            self._before = [statistic.clone() for statistic in _statistics(pl_module)]
+
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
         """Skip the step, where that is wanted: an optimizer leaves alone what has no gradient."""
         losses, self._losses = self._losses, []
         if losses and not trainer.strategy.reduce_boolean_decision(_finite(losses), all=True):
             optimizer.zero_grad(set_to_none=True)
+            for statistic, before in zip(_statistics(pl_module), self._before, strict=True):
+                statistic.copy_(before)
             self.skipped += 1
             self._skip = trainer.global_step
 
@@ -87,7 +97,8 @@ class NonFinite(pl.Callback):
             NonFiniteError: with the step, the terms where they show it, and the last good checkpoint.
         """
         self._check_losses(trainer)
-        if not trainer.strategy.reduce_boolean_decision(_finite(pl_module.parameters()), all=True):
+        tensors = (*pl_module.parameters(), *_statistics(pl_module))
+        if not trainer.strategy.reduce_boolean_decision(_finite(tensors), all=True):
             raise self._error(trainer, f"step {trainer.global_step}: the weights are not finite")
 
     def state_dict(self) -> dict[str, Any]:
@@ -139,6 +150,11 @@ class NonFinite(pl.Callback):
 
 def _logs(trainer: pl.Trainer) -> bool:
     return bool(trainer.global_step % trainer.log_every_n_steps == 0)  # type: ignore[attr-defined]
+
+
+def _statistics(module: nn.Module) -> list[Tensor]:
+    """BatchNorm's running means and variances, which a forward pass moves."""
+    return [buffer for name, buffer in module.named_buffers() if name.endswith(AVERAGED_BUFFERS)]
 
 
 def _finite(tensors: Iterable[Tensor]) -> bool:

@@ -17,6 +17,7 @@ from tracer_lightning.data.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.relay import relayed
 from tracer_lightning.data.sampler import EpochPosition, EpochSampler, EvalSampler
+from tracer_lightning.data.workers import outlive_signals
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, EvalSet, InputSpec
 
@@ -216,6 +217,7 @@ class ClipDataModule(pl.LightningDataModule):
             "num_workers": self.num_workers,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": False,
+            "worker_init_fn": outlive_signals,
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
@@ -243,6 +245,11 @@ class ClipDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The position in the training data."""
         return {} if self._sampler is None else {"sampler": self._sampler.state_dict()}
+
+    def check_position(self, state_dict: dict[str, Any], loader: CountedLoader) -> None:
+        """ValueError where a loader's data are not those of the saved position; it is put there."""
+        if "sampler" in state_dict:
+            loader.sampler.load_state_dict(state_dict["sampler"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a saved position."""

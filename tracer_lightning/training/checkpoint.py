@@ -132,7 +132,7 @@ def check_continued(saved: Mapping[str, Any], path: Path) -> None:
     if any(key not in saved or not isinstance(saved[key], kind) for key, kind in CONTINUED.items()):
         raise ValueError(f"resume={path}: no checkpoint of a run of this project; use init_weights= for weights")
     for text in _texts(saved["callbacks"], path):
-        if "://" in text or ".." in Path(text).parts:
+        if "://" in text or "::" in text or ".." in Path(text).parts:
             raise ValueError(
                 f"resume={path}: it names the file {text}, out of its folder; use init_weights= for weights"
             )

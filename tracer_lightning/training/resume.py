@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 from filelock import FileLock, Timeout
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.analysis.files import read_yaml
+from tracer_lightning.data import ClipDataModule
+from tracer_lightning.functional.steps import check_horizon
 from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.storage import NEXT, PREVIOUS, is_intact, remove_stale
 from tracer_lightning.training.console import say
-from tracer_lightning.training.results import CONFIG, RESULTS
+from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS
 from tracer_lightning.training.settings import without_nulls
 
 STRUCTURE = (
@@ -56,6 +59,8 @@ NOT_COMPARED = ("run", "resume", "paths")
 def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
     """The checkpoint that ``resume`` names; None to start anew.
 
+    A run that began elsewhere and has checkpoints of its own goes on from those, so that its command may be repeated.
+
     ``auto`` continues this run's folder or, where the run was given no name, the last unfinished run of the same
     settings, in its folder: ``paths.output_dir`` is changed to it.
     """
@@ -76,6 +81,9 @@ def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
         path = _newest_intact(path) if _checkpoints(path) else path / CHECKPOINT
     if not path.is_file():
         raise ValueError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
+    if _checkpoints(own) and path.parent.resolve() != (own / CHECKPOINT).parent.resolve():
+        say(f"resume={cfg.resume}: {own} holds a run already, which is continued instead")
+        return _newest_intact(own)
     return path
 
 
@@ -100,8 +108,11 @@ def _newest_intact(folder: Path) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder while this one writes there."""
+def claimed(folder: Path, anew: bool) -> Iterator[None]:
+    """Keep other runs out of the folder while this one writes there, and remove what a former one left unfinished.
+
+    A run that begins ``anew`` has no results yet: those of a former one, whose checkpoints were deleted, go, too.
+    """
     if getattr(rank_zero_only, "rank", 0) != 0:
         yield
         return
@@ -115,7 +126,8 @@ def claimed(folder: Path) -> Iterator[None]:
         checkpoints = (folder / CHECKPOINT).parent
         for written in (folder, checkpoints):
             remove_stale(written)
-        (checkpoints / NEXT).unlink(missing_ok=True)
+        for stale in (checkpoints / NEXT, *((folder / RESULTS, folder / DETAILS) if anew else ())):
+            stale.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -180,6 +192,28 @@ def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
             )
         force = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
         say(f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}; {force} value is in force")
+
+
+def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: ClipDataModule) -> None:
+    """Refuse, before anything is written, to continue with other training data or another number of steps.
+
+    Lightning would find both when training begins; a number of batches that is limited is left to it.
+
+    Args:
+        saved: the checkpoint.
+        trainer: of this run.
+        data: of this run.
+    """
+    if trainer.local_rank == 0:
+        data.prepare_data()
+    loader = data.train_loader()
+    data.check_position(saved.get(type(data).__qualname__) or {}, loader)
+    options: Any = trainer
+    limited = options.limit_train_batches != 1.0 or options.overfit_batches
+    steps = -(-len(loader) // options.accumulate_grad_batches) * max(options.max_epochs or 1, 1)
+    ends = [end for end in (steps if options.max_epochs != -1 else -1, options.max_steps) if end != -1]
+    if ends and not limited:
+        check_horizon(min(ends), saved["total_steps"])
 
 
 def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -28,7 +28,7 @@ from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.objective import check_objective, last_validation, returned
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, write_json
-from tracer_lightning.training.resume import checkpoint_to_resume, claimed, compare_settings
+from tracer_lightning.training.resume import check_position, checkpoint_to_resume, claimed, compare_settings
 from tracer_lightning.training.settings import check_settings
 from tracer_lightning.training.stopping import explained
 
@@ -51,10 +51,14 @@ def check_counts(scores: Scores, data: ClipDataModule) -> None:
             raise ValueError(f"suite.{eval_set.name}: {found:,} samples were read, and {expected:,} are expected")
 
 
-def _check_and_continue(cfg: DictConfig, trainer: pl.Trainer, checkpoint: Path | None) -> None:
+def _check_and_continue(
+    cfg: DictConfig, trainer: pl.Trainer, data: ClipDataModule, checkpoint: Path | None, trains: bool
+) -> None:
     if checkpoint is not None:
         saved = read_checkpoint(checkpoint, "resume")
         compare_settings(saved["hyper_parameters"], cfg)
+        if trains:
+            check_position(saved, trainer, data)
         say(f"continuing {checkpoint} at step {saved['global_step']}")
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSVLogger):
@@ -86,7 +90,7 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     checkpoint = checkpoint_to_resume(cfg)
     if checkpoint is not None:
         check_continued(read_checkpoint(checkpoint, "resume"), checkpoint)
-    with SIGNALS, claimed(Path(cfg.paths.output_dir)):
+    with SIGNALS, claimed(Path(cfg.paths.output_dir), anew=checkpoint is None):
         start = time.perf_counter()
         weights = cfg.init_weights or ensure_prerequisite(cfg)
         trainer, module, data = _build(cfg, weights, **trainer_options)
@@ -120,15 +124,16 @@ def _run(
 ) -> dict[str, Any]:
     """Evaluate, fit, evaluate: scores by model, and the details of those before."""
     output = Path(cfg.paths.output_dir)
+    trains = _count(module.student, trained=True) > 0
+    say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
+    _check_and_continue(cfg, trainer, data, checkpoint, trains)
     if trainer.is_global_zero:
         write_text(output / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
-    say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
-    _check_and_continue(cfg, trainer, checkpoint)
     zero_shot = _test(trainer, module, data, heads=False)["student"]
     details = module.details["student"]
     if trainer.limit_test_batches == 1.0:
         check_counts(zero_shot, data)
-    if _count(module.student, trained=True):
+    if trains:
         trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
         trainer.save_checkpoint(output / CHECKPOINT)

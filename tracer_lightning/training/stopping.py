@@ -33,12 +33,18 @@ def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
         known = _last_good(trainer)
         raise OSError(str(error) if known in str(error) else f"{error}; {known}; {advice(cfg)}") from error
     except RuntimeError as error:
-        if isinstance(error, DistBackendError) or any(sign in str(error) for sign in LOST):
-            line = str(error).splitlines()[0]
-            raise OSError(
-                f"another process of this run was lost ({line}); {_last_good(trainer)}; {advice(cfg)}"
-            ) from error
-        raise
+        lost = _lost(error)
+        if lost is None:
+            raise
+        line = str(error).splitlines()[0]
+        raise OSError(f"{lost} was lost ({line}); {_last_good(trainer)}; {advice(cfg)}") from error
+
+
+def _lost(error: RuntimeError) -> str | None:
+    """Which process has died, where that is what the error means."""
+    if isinstance(error, DistBackendError) or any(sign in str(error) for sign in LOST):
+        return "another process of this run"
+    return "a loading process" if "DataLoader worker (pid" in str(error) else None
 
 
 def _last_good(trainer: pl.Trainer) -> str:

@@ -85,13 +85,14 @@ def _recalled(file: Path, size: int) -> ShardIndex | None:
         with np.load(file, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in FIELDS}
             index = ShardIndex(**columns, incomplete=int(arrays["incomplete"]))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile):
         return None
-    shapes = {(column.dtype, column.ndim, len(column)) for column in columns.values() if column.ndim}
+    shapes = {(column.dtype, column.shape) for column in columns.values()}
     places = ((index.image_offset, index.image_size), (index.caption_offset, index.caption_size))
     if (
         len(shapes) != 1
-        or next(iter(shapes))[:2] != (np.dtype(np.int64), 1)
+        or (found := next(iter(shapes)))[0] != np.dtype(np.int64)
+        or len(found[1]) != 1
         or any((offset < 0).any() or (length < 0).any() or (offset > size - length).any() for offset, length in places)
     ):
         return None

@@ -1,0 +1,61 @@
+"""Loading processes and signals, in a process group of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.faults.processes import ROOT, children
+
+LOOP = """
+import os, signal, sys, time
+import torch
+from torch.utils.data import DataLoader
+from tracer_lightning.data.workers import outlive_signals
+
+class Slow(torch.utils.data.Dataset):
+    def __len__(self):
+        return 400
+    def __getitem__(self, index):
+        time.sleep(0.01)
+        return index
+
+came = []
+for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    signal.signal(signum, lambda signum, frame: came.append(signum))
+seen = 0
+for batch in DataLoader(Slow(), 4, num_workers=2, worker_init_fn=outlive_signals):
+    seen += len(batch)
+    if seen == 40:
+        print("goes", flush=True)
+print(seen, [int(signum) for signum in came], flush=True)
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_to_all_processes_leaves_the_loop_its_workers(signum):
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOOP], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "goes\n"
+    os.killpg(process.pid, signum)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert output == f"400 [{int(signum)}]\n"
+
+
+def test_a_worker_can_still_be_ended():
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOOP], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "goes\n"
+    (worker, *_) = children(process.pid)
+    for _ in range(2):
+        os.kill(worker, signal.SIGTERM)
+        time.sleep(0.3)
+    _, errors = process.communicate(timeout=60)
+    assert "DataLoader worker (pid" in errors
