@@ -13,7 +13,7 @@ STATE = build_clip(
     {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1, "head_width": 32},
     {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 ).model.model.state_dict()
-QUICK, SLOW = 30, 300
+QUICK, SLOW = 30, 150
 CASES = draw(SLOW, 0, defaults())
 NAMED = [
     *([given] for given, _ in test_cli.test_mistakes_in_composition.pytestmark[0].args[1]),
@@ -45,7 +45,7 @@ def test_thirty_cases(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
-def test_three_hundred_cases(tmp_path, monkeypatch, part):
+def test_a_hundred_and_twenty_more(tmp_path, monkeypatch, part):
     check([command(case) for case in CASES[QUICK + part :: 4]], tmp_path, monkeypatch)
 
 
