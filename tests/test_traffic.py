@@ -1,7 +1,9 @@
 """What ranks send in real training steps is what the analytic count says."""
 
+import contextlib
 import json
 import os
+import random
 import socket
 from collections import Counter
 
@@ -105,11 +107,14 @@ def worker(local_rank, folder, ports):
 
 
 def free_ports(count):
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+    """Below those that the system gives to connections, which might take one before it is used."""
+    free = []
+    while len(free) < count:
+        port = random.SystemRandom().randrange(20_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            free.append(port)
+    return free
 
 
 @pytest.fixture(scope="module")
