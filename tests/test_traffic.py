@@ -108,13 +108,13 @@ def worker(local_rank, folder, ports):
 
 def free_ports(count):
     """Below those that the system gives to connections, which might take one before it is used."""
-    free = []
+    free = set()
     while len(free) < count:
         port = random.SystemRandom().randrange(20_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            free.append(port)
-    return free
+            free.add(port)
+    return list(free)
 
 
 @pytest.fixture(scope="module")
