@@ -161,7 +161,7 @@ class ClipDataModule(pl.LightningDataModule):
         few = getattr(self.trainer, "overfit_batches", 0)
         if isinstance(few, float) and few and few * len(loader) < 1:
             raise ValueError(
-                f"trainer.overfit_batches={few} of {len(loader)} batches is less than one; give a whole number of them"
+                f"trainer.overfit_batches={few} of {len(loader)} batches is less than one; give a whole number"
             )
         loader.sampler.reshuffle = not few
         if self._restored is not None:
@@ -245,11 +245,6 @@ class ClipDataModule(pl.LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The position in the training data."""
         return {} if self._sampler is None else {"sampler": self._sampler.state_dict()}
-
-    def check_position(self, state_dict: dict[str, Any], loader: CountedLoader) -> None:
-        """ValueError where a loader's data are not those of the saved position; it is put there."""
-        if "sampler" in state_dict:
-            loader.sampler.load_state_dict(state_dict["sampler"])
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a saved position."""

@@ -207,7 +207,8 @@ def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: ClipDataMod
     if trainer.local_rank == 0:
         data.prepare_data()
     loader = data.train_loader()
-    data.check_position(saved.get(type(data).__qualname__) or {}, loader)
+    if position := (saved.get(type(data).__qualname__) or {}).get("sampler"):
+        loader.sampler.load_state_dict(position)
     options: Any = trainer
     limited = options.limit_train_batches != 1.0 or options.overfit_batches
     steps = -(-len(loader) // options.accumulate_grad_batches) * max(options.max_epochs or 1, 1)
