@@ -160,9 +160,7 @@ class ClipDataModule(pl.LightningDataModule):
         loader = self.train_loader()
         few = getattr(self.trainer, "overfit_batches", 0)
         if isinstance(few, float) and few and few * len(loader) < 1:
-            raise ValueError(
-                f"trainer.overfit_batches={few} of {len(loader)} batches is less than one; give a whole number"
-            )
+            raise ValueError(f"trainer.overfit_batches={few} of {len(loader)} batches is less than one; give a number")
         loader.sampler.reshuffle = not few
         if self._restored is not None:
             loader.sampler.load_state_dict(self._restored)
