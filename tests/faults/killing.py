@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 from hydra import compose
 
 from tests.faults.processes import ROOT
+from tests.training.helpers import with_callback
 from tracer_lightning.storage import AtomicCheckpointIO
 from tracer_lightning.training import run as run_module
 
@@ -66,20 +67,15 @@ class Phases(pl.Callback):
 
 
 def watched(board):
-    """Have runs of this process tell where they are."""
-    phases, build, save = Phases(board), run_module.build_trainer, AtomicCheckpointIO.save_checkpoint
-
-    def build_trainer(cfg, **options):
-        trainer = build(cfg, **options)
-        trainer.callbacks.insert(0, phases)
-        return trainer
+    """A context in which runs of this process, which serves nothing else, tell where they are."""
+    phases, save = Phases(board), AtomicCheckpointIO.save_checkpoint
 
     def save_checkpoint(self, checkpoint, path, storage_options=None):
         phases.enter("checkpoint", "prerequisites" in str(path))
         save(self, checkpoint, path, storage_options)
 
-    run_module.build_trainer = build_trainer
     AtomicCheckpointIO.save_checkpoint = save_checkpoint
+    return with_callback(phases)
 
 
 def settings(folder, required):
@@ -99,8 +95,8 @@ def child(cfg, board):
         log = os.open(f"{cfg.paths.outputs}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        watched(board)
-        run_module.run(cfg)
+        with watched(board):
+            run_module.run(cfg)
         status = 0
     except BaseException:
         traceback.print_exc()

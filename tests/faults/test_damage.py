@@ -9,7 +9,7 @@ import torch
 from tests.comparing import differences, outcome
 from tests.faults.whole_runs import run
 from tests.storage.mounts import mounted, read_only
-from tests.training.helpers import composed, hydra_context
+from tests.training.helpers import composed, hydra_context, with_callback
 from tests.training.test_run import Killed, prerequisite, run_until
 from tracer_lightning.training import run as module
 from tracer_lightning.training.cli import task
@@ -146,16 +146,5 @@ def run_until_step(cfg, step):
             if trainer.global_step == step:
                 raise Killed
 
-    original = module.build_trainer
-
-    def with_kill(cfg, **options):
-        trainer = original(cfg, **options)
-        trainer.callbacks.insert(0, Kill())
-        return trainer
-
-    module.build_trainer = with_kill
-    try:
-        with pytest.raises(Killed):
-            ensure_prerequisite(cfg)
-    finally:
-        module.build_trainer = original
+    with with_callback(Kill()), pytest.raises(Killed):
+        ensure_prerequisite(cfg)

@@ -51,17 +51,17 @@ class Signal(pl.Callback):
         pytest.param("on_train_end", 8, marks=pytest.mark.slow),
     ],
 )
-def test_a_stopped_run_continues_to_the_same_end(tmp_path, monkeypatch, unbroken, hook, step):
+def test_a_stopped_run_continues_to_the_same_end(tmp_path, unbroken, hook, step):
     with pytest.raises(Stopped) as stop:
-        run(tmp_path, callback=Signal(hook, step), monkeypatch=monkeypatch)
+        run(tmp_path, callback=Signal(hook, step))
     assert stop.value.code == 143
     run(tmp_path, "resume=auto")
     assert not differences(unbroken, outcome(tmp_path / "run"))
 
 
-def test_a_signal_in_the_first_evaluation_stops_at_once(tmp_path, monkeypatch, capsys):
+def test_a_signal_in_the_first_evaluation_stops_at_once(tmp_path, capsys):
     with pytest.raises(Stopped) as stop:
-        run(tmp_path, callback=Signal("on_test_batch_start", 0, signal.SIGUSR1), monkeypatch=monkeypatch)
+        run(tmp_path, callback=Signal("on_test_batch_start", 0, signal.SIGUSR1))
     assert stop.value.code == 138
     assert "stopped by SIGUSR1 at step 0; " in capsys.readouterr().out
     assert not list((tmp_path / "run").rglob("*.ckpt"))
@@ -73,9 +73,9 @@ class InTheLastTest(pl.Callback):
             send(signal.SIGTERM)
 
 
-def test_a_signal_in_the_last_evaluation_loses_nothing(tmp_path, monkeypatch, unbroken):
+def test_a_signal_in_the_last_evaluation_loses_nothing(tmp_path, unbroken):
     with pytest.raises(Stopped) as stop:
-        run(tmp_path, callback=InTheLastTest(), monkeypatch=monkeypatch)
+        run(tmp_path, callback=InTheLastTest())
     assert stop.value.code == 143
     assert not (tmp_path / "run/results.json").exists()
     run(tmp_path, "resume=auto")

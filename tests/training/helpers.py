@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import CONF
+from tracer_lightning.training import run as run_module
 
 TINY = (
     "prerequisite=null",
@@ -30,6 +31,23 @@ def hydra_context():
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONF, version_base="1.3"):
         yield
+
+
+@contextmanager
+def with_callback(callback):
+    """Runs within have one more callback, before their own."""
+    original = run_module.build_trainer
+
+    def build_trainer(cfg, **options):
+        trainer = original(cfg, **options)
+        trainer.callbacks.insert(0, callback)
+        return trainer
+
+    run_module.build_trainer = build_trainer
+    try:
+        yield
+    finally:
+        run_module.build_trainer = original
 
 
 def composed(tmp_path, *overrides, tiny=True):

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.comparing import differences
-from tests.training.helpers import composed, hydra_context
+from tests.training.helpers import composed, hydra_context, with_callback
 from tracer_lightning.analysis.training_curves import read_curves
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.training import prerequisite as prerequisite_module
@@ -104,21 +104,8 @@ def run_until(cfg, epochs):
                     logger.save()
                 raise Killed
 
-    from tracer_lightning.training import run as module
-
-    original = module.build_trainer
-
-    def with_kill(cfg, **options):
-        trainer = original(cfg, **options)
-        trainer.callbacks.insert(0, Kill())
-        return trainer
-
-    module.build_trainer = with_kill
-    try:
-        with pytest.raises(Killed):
-            run(cfg)
-    finally:
-        module.build_trainer = original
+    with with_callback(Kill()), pytest.raises(Killed):
+        run(cfg)
 
 
 def test_a_finished_folder_is_not_overwritten(tmp_path):

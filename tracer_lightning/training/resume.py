@@ -211,7 +211,7 @@ def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: ClipDataMod
         loader.sampler.load_state_dict(position)
     options: Any = trainer
     limited = options.limit_train_batches != 1.0 or options.overfit_batches
-    steps = -(-len(loader) // options.accumulate_grad_batches) * max(options.max_epochs or 1, 1)
+    steps = -(-len(loader) // options.accumulate_grad_batches) * max(options.max_epochs, 1)
     ends = [end for end in (steps if options.max_epochs != -1 else -1, options.max_steps) if end != -1]
     if ends and not limited:
         check_horizon(min(ends), saved["total_steps"])
