@@ -8,13 +8,14 @@
 # It needs Python 3.11 or later, torch 2.8 or later with its torchvision, and PYTHON where that is not python3. Nothing is
 # compiled or downloaded, and the package need not be installed. Beside lightning, torchmetrics, timm, scikit-learn, scipy,
 # matplotlib, rich, tqdm, pyyaml, jinja2, pillow, filelock, safetensors and huggingface_hub it imports what this installs,
-# which is pure Python but for regex:
+# which is pure Python but for regex and pydantic_core:
 #
-#   pip install --no-deps open_clip_torch ftfy wcwidth regex braceexpand typeguard pytest iniconfig pluggy
+#   pip install --no-deps open_clip_torch ftfy wcwidth regex braceexpand typeguard pytest iniconfig pluggy \
+#     pydantic pydantic_core annotated_types typing_inspection
 #
 # Each part has its own time limit; one that fails does not stop the others. The status is 1 if any did.
 set -uo pipefail
-[ $# -ge 1 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2; }
 mkdir -p "$1" && folder=$(cd "$1" && pwd) || exit 2
 cd "$(dirname "$0")/.." || exit 2
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"

@@ -17,7 +17,7 @@ ALLOWED = {
     "anchors": {"types", "functional"},
     "losses": {"types", "functional"},
     "regularizers": {"types", "functional"},
-    "models": {"types", "functional"},
+    "models": {"types", "storage", "functional"},
     "merging": {"types", "functional"},
     "data": {"types", "functional"},
     "evaluation": {"types", "functional"},

@@ -16,7 +16,7 @@ from tests.training.test_evaluate import script
 from tracer_lightning.analysis.changed import KINDS
 from tracer_lightning.evaluation.changes import FORGOTTEN, LEARNED
 from tracer_lightning.evaluation.logits import check_head
-from tracer_lightning.training.build import build_backbone
+from tracer_lightning.training.backbones import build_backbone
 from tracer_lightning.training.run import run
 from tracer_lightning.training.settings import check_changed
 

@@ -19,7 +19,8 @@ from tests.training_helpers import Trajectory
 from tracer_lightning.models import ClipModel, part_of
 from tracer_lightning.module import TracerModule
 from tracer_lightning.training import run as run_module
-from tracer_lightning.training.build import build_backbone, build_data
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import build_data
 from tracer_lightning.training.export import model_card
 from tracer_lightning.training.run import run
 

@@ -12,7 +12,8 @@ from tests.training.stand_ins import IMAGENET, IWILDCAM, PACS, write
 from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
 from tracer_lightning.losses import FeatureDistillation
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
-from tracer_lightning.training.build import add_head, build_backbone, build_data, build_module, build_trainer
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import add_head, build_data, build_module, build_trainer
 
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)

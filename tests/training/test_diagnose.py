@@ -18,7 +18,8 @@ from tracer_lightning.analysis.difficulty import difficulty, labelled
 from tracer_lightning.analysis.forgetting import NUMBERS
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.functional.zero_shot import zero_shot_head
-from tracer_lightning.training.build import build_backbone, build_data
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import build_data
 from tracer_lightning.training.run import run
 
 SIZES = [text for text in TINY if text.startswith("backbone.")]

@@ -133,7 +133,8 @@ print((predicted == torch.tensor(task["labels"])).sum().item() / len(task["label
 def test_an_export_has_the_same_accuracy_for_one_who_knows_open_clip_alone(finished, exported, tmp_path, model):
     with hydra_context():
         cfg = composed(tmp_path)
-        from tracer_lightning.training.build import build_backbone, build_data
+        from tracer_lightning.training.backbones import build_backbone
+        from tracer_lightning.training.build import build_data
 
         data = build_data(cfg, build_backbone(cfg, None))
     eval_set = next(eval_set for eval_set in data.eval_sets if eval_set.name == "small")

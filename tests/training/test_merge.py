@@ -14,7 +14,8 @@ from tests.training.test_evaluate import script
 from tracer_lightning.data.digit_styles import STYLES
 from tracer_lightning.models import build_clip
 from tracer_lightning.models.heads import zero_shot_linear
-from tracer_lightning.training.build import build_backbone, build_data
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import build_data
 from tracer_lightning.training.run import run
 
 LAST = "checkpoints/last.ckpt"

@@ -17,7 +17,8 @@ from tests.functional.test_representations import alignment, svcca
 from tests.test_distributed import succeeded
 from tests.training.helpers import EVERY_ENTRY, TINY, composed, hydra_context
 from tests.training.test_evaluate import ROOT, script
-from tracer_lightning.training.build import build_backbone, build_data
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import build_data
 from tracer_lightning.training.run import run
 from tracer_lightning.training.settings import check_similarity
 from tracer_lightning.training.similarity import data_for

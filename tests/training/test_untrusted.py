@@ -148,8 +148,11 @@ def test_the_code_of_a_tokenizer_is_not_executed(marker, tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}))
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (folder / "evil.py").write_text(f"import os\nos.mkdir({str(marker)!r})\nclass Evil: ...\n")
-    with pytest.raises(ValueError, match="its tokenizer is code of its own, which is not run"):
+    with pytest.raises(ValueError, match=r"model_cfg: text_cfg\.tokenizer_kwargs\.trust_remote_code: Extra inputs"):
         load_clip(f"local-dir:{folder}")
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    load_clip(f"local-dir:{folder}")  # with a tokenizer of the library's
 
 
 def test_a_prerequisites_checkpoint_is_not_executed(marker, tmp_path, monkeypatch):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import open_clip
+import torch
 from open_clip.tokenizer import SimpleTokenizer
 from typeguard import TypeCheckError, check_type
 
 from tracer_lightning.models.clip import ClipModel
-from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, check_tokenizer, model_config
+from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, model_config
 from tracer_lightning.models.weights import load_head
 from tracer_lightning.types import InputSpec
 
@@ -107,14 +108,15 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     reference = name.startswith((HUB, FOLDER))
     source = None if reference or not load_weights else pretrained
     check_pretrained(name, source)
-    if reference:
-        check_tokenizer(name)
+    config = model_config(name)
     tag = {} if reference or pretrained is None else open_clip.get_pretrained_cfg(name, pretrained)
     try:
         model = open_clip.create_model(
             name,
             pretrained=source,
             load_weights=load_weights,
+            device=torch.get_default_device(),
+            pretrained_text=False,
             require_pretrained=load_weights and (reference or source is not None),
             force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
         )
@@ -124,18 +126,19 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     clip = ClipModel(model)
     if load_weights and name.startswith(FOLDER):
         load_head(clip, Path(name.removeprefix(FOLDER)))
-    return Backbone(clip, _spec(clip, name), model_config(name))
+    return Backbone(clip, _spec(clip, name, config), config)
 
 
-def _spec(clip: ClipModel, name: str) -> InputSpec:
-    """What a model of open_clip, of this name, expects."""
+def _spec(clip: ClipModel, name: str, config: Mapping[str, Any]) -> InputSpec:
+    """What a model of open_clip, of this name and configuration, expects."""
+    fetched = {"trust_remote_code": False} if config["text_cfg"].get("hf_tokenizer_name") else {}
     preprocessing = open_clip.get_model_preprocess_cfg(clip.model)
     size = preprocessing["size"]
     return InputSpec(
         int(size[0] if isinstance(size, (tuple, list)) else size),
         _triple(preprocessing["mean"]),
         _triple(preprocessing["std"]),
-        open_clip.get_tokenizer(name),
+        open_clip.get_tokenizer(name, **fetched),
         clip.trims_text,
         str(preprocessing["interpolation"]),
         str(preprocessing["resize_mode"]),

@@ -11,7 +11,9 @@ import open_clip
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
+from tracer_lightning.models.architecture import Architecture, Preprocessing, settings_of
 from tracer_lightning.models.weights import read_checkpoint
+from tracer_lightning.storage.records import read_record
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
 TIMEOUT = 10.0
@@ -52,28 +54,28 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
         _check_hub(f"backbone.pretrained={pretrained}", folder, files, "pretrained=/path/to/that/file")
 
 
-def check_tokenizer(name: str) -> None:
-    """Raise ValueError where a reference's configuration would have its tokenizer run code that comes with it."""
-    text = model_config(name).get("text_cfg")
-    options = text.get("tokenizer_kwargs") if isinstance(text, dict) else None
-    if isinstance(options, dict) and options.get("trust_remote_code"):
-        raise ValueError(
-            f"backbone.name={name}: its tokenizer is code of its own, which is not run; choose another model"
-        )
-
-
 def model_config(name: str) -> dict[str, Any]:
-    """The architecture of a name or reference in open_clip's terms, fetched where it is on the hub."""
+    """The architecture of a name or reference in open_clip's terms, fetched where it is on the hub.
+
+    Raises:
+        ValueError: a reference's configuration is none, or says more than what an architecture is: it may name no file,
+            no address and no code.
+    """
     if name.startswith(FOLDER):
         file = Path(name.removeprefix(FOLDER)) / HF_CONFIG_NAME
     elif name.startswith(HUB):
         file = Path(hf_hub_download(name.removeprefix(HUB), HF_CONFIG_NAME))
     else:
         return dict(open_clip.get_model_config(name) or {})
+    where = f"backbone.name={name}: {file}"
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8"))["model_cfg"])
-    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"backbone.name={name}: {file} is no configuration of open_clip's ({error!r})") from error
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is no configuration of open_clip's ({error!r})") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{where} is no configuration of open_clip's: it holds a {type(config).__name__}")
+    read_record(Preprocessing, config.get("preprocess_cfg", {}), f"{where}: preprocess_cfg")
+    return settings_of(read_record(Architecture, config.get("model_cfg"), f"{where}: model_cfg"))
 
 
 def _check_activation(name: str, tag: str, wanted: bool) -> None:

@@ -84,8 +84,19 @@ def has_teacher(path: Path, setting: str) -> bool | None:
 def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False) -> None:
     """Load the student of a checkpoint, or a bare open_clip state dict, into ``model``.
 
+    Args and errors are those of :func:`fitting_weights`.
+    """
+    model.load_state_dict(fitting_weights(model, path, setting, teacher))
+
+
+def fitting_weights(
+    model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False
+) -> dict[str, Tensor]:
+    """The weights of a file, one tensor of the same name and shape for each of the model's.
+
     Args:
-        model: changed in place; it gets a head where the file has one.
+        model: may be on the meta device, and so checked before any memory is taken; it gets a head where the file has
+            one, and its low-rank updates are merged where the file has none.
         path: run folder, Lightning checkpoint, state dict or safetensors file.
         setting: what the user set to name the file, for errors.
         teacher: load the teacher of a checkpoint instead.
@@ -106,7 +117,7 @@ def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weight
     if not any(ADDED in name for name in state):
         merge(model)  # the file has weights as they are
     _check_fit(model.state_dict(), state, f"{setting}={path}")
-    model.load_state_dict(state)
+    return state
 
 
 def load_head(model: ClipModel, folder: Path) -> None:

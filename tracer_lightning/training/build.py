@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -19,22 +17,14 @@ from torch import nn
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
-from tracer_lightning.models import (
-    Backbone,
-    ClipModel,
-    configure_compute,
-    freeze,
-    load_weights,
-    part_of,
-    train_parts,
-)
+from tracer_lightning.models import Backbone, ClipModel, freeze, part_of, train_parts
 from tracer_lightning.module import TracerModule
 from tracer_lightning.storage import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.features import training_features
-from tracer_lightning.training.types_check import TARGET, called, check_values, shortened
+from tracer_lightning.training.types_check import TARGET, check_values, shortened
 
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
@@ -75,38 +65,6 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
     return ValueError(named(_written(cfg, place[1]), str(inner)) if place else str(inner))
-
-
-def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
-    """The architecture; with weights that are loaded afterwards, its own are not fetched."""
-    with setting("backbone"):
-        parameters = inspect.signature(called(cfg.backbone.get(TARGET), "backbone")).parameters
-    options = {"load_weights": False} if weights_follow and "load_weights" in parameters else {}
-    backbone: Backbone = make(cfg, "backbone", Backbone, **options)
-    return backbone
-
-
-def add_peft(cfg: DictConfig, model: ClipModel) -> None:
-    """Add what parameter-efficient fine-tuning trains, and freeze the rest."""
-    make(cfg, "peft.prepare", model=model)
-
-
-def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
-    """The model to train, with its weights loaded and what parameter-efficient fine-tuning adds."""
-    backbone = bare_backbone(cfg, weights_follow=weights is not None)
-    if weights is not None:
-        load_weights(backbone.model, weights)
-    add_peft(cfg, backbone.model)
-    backbone.model.keep_statistics(_batch_norm(cfg.batch_norm))
-    compute = cfg.compute
-    configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
-    return backbone
-
-
-def _batch_norm(value: Any) -> bool:
-    if value not in ("train", "frozen"):
-        raise ValueError(f"batch_norm must be train or frozen, found {value!r}")
-    return bool(value == "frozen")
 
 
 def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: pl.Trainer) -> None:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import open_clip
-from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf, open_dict
 from open_clip.constants import HF_CONFIG_NAME
 
-from tracer_lightning import data
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.training.saved_settings import DEEPEST, group_settings, plain_settings
 
 OPTION = "checkpoint"
 """Option of a group whose settings come with the checkpoint."""
+MODEL, DATA = ("backbone", "peft"), ("data", "suite")
+"""Groups with such an option."""
 LOAD = "tracer_lightning.models.load_clip"
-CALLED = {
-    *(f"tracer_lightning.models.{name}" for name in ("build_clip", "load_clip")),
-    *(f"tracer_lightning.models.peft.{name}" for name in ("full", "train_only", "add_lora", "add_adapters")),
-    *(f"tracer_lightning.data.{name}" for name in data.__all__),
-}
-"""What the settings of a checkpoint may call."""
 KEY = f"{OPTION}="
 SEVERAL = ("first", "checkpoints")
 """Settings that name several models, the first of which is the checkpoint."""
-DEEPEST = 20
-"""How deep settings may be nested."""
 CONTINUED = {
     "hyper_parameters": dict,
     "state_dict": dict,
@@ -66,38 +61,59 @@ def reference(checkpoint: str) -> tuple[str, str | None] | None:
 
 
 def adopt(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> list[str]:
-    """Command-line arguments with the options that the checkpoint among them brings along.
+    """Command-line arguments that choose ``checkpoint`` in the groups whose settings come with the checkpoint.
 
     A run's checkpoint brings its backbone, and its data and suite unless others are asked for; an exported model or
-    an open_clip name brings its backbone. They become options ``checkpoint`` of their groups.
+    an open_clip name brings its backbone. What Hydra composes holds none of it: :func:`with_checkpoint` fills it in.
 
     Args:
         arguments: the command line.
         evaluated: whether data are of use.
         headed: whether the metric that tables put first is of use where data are.
     """
-    given = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
-    if not given or given[-1] in ("", "null"):
+    checkpoints = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
+    if not checkpoints or checkpoints[-1] in ("", "null"):
         return list(arguments)
-    checkpoint = given[-1]
-    if found := reference(checkpoint):
-        if _chosen(arguments, "backbone"):
-            raise ValueError(f"checkpoint={checkpoint} is a whole model, and backbone= another; give one of them")
-        return _with(arguments, {"backbone": _by_name(*found, OPTION)})
-    file = weights_file(checkpoint)
-    assert file is not None
-    if "," in checkpoint and not file.exists():
-        raise ValueError(f"checkpoint={checkpoint}: one at a time")
+    checkpoint = checkpoints[-1]
     named = next((key for key in SEVERAL if any(argument.startswith(f"{key}=") for argument in arguments)), OPTION)
-    settings = read_checkpoint(file, named).get("hyper_parameters")
-    if not isinstance(settings, Mapping) or "backbone" not in settings:
+    if reference(checkpoint) is not None and _chosen(arguments, "backbone"):
+        raise ValueError(f"checkpoint={checkpoint} is a whole model, and backbone= another; give one of them")
+    if "," in checkpoint and reference(checkpoint) is None and not Path(checkpoint).exists():
+        raise ValueError(f"checkpoint={checkpoint}: one at a time")
+    settings = _settings(checkpoint, named)
+    if settings is None:
         return list(arguments)  # weights alone: backbone= says of what
-    groups = {"backbone": settings["backbone"], **({"peft": settings["peft"]} if "peft" in settings else {})}
-    if evaluated and not _chosen(arguments, "data"):
-        groups |= {"data": settings.get("data"), "suite": settings.get("suite", {})}
+    groups = [group for group in MODEL if group in settings]
+    whole_run = reference(checkpoint) is None
+    if evaluated and whole_run and not _chosen(arguments, "data"):
+        groups += DATA
+    brought = {group: _brought(settings, group, f"{named}={checkpoint}") for group in groups}
+    chosen = [f"{group}={OPTION}" for group in groups if not _chosen(arguments, group)]
     headline = settings.get("headline")
     known = evaluated and headed and isinstance(headline, str) and headline in METRICS
-    return _with(arguments, groups, [f"headline={headline}"] if known else [])
+    values = [f"headline={headline}"] if known else []
+    return [arguments[0], *chosen, *values, *(_overriding(argument, brought) for argument in arguments[1:])]
+
+
+def with_checkpoint(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
+    """The configuration with what its checkpoint brings, below what the user has set.
+
+    Args:
+        cfg: as composed; changed in place.
+        choices: the option chosen in each group.
+    """
+    adopted = [group for group in (*MODEL, *DATA) if choices.get(group) == OPTION]
+    if not adopted:
+        return cfg
+    checkpoint = cfg.get(OPTION)
+    settings = None if checkpoint is None else _settings(checkpoint, OPTION)
+    if settings is None:
+        raise ValueError(f"{adopted[0]}={OPTION}: no checkpoint is named that brings it; give one as checkpoint=")
+    with open_dict(cfg):
+        for group in adopted:
+            brought = _brought(settings, group, f"{OPTION}={checkpoint}")
+            cfg[group] = OmegaConf.merge(brought, cfg[group])
+    return cfg
 
 
 def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
@@ -110,17 +126,45 @@ def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
     Returns:
         None where it is weights alone.
     """
-    if found := reference(checkpoint):
-        return {"backbone": _by_name(*found, setting)}
+    settings = _settings(checkpoint, setting)
+    if settings is None:
+        return None
+    return {group: _brought(settings, group, f"{setting}={checkpoint}") for group in MODEL if group in settings}
+
+
+def _settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
+    """What a checkpoint, or the name of a model, says of groups; None where it is weights alone."""
+    if (by_name := reference(checkpoint)) is not None:
+        name, tag = by_name
+        if tag is None and ":" not in name:
+            raise ValueError(f"{setting}={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
+        return {"backbone": {"_target_": LOAD, "name": name, "pretrained": tag}}
     file = weights_file(checkpoint)
     assert file is not None
-    settings = read_checkpoint(file, setting).get("hyper_parameters")
-    if not isinstance(settings, Mapping) or "backbone" not in settings:
-        return None
-    own = {group: settings[group] for group in ("backbone", "peft") if group in settings}
-    for group, node in own.items():
-        _check_harmless(node, group)
-    return own
+    settings = plain_settings(read_checkpoint(file, setting), f"{setting}={checkpoint}")
+    return settings if "backbone" in settings else None
+
+
+def _brought(settings: Mapping[str, Any], group: str, where: str) -> dict[str, Any]:
+    if group == "suite" and settings.get(group) is None:  # data that have their own test sets
+        return {}
+    return group_settings(settings, group, where)
+
+
+def _overriding(argument: str, brought: Mapping[str, Any]) -> str:
+    """The argument as Hydra accepts it of a setting that the checkpoint will bring."""
+    match = re.fullmatch(r"(~?)([\w.-]+)(=.*)?", argument, re.DOTALL)
+    if match is None:
+        return argument
+    removed, key, value = match.groups()
+    node: Any = brought
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return argument
+        node = node[part]
+    if "." not in key or (value is None) != bool(removed):
+        return argument
+    return f"++{key}=null" if removed else f"++{key}{value}"
 
 
 def check_continued(saved: Mapping[str, Any], path: Path) -> None:
@@ -152,48 +196,6 @@ def _texts(node: Any, path: Path, depth: int = 0) -> Iterator[str]:
             yield from _texts(entry, path, depth + 1)
 
 
-def _by_name(name: str, tag: str | None, setting: str) -> dict[str, Any]:
-    """The group ``backbone`` for a model that open_clip finds."""
-    if tag is None and ":" not in name:
-        raise ValueError(f"{setting}={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
-    return {"_target_": LOAD, "name": name, "pretrained": tag}
-
-
-def _check_harmless(node: Any, group: str, depth: int = 0) -> None:
-    """A file from elsewhere must not choose what is called, nor read this machine's environment."""
-    if depth > DEEPEST:
-        raise ValueError(f"checkpoint: its settings are nested {DEEPEST} times and more; set {group}= yourself")
-    if isinstance(node, Mapping):
-        target = node.get("_target_")
-        unknown = [key for key in node if str(key).startswith("_") and key != "_target_"]
-        if unknown or (target is not None and not (isinstance(target, str) and target in CALLED)):
-            raise ValueError(f"checkpoint: its settings call {target or unknown[0]}; set {group}= yourself")
-        for value in node.values():
-            _check_harmless(value, group, depth + 1)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            _check_harmless(value, group, depth + 1)
-    elif isinstance(node, str) and "${" in node:
-        raise ValueError(f"checkpoint: its settings refer to {node}; set {group}= yourself")
-    elif not isinstance(node, str | bool | int | float | None):
-        raise ValueError(f"checkpoint: its settings hold a {type(node).__name__}; set {group}= yourself")
-
-
 def _chosen(arguments: Sequence[str], group: str) -> bool:
     options = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{group}=")]
     return any(option != OPTION for option in options)
-
-
-def _with(arguments: Sequence[str], groups: Mapping[str, Any], values: Sequence[str] = ()) -> list[str]:
-    """Register the groups' options, and choose those that the user chose none of."""
-    store = ConfigStore.instance()
-    chosen = []
-    for group, node in groups.items():
-        if not isinstance(node, Mapping):
-            raise ValueError(f"checkpoint: its settings have no {group}; set {group}= yourself")
-        _check_harmless(node, group)
-        followed = {"suite": "${suite}"} if group == "data" and "suite" in node else {}
-        store.store(group=group, name=OPTION, node={**node, **followed})
-        if not _chosen(arguments, group):
-            chosen.append(f"{group}={OPTION}")
-    return [arguments[0], *chosen, *values, *arguments[1:]]

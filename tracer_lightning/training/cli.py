@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -141,16 +142,18 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
     Returns:
         What the job returns.
     """
+    from tracer_lightning.training.checkpoint import with_checkpoint
     from tracer_lightning.training.run import USER_ERRORS
     from tracer_lightning.training.sweeps import is_sweep, job_of_a_sweep
 
+    choices = HydraConfig.get().runtime.choices
     if user_wants_traceback:
         with job_of_a_sweep():
-            return job(cfg)
+            return job(with_checkpoint(cfg, choices))
     wanted = os.environ.pop(FULL_ERROR, None)
     try:
         with job_of_a_sweep():
-            return job(cfg)
+            return job(with_checkpoint(cfg, choices))
     except USER_ERRORS as error:
         complain(error)
         if is_sweep():

@@ -13,11 +13,11 @@ from torch import Tensor
 from tracer_lightning.analysis.files import read_json
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.functional.parametrized import merge
-from tracer_lightning.models import Backbone, ClipModel, load_weights
+from tracer_lightning.models import Backbone, ClipModel
 from tracer_lightning.models.heads import zero_shot_linear
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.training.build import add_peft, bare_backbone
+from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.checkpoint import own_settings, weights_file
 from tracer_lightning.training.results import RESULTS
 
@@ -42,14 +42,10 @@ def read_model(cfg: DictConfig, checkpoint: str, setting: str, model: str = "stu
         own: Any = own_settings(checkpoint, setting) or {"backbone": cfg.backbone}
         settings = OmegaConf.create(own)
     file = weights_file(checkpoint)
-    backbone = bare_backbone(settings, weights_follow=file is not None)
     if model == "teacher" and (file is None or not has_teacher(file, setting)):
         raise ValueError(f"model=teacher: {checkpoint} holds none; choose model=student")
-    if file is not None:
-        if "peft" in settings:
-            add_peft(settings, backbone.model)
-        load_weights(backbone.model, file, setting, teacher=model == "teacher")
-        merge(backbone.model)
+    backbone = finished_backbone(settings, file, setting, teacher=model == "teacher")
+    merge(backbone.model)
     return backbone
 
 

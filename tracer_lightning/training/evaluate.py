@@ -15,9 +15,10 @@ from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite, results_table
 from tracer_lightning.evaluation.tables import ALL, classes_table, temperature_table
-from tracer_lightning.models import Backbone, load_weights
+from tracer_lightning.models import Backbone
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.training.build import add_peft, bare_backbone, build_data, build_evaluator
+from tracer_lightning.training.backbones import finished_backbone
+from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.results import DETAILS, write_json
@@ -39,13 +40,7 @@ def load_models(cfg: DictConfig) -> dict[str, Backbone]:
     chosen = names if cfg.models is None else tuple(cfg.models)
     if not chosen or not set(chosen) <= set(names):
         raise ValueError(f"models must be null or some of {', '.join(names)}, found {list(chosen)}")
-    models = {}
-    for name in chosen:
-        models[name] = bare_backbone(cfg, weights_follow=file is not None)
-        if file is not None:
-            add_peft(cfg, models[name].model)
-            load_weights(models[name].model, file, "checkpoint", teacher=name == TEACHER)
-    return models
+    return {name: finished_backbone(cfg, file, "checkpoint", teacher=name == TEACHER) for name in chosen}
 
 
 def ordered_sets(data: ClipDataModule, temperature: str | None) -> list[EvalSet]:

@@ -14,11 +14,11 @@ from tracer_lightning.analysis.files import read_json
 from tracer_lightning.analysis.settings import in_force
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.evaluation import METRICS
-from tracer_lightning.models import load_weights, read_checkpoint
+from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.export import export_clip
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import CHECKPOINT, has_teacher
-from tracer_lightning.training.build import add_peft, bare_backbone
+from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import RESULTS
@@ -86,12 +86,9 @@ def export(cfg: DictConfig) -> Path:
         raise ValueError(f"model must be {STUDENT} or {TEACHER}, found {cfg.model!r}")
     folder = free_folder(cfg.out)
     file = weights_file(cfg.checkpoint)
-    backbone = bare_backbone(cfg, weights_follow=file is not None)
-    if file is not None:
-        if cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
-            raise ValueError(f"model=teacher: {file} holds none; choose model=student")
-        add_peft(cfg, backbone.model)
-        load_weights(backbone.model, file, "checkpoint", teacher=cfg.model == TEACHER)
+    if file is not None and cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
+        raise ValueError(f"model=teacher: {file} holds none; choose model=student")
+    backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
     export_clip(backbone, folder)
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features

@@ -18,7 +18,8 @@ from tracer_lightning import __version__
 from tracer_lightning.analysis.files import read_json
 from tracer_lightning.data.shards.store import Store
 from tracer_lightning.models.weights import CHECKPOINT
-from tracer_lightning.training.build import build_backbone, build_data
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import build_data
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import RESULTS
 from tracer_lightning.training.settings import without_nulls

@@ -21,7 +21,8 @@ from tracer_lightning.models import ClipModel, read_checkpoint
 from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.module import TracerModule
 from tracer_lightning.storage import write_text
-from tracer_lightning.training.build import add_head, build_backbone, build_data, build_module, build_trainer
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import add_head, build_data, build_module, build_trainer
 from tracer_lightning.training.checkpoint import check_continued
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger

@@ -1,0 +1,241 @@
+"""What a checkpoint may say of the run that wrote it: which of our models and data, and their numbers and names.
+
+A new data module needs a record here for its checkpoints to bring their data along.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from tracer_lightning.models.architecture import Size, TextTower, VisionTower
+from tracer_lightning.storage.records import Closed, Name, Text
+
+Count = Annotated[int, Field(ge=1, le=1 << 32)]
+Number = Annotated[int, Field(ge=-(1 << 32), le=1 << 32)]
+Channels = Annotated[list[Annotated[float, Field(ge=-1e3, le=1e3)]], Field(min_length=3, max_length=3)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Towers = list[Literal["image", "text"]]
+Pattern = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w.*]+$")]
+Model = Annotated[
+    str, StringConstraints(max_length=1000, pattern=r"^[\w.-]+$|^hf-hub:[\w./@-]+$|^local-dir:[^\x00-\x1f$]+$")
+]
+
+
+class Target(Closed):
+    """A record of what makes an object; the class or function is one of ours."""
+
+    target: str = Field(alias="_target_")
+
+
+class BuiltClip(Target):
+    """A CLIP of its own architecture."""
+
+    target: Literal["tracer_lightning.models.build_clip"] = Field(alias="_target_")
+    embed_dim: Size
+    vision_cfg: VisionTower
+    text_cfg: TextTower
+    mean: Channels | None = None
+    std: Channels | None = None
+    quick_gelu: bool | None = None
+
+
+class LoadedClip(Target):
+    """A model that open_clip knows by a name, or that is on the hub or in an exported folder."""
+
+    target: Literal["tracer_lightning.models.load_clip"] = Field(alias="_target_")
+    name: Model
+    pretrained: Text | None = None
+
+
+class Full(Target):
+    """Everything is trained."""
+
+    target: Literal["tracer_lightning.models.peft.full"] = Field(alias="_target_")
+
+
+class TrainOnly(Target):
+    """Some parameters of each block are trained."""
+
+    target: Literal["tracer_lightning.models.peft.train_only"] = Field(alias="_target_")
+    patterns: list[Pattern]
+    towers: Towers | None = None
+    blocks: list[Number] | None = None
+
+
+class Lora(Target):
+    """Low-rank updates are trained."""
+
+    target: Literal["tracer_lightning.models.peft.add_lora"] = Field(alias="_target_")
+    rank: Size
+    scale: float
+    towers: Towers | None = None
+    blocks: list[Number] | None = None
+
+
+class Adapters(Target):
+    """Bottlenecks on the features are trained."""
+
+    target: Literal["tracer_lightning.models.peft.add_adapters"] = Field(alias="_target_")
+    reduction: Size
+    ratio: float
+    towers: Towers | None = None
+
+
+class ClassNames(Target):
+    """One of our lists of class names or templates."""
+
+    target: Literal["tracer_lightning.data.imagenet_classnames", "tracer_lightning.data.imagenet_templates"] = Field(
+        alias="_target_"
+    )
+
+
+class ClassGroups(Target):
+    """The classes of one of ImageNet's variants."""
+
+    target: Literal[
+        "tracer_lightning.data.imagenet_a_classes",
+        "tracer_lightning.data.imagenet_r_classes",
+        "tracer_lightning.data.objectnet_classes",
+    ] = Field(alias="_target_")
+
+
+class Data(Target):
+    """What all data modules take."""
+
+    batch_size: Count
+    eval_batch_size: Count
+    num_workers: Annotated[int, Field(ge=0, le=256)]
+    max_bad_fraction: Share
+
+
+class Digits(Data):
+    """The embedded data set."""
+
+    target: Literal["tracer_lightning.data.DigitsDataModule"] = Field(alias="_target_")
+    train_styles: list[Name]
+    renders: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Coloured(Data):
+    """What data modules of the toy experiment take."""
+
+    task: Literal["plain", "coloured"]
+    tied: Share
+
+
+class ColouredDigits(Coloured):
+    """Scikit-learn's digits, plain and coloured."""
+
+    target: Literal["tracer_lightning.data.ColouredDigitsDataModule"] = Field(alias="_target_")
+
+
+class ColouredMNIST(Coloured):
+    """The same with MNIST."""
+
+    target: Literal["tracer_lightning.data.ColouredMNISTDataModule"] = Field(alias="_target_")
+    root: Text
+    download: bool
+
+
+class Texts(Closed):
+    """Class names and templates."""
+
+    classnames: list[Text] | ClassNames | None = None
+    templates: list[Text] | ClassNames | None = None
+    train_templates: list[Text] | ClassNames | None = None
+
+
+class Augmentation(Closed):
+    """What is done to training images."""
+
+    crop_scale: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    flip: Share
+
+
+class Folders(Closed):
+    """The folders of splits."""
+
+    train: Text
+    val: Text
+    test: Text
+    ood: dict[Name, Text | None] | None = None
+
+
+class Images(Data):
+    """What data modules of image files take."""
+
+    root: Text
+    texts: Texts
+    augmentation: Augmentation
+    eval_decoder: Literal["torchvision", "pil"]
+
+
+class ImageFolder(Images):
+    """Folders of images."""
+
+    target: Literal["tracer_lightning.data.ImageFolderDataModule"] = Field(alias="_target_")
+    folders: Folders
+
+
+class Place(Closed):
+    """Where a split of shards lies."""
+
+    folder: Text
+    split: Text | None = None
+    shards: Text | None = None
+    samples: Count | None = None
+
+
+class Set(Place):
+    """One set of a suite."""
+
+    role: Literal["id", "ood", "val"]
+    classes: list[list[Annotated[int, Field(ge=0)]]] | ClassGroups | None = None
+    border: Annotated[int, Field(ge=0, le=1 << 16)] | None = None
+
+
+class Shards(Images):
+    """What data modules of shards take."""
+
+    train: Place
+    suite: dict[Name, Set | None]
+    cache_dir: Text
+
+
+class IndexedShards(Shards):
+    """Shards read in any order."""
+
+    target: Literal["tracer_lightning.data.ShardDataModule"] = Field(alias="_target_")
+
+
+class StreamedShards(Shards):
+    """Shards read from beginning to end."""
+
+    target: Literal["tracer_lightning.data.StreamedShardDataModule"] = Field(alias="_target_")
+    cache: bool
+    lanes: Count
+    shuffle_buffer: Count
+
+
+class Peft(Closed):
+    """The group ``peft``."""
+
+    name: Name
+    prepare: Annotated[Full | TrainOnly | Lora | Adapters, Field(discriminator="target")]
+
+
+class Groups(Closed):
+    """The groups of settings that come with a checkpoint; what a file lacks is None."""
+
+    backbone: Annotated[BuiltClip | LoadedClip, Field(discriminator="target")] | None = None
+    peft: Peft | None = None
+    data: (
+        Annotated[
+            Digits | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards,
+            Field(discriminator="target"),
+        ]
+        | None
+    ) = None
+    suite: dict[Name, Set | None] | None = None
