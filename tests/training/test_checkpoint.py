@@ -1,15 +1,10 @@
-from pathlib import Path
-
 import pytest
 import torch
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import OmegaConf
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.training.checkpoint import (
     adopt,
-    check_continued,
     own_settings,
     reference,
     weights_file,
@@ -219,57 +214,6 @@ def test_a_model_says_what_it_is(checkpoint, tmp_path):
     assert own_settings(str(tmp_path / "bare.pt"), "start") is None
     with pytest.raises(ValueError, match="start=ViT-B-32: give a tag, too"):
         own_settings("ViT-B-32", "start")
-
-
-def saved(**changes):
-    state = {"hyper_parameters": {}, "state_dict": {}, "callbacks": {}, "loops": {}, "optimizer_states": []}
-    return state | {"lr_schedulers": [], "epoch": 1, "global_step": 4, "total_steps": 8} | changes
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "memory://bucket/theirs",
-        "{folder}/run/checkpoints/../../theirs",
-        "s3://bucket",
-        "../theirs",
-        "simplecache::/theirs",
-    ],
-)
-@pytest.mark.parametrize("key", ["best_model_path", "last_model_path", "kth_best_model_path", "best_k_models"])
-def test_a_checkpoint_does_not_say_what_is_removed(tmp_path, path, key):
-    """Lightning removes its ``best_model_path`` when it writes the next one, also out of its folder."""
-    path = path.format(folder=tmp_path)
-    state = {"ModelCheckpoint": {key: {path: 1} if key == "best_k_models" else path}}
-    with pytest.raises(ValueError, match=r"resume=x: it names the file .*, out of its folder"):
-        check_continued(saved(callbacks=state), Path("x"))
-
-
-def test_lightning_would_remove_it(tmp_path):
-    """Why the check is needed."""
-    folder, theirs = tmp_path / "run/checkpoints", tmp_path / "theirs"
-    folder.mkdir(parents=True)
-    theirs.mkdir()
-    callback = ModelCheckpoint(folder)
-    trainer = Trainer(logger=False, callbacks=[callback], accelerator="cpu", default_root_dir=tmp_path)
-    assert callback._should_remove_checkpoint(trainer, f"{folder}/../../theirs", "new")
-
-
-NEEDED = ("hyper_parameters", "state_dict", "callbacks", "loops", "epoch", "total_steps")
-
-
-def test_a_run_that_trains_nothing_by_steps_is_continued():
-    check_continued(saved(total_steps=None), Path("x"))
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [(key, value) for key in NEEDED for value in (None, "x", 0.5, [[1]]) if (key, value) != ("total_steps", None)],
-)
-def test_what_is_no_checkpoint_of_a_run_is_not_continued(key, value):
-    check_continued(saved(), Path("x"))
-    with pytest.raises(ValueError, match="resume=x: no checkpoint of a run of this project"):
-        check_continued(saved(**{key: value}), Path("x"))
 
 
 def test_settings_are_plain_and_shallow(checkpoint):

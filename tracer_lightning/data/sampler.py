@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch.utils.data import Sampler
 from tracer_lightning.data.dataset import PADDING
 
 Keys = list[tuple[int, int]]
+MOVING = ("epoch", "consumed")
+"""Entries of a position that change from step to step; the others say what data it is in."""
 
 
 class EpochPosition:
@@ -61,10 +63,14 @@ class EpochPosition:
         return {"epoch": self.epoch, "consumed": self.consumed, "seed": self.seed, "size": self.size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the position; ValueError where the data are not those of the checkpoint."""
+        """Restore the position; ValueError where it is none, or the data are not those of the checkpoint."""
         now = self.state_dict()
+        if not isinstance(state, Mapping) or any(type(state.get(name)) is not int for name in MOVING):
+            raise ValueError(f"the checkpoint's position in the training data lacks {' or '.join(MOVING)}")
+        if not (state["epoch"] >= 0 and 0 <= state["consumed"] <= self.size):
+            raise ValueError(f"the checkpoint's position, {state['consumed']} samples, lies outside of an epoch")
         for name in {**state, **now}:
-            if name not in ("epoch", "consumed") and state.get(name) != now.get(name):
+            if name not in MOVING and state.get(name) != now.get(name):
                 raise ValueError(
                     f"the checkpoint's training data have {name} {state.get(name)} and this run's {name} "
                     f"{now.get(name)}; resume with the same data, reader and seed, or start from the checkpoint with "

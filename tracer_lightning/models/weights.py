@@ -111,7 +111,7 @@ def fitting_weights(
     state = _of_model(state, TEACHER if teacher else STUDENT)
     if teacher and not state:
         raise ValueError(f"{setting}={path}: holds no teacher; choose the student")
-    _check_plain(state, f"{setting}={path}")
+    check_plain(state, f"{setting}={path}")
     if HEAD in state:
         model.head = _head(state[HEAD], f"{setting}={path}")
     if not any(ADDED in name for name in state):
@@ -124,7 +124,7 @@ def load_head(model: ClipModel, folder: Path) -> None:
     """Give the model the head that was exported to the folder beside it, if there is one."""
     if (folder / HEAD_FILE).is_file():
         state, given = read_checkpoint(folder / HEAD_FILE, "head"), f"head={folder / HEAD_FILE}"
-        _check_plain(state, given)
+        check_plain(state, given)
         if state.keys() != {"weight", "bias"}:
             raise ValueError(f"{given}: must hold weight and bias, found {', '.join(sorted(state))[:100]}")
         model.head = _head(state["weight"], given)
@@ -140,7 +140,7 @@ def _head(weight: Tensor, given: str) -> nn.Linear:
     return nn.Linear(width, classes)
 
 
-def _check_plain(state: Mapping[str, Tensor], given: str) -> None:
+def check_plain(state: Mapping[str, Tensor], given: str) -> None:
     """Raise ValueError for a tensor that is not as large as it says, or holds no real numbers."""
     for name, value in state.items():
         plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized

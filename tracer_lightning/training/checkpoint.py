@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import CHECKPOINT
-from tracer_lightning.training.saved_settings import DEEPEST, group_settings, plain_settings
+from tracer_lightning.training.saved_settings import group_settings, plain_settings
 
 OPTION = "checkpoint"
 """Option of a group whose settings come with the checkpoint."""
@@ -25,18 +25,6 @@ LOAD = "tracer_lightning.models.load_clip"
 KEY = f"{OPTION}="
 SEVERAL = ("first", "checkpoints")
 """Settings that name several models, the first of which is the checkpoint."""
-CONTINUED = {
-    "hyper_parameters": dict,
-    "state_dict": dict,
-    "callbacks": dict,
-    "loops": dict,
-    "optimizer_states": list,
-    "lr_schedulers": list,
-    "epoch": int,
-    "global_step": int,
-    "total_steps": int | None,
-}
-"""What a checkpoint holds that a run continues from."""
 
 
 def weights_file(checkpoint: str | None) -> Path | None:
@@ -165,35 +153,6 @@ def _overriding(argument: str, brought: Mapping[str, Any]) -> str:
     if "." not in key or (value is None) != bool(removed):
         return argument
     return f"++{key}=null" if removed else f"++{key}{value}"
-
-
-def check_continued(saved: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError unless a run may continue from a checkpoint, wherever it is from.
-
-    Lightning removes the files that a checkpoint calls its own, or better ones, when it writes the next: they must not
-    lead out of the run's folder.
-    """
-    if any(key not in saved or not isinstance(saved[key], kind) for key, kind in CONTINUED.items()):
-        raise ValueError(f"resume={path}: no checkpoint of a run of this project; use init_weights= for weights")
-    for text in _texts(saved["callbacks"], path):
-        if "://" in text or "::" in text or ".." in Path(text).parts:
-            raise ValueError(
-                f"resume={path}: it names the file {text}, out of its folder; use init_weights= for weights"
-            )
-
-
-def _texts(node: Any, path: Path, depth: int = 0) -> Iterator[str]:
-    """All strings in nested containers."""
-    if depth > DEEPEST:
-        raise ValueError(f"resume={path}: its state is nested {DEEPEST} times and more")
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, Mapping):
-        for entry in (*node, *node.values()):
-            yield from _texts(entry, path, depth + 1)
-    elif isinstance(node, list | tuple | set):
-        for entry in node:
-            yield from _texts(entry, path, depth + 1)
 
 
 def _chosen(arguments: Sequence[str], group: str) -> bool:

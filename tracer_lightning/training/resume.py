@@ -207,8 +207,11 @@ def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: ClipDataMod
     if trainer.local_rank == 0:
         data.prepare_data()
     loader = data.train_loader()
-    if position := (saved.get(type(data).__qualname__) or {}).get("sampler"):
-        loader.sampler.load_state_dict(position)
+    state = saved.get(type(data).__qualname__, {})
+    if not isinstance(state, dict):
+        raise ValueError(f"the checkpoint's position in the training data must be a mapping, found {state!r:.100}")
+    if "sampler" in state:
+        loader.sampler.load_state_dict(state["sampler"])
     options: Any = trainer
     limited = options.limit_train_batches != 1.0 or options.overfit_batches
     steps = -(-len(loader) // options.accumulate_grad_batches) * max(options.max_epochs, 1)

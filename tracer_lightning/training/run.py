@@ -23,9 +23,10 @@ from tracer_lightning.module import TracerModule
 from tracer_lightning.storage import write_text
 from tracer_lightning.training.backbones import build_backbone
 from tracer_lightning.training.build import add_head, build_data, build_module, build_trainer
-from tracer_lightning.training.checkpoint import check_continued
 from tracer_lightning.training.console import console, quieten, say
+from tracer_lightning.training.continuation import check_continued, check_restorable, restoring
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
+from tracer_lightning.training.errors import setting
 from tracer_lightning.training.objective import check_objective, last_validation, returned
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, write_json
@@ -53,13 +54,20 @@ def check_counts(scores: Scores, data: ClipDataModule) -> None:
 
 
 def _check_and_continue(
-    cfg: DictConfig, trainer: pl.Trainer, data: ClipDataModule, checkpoint: Path | None, trains: bool
+    cfg: DictConfig,
+    trainer: pl.Trainer,
+    module: TracerModule,
+    data: ClipDataModule,
+    checkpoint: Path | None,
+    trains: bool,
 ) -> None:
     if checkpoint is not None:
         saved = read_checkpoint(checkpoint, "resume")
         compare_settings(saved["hyper_parameters"], cfg)
+        check_restorable(saved, checkpoint, trainer, module)
         if trains:
-            check_position(saved, trainer, data)
+            with setting(f"resume={checkpoint}"):
+                check_position(saved, trainer, data)
         say(f"continuing {checkpoint} at step {saved['global_step']}")
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSVLogger):
@@ -127,7 +135,7 @@ def _run(
     output = Path(cfg.paths.output_dir)
     trains = _count(module.student, trained=True) > 0
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
-    _check_and_continue(cfg, trainer, data, checkpoint, trains)
+    _check_and_continue(cfg, trainer, module, data, checkpoint, trains)
     if trainer.is_global_zero:
         write_text(output / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
     zero_shot = _test(trainer, module, data, heads=False)["student"]
@@ -135,7 +143,8 @@ def _run(
     if trainer.limit_test_batches == 1.0:
         check_counts(zero_shot, data)
     if trains:
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with restoring(checkpoint):
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
         trainer.save_checkpoint(output / CHECKPOINT)
     validation = last_validation(trainer, module, data)
