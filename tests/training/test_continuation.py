@@ -8,7 +8,11 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tests.training.helpers import composed, hydra_context
-from tracer_lightning.training.continuation import check_continued, restoring
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.build import build_data, build_module, build_trainer
+from tracer_lightning.training.continuation import check_continued, check_restorable, restoring
+from tracer_lightning.training.errors import setting
+from tracer_lightning.training.resume import check_position
 from tracer_lightning.training.run import run
 
 
@@ -125,17 +129,49 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_state_is_refused_in_one_line_and_nothing_is_written(finished, tmp_path, kind):
+@pytest.fixture(scope="module")
+def parts(finished):
+    """A trainer, a module and data of the same settings as the finished run's."""
+    with hydra_context():
+        cfg = composed(finished, "trainer.max_epochs=2", "callbacks.checkpoint.dirpath=x")
+    backbone = build_backbone(cfg, None)
+    data = build_data(cfg, backbone)
+    return build_trainer(cfg), build_module(cfg, backbone, data), data
+
+
+def damaged(finished, kind):
     name = ("last.ckpt", "previous.ckpt")[len(kind) % 2]  # of the end, and of the middle
     content = torch.load(finished / "run/checkpoints" / name, weights_only=True)
-    DAMAGE[kind](content)
-    torch.save(content, tmp_path / "damaged.ckpt")
+    DAMAGE.get(kind, lambda c: None)(content)
+    return content
+
+
+def check(content, trainer, module, data):
+    check_continued(content, Path("x"))
+    check_restorable(content, Path("x"), trainer, module)
+    with setting("resume=x"):
+        check_position(content, trainer, data)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_state_is_refused(finished, parts, kind):
+    with pytest.raises(ValueError, match=r"^resume=x: ") as caught:
+        check(damaged(finished, kind), *parts)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("kind", ["of the end", "of the middle"])
+def test_what_a_run_writes_is_continued(finished, parts, kind):
+    check(damaged(finished, kind), *parts)
+
+
+@pytest.mark.parametrize("kind", ["no version", "a loop that is text", "a clock that is text", "a negative position"])
+def test_a_refused_run_writes_nothing(finished, tmp_path, kind):
+    torch.save(damaged(finished, kind), tmp_path / "damaged.ckpt")
     with hydra_context():
         cfg = composed(tmp_path, "trainer.max_epochs=2", f"resume={tmp_path}/damaged.ckpt")
-        with pytest.raises(ValueError, match=r"resume=.*damaged\.ckpt: ") as caught:
+        with pytest.raises(ValueError, match=r"resume=.*damaged\.ckpt: "):
             run(cfg)
-    assert len(str(caught.value)) < 700
     assert not (tmp_path / "run/config.yaml").exists()
 
 

@@ -78,7 +78,8 @@ def check_restorable(saved: Mapping[str, Any], path: Path, trainer: pl.Trainer, 
     if steps != saved["global_step"]:
         raise ValueError(f"{where}: its loops are at step {steps}, and the checkpoint at {saved['global_step']}")
     _check_weights(module.state_dict(), saved["state_dict"], f"{where}: state_dict")
-    for callback in trainer.callbacks:
+    callbacks: Any = trainer
+    for callback in callbacks.callbacks:
         if callback.state_key in saved["callbacks"]:
             state = saved["callbacks"][callback.state_key]
             _compare_values(callback.state_dict(), state, f"{where}: callbacks.{callback.state_key}")
