@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from tests.fuzzing.inside import draw as draw_inside
+from tests.fuzzing.inside import make_bases, try_case
 from tests.fuzzing.overrides import Case, Fuzzer, draw
 from tests.fuzzing.running import ENTRIES, attempt, bounded, command, defaults, entry, judged
 from tests.training import test_cli
@@ -86,6 +88,30 @@ def light(script, count, seed=0):
 @pytest.mark.parametrize("script", MAIN)
 def test_other_entries(tmp_path, monkeypatch, script):
     check(light(script, 25), tmp_path, monkeypatch, script)
+
+
+def tried(count, folder, seed=0):
+    """What is wrong with so many changes inside the files of runs."""
+    bases, faults = make_bases(folder), []
+    for number, case in enumerate(draw_inside(count, seed, bases)):
+        (folder / str(number)).mkdir()
+        outcome = try_case(case, bases[case.base], folder / str(number))
+        if outcome.fault:
+            faults.append((case.script, case.changes, outcome))
+    return faults
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ten_files_are_refused_or_taken_at_their_word(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert not tried(10, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_eighty_more(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert not tried(80, tmp_path, seed=1)
 
 
 def test_faults_are_told_from_good_ends():

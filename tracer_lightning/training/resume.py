@@ -20,6 +20,7 @@ from tracer_lightning.storage import NEXT, PREVIOUS, is_intact, remove_stale
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS
 from tracer_lightning.training.settings import without_nulls
+from tracer_lightning.training.types_check import shortened
 
 STRUCTURE = (
     "backbone.",
@@ -185,13 +186,14 @@ def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
     before = dict(_flat(saved))
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key.startswith(COMPARED)]
     for key in changed:
+        values = f"this run has {shortened(now.get(key))} and the checkpoint {shortened(before.get(key))}"
         if key.startswith((*STRUCTURE, *ORIGIN)):
             raise ValueError(
-                f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}; continue with the same, or "
-                "start a new run from the checkpoint with init_weights="
+                f"{key[:100]}: {values}; continue with the same, or start a new run from the checkpoint with "
+                "init_weights="
             )
         force = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
-        say(f"{key}: this run has {now.get(key)} and the checkpoint {before.get(key)}; {force} value is in force")
+        say(f"{key[:100]}: {values}; {force} value is in force")
 
 
 def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: ClipDataModule) -> None:
