@@ -19,14 +19,14 @@ ALLOWED = {
     "regularizers": {"types", "functional"},
     "models": {"types", "functional"},
     "merging": {"types", "functional"},
-    "data": {"types", "functional"},
+    "data": {"types", "storage", "functional"},
     "evaluation": {"types", "functional"},
-    "analysis": {"types", "functional", "kernels", "teachers", "evaluation"},
+    "analysis": {"types", "storage", "functional", "kernels", "teachers", "evaluation"},
     "module": {"types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"},
     "callbacks": {"types", "storage", "functional", "teachers", "evaluation", "analysis", "module"},
     "benchmarks": {
         *("types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"),
-        *("module", "callbacks", "analysis"),
+        *("module", "callbacks", "analysis", "storage"),
     },
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

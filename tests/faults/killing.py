@@ -13,7 +13,7 @@ from hydra import compose
 
 from tests.faults.processes import ROOT
 from tests.training.helpers import with_callback
-from tracer_lightning.storage import AtomicCheckpointIO
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.training import run as run_module
 
 SMALL = (

@@ -29,7 +29,7 @@ from tracer_lightning.models import (
     train_parts,
 )
 from tracer_lightning.module import TracerModule
-from tracer_lightning.storage import AtomicCheckpointIO
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
