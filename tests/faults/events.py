@@ -15,6 +15,7 @@ from PIL import Image
 from scripts import make_shards
 from tests.faults.children import in_a_child
 from tests.fuzzing.running import ENTRIES, attempt, entry
+from tracer_lightning.training import export, merge  # noqa: F401 (else each child imports them)
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "fsync")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -49,11 +50,12 @@ def commands(run, images):
         (images / name).mkdir(parents=True)
         for number in range(3):
             Image.fromarray(np.full((8, 8, 3), 40 * number + label, np.uint8)).save(images / name / f"{number}.png")
-    merging = (f"checkpoint={run}", f"start={run}", "model=teacher", "alpha=0.5", "run=merged", "out=out")
+    about = (f"checkpoint={run}", f"start={run}", "model=teacher", "alpha=0.5", "out=out")
+    quick = ("run=merged", "hydra.output_subdir=null", "trainer.limit_test_batches=1")
     return {
         "make_shards": Command("scripts/make_shards.py", ("folder", str(images), "--out", "out", "--max-samples", "2")),
         "export": Command("scripts/export.py", (f"checkpoint={run}", "out=exports/mine"), "exports/mine"),
-        "merge": Command("scripts/merge.py", ("wise_ft", *merging, "trainer.limit_test_batches=1"), "out"),
+        "merge": Command("scripts/merge.py", ("wise_ft", *about, *quick), "out"),
     }
 
 

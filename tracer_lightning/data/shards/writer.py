@@ -193,7 +193,7 @@ def _texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> dict[Path
 def _begin(folder: Path, manifest: Manifest, shards: list[Shard]) -> None:
     """Mark the split as unfinished, and then remove what isn't recorded."""
     save_manifest(folder / JOURNAL, {**manifest, "shards": shards})
-    for name in (MANIFEST, NSHARDS):
+    for name in (NSHARDS, MANIFEST):
         (folder / name).unlink(missing_ok=True)
     remove_stale(folder)
     keep = {shard["file"] for shard in shards}
