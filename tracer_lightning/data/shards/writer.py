@@ -89,9 +89,7 @@ def write_shards(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         shards = [] if overwrite else _recorded(folder, manifest)
-        _begin(folder, manifest, shards)
-        for path, text in texts.items():
-            write_text(path, text)
+        _begin(folder, manifest, shards, texts)
         order = list(collection.items)
         random.Random(layout.seed).shuffle(order)
         for done in _complete(folder, manifest, shards, order):
@@ -190,8 +188,8 @@ def _texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> dict[Path
     return files
 
 
-def _begin(folder: Path, manifest: Manifest, shards: list[Shard]) -> None:
-    """Mark the split as unfinished, and then remove what isn't recorded."""
+def _begin(folder: Path, manifest: Manifest, shards: list[Shard], texts: dict[Path, str]) -> None:
+    """Mark the split as unfinished, and then remove what isn't recorded and write what all splits share."""
     save_manifest(folder / JOURNAL, {**manifest, "shards": shards})
     for name in (NSHARDS, MANIFEST):
         (folder / name).unlink(missing_ok=True)
@@ -200,6 +198,8 @@ def _begin(folder: Path, manifest: Manifest, shards: list[Shard]) -> None:
     for path in folder.iterdir():
         if re.fullmatch(r"\d+\.tar", path.name) and path.name not in keep and path.is_file():
             path.unlink()
+    for path, text in texts.items():
+        write_text(path, text)
 
 
 def _end(folder: Path, manifest: Manifest) -> None:
