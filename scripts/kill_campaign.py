@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.comparing import differences, outcome  # noqa: E402
 from tests.faults.events import commands as written  # noqa: E402
-from tests.faults.events import killed_at_every_change  # noqa: E402
+from tests.faults.events import killed_at_changes  # noqa: E402
 from tests.faults.killing import BY_THE_CLOCK, LENGTHS, PHASES, command, forked, sweep, training  # noqa: E402
 
 
@@ -104,12 +104,12 @@ def runs(kills: int, commands: int, out: Path, draw: random.Random) -> dict[str,
     return {"kills": landed.total(), "landed": dict(landed), "runs": count, "different": wrong}
 
 
-def files(out: Path) -> dict[str, Any]:
-    """Kill commands that write files at each change of one; counts by command, and what differed."""
+def files(out: Path, every: int) -> dict[str, Any]:
+    """Kill commands that write files at their changes; counts by command, and what differed."""
     assert forked(REAL.begin(out / "base"), out / "base/log.txt", None) is None
     landed, wrong = {}, []
     for name, work in written(out / "base/run", out / "images").items():
-        landed[name], different = killed_at_every_change(work, out / name, out / f"{name}.txt")
+        landed[name], different = killed_at_changes(work, out / name, out / f"{name}.txt", every)
         print(f"{name}: killed at {landed[name]} changes of files", flush=True)  # noqa: T201
         wrong += [f"{name}: {where} after kill {number}" for number, names in different.items() for where in names]
     return {"kills": sum(landed.values()), "landed": landed, "different": wrong}
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("--commands", type=int, default=3, help="how many of them are of a real command")
     parser.add_argument("--out", type=Path, required=True, help="an empty folder for runs and campaign.json")
     parser.add_argument("--files", action="store_true", help="kill export, merge and make_shards instead")
+    parser.add_argument("--every", type=int, default=1, help="with --files: kill at every so-many-th change only")
     parser.add_argument("--seed", type=int, default=0, help="of phases and delays")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a fork has no other thread
@@ -129,7 +130,9 @@ def main() -> None:
     began = time.monotonic()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         summary = (
-            files(out) if options.files else runs(options.kills, options.commands, out, random.Random(options.seed))
+            files(out, options.every)
+            if options.files
+            else runs(options.kills, options.commands, out, random.Random(options.seed))
         )
     summary["minutes"] = round((time.monotonic() - began) / 60, 1)
     (out / "campaign.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -105,8 +105,8 @@ def contents(folder):
     return entries
 
 
-def killed_at_every_change(command, out, log):
-    """Kill it before its first change of a file, its second one and so on, and run it again each time.
+def killed_at_changes(command, out, log, every=1):
+    """Kill it before a change of a file, then before a later one and so on, and run it again each time.
 
     Returns:
         The number of kills, and what differs from an unbroken one, by the number of the kill.
@@ -116,15 +116,16 @@ def killed_at_every_change(command, out, log):
     assert not attempted(command, unbroken, log)
     expected = contents(unbroken)
     wrong = {}
-    number, killed, folder = 0, True, out / "killed"
+    kills, killed, folder = 0, True, out / "killed"
     while killed:
-        number += 1
+        number = 1 + kills * every
         folder.mkdir()
         killed = attempted(command, folder, log, number)
+        kills += killed
         if not (command.made and (folder / command.made).exists()):
             attempted(command, folder, log)
         found = contents(folder)
         if different := [name for name in {**expected, **found} if expected.get(name) != found.get(name)]:
             wrong[number] = sorted(different)
         shutil.rmtree(folder)
-    return number - 1, wrong
+    return kills, wrong
