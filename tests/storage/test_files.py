@@ -103,6 +103,11 @@ def test_the_next_writing_removes_what_a_kill_left_of_the_same_file(tmp_path):
     assert names(tmp_path) == ["export", "other.csv", "table.csv"]
 
 
+def test_halves_of_characters_are_written_as_escapes(tmp_path):
+    write_text(tmp_path / "table.csv", "é\ud800\n")
+    assert (tmp_path / "table.csv").read_bytes() == b"\xc3\xa9\\ud800\n"
+
+
 def test_names_may_be_as_long_as_the_system_allows(tmp_path):
     write_text(tmp_path / ("x" * 255), "whole")
     with making(tmp_path / ("ü" * 127)) as partial:

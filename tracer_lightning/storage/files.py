@@ -75,9 +75,12 @@ def making(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file's content, as a whole or not at all; OSError as in :func:`replacing`."""
+    """Replace the file's content, as a whole or not at all; OSError as in :func:`replacing`.
+
+    What UTF-8 has no place for, halves of characters that JSON may name, is written as escapes.
+    """
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def remove_stale(folder: Path) -> None:
