@@ -13,6 +13,7 @@ from tracer_lightning.analysis.curves import draw
 from tracer_lightning.analysis.formats import latex, markdown, raw, terminal
 from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.tables import Section, sections
+from tracer_lightning.storage import write_text
 
 WIDTH = 100
 """Columns of output that goes to no terminal."""
@@ -45,7 +46,7 @@ def write(out: Path, comparison: Comparison, found: Sequence[Section]) -> list[P
     out.mkdir(parents=True, exist_ok=True)
     texts = {"csv": raw(comparison), "md": markdown(found), "tex": latex(found)}
     for suffix, text in texts.items():
-        (out / f"table.{suffix}").write_text(text, encoding="utf-8")
+        write_text(out / f"table.{suffix}", text)
     files = [out / f"table.{suffix}" for suffix in texts]
     try:
         with style():

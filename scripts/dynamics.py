@@ -13,6 +13,7 @@ from rich.table import Table
 from tracer_lightning.analysis.commands import Parser, read_groups, say, table_console
 from tracer_lightning.analysis.dynamics import PARTS, STATISTICS, Row, as_csv, draw, read_dynamics, rows
 from tracer_lightning.analysis.style import save, style
+from tracer_lightning.storage import write_text
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with style(formulas=True):
                 say(str(save(draw(found), args.out)))
             beside = args.out.with_suffix(".csv")
-            beside.write_text(as_csv(table), encoding="utf-8")
+            write_text(beside, as_csv(table))
             say(str(beside))
     except (ValueError, OSError) as error:
         say(f"error: {' '.join(str(error).split())}", stderr=True)

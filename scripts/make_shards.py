@@ -6,11 +6,11 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from tracer_lightning.analysis.commands import Parser, say
+from tracer_lightning.analysis.console import PlainConsole
 from tracer_lightning.data.shards.manifest import Manifest, verify_shards
 from tracer_lightning.data.shards.sources import (
     IWILDCAM_SPLITS,
@@ -34,14 +34,6 @@ Interrupted? The same command again keeps the shards that are complete and write
 Give the splits of one data set (train, test) the same --out."""
 Job = tuple[Path, str, Collection]
 """Root, split and samples."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports mistakes like all others, in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise ValueError."""
-        raise ValueError(f"{message}; see {self.prog} --help")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -111,7 +103,7 @@ def write(args: argparse.Namespace, job: Job) -> Manifest:
     templates = read_lines(args.templates) if args.templates else default
     layout = Layout(args.seed, args.max_samples, args.max_bytes)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=PlainConsole(stderr=True)) as progress:
         task = progress.add_task(f"{root.name}/{split}", total=len(collection.items))
         manifest = write_shards(
             collection, root, split, templates, layout, args.overwrite, lambda n: progress.update(task, completed=n)
@@ -139,11 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("interrupted: the same command again writes the rest", stderr=True)
         return 130
     return 0
-
-
-def say(line: str, stderr: bool = False) -> None:
-    """One line of output, however long."""
-    Console(stderr=stderr).print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

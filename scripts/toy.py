@@ -11,6 +11,7 @@ from tracer_lightning.analysis.commands import Parser, read_groups, say, table_c
 from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.toy import arms, before
 from tracer_lightning.analysis.toy_report import panels, toy_markdown, toy_table, tradeoff, write_toy
+from tracer_lightning.storage import write_text
 
 WIDTH = 130
 """Columns of output that goes to no terminal."""
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 files = [save(figure, args.out / f"{stem}.{suffix}") for suffix in ("png", "svg")]
             numbers, table = args.out / f"{stem}.csv", args.out / f"{stem}.md"
             write_toy(numbers, found)
-            table.write_text(toy_markdown(found, start), encoding="utf-8")
+            write_text(table, toy_markdown(found, start))
             for path in (*files, numbers, table):
                 say(str(path))
     except (ValueError, OSError) as error:

@@ -8,7 +8,7 @@ from rich.console import Console
 from tests.analysis.run_folders import OOD, imagenet_run, scores, write_run
 from tests.analysis.test_comparison import comparison
 from tracer_lightning.analysis.comparison import places
-from tracer_lightning.analysis.formats import escape, latex, markdown, raw, terminal
+from tracer_lightning.analysis.formats import latex, markdown, raw, terminal
 from tracer_lightning.analysis.tables import Section, blocks, notes
 
 
@@ -121,13 +121,6 @@ def test_latex(kernels):
     assert {line.count(" & ") + 1 for line in text.splitlines() if line.endswith(r"\\") and "multicol" not in line} == {
         columns
     }
-
-
-def test_latex_escapes():
-    assert escape(r"a_b & 5% #1 $x {y} ~ ^ \z") == (
-        r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}z"
-    )
-    assert escape("1 ± 2 −3 – †") == r"1 $\pm$ 2 $-$3 -- $^\dagger$"
 
 
 def test_csv_keeps_everything_unrounded(kernels):

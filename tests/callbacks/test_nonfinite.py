@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from tests.callbacks.test_run_checkpoint import At, Killed, die
 from tracer_lightning.callbacks import NonFinite, NonFiniteError, RunCheckpoint, TeacherUpdate
 from tracer_lightning.kernels import UniformKernel
-from tracer_lightning.storage import AtomicCheckpointIO
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import WMATeacher
 
 BATCHES = 8

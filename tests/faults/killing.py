@@ -6,14 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-import traceback
 
 import lightning.pytorch as pl
 from hydra import compose
 
+from tests.faults.children import begin, checked
 from tests.faults.processes import ROOT
+from tests.fuzzing.running import attempt, entry
 from tests.training.helpers import with_callback
-from tracer_lightning.storage import AtomicCheckpointIO
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.training import run as run_module
 
 SMALL = (
@@ -88,39 +89,45 @@ def settings(folder, required):
     return cfg
 
 
-def child(cfg, board):
-    """Run to the end, and leave without the parent's clean-up."""
-    status = 1
-    try:
-        log = os.open(f"{cfg.paths.outputs}/log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        with watched(board):
-            run_module.run(cfg)
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+def training(folder, required):
+    """A run in ``folder``, continued where there is something to continue."""
+    cfg = settings(folder, required)
+    return lambda: run_module.run(cfg)
 
 
-def forked(cfg, target):
-    """Run in a child; the phase in which it was killed, or None where it came to its end.
+def sweep(folder):
+    """A sweep in ``folder``, whose jobs are continued likewise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    overrides = ["-m", f"paths.outputs={folder}", "run=run", "resume=auto", *SMALL, "trainer.max_epochs=2", "seed=0,1"]
+
+    def work():
+        os.chdir(folder)
+        outcome = attempt(entry("train.py"), [*overrides, "prerequisite=null"])
+        assert outcome.verdict == "ran", outcome
+
+    return work
+
+
+def forked(work, log, target):
+    """Work in a child; the phase in which it was killed, or None where it came to its end.
 
     Args:
-        cfg: the run.
+        work: what a child does.
+        log: a file for what it says.
         target: phase, how many of it are let pass, and seconds to wait within the next.
     """
     board = mmap.mmap(-1, 2)
-    process = os.fork()
-    if process == 0:
-        child(cfg, board)
+
+    def watched_work():
+        with watched(board):
+            work()
+
+    process = begin(watched_work, log)
     seen, passed, due = 0, 0, float("inf")
     while True:
         done, status = os.waitpid(process, os.WNOHANG)
         if done:
-            if status:
-                raise SystemExit(f"a run failed by itself: see {cfg.paths.outputs}/log.txt")
+            checked(status, log)
             return None
         if target is not None and board[1] != seen:
             seen = board[1]

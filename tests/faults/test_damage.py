@@ -8,9 +8,11 @@ import torch
 
 from tests.comparing import differences, outcome
 from tests.faults.whole_runs import run
+from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted, read_only
 from tests.training.helpers import composed, hydra_context, with_callback
 from tests.training.test_run import Killed, prerequisite, run_until
+from tracer_lightning.storage import replacing
 from tracer_lightning.training import run as module
 from tracer_lightning.training.cli import task
 from tracer_lightning.training.prerequisite import ensure_prerequisite
@@ -68,11 +70,15 @@ def test_a_folder_of_damaged_checkpoints_is_refused(tmp_path):
 def test_what_a_kill_left_is_cleaned_up(tmp_path):
     checkpoints = tmp_path / "run/checkpoints"
     checkpoints.mkdir(parents=True)
-    for stale in (checkpoints / "next.ckpt.tmp", checkpoints / "next.ckpt", tmp_path / "run/results.json.tmp"):
-        stale.write_bytes(b"half")
+    for written in (checkpoints / "next.ckpt", tmp_path / "run/report.html"):
+        killed_while(replacing(written))
+    (checkpoints / "next.ckpt").write_bytes(b"half")
+    (tmp_path / "run/notes.tmp").write_text("a user's")
+    (tmp_path / "run/folder.tmp").mkdir()
     run(tmp_path)
     assert sorted(path.name for path in checkpoints.iterdir()) == ["last.ckpt", "previous.ckpt"]
-    assert not list((tmp_path / "run").glob("*.tmp"))
+    assert not list((tmp_path / "run").glob(".tracer-partial-*"))
+    assert (tmp_path / "run/notes.tmp").read_text() == "a user's"
 
 
 @pytest.mark.slow

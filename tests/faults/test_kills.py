@@ -22,3 +22,16 @@ def test_twenty_kills_change_nothing(tmp_path):
     assert summary["kills"] >= KILLS
     assert summary["different"] == []
     assert set(summary["landed"]) >= {"step", "checkpoint", "evaluation", "between epochs", "prerequisite"}
+    assert any("of a sweep" in phase for phase in summary["landed"])
+
+
+@pytest.mark.slow
+def test_commands_that_write_files_are_killed_at_their_changes(tmp_path):
+    """Export, merge and make_shards: repeated, they end the same, and leave nothing half-written."""
+    options = ("--files", "--every", "3", "--out", str(tmp_path / "out"))
+    command = [sys.executable, str(ROOT / "scripts/kill_campaign.py"), *options]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    summary = json.loads((tmp_path / "out/campaign.json").read_text())
+    assert summary["different"] == []
+    assert min(summary["landed"].values()) >= 4

@@ -10,7 +10,7 @@ import torch
 from tests.faults.processes import children
 from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.callbacks import NonFinite, RunCheckpoint
-from tracer_lightning.storage import AtomicCheckpointIO
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 
 STEPS = 2000
 WARM = 400

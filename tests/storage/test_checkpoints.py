@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.storage.mounts import mounted
-from tracer_lightning.storage import LAST, NEXT, PREVIOUS, AtomicCheckpointIO, is_intact, put_in_force
+from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, AtomicCheckpointIO, is_intact, put_in_force
 
 
 def checkpoint(value=0.0, size=1000):

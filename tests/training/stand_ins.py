@@ -6,7 +6,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
 
 IMAGENET = {
     "wds_imagenet1k": (("train", "test"), 1000),

@@ -9,7 +9,8 @@ from tests.conftest import CONF
 from tests.data import mnist_files
 from tests.training.helpers import composed, hydra_context
 from tests.training.stand_ins import IMAGENET, IWILDCAM, PACS, write
-from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
 from tracer_lightning.losses import FeatureDistillation
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
 from tracer_lightning.training.backbones import build_backbone

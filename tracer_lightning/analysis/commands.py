@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from tracer_lightning.analysis.console import PlainConsole
 from tracer_lightning.analysis.runs import Group, find_runs, group_runs
 
 
@@ -21,7 +22,7 @@ class Parser(argparse.ArgumentParser):
 
 def say(line: str, stderr: bool = False) -> None:
     """One line of output, however long."""
-    Console(stderr=stderr).print(line, markup=False, highlight=False, soft_wrap=True)
+    PlainConsole(stderr=stderr).say(line)
 
 
 def read_groups(patterns: Sequence[str]) -> list[Group]:
@@ -39,7 +40,7 @@ def read_groups(patterns: Sequence[str]) -> list[Group]:
 
 def table_console(width: int) -> Console:
     """The terminal, or so many columns of a file."""
-    console = Console()
+    console = PlainConsole()
     if not console.is_terminal:
         console.width = width
     return console

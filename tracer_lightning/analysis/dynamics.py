@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tracer_lightning.analysis.escaping import csv_text, without_formulas
 from tracer_lightning.analysis.runs import Group, Run
 from tracer_lightning.analysis.settings import METHOD, label, varied_keys
 from tracer_lightning.analysis.training_curves import Curve, read_curves
@@ -139,13 +138,13 @@ def rows(found: Sequence[Dynamics]) -> list[Row]:
 
 def as_csv(table: Sequence[Row]) -> str:
     """All rows, unrounded."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["statistic", "run", "seeds", *(f"{part}{what}" for part in PARTS for what in ("", "_std"))])
+    lines: list[list[Any]] = [
+        ["statistic", "run", "seeds", *(f"{part}{what}" for part in PARTS for what in ("", "_std"))]
+    ]
     for row in table:
         numbers = [number for pair in zip(row.means, row.stds, strict=True) for number in pair]
-        writer.writerow([row.statistic, row.label, row.seeds, *numbers])
-    return stream.getvalue()
+        lines.append([row.statistic, row.label, row.seeds, *numbers])
+    return csv_text(lines)
 
 
 def _thinned(name: str, trace: Trace) -> Trace:
@@ -180,7 +179,10 @@ def draw(found: Sequence[Dynamics]) -> Figure:
         axes.set(title=title, ylabel=unit, xlabel="optimizer step", yscale=scale)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
-    key = [grid[0].plot([], [], color=f"C{number}", label=one.label)[0] for number, one in enumerate(found)]
+    key = [
+        grid[0].plot([], [], color=f"C{number}", label=without_formulas(one.label))[0]
+        for number, one in enumerate(found)
+    ]
     key += [
         grid[0].plot([], [], style, color="dimgrey", label=name)[0]
         for name, style in (("student; between both", "-"), ("teacher", "--"))

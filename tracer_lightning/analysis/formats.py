@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -12,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tracer_lightning.analysis.comparison import Comparison
+from tracer_lightning.analysis.escaping import csv_text
+from tracer_lightning.analysis.escaping import latex as escaped
+from tracer_lightning.analysis.escaping import markdown as marked
 from tracer_lightning.analysis.gains import gains
 from tracer_lightning.analysis.settings import title
 from tracer_lightning.analysis.tables import Block, Column, Section
@@ -19,11 +21,6 @@ from tracer_lightning.analysis.tables import Block, Column, Section
 SETTING = "setting"
 UNLIMITED = 10_000
 CSV_HEAD = ("model", "n", "seeds", "data_set", "metric", "mean", "std", "published", "published_table", "difference")
-LATEX = {
-    **{character: rf"\{character}" for character in "&%$#_{}"},
-    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{"±": r"$\pm$", "–": "--", "−": "$-$", "†": r"$^\dagger$", "<": "$<$", ">": "$>$"},
-}
 
 
 def _rich(block: Block, columns: Sequence[Column]) -> Table:
@@ -61,8 +58,8 @@ def _lines(block: Block) -> Iterator[list[str]]:
 def _markdown(block: Block) -> str:
     head = [SETTING, "n", *(f"{column.above} {column.head}".strip() for column in block.columns)]
     rows = [head, ["---", *("---:" for _ in head[1:])], *_lines(block)]
-    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
-    return f"**{block.title}**\n\n{text}"
+    text = "\n".join("| " + " | ".join(map(marked, row)) + " |" for row in rows)
+    return f"**{marked(block.title)}**\n\n{text}"
 
 
 def markdown(sections: Sequence[Section]) -> str:
@@ -73,19 +70,14 @@ def markdown(sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def escape(text: str) -> str:
-    """Text as LaTeX prints it."""
-    return "".join(LATEX.get(character, character) for character in text)
-
-
 def _latex(block: Block, notes: Sequence[str]) -> Iterator[str]:
     groups = block.together()
     yield r"\begin{table}"
     yield r"  \centering"
-    yield rf"  \caption{{{escape(' '.join([f'{block.title}.', *notes]))}}}"
+    yield rf"  \caption{{{escaped(' '.join([f'{block.title}.', *notes]))}}}"
     yield rf"  \begin{{tabular}}{{lr{'r' * len(block.columns)}}}"
     yield r"    \toprule"
-    above = [rf"\multicolumn{{{len(group)}}}{{c}}{{{escape(group[0].above)}}}" for group in groups]
+    above = [rf"\multicolumn{{{len(group)}}}{{c}}{{{escaped(group[0].above)}}}" for group in groups]
     yield f"    {' & '.join(['', '', *above])} \\\\"
     if any(column.head for column in block.columns):
         start = 3
@@ -94,10 +86,10 @@ def _latex(block: Block, notes: Sequence[str]) -> Iterator[str]:
             rules.append(rf"\cmidrule(lr){{{start}-{start + len(group) - 1}}}")
             start += len(group)
         yield f"    {' '.join(rules)}"
-    yield f"    {' & '.join([SETTING, 'n', *(escape(column.head) for column in block.columns)])} \\\\"
+    yield f"    {' & '.join([SETTING, 'n', *(escaped(column.head) for column in block.columns)])} \\\\"
     yield r"    \midrule"
     for row in _lines(block):
-        yield f"    {' & '.join(map(escape, row))} \\\\"
+        yield f"    {' & '.join(map(escaped, row))} \\\\"
     yield r"    \bottomrule"
     yield r"  \end{tabular}"
     yield r"\end{table}"
@@ -115,13 +107,11 @@ def raw(comparison: Comparison) -> str:
     Its columns: ``setting`` (the row's label), one for every varied setting, and ``CSV_HEAD``. A row's :func:`gains`
     follow its results.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([SETTING, *map(title, comparison.keys), *CSV_HEAD])
+    lines: list[Sequence[Any]] = [[SETTING, *map(title, comparison.keys), *CSV_HEAD]]
     for row in comparison.rows:
         values = [row.settings.get(key) if row.seeds else None for key in comparison.keys]
         about = [row.label, *values, row.model, len(row.seeds) or None, " ".join(map(str, row.seeds))]
         for place, cell in {**row.cells, **gains(row)}.items():
             published = (None, None) if cell.published is None else cell.published
-            writer.writerow([*about, *place, cell.mean, cell.std, *published, cell.difference])
-    return stream.getvalue()
+            lines.append([*about, *place, cell.mean, cell.std, *published, cell.difference])
+    return csv_text(lines)

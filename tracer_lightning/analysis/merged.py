@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tracer_lightning.analysis.escaping import csv_text
 from tracer_lightning.analysis.style import COLOURS
 from tracer_lightning.evaluation import Scores
+from tracer_lightning.storage import write_text
 
 ROLES = ("id", "ood")
 TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "ece": "ECE"}
@@ -63,13 +64,12 @@ def merged_table(title: str, head: str, results: Mapping[str, Scores], metric: s
 
 def write_scores(path: Path, head: str, results: Mapping[str, Scores]) -> None:
     """A line for each model and data set or average, with fractions as they are."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow([head, "data_set", "split", "role", "n", *METRICS])
-        for model, scores in results.items():
-            for data_set, values in scores.items():
-                about = (values.get(key, "") for key in ("split", "role", "n"))
-                writer.writerow([model, data_set, *about, *(values[metric] for metric in METRICS)])
+    rows: list[list[Any]] = [[head, "data_set", "split", "role", "n", *METRICS]]
+    for model, scores in results.items():
+        for data_set, values in scores.items():
+            about = (values.get(key, "") for key in ("split", "role", "n"))
+            rows.append([model, data_set, *about, *(values[metric] for metric in METRICS)])
+    write_text(path, csv_text(rows))
 
 
 def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str, str], curve: bool) -> Figure:
@@ -120,10 +120,8 @@ def kind(name: str) -> str:
 
 def write_ratios(path: Path, ratios: Mapping[str, tuple[float, float]], sizes: Mapping[str, int]) -> None:
     """A line for each tensor: its number of elements, the cosine and the ratio."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["tensor", "elements", "cosine", "ratio"])
-        writer.writerows([name, sizes[name], *values] for name, values in ratios.items())
+    rows = ([name, sizes[name], *values] for name, values in ratios.items())
+    write_text(path, csv_text([["tensor", "elements", "cosine", "ratio"], *rows]))
 
 
 def ratio_summary(ratios: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +11,11 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
+from tracer_lightning.analysis.escaping import csv_text
 from tracer_lightning.analysis.style import COLOURS, style
 from tracer_lightning.analysis.tables import MISSING
 from tracer_lightning.evaluation.similarity import MEASURES, Similarity
+from tracer_lightning.storage import write_text
 
 NAMES = {"cka": "linear CKA", "cka_minibatch": "linear CKA, minibatch", "svcca": "SVCCA (99 % of variance)"}
 DRAWN = ("cka", "svcca")
@@ -99,12 +100,13 @@ def write_similarities(path: Path, found: Mapping[str, Found]) -> None:
         path: of the file.
         found: by inputs.
     """
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for inputs, comparisons in found.items():
-            for compared, similarity in comparisons.items():
-                writer.writerows([*compared[:4], inputs, *row] for row in _rows(similarity))
+    rows = (
+        [*compared[:4], inputs, *row]
+        for inputs, comparisons in found.items()
+        for compared, similarity in comparisons.items()
+        for row in _rows(similarity)
+    )
+    write_text(path, csv_text([COLUMNS, *rows]))
 
 
 def _rows(similarity: Similarity) -> Iterator[list[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from tracer_lightning.analysis.escaping import csv_text, markdown, without_formulas
 from tracer_lightning.analysis.style import COLOURS
 from tracer_lightning.analysis.toy import FORGETTING, LATE_GAP, ORIGINAL, TASK, TEACHER, Arm, Interval
+from tracer_lightning.storage import write_text
 
 PERCENT = (ORIGINAL, TASK, FORGETTING, TEACHER)
 COLUMNS = (*PERCENT, LATE_GAP)
@@ -58,20 +59,18 @@ def toy_table(arms: Sequence[Arm], before: Mapping[str, float]) -> Table:
 
 def toy_markdown(arms: Sequence[Arm], before: Mapping[str, float]) -> str:
     """For a page."""
-    head, *rows = toy_rows(arms, before)
+    head, *rows = ([*map(markdown, row)] for row in toy_rows(arms, before))
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_toy(path: Path, arms: Sequence[Arm]) -> None:
     """A line for each arm and measure, unrounded."""
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["method", "strength", "seeds", "measure", "mean", "half_width_95"])
-        for arm in arms:
-            for measure, found in arm.values.items():
-                half = "" if found.half is None else found.half
-                writer.writerow([arm.name, arm.strength, arm.seeds, measure, found.mean, half])
+    rows: list[list[Any]] = [["method", "strength", "seeds", "measure", "mean", "half_width_95"]]
+    for arm in arms:
+        for measure, found in arm.values.items():
+            rows.append([arm.name, arm.strength, arm.seeds, measure, found.mean, found.half])
+    write_text(path, csv_text(rows))
 
 
 def _looks(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
@@ -107,7 +106,7 @@ def panels(arms: Sequence[Arm], before: Mapping[str, float]) -> Figure:
     _intervals(task, arms, looks, TASK)
     original.axvline(100 * before[ORIGINAL], color=COLOURS["zero_shot"], ls=":", zorder=1)
     original.set(title=f"original task (before: {100 * before[ORIGINAL]:.1f})")
-    original.set_yticks(range(len(arms)), [arm.name.replace(", ", "\n") for arm in arms])
+    original.set_yticks(range(len(arms)), [without_formulas(arm.name.replace(", ", "\n")) for arm in arms])
     task.set(title=f"colour task (before: {100 * before[TASK]:.1f})")
     task.set_yticks(range(len(arms)), [""] * len(arms))
     gap.set(title="teacher and student apart", xlabel="optimizer step", ylabel="mean squared distance of features")
@@ -115,7 +114,7 @@ def panels(arms: Sequence[Arm], before: Mapping[str, float]) -> Figure:
     for arm in arms:
         if arm.gap:
             look = {**looks[arm.name], "marker": ""}
-            gap.plot(list(arm.gap), list(arm.gap.values()), lw=1.6, label=arm.name, **look)
+            gap.plot(list(arm.gap), list(arm.gap.values()), lw=1.6, label=without_formulas(arm.name), **look)
     if gap.lines:
         gap.legend(fontsize=8)
     return figure
@@ -141,7 +140,7 @@ def tradeoff(arms: Sequence[Arm], before: Mapping[str, float]) -> Figure:
         if len(points) > 1:
             original.plot([_strength(point) for point in points], kept, **drawn)
             task.plot([_strength(point) for point in points], learned, **drawn)
-        both.plot(learned, kept, label=name, **drawn)
+        both.plot(learned, kept, label=without_formulas(name), **drawn)
     for axes, title in ((original, "original task"), (task, "colour task")):
         axes.set(title=title, xscale="log", xlabel="strength (λ; of l2_sp its weight)", ylabel="accuracy (%)")
     for axes in (original, both):

@@ -21,6 +21,7 @@ from rich.progress import track
 
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.benchmarks.ours import now
+from tracer_lightning.storage import write_text
 
 T = TypeVar("T")
 UNIT = 1 if sys.platform == "darwin" else 1024
@@ -127,4 +128,4 @@ def machine() -> dict[str, Any]:
 
 def write_json(path: Path, results: Mapping[str, Any]) -> None:
     """What was found, and on what."""
-    path.write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+    write_text(path, json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")

@@ -14,7 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
-from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
 from tracer_lightning.types import InputSpec
 
 CROP = (0.9, 1.0)

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from tracer_lightning.callbacks.signals import SIGNALS, Stopped
-from tracer_lightning.storage import LAST, NEXT, PREVIOUS, put_in_force
+from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, put_in_force
 
 
 class RunCheckpoint(Checkpoint):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME
+from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.backbones import Backbone
@@ -40,14 +45,22 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
         "resize_mode": spec.resize_mode,
     }
     tensors = {name: value.contiguous() for name, value in backbone.model.model.state_dict().items()}
-    weights = folder / HF_SAFE_WEIGHTS_NAME
-    save_file(tensors, weights, metadata={"format": "pt"})
-    weights.chmod(0o644)  # safetensors leaves its file to its owner alone
+    _save(tensors, folder / HF_SAFE_WEIGHTS_NAME, {"format": "pt"})
     if backbone.model.head is not None:
-        head = folder / HEAD_FILE
-        save_file({name: value.contiguous() for name, value in backbone.model.head.state_dict().items()}, head)
-        head.chmod(0o644)
+        head = {name: value.contiguous() for name, value in backbone.model.head.state_dict().items()}
+        _save(head, folder / HEAD_FILE)
     config = {"model_cfg": backbone.config, "preprocess_cfg": preprocessing}
     (folder / HF_CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
     if hasattr(spec.tokenize, "save_pretrained"):  # a tokenizer that is not open_clip's own
         spec.tokenize.save_pretrained(folder)
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a file that others may read, too; safetensors leaves it to its owner, and has errors of its own."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number) if found else str(error), str(path)) from error
+    path.chmod(0o644)

@@ -1,24 +1,8 @@
-"""Files that are whole or absent, whatever ends the process."""
+"""Files that are whole or absent, whatever ends the process.
 
-from tracer_lightning.storage.checkpoints import (
-    LAST,
-    NEXT,
-    PREVIOUS,
-    AtomicCheckpointIO,
-    is_intact,
-    put_in_force,
-)
-from tracer_lightning.storage.files import flush, remove_stale, replacing, write_text
+:mod:`tracer_lightning.storage.checkpoints` needs torch and Lightning, and is imported by its own name.
+"""
 
-__all__ = [
-    "LAST",
-    "NEXT",
-    "PREVIOUS",
-    "AtomicCheckpointIO",
-    "flush",
-    "is_intact",
-    "put_in_force",
-    "remove_stale",
-    "replacing",
-    "write_text",
-]
+from tracer_lightning.storage.files import flush, held, making, remove_stale, replacing, write_text
+
+__all__ = ["flush", "held", "making", "remove_stale", "replacing", "write_text"]

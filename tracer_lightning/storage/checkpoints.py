@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with replacing(path) as temporary, temporary.open("wb") as file:
+            with replacing(path) as partial, partial.open("wb") as file:
                 torch.save(checkpoint, file)
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # torch's zip writer speaks of positions instead

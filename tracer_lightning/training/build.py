@@ -19,7 +19,7 @@ from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import Backbone, ClipModel, freeze, part_of, train_parts
 from tracer_lightning.module import TracerModule
-from tracer_lightning.storage import AtomicCheckpointIO
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting

@@ -6,7 +6,8 @@ import logging
 import warnings
 
 from lightning.pytorch.utilities import rank_zero_only
-from rich.console import Console
+
+from tracer_lightning.analysis.console import PlainConsole
 
 HARMLESS = (
     r".*LeafSpec",  # a library's own deprecation
@@ -21,13 +22,13 @@ HARMLESS = (
     r"The number of training batches",  # fewer than the logging interval: short runs log their epochs
 )
 
-console = Console(markup=False)  # names of classes and data sets come from files
+console = PlainConsole()
 
 
 @rank_zero_only
 def say(text: str) -> None:
     """Print a line once, whatever the number of processes."""
-    console.print(text, highlight=False, soft_wrap=True)
+    console.say(text)
 
 
 def quieten() -> None:

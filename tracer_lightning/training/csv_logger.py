@@ -53,7 +53,7 @@ class _Writer(ExperimentWriter):
         return kept
 
     def _rewrite(self, rows: list[Row]) -> None:
-        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
+        with replacing(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from omegaconf import DictConfig
 
 from tracer_lightning.analysis.difficulty import difficulty, labelled
 from tracer_lightning.analysis.difficulty_report import correlation_table, difficulty_table, scatter
+from tracer_lightning.analysis.escaping import csv_text
 from tracer_lightning.analysis.forgetting import (
     NUMBERS,
     Change,
@@ -26,6 +26,7 @@ from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation.features import FeatureModule
+from tracer_lightning.storage import write_text
 from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.errors import setting
@@ -129,11 +130,12 @@ def _plain(found: Sequence[Change] | None, related: Related | None) -> dict[str,
 
 def _write(output: Path, results: dict[str, Any], measured: dict[str, dict[str, dict[str, Any]]]) -> None:
     write_json(output / f"{DIFFICULTY}.json", results)
-    with (output / f"{DIFFICULTY}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for model, sets in measured.items():
-            writer.writerows({"model": model, "data_set": name, **values} for name, values in sets.items())
+    rows = (
+        [model, name, *map(values.get, COLUMNS[2:])]
+        for model, sets in measured.items()
+        for name, values in sets.items()
+    )
+    write_text(output / f"{DIFFICULTY}.csv", csv_text([COLUMNS, *rows]))
 
 
 def _compare(output: Path, model: str, sets: Measured, found: Sequence[Change], related: Related) -> None:

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 from omegaconf.errors import OmegaConfBaseException
 
+from tracer_lightning.analysis.escaping import printable
+
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """Environment variable that asks for tracebacks."""
 
@@ -28,8 +30,7 @@ def complain(error: BaseException) -> None:
         text = text.splitlines()[-1].partition(": ")[2]
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         text = named(error.full_key, _of_omegaconf(error))
-    message = " ".join(text.split())
-    sys.stderr.write(f"error: {''.join(c if c.isprintable() else ascii(c)[1:-1] for c in message)}\n")
+    sys.stderr.write(f"error: {printable(' '.join(text.split()))}\n")
 
 
 def _of_omegaconf(error: OmegaConfBaseException) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from tracer_lightning.analysis.escaping import csv_text
 from tracer_lightning.analysis.reliability import reliability_figure
 from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.versions import versions
@@ -17,6 +17,7 @@ from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite, results
 from tracer_lightning.evaluation.tables import ALL, classes_table, temperature_table
 from tracer_lightning.models import Backbone
 from tracer_lightning.models.weights import has_teacher
+from tracer_lightning.storage import write_text
 from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.checkpoint import weights_file
@@ -106,13 +107,12 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
 def _write(output: Path, results: dict[str, Any], labels: dict[str, list[str]], details: Any) -> None:
     write_json(output / EVALUATION, results)
     write_json(output / DETAILS, {"labels": labels, **details}, indent=None)
-    with (output / "classes.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", "data_set", "label", "name", "n", "correct"])
-        for model, sets in details.items():
-            for data_set, values in sets.items():
-                rows = zip(labels[data_set], values["classes"]["n"], values["classes"]["correct"], strict=True)
-                writer.writerows([model, data_set, number, *row] for number, row in enumerate(rows))
+    rows: list[list[Any]] = [["model", "data_set", "label", "name", "n", "correct"]]
+    for model, sets in details.items():
+        for data_set, values in sets.items():
+            classes = zip(labels[data_set], values["classes"]["n"], values["classes"]["correct"], strict=True)
+            rows += [[model, data_set, number, *counts] for number, counts in enumerate(classes)]
+    write_text(output / "classes.csv", csv_text(rows))
     with style():
         for model, sets in details.items():
             figure = reliability_figure({name: values["bins"] for name, values in sets.items()}, model)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from huggingface_hub import HfApi
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, Template, TemplateError
+from markupsafe import Markup
 from omegaconf import DictConfig
 
+from tracer_lightning.analysis.escaping import markdown, markdown_code, printable
 from tracer_lightning.analysis.files import read_json
 from tracer_lightning.analysis.settings import in_force
 from tracer_lightning.analysis.versions import versions
@@ -18,6 +23,7 @@ from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.export import export_clip
 from tracer_lightning.models.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import CHECKPOINT, has_teacher
+from tracer_lightning.storage import making
 from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import say
@@ -44,26 +50,49 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
     settings = content.get("hyper_parameters")
     settings = settings if isinstance(settings, Mapping) else {}
     method = settings.get("method")
+    name = method.get("name") if isinstance(method, Mapping) else None
+    results = _results_beside(file)
+    try:
+        return card_template().render(
+            tags=["clip", *(["robust-fine-tuning", printable(str(name))] if name else [])],
+            model=model,
+            architecture=architecture,
+            address=address,
+            head=head,
+            method=name,
+            settings=settings,
+            terms=in_force(settings.get("terms", {})),
+            steps=content.get("global_step"),
+            versions=results.get("versions", versions()),
+            before=results.get("zero_shot"),
+            after=results.get(model),
+            metrics=list(METRICS),
+        )
+    except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"checkpoint: {file} or its {RESULTS} are not as a run writes them ({error})") from error
+
+
+def _results_beside(file: Path | None) -> dict[str, Any]:
+    """Results of the run that a checkpoint lies in, if it lies in one."""
     folder = Path(str(file).removesuffix(CHECKPOINT)) if str(file).endswith(CHECKPOINT) else None
-    results: dict[str, Any] = {}
-    if folder is not None and (folder / RESULTS).is_file():
-        results = read_json(folder / RESULTS)
-    loader = PackageLoader("tracer_lightning.training")
-    environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    return environment.get_template("model_card.md.j2").render(
-        model=model,
-        architecture=architecture,
-        address=address,
-        head=head,
-        method=method.get("name") if isinstance(method, Mapping) else None,
-        settings=settings,
-        terms=in_force(settings.get("terms", {})),
-        steps=content.get("global_step"),
-        versions=results.get("versions", versions()),
-        before=results.get("zero_shot"),
-        after=results.get(model),
-        metrics=list(METRICS),
+    return read_json(folder / RESULTS) if folder is not None and (folder / RESULTS).is_file() else {}
+
+
+def card_template() -> Template:
+    """The model card, in which every value is text: whatever it says, it makes no markup and no further settings."""
+    environment = Environment(
+        loader=PackageLoader("tracer_lightning.training"),
+        finalize=lambda value: value if isinstance(value, Markup) else markdown(str(value)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
+    environment.filters |= {
+        "code": lambda text: Markup(markdown_code(str(text))),
+        "literal": lambda text: Markup(json.dumps(text, ensure_ascii=False)),
+        "yaml": lambda content: Markup(yaml.safe_dump(content, default_flow_style=True, width=math.inf).rstrip()),
+    }
+    return environment.get_template("model_card.md.j2")
 
 
 def free_folder(out: str) -> Path:
@@ -71,6 +100,8 @@ def free_folder(out: str) -> Path:
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out={folder}: exists already; choose another place")
+    if folder.is_mount() or folder.resolve() == Path.cwd():
+        raise ValueError(f"out={folder}: can't be made as a whole or not at all; choose a folder within it")
     return folder
 
 
@@ -89,10 +120,12 @@ def export(cfg: DictConfig) -> Path:
     if file is not None and cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
         raise ValueError(f"model=teacher: {file} holds none; choose model=student")
     backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
-    export_clip(backbone, folder)
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
-    (folder / CARD).write_text(model_card(file, cfg.model, cfg.backbone.get("name"), address, classes))
+    with making(folder) as partial:
+        export_clip(backbone, partial)
+        card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes)
+        (partial / CARD).write_text(card, encoding="utf-8")
     say(f'exported: open_clip.create_model_and_transforms("local-dir:{folder}")')
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)

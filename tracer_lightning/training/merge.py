@@ -30,6 +30,7 @@ from tracer_lightning.merging import Ratio, Weights, check_alike, mean, model_st
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.export import export_clip
 from tracer_lightning.models.weights import CLIP
+from tracer_lightning.storage import making
 from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.endpoints import match_heads, read_model, read_start
@@ -136,7 +137,8 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         sizes = {name: weights[name].numel() for name in ratios}
         _report(cfg, output, results, ratios, sizes)
         if out is not None:
-            export_clip(result, out)
+            with making(out) as partial:
+                export_clip(result, partial)
             say(f'written: open_clip.create_model_and_transforms("local-dir:{out}")')
         say(f"{seconds} s; scores and pictures are in {output}")
     return results

@@ -16,7 +16,8 @@ from tracer_lightning.analysis.files import read_yaml
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.functional.steps import check_horizon
 from tracer_lightning.models.weights import CHECKPOINT
-from tracer_lightning.storage import NEXT, PREVIOUS, is_intact, remove_stale
+from tracer_lightning.storage import remove_stale
+from tracer_lightning.storage.checkpoints import NEXT, PREVIOUS, is_intact
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS
 from tracer_lightning.training.settings import without_nulls

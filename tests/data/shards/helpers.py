@@ -13,7 +13,8 @@ from PIL import Image
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.data import ShardDataModule, StreamedShardDataModule
-from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
 
 CLASSES = ["cat", "dog", "owl"]
 SHARED = Path(__file__).parents[4] / "shared" / "data"

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from tests.data.shards.helpers import CLASSES, SHARED, png, rewrite, seen, served, shards
+from tracer_lightning.data.shards.packing import Item
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Place, Store
-from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
 
 
 def test_an_epoch_is_a_permutation_of_all_shards(root):

@@ -5,8 +5,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from tests.storage.killed import killed_while
 from tracer_lightning.data.shards import http
 from tracer_lightning.data.shards.roots import HttpRoot, HubRoot, LocalRoot, open_root
+from tracer_lightning.storage import replacing
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -89,8 +91,11 @@ def test_an_interrupted_download_starts_over(server, tmp_path):
     """What was half fetched before may be of another version."""
     root = HttpRoot(address(server), tmp_path)
     root.cache.mkdir(parents=True)
-    (root.cache / "0.tar.part").write_bytes(CONTENT[:1000] * 2000)
+    (root.cache / "0.tar.part").write_bytes(b"a user's")
+    killed_while(replacing(root.cache / "0.tar"))
     assert root.fetch("0.tar").read_bytes() == CONTENT
+    assert {path.name for path in root.cache.iterdir()} <= {"0.tar", "0.tar.part", "0.tar.lock"}
+    assert (root.cache / "0.tar.part").read_bytes() == b"a user's"
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(server, tmp_path):

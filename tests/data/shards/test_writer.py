@@ -1,12 +1,20 @@
 import json
+import shutil
+import signal
+import subprocess
 import tarfile
 from dataclasses import replace
 
 import pytest
 import webdataset as wds
 
+from tests.faults.children import in_a_child
+from tests.faults.events import kill_before
+from tests.storage.mounts import mounted
 from tracer_lightning.data.shards.manifest import verify_shards
-from tracer_lightning.data.shards.writer import Collection, Item, Layout, write_shards
+from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.storage import held
 
 NAMES = ["cat", "dog", "owl"]
 TEMPLATES = ["a {c}.", "a photo of a {c}."]
@@ -92,7 +100,7 @@ def test_pairs_without_classes(tmp_path):
 
 
 def interrupt(root, samples_before):
-    """A run that dies at a sample, with half a shard written."""
+    """A run that is interrupted at a sample, with half a shard written."""
     left = iter(range(samples_before))
     sound = collection()
 
@@ -112,14 +120,63 @@ def test_a_killed_run_is_continued_and_ends_the_same(tmp_path):
     write(tmp_path / "whole")
     root = tmp_path / "killed"
     interrupt(root, 26)
-    assert {path.name for path in (root / "train").iterdir()} == {"0.tar", "1.tar", "2.tar.tmp", "journal.json"}
+    assert {path.name for path in (root / "train").iterdir()} == {"0.tar", "1.tar", "journal.json"}
     with pytest.raises(ValueError, match=r"manifest\.json is missing; write the shards"):
         verify_shards(root, "train")
-    (root / "train/9.tar.tmp").write_bytes(b"left over")
     before = {index: (root / f"train/{index}.tar").stat().st_mtime_ns for index in (0, 1)}
     write(root)
     assert contents(root) == contents(tmp_path / "whole")
     assert before == {index: (root / f"train/{index}.tar").stat().st_mtime_ns for index in (0, 1)}
+
+
+@pytest.mark.slow
+def test_a_kill_while_a_split_is_replaced_leaves_no_mixture_that_looks_complete(tmp_path):
+    other = collection(30)._replace(classnames=["ant", "bee", "cat"])
+    write(tmp_path / "old")
+    write(tmp_path / "new", other)
+    for number in range(1, 20):
+        root = tmp_path / f"killed{number}"
+        shutil.copytree(tmp_path / "old", root)
+
+        def killed(number=number, root=root):
+            kill_before(number, root)
+            write(root, other, overwrite=True)
+
+        assert in_a_child(killed, tmp_path / "log.txt") == signal.SIGKILL
+        if (root / "train/nshards.txt").exists():
+            assert contents(root).items() >= contents(tmp_path / "old").items()
+        write(root, other, overwrite=True)
+        assert contents(root) == contents(tmp_path / "new")
+
+
+def test_what_others_have_in_the_folder_is_left_alone(tmp_path):
+    interrupt(tmp_path, 26)
+    (tmp_path / "train/9.tar.tmp").write_text("a user's")
+    (tmp_path / "train/notes.tmp").mkdir()
+    (tmp_path / "train/10.tar").mkdir()
+    write(tmp_path)
+    assert (tmp_path / "train/9.tar.tmp").read_text() == "a user's"
+    assert (tmp_path / "train/notes.tmp").is_dir()
+
+
+def test_only_one_process_writes_a_split(tmp_path):
+    interrupt(tmp_path, 26)
+    before = contents(tmp_path)
+    with held(tmp_path / "train"), pytest.raises(ValueError, match="train: another process writes there"):
+        write(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_full_disk_is_continued_once_there_is_room(tmp_path):
+    with mounted(tmp_path / "disk", "96k") as disk:
+        with pytest.raises(OSError, match=r"No space left on device"):
+            write(disk)
+        assert not list(disk.rglob(".tracer-partial-*"))
+        assert not (disk / "train/manifest.json").exists()
+        subprocess.run(["mount", "-o", "remount,size=10m", str(disk)], check=True)
+        write(disk)
+        write(tmp_path / "whole")
+        assert contents(disk) == contents(tmp_path / "whole")
 
 
 def test_killed_before_the_journal_knew_of_the_shard(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ import numpy as np
 
 from tracer_lightning.data.shards.manifest import CAPTION, LABEL
 from tracer_lightning.data.shards.tar import Member, TarBytes, label_of, samples
+from tracer_lightning.storage import replacing
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 NO_LABEL = -1
@@ -68,9 +68,8 @@ def index_shard(path: Path, cache: Path) -> ShardIndex:
         return found
     index = scan_shard(path)
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = remembered.with_suffix(f".{uuid.uuid4().hex}.tmp.npz")
-    np.savez(temporary, **index._asdict())
-    temporary.replace(remembered)
+    with replacing(remembered) as partial, partial.open("wb") as file:
+        np.savez(file, **index._asdict())
     return index
 
 

@@ -12,6 +12,7 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from tracer_lightning.data.captions import PLACEHOLDER
 from tracer_lightning.data.shards.tar import TarBytes, samples
+from tracer_lightning.storage import write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -87,13 +88,6 @@ def load_manifest(path: Path) -> Manifest:
 def save_manifest(path: Path, manifest: Manifest) -> None:
     """Write a manifest or journal; equal ones give equal bytes."""
     write_text(path, json.dumps(manifest, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write the whole file or none of it."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
 
 
 def shard_fault(folder: Path, shard: Shard) -> str | None:

@@ -14,6 +14,7 @@ from typing import IO, Protocol
 from filelock import FileLock
 
 from tracer_lightning.data.shards.http import HttpStream
+from tracer_lightning.storage import replacing
 
 CHUNK = 1 << 20
 BUFFER = 1 << 18
@@ -72,10 +73,8 @@ class HttpRoot:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                partial = path.with_name(path.name + ".part")
-                with self._stream(name) as stream, partial.open("wb") as target:
+                with replacing(path) as partial, self._stream(name) as stream, partial.open("wb") as target:
                     shutil.copyfileobj(stream, target, CHUNK)
-                partial.replace(path)
         return path
 
     def open(self, name: str) -> IO[bytes]:

@@ -19,7 +19,8 @@ from typing import Any
 import torchvision
 
 from tracer_lightning.data.image_folder import SUFFIXES, FolderSource, class_folders
-from tracer_lightning.data.shards.writer import Collection, Item
+from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.writer import Collection
 
 IWILDCAM = "iwildcam_v2.0"
 IWILDCAM_SPLITS = {

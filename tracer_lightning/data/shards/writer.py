@@ -8,12 +8,11 @@ interrupted: until a split is complete, ``journal.json`` stands in for the manif
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import io
 import json
 import random
 import re
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,38 +20,20 @@ from typing import NamedTuple
 
 from tracer_lightning.data.captions import PLACEHOLDER
 from tracer_lightning.data.shards.manifest import (
-    CAPTION,
     CLASSNAMES,
     FORMAT,
     JOURNAL,
-    LABEL,
     MANIFEST,
     NSHARDS,
     TEMPLATES,
     Manifest,
     Shard,
-    file_hash,
     load_manifest,
-    sample_key,
     save_manifest,
     shard_fault,
-    write_text,
 )
-
-
-class Item(NamedTuple):
-    """One sample, before its picture is read."""
-
-    read: Callable[[], bytes]
-    """The picture's encoded bytes, the same at every call."""
-    origin: str
-    """Names the sample in messages; with ``size`` it tells one source from another."""
-    suffix: str
-    """Of the picture's format, without a dot."""
-    label: int | None = None
-    caption: str | None = None
-    size: int | None = None
-    """Bytes of the picture, where known without reading it."""
+from tracer_lightning.data.shards.packing import Item, write_shard
+from tracer_lightning.storage import held, remove_stale, write_text
 
 
 class Collection(NamedTuple):
@@ -104,18 +85,28 @@ def write_shards(
     """
     manifest = _plan(collection, split, templates, layout)
     folder = root / split
-    shards = [] if overwrite else _recorded(folder, manifest)
-    _write_texts(root, split, {CLASSNAMES: collection.classnames, TEMPLATES: templates})
-    _begin(folder, manifest, shards)
-    order = list(collection.items)
-    random.Random(layout.seed).shuffle(order)
-    for done in _complete(folder, manifest, shards, order):
-        if on_progress:
-            on_progress(done)
-    write_text(folder / NSHARDS, f"{len(manifest['shards'])}\n")
-    save_manifest(folder / MANIFEST, manifest)
-    (folder / JOURNAL).unlink()
+    texts = _texts(root, split, {CLASSNAMES: collection.classnames, TEMPLATES: templates})
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        shards = [] if overwrite else _recorded(folder, manifest)
+        _begin(folder, manifest, shards, texts)
+        order = list(collection.items)
+        random.Random(layout.seed).shuffle(order)
+        for done in _complete(folder, manifest, shards, order):
+            if on_progress:
+                on_progress(done)
+        _end(folder, manifest)
     return manifest
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing in the folder; ValueError where one does."""
+    try:
+        with held(folder):
+            yield
+    except BlockingIOError:
+        raise ValueError(f"{folder}: another process writes there; wait for it, or choose another folder") from None
 
 
 def _complete(folder: Path, manifest: Manifest, recorded: list[Shard], order: Sequence[Item]) -> Iterator[int]:
@@ -126,7 +117,7 @@ def _complete(folder: Path, manifest: Manifest, recorded: list[Shard], order: Se
         if index < len(recorded) and shard_fault(folder, recorded[index]) is None:
             shard = recorded[index]
         else:
-            shard = _write_shard(folder / f"{index}.tar", order, done, manifest)
+            shard = write_shard(folder / f"{index}.tar", order, done, manifest)
             # What follows a rewritten shard remains valid only where it still begins at the same sample.
             same = index < len(recorded) and recorded[index]["samples"] == shard["samples"]
             recorded = [*recorded[:index], shard, *(recorded[index + 1 :] if same else ())]
@@ -186,59 +177,33 @@ def _recorded(folder: Path, manifest: Manifest) -> list[Shard]:
     return found["shards"]
 
 
-def _write_texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> None:
-    """Write what all splits share; ValueError where another split relies on something else."""
+def _texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> dict[Path, str]:
+    """Files that all splits share; ValueError where another split relies on something else."""
+    files = {root / name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()}
     others = sorted(path.parent.name for path in root.glob("*/0.tar") if path.parent.name != split)
-    for name, lines in texts.items():
-        path, text = root / name, "".join(f"{line}\n" for line in lines)
-        if others and path.exists() and path.read_text(encoding="utf-8").splitlines() != list(lines):
+    for path, text in files.items():
+        if others and path.exists() and path.read_text(encoding="utf-8").splitlines() != text.splitlines():
             raise ValueError(f"{path} differs from that of split {split!r}, yet serves {', '.join(others)} too; "
                              "give all splits the same classnames and templates, or choose another folder")  # fmt: skip
-        root.mkdir(parents=True, exist_ok=True)
+    return files
+
+
+def _begin(folder: Path, manifest: Manifest, shards: list[Shard], texts: dict[Path, str]) -> None:
+    """Mark the split as unfinished, and then remove what isn't recorded and write what all splits share."""
+    save_manifest(folder / JOURNAL, {**manifest, "shards": shards})
+    for name in (NSHARDS, MANIFEST):
+        (folder / name).unlink(missing_ok=True)
+    remove_stale(folder)
+    keep = {shard["file"] for shard in shards}
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d+\.tar", path.name) and path.name not in keep and path.is_file():
+            path.unlink()
+    for path, text in texts.items():
         write_text(path, text)
 
 
-def _begin(folder: Path, manifest: Manifest, shards: list[Shard]) -> None:
-    """Mark the split as unfinished, and remove what isn't recorded."""
-    folder.mkdir(exist_ok=True)
-    save_manifest(folder / JOURNAL, {**manifest, "shards": shards})
-    keep = {shard["file"] for shard in shards}
-    for path in folder.iterdir():
-        stray = re.fullmatch(r"\d+\.tar(\.tmp)?", path.name) and path.name not in keep
-        if stray or path.name in (MANIFEST, NSHARDS):
-            path.unlink()
-
-
-def _write_shard(path: Path, order: Sequence[Item], start: int, limits: Manifest) -> Shard:
-    """Write the samples from ``start`` on, as many as fit, and give the file its name once it is complete."""
-    temporary, count = path.with_name(path.name + ".tmp"), 0
-    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for item in order[start : start + limits["max_samples"]]:
-            members = _members(item, start + count)
-            size = sum(tarfile.BLOCKSIZE + _round_up(len(data), tarfile.BLOCKSIZE) for data in members.values())
-            end = tar.offset + size + 2 * tarfile.BLOCKSIZE  # two empty blocks end a tar file
-            if count and _round_up(end, tarfile.RECORDSIZE) > limits["max_bytes"]:
-                break
-            for name, data in members.items():
-                member = tarfile.TarInfo(name)  # its defaults: mtime, uid and gid 0, no user, mode 644
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-            count += 1
-    temporary.replace(path)
-    return {"file": path.name, "samples": count, "bytes": path.stat().st_size, "sha256": file_hash(path)}
-
-
-def _members(item: Item, number: int) -> dict[str, bytes]:
-    picture = item.read()
-    if not picture:
-        raise ValueError(f"{item.origin} is empty; restore the picture or leave it out")
-    members = {item.suffix: picture}
-    if item.label is not None:
-        members[LABEL] = str(item.label).encode()
-    if item.caption:
-        members[CAPTION] = item.caption.encode()
-    return {f"{sample_key(number)}.{suffix}": data for suffix, data in members.items()}
-
-
-def _round_up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
+def _end(folder: Path, manifest: Manifest) -> None:
+    """Mark the split as complete."""
+    write_text(folder / NSHARDS, f"{len(manifest['shards'])}\n")
+    save_manifest(folder / MANIFEST, manifest)
+    (folder / JOURNAL).unlink()
