@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tracer_lightning.analysis.files import read_json, read_yaml
+from tracer_lightning.analysis.files import read_yaml
+from tracer_lightning.analysis.results import read_results
 from tracer_lightning.analysis.settings import Settings, settings_of
 
 RESULTS = "results.json"
@@ -82,16 +83,14 @@ def read_run(folder: Path) -> Run:
         ValueError: a file is missing or is not what a run writes.
     """
     try:
-        results = read_json(folder / RESULTS)
+        results = read_results(folder / RESULTS)
         settings = settings_of(read_yaml(folder / CONFIG))
-        scores = {model: results[model] for model in MODELS if results.get(model)}
-        if not scores:
-            raise KeyError("student")
-        if not all(isinstance(values, Mapping) for sets in scores.values() for values in sets.values()):
-            raise TypeError("scores of no data set")
-        parameters = results.get("parameters")
-        share = parameters["trained"] / parameters["total"] if parameters else None
-        return Run(folder, str(results["name"]), int(results["seed"]), settings, scores, share)
+        scores = {model: sets for model in MODELS if (sets := getattr(results, model))}
+        if not scores or results.name is None or results.seed is None:
+            raise ValueError("it has no scores, name or seed")
+        parameters = results.parameters
+        share = None if parameters is None else parameters.trained / parameters.total
+        return Run(folder, results.name, results.seed, settings, scores, share)
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from tracer_lightning.analysis.files import read_json
+from tracer_lightning.analysis.results import read_results
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models import Backbone, ClipModel
@@ -103,13 +103,13 @@ def recorded_start(checkpoint: str, setting: str) -> str:
     """
     file = weights_file(checkpoint)
     results = None if file is None else file.absolute().parent.parent / RESULTS
-    content = read_json(results) if results is not None and results.is_file() else {}
+    recorded = read_results(results) if results is not None and results.is_file() else None
     remedy = REMEDY.format(setting)
-    if START not in content:
+    if recorded is None or START not in recorded.model_fields_set:
         raise ValueError(f"{setting} is not set, and no {RESULTS} of {checkpoint} says what it started from; {remedy}")
-    if content[START] is None:
+    origin = recorded.start
+    if origin is None:
         return _of_backbone(checkpoint, setting)
-    origin = str(content[START])
     if not Path(origin).exists():
         raise ValueError(f"{setting} is not set, and {checkpoint} started from {origin}, which is gone; {remedy}")
     return origin

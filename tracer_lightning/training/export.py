@@ -15,7 +15,7 @@ from markupsafe import Markup
 from omegaconf import DictConfig
 
 from tracer_lightning.analysis.escaping import markdown, markdown_code, printable
-from tracer_lightning.analysis.files import read_json
+from tracer_lightning.analysis.results import Results, read_results
 from tracer_lightning.analysis.settings import in_force
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.evaluation import METRICS
@@ -28,6 +28,7 @@ from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import say
 from tracer_lightning.training.results import RESULTS
+from tracer_lightning.training.saved_settings import plain_settings
 from tracer_lightning.training.schema import EXPORT
 from tracer_lightning.training.settings import check_complete
 from tracer_lightning.training.types_check import check_types
@@ -47,8 +48,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
         head: classes of its own head, 0 without one.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
-    settings = content.get("hyper_parameters")
-    settings = settings if isinstance(settings, Mapping) else {}
+    settings = plain_settings(content, f"checkpoint={file}")
     method = settings.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
     results = _results_beside(file)
@@ -63,19 +63,19 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
             settings=settings,
             terms=in_force(settings.get("terms", {})),
             steps=content.get("global_step"),
-            versions=results.get("versions", versions()),
-            before=results.get("zero_shot"),
-            after=results.get(model),
+            versions=results.versions or versions(),
+            before=results.zero_shot,
+            after=getattr(results, model),
             metrics=list(METRICS),
         )
     except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"checkpoint: {file} or its {RESULTS} are not as a run writes them ({error})") from error
 
 
-def _results_beside(file: Path | None) -> dict[str, Any]:
+def _results_beside(file: Path | None) -> Results:
     """Results of the run that a checkpoint lies in, if it lies in one."""
     folder = Path(str(file).removesuffix(CHECKPOINT)) if str(file).endswith(CHECKPOINT) else None
-    return read_json(folder / RESULTS) if folder is not None and (folder / RESULTS).is_file() else {}
+    return read_results(folder / RESULTS) if folder is not None and (folder / RESULTS).is_file() else Results()
 
 
 def card_template() -> Template:

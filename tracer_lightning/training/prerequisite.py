@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
-from tracer_lightning.analysis.files import read_json
+from tracer_lightning.analysis.results import read_results
 from tracer_lightning.data.shards.store import Store
 from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.training.backbones import build_backbone
@@ -94,8 +94,8 @@ def _wait(folder: Path) -> None:
 
 
 def _check_floor(required: DictConfig, folder: Path) -> None:
-    scores: Any = read_json(folder / RESULTS).get("student")
     try:
+        scores: Any = read_results(folder / RESULTS).student
         accuracies = [float(values["accuracy"]) for values in scores.values() if "sets" not in values]
         mean = sum(accuracies) / len(accuracies)
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
