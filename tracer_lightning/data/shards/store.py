@@ -12,8 +12,9 @@ from typing import IO, Any, NamedTuple
 from braceexpand import braceexpand
 
 from tracer_lightning.data.imagenet import Classes
-from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, read_text
+from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
+from tracer_lightning.storage import read_text
 
 ROLES = ("id", "ood", "val")
 MOST_SHARDS = 1_000_000

@@ -38,6 +38,7 @@ from tracer_lightning.data.shards.manifest import (
     shard_fault,
     write_text,
 )
+from tracer_lightning.storage import read_text
 
 
 class Item(NamedTuple):
@@ -191,7 +192,7 @@ def _write_texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> Non
     others = sorted(path.parent.name for path in root.glob("*/0.tar") if path.parent.name != split)
     for name, lines in texts.items():
         path, text = root / name, "".join(f"{line}\n" for line in lines)
-        if others and path.exists() and path.read_text(encoding="utf-8").splitlines() != list(lines):
+        if others and path.exists() and read_text(path).splitlines() != list(lines):
             raise ValueError(f"{path} differs from that of split {split!r}, yet serves {', '.join(others)} too; "
                              "give all splits the same classnames and templates, or choose another folder")  # fmt: skip
         root.mkdir(parents=True, exist_ok=True)
