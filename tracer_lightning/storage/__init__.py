@@ -10,6 +10,7 @@ from tracer_lightning.storage.checkpoints import (
     put_in_force,
 )
 from tracer_lightning.storage.files import flush, remove_stale, replacing, write_text
+from tracer_lightning.storage.names import below
 from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, read_text
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "PREVIOUS",
     "TEXT_BYTES",
     "AtomicCheckpointIO",
+    "below",
     "check_archive",
     "check_regular",
     "check_tensors",
