@@ -28,6 +28,10 @@ PASSING = (408, 425, 429)
 """Answers of the client's kind that another attempt may mend; those of the server's kind all may."""
 
 
+class _TooSlowError(Exception):
+    """A connection may never end; no ValueError, which http.client takes for a mistake in a chunk's size."""
+
+
 class _Paced(io.RawIOBase):
     """The bytes of a connection, which is given up where they come so slowly that it might never end."""
 
@@ -46,7 +50,9 @@ class _Paced(io.RawIOBase):
         self._count += count or 0
         if self._seconds > TIMEOUT:
             if count and self._count < SLOWEST:
-                raise ValueError(f"brought {self._count:,} bytes in {self._seconds:.0f} s, which is too slow to go on")
+                raise _TooSlowError(
+                    f"brought {self._count:,} bytes in {self._seconds:.0f} s, which is too slow to go on"
+                )
             self._seconds, self._count = 0.0, 0
         return count
 
@@ -167,9 +173,13 @@ class HttpStream(io.RawIOBase):
 
     def close(self) -> None:
         """End the connection."""
+        self._disconnect()
+        super().close()
+
+    def _disconnect(self) -> None:
         if self._response is not None:
             self._response.close()
-        super().close()
+        self._response, self._brought = None, 0
 
     def _too_large(self) -> ValueError:
         return ValueError(f"{self.address} has more than the {self.limit:,} bytes that it may have")
@@ -189,11 +199,12 @@ class HttpStream(io.RawIOBase):
                 return action()
             except FileNotFoundError:
                 raise
-            except ValueError as error:
+            except (ValueError, _TooSlowError) as error:
+                self._disconnect()
                 named = str(error).startswith(self.address)
-                raise error if named else ValueError(f"{self.address} {error}") from error
+                raise ValueError(str(error) if named else f"{self.address} {error}") from error
             except (http.client.HTTPException, OSError) as error:
-                self._response, self._brought = None, 0
+                self._disconnect()
                 self._failures += 1
                 if self._failures == ATTEMPTS:
                     reason = str(error) or type(error).__name__
@@ -215,20 +226,20 @@ class HttpStream(io.RawIOBase):
             if error.code < 500 and error.code not in PASSING:
                 raise ValueError(f"{self.address} may not be read: {error.code} {str(error.reason)[:200]}") from error
             raise
-        version = response.headers.get("ETag")
-        if self.position and version != self._version:
-            raise ValueError(f"{self.address} has changed while it was read")
-        self._version = version
+        self._response = response
         begin = self._begin(response)
         while begin < self.position:  # a server without ranges starts over
             skipped = len(response.read1(min(1 << 20, self.position - begin)))
             if not skipped:
                 raise ConnectionError(f"the connection was dropped at byte {begin}")
             begin += skipped
-        self._response = response
 
     def _begin(self, response: Any) -> int:
         """The position of a response's first byte, once its size is found to be told truly and to be allowed."""
+        version = response.headers.get("ETag")
+        if self.position and version != self._version:
+            raise ValueError(f"{self.address} has changed while it was read")
+        self._version = version
         part = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
         if response.status == 206 and part and self.position and int(part[1]) == self.position:
             begin = self.position
