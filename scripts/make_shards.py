@@ -20,6 +20,7 @@ from tracer_lightning.data.shards.sources import (
     torchvision_collection,
 )
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.storage import read_text
 
 TEMPLATES = ("a photo of a {c}.",)
 IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")
@@ -93,7 +94,7 @@ def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) ->
 
 def read_lines(path: Path) -> list[str]:
     """Lines of a text file, without empty ones at its end."""
-    return path.read_text(encoding="utf-8").rstrip().splitlines()
+    return read_text(path).rstrip().splitlines()
 
 
 def write(args: argparse.Namespace, job: Job) -> Manifest:

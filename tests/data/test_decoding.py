@@ -45,6 +45,58 @@ def jpeg_that_says(width, height):
     return bytes(data)
 
 
+def segment(marker, content):
+    return b"\xff" + bytes([marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+FRAME = segment(0xC0, struct.pack(">BHHB", 8, 8, 8, 3) + bytes(9))
+"""Of 8 x 8 pixels."""
+
+
+def jpeg_with(inserted, said=None):
+    """A JPEG of 40 x 30 pixels, or one that says that it is larger, with something before its frame."""
+    data = jpeg_that_says(*(said or (40, 30)))
+    return data[:2] + inserted + data[2:]
+
+
+def jpeg_in_a_comment(side):
+    """A frame of 8 x 8 pixels, in a comment after a fill byte, before the true one: where 0xFFFE as a length leads."""
+    comment = bytearray(b"\xff" + segment(0xFE, bytes(0xFFEE)))
+    comment[2 + 0xFEFF : 2 + 0xFEFF + len(FRAME)] = FRAME
+    return jpeg_with(bytes(comment), (side, side))
+
+
+ODD = {
+    "fill": b"\xff" * 9,
+    "comment": segment(0xFE, FRAME),
+    "attachment": segment(0xE1, b"Exif\0\0" + FRAME),
+    "junk": b"\xff\xfe\0\x02no marker",
+    "stuffed": b"\xff\0",
+    "restart": b"\xff\xd3",
+    "empty": b"\xff\xfe\0\x02" * 900,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_stands_before_a_jpegs_frame_is_passed_over(kind):
+    assert header_size(jpeg_with(ODD[kind])) == (40, 30)
+    assert header_size(jpeg_with(ODD[kind], (30_000, 20_000))) == (30_000, 20_000)
+    assert decode(jpeg_with(ODD[kind])).shape == (3, 30, 40)
+
+
+def test_jpegs_with_too_many_segments_or_frames_are_unreadable():
+    for inserted in (b"\xff\xfe\0\x02" * 100_000, FRAME, b"\xff\xd9"):
+        with pytest.raises(UnreadablePictureError):
+            decode(jpeg_with(inserted))
+
+
+def test_what_is_decoded_has_the_size_of_the_header(monkeypatch):
+    monkeypatch.setattr(decoding, "header_size", lambda data: (8, 8))
+    for kind in ("jpeg", "png", "webp"):
+        with pytest.raises(UnreadablePictureError, match="of 8 x 8 pixels, and contains another picture"):
+            decode(FORMATS[kind])
+
+
 def bmp_that_says(width, height):
     data = bytearray(FORMATS["bmp"])
     data[18:26] = struct.pack("<ii", width, height)

@@ -220,8 +220,8 @@ def test_settings_are_plain_and_shallow(checkpoint):
     deep = "x"
     for _ in range(100):
         deep = [deep]
-    for node in (torch.zeros(1), deep, {1: 2}, {"a\n": 2}, b"x", {3, 4}):
-        with pytest.raises(ValueError, match=r"checkpoint=.*: .* settings"):
+    for node in (torch.zeros(1), deep, {1: 2}, {"a\n": 2}, {3, 4}):
+        with pytest.raises(ValueError, match=r"checkpoint=.*: .*settings"):
             adopt(["evaluate.py", checkpoint(method=node)], evaluated=True)
     with pytest.raises(ValueError, match="more than 100,000 settings"):
         adopt(["evaluate.py", checkpoint(method=[0] * 100_001)], evaluated=True)

@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
-LARGEST = 1 << 24
-"""Bytes that such a file may have: 16 MiB."""
+from tracer_lightning.storage import read_text
 
 
 class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
@@ -34,9 +33,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _entries(path: Path, parse: Any) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has more than {LARGEST:,} bytes")
-        found = parse(path.read_text(encoding="utf-8"))
+        found = parse(read_text(path))
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path} is not as a run writes it: {reason}") from error

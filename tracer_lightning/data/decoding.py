@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import warnings
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
@@ -19,6 +21,14 @@ MOST_PIXELS, LONGEST = 1 << 27, 100
 JPEG = b"\xff\xd8\xff"
 BY_TORCHVISION = (JPEG, b"\x89PNG\r\n\x1a\n", b"RIFF")
 """How JPEG, PNG and WebP begin; torchvision decodes them nearly twice as fast as PIL, to the same pixels."""
+MARKER = re.compile(rb"\xff([^\xff\0])", re.DOTALL)
+"""The begin of a JPEG's segment; any number of fill bytes 0xFF may stand before it."""
+FRAMES = frozenset(bytes([code]) for code in range(0xC0, 0xD0) if code not in (0xC4, 0xC8, 0xCC))
+LONE = frozenset(bytes([code]) for code in (0x01, *range(0xD0, 0xD8)))
+ENDS = frozenset((b"\xd8", b"\xd9", b"\xda"))
+"""Markers of JPEG: of a frame, which says the size; without contents; before which a frame must have come."""
+MOST_SEGMENTS = 1000
+"""The most segments before a JPEG's frame: its profile and other attachments come in parts of 64 KiB."""
 PNG, PNG_DEPTH = b"\x89PNG", 24
 """Where a PNG says how many bits a channel has."""
 
@@ -33,14 +43,14 @@ def decode(data: bytes) -> Tensor:
     Raises:
         UnreadablePictureError: the bytes are no picture, or a damaged one.
     """
-    if size := header_size(data):
-        check_size(*size)
-    else:
-        _opened(data)
+    size = header_size(data) or _opened(data).size
+    check_size(*size)
     wide_png = data.startswith(PNG) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
     try:
         if data.startswith(BY_TORCHVISION) and not wide_png:
             pixels: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+            if tuple(pixels.shape[-2:]) != size[::-1]:
+                raise UnreadablePictureError(f"of {size[0]} x {size[1]} pixels, and contains another picture")
             return pixels
     except RuntimeError as error:
         raise UnreadablePictureError("damaged, or of another format") from error
@@ -76,6 +86,8 @@ def _opened(data: bytes) -> Image.Image:
     except Exception as error:  # likewise
         raise UnreadablePictureError("damaged, or of another format") from error
     check_size(*image.size)
+    if isinstance(image, TiffImageFile):  # of which a tile may be larger than the whole picture
+        check_size(int(image.tag_v2.get(TILEWIDTH, 1)), int(image.tag_v2.get(TILELENGTH, 1)))
     return image
 
 
@@ -86,14 +98,24 @@ def check_size(width: int, height: int) -> None:
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as the header of a PNG or JPEG says, much faster than PIL does; None where it must be asked."""
+    """Width and height as the header of a PNG or JPEG says, much faster than PIL does; None where it must be asked.
+
+    A JPEG is read as libjpeg does: bytes between segments, fill bytes and the contents of segments are passed over, and
+    the first frame counts, since a second one is an error.
+    """
     if data.startswith(PNG):
         return struct.unpack(">II", data[16:24]) if len(data) >= 24 else None
+    if not data.startswith(JPEG):
+        return None
     place = 2
-    while data.startswith(JPEG) and place + 9 <= len(data) and data[place] == 0xFF:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame; the others are tables
-            height, width = struct.unpack(">HH", data[place + 5 : place + 9])
+    for _ in range(MOST_SEGMENTS):
+        marker = MARKER.search(data, place)
+        if marker is None or marker[1] in ENDS or len(data) < marker.end() + 7:
+            return None
+        place = marker.end()
+        if marker[1] in FRAMES:
+            height, width = struct.unpack_from(">HH", data, place + 3)
             return width, height
-        place += 2 + length
-    return None
+        if marker[1] not in LONE:
+            place += int.from_bytes(data[place : place + 2], "big")
+    raise UnreadablePictureError(f"with more than {MOST_SEGMENTS:,} segments before the picture")

@@ -11,6 +11,7 @@ from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
+from tracer_lightning.storage import below
 from tracer_lightning.types import EvalSet, InputSpec
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -80,8 +81,12 @@ class ImageFolderDataModule(ClipDataModule):
         base = Path(root)
         ood = folders["ood"]
         assert isinstance(ood, Mapping)
-        self._folders = {name: base / str(folders[name]) for name in ("train", "val", "test")}
-        self._folders |= {f"ood/{name}": base / folder for name, folder in ood.items()}
+        given = {name: str(folders[name]) for name in ("train", "val", "test")}
+        given |= {f"ood/{name}": folder for name, folder in ood.items()}
+        self._folders = {
+            name: Path(folder) if Path(folder).is_absolute() else base / below(folder.rstrip("/"))
+            for name, folder in given.items()
+        }
         self._classes = class_folders(self._folders["train"])
         names = texts["classnames"] or [name.replace("_", " ") for name in self._classes]
         if len(names) != len(self._classes):

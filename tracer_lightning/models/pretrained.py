@@ -10,9 +10,11 @@ from typing import Any
 import open_clip
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.factory import _find_checkpoint_in_dir
 
 from tracer_lightning.models.architecture import Architecture, Preprocessing, settings_of
 from tracer_lightning.models.weights import read_checkpoint
+from tracer_lightning.storage import check_regular, check_tensors, read_text
 from tracer_lightning.storage.records import read_record
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
@@ -32,6 +34,7 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
     if name.startswith(FOLDER):
         if not (folder := Path(name.removeprefix(FOLDER))).is_dir():
             raise ValueError(f"backbone.name={name}: there is no folder {folder}")
+        _check_folder(name, folder)
         return
     if name.startswith(HUB):
         _check_hub(f"backbone.name={name}", name.removeprefix(HUB), (HF_CONFIG_NAME,), f"name={FOLDER}/path/to/folder")
@@ -54,6 +57,19 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
         _check_hub(f"backbone.pretrained={pretrained}", folder, files, "pretrained=/path/to/that/file")
 
 
+def _check_folder(name: str, folder: Path) -> None:
+    """Raise ValueError where open_clip would open something in an exported folder that it should not."""
+    weights = _find_checkpoint_in_dir(folder)
+    for path in sorted(folder.iterdir()):
+        try:
+            if not path.is_dir():
+                check_regular(path)
+            if str(path) == weights:
+                check_tensors(path)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"backbone.name={name}: it can't be built from {path}: {error}") from error
+
+
 def model_config(name: str) -> dict[str, Any]:
     """The architecture of a name or reference in open_clip's terms, fetched where it is on the hub.
 
@@ -69,7 +85,7 @@ def model_config(name: str) -> dict[str, Any]:
         return dict(open_clip.get_model_config(name) or {})
     where = f"backbone.name={name}: {file}"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{where} is no configuration of open_clip's ({error!r})") from error
     if not isinstance(config, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.storage import COMPRESSED, check_tensors
 
 TEACHER = "teacher.module."
 STUDENT = "student."
@@ -40,15 +40,17 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"{setting}={path}: no such file")
     try:
+        check_tensors(path)
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_archive(path))
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # what else a forged file makes torch raise, nobody lists
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if "Weights only load failed" in reason:  # torch goes on with how to execute it all the same
             reason = "a pickle of something else, which is not executed"
-        if "TorchScript" in reason:
-            reason = "a TorchScript archive, as OpenAI published; the copies on the hub are not"
+        if "TorchScript" in reason or reason.startswith(COMPRESSED):
+            archive = COMPRESSED if reason.startswith(COMPRESSED) else "an archive"
+            reason = f"{archive}, perhaps the TorchScript that OpenAI published; the copies on the hub are not"
         raise ValueError(
             f"{setting}={path}: not a file of plain weights ({reason}); "
             "give a checkpoint of this project, a state dict, or safetensors"
@@ -60,17 +62,6 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
     ):
         raise ValueError(f"{setting}={path}: its state_dict is none; give a checkpoint, a state dict, or safetensors")
     return content
-
-
-def _is_archive(path: Path) -> bool:
-    """Whether it is of torch's format since 1.6; ValueError where it is compressed, which torch never writes."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        script = any(name.endswith("constants.pkl") for name in archive.namelist())  # refused by torch, unread
-        if not script and any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("a compressed archive, which may unpack to any size")
-    return True
 
 
 def has_teacher(path: Path, setting: str) -> bool | None:

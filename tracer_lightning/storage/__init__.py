@@ -3,6 +3,23 @@
 :mod:`tracer_lightning.storage.checkpoints` needs torch and Lightning, and is imported by its own name.
 """
 
+from tracer_lightning.storage.archives import COMPRESSED, check_archive, check_tensors
 from tracer_lightning.storage.files import flush, held, making, remove_stale, replacing, write_text
+from tracer_lightning.storage.names import below
+from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, read_text
 
-__all__ = ["flush", "held", "making", "remove_stale", "replacing", "write_text"]
+__all__ = [
+    "COMPRESSED",
+    "TEXT_BYTES",
+    "below",
+    "check_archive",
+    "check_regular",
+    "check_tensors",
+    "flush",
+    "held",
+    "making",
+    "read_text",
+    "remove_stale",
+    "replacing",
+    "write_text",
+]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from tracer_lightning.storage.archives import check_archive
 from tracer_lightning.storage.files import flush, replacing
 
 LAST = "last.ckpt"
@@ -64,6 +65,7 @@ def put_in_force(folder: Path, keep: bool = True) -> None:
 def is_intact(path: Path) -> bool:
     """Whether a checkpoint is whole and its contents have their checksums, which reads all of it."""
     try:
+        check_archive(path)
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):

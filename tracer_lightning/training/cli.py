@@ -25,8 +25,19 @@ def joined(terms: Mapping[str, Any]) -> str:
     return "+".join(name for name, entry in terms.items() if "term" in entry) or "none"
 
 
+def _below(path: str) -> str:
+    """A resolver for the folders that Hydra makes before any of our own code runs."""
+    from tracer_lightning.storage import below
+
+    try:
+        return below(path)
+    except ValueError as error:
+        raise ValueError(f"name, run or another name of a folder: {error}") from error
+
+
 # At import, because a launcher's processes import this module with the task, and name their folders before they run it.
 OmegaConf.register_new_resolver("names", joined, replace=True)
+OmegaConf.register_new_resolver("below", _below, replace=True)
 
 
 def _one_line(error: BaseException) -> ValueError:
@@ -48,6 +59,8 @@ def _one_line(error: BaseException) -> ValueError:
         return ValueError(f"{key}: there is no such setting; see --cfg job (to add one: +{key}=)")
     if found := re.search(r"while resolving interpolation: Missing mandatory value: (\w+)", text):
         return ValueError(f"{found[1]} is not set; choose an experiment=, or give {found[1]}=")
+    if found := re.search(r"^ValueError raised while resolving interpolation: (.+)", text):
+        return ValueError(found[1])
     if isinstance(error, OverrideParseException):
         return ValueError(f"{error.override}: not of the form key=value; put quotes around brackets and commas")
     if isinstance(error, OSError):

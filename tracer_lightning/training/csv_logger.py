@@ -95,7 +95,7 @@ class ContinuedCSVLogger(CSVLogger):
 
 def _rows(path: Path) -> list[Row]:
     """The whole rows of a file, without empty cells; a kill may have cut the last one short."""
-    if not path.exists():
+    if not path.is_file():
         return []
     text = path.read_text()
     lines = text[: text.rfind("\n") + 1].splitlines()

@@ -18,6 +18,7 @@ from tracer_lightning import __version__
 from tracer_lightning.analysis.results import read_results
 from tracer_lightning.data.shards.store import Store
 from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.storage import below
 from tracer_lightning.training.backbones import build_backbone
 from tracer_lightning.training.build import build_data
 from tracer_lightning.training.console import say
@@ -56,7 +57,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
     required.backbone = cfg.backbone  # what starts from it has its architecture
     required.trainer.accelerator = cfg.trainer.accelerator
-    folder = Path(cfg.paths.prerequisites) / f"{required.name}-{_fingerprint(required)}"
+    folder = Path(cfg.paths.prerequisites) / below(f"{required.name}-{_fingerprint(required)}")
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run = folder.name
     if getattr(rank_zero_only, "rank", 0) == 0 and not (folder / RESULTS).exists():

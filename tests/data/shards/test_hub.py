@@ -56,6 +56,8 @@ class Hub(BaseHTTPRequestHandler):
         dropped = body and file.suffix == ".tar" and f"GET {self.path}" not in seen
         start = int((self.headers.get("Range") or "bytes=0-")[6:].split("-")[0])
         headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         self.reply(206 if start else 200, content[start:], body, headers, len(content) // 2 if dropped else None)
 
     def reply(self, status, content, body, headers=(), limit=None):

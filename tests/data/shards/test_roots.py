@@ -27,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Range") and server.ranges:
             start = int(self.headers["Range"][6:-1])
             self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}")
         else:
             self.send_response(200)
         body = CONTENT[start:]

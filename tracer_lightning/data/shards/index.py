@@ -11,7 +11,7 @@ import numpy as np
 
 from tracer_lightning.data.shards.manifest import CAPTION, LABEL
 from tracer_lightning.data.shards.tar import Member, TarBytes, label_of, samples
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import check_archive, replacing
 
 IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 NO_LABEL = -1
@@ -78,9 +78,7 @@ def _recalled(file: Path, size: int) -> ShardIndex | None:
     if not file.exists():
         return None
     try:
-        with zipfile.ZipFile(file) as archive:
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):  # may be a bomb
-                return None
+        check_archive(file)
         with np.load(file, allow_pickle=False) as arrays:
             columns = {name: arrays[name] for name in FIELDS}
             index = ShardIndex(**columns, incomplete=int(arrays["incomplete"]))

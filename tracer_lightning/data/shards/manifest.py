@@ -12,14 +12,12 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from tracer_lightning.data.captions import PLACEHOLDER
 from tracer_lightning.data.shards.tar import TarBytes, samples
-from tracer_lightning.storage import write_text
+from tracer_lightning.storage import read_text, write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 MANIFEST, JOURNAL, NSHARDS = "manifest.json", "journal.json", "nshards.txt"
 LABEL, CAPTION = "cls", "txt"
-TEXT_BYTES = 1 << 24
-"""That class names, templates and manifests may have: 16 MiB."""
 
 
 class Shard(TypedDict):
@@ -51,16 +49,6 @@ def sample_key(number: int) -> str:
     return f"s{number:07d}"
 
 
-def read_text(path: Path) -> str:
-    """A small text; ValueError, which names the file, where it is large or no text."""
-    if path.stat().st_size > TEXT_BYTES:
-        raise ValueError(f"{path} has more than the {TEXT_BYTES:,} bytes that such a text may have")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from error
-
-
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
@@ -77,7 +65,8 @@ def load_manifest(path: Path) -> Manifest:
         raise ValueError(f"{path} can't be read ({error}); start over with --overwrite") from None
     try:
         check_type(found, Manifest, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-        known = found["format"] == FORMAT
+        files = [shard["file"] for shard in found["shards"]]
+        known = found["format"] == FORMAT and files == [f"{number}.tar" for number in range(len(files))]
     except TypeCheckError:
         known = False
     if not known:

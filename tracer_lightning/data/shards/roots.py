@@ -13,12 +13,13 @@ from typing import IO, Protocol
 
 from filelock import FileLock
 
-from tracer_lightning.data.shards.http import HttpStream
-from tracer_lightning.storage import replacing
+from tracer_lightning.data.shards.http import HttpStream, check_address
+from tracer_lightning.data.shards.tar import SHARD_BYTES
+from tracer_lightning.storage import below, check_regular, replacing
 
 CHUNK = 1 << 20
 BUFFER = 1 << 18
-HUB = re.compile(r"hf://datasets/(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?(/(?P<folder>.*))?")
+HUB = re.compile(r"hf://datasets/(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[^/]*))?(/(?P<folder>.*))?")
 
 
 class Root(Protocol):
@@ -29,31 +30,38 @@ class Root(Protocol):
     address: str
     """For messages."""
 
-    def fetch(self, name: str) -> Path:
-        """The file on this machine, downloaded once where it is remote; FileNotFoundError where there is none."""
+    def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
+        """The file on this machine, downloaded once where it is remote.
 
-    def open(self, name: str) -> IO[bytes]:
-        """The file's bytes from its beginning, without keeping them."""
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: the name leads out of the root, the file is none, or it has more than ``limit`` bytes, which is
+                noticed before more of them are downloaded; it does not matter for files on this machine.
+        """
+
+    def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
+        """The file's bytes from its beginning, without keeping them; the exceptions of :meth:`fetch`."""
 
 
 class LocalRoot:
-    """A folder."""
+    """A folder; symbolic links in it, which whoever has the folder made, are followed."""
 
     remote = False
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.address = folder, str(folder)
 
-    def fetch(self, name: str) -> Path:
+    def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
         """The file itself."""
-        path = self.folder / name
-        if not path.is_file():
+        path = self.folder / below(name)
+        if not path.exists():
             raise FileNotFoundError(f"no {path}")
+        check_regular(path)
         return path
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
         """The opened file."""
-        return self.fetch(name).open("rb")
+        return self.fetch(name, limit).open("rb")
 
 
 class HttpRoot:
@@ -62,27 +70,28 @@ class HttpRoot:
     remote = True
 
     def __init__(self, address: str, cache: Path) -> None:
+        check_address(address)
         self.address = address.rstrip("/")
         self.cache = cache / hashlib.sha256(self.address.encode()).hexdigest()[:16]
 
-    def fetch(self, name: str) -> Path:
+    def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
         """The downloaded file, as a whole or not at all; a lock keeps processes apart."""
-        path = self.cache / name
+        path = self.cache / below(name)
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                with replacing(path) as partial, self._stream(name) as stream, partial.open("wb") as target:
+                with self._stream(name, limit) as stream, replacing(path) as partial, partial.open("wb") as target:
                     shutil.copyfileobj(stream, target, CHUNK)
         return path
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
         """The response, continued where it is dropped."""
-        return _buffered(self._stream(name))
+        return _buffered(self._stream(name, limit))
 
-    def _stream(self, name: str) -> HttpStream:
-        return HttpStream(f"{self.address}/{urllib.parse.quote(name)}")
+    def _stream(self, name: str, limit: int) -> HttpStream:
+        return HttpStream(f"{self.address}/{urllib.parse.quote(below(name))}", limit=limit)
 
 
 class HubRoot:
@@ -114,7 +123,7 @@ class HubRoot:
         except Exception:  # of the hub's HTTP library, whichever it is: what was downloaded before may do
             return self.revision
 
-    def fetch(self, name: str) -> Path:
+    def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
         """The file in the hub's cache."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
@@ -122,6 +131,7 @@ class HubRoot:
         try:
             # Asked for by its name, a revision is remembered for runs without a connection; shards are too many to ask.
             revision = self.commit if name.endswith(".tar") else self.revision
+            self._check_size(name, revision, limit)
             return Path(hf_hub_download(self.repo, self._file(name), repo_type="dataset", revision=revision))
         except LocalEntryNotFoundError as error:
             raise ValueError(
@@ -132,16 +142,30 @@ class HubRoot:
         except HfHubHTTPError as error:
             raise ValueError(f"{self._file(name)} of {self.repo} can't be downloaded: {error}") from error
 
-    def open(self, name: str) -> IO[bytes]:
+    def _check_size(self, name: str, revision: str | None, limit: int) -> None:
+        """Raise ValueError for a file that the hub says is too large, unless it is here or the hub can't be reached."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
+        file = self._file(name)
+        if isinstance(try_to_load_from_cache(self.repo, file, revision=revision, repo_type="dataset"), str):
+            return
+        try:
+            size = get_hf_file_metadata(hf_hub_url(self.repo, file, repo_type="dataset", revision=revision)).size
+        except Exception:  # the download itself says what is wrong
+            return
+        if size is None or size > limit:
+            raise ValueError(f"{self.address}/{name} has {size} bytes, and may have {limit:,}")
+
+    def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
         """The file's bytes as they come."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
         address = hf_hub_url(self.repo, self._file(name), repo_type="dataset", revision=self.commit)
-        return _buffered(HttpStream(address, build_hf_headers()))
+        return _buffered(HttpStream(address, build_hf_headers(), limit))
 
     def _file(self, name: str) -> str:
-        return f"{self.folder.rstrip('/')}/{name}".lstrip("/")
+        return below(f"{self.folder.rstrip('/')}/{name}".lstrip("/"))
 
 
 class FetchingRoot:
@@ -152,13 +176,13 @@ class FetchingRoot:
     def __init__(self, root: Root) -> None:
         self.root, self.address = root, root.address
 
-    def fetch(self, name: str) -> Path:
+    def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
         """The file on this machine."""
-        return self.root.fetch(name)
+        return self.root.fetch(name, limit)
 
-    def open(self, name: str) -> IO[bytes]:
+    def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
         """The file on this machine, from its beginning."""
-        return self.fetch(name).open("rb")
+        return self.fetch(name, limit).open("rb")
 
 
 def _buffered(stream: HttpStream) -> IO[bytes]:

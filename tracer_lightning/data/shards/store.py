@@ -5,19 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from braceexpand import braceexpand
+from braceexpand import alphabet, braceexpand
 
 from tracer_lightning.data.imagenet import Classes
-from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, read_text
+from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
+from tracer_lightning.storage import TEXT_BYTES, below, read_text
 
 ROLES = ("id", "ood", "val")
 MOST_SHARDS = 1_000_000
 """Of a split."""
+RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?")
+"""First, last and step of what stands in braces for all numbers between."""
+LONGEST_PATTERN = 1000
 
 
 class Shard(NamedTuple):
@@ -109,11 +113,30 @@ def place(key: str, entry: Mapping[str, Any]) -> Place:
     if (found.split is None) == (found.shards is None):
         raise ValueError(f"{key} needs either split or shards, found split={found.split}, shards={found.shards}")
     for value in (found.split, found.shards):
-        if value is not None and (not isinstance(value, str) or ".." in Path(value).parts or Path(value).is_absolute()):
+        if not isinstance(value, str | None):
             raise ValueError(f"{key}: {value} must be a name, of what lies below its folder")
+    try:
+        for name in [found.split] if found.split is not None else expanded(str(found.shards)):
+            below(name)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
     if found.samples is not None and (not isinstance(found.samples, int) or found.samples < 1):
         raise ValueError(f"{key}.samples must be a whole number >= 1 or null, found {found.samples!r}")
     return found
+
+
+def expanded(pattern: str) -> list[str]:
+    """The names that a pattern with braces stands for; ValueError, before there are any, where they are too many."""
+    lengths = [abs(int(last) - int(first)) // (int(step or 1) or 1) + 1 for first, last, step in RANGE.findall(pattern)]
+    letters = [len(alphabet) for _ in re.findall(r"[A-Za-z]\.\.[A-Za-z]", pattern)]
+    choices = [1 + part.count(",") for part in pattern.split("{")]
+    most = prod([*lengths, *letters, *choices])
+    if most > MOST_SHARDS or len(pattern) > LONGEST_PATTERN:
+        raise ValueError(f"{pattern[:100]!r} may stand for {most:,} shards; at most {MOST_SHARDS:,} may be")
+    try:
+        return list(braceexpand(pattern))
+    except RecursionError as error:
+        raise ValueError(f"{pattern[:100]!r} is nested too deeply") from error
 
 
 def check_samples(key: str, where: object, found: int, expected: int | None) -> None:
@@ -141,7 +164,8 @@ class Store:
         """What an address of its own, or a folder below the store's, names."""
         if folder not in self._roots:
             alone = "://" in folder or folder.startswith(("/", "~"))
-            whole = folder if alone else self.address if folder == "." else f"{self.address}/{folder}"
+            inside = "" if alone or folder == "." else below(folder.rstrip("/"))
+            whole = folder if alone else f"{self.address}/{inside}".rstrip("/")
             try:
                 self._roots[folder] = open_root(whole, self.cache_dir / "downloads")
             except NotADirectoryError as error:
@@ -166,18 +190,16 @@ class Store:
 
     def lines(self, folder: str, name: str) -> list[str]:
         """The lines of a text file; FileNotFoundError where there is none."""
-        return [line.strip() for line in read_text(self.root(folder).fetch(name)).splitlines() if line.strip()]
+        text = read_text(self.root(folder).fetch(name, TEXT_BYTES))
+        return [line.strip() for line in text.splitlines() if line.strip()]
 
     def shards(self, place: Place, domain: int = 0) -> list[Shard]:
         """The tar files of a split; ValueError where it can't be told which they are."""
         root = self.root(place.folder)
         if place.shards is not None:
-            names = list(islice(braceexpand(place.shards), MOST_SHARDS + 1))
-            if len(names) > MOST_SHARDS:
-                raise ValueError(f"{place} are more than {MOST_SHARDS:,} shards")
-            return [Shard(root, name, domain) for name in names]
+            return [Shard(root, name, domain) for name in expanded(place.shards)]
         try:
-            count = int(read_text(root.fetch(f"{place.split}/{NSHARDS}")))
+            count = int(read_text(root.fetch(f"{place.split}/{NSHARDS}", TEXT_BYTES)))
         except FileNotFoundError as error:
             raise ValueError(
                 f"{error}: no split {place.split} of shards there; make one with scripts/make_shards.py"
@@ -192,7 +214,7 @@ class Store:
     def expected_samples(self, key: str, place: Place) -> int | None:
         """How many samples there must be, as configured or as the manifest of the split says; None: not known."""
         try:
-            manifest = load_manifest(self.root(place.folder).fetch(f"{place.split}/{MANIFEST}"))
+            manifest = load_manifest(self.root(place.folder).fetch(f"{place.split}/{MANIFEST}", TEXT_BYTES))
         except (FileNotFoundError, ValueError):  # none, or another program's, or out of reach
             return place.samples
         check_samples(key, place, manifest["samples"], place.samples)

@@ -18,6 +18,8 @@ COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 TEXTS = ("cls", "txt", "json")
 TEXT_BYTES, MEMBER_BYTES, NAME_BYTES = 1 << 20, 1 << 28, 1 << 16
 """At most: of a text (1 MiB), of any other member (256 MiB), of a long name with its header (64 KiB)."""
+SHARD_BYTES = 1 << 34
+"""The most bytes of a tar file that are downloaded: 16 GiB."""
 LARGEST_LABEL = 1 << 31
 FILES, LONG_NAMES, PASSED_OVER = (b"0", b"\0"), (b"L", b"x"), (b"5", b"g", b"K")
 """Kinds of members: files; names of the next one; folders, and what belongs to all or to links."""
