@@ -13,7 +13,7 @@ from tests.comparing import differences, outcome
 from tests.faults.processes import ENDLESS, TINY, children, error_lines, finish, start, trains, wait_until
 from tests.faults.whole_runs import run
 from tests.training.helpers import hydra_context
-from tracer_lightning.callbacks import Stopped
+from tracer_lightning.signals import Stopped
 
 send = partial(os.kill, os.getpid())
 
