@@ -16,7 +16,7 @@ from tests.faults.processes import PATIENCE, ROOT
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
 PATH = f"{os.environ['PATH']}:/usr/sbin"
-ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
+ENDS_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 MISSING = [name for name in (*DAEMONS, "sbatch") if shutil.which(name, path=PATH) is None]
 CONFIGURATION = """
 ClusterName=test
@@ -106,11 +106,16 @@ class Cluster:
             self.cancel_all()
         for daemon in reversed(self.daemons):
             daemon.terminate()
-            daemon.wait()
+            try:
+                daemon.wait(30)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
 
     def cancel_all(self):
         """End all jobs, and wait until they are gone."""
         self.call("scancel", "--user", getpass.getuser())
+        self.call("scancel", "--full", "--signal=KILL", "--user", getpass.getuser())
         wait_until(lambda: not self.call("squeue", "-h"), self.log)
 
     def call(self, *command):
