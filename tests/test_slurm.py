@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import error_lines, finish, start
+from tests.faults.processes import ROOT, error_lines, finish, start
 from tracer_lightning import slurm
 from tracer_lightning.signals import Stopped, StopSignals
 from tracer_lightning.slurm import SlurmJob
@@ -158,9 +158,10 @@ def handles_signals(pid):
     return int(mask[1], 16) >> (signal.SIGTERM - 1) & 1
 
 
-def test_a_command_that_still_composes_is_heeded(scontrol, tmp_path):
+@pytest.mark.parametrize("script", ["train.py", "scripts/evaluate.py"])
+def test_a_command_that_still_composes_is_heeded(scontrol, tmp_path, script):
     requests = scontrol(PREEMPTED)
-    process = start("run=x", cwd=tmp_path, SLURM_JOB_ID="7")
+    process = start("run=x", cwd=tmp_path, script=ROOT / script)
     while not handles_signals(process.pid):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

@@ -72,10 +72,10 @@ class SlurmJob:
             raise
 
     def _put_back(self, status: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM sends it again to what it has put into the queue
         try:
             standing = self._standing()
             if self.requeues and (standing.preempted or (standing.runs and status == ASKED)):
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent next, to a process that is about to end
                 _scontrol("requeue", standing.name)
                 _say(f"job {standing.name} is in the queue again")
         except OSError as error:
