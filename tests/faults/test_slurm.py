@@ -52,15 +52,6 @@ def unbroken(tmp_path_factory):
     return outcome(path / "run")
 
 
-@pytest.fixture(scope="module")
-def unbroken_pair(tmp_path_factory):
-    path = tmp_path_factory.mktemp("unbroken_pair")
-    process = start(*COMMAND, *DDP, cwd=path)
-    status, _, errors = finish(process)
-    assert status == 0, errors
-    return outcome(path / "outputs/digits/x")
-
-
 def script(*overrides, command=COMMAND, launcher="srun "):
     return launcher + shlex.join([sys.executable, str(ROOT / "train.py"), *command, *overrides])
 
@@ -70,19 +61,21 @@ def reads(log, text, times=1):
     wait_until(lambda: log.exists() and log.read_text().count(text) >= times, lambda: log.exists() and log.read_text())
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_job_that_is_preempted_twice_ends_as_an_unbroken_one(cluster, tmp_path, request, ranks):
+def test_two_ranks_that_are_preempted_twice_end_as_unbroken_ones(cluster, tmp_path):
     """In the evaluation before training, with nothing to save, and in a step."""
-    evaluation, step, log = tmp_path / "evaluation", tmp_path / "step", tmp_path / "log"
-    overrides = [waits(evaluation, "on_test_batch_start", 0), waits(step), *(DDP if ranks == 2 else ())]
-    job = cluster.sbatch(tmp_path, script(*overrides), *(TWO_RANKS if ranks == 2 else ["--ntasks=1"]))
-    wait_until(evaluation.exists, lambda: log.read_text())
+    process = start(*COMMAND, *DDP, cwd=tmp_path)
+    status, _, errors = finish(process)
+    assert status == 0, errors
+    folder, evaluation, step = (tmp_path / name for name in ("job", "evaluation", "step"))
+    log = folder / "log"
+    job = cluster.sbatch(folder, script(waits(evaluation, "on_test_batch_start", 0), waits(step), *DDP), *TWO_RANKS)
+    wait_until(evaluation.exists, log.read_text)
     cluster.preempt()
     reads(log, BACK)
     let_through(evaluation)
-    wait_until(step.exists, lambda: log.read_text())
+    wait_until(step.exists, log.read_text)
     cluster.preempt()
-    reads(log, STOPS, ranks)
+    reads(log, STOPS, times=2)
     let_through(step)
     cluster.wait(job, "COMPLETED", restarts=2)
     output = log.read_text()
@@ -90,8 +83,7 @@ def test_a_job_that_is_preempted_twice_ends_as_an_unbroken_one(cluster, tmp_path
     assert output.count("stopped by SIGTERM at step 4; the same command continues it") == 1
     assert output.count(f"job {job} {BACK}") == 2
     assert re.search(r"continuing .*last.ckpt at step 4", output)
-    expected = request.getfixturevalue("unbroken" if ranks == 1 else "unbroken_pair")
-    assert not differences(expected, outcome(tmp_path / "outputs/digits/x"))
+    assert not differences(outcome(tmp_path / "outputs/digits/x"), outcome(folder / "outputs/digits/x"))
 
 
 def test_a_job_preempted_in_its_prerequisite_keeps_its_place(cluster, tmp_path):
@@ -99,9 +91,7 @@ def test_a_job_preempted_in_its_prerequisite_keeps_its_place(cluster, tmp_path):
     command = [*COMMAND[1:], f"prerequisite.overrides=[{endless}]"]
     job = cluster.sbatch(tmp_path, script(command=command), "--ntasks=1")
     prerequisites = tmp_path / "outputs/prerequisites"
-    wait_until(
-        lambda: any(trains(folder)() for folder in prerequisites.glob("*")), lambda: (tmp_path / "log").read_text()
-    )
+    wait_until(lambda: any(trains(folder)() for folder in prerequisites.glob("*")), (tmp_path / "log").read_text)
     cluster.preempt()
     reads(tmp_path / "log", f"job {job} {BACK}")
     assert len(list(prerequisites.glob("*/checkpoints/last.ckpt"))) == 1
@@ -115,7 +105,7 @@ def test_cancelled_jobs_end_and_do_not_come_back(cluster, tmp_path):
         overrides = [waits(tmp_path / name / "step"), "data.num_workers=1"]
         jobs[name] = cluster.sbatch(tmp_path / name, script(*overrides), "--ntasks=1")
     for name in names:
-        wait_until((tmp_path / name / "step").exists, lambda: (tmp_path / name / "log").read_text())  # noqa: B023
+        wait_until((tmp_path / name / "step").exists, (tmp_path / name / "log").read_text)
     for name in names:
         if name == "preempted":
             cluster.preempt()
@@ -133,21 +123,24 @@ def test_cancelled_jobs_end_and_do_not_come_back(cluster, tmp_path):
 
 def test_time_limits(cluster, tmp_path, unbroken):
     """SIGUSR1 before the limit puts the job into the queue again; without it, the limit is the end."""
-    warned, limited = tmp_path / "warned", tmp_path / "limited"
-    job = cluster.sbatch(warned, script(waits(warned / "step")), "--ntasks=1", "--time=60", "--signal=USR1@600")
-    other = cluster.sbatch(limited, script(waits(limited / "step")), "--ntasks=1", "--time=1")
-    wait_until((warned / "step").exists, lambda: (warned / "log").read_text())
-    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=9")
-    reads(warned / "log", "SIGUSR1: stopping after this step")
-    cluster.call("scontrol", "update", f"JobId={job}", "TimeLimit=60")
-    let_through(warned / "step")
-    cluster.wait(job, "COMPLETED", restarts=1)
-    assert "stopped by SIGUSR1 at step 4; the same command continues it" in (warned / "log").read_text()
-    assert not differences(unbroken, outcome(warned / "outputs/digits/x"))
-    wait_until(lambda: cluster.job(other)["JobState"] != "RUNNING", cluster.log)
-    let_through(limited / "step")
-    cluster.wait(other, "TIMEOUT", restarts=0)
-    assert BACK not in (limited / "log").read_text()
+    jobs = {}
+    for name, options in {"warned": ["--signal=USR1@600"], "limited": []}.items():
+        command = script(waits(tmp_path / name / "step"))
+        jobs[name] = cluster.sbatch(tmp_path / name, command, "--ntasks=1", "--time=60", *options)
+    for name, limit in (("warned", 9), ("limited", 1)):
+        wait_until((tmp_path / name / "step").exists, (tmp_path / name / "log").read_text)
+        cluster.call("scontrol", "update", f"JobId={jobs[name]}", f"TimeLimit={limit}")
+    for name, signum in (("warned", "SIGUSR1"), ("limited", "SIGTERM")):
+        log = tmp_path / name / "log"
+        reads(log, f"{signum}: {STOPS}")
+        if name == "warned":
+            cluster.call("scontrol", "update", f"JobId={jobs[name]}", "TimeLimit=60")
+        let_through(tmp_path / name / "step")
+        reads(log, f"stopped by {signum} at step 4; the same command continues it")
+    cluster.wait(jobs["limited"], "TIMEOUT", restarts=0)
+    assert BACK not in (tmp_path / "limited/log").read_text()
+    cluster.wait(jobs["warned"], "COMPLETED", restarts=1)
+    assert not differences(unbroken, outcome(tmp_path / "warned/outputs/digits/x"))
 
 
 def test_a_job_without_srun_and_grace_saves_its_work(cluster, tmp_path):
@@ -155,7 +148,7 @@ def test_a_job_without_srun_and_grace_saves_its_work(cluster, tmp_path):
     overrides = [waits(tmp_path / "step"), "data.num_workers=1"]
     job = cluster.sbatch(tmp_path, script(*overrides, launcher=""), "--partition=abrupt")
     log = tmp_path / "log"
-    wait_until((tmp_path / "step").exists, lambda: log.read_text())
+    wait_until((tmp_path / "step").exists, log.read_text)
     cluster.preempt()
     reads(log, STOPS)
     let_through(tmp_path / "step")
