@@ -11,6 +11,8 @@ PACKAGE = Path(__file__).parent.parent / "tracer_lightning"
 ALLOWED = {
     "types": set(),
     "storage": set(),
+    "slurm": set(),
+    "signals": {"slurm"},
     "functional": {"types"},
     "kernels": {"types", "functional"},
     "teachers": {"types", "functional", "kernels"},
@@ -23,7 +25,7 @@ ALLOWED = {
     "evaluation": {"types", "functional"},
     "analysis": {"types", "storage", "functional", "kernels", "teachers", "evaluation"},
     "module": {"types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"},
-    "callbacks": {"types", "storage", "functional", "teachers", "evaluation", "analysis", "module"},
+    "callbacks": {"types", "storage", "signals", "functional", "teachers", "evaluation", "analysis", "module"},
     "benchmarks": {
         *("types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"),
         *("module", "callbacks", "analysis", "storage"),

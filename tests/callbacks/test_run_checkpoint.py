@@ -11,7 +11,8 @@ import torch
 
 from tests.comparing import differences
 from tests.training_helpers import make_data, make_module, make_trainer
-from tracer_lightning.callbacks import SIGNALS, RunCheckpoint, Stopped
+from tracer_lightning.callbacks import RunCheckpoint
+from tracer_lightning.signals import SIGNALS, Stopped
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 
 STEPS = 6

@@ -10,10 +10,10 @@ import lightning.pytorch as pl
 import pytest
 
 from tests.comparing import differences, outcome
-from tests.faults.processes import ENDLESS, TINY, children, error_lines, finish, start, trains, wait_until
+from tests.faults.processes import ENDLESS, children, error_lines, finish, start, trains, wait_until
 from tests.faults.whole_runs import run
 from tests.training.helpers import hydra_context
-from tracer_lightning.callbacks import Stopped
+from tracer_lightning.signals import Stopped
 
 send = partial(os.kill, os.getpid())
 
@@ -125,27 +125,3 @@ def test_a_lost_loading_process_is_one_line(tmp_path):
     assert status == 1
     assert "a loading process was lost" in line
     assert "last good checkpoint" in line or "no checkpoint yet" in line
-
-
-@pytest.mark.slow
-def test_a_slurm_job_is_put_into_the_queue_and_continues(tmp_path):
-    """With a stand-in for scontrol; SLURM itself is not at hand."""
-    (tmp_path / "bin").mkdir()
-    scontrol = tmp_path / "bin/scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/requeued\n')
-    scontrol.chmod(0o755)
-    plugin = "{_target_: lightning.pytorch.plugins.environments.SLURMEnvironment, auto_requeue: true}"
-    slurm = {"SLURM_JOB_ID": "4711", "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
-    slurm |= {"SLURM_NODEID": "0", "SLURM_JOB_NAME": "train", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    command = [*TINY, "callbacks.progress.refresh_rate=0", "run=x", "resume=auto", f"trainer.plugins=[{plugin}]"]
-    process = start(*command, "trainer.max_epochs=60", cwd=tmp_path, **slurm)
-    wait_until(trains(tmp_path / "outputs/digits/x"), process)
-    process.send_signal(signal.SIGUSR1)
-    status, output, errors = finish(process)
-    assert status == 138, errors[-3000:]
-    assert (tmp_path / "requeued").read_text() == "requeue 4711\n"
-    assert "job 4711 is in the queue again" in output
-    process = start(*command, "trainer.max_epochs=60", cwd=tmp_path, **slurm)
-    wait_until(lambda: (tmp_path / "outputs/digits/x/checkpoints/previous.ckpt").exists(), process)
-    process.send_signal(signal.SIGTERM)
-    assert "continuing " in finish(process)[1]

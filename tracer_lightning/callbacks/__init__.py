@@ -4,18 +4,15 @@ from tracer_lightning.callbacks.nonfinite import NonFinite, NonFiniteError
 from tracer_lightning.callbacks.progress import Progress
 from tracer_lightning.callbacks.report import Report
 from tracer_lightning.callbacks.run_checkpoint import RunCheckpoint
-from tracer_lightning.callbacks.signals import SIGNALS, Stopped
 from tracer_lightning.callbacks.teacher_statistics import TeacherStatistics
 from tracer_lightning.callbacks.teacher_update import TeacherUpdate
 
 __all__ = [
-    "SIGNALS",
     "NonFinite",
     "NonFiniteError",
     "Progress",
     "Report",
     "RunCheckpoint",
-    "Stopped",
     "TeacherStatistics",
     "TeacherUpdate",
 ]

@@ -5,26 +5,18 @@ from __future__ import annotations
 import atexit
 import multiprocessing
 import signal
-from typing import Any
 
-IGNORED = (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def outlive_signals(worker: int) -> None:
     """Let a loading process live on where all processes of a run are sent a signal: the run finishes its step first.
 
-    The first SIGTERM is passed over, as the other signals always are; a second one ends the process. For
-    ``DataLoader(worker_init_fn=)``.
+    SLURM sends SIGTERM twice within a moment. For ``DataLoader(worker_init_fn=)``.
     """
     del worker
     for signum in IGNORED:
         signal.signal(signum, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _once)
-
-
-def _once(signum: int, frame: Any) -> None:
-    del frame
-    signal.signal(signum, signal.SIG_DFL)
 
 
 @atexit.register

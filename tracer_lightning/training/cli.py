@@ -14,6 +14,8 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tracer_lightning.signals import SIGNALS
+from tracer_lightning.slurm import JOB
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 from tracer_lightning.training.launched import agree_on_start
 
@@ -107,12 +109,14 @@ class JobFailed(Exception):
         return str(self.args[0])
 
 
+@SIGNALS
+@JOB.kept_in_queue()
 def cli(
     main: Callable[[], Any],
     checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None,
     shorthand: Callable[[Sequence[str]], list[str]] = list,
 ) -> None:
-    """Run a Hydra main, with configuration errors on one line.
+    """Run a Hydra main, with configuration errors on one line; signals end it in good order from the beginning.
 
     With ``checkpoint``, settings come with the checkpoint that the command line names, once ``shorthand`` has put it
     into Hydra's terms.
@@ -155,6 +159,11 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
     Returns:
         What the job returns.
     """
+    with SIGNALS:  # a launcher's process has not been through cli
+        return _task(cfg, user_wants_traceback, job)
+
+
+def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
     from tracer_lightning.training.checkpoint import with_checkpoint
     from tracer_lightning.training.run import USER_ERRORS
     from tracer_lightning.training.sweeps import is_sweep, job_of_a_sweep

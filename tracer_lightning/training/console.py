@@ -19,6 +19,7 @@ HARMLESS = (
     r".*does not have many workers",
     r"You are using a custom batch sampler",  # which gives every picture once
     r"predict returned None",  # features are kept elsewhere
+    r"The `srun` command is available",  # one process needs none
     r"The number of training batches",  # fewer than the logging interval: short runs log their epochs
 )
 

@@ -14,12 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.analysis.versions import versions
-from tracer_lightning.callbacks import SIGNALS
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.models import ClipModel, read_checkpoint
 from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.module import TracerModule
+from tracer_lightning.signals import SIGNALS
 from tracer_lightning.storage import write_text
 from tracer_lightning.training.backbones import build_backbone
 from tracer_lightning.training.build import add_head, build_data, build_module, build_trainer

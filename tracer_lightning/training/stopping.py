@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +10,9 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
 from torch.distributed import DistBackendError
 
-from tracer_lightning.callbacks import RunCheckpoint, Stopped
+from tracer_lightning.callbacks import RunCheckpoint
+from tracer_lightning.signals import Stopped
+from tracer_lightning.slurm import JOB
 from tracer_lightning.training.console import say
 from tracer_lightning.training.resume import advice
 
@@ -22,12 +22,17 @@ LOST = ("gloo", "Connection closed by peer", "Connection reset by peer")
 
 @contextmanager
 def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
-    """Say where a run stopped that a signal, a full disk or a lost process ended, and how it goes on."""
+    """Say where a run stopped that a signal, a full disk or a lost process ended, and how it goes on.
+
+    Lightning's own handler, which would put a SLURM job into the queue again, is not used: it saves in the middle of a
+    step, wherever the signal happens to arrive. Its setting is heeded.
+    """
+    environment = trainer._accelerator_connector.cluster_environment  # Lightning has no other way to it
+    JOB.requeues = not isinstance(environment, SLURMEnvironment) or environment.auto_requeue
     try:
         yield
     except Stopped as stop:
         say(f"stopped by {stop.signum.name} at step {trainer.global_step}; {advice(cfg)}")
-        _requeue(trainer, stop)
         raise
     except OSError as error:
         known = _last_good(trainer)
@@ -50,22 +55,3 @@ def _lost(error: RuntimeError) -> str | None:
 def _last_good(trainer: pl.Trainer) -> str:
     saved = [callback.last_good for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
     return saved[0] if saved else "no checkpoints are kept"
-
-
-def _requeue(trainer: pl.Trainer, stop: Stopped) -> None:
-    """Put a SLURM job into the queue again on the signal that asks for it.
-
-    Lightning's own handler would save in the middle of a step, wherever the signal happens to arrive.
-    """
-    environment = trainer._accelerator_connector.cluster_environment  # Lightning has no other way to it
-    if not isinstance(environment, SLURMEnvironment) or not environment.auto_requeue:
-        return
-    if stop.signum != environment.requeue_signal or not trainer.is_global_zero:
-        return
-    array, job = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ["SLURM_JOB_ID"]
-    name = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
-    try:
-        subprocess.run(["scontrol", "requeue", name], check=True)
-        say(f"job {name} is in the queue again")
-    except (OSError, subprocess.CalledProcessError) as error:
-        say(f"warning: job {name} could not be put into the queue again: {error}")

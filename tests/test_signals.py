@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tracer_lightning.callbacks.signals import Stopped, StopSignals
+from tracer_lightning.signals import Stopped, StopSignals
 
 
 def send(signum):
@@ -53,7 +53,7 @@ def test_contexts_nest():
 def test_a_second_interrupt_ends_the_process():
     code = (
         "import os, signal, sys, time\n"
-        "from tracer_lightning.callbacks.signals import StopSignals\n"
+        "from tracer_lightning.signals import StopSignals\n"
         "with StopSignals() as signals:\n"
         "    signals.deferred = True\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"

@@ -6,7 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ContextDecorator
 from typing import Any
+
+from tracer_lightning.slurm import JOB
 
 FOREIGN_ONLY = (signal.SIGUSR2,)
 """Heeded where somebody does: submitit puts its job into the queue again on this one."""
@@ -25,7 +28,7 @@ class Stopped(SystemExit):
         self.signum = signal.Signals(signum)
 
 
-class StopSignals:
+class StopSignals(ContextDecorator):
     """Within its context, SIGINT, SIGTERM and SIGUSR1 end the run by :class:`Stopped`.
 
     At once, but while :attr:`deferred`: then the signal is only noted, and training calls :meth:`act` where everything
@@ -33,6 +36,8 @@ class StopSignals:
 
     A handler that was there before is respected: SIGTERM and SIGINT are left to it, SIGUSR1 and SIGUSR2 are handed on
     to it at a consistent moment (submitit's ignores SIGTERM, and on SIGUSR2 puts the job into the queue and exits).
+    SIGTERM of a SLURM job that has a handler of SIGUSR2 is heeded all the same: a job that is preempted does what that
+    handler does, and one that is cancelled ends.
     """
 
     def __init__(self) -> None:
@@ -54,10 +59,11 @@ class StopSignals:
 
     def __exit__(self, *_: Any) -> None:
         self._depth -= 1
+        self.deferred = False
         if self._depth == 0:
             self._wanted, self._before = self._before, {}
             self.install()
-            self._wanted, self.requested, self.deferred = {}, None, False
+            self._wanted, self.requested = {}, None
 
     def install(self) -> None:
         """Put the handlers in place; again where somebody else has done so since, as Lightning does."""
@@ -68,8 +74,12 @@ class StopSignals:
         before, foreign = self._before[signum], self._foreign(signum) is not None
         if signum in FOREIGN_ONLY:
             return self._handle if foreign else before
-        left_alone = foreign and signum in (signal.SIGINT, signal.SIGTERM)
-        return before if left_alone or before == signal.SIG_IGN else self._handle
+        left_alone = (signal.SIGINT,) if self._requeued_by_others else (signal.SIGINT, signal.SIGTERM)
+        return before if (foreign and signum in left_alone) or before == signal.SIG_IGN else self._handle
+
+    @property
+    def _requeued_by_others(self) -> bool:
+        return "SLURM_JOB_ID" in os.environ and self._foreign(signal.SIGUSR2) is not None
 
     def _foreign(self, signum: int) -> Callable[[int, Any], Any] | None:
         before = self._before.get(signum)
@@ -99,7 +109,9 @@ class StopSignals:
         signum = self.requested if signum is None else signum
         if signum is None:
             return
-        foreign = self._foreign(signum)
+        if signum == signal.SIGTERM and self._requeued_by_others and JOB.is_preempted():
+            signum = signal.SIGUSR2
+        foreign = None if signum == signal.SIGTERM else self._foreign(signum)
         if foreign is None:
             raise Stopped(signum)
         self.requested = None
@@ -107,4 +119,4 @@ class StopSignals:
 
 
 SIGNALS = StopSignals()
-"""Of this process: there is one set of handlers in it."""
+"""The handlers of this process, which has one set of them."""
