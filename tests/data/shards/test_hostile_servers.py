@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tracer_lightning.data.shards import connections, http
+from tracer_lightning.data.shards import http, web
 from tracer_lightning.data.shards.http import HttpStream
 from tracer_lightning.data.shards.roots import HttpRoot, HubRoot, open_root
 
@@ -202,7 +202,7 @@ def test_addresses_with_a_login_are_refused_without_repeating_it(tmp_path):
 
 @pytest.mark.parametrize("dripped", [b"", b"x", b"1\r\nx\r\n"], ids=["head", "body", "chunks"])
 def test_servers_that_drip_are_given_up(tmp_path, monkeypatch, dripped):
-    monkeypatch.setattr(connections, "TIMEOUT", 0.3)
+    monkeypatch.setattr(web, "TIMEOUT", 0.3)
 
     def drip(connection):
         if dripped:

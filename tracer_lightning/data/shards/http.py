@@ -13,9 +13,9 @@ from typing import Any
 
 from typing_extensions import Buffer
 
-from tracer_lightning.data.shards import connections
-from tracer_lightning.data.shards.connections import SLOWEST, TooSlowError, check_address, opener
+from tracer_lightning.data.shards import web
 from tracer_lightning.data.shards.tar import SHARD_BYTES
+from tracer_lightning.data.shards.web import SLOWEST, TooSlowError, check_address, opener
 
 ATTEMPTS = 7
 """Connections in a row that bring less than ``SLOWEST``, after which reading is given up: about a minute."""
@@ -113,7 +113,7 @@ class HttpStream(io.RawIOBase):
         if self.position:
             request.add_header("Range", f"bytes={self.position}-")
         try:
-            response = opener().open(request, timeout=connections.TIMEOUT)
+            response = opener().open(request, timeout=web.TIMEOUT)
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:

@@ -13,9 +13,9 @@ from typing import IO, Protocol
 
 from filelock import FileLock
 
-from tracer_lightning.data.shards.connections import check_address
 from tracer_lightning.data.shards.http import HttpStream
 from tracer_lightning.data.shards.tar import SHARD_BYTES
+from tracer_lightning.data.shards.web import check_address
 from tracer_lightning.storage import below, check_regular, replacing
 
 CHUNK = 1 << 20

@@ -1,4 +1,4 @@
-"""Connections to web addresses that nobody vouches for: paced, and sent on to few addresses, of the web only."""
+"""Opening web addresses, and nothing else, of servers that nobody vouches for."""
 
 from __future__ import annotations
 
@@ -101,13 +101,13 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 def opener() -> urllib.request.OpenerDirector:
     """What opens web addresses, and no others: urllib's own opens FTP and files, too."""
-    opener = urllib.request.OpenerDirector()
+    director = urllib.request.OpenerDirector()
     for handler in (
         *(urllib.request.ProxyHandler(), _Http(), _Https(), _Redirects()),
         *(urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()),
     ):
-        opener.add_handler(handler)
-    return opener
+        director.add_handler(handler)
+    return director
 
 
 def check_address(address: str) -> None:
