@@ -13,6 +13,7 @@ from tracer_lightning.analysis.curves import draw
 from tracer_lightning.analysis.formats import latex, markdown, raw, terminal
 from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.tables import Section, sections
+from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 100
 """Columns of output that goes to no terminal."""
@@ -87,4 +88,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

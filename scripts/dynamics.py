@@ -13,6 +13,7 @@ from rich.table import Table
 from tracer_lightning.analysis.commands import Parser, read_groups, say, table_console
 from tracer_lightning.analysis.dynamics import PARTS, STATISTICS, Row, as_csv, draw, read_dynamics, rows
 from tracer_lightning.analysis.style import save, style
+from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""
@@ -76,4 +77,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

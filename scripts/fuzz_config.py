@@ -21,6 +21,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # mistaken names are not to be asked for
 
 from tests.fuzzing.overrides import draw  # noqa: E402
 from tests.fuzzing.running import attempt, bounded, command, defaults, entry  # noqa: E402
+from tracer_lightning.training.streams import standard_streams  # noqa: E402
 
 
 def main() -> int:
@@ -48,4 +49,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

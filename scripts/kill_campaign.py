@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.comparing import differences, outcome  # noqa: E402
 from tests.faults.killing import BY_THE_CLOCK, LENGTHS, PHASES, command, forked, settings  # noqa: E402
+from tracer_lightning.training.streams import standard_streams  # noqa: E402
 
 
 def end(folder: Path) -> dict[str, Any]:
@@ -91,4 +92,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with standard_streams():
+        main()

@@ -20,6 +20,7 @@ from tracer_lightning.data.shards.sources import (
     torchvision_collection,
 )
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.training.streams import standard_streams
 
 TEMPLATES = ("a photo of a {c}.",)
 IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")
@@ -147,4 +148,5 @@ def say(line: str, stderr: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

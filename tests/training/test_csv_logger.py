@@ -66,7 +66,7 @@ def test_a_continued_file_is_byte_for_byte_that_of_an_unbroken_run(tmp_path, bre
             if step % 2:
                 csv.log_metrics({"val/plain/accuracy": step / 7, "epoch": step // 2}, step)
             if step >= 4:
-                csv.log_metrics({"a late, odd \"column\u2028": step}, step)
+                csv.log_metrics({'a late, odd "column\u2028': step}, step)
             csv.flush()
         if final:
             csv.log_metrics({"test/plain/accuracy": 0.7, "epoch": 3}, end)

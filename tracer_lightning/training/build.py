@@ -34,6 +34,7 @@ from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.features import training_features
+from tracer_lightning.training.memory import lacks_memory, memory_request
 from tracer_lightning.training.types_check import TARGET, called, check_values, shortened
 
 
@@ -70,11 +71,12 @@ def _written(cfg: DictConfig, key: str) -> str:
 
 def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     """The innermost mistake, with the setting of the nested node where it was made."""
-    inner: BaseException | None = error
+    inner: BaseException = error
     place: re.Match[str] | None = None
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
-    return ValueError(named(_written(cfg, place[1]), str(inner)) if place else str(inner))
+    kind, text = (MemoryError, memory_request(inner)) if lacks_memory(inner) else (ValueError, str(inner))
+    return kind(named(_written(cfg, place[1]), text) if place else text)
 
 
 def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:

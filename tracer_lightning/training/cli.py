@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -15,6 +16,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 from tracer_lightning.training.launched import agree_on_start
+from tracer_lightning.training.memory import OutOfMemory, lacks_memory
+from tracer_lightning.training.streams import lenient_streams, standard_streams
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
@@ -106,6 +109,11 @@ def cli(
     Hydra lets them through when a full error is wanted. The request is withdrawn while a job runs (:func:`task`), so
     that no process that it starts takes it for the user's.
     """
+    with standard_streams():
+        _cli(main, checkpoint, shorthand)
+
+
+def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[Sequence[str]], list[str]]) -> None:
     agree_on_start()
     try:
         sys.argv = shorthand(sys.argv)
@@ -135,12 +143,29 @@ def cli(
         os.environ.pop(FULL_ERROR, None)
 
 
+@contextmanager
+def imports(user_wants_traceback: bool) -> Iterator[None]:
+    """Within, libraries for which there is not enough memory end the process with one line."""
+    try:
+        yield
+    except Exception as error:
+        if user_wants_traceback or not lacks_memory(error):
+            raise
+        complain(error)
+        raise OutOfMemory from None
+
+
 def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
     """Run one job; a user's mistake ends it with one line and status 1, anything else with its traceback.
 
     Returns:
         What the job returns.
     """
+    with lenient_streams():
+        return _task(cfg, user_wants_traceback, job)
+
+
+def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
     from tracer_lightning.training.run import USER_ERRORS
     from tracer_lightning.training.sweeps import is_sweep, job_of_a_sweep
 
@@ -151,11 +176,14 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
     try:
         with job_of_a_sweep():
             return job(cfg)
-    except USER_ERRORS as error:
+    except Exception as error:
+        memory = lacks_memory(error)
+        if not memory and not isinstance(error, USER_ERRORS):
+            raise
         complain(error)
         if is_sweep():
             raise JobFailed(str(error), seen=SUBMITIT not in os.environ) from None
-        raise SystemExit(1) from None
+        raise (OutOfMemory() if memory else SystemExit(1)) from None
     finally:
         if wanted is not None:
             os.environ[FULL_ERROR] = wanted

@@ -14,6 +14,7 @@ from torch.distributed import DistBackendError
 
 from tracer_lightning.callbacks import RunCheckpoint, Stopped
 from tracer_lightning.training.console import say
+from tracer_lightning.training.memory import lacks_memory, memory_request
 from tracer_lightning.training.resume import advice
 
 LOST = ("gloo", "Connection closed by peer", "Connection reset by peer")
@@ -29,11 +30,13 @@ def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
         say(f"stopped by {stop.signum.name} at step {trainer.global_step}; {advice(cfg)}")
         _requeue(trainer, stop)
         raise
-    except OSError as error:
-        known = _last_good(trainer)
-        raise OSError(str(error) if known in str(error) else f"{error}; {known}; {advice(cfg)}") from error
-    except RuntimeError as error:
-        lost = _lost(error)
+    except Exception as error:
+        if lacks_memory(error):
+            raise MemoryError(f"{memory_request(error)}; {_last_good(trainer)}; {advice(cfg)}") from error
+        if isinstance(error, OSError):
+            known = _last_good(trainer)
+            raise OSError(str(error) if known in str(error) else f"{error}; {known}; {advice(cfg)}") from error
+        lost = _lost(error) if isinstance(error, RuntimeError) else None
         if lost is None:
             raise
         line = str(error).splitlines()[0]
