@@ -35,6 +35,7 @@ from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.features import training_features
 from tracer_lightning.training.memory import lacks_memory, memory_request
+from tracer_lightning.training.rendezvous import meet_at_start
 from tracer_lightning.training.types_check import TARGET, called, check_values, shortened
 
 
@@ -229,10 +230,10 @@ def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     trainer: pl.Trainer = make(
         cfg, "trainer", pl.Trainer, callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs
     )
-    return trainer
+    return meet_at_start(trainer, cfg)
 
 
 def build_evaluator(cfg: DictConfig) -> pl.Trainer:
     """The trainer of a command that evaluates: nothing is logged or saved."""
     trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, logger=False, enable_checkpointing=False)
-    return trainer
+    return meet_at_start(trainer, cfg)

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 from tracer_lightning.training.launched import agree_on_start
 from tracer_lightning.training.memory import OutOfMemory, lacks_memory
+from tracer_lightning.training.parent import end_with_launcher, end_with_sweep
 from tracer_lightning.training.streams import lenient_streams, standard_streams
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
@@ -114,6 +115,7 @@ def cli(
 
 
 def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[Sequence[str]], list[str]]) -> None:
+    end_with_launcher()
     agree_on_start()
     try:
         sys.argv = shorthand(sys.argv)
@@ -161,6 +163,7 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
     Returns:
         What the job returns.
     """
+    end_with_sweep()
     with lenient_streams():
         return _task(cfg, user_wants_traceback, job)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
-from torch.distributed import DistBackendError
+from torch.distributed import DistError
 
 from tracer_lightning.callbacks import RunCheckpoint, Stopped
 from tracer_lightning.training.console import say
@@ -45,7 +45,7 @@ def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
 
 def _lost(error: RuntimeError) -> str | None:
     """Which process has died, where that is what the error means."""
-    if isinstance(error, DistBackendError) or any(sign in str(error) for sign in LOST):
+    if isinstance(error, DistError) or any(sign in str(error) for sign in LOST):
         return "another process of this run"
     return "a loading process" if "DataLoader worker (pid" in str(error) else None
 

@@ -1,0 +1,57 @@
+"""Processes that another one started for a run or a sweep end with it, however that one ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+STARTED_BY = "TRACER_STARTED_BY"
+"""Environment variable with the process whose children, DDP's other ranks, end with it."""
+PAUSE = 0.5
+"""Seconds between looks. Linux can tell a child by a signal, but sends it when the parent's *thread* ends."""
+OWN_END = 10.0
+"""Seconds for a rank to notice by itself, and to say which checkpoint is left."""
+
+
+def end_with_launcher() -> None:
+    """End this process, a rank of DDP, with the process of the command that started it, if one did."""
+    launcher = int(os.environ.get(STARTED_BY, 0))
+    if launcher and (os.getppid() == launcher or not _is_alive(launcher)):
+        _watch(launcher, OWN_END)
+
+
+def end_with_sweep() -> None:
+    """End this process, one of joblib's, with the process of the sweep; its run is one that was killed.
+
+    The ranks that it starts are to end with it.
+    """
+    os.environ[STARTED_BY] = str(os.getpid())
+    sweep = multiprocessing.parent_process()
+    if sweep is not None and sweep.pid is not None:
+        _watch(sweep.pid, 0.0)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _watch(parent: int, patience: float) -> None:
+    name = f"watch of {parent}"
+    if any(thread.name == name for thread in threading.enumerate()):
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PAUSE)
+        time.sleep(patience)
+        os.write(2, b"error: another process of this run was lost: the one that started this one\n")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name=name, daemon=True).start()
