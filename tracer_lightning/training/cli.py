@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Literal
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -33,8 +35,10 @@ OmegaConf.register_new_resolver("names", joined, replace=True)
 
 
 def _one_line(error: BaseException) -> ValueError:
-    """Hydra's composition errors, said in our form."""
+    """Hydra's composition errors, and those of its launchers, said in our form."""
     text = str(error)
+    if _of_submission(error):
+        return ValueError(f"hydra/launcher: {text}")
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, option = found[1].rpartition("/")
         options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
@@ -63,8 +67,7 @@ def _one_line(error: BaseException) -> ValueError:
 
 def _guilty(error: BaseException) -> str | None:
     """The override that Hydra was at when it failed, which its errors do not always name."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    lines = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in reversed(frames)]
+    lines = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in reversed(_frames(error))]
     mark = "${" if "${" in f"{error} {error.__cause__}" else "\n"
     odd = [argument for argument in sys.argv[1:] if mark in argument or _names_no_options(argument)]
     return next((line for line in [*lines, *odd] if line), None)
@@ -131,18 +134,37 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
     os.environ[FULL_ERROR] = "1"
     try:
         main()
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
     except JobFailed as failure:
         if not failure.seen:
             complain(failure)
         raise SystemExit(1) from None
-    except (*COMPOSITION_ERRORS, OSError) as error:
-        fail(_one_line(error))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:  # Hydra's own, of what it did not foresee
-        if any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+    except Exception as error:
+        if lacks_memory(error):
+            complain(error)
+            raise OutOfMemory from None
+        unforeseen = isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and not _of_job(error)
+        if not (unforeseen or isinstance(error, (*COMPOSITION_ERRORS, OSError)) or _of_submission(error)):
             raise
         fail(_one_line(error))
     finally:
         os.environ.pop(FULL_ERROR, None)
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _of_job(error: BaseException) -> bool:
+    """Whether a job raised it, rather than Hydra, which has errors of its own for what it did not foresee."""
+    return any(frame.f_code is task.__code__ for frame in _frames(error))
+
+
+def _of_submission(error: BaseException) -> bool:
+    """Whether submitit could not hand in a job, or lost it; what a job raised comes with its trace."""
+    modules = [frame.f_globals.get("__name__", "") for frame in _frames(error)]
+    return any(name.startswith("submitit.") for name in modules) and "with trace" not in str(error)
 
 
 @contextmanager

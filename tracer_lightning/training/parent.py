@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -51,7 +52,10 @@ def _watch(parent: int, patience: float) -> None:
         while os.getppid() == parent:
             time.sleep(PAUSE)
         time.sleep(patience)
-        os.write(2, b"error: another process of this run was lost: the one that started this one\n")
+        with contextlib.suppress(OSError):
+            os.write(2, b"error: another process of this run was lost: the one that started this one\n")
+        for child in multiprocessing.active_children():
+            child.kill()
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name=name, daemon=True).start()
