@@ -18,10 +18,9 @@ OWN_END = 10.0
 
 
 def end_with_launcher() -> None:
-    """End this process, a rank of DDP, with the process of the command that started it, if one did."""
-    launcher = int(os.environ.get(STARTED_BY, 0))
-    if launcher and (os.getppid() == launcher or not _is_alive(launcher)):
-        _watch(launcher, OWN_END)
+    """End this process, where Lightning started it as a further rank, with the first one."""
+    if STARTED_BY in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+        _watch(int(os.environ[STARTED_BY]), OWN_END)
 
 
 def end_with_sweep() -> None:
@@ -33,14 +32,6 @@ def end_with_sweep() -> None:
     sweep = multiprocessing.parent_process()
     if sweep is not None and sweep.pid is not None:
         _watch(sweep.pid, 0.0)
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _watch(parent: int, patience: float) -> None:
