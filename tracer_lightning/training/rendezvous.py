@@ -98,11 +98,8 @@ def meet(
         if told.add(f"arrived/{rank}", 1) > 1:
             raise ValueError(f"MASTER_PORT={place[1]}: another run has its rank {rank} there; choose another port")
         told.set(f"settings/{rank}", json.dumps(settings))
-        verdict = (
-            _judge(told, size, patience, wait)
-            if rank == 0
-            else _verdict(told, rank, patience, partial(wait, deadline=deadline + ANSWER))
-        )
+        later = partial(wait, deadline=deadline + ANSWER)  # the first process may speak at the last moment
+        verdict = _judge(told, size, patience, wait) if rank == 0 else _verdict(told, rank, patience, later)
     except RuntimeError as error:
         raise OSError(f"another process of this run was lost ({str(error).splitlines()[0]})") from error
     if verdict:
@@ -111,39 +108,50 @@ def meet(
 
 
 def _connect(rank: int, size: int, place: tuple[str, int], patience: float, wait: Callable[..., None]) -> TCPStore:
+    """The first process's store, or torchrun's."""
     address, port = place
     store = partial(
         TCPStore, address, port, size, wait_for_workers=False, multi_tenant=True, timeout=timedelta(seconds=ANSWER)
     )
-    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    if rank == 0 and not agent:
+    if rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         try:
             return store(is_master=True)
         except RuntimeError as error:
+            reason = "it is in use" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]
             raise ValueError(
-                f"MASTER_PORT={port}: the first process can't listen there ({_reason(error)}); choose another port"
+                f"MASTER_PORT={port}: the first process can't listen there ({reason}); choose another port"
             ) from error
-    heard: list[float] = []
-
-    def answered() -> bool:
-        try:
-            socket.create_connection(place, timeout=ANSWER).close()  # torch complains of every failure
-        except OSError:
-            return False
-        heard.append(time.monotonic())
-        if _is_store(partial(store, is_master=False)):
-            return True
-        if time.monotonic() - heard[0] > FOREIGN:
-            raise ValueError(
-                f"MASTER_PORT={port}: what listens at {address} is no process of this run; choose another port"
-            )
-        return False
-
     wait(
-        answered,
+        partial(_answers, place, partial(store, is_master=False), heard=[]),
         lambda: f"the first process, at {address}:{port}, did not answer within rendezvous={patience:g} seconds",
     )
     return store(is_master=False)
+
+
+def _answers(place: tuple[str, int], connect: Callable[[], TCPStore], heard: list[float]) -> bool:
+    """Whether a store answers.
+
+    Args:
+        place: its address and port.
+        connect: makes a connection.
+        heard: times at which something listened there, to which the present one is added.
+
+    Raises:
+        ValueError: something listens there, and has not answered for long.
+    """
+    try:
+        socket.create_connection(place, timeout=ANSWER).close()  # torch complains of every failure
+    except OSError:
+        return False
+    heard.append(time.monotonic())
+    if _is_store(connect):
+        return True
+    if time.monotonic() - heard[0] > FOREIGN:
+        address, port = place
+        raise ValueError(
+            f"MASTER_PORT={port}: what listens at {address} is no process of this run; choose another port"
+        )
+    return False
 
 
 def _is_store(connect: Callable[[], TCPStore]) -> bool:
@@ -159,10 +167,6 @@ def _is_store(connect: Callable[[], TCPStore]) -> bool:
     process.kill()
     process.join()
     return process.exitcode == 0
-
-
-def _reason(error: RuntimeError) -> str:
-    return "it is in use" if "EADDRINUSE" in str(error) else str(error).splitlines()[0]
 
 
 def _judge(store: Any, size: int, patience: float, wait: Callable[..., None]) -> str:
@@ -190,7 +194,7 @@ def _judge(store: Any, size: int, patience: float, wait: Callable[..., None]) ->
 
 
 def _verdict(store: Any, rank: int, patience: float, wait: Callable[..., None]) -> str:
-    """What the first process says, which it may at the last moment."""
+    """What the first process says."""
     wait(
         lambda: store.check(["verdict"]),
         lambda: f"the first process of this run said nothing within rendezvous={patience:g} seconds",
