@@ -24,19 +24,16 @@ def is_alive(pid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
 def test_jobs_of_joblib_end_with_the_sweep(tmp_path, signum):
     """And with them what they have started; Ctrl-C goes to all, as a terminal sends it."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    process = start(*ENDLESS, *JOBLIB, cwd=tmp_path)
+    process = start(*JOBLIB, *ENDLESS, cwd=tmp_path)
     for seed in (0, 1):
         wait_until(trains(tmp_path / f"outputs/digits/x/{seed}-tracer-seed{seed}"), process)
     started = descendants(process.pid)
     assert len(started) >= 4  # workers, and their loading processes
-    if signum == signal.SIGINT:
-        os.killpg(process.pid, signum)
-    else:
-        process.send_signal(signum)
+    (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)
     status, _, errors = finish(process, 60)  # the pipes are closed once all have ended
     assert status == (130 if signum == signal.SIGINT else -signum)
     assert not [pid for pid in started if is_alive(pid)]
