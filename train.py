@@ -5,7 +5,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from tracer_lightning.training.cli import cli, task
+from tracer_lightning.training.cli import cli, imports, task
 from tracer_lightning.training.errors import wants_traceback
 
 USER_WANTS_TRACEBACK = wants_traceback()
@@ -14,7 +14,8 @@ USER_WANTS_TRACEBACK = wants_traceback()
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> Any:
     """Run the composed experiment; a sweeper that searches is given its objective."""
-    from tracer_lightning.training.run import train
+    with imports(USER_WANTS_TRACEBACK):
+        from tracer_lightning.training.run import train
 
     return task(cfg, USER_WANTS_TRACEBACK, train)
 

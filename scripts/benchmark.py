@@ -15,6 +15,7 @@ from tracer_lightning.analysis.commands import table_console
 from tracer_lightning.benchmarks import averaging, evaluating, levers, loading, memory, report, statistics, step
 from tracer_lightning.benchmarks.measuring import machine, shown, write_json
 from tracer_lightning.training.console import quieten
+from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 120
 Found = dict[str, Any]
@@ -160,4 +161,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

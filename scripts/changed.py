@@ -7,7 +7,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from tracer_lightning.training.cli import cli, task
+from tracer_lightning.training.cli import cli, imports, task
 from tracer_lightning.training.errors import wants_traceback
 
 USER_WANTS_TRACEBACK = wants_traceback()
@@ -16,7 +16,8 @@ USER_WANTS_TRACEBACK = wants_traceback()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="changed")
 def main(cfg: DictConfig) -> Any:
     """Compare what was composed."""
-    from tracer_lightning.training.changed import changed
+    with imports(USER_WANTS_TRACEBACK):
+        from tracer_lightning.training.changed import changed
 
     return task(cfg, USER_WANTS_TRACEBACK, changed)
 

@@ -14,6 +14,7 @@ from tracer_lightning.analysis.formats import latex, markdown, raw, terminal
 from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.tables import Section, sections
 from tracer_lightning.storage import write_text
+from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 100
 """Columns of output that goes to no terminal."""
@@ -88,4 +89,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

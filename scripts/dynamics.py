@@ -14,6 +14,7 @@ from tracer_lightning.analysis.commands import Parser, read_groups, say, table_c
 from tracer_lightning.analysis.dynamics import PARTS, STATISTICS, Row, as_csv, draw, read_dynamics, rows
 from tracer_lightning.analysis.style import save, style
 from tracer_lightning.storage import write_text
+from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""
@@ -77,4 +78,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

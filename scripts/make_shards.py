@@ -21,6 +21,7 @@ from tracer_lightning.data.shards.sources import (
 )
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
 from tracer_lightning.storage import read_text
+from tracer_lightning.training.streams import standard_streams
 
 TEMPLATES = ("a photo of a {c}.",)
 IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")
@@ -135,4 +136,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

@@ -7,7 +7,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from tracer_lightning.training.cli import cli, task
+from tracer_lightning.training.cli import cli, imports, task
 from tracer_lightning.training.errors import wants_traceback
 from tracer_lightning.training.shorthand import spelled_out
 
@@ -17,7 +17,8 @@ USER_WANTS_TRACEBACK = wants_traceback()
 @hydra.main(version_base="1.3", config_path="../conf", config_name="merge")
 def main(cfg: DictConfig) -> Any:
     """Merge what was composed."""
-    from tracer_lightning.training.merge import merge
+    with imports(USER_WANTS_TRACEBACK):
+        from tracer_lightning.training.merge import merge
 
     return task(cfg, USER_WANTS_TRACEBACK, merge)
 

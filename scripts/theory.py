@@ -17,6 +17,7 @@ from tracer_lightning.analysis.theory import draw_problem
 from tracer_lightning.analysis.theory_checks import CLAIMS, Check
 from tracer_lightning.analysis.theory_conditions import CONDITIONS
 from tracer_lightning.analysis.theory_figures import FIGURES
+from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""
@@ -62,4 +63,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

@@ -12,6 +12,7 @@ from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.toy import arms, before
 from tracer_lightning.analysis.toy_report import panels, toy_markdown, toy_table, tradeoff, write_toy
 from tracer_lightning.storage import write_text
+from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 130
 """Columns of output that goes to no terminal."""
@@ -59,4 +60,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with standard_streams():
+        sys.exit(main())

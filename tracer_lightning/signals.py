@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -92,7 +93,8 @@ class StopSignals(ContextDecorator):
             if not self.deferred:
                 self.act()
             again = " (once more stops at once)" if signum == signal.SIGINT else ""
-            os.write(2, f"{signal.Signals(signum).name}: stopping after this step{again}\n".encode())
+            with contextlib.suppress(OSError):  # whoever reads this may be gone
+                os.write(2, f"{signal.Signals(signum).name}: stopping after this step{again}\n".encode())
         elif signum == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -55,6 +56,57 @@ def test_a_lost_process_ends_a_run_of_torchrun(tmp_path):
     os.kill(trained(process.pid)[-1], signal.SIGKILL)
     status, _, _ = finish(process, BOUND)
     assert status == 1
+
+
+def by_hand(tmp_path, *different, **options):
+    """Start a run's ranks one by one, as a script without a launcher does; more settings for each of them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "NODE_RANK": "0", "WORLD_SIZE": str(len(different))}
+    processes = []
+    for rank, settings in enumerate(different):
+        settings = [*DDP, f"trainer.devices={len(different)}", *settings]
+        ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+        processes.append(start(*settings, cwd=tmp_path, **common, **ranks, **options))
+    return processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["train.py", "scripts/evaluate.py"])
+def test_processes_with_different_settings_do_not_begin(tmp_path, script):
+    settings = (*ENDLESS, "run=x") if script == "train.py" else ("run=x",)
+    processes = by_hand(tmp_path, settings, (*settings, "seed=5"), script=ROOT / script)
+    for process in processes:
+        status, _, errors = finish(process)
+        assert status == 1
+        assert error_lines(errors) == [
+            "error: seed: rank 1 has 5 and rank 0 has 0; give all processes of a run the same settings"
+        ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_process_lost_before_they_have_met_is_not_waited_for_longer_than_allowed(tmp_path, lost):
+    processes = by_hand(tmp_path, *[(*ENDLESS, "run=x", "rendezvous=20")] * 2)
+    processes[lost].kill()
+    status, _, errors = finish(processes[1 - lost])
+    finish(processes[lost])
+    (line,) = error_lines(errors)
+    assert status == 1
+    assert "Traceback" not in errors
+    assert ("did not answer within" if lost == 0 else "ranks [1] of 2 did not come within rendezvous=20") in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", ["first", "second"])
+def test_a_process_lost_before_they_have_met_ends_a_run_that_lightning_started(tmp_path, lost):
+    process = start(*ENDLESS, *DDP, "run=x", cwd=tmp_path)
+    wait_until(lambda: trained(process.pid), process)
+    os.kill(process.pid if lost == "first" else trained(process.pid)[0], signal.SIGKILL)
+    status, _, errors = finish(process, BOUND)
+    assert status == (-signal.SIGKILL if lost == "first" else 1)
+    assert any("another process of this run was lost" in line for line in error_lines(errors)), errors[-2000:]
 
 
 @pytest.mark.slow

@@ -50,6 +50,38 @@ def test_tests_are_not_kept(tmp_path):
     assert steps(tmp_path) == [1]
 
 
+@pytest.mark.parametrize("breaks", [(1,), (3,), (4,), (6,), (2, 2, 5), (5, 3)])
+def test_a_continued_file_is_byte_for_byte_that_of_an_unbroken_run(tmp_path, breaks):
+    """With a test before and after training, validations, and columns that come later."""
+
+    def run(folder, begin, end, final):
+        csv = logger(folder)
+        if begin:
+            csv.continue_from(begin)
+        csv.log_metrics({"test/plain/accuracy": 0.1, "epoch": 0}, 0)
+        csv.finalize("success")
+        for step in range(begin, end):
+            csv.log_metrics({"lr": 0.1 / (step + 1)}, step)
+            csv.log_metrics({"loss": float("nan") if step == 2 else 1 / 3 / (step + 1)}, step)
+            if step % 2:
+                csv.log_metrics({"val/plain/accuracy": step / 7, "epoch": step // 2}, step)
+            if step >= 4:
+                csv.log_metrics({'a late, odd "column\u2028': step}, step)
+            csv.flush()
+        if final:
+            csv.log_metrics({"test/plain/accuracy": 0.7, "epoch": 3}, end)
+            csv.finalize("success")
+
+    run(tmp_path / "whole", 0, 6, final=True)
+    begin = 0
+    for end in breaks:
+        run(tmp_path / "broken", begin, min(end + 1, 6), final=end == 6)
+        begin = end
+    run(tmp_path / "broken", begin, 6, final=True)
+    whole, broken = ((tmp_path / name / "metrics.csv").read_bytes() for name in ("whole", "broken"))
+    assert broken == whole
+
+
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_a_row_that_was_cut_short_is_no_row(tmp_path, cut):
     log(tmp_path, range(3))

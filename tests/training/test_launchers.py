@@ -67,6 +67,21 @@ def test_a_missing_plugin_says_how_to_install_it(tmp_path):
     )
 
 
+def test_no_cluster_is_one_line(tmp_path):
+    pytest.importorskip(PLUGINS["slurm"])
+    result = train("-m", "hydra/launcher=slurm", "seed=0,1", cwd=tmp_path, PATH="")
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: hydra/launcher: .*srun.*\n", result.stderr)
+
+
+def test_no_sbatch_is_one_line(tmp_path):
+    pytest.importorskip(PLUGINS["slurm"])
+    (tmp_path / "srun").touch(mode=0o755)
+    result = train("-m", "hydra/launcher=slurm", "seed=0,1", cwd=tmp_path, PATH=str(tmp_path))
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: hydra/launcher: .*sbatch.*\n", result.stderr)
+
+
 @pytest.mark.parametrize("seen", [True, False])
 def test_a_mistake_elsewhere_is_said_once(capsys, seen):
     def sweep():

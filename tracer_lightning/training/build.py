@@ -24,6 +24,8 @@ from tracer_lightning.teachers import Teacher
 from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.features import training_features
+from tracer_lightning.training.memory import lacks_memory, memory_request
+from tracer_lightning.training.rendezvous import meet_at_start
 from tracer_lightning.training.types_check import TARGET, check_values, shortened
 
 
@@ -60,11 +62,12 @@ def _written(cfg: DictConfig, key: str) -> str:
 
 def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     """The innermost mistake, with the setting of the nested node where it was made."""
-    inner: BaseException | None = error
+    inner: BaseException = error
     place: re.Match[str] | None = None
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
-    return ValueError(named(_written(cfg, place[1]), str(inner)) if place else str(inner))
+    kind, text = (MemoryError, memory_request(inner)) if lacks_memory(inner) else (ValueError, str(inner))
+    return kind(named(_written(cfg, place[1]), text) if place else text)
 
 
 def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: pl.Trainer) -> None:
@@ -185,10 +188,10 @@ def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     trainer: pl.Trainer = make(
         cfg, "trainer", pl.Trainer, callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs
     )
-    return trainer
+    return meet_at_start(trainer, cfg)
 
 
 def build_evaluator(cfg: DictConfig) -> pl.Trainer:
     """The trainer of a command that evaluates: nothing is logged or saved."""
     trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, logger=False, enable_checkpointing=False)
-    return trainer
+    return meet_at_start(trainer, cfg)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,6 +21,9 @@ from tracer_lightning.signals import SIGNALS
 from tracer_lightning.slurm import JOB
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 from tracer_lightning.training.launched import agree_on_start
+from tracer_lightning.training.memory import OutOfMemory, lacks_memory
+from tracer_lightning.training.parent import end_with_launcher, end_with_sweep
+from tracer_lightning.training.streams import lenient_streams, standard_streams
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
@@ -43,8 +49,10 @@ OmegaConf.register_new_resolver("below", _below, replace=True)
 
 
 def _one_line(error: BaseException) -> ValueError:
-    """Hydra's composition errors, said in our form."""
+    """Hydra's composition errors, and those of its launchers, said in our form."""
     text = str(error)
+    if _of_submission(error):
+        return ValueError(f"hydra/launcher: {text}")
     if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
         group, _, option = found[1].rpartition("/")
         options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
@@ -75,8 +83,7 @@ def _one_line(error: BaseException) -> ValueError:
 
 def _guilty(error: BaseException) -> str | None:
     """The override that Hydra was at when it failed, which its errors do not always name."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    lines = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in reversed(frames)]
+    lines = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in reversed(_frames(error))]
     mark = "${" if "${" in f"{error} {error.__cause__}" else "\n"
     odd = [argument for argument in sys.argv[1:] if mark in argument or _names_no_options(argument)]
     return next((line for line in [*lines, *odd] if line), None)
@@ -124,6 +131,12 @@ def cli(
     Hydra lets them through when a full error is wanted. The request is withdrawn while a job runs (:func:`task`), so
     that no process that it starts takes it for the user's.
     """
+    with standard_streams():
+        _cli(main, checkpoint, shorthand)
+
+
+def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[Sequence[str]], list[str]]) -> None:
+    end_with_launcher()
     agree_on_start()
     try:
         sys.argv = shorthand(sys.argv)
@@ -139,18 +152,49 @@ def cli(
     os.environ[FULL_ERROR] = "1"
     try:
         main()
+    except KeyboardInterrupt:
+        raise SystemExit(128 + signal.SIGINT) from None
     except JobFailed as failure:
         if not failure.seen:
             complain(failure)
         raise SystemExit(1) from None
-    except (*COMPOSITION_ERRORS, OSError) as error:
-        fail(_one_line(error))
-    except (ValueError, TypeError, LookupError, AttributeError) as error:  # Hydra's own, of what it did not foresee
-        if any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+    except Exception as error:
+        if lacks_memory(error):
+            complain(error)
+            raise OutOfMemory from None
+        unforeseen = isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and not _of_job(error)
+        if not (unforeseen or isinstance(error, (*COMPOSITION_ERRORS, OSError)) or _of_submission(error)):
             raise
         fail(_one_line(error))
     finally:
         os.environ.pop(FULL_ERROR, None)
+
+
+def _frames(error: BaseException) -> list[FrameType]:
+    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def _of_job(error: BaseException) -> bool:
+    """Whether a job raised it, rather than Hydra, which has errors of its own for what it did not foresee."""
+    return any(frame.f_code is task.__code__ for frame in _frames(error))
+
+
+def _of_submission(error: BaseException) -> bool:
+    """Whether submitit could not hand in a job, or lost it; what a job raised comes with its trace."""
+    modules = [frame.f_globals.get("__name__", "") for frame in _frames(error)]
+    return any(name.startswith("submitit.") for name in modules) and "with trace" not in str(error)
+
+
+@contextmanager
+def imports(user_wants_traceback: bool) -> Iterator[None]:
+    """Within, libraries for which there is not enough memory end the process with one line."""
+    try:
+        yield
+    except Exception as error:
+        if user_wants_traceback or not lacks_memory(error):
+            raise
+        complain(error)
+        raise OutOfMemory from None
 
 
 def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
@@ -159,7 +203,8 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
     Returns:
         What the job returns.
     """
-    with SIGNALS:  # a launcher's process has not been through cli
+    end_with_sweep()
+    with SIGNALS, lenient_streams():  # a launcher's process has not been through cli
         return _task(cfg, user_wants_traceback, job)
 
 
@@ -176,11 +221,14 @@ def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig
     try:
         with job_of_a_sweep():
             return job(with_checkpoint(cfg, choices))
-    except USER_ERRORS as error:
+    except Exception as error:
+        memory = lacks_memory(error)
+        if not memory and not isinstance(error, USER_ERRORS):
+            raise
         complain(error)
         if is_sweep():
             raise JobFailed(str(error), seen=SUBMITIT not in os.environ) from None
-        raise SystemExit(1) from None
+        raise (OutOfMemory() if memory else SystemExit(1)) from None
     finally:
         if wanted is not None:
             os.environ[FULL_ERROR] = wanted

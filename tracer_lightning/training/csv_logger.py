@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,18 @@ class _Writer(ExperimentWriter):
         if not self.metrics:
             return
         new_columns = self._record_new_keys()
-        if new_columns or not self._begun:
-            self._rewrite([*self._kept(), *self.metrics])
+        if not self._begun:
+            # a continued run repeats the test before training, whose rows an unbroken run has before all others
+            repeated = [row for row in self.metrics if row["step"] < self.keep_before]
+            self._rewrite([*repeated, *self._kept(), *self.metrics[len(repeated) :]])
+        elif new_columns:
+            self._rewrite([*_rows(self.path), *self.metrics])
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.metrics_keys).writerows(self.metrics)
         self._begun, self.metrics = True, []
 
     def _kept(self) -> list[Row]:
-        if self._begun:
-            return _rows(self.path)
         kept = [row for row in _rows(self.path) if int(row["step"]) < self.keep_before and not _of_a_test(row)]
         self.metrics_keys = sorted({*self.metrics_keys, *(name for row in kept for name in row)})
         return kept
@@ -98,8 +101,7 @@ def _rows(path: Path) -> list[Row]:
     if not path.is_file():
         return []
     text = path.read_text()
-    lines = text[: text.rfind("\n") + 1].splitlines()
-    rows = csv.DictReader(lines)
+    rows = csv.DictReader(StringIO(text[: text.rfind("\n") + 1]))
     return [
         {name: value for name, value in row.items() if value}
         for row in rows

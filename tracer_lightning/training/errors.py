@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.analysis.escaping import printable
+from tracer_lightning.training.memory import lacks_memory, memory_request, shortage
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """Environment variable that asks for tracebacks."""
@@ -26,8 +27,11 @@ def wants_traceback() -> bool:
 def complain(error: BaseException) -> None:
     """Print the error on one line of stderr."""
     text = str(error).strip() or type(error).__name__
-    if "in DataLoader worker process" in text:  # the worker's traceback, whose last line is the message
-        text = text.splitlines()[-1].partition(": ")[2]
+    if lacks_memory(error):
+        text = shortage(error)
+    elif "in DataLoader worker process" in text:  # the worker's traceback, whose last line is the message
+        kind, _, words = text.splitlines()[-1].partition(": ")
+        text = words or kind
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         text = named(error.full_key, _of_omegaconf(error))
     sys.stderr.write(f"error: {printable(' '.join(text.split()))}\n")
@@ -49,11 +53,15 @@ def fail(error: BaseException) -> NoReturn:
 
 @contextmanager
 def setting(key: str) -> Iterator[None]:
-    """Name the setting in every ValueError and TypeError raised within."""
+    """Name the setting in every ValueError and TypeError raised within, and where memory is lacking."""
     try:
         yield
     except (ValueError, TypeError) as error:
         raise ValueError(named(key, str(error))) from error
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        raise MemoryError(named(key, memory_request(error))) from error
 
 
 def named(key: str, message: str) -> str:

@@ -25,7 +25,7 @@ from tracer_lightning.training.console import say
 from tracer_lightning.training.results import RESULTS
 from tracer_lightning.training.settings import without_nulls
 
-NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor", "objective", "compute")
+NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor", "objective", "compute", "rendezvous")
 """What does not change the outcome."""
 LOCK = "lock"
 PATIENCE = 60

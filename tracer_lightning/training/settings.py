@@ -90,6 +90,7 @@ def _check_headline(settings: Any) -> None:
 
 def _check_data(settings: Any) -> None:
     check_whole(settings.seed, "seed", 0)
+    check_whole(settings.rendezvous, "rendezvous", 1)
     if settings.suite and "suite" not in settings.data:
         raise ValueError(
             "suite names test sets of shards, and these data have their own; choose data=shards or the like"

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
-from torch.distributed import DistBackendError
+from torch.distributed import DistError
 
 from tracer_lightning.callbacks import RunCheckpoint
 from tracer_lightning.signals import Stopped
 from tracer_lightning.slurm import JOB
 from tracer_lightning.training.console import say
+from tracer_lightning.training.memory import lacks_memory, memory_request
 from tracer_lightning.training.resume import advice
 
 LOST = ("gloo", "Connection closed by peer", "Connection reset by peer")
@@ -34,11 +35,13 @@ def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
     except Stopped as stop:
         say(f"stopped by {stop.signum.name} at step {trainer.global_step}; {advice(cfg)}")
         raise
-    except OSError as error:
-        known = _last_good(trainer)
-        raise OSError(str(error) if known in str(error) else f"{error}; {known}; {advice(cfg)}") from error
-    except RuntimeError as error:
-        lost = _lost(error)
+    except Exception as error:
+        if lacks_memory(error):
+            raise MemoryError(f"{memory_request(error)}; {_last_good(trainer)}; {advice(cfg)}") from error
+        if isinstance(error, OSError):
+            known = _last_good(trainer)
+            raise OSError(str(error) if known in str(error) else f"{error}; {known}; {advice(cfg)}") from error
+        lost = _lost(error) if isinstance(error, RuntimeError) else None
         if lost is None:
             raise
         line = str(error).splitlines()[0]
@@ -47,7 +50,7 @@ def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
 
 def _lost(error: RuntimeError) -> str | None:
     """Which process has died, where that is what the error means."""
-    if isinstance(error, DistBackendError) or any(sign in str(error) for sign in LOST):
+    if isinstance(error, DistError) or any(sign in str(error) for sign in LOST):
         return "another process of this run"
     return "a loading process" if "DataLoader worker (pid" in str(error) else None
 

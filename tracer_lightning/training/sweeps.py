@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ def job_of_a_sweep() -> Iterator[None]:
     if not is_sweep():
         yield
         return
+    multiprocessing.set_start_method(None, force=True)  # joblib's own, in its workers, can't start those of torch
     config = HydraConfig.get()
     arguments, before = sys.argv, set(os.environ)
     sys.argv = [arguments[0], *config.overrides.task, "hydra.mode=RUN"]
