@@ -26,7 +26,20 @@ PREFERRED = (METHOD, PEFT, BACKBONE, TERMS, TEACHER, KERNEL, BETA, EVERY, STRENG
 """Settings that name a difference before others do, where several go together."""
 TITLES = {METHOD: "method", PEFT: "peft", BACKBONE: "backbone", TEACHER: "teacher"}
 IGNORED = (
-    *("name", "run", "seed", "*.seed", "resume", "headline", "floor", "paths.*", "logger.*", "compute.*", "kernel.*"),
+    *(
+        "name",
+        "run",
+        "seed",
+        "*.seed",
+        "resume",
+        "rendezvous",
+        "headline",
+        "floor",
+        "paths.*",
+        "logger.*",
+        "compute.*",
+        "kernel.*",
+    ),
     *("data.root", "data.download", "data.cache_dir", "data.num_workers", EVAL_BATCH, "parity.ece_per_batch"),
     *(f"trainer.{key}" for key in ("default_root_dir", "accelerator", "devices", "num_nodes", "strategy")),
     *("trainer.enable_*", "trainer.log_every_n_steps", "trainer.profiler"),

@@ -54,7 +54,7 @@ COMPARED = (
     "method.",
     "positives",
 )
-NOT_COMPARED = ("run", "resume", "paths")
+NOT_COMPARED = ("run", "resume", "paths", "rendezvous")
 """Settings in which a run and its continuation may differ."""
 
 
