@@ -25,7 +25,8 @@ LARGE = [("backbone", "vit_l_14")]
 PICTURES = ("rn50_lp_ft", "vitl14_lp_ft", *(f"vitb16_{name}" for name in ("lp", "lp_ft", "lp_ft_paper")))
 TEMPLATES = ("vitb16_car_ft", "vitb16_car_ft_paper")
 ELSEWHERE = [("head", "kept"), *(("experiment", name) for name in (*PICTURES, *TEMPLATES))]
-"""What needs weights that have a head, pictures to extract features of, or several templates."""
+ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite")]
+"""What needs weights that have a head, pictures to extract features of, several templates, or a checkpoint."""
 LISTS = ("terms", "regularizers")
 BASELINES = ("flyp", "carot", "zs", "lp", "ft", "lp_ft", "l2_sp", "static_sd", "car_ft", "lipsum_ft")
 FOLDER = ["data.root={root}"]

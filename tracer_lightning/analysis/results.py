@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tracer_lightning.analysis.files import read_json
-from tracer_lightning.storage.records import Closed, Text, read_record
+from tracer_lightning.storage.records import Closed, Shown, Text, read_record
 
-Scores = dict[Text, dict[Text, float | int | Text | list[Text] | None]]
+Scores = dict[Shown, dict[Shown, float | int | Shown | list[Shown] | None]]
 """Data set or average to its metrics, and to its split, role, number of samples, or sets."""
 Count = Annotated[int, Field(ge=0)]
 
@@ -27,14 +27,14 @@ class Results(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
-    name: Text | None = None
+    name: Shown | None = None
     seed: int | None = None
     zero_shot: Scores | None = None
     student: Scores | None = None
     teacher: Scores | None = None
     start: Text | None = None
     parameters: Parameters | None = None
-    versions: dict[Text, Text | None] | None = None
+    versions: dict[Shown, Shown | None] | None = None
 
 
 def read_results(path: Path) -> Results:

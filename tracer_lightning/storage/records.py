@@ -25,6 +25,8 @@ def _literal(text: str) -> str:
 
 Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator(_literal)]
 """Printable text that stands for itself."""
+Shown = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
+"""Any text, which is only ever shown, and escaped where it is."""
 Name = Annotated[str, StringConstraints(max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """An identifier: letters, digits, hyphens and underscores."""
 R = TypeVar("R", bound=BaseModel)

@@ -213,7 +213,7 @@ def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig
     from tracer_lightning.training.run import USER_ERRORS
     from tracer_lightning.training.sweeps import is_sweep, job_of_a_sweep
 
-    choices = HydraConfig.get().runtime.choices
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if user_wants_traceback:
         with job_of_a_sweep():
             return job(with_checkpoint(cfg, choices))
