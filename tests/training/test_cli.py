@@ -97,6 +97,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["trainer.devices=0"], "trainer: `Trainer(devices=0)` value is not a valid input"),
         (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val must be a number >= 0, found -1"),
         (["trainer.log_every_n_steps=0"], "trainer.log_every_n_steps must be a whole number >= 1, found 0"),
+        (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be a whole number >= 1, found 0"),
         (["trainer.plugins=abc"], "trainer.plugins must be a list of what has a _target_, found 'abc'"),
         (["compute.micro_batch=0"], "compute.micro_batch must be null or a whole number >= 1, found 0"),
         (["teacher.precision=fp4"], "teacher.precision must be of type Literal['same', 'bf16'], found 'fp4'"),

@@ -106,6 +106,8 @@ def check_settings(cfg: DictConfig) -> None:
     _check_data(settings)
     check_whole(settings.trainer.accumulate_grad_batches, "trainer.accumulate_grad_batches", 1)
     check_whole(settings.trainer.log_every_n_steps, "trainer.log_every_n_steps", 1)
+    if settings.trainer.check_val_every_n_epoch is not None:
+        check_whole(settings.trainer.check_val_every_n_epoch, "trainer.check_val_every_n_epoch", 1)
     for key in ("max_epochs", "max_steps"):
         if settings.trainer[key] == 0:
             raise ValueError(f"trainer.{key}=0 trains nothing; give at least 1, or -1 for no limit")
