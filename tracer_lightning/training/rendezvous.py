@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
 import os
 import socket
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
@@ -32,8 +32,8 @@ FOREIGN = 20.0
 """Seconds after which what accepts connections, and is not understood, is taken for something else."""
 REMINDER = 30.0
 """Seconds after which a process says that it waits, and again."""
-MEETINGS = itertools.count()
-"""Numbers of this process's meetings: the store of torchrun outlives one."""
+MEETINGS: Counter[tuple[str, int]] = Counter()
+"""How often this process has met others at an address and port: the store of torchrun outlives one meeting."""
 
 
 def meet_at_start(trainer: pl.Trainer, cfg: DictConfig) -> pl.Trainer:
@@ -93,7 +93,8 @@ def meet(
     deadline = time.monotonic() + patience
     wait = partial(_wait, deadline=deadline, children=children)
     store = _connect(rank, size, place, patience, wait)
-    told = PrefixStore(f"tracer_lightning/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{next(MEETINGS)}", store)
+    told = PrefixStore(f"tracer_lightning/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{MEETINGS[place]}", store)
+    MEETINGS[place] += 1
     try:
         if told.add(f"arrived/{rank}", 1) > 1:
             raise ValueError(f"MASTER_PORT={place[1]}: another run has its rank {rank} there; choose another port")
