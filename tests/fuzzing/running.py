@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tests.fuzzing.overrides import Case, leaves
@@ -155,6 +156,7 @@ def attempt(module: ModuleType, overrides: Sequence[str], **options: Any) -> Out
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
+        HydraConfig.instance().cfg = None  # Hydra leaves it behind, and with it the mode of a sweep
         sys.argv = argv
         os.environ.clear()
         os.environ.update(environment)

@@ -120,13 +120,14 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
             require_pretrained=load_weights and (reference or source is not None),
             force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
         )
+        clip = ClipModel(model)
+        spec = _spec(clip, name, config)
     except Exception as error:  # of a configuration and weights from anywhere
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ValueError(f"backbone.name={name}: it can't be built with pretrained={source}: {reason}") from error
-    clip = ClipModel(model)
     if load_weights and name.startswith(FOLDER):
         load_head(clip, Path(name.removeprefix(FOLDER)))
-    return Backbone(clip, _spec(clip, name, config), config)
+    return Backbone(clip, spec, config)
 
 
 def _spec(clip: ClipModel, name: str, config: Mapping[str, Any]) -> InputSpec:

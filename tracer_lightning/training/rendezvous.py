@@ -9,21 +9,19 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 import torch.distributed as dist
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
+from tracer_lightning.training.agreement import compared, difference
 from tracer_lightning.training.console import console
-from tracer_lightning.training.settings import without_nulls
 
-OWN, GROUPS = ("run", "data.root", "data.num_workers"), ("paths.", "logger.", "callbacks.progress.")
-"""Settings, and groups of them, in which processes may differ: what the first one writes, and where data are."""
 PAUSE = 0.1
 """Seconds between looks."""
 ANSWER = 5.0
@@ -33,7 +31,7 @@ FOREIGN = 20.0
 REMINDER = 30.0
 """Seconds after which a process says that it waits, and again."""
 MEETINGS: Counter[tuple[str, int]] = Counter()
-"""How often this process has met others at an address and port: the store of torchrun outlives one meeting."""
+"""How often this process has met others at an address and port, which those that were started later have not."""
 
 
 def meet_at_start(trainer: pl.Trainer, cfg: DictConfig) -> pl.Trainer:
@@ -54,7 +52,7 @@ def meet_at_start(trainer: pl.Trainer, cfg: DictConfig) -> pl.Trainer:
             environment.global_rank(),
             environment.world_size(),
             (environment.main_address, environment.main_port),
-            _compared(cfg),
+            compared(cfg),
             cfg.rendezvous,
             getattr(strategy.launcher, "procs", ()),
         )
@@ -93,8 +91,7 @@ def meet(
     deadline = time.monotonic() + patience
     wait = partial(_wait, deadline=deadline, children=children)
     store = _connect(rank, size, place, patience, wait)
-    told = PrefixStore(f"tracer_lightning/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{MEETINGS[place]}", store)
-    MEETINGS[place] += 1
+    told = _of_this_meeting(store, place)
     try:
         if told.add(f"arrived/{rank}", 1) > 1:
             raise ValueError(f"MASTER_PORT={place[1]}: another run has its rank {rank} there; choose another port")
@@ -106,6 +103,14 @@ def meet(
     if verdict:
         raise ValueError(verdict)
     return store
+
+
+def _of_this_meeting(store: TCPStore, place: tuple[str, int]) -> PrefixStore:
+    """The part of the store that is this meeting's; the store of torchrun has those of earlier ones, too."""
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
+    part = PrefixStore(f"tracer_lightning/{restarts}/{MEETINGS[place]}", store)
+    MEETINGS[place] += 1
+    return part
 
 
 def _connect(rank: int, size: int, place: tuple[str, int], patience: float, wait: Callable[..., None]) -> TCPStore:
@@ -182,7 +187,7 @@ def _judge(store: Any, size: int, patience: float, wait: Callable[..., None]) ->
             lambda: f"ranks {missing('settings')} of {size} did not come within rendezvous={patience:g} seconds",
         )
         first, *others = (json.loads(store.get(f"settings/{rank}")) for rank in range(size))
-        differences = (_difference(rank, settings, first) for rank, settings in enumerate(others, 1))
+        differences = (difference(rank, settings, first) for rank, settings in enumerate(others, 1))
         verdict = next(filter(None, differences), "")
     except OSError as error:
         verdict = str(error)
@@ -205,16 +210,6 @@ def _verdict(store: Any, rank: int, patience: float, wait: Callable[..., None]) 
     return verdict.decode()
 
 
-def _difference(rank: int, settings: dict[str, str], first: dict[str, str]) -> str:
-    for key in sorted({**first, **settings}):
-        here, there = (values.get(key, "absent") for values in (settings, first))
-        if here != there:
-            return (
-                f"{key}: rank {rank} has {here} and rank 0 has {there}; give all processes of a run the same settings"
-            )
-    return ""
-
-
 def _wait(
     condition: Callable[[], bool],
     complaint: Callable[[], str],
@@ -233,18 +228,3 @@ def _wait(
             reminder += REMINDER
             console.print(f"waiting for the other processes for {deadline - now:.0f} s more", highlight=False)
         time.sleep(PAUSE)
-
-
-def _compared(cfg: DictConfig) -> dict[str, str]:
-    settings: Any = without_nulls(OmegaConf.to_container(cfg, resolve=True))
-    own = str(settings["paths"]["output_dir"])
-    flat = {key: json.dumps(value).replace(own, "") for key, value in _flat(settings)}
-    return {key: value for key, value in flat.items() if key not in OWN and not key.startswith(GROUPS)}
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
