@@ -56,6 +56,7 @@ def is_there(name, module, given):
     }[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_a_lever_is_there_on_one_side_only_and_changes_no_weight(modules, name):
     levers.pair_in_turn(*LEVERS[name], OPTIONS)

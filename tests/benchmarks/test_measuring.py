@@ -25,6 +25,7 @@ def test_ratios_are_those_of_pairs():
         ratio([1.0], [1.0, 2.0])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not measuring.RESET_PEAK[0].exists(), reason="the system can't forget the peak")
 def test_the_peak_is_that_of_the_work():
     """In a young process: one that was large has memory to spare."""

@@ -15,6 +15,7 @@ def test_fewer_activations_take_less_memory():
     assert plain["imports"] < thrifty["peak"] < 8000
 
 
+@pytest.mark.slow
 def test_a_failure_is_no_lack_of_memory():
     with pytest.raises(RuntimeError, match="no-such-model"):
         measure_apart(MemoryOptions("no-such-model", "flyp", 2, False, None, "cpu", "32-true"))

@@ -61,6 +61,7 @@ def test_the_plain_model_is_open_clip_s_own(start):
     assert kinds == {type(module) for module in open_clip.CLIP(**start.config).modules()}
 
 
+@pytest.mark.slow
 def test_rounds_are_in_turn_and_compared_one_by_one(monkeypatch, start):
     monkeypatch.setattr(step, "load_clip", lambda name: start)
     found = step.measure(StepOptions("any", 4, steps=2, rounds=3, accelerator="cpu", precision="32-true"))

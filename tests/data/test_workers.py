@@ -35,7 +35,10 @@ print(seen, [int(signum) for signum in came], flush=True)
 """
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "signum",
+    [signal.SIGTERM, *(pytest.param(signum, marks=pytest.mark.slow) for signum in (signal.SIGINT, signal.SIGUSR1))],
+)
 def test_a_signal_to_all_processes_leaves_the_loop_its_workers(signum):
     process = subprocess.Popen(
         [sys.executable, "-c", LOOP], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

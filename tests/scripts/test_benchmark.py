@@ -37,6 +37,7 @@ def test_data(written):
         assert len(row["rounds"]["ours"]) == 2
 
 
+@pytest.mark.slow
 def test_step(written, capsys):
     found = written("step", "--batch-size", "4", "--steps", "1", "--rounds", "1")
     assert found["options"]["batch_size"] == 4
@@ -46,6 +47,7 @@ def test_step(written, capsys):
     assert "our TRACER / plain FLYP" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_levers(written, capsys):
     names = ["captions trimmed", "AdamW fused"]
     found = written("levers", "--batch-size", "4", "--steps", "1", "--rounds", "1", "--levers", *names)
@@ -55,6 +57,7 @@ def test_levers(written, capsys):
     assert "AdamW fused" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_memory(written, monkeypatch, capsys):
     """In this process; a subprocess is tested with the measurement itself."""
     monkeypatch.setattr(memory, "load_clip", lambda name: tiny_backbone())

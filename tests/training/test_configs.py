@@ -22,6 +22,8 @@ OPTIONS = sorted(
     if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths", "merge", "maps")
 )
 LARGE = [("backbone", "vit_l_14")]
+SIBLINGS = ("rn50_", "vitl14_")
+"""Experiments that differ in a few values from those of ViT-B/16."""
 PICTURES = ("rn50_lp_ft", "vitl14_lp_ft", *(f"vitb16_{name}" for name in ("lp", "lp_ft", "lp_ft_paper")))
 TEMPLATES = ("vitb16_car_ft", "vitb16_car_ft_paper")
 ELSEWHERE = [("head", "kept"), *(("experiment", name) for name in (*PICTURES, *TEMPLATES))]
@@ -107,7 +109,9 @@ def build(cfg):
 @pytest.mark.parametrize(
     ("group", "option"),
     [
-        pytest.param(*choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in LARGE))
+        pytest.param(
+            *choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in LARGE or choice[1].startswith(SIBLINGS))
+        )
         for choice in OPTIONS
         if choice not in ELSEWHERE
     ],

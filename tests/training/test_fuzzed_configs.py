@@ -15,7 +15,7 @@ STATE = build_clip(
     {"image_size": 32, "patch_size": 8, "width": 64, "layers": 1, "head_width": 32},
     {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
 ).model.model.state_dict()
-QUICK, SLOW = 30, 150
+QUICK, SLOW = 10, 150
 CASES = draw(SLOW, 0, defaults())
 NAMED = [
     *([given] for given, _ in test_cli.test_mistakes_in_composition.pytestmark[0].args[1]),
@@ -41,13 +41,13 @@ def check(cases, tmp_path, monkeypatch, script="train.py"):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_thirty_cases(tmp_path, monkeypatch):
+def test_ten_cases(tmp_path, monkeypatch):
     check([command(case) for case in CASES[:QUICK]], tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
-def test_a_hundred_and_twenty_more(tmp_path, monkeypatch, part):
+def test_more_cases(tmp_path, monkeypatch, part):
     check([command(case) for case in CASES[QUICK + part :: 4]], tmp_path, monkeypatch)
 
 
@@ -102,14 +102,14 @@ def tried(count, folder, seed=0):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_ten_files_are_refused_or_taken_at_their_word(tmp_path, monkeypatch):
+def test_four_files_are_refused_or_taken_at_their_word(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert not tried(10, tmp_path)
+    assert not tried(4, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_eighty_more(tmp_path, monkeypatch):
+def test_more_files(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not tried(80, tmp_path, seed=1)
 

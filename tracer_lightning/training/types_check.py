@@ -35,7 +35,7 @@ def check_values(node: Any, key: str, written: Callable[[str], str] = str) -> No
     for name, value in node.items():
         setting = f"{key}.{name!s}"
         if not str(name).startswith("_") and not _makes(value):
-            check_type_of(value, hints.get(str(name), Any), written(setting))
+            check_type_of(value, hints.get(str(name), Any), setting, written)
         check_values(value, setting, written)
 
 
@@ -54,12 +54,12 @@ def check_types(cfg: DictConfig, expected: Mapping[str, Any]) -> None:
         check_type_of(above[name], hint, key)
 
 
-def check_type_of(value: Any, hint: Any, key: str) -> None:
+def check_type_of(value: Any, hint: Any, key: str, written: Callable[[str], str] = str) -> None:
     """ValueError, which names the setting, unless the value is of the type; true and false are no numbers."""
     plain: Any = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     forms = [plain, tuple(plain)] if isinstance(plain, list) else [plain]  # YAML has no tuples
     if not any(_fits(form, hint) for form in forms):
-        raise ValueError(f"{key} must be of type {_called_by(hint)}, found {shortened(plain)}")
+        raise ValueError(f"{written(key)} must be of type {_called_by(hint)}, found {shortened(plain)}")
 
 
 def shortened(value: Any) -> str:
