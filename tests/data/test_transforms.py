@@ -5,10 +5,12 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.data.decoding import UnreadablePictureError
-from tracer_lightning.data.transforms import EvalCrop
+from tracer_lightning.data.transforms import EvalCrop, RandomCrop
 
 RNG = np.random.default_rng(0)
 SPEC = tiny_backbone().spec
@@ -79,3 +81,24 @@ def test_mistakes_are_named():
         EvalCrop(SPEC, "cv2")
     with pytest.raises(ValueError, match="resizes by 'longest'"):
         EvalCrop(SPEC._replace(resize_mode="longest"), "pil")
+
+
+@pytest.mark.parametrize("scale", [(0.9, 1.0), (0.08, 1.0)])
+@pytest.mark.parametrize(("height", "width"), [(333, 500), (375, 500), (500, 333), (64, 64), (40, 1000), (1, 3)])
+def test_random_crops_are_distributed_as_torchvisions(height, width, scale):
+    rng, draws, image = np.random.default_rng(0), 10_000, torch.zeros(1, height, width)
+    crop = RandomCrop(32, scale, 0.0)
+    ours = np.array([crop.box(height, width, rng) for _ in range(draws)])
+    torch.manual_seed(1)
+    theirs = np.array([RandomResizedCrop.get_params(image, list(scale), [3 / 4, 4 / 3]) for _ in range(draws)])
+    for number in range(4):
+        assert ks_2samp(ours[:, number], theirs[:, number]).pvalue > 1e-3
+    assert ks_2samp(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("height", "width"), [(333, 500), (500, 333), (375, 500), (40, 1000), (100, 110), (1, 3)])
+def test_where_no_random_crop_fits_it_is_torchvisions(height, width):
+    theirs = RandomResizedCrop.get_params(torch.zeros(1, height, width), [2.0, 2.0], [3 / 4, 4 / 3])
+    crop = RandomCrop(32, (1.0, 1.0), 0.0)
+    crop.scale = (2.0, 2.0)
+    assert crop.box(height, width, np.random.default_rng(0)) == theirs

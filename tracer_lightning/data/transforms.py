@@ -52,21 +52,23 @@ class RandomCrop:
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """(3, H, W) uint8 to (3, size, size) uint8."""
-        top, left, height, width = self._box(image.shape[-2], image.shape[-1], rng)
+        top, left, height, width = self.box(image.shape[-2], image.shape[-1], rng)
         image = TF.resized_crop(
             image, top, left, height, width, [self.size, self.size], self.interpolation, antialias=True
         )
         return TF.horizontal_flip(image) if rng.random() < self.flip else image
 
-    def _box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Top, left, height and width of a crop, in pixels: distributed as torchvision's ``RandomResizedCrop`` draws."""
         for _ in range(ATTEMPTS):
             area = height * width * rng.uniform(*self.scale)
             aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-        side = min(height, width)  # no such box: the largest square in the middle
-        return (height - side) // 2, (width - side) // 2, side, side
+        w = min(width, round(height * ASPECT[1]))  # no such box: the largest one of an aspect within the bounds
+        h = min(height, round(width / ASPECT[0]))
+        return (height - h) // 2, (width - w) // 2, h, w
 
 
 class EvalCrop:
