@@ -34,6 +34,7 @@ class TracerModule(pl.LightningModule):
         scheduler: optimizer and total optimizer steps to scheduler, stepped once per optimizer step.
         validation: the ID split watched during training.
         test: the evaluation suite.
+        distillation_from: optimizer step, counted from 0, from which terms that compare with the teacher count.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class TracerModule(pl.LightningModule):
         scheduler: Callable[[Optimizer, int], Any],
         validation: ZeroShotSuite,
         test: ZeroShotSuite,
+        distillation_from: int = 0,
     ) -> None:
         super().__init__()
         if loss.needs_teacher and teacher.module is None:
@@ -60,6 +62,7 @@ class TracerModule(pl.LightningModule):
         self.loss, self.regularizers = loss, regularizers
         self.optimizer, self.scheduler = optimizer, scheduler
         self.validation, self.test = validation, test
+        self.distillation_from = distillation_from
         self.results: dict[str, Scores] = {}
         """Scores of the last test, by model."""
         self.details: dict[str, dict[str, Details]] = {}
@@ -103,7 +106,8 @@ class TracerModule(pl.LightningModule):
         texts = batch.texts if self.loss.needs_texts or self.regularizers.needs_texts else None
         student = self._features(self.student, batch, texts)
         teacher = anchors = None
-        if self.loss.needs_teacher:
+        distill = self.loss.needs_teacher and self.global_step >= self.distillation_from
+        if distill:
             with torch.no_grad():
                 teacher = self._features(self.teacher, batch, texts)
             if self.loss.anchors is not None:
@@ -112,7 +116,7 @@ class TracerModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             logits = self.student.classify(student.image) if self.loss.needs_head else None
             inputs = TermInputs(student, teacher, gather(batch.labels), logits, anchors)
-            distance, terms = self.loss(inputs)
+            distance, terms = self.loss(inputs, distill=distill)
             penalty, penalties = self.regularizers(self.student, inputs)
         total: Tensor = distance + penalty
         self._unreadable += len(batch.unreadable)

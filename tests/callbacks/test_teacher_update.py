@@ -90,3 +90,20 @@ def test_refuses_bad_intervals_and_manual_optimization(tmp_path):
     module.automatic_optimization = False
     with pytest.raises(ValueError, match="automatic optimization"):
         trainer(tmp_path, TeacherUpdate()).fit(module, DataLoader(torch.randn(8, 4), 8))
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({}, [3, 6]),
+        ({"from_first": True}, [1, 4, 7]),
+        ({"at_last": True}, [3, 6, 8]),
+        ({"from_first": True, "at_last": True}, [1, 4, 7, 8]),
+    ],
+)
+def test_steps_after_which_it_updates(tmp_path, options, steps):
+    module, seen = Project(), []
+    update = module.teacher.update
+    module.teacher.update = lambda student, step: (seen.append(step), update(student, step))
+    trainer(tmp_path, TeacherUpdate(every_n_steps=3, **options)).fit(module, DataLoader(torch.randn(64, 4), 8))
+    assert seen == steps

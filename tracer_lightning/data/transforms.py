@@ -59,7 +59,7 @@ class RandomCrop:
         return TF.horizontal_flip(image) if rng.random() < self.flip else image
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a crop, in pixels: distributed as torchvision's ``RandomResizedCrop`` draws."""
+        """Top, left, height and width of a crop, in pixels, drawn as torchvision's ``RandomResizedCrop`` does."""
         for _ in range(ATTEMPTS):
             area = height * width * rng.uniform(*self.scale)
             aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))

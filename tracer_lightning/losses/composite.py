@@ -66,8 +66,11 @@ class CompositeLoss(nn.Module):
         """Whether any term is of all trained weights, and not only of those outside the towers' blocks."""
         return self._any("needs_all_weights")
 
-    def forward(self, *inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum (), and each term () before its weight."""
-        values = {name: term(*inputs) for name, term in self.terms.items()}
+    def forward(self, *inputs: Any, distill: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum (), and each term () before its weight; without those that compare with a teacher."""
+        terms = {
+            name: term for name, term in self.terms.items() if distill or not getattr(term, "needs_teacher", False)
+        }
+        values = {name: term(*inputs) for name, term in terms.items()}
         total = sum((self.weights[name] * value for name, value in values.items()), start=torch.zeros(()))
         return total, values

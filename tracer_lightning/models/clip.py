@@ -134,6 +134,11 @@ class ClipModel(nn.Module):
         return whole(self.model.logit_scale).exp()
 
     @property
+    def is_resnet(self) -> bool:
+        """Whether the image tower is CLIP's ResNet, which pools by attention."""
+        return isinstance(getattr(self.model.visual, "attnpool", None), AttentionPool2d)
+
+    @property
     def image_projection(self) -> Tensor:
         """(width, D): the ViT's projection, or that of a ResNet's attention pooling."""
         visual = self.model.visual

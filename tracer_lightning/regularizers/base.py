@@ -17,3 +17,7 @@ class HasProjections(Protocol):
     @property
     def text_projection(self) -> Tensor:
         """(width of the text tower, D)."""
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether the image tower is CLIP's ResNet."""

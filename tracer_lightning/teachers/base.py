@@ -46,6 +46,8 @@ class AveragedTeacher(nn.Module):
             their product, or ``merged``, the weights that they come to, of which the teacher then has copies.
         precision: of the forward pass: the ``same`` as around it, or ``bf16``, which is quicker where training is in
             fp32. The average is kept as it is.
+        average_statistics: whether running statistics of normalisation layers are averaged, too, or stay theta_0's, as
+            in the released code.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class AveragedTeacher(nn.Module):
         total_steps: int | None = None,
         lora_space: LoraSpace = "factors",
         precision: Precision = "same",
+        average_statistics: bool = True,
     ) -> None:
         super().__init__()
         parts = part_names(student)
@@ -61,7 +64,7 @@ class AveragedTeacher(nn.Module):
             raise ValueError(f"lora_space must be one of {', '.join(get_args(LoraSpace))}, found {lora_space!r}")
         if precision not in get_args(Precision):
             raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, found {precision!r}")
-        self.precision = precision
+        self.precision, self.average_statistics = precision, average_statistics
         if lora_space == "merged" and not parts:
             warnings.warn("teacher.lora_space=merged: no weight has a low-rank update; ignored", stacklevel=2)
         self.merged = lora_space == "merged" and bool(parts)
@@ -199,6 +202,8 @@ class AveragedTeacher(nn.Module):
     def _average_buffers(self, student: nn.Module, weight: float) -> None:
         current = dict(student.named_buffers())
         for name, buffer in self.module.named_buffers():
+            if not self.average_statistics and name.endswith((*AVERAGED_BUFFERS, "num_batches_tracked")):
+                continue
             if name.endswith(AVERAGED_BUFFERS):
                 buffer.lerp_(current[name].to(buffer.dtype), weight)
             else:  # counters and masks: an average of -inf with itself is not a number

@@ -18,9 +18,11 @@ class EMATeacher(AveragedTeacher):
         momentum: m, in [0, 1].
         initial_momentum: m at step 0, from which it grows to ``momentum``; None for a constant one.
         ramp_fraction: share of the steps over which it grows, in (0, 1].
+        ramp_from_zero: let the ramp's clock read 0 at the first optimizer step, as the released code does, not 1.
         total_steps: T, in optimizer steps.
         lora_space: as for :class:`AveragedTeacher`.
         precision: as for :class:`AveragedTeacher`.
+        average_statistics: as for :class:`AveragedTeacher`.
     """
 
     def __init__(
@@ -29,11 +31,13 @@ class EMATeacher(AveragedTeacher):
         momentum: float = 0.9,
         initial_momentum: float | None = None,
         ramp_fraction: float = 0.2,
+        ramp_from_zero: bool = False,
         total_steps: int | None = None,
         lora_space: LoraSpace = "factors",
         precision: Precision = "same",
+        average_statistics: bool = True,
     ) -> None:
-        super().__init__(student, total_steps, lora_space, precision)
+        super().__init__(student, total_steps, lora_space, precision, average_statistics)
         for name, value in (("momentum", momentum), ("initial_momentum", initial_momentum)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], found {value}")
@@ -41,8 +45,8 @@ class EMATeacher(AveragedTeacher):
             raise ValueError(f"ramp_fraction must lie in (0, 1], found {ramp_fraction}")
         self.momentum = momentum
         self.initial_momentum = momentum if initial_momentum is None else initial_momentum
-        self.ramp_fraction = ramp_fraction
+        self.ramp_fraction, self.ramp_from_zero = ramp_fraction, ramp_from_zero
 
     def _next_weight(self, step: int, total_steps: int) -> float:
-        ramp = min(1.0, step / (self.ramp_fraction * total_steps))
+        ramp = min(1.0, (step - self.ramp_from_zero) / (self.ramp_fraction * total_steps))
         return 1.0 - (self.initial_momentum + (self.momentum - self.initial_momentum) * ramp)

@@ -28,6 +28,7 @@ class WMATeacher(AveragedTeacher):
             then sees only the first 1/N of its range.
         lora_space: as for :class:`AveragedTeacher`.
         precision: as for :class:`AveragedTeacher`.
+        average_statistics: as for :class:`AveragedTeacher`.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class WMATeacher(AveragedTeacher):
         clock_counts_updates: bool = False,
         lora_space: LoraSpace = "factors",
         precision: Precision = "same",
+        average_statistics: bool = True,
     ) -> None:
-        super().__init__(student, total_steps, lora_space, precision)
+        super().__init__(student, total_steps, lora_space, precision, average_statistics)
         if not callable(kernel):
             raise ValueError(f"kernel must be a function of progress, or an object that is called with it: {kernel!r}")
         self.kernel = kernel

@@ -92,7 +92,7 @@ def build_sum(
     terms, weights = {}, {}
     for group in groups:
         for name, entry in _entries(cfg, group):
-            if not isinstance(entry, DictConfig) or not ("term" in entry or set(entry) <= {"weight"}):
+            if not isinstance(entry, DictConfig) or not ("term" in entry or set(entry) <= {"weight", "weights"}):
                 raise ValueError(f"{group}.{name} must have weight and term, found {shortened(entry)}")
             if "term" not in entry:  # an experiment's weight for methods that have this term
                 continue
@@ -145,6 +145,7 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
         test=ZeroShotSuite(
             data.eval_sets, prompts, models=("student", "teacher"), ece_per_batch=cfg.parity.ece_per_batch
         ),
+        distillation_from=cfg.parity.distillation_from,
     )
     _check_inputs(module, data)
     if anchors is not None and module.loss.anchors is None:

@@ -29,6 +29,7 @@ TRAIN: dict[str, Any] = {
     "floor": float | None,
     **dict.fromkeys(("compute.gradient_checkpointing", "compute.channels_last", "compute.compile"), bool),
     "parity.ece_per_batch": bool,
+    "parity.distillation_from": int,
     "kernel": Node,
     "teacher.every_n_steps": int,
     "teacher.module": Node,
