@@ -7,14 +7,18 @@ import sys
 import time
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from tests.faults.processes import ROOT, children
+from tracer_lightning.data.workers import init_worker
+from tracer_lightning.training.memory import lacks_memory
 
 LOOP = """
 import os, signal, sys, time
 import torch
 from torch.utils.data import DataLoader
-from tracer_lightning.data.workers import outlive_signals
+from tracer_lightning.data.workers import init_worker
 
 class Slow(torch.utils.data.Dataset):
     def __len__(self):
@@ -27,7 +31,7 @@ came = []
 for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(signum, lambda signum, frame: came.append(signum))
 seen = 0
-for batch in DataLoader(Slow(), 4, num_workers=2, worker_init_fn=outlive_signals):
+for batch in DataLoader(Slow(), 4, num_workers=2, worker_init_fn=init_worker):
     seen += len(batch)
     if seen == 40:
         print("goes", flush=True)
@@ -62,3 +66,27 @@ def test_a_lost_worker_is_noticed():
     os.kill(worker, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert "DataLoader worker (pid" in errors
+
+
+class Unsendable(torch.utils.data.Dataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self
+
+    def __reduce__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), RuntimeError("no memory to share")])
+def test_a_batch_that_can_not_be_sent_is_an_error(error):
+    loader = DataLoader(
+        Unsendable(error), None, num_workers=1, worker_init_fn=init_worker, multiprocessing_context="fork"
+    )
+    with pytest.raises(type(error), match="in DataLoader worker process 0") as caught:
+        list(loader)
+    assert lacks_memory(caught.value) == isinstance(error, OSError)

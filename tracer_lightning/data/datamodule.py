@@ -17,7 +17,7 @@ from tracer_lightning.data.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.relay import relayed
 from tracer_lightning.data.sampler import EpochPosition, EpochSampler, EvalSampler
-from tracer_lightning.data.workers import outlive_signals
+from tracer_lightning.data.workers import init_worker
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, EvalSet, InputSpec
 
@@ -215,7 +215,7 @@ class ClipDataModule(pl.LightningDataModule):
             "num_workers": self.num_workers,
             "pin_memory": torch.cuda.is_available(),
             "persistent_workers": False,
-            "worker_init_fn": outlive_signals,
+            "worker_init_fn": init_worker,
         }
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

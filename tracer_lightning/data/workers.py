@@ -1,22 +1,36 @@
-"""Loading processes, which outlive the signals that ask a run to stop."""
+"""Loading processes, which outlive the signals that ask a run to stop, and whose errors reach the run."""
 
 from __future__ import annotations
 
 import atexit
 import multiprocessing
+import os
 import signal
+from multiprocessing.queues import Queue
+from typing import Any
+
+from torch._utils import ExceptionWrapper
 
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
-def outlive_signals(worker: int) -> None:
-    """Let a loading process live on where all processes of a run are sent a signal: the run finishes its step first.
+def init_worker(worker: int) -> None:
+    """Start a loading process; for ``DataLoader(worker_init_fn=)``.
 
-    SLURM sends SIGTERM twice within a moment. For ``DataLoader(worker_init_fn=)``.
+    It lives on where all processes of a run are sent a signal, because the run finishes its step first: SLURM sends
+    SIGTERM twice within a moment. A batch that can't be sent, for lack of memory, say, is an error of the run, which
+    would wait for it forever: Python prints a traceback and drops what its queues can't send.
     """
-    del worker
     for signum in IGNORED:
         signal.signal(signum, signal.SIG_IGN)
+
+    def report(queue: Any, error: Exception, item: tuple[int, Any]) -> None:
+        number, data = item
+        if isinstance(data, ExceptionWrapper):  # this could not be sent, either
+            os._exit(1)
+        queue.put((number, ExceptionWrapper(where=f"in DataLoader worker process {worker}")))  # type: ignore[no-untyped-call]
+
+    Queue._on_queue_feeder_error = report  # type: ignore[attr-defined]
 
 
 @atexit.register

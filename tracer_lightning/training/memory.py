@@ -12,7 +12,7 @@ SIGNS = (
     *("can't allocate memory", "Cannot allocate memory", "bad_alloc", "failed to map segment", "out of memory"),
     NO_THREAD,
 )
-"""Parts of such messages of RuntimeError (torch's, for CPU and GPU) and ImportError."""
+"""Parts of such messages of RuntimeError (torch's, for CPU and GPU), ImportError, and a loading process's OSError."""
 UNSAID = "error return without exception set"
 """What Python says of a library whose allocation failed and which did not tell."""
 SILENT = ("", "std::bad_alloc", UNSAID)
@@ -32,7 +32,7 @@ def lacks_memory(error: BaseException | None) -> bool:
         return False
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    told = isinstance(error, RuntimeError | ImportError) and any(sign in str(error) for sign in SIGNS)
+    told = isinstance(error, RuntimeError | ImportError | OSError) and any(sign in str(error) for sign in SIGNS)
     told = told or (isinstance(error, SystemError) and UNSAID in str(error))
     return told or lacks_memory(error.__cause__ or error.__context__)
 
