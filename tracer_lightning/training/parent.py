@@ -18,9 +18,12 @@ OWN_END = 10.0
 
 
 def end_with_launcher() -> None:
-    """End this process, where Lightning started it as a further rank, with the first one."""
-    if STARTED_BY in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
-        _watch(int(os.environ[STARTED_BY]), OWN_END)
+    """End this process, where Lightning started it as a further rank, with the first one.
+
+    Those of other launchers, which may have inherited the variable from one of our processes, end with these.
+    """
+    if os.environ.get(STARTED_BY) == str(os.getppid()) and os.environ.get("LOCAL_RANK", "0") != "0":
+        _watch(os.getppid(), OWN_END)
 
 
 def end_with_sweep() -> None:
