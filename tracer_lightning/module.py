@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from tracer_lightning.evaluation import Details, Scores, ZeroShotSuite
 from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.functional.steps import check_horizon, planned_steps
+from tracer_lightning.functional.widening import widened
 from tracer_lightning.losses import CompositeLoss
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.sharding import is_sharded, shard
@@ -171,7 +172,7 @@ class TracerModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start with the student."""
-        self.validation.start({"student": self.student})
+        self.validation.start({"student": widened(self.student)})
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch of the ID split."""
@@ -183,9 +184,9 @@ class TracerModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Start with the student and, once a run has begun, the teacher (they are equal before)."""
-        models: dict[str, Any] = {"student": self.student}
+        models: dict[str, Any] = {"student": widened(self.student)}
         if isinstance(self.teacher, AveragedTeacher) and self.teacher.total_steps is not None:
-            models["teacher"] = self.teacher.in_one_type()
+            models["teacher"] = widened(self.teacher.module)
         self.test.start(models, zero_shot=not self.tests_heads)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -33,6 +33,7 @@ class Results(BaseModel):
     student: Scores | None = None
     teacher: Scores | None = None
     start: Text | None = None
+    precision: Shown | None = None
     parameters: Parameters | None = None
     versions: dict[Shown, Shown | None] | None = None
 

@@ -26,7 +26,9 @@ def check_head(name: str, model: Any, classes: int, advice: str = "") -> None:
         )
 
 
-def image_logits(model: Any, head: Tensor | None, images: Tensor, columns: Tensor | None = None) -> Tensor:
+def image_logits(
+    model: Any, head: Tensor | None, images: Tensor, columns: Tensor | None = None, in_bf16: bool = False
+) -> Tensor:
     """(B, C) logits of normalised pixels (B, 3, H, W), in the type of the features even under autocast.
 
     Args:
@@ -34,10 +36,13 @@ def image_logits(model: Any, head: Tensor | None, images: Tensor, columns: Tenso
         head: (C, D), a zero-shot head; None for the model's own.
         images: as the model expects them.
         columns: (C', K) classes of which a label's logit is the largest; the result is (B, C') then.
+        in_bf16: round features, weights of the head and logits to bf16.
     """
     features = model.encode_image(images)
     with torch.autocast(features.device.type, enabled=False):
-        if head is not None:
+        if in_bf16:
+            logits = _rounded_logits(model, head, features.bfloat16()).to(features.dtype)
+        elif head is not None:
             logits = model.logit_scale.to(features.dtype) * features @ head.to(features.dtype).T
         else:
             logits = model.classify(features)
@@ -45,6 +50,12 @@ def image_logits(model: Any, head: Tensor | None, images: Tensor, columns: Tenso
             logits = logits[:, columns].amax(dim=-1)
     found: Tensor = logits
     return found
+
+
+def _rounded_logits(model: Any, head: Tensor | None, features: Tensor) -> Tensor:
+    """(B, C) logits of features (B, D), all in bf16; the scale is part of the released code's head."""
+    logits: Tensor = model.classify(features) if head is None else features @ (model.logit_scale * head).bfloat16().T
+    return logits
 
 
 class Classifier:

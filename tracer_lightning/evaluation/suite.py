@@ -29,6 +29,7 @@ class ZeroShotSuite(nn.Module):
         models: names under which models may be evaluated.
         ece_per_batch: as for :class:`ClassificationMetrics`.
         averages: names of averages to the data sets that they are over, beside ``avg_ood`` over those of role ``ood``.
+        logits_in_bf16: round features, heads and logits to bf16, as the released code does.
         temperature: also fit a temperature on the first data set, and report the ECE at it.
     """
 
@@ -42,6 +43,7 @@ class ZeroShotSuite(nn.Module):
         ece_per_batch: bool = False,
         averages: Mapping[str, Sequence[str]] | None = None,
         temperature: bool = False,
+        logits_in_bf16: bool = False,
     ) -> None:
         super().__init__()
         self.eval_sets = tuple(eval_sets)
@@ -64,6 +66,7 @@ class ZeroShotSuite(nn.Module):
         self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
         self.details: dict[str, dict[str, Details]] = {}
         """Of the last evaluation, by model and data set."""
+        self.logits_in_bf16 = logits_in_bf16
         self._models: dict[str, Any] = {}
         self._heads: dict[str, Tensor] = {}
 
@@ -90,7 +93,7 @@ class ZeroShotSuite(nn.Module):
         """Take in a batch of the data set at that place."""
         columns = getattr(self, f"columns_{set_index}", None)
         for name, model in self._models.items():
-            logits = image_logits(model, self._heads.get(name), batch.images, columns)
+            logits = image_logits(model, self._heads.get(name), batch.images, columns, self.logits_in_bf16)
             self._metrics[name][set_index].update(logits, batch.labels)
             if name in self.temperatures:
                 self.temperatures[name].update(set_index, logits, batch.labels)  # type: ignore[operator]

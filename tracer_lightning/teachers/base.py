@@ -148,11 +148,6 @@ class AveragedTeacher(nn.Module):
             return nullcontext()
         return torch.autocast(next(self.module.parameters()).device.type, torch.bfloat16)
 
-    def in_one_type(self) -> nn.Module:
-        """The averaged module, to be evaluated; a widened copy where shared frozen weights are narrower."""
-        widest = self._widest()
-        return self.module if widest is None else copy.deepcopy(self.module).to(widest)
-
     def _widest(self) -> torch.dtype | None:
         """The type to widen weights to; None where all have the same."""
         types = {p.dtype for p in self.module.parameters()}

@@ -25,6 +25,7 @@ from tracer_lightning.training.console import say
 from tracer_lightning.training.errors import named, naming, setting
 from tracer_lightning.training.features import training_features
 from tracer_lightning.training.memory import lacks_memory, memory_request
+from tracer_lightning.training.precision import evaluating_in
 from tracer_lightning.training.rendezvous import meet_at_start
 from tracer_lightning.training.types_check import TARGET, check_values, shortened
 
@@ -143,7 +144,11 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
         scheduler=make(cfg, "scheduler"),
         validation=ZeroShotSuite([data.val_set], prompts),
         test=ZeroShotSuite(
-            data.eval_sets, prompts, models=("student", "teacher"), ece_per_batch=cfg.parity.ece_per_batch
+            data.eval_sets,
+            prompts,
+            models=("student", "teacher"),
+            ece_per_batch=cfg.parity.ece_per_batch,
+            logits_in_bf16=cfg.parity.logits_in_bf16,
         ),
         distillation_from=cfg.parity.distillation_from,
     )
@@ -189,10 +194,10 @@ def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     trainer: pl.Trainer = make(
         cfg, "trainer", pl.Trainer, callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs
     )
-    return meet_at_start(trainer, cfg)
+    return meet_at_start(evaluating_in(trainer, cfg.evaluation.precision), cfg)
 
 
 def build_evaluator(cfg: DictConfig) -> pl.Trainer:
     """The trainer of a command that evaluates: nothing is logged or saved."""
     trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, logger=False, enable_checkpointing=False)
-    return meet_at_start(trainer, cfg)
+    return meet_at_start(evaluating_in(trainer, cfg.evaluation.precision), cfg)

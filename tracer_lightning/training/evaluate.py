@@ -22,6 +22,7 @@ from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
+from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import DETAILS, write_json
 from tracer_lightning.training.run import check_counts
 from tracer_lightning.training.settings import check_evaluation
@@ -94,6 +95,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     if trainer.limit_test_batches == 1.0:
         check_counts(next(iter(module.results.values())), data)
     identity = {"checkpoint": cfg.checkpoint, "headline": cfg.headline, "temperature": module.temperatures}
+    identity["precision"] = evaluated_in(trainer, cfg.evaluation.precision)
     seconds = round(time.perf_counter() - start, 1)
     results = {**module.results, **identity, "versions": versions(), "seconds": seconds}
     if trainer.is_global_zero:
@@ -122,7 +124,8 @@ def _write(output: Path, results: dict[str, Any], labels: dict[str, list[str]], 
 
 def _show(cfg: DictConfig, results: dict[str, Any], labels: dict[str, list[str]], details: Any) -> None:
     for model in details:
-        console.print(results_table(f"{cfg.checkpoint or 'zero-shot'}", {model: results[model]}, cfg.headline, ALL))
+        title = f"{cfg.checkpoint or 'zero-shot'}, evaluated in {results['precision']}"
+        console.print(results_table(title, {model: results[model]}, cfg.headline, ALL))
         console.print(classes_table(f"{model}: worst and best classes", labels, details[model]))
     for model, found in results["temperature"].items():
         console.print(temperature_table(model, found, results[model]))

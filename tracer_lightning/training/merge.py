@@ -35,6 +35,7 @@ from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.endpoints import match_heads, read_model, read_start
 from tracer_lightning.training.export import free_folder
+from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import write_json
 from tracer_lightning.training.run import check_counts
 from tracer_lightning.training.settings import check_merge
@@ -131,6 +132,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     result = models[0]._replace(model=copy.deepcopy(models[0].model))
     scores = evaluated(trainer, result.model, data, made)
     about = {"merge": cfg.merge.name, "checkpoints": checkpoints, "start": origin, "model": cfg.model}
+    about["precision"] = evaluated_in(trainer, cfg.evaluation.precision)
     seconds = round(time.perf_counter() - began, 1)
     results = {**about, "scores": scores, "ratios": ratio_summary(ratios), "versions": versions(), "seconds": seconds}
     if trainer.is_global_zero:
@@ -153,7 +155,8 @@ def _report(
     metric = "accuracy" if cfg.headline == "ece" else cfg.headline
     write_json(output / "merge.json", results)
     write_scores(output / "merge.csv", head, scores)
-    console.print(merged_table(f"{cfg.merge.name}: {', '.join(names)}", head, scores, metric))
+    title = f"{cfg.merge.name}: {', '.join(names)}, evaluated in {results['precision']}"
+    console.print(merged_table(title, head, scores, metric))
     if ratios:
         write_ratios(output / "tensors.csv", ratios, sizes)
         console.print(ratio_table(results["ratios"]))

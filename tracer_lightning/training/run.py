@@ -28,6 +28,7 @@ from tracer_lightning.training.continuation import check_continued, check_restor
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.errors import setting
 from tracer_lightning.training.objective import check_objective, last_validation, returned
+from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, write_json
 from tracer_lightning.training.resume import check_position, checkpoint_to_resume, claimed, compare_settings
@@ -166,14 +167,16 @@ def _finish(
     seconds = round(time.perf_counter() - start, 1)
     identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
     parameters = {"total": _count(module.student), "trained": _count(module.student, trained=True)}
-    about = {**identity, "parameters": parameters, "versions": versions(), "seconds": seconds}
+    precision = evaluated_in(trainer, cfg.evaluation.precision)
+    about = {**identity, "precision": precision, "parameters": parameters, "versions": versions(), "seconds": seconds}
     results = {**found["scores"], "validation": found["validation"], "start": found["start"], **about}
     lost = unreadable_anywhere(data)
     if trainer.is_global_zero:
         names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
         write_json(output / DETAILS, {"labels": names, **found["details"]}, indent=None)
         write_json(output / RESULTS, results)
-        console.print(results_table(f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}", found["scores"], cfg.headline))
+        title = f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}, evaluated in {precision}"
+        console.print(results_table(title, found["scores"], cfg.headline))
         if lost:
             say(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
         say(f"{seconds} s; results, metrics and checkpoint are in {output}")

@@ -15,6 +15,7 @@ COMMON: dict[str, Any] = {
     "suite": Node,
     "data": Node,
     "trainer": Node,
+    "evaluation.precision": Any,
 }
 TRAIN: dict[str, Any] = {
     **COMMON,
@@ -29,6 +30,7 @@ TRAIN: dict[str, Any] = {
     "floor": float | None,
     **dict.fromkeys(("compute.gradient_checkpointing", "compute.channels_last", "compute.compile"), bool),
     "parity.ece_per_batch": bool,
+    "parity.logits_in_bf16": bool,
     "parity.distillation_from": int,
     "kernel": Node,
     "teacher.every_n_steps": int,

@@ -1,0 +1,42 @@
+"""The precision of evaluations, which is not that of training."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal, get_args
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins import DoublePrecision
+
+EvaluationPrecision = Literal["fp32", "bf16"]
+
+
+def evaluating_in(trainer: pl.Trainer, precision: EvaluationPrecision) -> pl.Trainer:
+    """Have the trainer validate, test and predict in this precision, whatever it trains in.
+
+    A model has the same scores then at the end of a run and evaluated by itself. A trainer in double precision
+    evaluates in it.
+
+    Args:
+        trainer: changed in place, and returned.
+        precision: ``fp32``, or ``bf16`` for autocast to it, which is quicker on a GPU.
+    """
+    if precision not in get_args(EvaluationPrecision):
+        raise ValueError(
+            f"evaluation.precision must be one of {', '.join(get_args(EvaluationPrecision))}: {precision!r}"
+        )
+    plugin = trainer.precision_plugin
+    if isinstance(plugin, DoublePrecision):
+        return trainer
+
+    def context() -> AbstractContextManager[None]:
+        return torch.autocast(trainer.strategy.root_device.type, torch.bfloat16, enabled=precision == "bf16")
+
+    plugin.val_step_context = plugin.test_step_context = plugin.predict_step_context = context  # type: ignore[assignment,method-assign]
+    return trainer
+
+
+def evaluated_in(trainer: pl.Trainer, precision: str) -> str:
+    """What to call the precision of a trainer's evaluations."""
+    return "fp64" if isinstance(trainer.precision_plugin, DoublePrecision) else precision
