@@ -17,7 +17,8 @@ def local_dimensionality(features: Tensor, neighbours: int) -> Tensor:
     """Local intrinsic dimensionality of each feature among the others, by the method of moments.
 
     LID_i = m / (a_{k+1} - m), where a_1 <= a_2 <= ... are the distances to the others and m is the mean of the first k,
-    k at most B - 2. Distances are chords of the unit sphere.
+    k at most B - 2. Distances are chords of the unit sphere. The others take no gradient: each feature is moved away
+    from where its neighbours are, as in the released code.
 
     Args:
         features: (B, D), normalised, B >= 3.
@@ -31,7 +32,7 @@ def local_dimensionality(features: Tensor, neighbours: int) -> Tensor:
         raise ValueError(f"LDReg needs at least 3 samples in a global batch, found {size}")
     k = min(neighbours, size - 2)
     others = ~torch.eye(size, dtype=torch.bool, device=features.device)
-    cosines = (features @ features.T)[others].reshape(size, size - 1)
+    cosines = (features @ features.detach().T)[others].reshape(size, size - 1)
     distances = (2 - 2 * cosines).clamp_min(SMALLEST**2).sqrt()
     nearest = distances.topk(k + 1, dim=1, largest=False).values  # (B, k + 1), ascending
     mean = nearest[:, :k].mean(dim=1)
