@@ -14,6 +14,7 @@ def student(image, text):
 def test_cross_frobenius_by_hand():
     model = student(torch.tensor([[3.0, 0.0], [0.0, 4.0]]), torch.eye(2))
     assert CrossFrobenius()(model, None).item() == pytest.approx(5.0)
+    assert CrossFrobenius(squared=True)(model, None).item() == pytest.approx(25.0)
 
 
 def test_orthogonality_by_hand():

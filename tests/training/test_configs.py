@@ -135,6 +135,7 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
     ("method", "teacher", "terms", "regularizers"),
     [
         ("tracer", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+        ("tracer_algorithm_1", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
         ("tracer_ema", EMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
         ("static_sd", FrozenTeacher, {"info_nce", "fd"}, set()),
         ("flyp", NoTeacher, {"info_nce"}, set()),
@@ -159,6 +160,12 @@ def test_methods_are_what_their_names_say(tmp_path, method, teacher, terms, regu
     assert type(module.teacher) is teacher
     assert set(module.loss.terms) == terms
     assert set(module.regularizers.terms) == regularizers
+
+
+def test_algorithm_1_has_unit_weights(tmp_path):
+    module, _ = build(composed(tmp_path, "method=tracer_algorithm_1"))
+    assert set(module.loss.weights.values()) == {1.0}
+    assert module.regularizers.terms["cross_frobenius"].squared
 
 
 def test_tracer_has_the_weights_of_the_released_run(tmp_path):
