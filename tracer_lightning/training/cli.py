@@ -23,6 +23,7 @@ from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_t
 from tracer_lightning.training.launched import agree_on_start
 from tracer_lightning.training.memory import OutOfMemory, lacks_memory
 from tracer_lightning.training.parent import end_with_launcher, end_with_sweep
+from tracer_lightning.training.paths import quoted, with_absolute_root, with_home, with_quoted_paths
 from tracer_lightning.training.streams import lenient_streams, standard_streams
 
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
@@ -46,6 +47,7 @@ def _below(path: str) -> str:
 # At import, because a launcher's processes import this module with the task, and name their folders before they run it.
 OmegaConf.register_new_resolver("names", joined, replace=True)
 OmegaConf.register_new_resolver("below", _below, replace=True)
+OmegaConf.register_new_resolver("quoted", quoted, replace=True)
 
 
 def _one_line(error: BaseException) -> ValueError:
@@ -139,11 +141,12 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
     end_with_launcher()
     agree_on_start()
     try:
-        sys.argv = shorthand(sys.argv)
+        sys.argv = shorthand(with_home(sys.argv))
         if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
             from tracer_lightning.training.checkpoint import adopt
 
             sys.argv = adopt(sys.argv, evaluated=checkpoint != "exported", headed=checkpoint == "evaluated")
+        sys.argv = [sys.argv[0], *with_quoted_paths(sys.argv[1:])]
     except ValueError as error:
         fail(error)
     if wants_traceback():
@@ -216,11 +219,11 @@ def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if user_wants_traceback:
         with job_of_a_sweep():
-            return job(with_checkpoint(cfg, choices))
+            return job(with_absolute_root(with_checkpoint(cfg, choices)))
     wanted = os.environ.pop(FULL_ERROR, None)
     try:
         with job_of_a_sweep():
-            return job(with_checkpoint(cfg, choices))
+            return job(with_absolute_root(with_checkpoint(cfg, choices)))
     except Exception as error:
         memory = lacks_memory(error)
         if not memory and not isinstance(error, USER_ERRORS):

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
+from tracer_lightning.training.paths import quoted
+
 ALPHA, CHECKPOINT, CHECKPOINTS, FIRST = "alpha=", "checkpoint=", "checkpoints=", "first="
 ELLIPSIS = "..."
 
@@ -33,7 +35,7 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
             numbers = ",".join(f"{number:f}" for number in progression(items))
             spelled.append(f"merge.{ALPHA}[{numbers}]")
         elif f"{key}=" == CHECKPOINTS:
-            names = [_quoted(item) for item in items]
+            names = [quoted(item) for item in items]
             spelled += [f"{CHECKPOINTS}[{','.join(names)}]", f"{CHECKPOINT}{names[0]}"]
         else:
             spelled.append(argument)
@@ -46,7 +48,7 @@ def firsts_listed(arguments: Sequence[str]) -> list[str]:
     spelled = []
     for argument in rest:
         if argument.startswith(FIRST):
-            names = [_quoted(item) for item in _items(argument.removeprefix(FIRST))]
+            names = [quoted(item) for item in _items(argument.removeprefix(FIRST))]
             spelled += [f"{FIRST}[{','.join(names)}]", f"{CHECKPOINT}{names[0]}"]
         else:
             spelled.append(argument)
@@ -56,12 +58,6 @@ def firsts_listed(arguments: Sequence[str]) -> list[str]:
 def _items(value: str) -> list[str]:
     """What stands between commas, whatever quotes and brackets are around it."""
     return [item.strip(" '\"") for item in value.strip(" '\"[]").split(",")]
-
-
-def _quoted(text: str) -> str:
-    """As a string in Hydra's grammar, whatever characters a path has."""
-    escaped = text.replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def progression(parts: Sequence[str]) -> list[Decimal]:
