@@ -13,8 +13,8 @@ from tracer_lightning.training.run import run
 
 ROOT = Path(__file__).parent.parent.parent
 METHODS = (
-    "car_ft, carot, flyp, ft, l2_sp, lipsum_ft, lp, lp_ft, sd_ema, sd_wma, static_sd, tracer, tracer_ema, "
-    "tracer_orthogonal, zs"
+    "car_ft, carot, flyp, ft, l2_sp, lipsum_ft, lp, lp_ft, sd_ema, sd_wma, static_sd, tracer, "
+    "tracer_algorithm_1, tracer_ema, tracer_orthogonal, zs"
 )
 
 
@@ -38,7 +38,8 @@ def train(*overrides, cwd, **environment):
         ),
         ("experiment=[]", "name is not set; choose an experiment="),
         ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
-        ("optimiser.lr=1", "optimiser.lr: there is no such setting"),
+        ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
+        ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
         ("data.batchsize=1", "data.batchsize: there is no such setting"),
         ("terms=[nope]", "terms=nope: there is no such terms"),
         ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from tracer_lightning.signals import SIGNALS
 from tracer_lightning.slurm import JOB
+from tracer_lightning.training.composition import COMPOSITION_ERRORS, frames, of_submission, one_line
 from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_traceback
 from tracer_lightning.training.launched import agree_on_start
 from tracer_lightning.training.memory import OutOfMemory, lacks_memory
 from tracer_lightning.training.parent import end_with_launcher, end_with_sweep
 from tracer_lightning.training.paths import quoted, with_absolute_root, with_home, with_quoted_paths
 from tracer_lightning.training.streams import lenient_streams, standard_streams
-
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 
 def joined(terms: Mapping[str, Any]) -> str:
@@ -48,54 +42,6 @@ def _below(path: str) -> str:
 OmegaConf.register_new_resolver("names", joined, replace=True)
 OmegaConf.register_new_resolver("below", _below, replace=True)
 OmegaConf.register_new_resolver("quoted", quoted, replace=True)
-
-
-def _one_line(error: BaseException) -> ValueError:
-    """Hydra's composition errors, and those of its launchers, said in our form."""
-    text = str(error)
-    if _of_submission(error):
-        return ValueError(f"hydra/launcher: {text}")
-    if isinstance(error, MissingConfigException) and (found := re.search(r"Could not find '([^']+)'", text)):
-        group, _, option = found[1].rpartition("/")
-        options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
-        choice = f"choose one of {', '.join(options)}" if options else "see --help"
-        if group.startswith("hydra/"):
-            choice += "; joblib, submitit and optuna come with pip install -e '.[sweep]'"
-        return ValueError(f"{group}={option}: there is no such {group or 'configuration'}; {choice}")
-    if found := re.search(r"Could not load '([^']+)/([^'/]+)'", text):
-        return ValueError(f"{found[1]}={found[2]}: there is no such {found[1]}; see --help")
-    if found := re.search(r"Could not override '([^']+)'", text):
-        key, inner = found[1], re.search(r"Key '([^']+)' is not in struct", f"{text} {error.__cause__}")
-        if inner and inner[1] not in key.split("."):  # a mapping was given, with a new entry
-            key = f"{key}.{inner[1]}"
-        return ValueError(f"{key}: there is no such setting; see --cfg job (to add one: +{key}=)")
-    if found := re.search(r"while resolving interpolation: Missing mandatory value: (\w+)", text):
-        return ValueError(f"{found[1]} is not set; choose an experiment=, or give {found[1]}=")
-    if found := re.search(r"^ValueError raised while resolving interpolation: (.+)", text):
-        return ValueError(found[1])
-    if isinstance(error, OverrideParseException):
-        return ValueError(f"{error.override}: not of the form key=value; put quotes around brackets and commas")
-    if isinstance(error, OSError):
-        return ValueError(f"the run's folder can't be made: {text}; choose another place with paths.outputs=")
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-    message = re.sub(r"\s+full_key: .*|\s+object_type=\S*", "", f"{text.rstrip(' .')} {cause or ''}".strip())
-    given = _guilty(error)
-    return ValueError(f"{message if not given or given in message else f'{given}: {message}'}; see --help")
-
-
-def _guilty(error: BaseException) -> str | None:
-    """The override that Hydra was at when it failed, which its errors do not always name."""
-    lines = [getattr(frame.f_locals.get("override"), "input_line", None) for frame in reversed(_frames(error))]
-    mark = "${" if "${" in f"{error} {error.__cause__}" else "\n"
-    odd = [argument for argument in sys.argv[1:] if mark in argument or _names_no_options(argument)]
-    return next((line for line in [*lines, *odd] if line), None)
-
-
-def _names_no_options(argument: str) -> bool:
-    """Whether it gives a group a list in which something is no name."""
-    given = re.fullmatch(r"[\w/@]+=\[(.+)\]", argument)
-    items = [item.strip() for item in given[1].split(",")] if given else []
-    return any(item == "null" or not re.fullmatch(r"[A-Za-z][\w/-]*", item) for item in items)
 
 
 SUBMITIT = "SUBMITIT_EXECUTOR"
@@ -166,26 +112,16 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
             complain(error)
             raise OutOfMemory from None
         unforeseen = isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and not _of_job(error)
-        if not (unforeseen or isinstance(error, (*COMPOSITION_ERRORS, OSError)) or _of_submission(error)):
+        if not (unforeseen or isinstance(error, (*COMPOSITION_ERRORS, OSError)) or of_submission(error)):
             raise
-        fail(_one_line(error))
+        fail(one_line(error))
     finally:
         os.environ.pop(FULL_ERROR, None)
 
 
-def _frames(error: BaseException) -> list[FrameType]:
-    return [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-
-
 def _of_job(error: BaseException) -> bool:
     """Whether a job raised it, rather than Hydra, which has errors of its own for what it did not foresee."""
-    return any(frame.f_code is task.__code__ for frame in _frames(error))
-
-
-def _of_submission(error: BaseException) -> bool:
-    """Whether submitit could not hand in a job, or lost it; what a job raised comes with its trace."""
-    modules = [frame.f_globals.get("__name__", "") for frame in _frames(error)]
-    return any(name.startswith("submitit.") for name in modules) and "with trace" not in str(error)
+    return any(frame.f_code is task.__code__ for frame in frames(error))
 
 
 @contextmanager
