@@ -1,3 +1,9 @@
+import io
+import re
+import sys
+
+import pytest
+
 from tests.training_helpers import Losses, make_data, make_module, make_trainer
 from tracer_lightning.callbacks import Progress
 
@@ -14,9 +20,36 @@ class Shown(Progress):
         return self.seen[-1][1]
 
 
-def test_the_loss_is_shown_as_often_as_the_bar_is_drawn(tmp_path):
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_the_loss_is_shown_as_often_as_the_bar_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
     shown, losses = Shown(), Losses()
     make_trainer(tmp_path, 6, [shown, losses], enable_progress_bar=True).fit(make_module(make_data()), make_data())
     steps = {step: metrics["train/loss/total"] for step, metrics in shown.seen if "train/loss/total" in metrics}
     assert set(steps) == {3, 6}
     assert steps[3] == losses.values[2]
+
+
+@pytest.mark.parametrize(("seconds", "lines"), [(60.0, ["6"]), (0.0, list("123456"))])
+def test_there_are_lines_where_there_is_no_terminal(tmp_path, capsys, seconds, lines):
+    losses, data = Losses(), make_data()
+    shown = Progress(refresh_rate=1, seconds=seconds)
+    trainer = make_trainer(tmp_path, 6, [shown, losses], enable_progress_bar=True, limit_train_batches=6)
+    trainer.fit(make_module(data), data)
+    trainer.test(trainer.lightning_module, data, verbose=False)
+    out, err = capsys.readouterr()
+    told = re.findall(r"^epoch 1.*, batch (\d) of 6, loss ([\d.]+)$", out, re.MULTILINE)
+    assert [batch for batch, _ in told] == lines
+    assert float(told[-1][1]) == pytest.approx(losses.values[-1], rel=1e-3)
+    assert "\r" not in out + err
+
+
+def test_nothing_is_shown_where_nothing_is_wanted(tmp_path, capsys):
+    make_trainer(tmp_path, 2, [Progress(refresh_rate=0)], enable_progress_bar=True).fit(
+        make_module(make_data()), make_data()
+    )
+    assert capsys.readouterr().out == ""

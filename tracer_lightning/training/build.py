@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
 
+from tracer_lightning.callbacks import Progress
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
@@ -199,5 +200,6 @@ def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
 
 def build_evaluator(cfg: DictConfig) -> pl.Trainer:
     """The trainer of a command that evaluates: nothing is logged or saved."""
-    trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, logger=False, enable_checkpointing=False)
+    options = {"logger": False, "enable_checkpointing": False, "callbacks": [Progress(refresh_rate=10)]}
+    trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, **options)
     return meet_at_start(evaluating_in(trainer, cfg.evaluation.precision), cfg)

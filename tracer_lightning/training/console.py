@@ -23,6 +23,13 @@ HARMLESS = (
     r"The number of training batches",  # fewer than the logging interval: short runs log their epochs
 )
 
+REMARKS = ("`weights_only` was not set", "💡 Tip")
+"""How remarks begin that the log has no use for: one for every validation, and an advertisement."""
+TALKATIVE = (
+    "lightning.pytorch.utilities.rank_zero",
+    "lightning.pytorch.trainer.connectors.checkpoint_connector",
+)
+
 console = PlainConsole()
 
 
@@ -32,11 +39,17 @@ def say(text: str) -> None:
     console.say(text)
 
 
+def _worth_reading(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(REMARKS)
+
+
 def quieten() -> None:
-    """Send Lightning's remarks to the run's log only, and drop warnings that tell a user nothing."""
+    """Send Lightning's remarks to the run's log only, and drop what tells a user nothing."""
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    for name in TALKATIVE:
+        logging.getLogger(name).addFilter(_worth_reading)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message=message)
