@@ -35,7 +35,6 @@ class TracerModule(pl.LightningModule):
         scheduler: optimizer and total optimizer steps to scheduler, stepped once per optimizer step.
         validation: the ID split watched during training.
         test: the evaluation suite.
-        distillation_from: optimizer step, counted from 0, from which terms that compare with the teacher count.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class TracerModule(pl.LightningModule):
         scheduler: Callable[[Optimizer, int], Any],
         validation: ZeroShotSuite,
         test: ZeroShotSuite,
-        distillation_from: int = 0,
     ) -> None:
         super().__init__()
         if loss.needs_teacher and teacher.module is None:
@@ -63,7 +61,6 @@ class TracerModule(pl.LightningModule):
         self.loss, self.regularizers = loss, regularizers
         self.optimizer, self.scheduler = optimizer, scheduler
         self.validation, self.test = validation, test
-        self.distillation_from = distillation_from
         self.results: dict[str, Scores] = {}
         """Scores of the last test, by model."""
         self.details: dict[str, dict[str, Details]] = {}
@@ -107,7 +104,7 @@ class TracerModule(pl.LightningModule):
         texts = batch.texts if self.loss.needs_texts or self.regularizers.needs_texts else None
         student = self._features(self.student, batch, texts)
         teacher = anchors = None
-        distill = self.loss.needs_teacher and self.global_step >= self.distillation_from
+        distill = self.loss.distills(self.global_step)
         if distill:
             with torch.no_grad():
                 teacher = self._features(self.teacher, batch, texts)

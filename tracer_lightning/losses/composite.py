@@ -20,10 +20,15 @@ class CompositeLoss(nn.Module):
         terms: name to module; each maps the inputs to a scalar.
         weights: name to weight, finite and >= 0, for the same names.
         anchors: gives the anchor texts that terms compare images with.
+        distillation_from: optimizer step, counted from 0, from which terms that compare with a teacher count.
     """
 
     def __init__(
-        self, terms: Mapping[str, nn.Module], weights: Mapping[str, float], anchors: nn.Module | None = None
+        self,
+        terms: Mapping[str, nn.Module],
+        weights: Mapping[str, float],
+        anchors: nn.Module | None = None,
+        distillation_from: int = 0,
     ) -> None:
         super().__init__()
         if set(terms) != set(weights):
@@ -37,6 +42,7 @@ class CompositeLoss(nn.Module):
         if anchored and anchors is None:
             raise ValueError(f"terms: {', '.join(anchored)} need anchor texts; choose some (anchors=context_prompts)")
         self.anchors = anchors if anchored else None
+        self.distillation_from = distillation_from
 
     def _any(self, need: str, default: bool = False) -> bool:
         return any(getattr(term, need, default) for term in self.terms.values())
@@ -65,6 +71,10 @@ class CompositeLoss(nn.Module):
     def needs_all_weights(self) -> bool:
         """Whether any term is of all trained weights, and not only of those outside the towers' blocks."""
         return self._any("needs_all_weights")
+
+    def distills(self, step: int) -> bool:
+        """Whether any term compares with the teacher at this optimizer step, counted from 0."""
+        return self.needs_teacher and step >= self.distillation_from
 
     def forward(self, *inputs: Any, distill: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum (), and each term () before its weight; without those that compare with a teacher."""

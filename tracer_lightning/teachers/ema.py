@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
-from tracer_lightning.teachers.base import AveragedTeacher, LoraSpace, Precision
+from tracer_lightning.teachers.base import AveragedTeacher
 
 
 class EMATeacher(AveragedTeacher):
@@ -20,9 +22,7 @@ class EMATeacher(AveragedTeacher):
         ramp_fraction: share of the steps over which it grows, in (0, 1].
         ramp_from_zero: let the ramp's clock read 0 at the first optimizer step, as the released code does, not 1.
         total_steps: T, in optimizer steps.
-        lora_space: as for :class:`AveragedTeacher`.
-        precision: as for :class:`AveragedTeacher`.
-        average_statistics: as for :class:`AveragedTeacher`.
+        averaging: as for :class:`AveragedTeacher`.
     """
 
     def __init__(
@@ -33,11 +33,9 @@ class EMATeacher(AveragedTeacher):
         ramp_fraction: float = 0.2,
         ramp_from_zero: bool = False,
         total_steps: int | None = None,
-        lora_space: LoraSpace = "factors",
-        precision: Precision = "same",
-        average_statistics: bool = True,
+        **averaging: Any,
     ) -> None:
-        super().__init__(student, total_steps, lora_space, precision, average_statistics)
+        super().__init__(student, total_steps, **averaging)
         for name, value in (("momentum", momentum), ("initial_momentum", initial_momentum)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], found {value}")

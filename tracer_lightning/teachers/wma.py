@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from tracer_lightning.kernels import Kernel, weight_at
-from tracer_lightning.teachers.base import AveragedTeacher, LoraSpace, Precision
+from tracer_lightning.teachers.base import AveragedTeacher
 
 
 class WMATeacher(AveragedTeacher):
@@ -26,9 +26,7 @@ class WMATeacher(AveragedTeacher):
         total_steps: T, in optimizer steps, also where updates are rarer.
         clock_counts_updates: let k count updates, as the official code does. With an update every N steps the kernel
             then sees only the first 1/N of its range.
-        lora_space: as for :class:`AveragedTeacher`.
-        precision: as for :class:`AveragedTeacher`.
-        average_statistics: as for :class:`AveragedTeacher`.
+        averaging: as for :class:`AveragedTeacher`.
     """
 
     def __init__(
@@ -37,11 +35,9 @@ class WMATeacher(AveragedTeacher):
         kernel: Kernel,
         total_steps: int | None = None,
         clock_counts_updates: bool = False,
-        lora_space: LoraSpace = "factors",
-        precision: Precision = "same",
-        average_statistics: bool = True,
+        **averaging: Any,
     ) -> None:
-        super().__init__(student, total_steps, lora_space, precision, average_statistics)
+        super().__init__(student, total_steps, **averaging)
         if not callable(kernel):
             raise ValueError(f"kernel must be a function of progress, or an object that is called with it: {kernel!r}")
         self.kernel = kernel

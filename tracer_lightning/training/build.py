@@ -104,7 +104,7 @@ def build_sum(
             terms[name] = _of_kind(made, nn.Module, key)
             weight = _non_negative(entry.get("weight"), f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "terms" else weight
-    return CompositeLoss(terms, weights, anchors)
+    return CompositeLoss(terms, weights, anchors, cfg.parity.distillation_from)
 
 
 def _entries(cfg: DictConfig, group: str) -> list[tuple[str, Any]]:
@@ -151,7 +151,6 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
             ece_per_batch=cfg.parity.ece_per_batch,
             logits_in_bf16=cfg.parity.logits_in_bf16,
         ),
-        distillation_from=cfg.parity.distillation_from,
     )
     _check_inputs(module, data)
     if anchors is not None and module.loss.anchors is None:
