@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tracer_lightning.analysis.commands import Parser, say
 from tracer_lightning.analysis.console import PlainConsole
+from tracer_lightning.data.names import check_templates
 from tracer_lightning.data.shards.manifest import Manifest, verify_shards
 from tracer_lightning.data.shards.sources import (
     IWILDCAM_SPLITS,
@@ -20,7 +21,7 @@ from tracer_lightning.data.shards.sources import (
     torchvision_collection,
 )
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
-from tracer_lightning.storage import read_text
+from tracer_lightning.storage import lines_of, read_text
 from tracer_lightning.training.streams import standard_streams
 
 TEMPLATES = ("a photo of a {c}.",)
@@ -93,16 +94,28 @@ def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) ->
         yield args.out / root, split, collection
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file, without empty ones at its end."""
-    return read_text(path).rstrip().splitlines()
+def read_classnames(path: Path) -> list[str]:
+    """One name a line; ValueError names a line without one."""
+    names = lines_of(read_text(path))
+    if "" in names:
+        raise ValueError(
+            f"{path}: line {names.index('') + 1} is blank; write the name of class {names.index('')} there"
+        )
+    return names
+
+
+def read_templates(path: Path) -> list[str]:
+    """One template a line."""
+    templates = lines_of(read_text(path))
+    check_templates(templates, path)
+    return templates
 
 
 def write(args: argparse.Namespace, job: Job) -> Manifest:
     """Write, and verify where asked, with a progress bar."""
     root, split, collection = job
     default = IWILDCAM_TEMPLATES if args.jobs is iwildcam_jobs else TEMPLATES
-    templates = read_lines(args.templates) if args.templates else default
+    templates = read_templates(args.templates) if args.templates else default
     layout = Layout(args.seed, args.max_samples, args.max_bytes)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=PlainConsole(stderr=True)) as progress:
@@ -120,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     try:
         args = build_parser().parse_args(arguments)
-        classnames = read_lines(args.classnames) if args.classnames else None
+        classnames = read_classnames(args.classnames) if args.classnames else None
         for job in args.jobs(args, classnames):
             manifest = write(args, job)
             size = sum(shard["bytes"] for shard in manifest["shards"])

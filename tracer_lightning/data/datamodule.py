@@ -117,7 +117,7 @@ class ClipDataModule(pl.LightningDataModule):
     def label_names(self, eval_set: EvalSet) -> list[str]:
         """Names of the labels of an evaluation set: those of the training classes that each covers."""
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
-        return [" / ".join(self.classnames[number] for number in group) for group in groups]
+        return [" / ".join(self.classnames[number] or f"class {number}" for number in group) for group in groups]
 
     def _captions(self, templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
         """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""

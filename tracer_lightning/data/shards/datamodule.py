@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from tracer_lightning.data.datamodule import ClipDataModule
+from tracer_lightning.data.names import check_classnames, check_templates
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
@@ -108,6 +109,11 @@ class ShardDataModule(ClipDataModule):
         self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
         self.templates = texts["templates"] or self._lines(home, TEMPLATES)
         self.train_templates = texts["train_templates"] or ()
+        where = self.store.root(home).address
+        if not texts["classnames"]:
+            check_classnames(self.classnames, f"{where}/{CLASSNAMES}")
+        if not texts["templates"]:
+            check_templates(self.templates, f"{where}/{TEMPLATES}")
         if not self.classnames:
             raise ValueError(f"suite: {home} names no classes; test sets need them, also of a model trained on pairs")
         for folder in folders if self.num_classes else ():

@@ -10,9 +10,9 @@ from typing import TypedDict, cast
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from tracer_lightning.data.captions import PLACEHOLDER
+from tracer_lightning.data.names import check_templates
 from tracer_lightning.data.shards.tar import TarBytes, samples
-from tracer_lightning.storage import read_text, write_text
+from tracer_lightning.storage import lines_of, read_text, write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -140,11 +140,9 @@ def _read(path: Path) -> str:
 
 
 def _verify_texts(root: Path, manifest: Manifest) -> None:
-    names = _read(root / CLASSNAMES).splitlines()
+    names = lines_of(_read(root / CLASSNAMES))
     _expect(root / CLASSNAMES, "number of names", len(names), manifest["num_classes"])
-    for template in _read(root / TEMPLATES).splitlines():
-        if PLACEHOLDER not in template:
-            raise ValueError(f"{root / TEMPLATES}: template {template!r} lacks the placeholder {PLACEHOLDER}")
+    check_templates(lines_of(_read(root / TEMPLATES)), root / TEMPLATES)
 
 
 def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | None]:

@@ -14,7 +14,7 @@ from braceexpand import alphabet, braceexpand
 from tracer_lightning.data.imagenet import Classes
 from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
-from tracer_lightning.storage import TEXT_BYTES, below, read_text
+from tracer_lightning.storage import TEXT_BYTES, below, lines_of, read_text
 
 ROLES = ("id", "ood", "val")
 MOST_SHARDS = 1_000_000
@@ -190,8 +190,7 @@ class Store:
 
     def lines(self, folder: str, name: str) -> list[str]:
         """The lines of a text file; FileNotFoundError where there is none."""
-        text = read_text(self.root(folder).fetch(name, TEXT_BYTES))
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return lines_of(read_text(self.root(folder).fetch(name, TEXT_BYTES)))
 
     def shards(self, place: Place, domain: int = 0) -> list[Shard]:
         """The tar files of a split; ValueError where it can't be told which they are."""

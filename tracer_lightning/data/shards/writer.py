@@ -33,7 +33,7 @@ from tracer_lightning.data.shards.manifest import (
     shard_fault,
 )
 from tracer_lightning.data.shards.packing import Item, write_shard
-from tracer_lightning.storage import held, read_text, remove_stale, write_text
+from tracer_lightning.storage import held, lines_of, read_text, remove_stale, write_text
 
 
 class Collection(NamedTuple):
@@ -182,7 +182,7 @@ def _texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> dict[Path
     files = {root / name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()}
     others = sorted(path.parent.name for path in root.glob("*/0.tar") if path.parent.name != split)
     for path, text in files.items():
-        if others and path.exists() and read_text(path).splitlines() != text.splitlines():
+        if others and path.exists() and lines_of(read_text(path)) != lines_of(text):
             raise ValueError(f"{path} differs from that of split {split!r}, yet serves {', '.join(others)} too; "
                              "give all splits the same classnames and templates, or choose another folder")  # fmt: skip
     return files
