@@ -82,7 +82,7 @@ class ClipDataModule(pl.LightningDataModule):
             raise ValueError(f"max_bad_fraction must lie in [0, 1), found {max_bad_fraction}")
         self.max_bad_fraction = max_bad_fraction
         self.unreadable: set[str] = set()
-        """Where the pictures were that this process could not read."""
+        """Where the images are that this process could not read, and why."""
         self.incomplete = 0
         """Samples without picture or label, which are left out."""
         self._seen = 0

@@ -6,11 +6,18 @@ import io
 import re
 import struct
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    PHOTOMETRIC_INTERPRETATION,
+    TILELENGTH,
+    TILEWIDTH,
+    TiffImageFile,
+)
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
@@ -31,6 +38,12 @@ MOST_SEGMENTS = 1000
 """The most segments before a JPEG's frame: its profile and other attachments come in parts of 64 KiB."""
 PNG, PNG_DEPTH = b"\x89PNG", 24
 """Where a PNG says how many bits a channel has."""
+WEBP_CHUNK, WEBP_FLAGS, WEBP_ANIMATED = slice(12, 16), 20, 0b10
+"""Where a WebP names its first chunk and, if that is ``VP8X``, has a bit for animation."""
+WHITE_IS_ZERO = 0
+"""A TIFF's photometric interpretation."""
+UNBOUNDED = {"I": "32-bit or signed integers", "F": "floating-point numbers"}
+"""Modes of PIL whose values may mean any brightness: nothing says which is white."""
 
 
 class UnreadablePictureError(ValueError):
@@ -45,30 +58,73 @@ def decode(data: bytes) -> Tensor:
     """
     size = header_size(data) or _opened(data).size
     check_size(*size)
-    wide_png = data.startswith(PNG) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
     try:
-        if data.startswith(BY_TORCHVISION) and not wide_png:
+        if data.startswith(BY_TORCHVISION) and not _only_for_pil(data):
             pixels: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
             if tuple(pixels.shape[-2:]) != size[::-1]:
                 raise UnreadablePictureError(f"of {size[0]} x {size[1]} pixels, and contains another picture")
             return pixels
     except RuntimeError as error:
         raise UnreadablePictureError("damaged, or of another format") from error
-    return torch.from_numpy(np.array(pil_image(data).convert("RGB"))).permute(2, 0, 1)
+    return torch.from_numpy(np.array(rgb(pil_image(data)))).permute(2, 0, 1)
+
+
+def _only_for_pil(data: bytes) -> bool:
+    """Whether torchvision gives a PNG's 16 bits a meaning of its own, or can't read the frames of an animated WebP."""
+    if data.startswith(PNG):
+        return data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
+    return data[WEBP_CHUNK] == b"VP8X" and len(data) > WEBP_FLAGS and bool(data[WEBP_FLAGS] & WEBP_ANIMATED)
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """An image of 8 bits in RGB; transparency is dropped.
+
+    Raises:
+        UnreadablePictureError: PIL has no conversion.
+    """
+    image.info.pop("transparency", None)  # PIL would warn of what it can't keep
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise UnreadablePictureError(f"of the mode {image.mode}, which can't be converted to RGB") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image in a mode of 8 bits: of grey ones with more, the upper eight.
+
+    Raises:
+        UnreadablePictureError: nothing says which values are white.
+    """
+    if image.mode in UNBOUNDED:
+        raise UnreadablePictureError(f"of {UNBOUNDED[image.mode]}, and nothing says which of them are white")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(_upper_bits(image))
+    if image.mode == "LAB":  # its signed channels can't be resized
+        return rgb(image)
+    return image.convert("LA") if image.mode == "La" else image
+
+
+def _upper_bits(image: Image.Image) -> np.ndarray:
+    """The upper eight bits of grey values (H, W), turned round where the zero of a TIFF is white, as PIL does with 8."""
+    tags: Any = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    bits = tags.get(BITSPERSAMPLE, (16,))[0]
+    grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    return 255 - grey if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else grey
 
 
 def pil_image(data: bytes) -> Image.Image:
-    """An encoded picture, decoded by PIL in its own mode.
+    """An encoded picture, decoded by PIL in its own mode, or the one of 8 bits that is next to it.
 
     Raises:
-        UnreadablePictureError: the bytes are no picture, a damaged one, or one too large.
+        UnreadablePictureError: the bytes are no picture, a damaged one, one too large, or of values that may mean any
+            brightness.
     """
     image = _opened(data)
     try:
         image.load()
     except Exception as error:  # PIL has a decoder for each format, and each its own
         raise UnreadablePictureError("damaged, or of another format") from error
-    return image
+    return _eight_bits(image)
 
 
 def _opened(data: bytes) -> Image.Image:
