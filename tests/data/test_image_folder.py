@@ -27,10 +27,11 @@ def root(tmp_path):
     return tmp_path / "pets"
 
 
-def data(root, ood=None, **options):
+def data(root, ood=None, max_bad_fraction=0.001, **options):
     folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"} if ood is None else ood}
-    loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
+    loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0}
     given = {"folders": folders, "texts": TEXTS, "augmentation": AUGMENTATION, "eval_decoder": "torchvision"} | options
+    loading |= {"max_bad_fraction": max_bad_fraction}
     return ImageFolderDataModule(tiny_backbone().spec, str(root), **given, **loading)
 
 

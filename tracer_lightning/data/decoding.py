@@ -105,10 +105,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _upper_bits(image: Image.Image) -> np.ndarray:
-    """The upper eight bits of grey values (H, W), turned round where the zero of a TIFF is white, as PIL does with 8."""
+    """The upper eight bits of grey values (H, W), turned round where the zero of a TIFF is white, as PIL does."""
     tags: Any = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     bits = tags.get(BITSPERSAMPLE, (16,))[0]
-    grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    grey: np.ndarray = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
     return 255 - grey if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else grey
 
 

@@ -36,7 +36,7 @@ from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.endpoints import match_heads, read_model, read_start
 from tracer_lightning.training.export import free_folder
 from tracer_lightning.training.results import write_json
-from tracer_lightning.training.run import check_counts
+from tracer_lightning.training.run import check_counts, say_unscored
 from tracer_lightning.training.settings import check_merge
 
 ONLY = "model"
@@ -136,6 +136,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     if trainer.is_global_zero:
         sizes = {name: weights[name].numel() for name in ratios}
         _report(cfg, output, results, ratios, sizes)
+        say_unscored(next(iter(scores.values())))
         if out is not None:
             with making(out) as partial:
                 export_clip(result, partial)

@@ -17,6 +17,9 @@ from tracer_lightning.data.shards.stream_loaders import EqualSteps, EvalStream, 
 from tracer_lightning.data.shards.tar import BLOCK, check_header
 from tracer_lightning.types import Batch, EvalSet
 
+ASSUMED_SIZE = 10_000
+"""Images of a remote test set where nothing says how many there are."""
+
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
@@ -79,7 +82,7 @@ class StreamedShardDataModule(ShardDataModule):
         places = list(self.train_places.values())
         if len(places) > 1 and places[0].samples is not None:
             return places[0].samples
-        sizes = [self._counted(place) for place in places]
+        sizes = [self._counted("data.train", place) for place in places]
         counted = [size for size in sizes if size is not None]
         if len(counted) < len(sizes):
             raise ValueError(
@@ -87,9 +90,16 @@ class StreamedShardDataModule(ShardDataModule):
             )
         return sum(counted)
 
-    def _counted(self, place: Place) -> int | None:
+    def set_size(self, eval_set: EvalSet | None) -> int:
+        """Images of an evaluation set or, for None, of the training set."""
+        if eval_set is None:
+            return self._train_size()
+        counted = self._counted(f"suite.{eval_set.name}", self.members[eval_set.name].place)
+        return ASSUMED_SIZE if counted is None else counted
+
+    def _counted(self, key: str, place: Place) -> int | None:
         """From the manifest or, on this machine, from the headers of the shards."""
-        recorded = self.store.expected_samples("data.train", place)
+        recorded = self.store.expected_samples(key, place)
         shards = self.store.shards(place)
         if recorded is not None or any(shard.root.remote for shard in shards):
             return recorded
