@@ -1,8 +1,7 @@
-import math
-
 """Figures of results."""
 
 import io
+import math
 
 import numpy as np
 import pytest

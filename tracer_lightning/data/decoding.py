@@ -21,7 +21,9 @@ from PIL.TiffImagePlugin import (
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+from tracer_lightning.data.files import FORMAT_OF
+
+FORMATS = tuple(dict.fromkeys(FORMAT_OF.values()))
 """That PIL may read; some of its others start programs."""
 MOST_PIXELS, LONGEST = 1 << 27, 100
 """Of a picture: 134 million, 403 MB decoded, and how many times longer than wide, for resizing keeps that."""

@@ -7,7 +7,7 @@ import warnings
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from tracer_lightning.analysis.console import PlainConsole
+from tracer_lightning.analysis.console import PlainConsole, one_line_warnings
 
 HARMLESS = (
     r".*LeafSpec",  # a library's own deprecation
@@ -38,5 +38,6 @@ def quieten() -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
+    one_line_warnings()
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message=message)

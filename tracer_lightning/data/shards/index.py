@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tracer_lightning.data.files import SUFFIXES
 from tracer_lightning.data.shards.manifest import CAPTION, LABEL
 from tracer_lightning.data.shards.tar import Member, TarBytes, label_of, samples
 from tracer_lightning.storage import check_archive, replacing
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 NO_LABEL = -1
 FIELDS = ("image_offset", "image_size", "caption_offset", "caption_size", "label")
 
@@ -51,7 +51,7 @@ def scan_shard(path: Path) -> ShardIndex:
 
 
 def _row(path: Path, sample: dict[str, tuple[Member, bytes]]) -> tuple[int, ...] | None:
-    image = next((sample[suffix][0] for suffix in IMAGE_SUFFIXES if suffix in sample), None)
+    image = next((sample[suffix][0] for suffix in SUFFIXES if suffix in sample), None)
     label = label_of(path, sample[LABEL][1]) if LABEL in sample else NO_LABEL
     if image is None or label is None or (CAPTION not in sample and label == NO_LABEL):
         return None

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+from tracer_lightning.data.files import SUFFIXES
 from tracer_lightning.data.picture import Picture
-from tracer_lightning.data.shards.index import IMAGE_SUFFIXES, NO_LABEL
+from tracer_lightning.data.shards.index import NO_LABEL
 from tracer_lightning.data.shards.manifest import CAPTION, LABEL
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import Member, TarBytes, label_of, samples
 
-TAKEN = (*IMAGE_SUFFIXES, CAPTION, LABEL)
+TAKEN = (*SUFFIXES, CAPTION, LABEL)
 POSITION_BITS = 32
 """A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
 
@@ -44,7 +45,7 @@ def read_shard(shard: Shard, number: int, num_classes: int | None) -> Iterator[t
 
 
 def _picture(key: str, sample: dict[str, bytes], shard: Shard, num_classes: int | None) -> Picture | None:
-    data = next((sample[suffix] for suffix in IMAGE_SUFFIXES if suffix in sample), None)
+    data = next((sample[suffix] for suffix in SUFFIXES if suffix in sample), None)
     caption = sample[CAPTION].decode(errors="replace") if sample.get(CAPTION) else None
     label = label_of(shard, sample[LABEL]) if LABEL in sample else NO_LABEL
     if data is None or label is None or (caption is None and label == NO_LABEL):

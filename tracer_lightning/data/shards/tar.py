@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple, TypeVar
 
+from tracer_lightning.data.files import hidden
+
 BLOCK = 512
 CHUNK = 1 << 20
 LFS_POINTER = b"version https://git-lfs"
@@ -183,7 +185,7 @@ def samples(file: TarBytes, take: Callable[[Member, str], T]) -> Iterator[tuple[
     key, sample = "", dict[str, T]()
     for member in walk(file):
         folder, stem, suffix = _parts(member.name)
-        if not stem or not suffix:  # what some systems add beside a file
+        if not suffix or hidden(member.name):
             continue
         own = f"{folder}/{stem}" if folder else stem
         if sample and own != key:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tracer_lightning.data.captions import PLACEHOLDER
+from tracer_lightning.data.files import hidden
 from tracer_lightning.data.shards.manifest import (
     CLASSNAMES,
     FORMAT,
@@ -31,6 +32,7 @@ from tracer_lightning.data.shards.manifest import (
     load_manifest,
     save_manifest,
     shard_fault,
+    tar_files,
 )
 from tracer_lightning.data.shards.packing import Item, write_shard
 from tracer_lightning.storage import held, lines_of, read_text, remove_stale, write_text
@@ -161,7 +163,7 @@ def _recorded(folder: Path, manifest: Manifest) -> list[Shard]:
     """Shards that an earlier run recorded; ValueError where it wrote something else."""
     path = next((folder / name for name in (JOURNAL, MANIFEST) if (folder / name).exists()), None)
     if path is None:
-        if any(folder.glob("*.tar")):
+        if tar_files(folder):
             raise ValueError(
                 f"{folder} holds shards without {MANIFEST}; choose another folder, or start over with --overwrite"
             )
@@ -181,6 +183,7 @@ def _texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> dict[Path
     """Files that all splits share; ValueError where another split relies on something else."""
     files = {root / name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()}
     others = sorted(path.parent.name for path in root.glob("*/0.tar") if path.parent.name != split)
+    others = [name for name in others if not hidden(name)]
     for path, text in files.items():
         if others and path.exists() and lines_of(read_text(path)) != lines_of(text):
             raise ValueError(f"{path} differs from that of split {split!r}, yet serves {', '.join(others)} too; "
