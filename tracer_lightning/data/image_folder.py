@@ -104,7 +104,7 @@ class ImageFolderDataModule(ClipDataModule):
             for name, folder in given.items()
         }
         self._classes = class_folders(self._folders["train"])
-        names = texts["classnames"] or [name.replace("_", " ") for name in self._classes]
+        names = texts["classnames"] or [name.replace("_", " ").strip() for name in self._classes]
         if len(names) != len(self._classes):
             raise ValueError(
                 f"texts.classnames has {len(names)} names and {self._folders['train']} {len(self._classes)} classes"

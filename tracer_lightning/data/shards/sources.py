@@ -34,7 +34,7 @@ def folder_collection(folder: Path, classnames: Sequence[str] | None = None, eve
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; it must hold one folder of pictures per class")
     classes = class_folders(folder)
-    names = checked(classnames, [name.replace("_", " ") for name in classes], f"{folder} has class folders")
+    names = checked(classnames, [name.replace("_", " ").strip() for name in classes], f"{folder} has class folders")
     source = FolderSource(folder, classes)
     if every_class:
         source.check_classes()
@@ -58,7 +58,7 @@ def torchvision_collection(name: str, root: Path, split: str, classnames: Sequen
     own = getattr(dataset, "classes", None)
     if own is None and classnames is None:
         raise ValueError(f"{name} doesn't name its classes; give a file of classnames")
-    names = classnames or [str(entry).replace("_", " ") for entry in own or ()]
+    names = classnames or [str(entry).replace("_", " ").strip() for entry in own or ()]
     if own is not None:
         checked(names, own, f"{name} has classes")
         if folders := [str(entry) for entry in own if hidden(str(entry))]:

@@ -126,7 +126,7 @@ def _iwildcam_names(file: Path, count: int) -> list[str]:
     """Names of the classes below ``count``; the table gives categories that no picture has larger numbers."""
     if not file.is_file():
         raise ValueError(f"{file} is missing, which names the {count} classes; give a file of classnames instead")
-    names = {_whole_number(row["y"], file): row["name"] for row in _table(file, {"y", "name"})}
+    names = {_whole_number(row["y"], file): row["name"].strip() for row in _table(file, {"y", "name"})}
     if missing := [label for label in range(count) if label not in names]:
         raise ValueError(f"{file} doesn't name class {missing[0]}; give a file of classnames instead")
     return [names[label] for label in range(count)]

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tracer_lightning.data.captions import PLACEHOLDER
 from tracer_lightning.data.files import hidden
+from tracer_lightning.data.names import PLACEHOLDER, plain, warn_alike
 from tracer_lightning.data.shards.manifest import (
     CLASSNAMES,
     FORMAT,
@@ -139,6 +139,7 @@ def _plan(collection: Collection, split: str, templates: Sequence[str], layout: 
     for number, name in enumerate(names):
         if not name.strip() or name.splitlines() != [name]:
             raise ValueError(f"classnames: class {number} is called {name!r}; every name must be one line of text")
+    warn_alike(names, [plain(name) for name in names])
     for template in templates:
         if PLACEHOLDER not in template or template.splitlines() != [template]:
             raise ValueError(f"templates: {template!r} must be one line with the placeholder {PLACEHOLDER}")
