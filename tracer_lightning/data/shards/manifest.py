@@ -13,13 +13,13 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from tracer_lightning.data.decoding import UnreadablePictureError, decode
 from tracer_lightning.data.files import hidden
 from tracer_lightning.data.names import check_templates
-from tracer_lightning.data.shards.tar import TarBytes, samples
+from tracer_lightning.data.shards.samples import CAPTION, LABEL, neighbours
+from tracer_lightning.data.shards.tar import TarBytes
 from tracer_lightning.storage import lines_of, read_text, write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 MANIFEST, JOURNAL, NSHARDS = "manifest.json", "journal.json", "nshards.txt"
-LABEL, CAPTION = "cls", "txt"
 
 
 class Shard(TypedDict):
@@ -156,7 +156,7 @@ def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | Non
     """The label of each sample, None for those with a caption only; their keys must count on from ``start``."""
     with path.open("rb") as stream:
         file = TarBytes(stream, path)
-        for number, (key, contents) in enumerate(samples(file, lambda member, _: file.read(member.size)), start):
+        for number, (key, contents) in enumerate(neighbours(file, lambda member, _: file.read(member.size)), start):
             _expect(path, "name of a sample", key, sample_key(number))
             yield _check_sample(f"{path}: sample {key}", contents, num_classes)
 
