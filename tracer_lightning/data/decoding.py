@@ -6,6 +6,7 @@ import io
 import re
 import struct
 import warnings
+import zlib
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ MOST_SEGMENTS = 1000
 """The most segments before a JPEG's frame: its profile and other attachments come in parts of 64 KiB."""
 PNG, PNG_DEPTH = b"\x89PNG", 24
 """Where a PNG says how many bits a channel has."""
+PNG_CHUNKS = 8
+"""Where its first chunk begins."""
 WEBP_CHUNK, WEBP_FLAGS, WEBP_ANIMATED = slice(12, 16), 20, 0b10
 """Where a WebP names its first chunk and, if that is ``VP8X``, has a bit for animation."""
 WHITE_IS_ZERO = 0
@@ -72,10 +75,26 @@ def decode(data: bytes) -> Tensor:
 
 
 def _only_for_pil(data: bytes) -> bool:
-    """Whether torchvision gives a PNG's 16 bits a meaning of its own, or can't read the frames of an animated WebP."""
+    """Whether torchvision can't be trusted with it.
+
+    It gives the 16 bits of a PNG a meaning of its own, ends the process over a damaged one, and can't read the frames
+    of an animated WebP.
+    """
     if data.startswith(PNG):
-        return data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
+        return data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10" or not _intact_png(data)
     return data[WEBP_CHUNK] == b"VP8X" and len(data) > WEBP_FLAGS and bool(data[WEBP_FLAGS] & WEBP_ANIMATED)
+
+
+def _intact_png(data: bytes) -> bool:
+    """Whether the chunks that make the image have the checksums that they say."""
+    place = PNG_CHUNKS
+    while place < len(data) and data[place + 4 : place + 8] != b"IEND":
+        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+        critical = data[place + 4 : place + 5].isupper()
+        if critical and data[end : end + 4] != zlib.crc32(data[place + 4 : end]).to_bytes(4, "big"):
+            return False
+        place = end + 4
+    return place < len(data)
 
 
 def rgb(image: Image.Image) -> Image.Image:
