@@ -10,17 +10,13 @@ from pathlib import Path
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tracer_lightning.analysis.commands import Parser, say
-from tracer_lightning.analysis.console import PlainConsole
+from tracer_lightning.analysis.console import PlainConsole, one_line_warnings
+from tracer_lightning.data.names import check_templates
 from tracer_lightning.data.shards.manifest import Manifest, verify_shards
-from tracer_lightning.data.shards.sources import (
-    IWILDCAM_SPLITS,
-    csv_collection,
-    folder_collection,
-    iwildcam_collections,
-    torchvision_collection,
-)
+from tracer_lightning.data.shards.sources import folder_collection, torchvision_collection
+from tracer_lightning.data.shards.tables import IWILDCAM_SPLITS, csv_collection, iwildcam_collections
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
-from tracer_lightning.storage import read_text
+from tracer_lightning.storage import lines_of, read_text
 from tracer_lightning.training.streams import standard_streams
 
 TEMPLATES = ("a photo of a {c}.",)
@@ -64,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     vision.set_defaults(jobs=torchvision_jobs)
     table = sources.add_parser("csv", parents=[split, shared], help="a table: path, label (name or index), caption")
     table.add_argument("path", type=Path, metavar="FILE", help="its paths are relative to its own folder")
+    table.add_argument("--skip-empty", action="store_true", help="leave out rows without label and caption")
     table.set_defaults(jobs=csv_jobs)
     wild = sources.add_parser("iwildcam", parents=[shared], help="iWildCam of WILDS: train, id_val, id_test, ood_test")
     wild.add_argument("path", type=Path, metavar="ROOT", help="folder that holds iwildcam_v2.0")
@@ -73,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def folder_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
     """The one split of a folder."""
-    yield args.out, args.split, folder_collection(args.path, classnames)
+    yield args.out, args.split, folder_collection(args.path, classnames, every_class=args.split == "train")
 
 
 def torchvision_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
@@ -83,7 +80,7 @@ def torchvision_jobs(args: argparse.Namespace, classnames: Sequence[str] | None)
 
 def csv_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
     """The one split of a table."""
-    yield args.out, args.split, csv_collection(args.path, classnames)
+    yield args.out, args.split, csv_collection(args.path, classnames, args.skip_empty)
 
 
 def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
@@ -93,16 +90,28 @@ def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) ->
         yield args.out / root, split, collection
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file, without empty ones at its end."""
-    return read_text(path).rstrip().splitlines()
+def read_classnames(path: Path) -> list[str]:
+    """One name a line; ValueError names a line without one."""
+    names = lines_of(read_text(path))
+    if "" in names:
+        raise ValueError(
+            f"{path}: line {names.index('') + 1} is blank; write the name of class {names.index('')} there"
+        )
+    return names
+
+
+def read_templates(path: Path) -> list[str]:
+    """One template a line."""
+    templates = lines_of(read_text(path))
+    check_templates(templates, path)
+    return templates
 
 
 def write(args: argparse.Namespace, job: Job) -> Manifest:
     """Write, and verify where asked, with a progress bar."""
     root, split, collection = job
     default = IWILDCAM_TEMPLATES if args.jobs is iwildcam_jobs else TEMPLATES
-    templates = read_lines(args.templates) if args.templates else default
+    templates = read_templates(args.templates) if args.templates else default
     layout = Layout(args.seed, args.max_samples, args.max_bytes)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=PlainConsole(stderr=True)) as progress:
@@ -119,8 +128,9 @@ def write(args: argparse.Namespace, job: Job) -> Manifest:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     try:
+        one_line_warnings()
         args = build_parser().parse_args(arguments)
-        classnames = read_lines(args.classnames) if args.classnames else None
+        classnames = read_classnames(args.classnames) if args.classnames else None
         for job in args.jobs(args, classnames):
             manifest = write(args, job)
             size = sum(shard["bytes"] for shard in manifest["shards"])

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     indices: Tensor
     """(B,) position of the sample in its data set; -1 marks padding."""
     unreadable: tuple[str, ...] = ()
-    """Where pictures were that could not be read: replaced by others in training, by padding in evaluation."""
+    """Where images are that could not be read, and why: replaced by others in training, by padding in evaluation."""
     text_of: Tensor | None = None
     """(B,) the row of ``texts`` that is each picture's, where captions repeat; None where row and picture agree."""
 

@@ -4,6 +4,7 @@ import pytest
 
 from tests.analysis.run_folders import scores, write_run
 from tracer_lightning.analysis.comparison import Place, compare, places
+from tracer_lightning.analysis.gains import gains
 from tracer_lightning.analysis.runs import find_runs, group_runs
 
 
@@ -92,3 +93,21 @@ def test_one_set_without_an_average(tmp_path):
     found = comparison(tmp_path)
     assert found.headline_sets == ["mine"]
     assert [row.label for row in found.rows] == ["zero-shot", "method=tracer"]
+
+
+def test_sets_without_scores_are_left_out(tmp_path):
+    """As results.json has them where none of a set's images could be read."""
+
+    def with_an_empty_set(accuracy):
+        found = scores(accuracy, 0.8)
+        found["other"] = {**found["other"], "n": 0, "accuracy": None, "ece": None, "macro_f1": None}
+        found["avg_ood"] = {"sets": [], "accuracy": None, "ece": None, "macro_f1": None}
+        return found
+
+    for seed, accuracy in enumerate((0.9, 0.8)):
+        write_run(tmp_path / f"run{seed}", with_an_empty_set(accuracy), zero_shot=with_an_empty_set(0.5), seed=seed)
+    (before, after) = comparison(tmp_path).rows
+    for row in (before, after):
+        assert {place.data_set for place in row.cells} == {"mine"}
+    assert after.cells[Place("mine", "accuracy")].mean == pytest.approx(0.85)
+    assert {place.data_set for place in gains(after)} == {"mine"}

@@ -124,3 +124,9 @@ def test_ratios_are_summed_up(tmp_path):
     ]
     write_ratios(tmp_path / "x.csv", ratios, dict.fromkeys(ratios, 3))
     assert (tmp_path / "x.csv").read_text().splitlines()[:2] == ["tensor,elements,cosine,ratio", "b.0.attn.w,3,0.1,0.2"]
+
+
+def test_sets_without_scores_are_in_no_mean():
+    nothing = dict.fromkeys(RESULTS["0"]["set 0"])
+    assert by_role({**RESULTS["0"], "set 1": {**nothing, "role": "ood", "n": 0}}, "accuracy") == {"id": 0.5, "ood": 0.9}
+    assert by_role({"own": RESULTS["0"]["own"], "set 0": {**nothing, "role": "ood"}}, "ece") == {"id": 0.05}

@@ -142,6 +142,17 @@ def test_random_damage_is_unreadable_or_read(kind):
                 read(bytes(damaged))
 
 
+def test_a_flipped_bit_in_a_png_does_not_end_the_process():
+    """torchvision's decoder crashes over the checksum of the compressed pixels."""
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        damaged = bytearray(FORMATS["png"])
+        damaged[rng.integers(60, len(damaged) - 20)] ^= 1 << rng.integers(8)
+        for read in (decode, pil_image):
+            with pytest.raises(UnreadablePictureError):
+                read(bytes(damaged))
+
+
 def test_folders_and_pipes_that_are_called_pictures_are_passed_over(tmp_path):
     (tmp_path / "cat/folder.png").mkdir(parents=True)
     os.mkfifo(tmp_path / "cat/pipe.png")

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -29,10 +27,11 @@ def root(tmp_path):
     return tmp_path / "pets"
 
 
-def data(root, ood=None, **options):
+def data(root, ood=None, max_bad_fraction=0.001, **options):
     folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"} if ood is None else ood}
-    loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
+    loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0}
     given = {"folders": folders, "texts": TEXTS, "augmentation": AUGMENTATION, "eval_decoder": "torchvision"} | options
+    loading |= {"max_bad_fraction": max_bad_fraction}
     return ImageFolderDataModule(tiny_backbone().spec, str(root), **given, **loading)
 
 
@@ -92,11 +91,13 @@ def test_unreadable_pictures_are_replaced_counted_and_named(root):
     module = data(root)
     batches = [module.on_after_batch_transfer(batch, 0) for batch in module.train_dataloader()]
     assert {label for batch in batches for label in batch.labels.tolist()} == whole
-    assert [Path(origin).name for origin in module.unreadable] == ["0.jpg"]
+    assert module.unreadable == {f"{root / 'train/cat/0.jpg'}: damaged, or of another format"}
     assert sum(len(batch.labels) for batch in batches) == 12
     batches = list(module.val_dataloader())
     assert sum((batch.labels >= 0).sum().item() for batch in batches) == 11
-    assert [origin for batch in batches for origin in batch.unreadable] == [str(root / "val/owl/1.png")]
+    assert [origin for batch in batches for origin in batch.unreadable] == [
+        f"{root / 'val/owl/1.png'}: damaged, or of another format"
+    ]
 
 
 def test_too_many_unreadable_pictures_end_the_run(root):

@@ -193,3 +193,23 @@ def test_ece_per_batch_is_the_mean_over_batches_weighted_by_size():
 def test_equal_and_reserved_names_are_refused(names):
     with pytest.raises(ValueError, match="rename one"):
         ZeroShotSuite([EvalSet(name, "test", "ood") for name in names], torch.zeros(2, 1, 8).long())
+
+
+def test_a_set_without_samples_has_no_scores_and_is_in_no_mean(backbone):
+    prompts = backbone.spec.tokenize(["one", "two"])[:, None]
+    suite = ZeroShotSuite(SETS, prompts, averages={"nothing": ["b"]}, temperature=True)
+    suite.start({"student": backbone.model})
+    images, none = torch.rand(4, 3, 32, 32), torch.zeros(4, 0, dtype=torch.long)
+    for place, labels in enumerate(([0, 1, 0, 1], [-1] * 4, [1, 1, -1, 0])):
+        suite.update(Batch(images, none, torch.tensor(labels), torch.arange(4)), place)
+    temperature = suite.temperatures["student"].compute()
+    scores = suite.finish()["student"]
+    metrics = ("accuracy", "accuracy_top5", "ece", "macro_f1")
+    assert scores["b"] == {"split": "test", "role": "ood", "n": 0, **dict.fromkeys(metrics)}
+    assert scores[AVERAGE] == {"sets": ["c"], **{metric: scores["c"][metric] for metric in metrics}}
+    assert scores["nothing"] == {"sets": [], **dict.fromkeys(metrics)}
+    assert temperature["ece"]["b"] is None
+    console = Console(file=io.StringIO(), width=100)
+    console.print(results_table("", {"student": scores}))
+    (line,) = [line.split() for line in console.file.getvalue().splitlines() if line.split()[:1] == ["b"]]
+    assert line == ["b", "ood", "0", "–", "–", "–"]

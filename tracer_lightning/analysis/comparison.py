@@ -99,7 +99,7 @@ def _values(scores: Scores) -> dict[Place, float]:
         Place(data_set, metric): value
         for data_set, values in scores.items()
         for metric, value in values.items()
-        if metric not in NO_METRICS
+        if metric not in NO_METRICS and value is not None
     }
 
 
@@ -143,11 +143,9 @@ def _group_rows(group: Group, models: Sequence[str], keys: Sequence[str]) -> lis
 
 def _agree(one: Scores, other: Scores) -> bool:
     """Whether two results are of the same sets, and nearly equal in the metrics that both have."""
+    left, right = _values(one), _values(other)
     return one.keys() == other.keys() and all(
-        math.isclose(value, other[data_set][metric], abs_tol=TOLERANCE)
-        for data_set, values in one.items()
-        for metric, value in values.items()
-        if metric not in NO_METRICS and metric in other[data_set]
+        math.isclose(value, right[place], abs_tol=TOLERANCE) for place, value in left.items() if place in right
     )
 
 

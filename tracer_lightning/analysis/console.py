@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from tracer_lightning.analysis.escaping import printable
+
+PACKAGE = Path(__file__).parents[1]
+USUAL = warnings.formatwarning
 
 
 class PlainConsole(Console):
@@ -28,6 +33,17 @@ class PlainConsole(Console):
     def say(self, text: str) -> None:
         """Print one line, however long."""
         self.print(printable(text), highlight=False, soft_wrap=True)
+
+
+def one_line_warnings() -> None:
+    """Show our own warnings as one line, without the place in the code that they come from."""
+    warnings.formatwarning = _formatted
+
+
+def _formatted(message: Any, category: type[Warning], filename: str, *place: Any, **line: Any) -> str:
+    if Path(filename).is_relative_to(PACKAGE):
+        return f"warning: {printable(str(message))}\n"
+    return USUAL(message, category, filename, *place, **line)
 
 
 def _printable_lines(text: str) -> str:

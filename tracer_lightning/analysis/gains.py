@@ -14,7 +14,8 @@ GAIN_ID, GAIN_OOD, FORGETTING, TRAINED = "gain_id", "gain_ood", "forgetting", "t
 def _of_run(run: Run, model: str) -> dict[Place, float]:
     """Gains and forgetting of a model of one run; nothing where the run lacks zero-shot scores."""
     before, after = run.scores.get(ZERO_SHOT, {}), run.scores[model]
-    sets = [name for name, values in after.items() if "role" in values and name in before]
+    shared = [name for name, values in after.items() if "role" in values and name in before]
+    sets = [name for name in shared if before[name][ACCURACY] is not None and after[name][ACCURACY] is not None]
     gains = {name: after[name][ACCURACY] - before[name][ACCURACY] for name in sets}
     losses = {name: max(before[name][ACCURACY] - after[name][ACCURACY], 0.0) for name in sets}
     measures = {

@@ -36,8 +36,9 @@ APART = 13
 
 
 def by_role(scores: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, float]:
-    """Mean of a metric over the sets of each role that there are sets of."""
-    values = {role: [sets[metric] for sets in scores.values() if sets.get("role") == role] for role in ROLES}
+    """Mean of a metric over the scored sets of each role that there are such sets of."""
+    scored = [sets for sets in scores.values() if sets.get(metric) is not None]
+    values = {role: [sets[metric] for sets in scored if sets.get("role") == role] for role in ROLES}
     return {role: sum(found) / len(found) for role, found in values.items() if found}
 
 

@@ -59,7 +59,8 @@ def reliability_figure(bins_by_set: Mapping[str, Bins], title: str) -> Figure:
             cell = grid[divmod(place, columns)].subgridspec(2, 1, height_ratios=(3, 1))
             diagram, histogram = (figure.add_subplot(cell[row]) for row in range(2))
             _draw(diagram, histogram, bins)
-            diagram.set_title(f"{name}\nECE {100 * ece_of(bins):.1f} %", parse_math=False)
+            ece = f"ECE {100 * ece_of(bins):.1f} %" if any(bins["n"]) else "no samples"
+            diagram.set_title(f"{name}\n{ece}", parse_math=False)
             if place % columns == 0:
                 diagram.set_ylabel("accuracy")
                 histogram.set_ylabel("share")

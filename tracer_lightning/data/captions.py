@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from tracer_lightning.data.names import PLACEHOLDER, warn_alike
 from tracer_lightning.data.picture import Picture
 
-PLACEHOLDER = "{c}"
 DOMAIN = "{d}"
 
 
@@ -54,6 +54,7 @@ class CaptionTable:
         ]
         self.tokens = tokenize(captions).reshape(self._domains * len(classnames), len(templates), -1)
         """(S C, P, context length), domain by domain."""
+        warn_alike(classnames, [row.numpy().tobytes() for row in self.tokens[: len(classnames)]])
 
     def of(self, picture: Picture, rng: np.random.Generator) -> Tensor:
         """(context length,) tokens of the picture's own caption, or of a random template for its class and domain."""

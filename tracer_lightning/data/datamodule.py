@@ -17,12 +17,11 @@ from tracer_lightning.data.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.relay import relayed
 from tracer_lightning.data.sampler import EpochPosition, EpochSampler, EvalSampler
+from tracer_lightning.data.unreadable import TRAINING, UnreadableImages
 from tracer_lightning.data.workers import init_worker
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, EvalSet, InputSpec
 
-JUDGED_OVER = 10_000
-"""Pictures over which the share of unreadable ones is judged at least."""
 PREFETCHED = 2
 """Batches that each worker of a loader is ahead: torch's default."""
 
@@ -41,7 +40,7 @@ class ClipDataModule(pl.LightningDataModule):
         eval_batch_size: samples per process of an evaluation batch.
         num_workers: loading processes per rank; 0 loads in the training process.
         seed: of order and captions.
-        max_bad_fraction: share of unreadable pictures beyond which the run ends, judged over at least 10,000 pictures.
+        max_bad_fraction: as for :class:`tracer_lightning.data.unreadable.UnreadableImages`.
     """
 
     classnames: Sequence[str]
@@ -78,20 +77,20 @@ class ClipDataModule(pl.LightningDataModule):
         self.spec = spec
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.num_workers, self.seed = num_workers, seed
-        if not 0.0 <= max_bad_fraction < 1.0:
-            raise ValueError(f"max_bad_fraction must lie in [0, 1), found {max_bad_fraction}")
-        self.max_bad_fraction = max_bad_fraction
-        self.unreadable: set[str] = set()
-        """Where the pictures were that this process could not read."""
+        self._unreadable = UnreadableImages(max_bad_fraction)
         self.incomplete = 0
         """Samples without picture or label, which are left out."""
-        self._seen = 0
         self._tables: dict[tuple[str, ...], CaptionTable] = {}
         self._sources: dict[EvalSet | None, ImageSource] = {}
         self._sampler: EpochPosition | None = None
         self._restored: dict[str, Any] | None = None
         self._statistics: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._shuffled: tuple[int, int | None] | None = None
+
+    @property
+    def unreadable(self) -> set[str]:
+        """Where the images are that this process could not read, and why."""
+        return self._unreadable.all
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 
@@ -117,7 +116,7 @@ class ClipDataModule(pl.LightningDataModule):
     def label_names(self, eval_set: EvalSet) -> list[str]:
         """Names of the labels of an evaluation set: those of the training classes that each covers."""
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
-        return [" / ".join(self.classnames[number] for number in group) for group in groups]
+        return [" / ".join(self.classnames[number] or f"class {number}" for number in group) for group in groups]
 
     def _captions(self, templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
         """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""
@@ -220,8 +219,8 @@ class ClipDataModule(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise uint8 pictures (B, 3, H, W) to the model's floats."""
-        del dataloader_idx
-        self._count(batch)
+        eval_set = self._set_of(dataloader_idx)
+        self._unreadable.count(batch, eval_set, lambda: -(-self.set_size(eval_set) // self._ranks[1]))
         if batch.images.device not in self._statistics:
             mean, std = (
                 torch.tensor(values, device=batch.images.device).view(1, 3, 1, 1)
@@ -231,14 +230,15 @@ class ClipDataModule(pl.LightningDataModule):
         mean, std = self._statistics[batch.images.device]
         return batch._replace(images=batch.images.to(mean.dtype).sub_(mean).div_(std))
 
-    def _count(self, batch: Batch) -> None:
-        self._seen += len(batch.labels)
-        self.unreadable.update(batch.unreadable)
-        if batch.unreadable and len(self.unreadable) > self.max_bad_fraction * max(self._seen, JUDGED_OVER):
-            raise ValueError(
-                f"data: {len(self.unreadable)} pictures can't be read, more than data.max_bad_fraction="
-                f"{self.max_bad_fraction:g} allows; the last is {batch.unreadable[-1]}"
-            )
+    def _set_of(self, dataloader_idx: int) -> EvalSet | None:
+        """The evaluation set that the trainer is reading; None for the training set."""
+        if self.trainer is None or not self.trainer.evaluating:
+            return TRAINING
+        return self.eval_sets[dataloader_idx] if self.trainer.testing else self.val_set
+
+    def set_size(self, eval_set: EvalSet | None) -> int:
+        """Images of an evaluation set or, for None, of the training set."""
+        return len(self._source(eval_set))
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the training data."""

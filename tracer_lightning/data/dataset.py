@@ -63,8 +63,8 @@ class Preparation:
             rng = sample_rng(self.seed, epoch, first)
             try:
                 image = picture.data if self.transform is None else self.transform(picture.data, rng)
-            except UnreadablePictureError:
-                unreadable += (picture.origin,)
+            except UnreadablePictureError as error:
+                unreadable += (f"{picture.origin}: {error}",)
                 continue
             return Sample(image, self.captions.of(picture, rng), picture.label, index, unreadable)
         raise ValueError(f"data: {len(unreadable)} pictures in a row can't be read, the first {unreadable[0]}")
@@ -79,8 +79,8 @@ class Preparation:
                 if self.transform is not None:
                     image = self.transform(image, sample_rng(self.seed, 0, index))
                 return Sample(image, none, picture.label, index)
-            except UnreadablePictureError:
-                unreadable = (picture.origin,)
+            except UnreadablePictureError as error:
+                unreadable = (f"{picture.origin}: {error}",)
         blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
         return Sample(blank, none, PADDING, PADDING, unreadable)
 

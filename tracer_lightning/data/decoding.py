@@ -6,15 +6,25 @@ import io
 import re
 import struct
 import warnings
+import zlib
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    PHOTOMETRIC_INTERPRETATION,
+    TILELENGTH,
+    TILEWIDTH,
+    TiffImageFile,
+)
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+from tracer_lightning.data.files import FORMAT_OF
+
+FORMATS = tuple(dict.fromkeys(FORMAT_OF.values()))
 """That PIL may read; some of its others start programs."""
 MOST_PIXELS, LONGEST = 1 << 27, 100
 """Of a picture: 134 million, 403 MB decoded, and how many times longer than wide, for resizing keeps that."""
@@ -31,6 +41,14 @@ MOST_SEGMENTS = 1000
 """The most segments before a JPEG's frame: its profile and other attachments come in parts of 64 KiB."""
 PNG, PNG_DEPTH = b"\x89PNG", 24
 """Where a PNG says how many bits a channel has."""
+PNG_CHUNKS = 8
+"""Where its first chunk begins."""
+WEBP_CHUNK, WEBP_FLAGS, WEBP_ANIMATED = slice(12, 16), 20, 0b10
+"""Where a WebP names its first chunk and, if that is ``VP8X``, has a bit for animation."""
+WHITE_IS_ZERO = 0
+"""A TIFF's photometric interpretation."""
+UNBOUNDED = {"I": "32-bit or signed integers", "F": "floating-point numbers"}
+"""Modes of PIL whose values may mean any brightness: nothing says which is white."""
 
 
 class UnreadablePictureError(ValueError):
@@ -45,30 +63,89 @@ def decode(data: bytes) -> Tensor:
     """
     size = header_size(data) or _opened(data).size
     check_size(*size)
-    wide_png = data.startswith(PNG) and data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10"
     try:
-        if data.startswith(BY_TORCHVISION) and not wide_png:
+        if data.startswith(BY_TORCHVISION) and not _only_for_pil(data):
             pixels: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
             if tuple(pixels.shape[-2:]) != size[::-1]:
                 raise UnreadablePictureError(f"of {size[0]} x {size[1]} pixels, and contains another picture")
             return pixels
     except RuntimeError as error:
         raise UnreadablePictureError("damaged, or of another format") from error
-    return torch.from_numpy(np.array(pil_image(data).convert("RGB"))).permute(2, 0, 1)
+    return torch.from_numpy(np.array(rgb(pil_image(data)))).permute(2, 0, 1)
+
+
+def _only_for_pil(data: bytes) -> bool:
+    """Whether torchvision can't be trusted with it.
+
+    It gives the 16 bits of a PNG a meaning of its own, ends the process over a damaged one, and can't read the frames
+    of an animated WebP.
+    """
+    if data.startswith(PNG):
+        return data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10" or not _intact_png(data)
+    return data[WEBP_CHUNK] == b"VP8X" and len(data) > WEBP_FLAGS and bool(data[WEBP_FLAGS] & WEBP_ANIMATED)
+
+
+def _intact_png(data: bytes) -> bool:
+    """Whether the chunks that make the image have the checksums that they say."""
+    place = PNG_CHUNKS
+    while place < len(data) and data[place + 4 : place + 8] != b"IEND":
+        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+        critical = data[place + 4 : place + 5].isupper()
+        if critical and data[end : end + 4] != zlib.crc32(data[place + 4 : end]).to_bytes(4, "big"):
+            return False
+        place = end + 4
+    return place < len(data)
+
+
+def rgb(image: Image.Image) -> Image.Image:
+    """An image of 8 bits in RGB; transparency is dropped.
+
+    Raises:
+        UnreadablePictureError: PIL has no conversion.
+    """
+    image.info.pop("transparency", None)  # PIL would warn of what it can't keep
+    try:
+        return image.convert("RGB")
+    except ValueError as error:
+        raise UnreadablePictureError(f"of the mode {image.mode}, which can't be converted to RGB") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """An image in a mode of 8 bits: of grey ones with more, the upper eight.
+
+    Raises:
+        UnreadablePictureError: nothing says which values are white.
+    """
+    if image.mode in UNBOUNDED:
+        raise UnreadablePictureError(f"of {UNBOUNDED[image.mode]}, and nothing says which of them are white")
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(_upper_bits(image))
+    if image.mode == "LAB":  # its signed channels can't be resized
+        return rgb(image)
+    return image.convert("LA") if image.mode == "La" else image
+
+
+def _upper_bits(image: Image.Image) -> np.ndarray:
+    """The upper eight bits of grey values (H, W), turned round where the zero of a TIFF is white, as PIL does."""
+    tags: Any = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    bits = tags.get(BITSPERSAMPLE, (16,))[0]
+    grey: np.ndarray = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    return 255 - grey if tags.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO else grey
 
 
 def pil_image(data: bytes) -> Image.Image:
-    """An encoded picture, decoded by PIL in its own mode.
+    """An encoded picture, decoded by PIL in its own mode, or the one of 8 bits that is next to it.
 
     Raises:
-        UnreadablePictureError: the bytes are no picture, a damaged one, or one too large.
+        UnreadablePictureError: the bytes are no picture, a damaged one, one too large, or of values that may mean any
+            brightness.
     """
     image = _opened(data)
     try:
         image.load()
     except Exception as error:  # PIL has a decoder for each format, and each its own
         raise UnreadablePictureError("damaged, or of another format") from error
-    return image
+    return _eight_bits(image)
 
 
 def _opened(data: bytes) -> Image.Image:

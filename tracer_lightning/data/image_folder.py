@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
-import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tracer_lightning.data.datamodule import ClipDataModule
+from tracer_lightning.data.files import SUFFIXES, images_below, listed, warn_passed_over
 from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.storage import below
 from tracer_lightning.types import EvalSet, InputSpec
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
 
 def class_folders(folder: Path) -> list[str]:
     """Sorted names of the class folders within; ValueError where there are none."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder; data.root must hold one folder per split")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    names = listed(folder).folders
     if not names:
         raise ValueError(f"{folder} holds no class folders; it needs one folder of pictures per class")
     return names
 
 
 class FolderSource:
-    """The pictures below ``folder``, labelled by the position of their folder among ``classes``."""
+    """The pictures below ``folder``, labelled by the position of their folder among ``classes``.
+
+    What else lies there is counted and said: files of other kinds, links to nothing, images beside the folders of the
+    classes, and those in folders within them.
+    """
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
         self.files: list[tuple[Path, int]] = []
-        for label, name in enumerate(classes):
-            with os.scandir(folder / name) as entries:  # tells files from folders and pipes without a look at each
-                names = sorted(e.name for e in entries if Path(e.name).suffix.lower() in SUFFIXES and e.is_file())
-            self.files += [(folder / name / picture, label) for picture in names]
+        self._classes = [folder / name for name in classes]
+        beside = listed(folder)
+        passed_over = Counter({"beside the class folders": len(beside.images)})
+        passed_over["links to nothing"] = beside.passed_over["links to nothing"]
+        for label, path in enumerate(self._classes):
+            within = listed(path)
+            self.files += [(path / name, label) for name in within.images]
+            passed_over += within.passed_over
+            passed_over["in nested folders"] += sum(images_below(path / name) for name in within.folders)
+        warn_passed_over(folder, passed_over)
         if not self.files:
-            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)})")
+            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}) in its class folders")
+
+    def check_classes(self) -> None:
+        """Raise ValueError where a class has no picture: a model can't learn it."""
+        for label in sorted(set(range(len(self._classes))) - {label for _, label in self.files}):
+            raise ValueError(
+                f"{self._classes[label]} holds no pictures ({', '.join(SUFFIXES)}); add some, or remove the class"
+            )
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -88,7 +104,7 @@ class ImageFolderDataModule(ClipDataModule):
             for name, folder in given.items()
         }
         self._classes = class_folders(self._folders["train"])
-        names = texts["classnames"] or [name.replace("_", " ") for name in self._classes]
+        names = texts["classnames"] or [name.replace("_", " ").strip() for name in self._classes]
         if len(names) != len(self._classes):
             raise ValueError(
                 f"texts.classnames has {len(names)} names and {self._folders['train']} {len(self._classes)} classes"
@@ -116,8 +132,10 @@ class ImageFolderDataModule(ClipDataModule):
         return None if len(names) == len(position) else tuple((position[name],) for name in names)
 
     def train_source(self) -> FolderSource:
-        """The training pictures."""
-        return FolderSource(self._folders["train"], self._classes)
+        """The training pictures, some of every class."""
+        source = FolderSource(self._folders["train"], self._classes)
+        source.check_classes()
+        return source
 
     def eval_source(self, eval_set: EvalSet) -> FolderSource:
         """The pictures of one evaluation set, labelled among its own classes."""

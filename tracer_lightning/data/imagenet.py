@@ -7,6 +7,8 @@ from importlib.resources import files
 
 import open_clip
 
+from tracer_lightning.storage import lines_of
+
 Classes = tuple[tuple[int, ...], ...]
 """For each label of a data set, the training classes that it covers."""
 
@@ -49,4 +51,4 @@ def _subset(file: str) -> Classes:
 
 
 def _wnids(file: str) -> list[str]:
-    return (files("timm.data") / "_info" / file).read_text(encoding="utf-8").split()
+    return lines_of((files("timm.data") / "_info" / file).read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from tracer_lightning.data.decoding import UnreadablePictureError, decode, pil_image
+from tracer_lightning.data.decoding import UnreadablePictureError, decode, pil_image, rgb
 from tracer_lightning.types import InputSpec
 
 EvalDecoder = Literal["torchvision", "pil"]
@@ -94,8 +94,8 @@ class EvalCrop:
     def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
         """An encoded picture to (3, size, size) uint8."""
         if self.decoder == "pil":
-            image = self._crop(pil_image(data))
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+            image = rgb(self._crop(pil_image(data)))
+            return torch.from_numpy(np.array(image)).permute(2, 0, 1)
         cropped: Tensor = self._crop(decode(data))
         return cropped
 

@@ -60,10 +60,10 @@ class CalibrationBins(Metric):
 
 
 def expected_calibration_error(bins: Tensor) -> float:
-    """Expected calibration error with the L1 norm (Guo et al., 2017), in [0, 1]; 0 where there are no samples.
+    """Expected calibration error with the L1 norm (Guo et al., 2017), in [0, 1]; NaN where there are no samples.
 
     Args:
         bins: (bins, 3) as computed by :class:`CalibrationBins`.
     """
     counts, correct, confidence = bins.unbind(dim=-1)
-    return float((correct - confidence).abs().sum() / counts.sum().clamp(min=1))
+    return float((correct - confidence).abs().sum() / counts.sum())

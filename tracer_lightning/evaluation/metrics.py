@@ -50,17 +50,17 @@ class ClassificationMetrics(nn.Module):
             counted = (labels != IGNORED).sum()
             self.batch_ece.update(ece.nan_to_num(), counted)  # a batch of padding alone counts nothing
 
-    def compute(self) -> tuple[dict[str, float], Details]:
+    def compute(self) -> tuple[dict[str, Any], Details]:
         """Scores and what they are made of.
 
-        Scores are ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1].
+        Scores are ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1], or None
+        where there are no samples.
         """
         support, predicted, right, top = self.counts.compute()
         bins, n = self.bins.compute(), int(support.sum())
         present = support > 0
         f1 = 2 * right[present].double() / (predicted + support)[present]
         scores = {
-            "n": n,
             "accuracy": int(right.sum()) / max(1, n),
             "accuracy_top5": top / max(1, n),
             "ece": expected_calibration_error(bins),
@@ -68,7 +68,7 @@ class ClassificationMetrics(nn.Module):
         }
         if self.batch_ece is not None:
             scores["ece_per_batch"] = float(self.batch_ece.compute())
-        return scores, {
+        return {"n": n, **(scores if n else dict.fromkeys(scores))}, {
             "classes": {"n": support.tolist(), "correct": right.tolist()},
             "bins": dict(zip(("n", "correct", "confidence"), bins.T.tolist(), strict=True)),
         }

@@ -16,7 +16,8 @@ from tracer_lightning.types import Batch, EvalSet
 
 AVERAGE = "avg_ood"
 Scores = dict[str, dict[str, Any]]
-"""Data set name to its metrics, and the name of each average to the means over its ``sets``."""
+"""Data set name to its metrics, and the name of each average to the means over its ``sets``; metrics are None where
+nothing could be read, and such sets are in no mean."""
 NO_METRICS = ("split", "role", "n")
 
 
@@ -116,5 +117,6 @@ class ZeroShotSuite(nn.Module):
 
     def _average(self, members: Sequence[str], scores: Scores) -> dict[str, Any]:
         names = [metric for metric in scores[members[0]] if metric not in NO_METRICS]
-        means = {metric: sum(scores[member][metric] for member in members) / len(members) for metric in names}
-        return {"sets": list(members), **means}
+        scored = [member for member in members if scores[member]["n"]]
+        means = {metric: sum(scores[member][metric] for member in scored) / len(scored) for metric in names if scored}
+        return {"sets": scored, **dict.fromkeys(names), **means}

@@ -19,8 +19,12 @@ SHOWN = 3
 """Classes at either end."""
 
 
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
 def _cell(values: Mapping[str, Any], metrics: Sequence[str]) -> str:
-    return " ".join(f"{100 * values[metric]:{len(ALL[metric])}.1f}" for metric in metrics)
+    return " ".join(f"{_percent(values[metric]):>{len(ALL[metric])}}" for metric in metrics)
 
 
 def results_table(
@@ -87,5 +91,5 @@ def temperature_table(model: str, found: Mapping[str, Any], scores: Scores) -> T
     title = f"{model}: temperature {found['temperature']:.3f}, fitted on {found['fitted_on']}"
     table = Table("data set", "ECE", "at this temperature", title=title, box=box.SIMPLE, pad_edge=False)
     for data_set, ece in found["ece"].items():
-        table.add_row(data_set, f"{100 * scores[data_set]['ece']:.1f}", f"{100 * ece:.1f}")
+        table.add_row(data_set, _percent(scores[data_set]["ece"]), _percent(ece))
     return table

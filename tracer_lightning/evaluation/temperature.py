@@ -94,11 +94,14 @@ class TemperatureScaling(nn.Module):
         self.bins[set_index].update((logits / self.temperature).softmax(dim=-1), labels)  # type: ignore[operator]
 
     def compute(self) -> dict[str, Any]:
-        """``temperature``, ``fitted_on``, and ``ece`` of each set at that temperature."""
+        """``temperature``, ``fitted_on``, and ``ece`` of each set at that temperature, None where it has no samples."""
         logits, labels = self.fitted_on.compute()
         first = CalibrationBins(sync_on_compute=False)  # it has the logits of all ranks
         self.temperature = self.temperature or fit_temperature(logits, labels)
         first.update((logits / self.temperature).softmax(dim=-1), labels)
         bins = [first.compute(), *(metric.compute() for metric in list(self.bins)[1:])]  # type: ignore[operator]
-        ece = {name: expected_calibration_error(part) for name, part in zip(self.names, bins, strict=True)}
+        ece = {
+            name: expected_calibration_error(part) if part[:, 0].any() else None
+            for name, part in zip(self.names, bins, strict=True)
+        }
         return {"temperature": self.temperature, "fitted_on": self.names[0], "ece": ece}

@@ -6,7 +6,7 @@
 from tracer_lightning.storage.archives import COMPRESSED, check_archive, check_tensors
 from tracer_lightning.storage.files import flush, held, making, remove_stale, replacing, write_text
 from tracer_lightning.storage.names import below
-from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, read_text
+from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, lines_of, read_text
 
 __all__ = [
     "COMPRESSED",
@@ -17,6 +17,7 @@ __all__ = [
     "check_tensors",
     "flush",
     "held",
+    "lines_of",
     "making",
     "read_text",
     "remove_stale",

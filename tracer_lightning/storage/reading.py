@@ -43,6 +43,15 @@ def read_text(path: Path) -> str:
     if len(content) > TEXT_BYTES:
         raise ValueError(f"{path} has more than the {TEXT_BYTES:,} bytes that such a text may have")
     try:
-        return content.decode().replace("\r\n", "\n").replace("\r", "\n")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from error
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text in which positions count: only the newlines at its end go, and blanks around a line.
+
+    ``str.splitlines`` would also split at form feeds and other marks within a line, and so shift what follows.
+    """
+    text = text.rstrip("\n")
+    return [line.strip() for line in text.split("\n")] if text else []

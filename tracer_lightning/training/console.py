@@ -7,7 +7,7 @@ import warnings
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from tracer_lightning.analysis.console import PlainConsole
+from tracer_lightning.analysis.console import PlainConsole, one_line_warnings
 
 HARMLESS = (
     r".*LeafSpec",  # a library's own deprecation
@@ -51,5 +51,6 @@ def quieten() -> None:
         logger.propagate = True
     for name in TALKATIVE:
         logging.getLogger(name).addFilter(_worth_reading)
+    one_line_warnings()
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message=message)

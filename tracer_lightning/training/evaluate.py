@@ -24,7 +24,7 @@ from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import DETAILS, write_json
-from tracer_lightning.training.run import check_counts
+from tracer_lightning.training.run import check_counts, say_unscored
 from tracer_lightning.training.settings import check_evaluation
 from tracer_lightning.types import EvalSet
 
@@ -102,6 +102,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         names = {eval_set.name: data.label_names(eval_set) for eval_set in sets}
         _write(output, results, names, suite.details)
         _show(cfg, results, names, suite.details)
+        say_unscored(next(iter(module.results.values())))
         say(f"{seconds} s; scores, scores per class and pictures are in {output}")
     return results
 

@@ -88,6 +88,7 @@ def card_template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "percent": lambda share: "–" if share is None else f"{100 * share:.1f}",
         "code": lambda text: Markup(markdown_code(str(text))),
         "literal": lambda text: Markup(json.dumps(text, ensure_ascii=False)),
         "yaml": lambda content: Markup(yaml.safe_dump(content, default_flow_style=True, width=math.inf).rstrip()),

@@ -37,7 +37,7 @@ from tracer_lightning.training.endpoints import match_heads, read_model, read_st
 from tracer_lightning.training.export import free_folder
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import write_json
-from tracer_lightning.training.run import check_counts
+from tracer_lightning.training.run import check_counts, say_unscored
 from tracer_lightning.training.settings import check_merge
 
 ONLY = "model"
@@ -138,6 +138,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     if trainer.is_global_zero:
         sizes = {name: weights[name].numel() for name in ratios}
         _report(cfg, output, results, ratios, sizes)
+        say_unscored(next(iter(scores.values())))
         if out is not None:
             with making(out) as partial:
                 export_clip(result, partial)

@@ -59,7 +59,7 @@ def returned(results: dict[str, Any], objective: str | None) -> dict[str, Any] |
     if objective is None:
         return results
     if not results["validation"]:
-        raise ValueError(f"objective={objective}: there is no validation; see trainer.limit_val_batches")
+        raise ValueError(f"objective={objective}: there is no validation; see trainer.limit_val_batches, or its images")
     (scores,) = results["validation"].values()
     figure: float = scores[objective]
     return figure

@@ -97,7 +97,8 @@ def _wait(folder: Path) -> None:
 def _check_floor(required: DictConfig, folder: Path) -> None:
     try:
         scores: Any = read_results(folder / RESULTS).student
-        accuracies = [float(values["accuracy"]) for values in scores.values() if "sets" not in values]
+        every = [values["accuracy"] for values in scores.values() if "sets" not in values]
+        accuracies = [float(accuracy) for accuracy in every if accuracy is not None]
         mean = sum(accuracies) / len(accuracies)
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(

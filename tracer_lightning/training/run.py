@@ -54,6 +54,13 @@ def check_counts(scores: Scores, data: ClipDataModule) -> None:
             raise ValueError(f"suite.{eval_set.name}: {found:,} samples were read, and {expected:,} are expected")
 
 
+def say_unscored(scores: Scores) -> None:
+    """Name the sets that have no scores."""
+    for name, values in scores.items():
+        if values.get("n") == 0:
+            say(f"{name}: none of its images could be read, so that it has no scores and is in no mean")
+
+
 def _check_and_continue(
     cfg: DictConfig,
     trainer: pl.Trainer,
@@ -177,6 +184,7 @@ def _finish(
         write_json(output / RESULTS, results)
         title = f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}, evaluated in {precision}"
         console.print(results_table(title, found["scores"], cfg.headline))
+        say_unscored(found["scores"]["student"])
         if lost:
             say(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
         say(f"{seconds} s; results, metrics and checkpoint are in {output}")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.data.shards.helpers import CLASSES, SHARED, png, rewrite, seen, served, shards
+from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.packing import Item
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Place, Store
@@ -72,7 +73,7 @@ def test_samples_have_their_own_captions(tmp_path):
     items = [Item(functools.partial(png, n), f"{n}", "png", caption=f"grey level {n}") for n in range(5)]
     write_shards(Collection(items, []), tmp_path / "pairs", "train", ["a {c}."], Layout())
     store = Store(str(tmp_path), tmp_path / "cache")
-    source = IndexedSource(store.shards(Place("pairs", "train")), None, tmp_path / "cache")
+    source = IndexedSource(store.shards(Place("pairs", "train")), Labels(None), tmp_path / "cache")
     assert sorted(source[position].caption for position in range(5)) == [f"grey level {n}" for n in range(5)]
     assert {source[position].label for position in range(5)} == {-1}
 
@@ -117,5 +118,5 @@ def test_real_pictures(tmp_path):
 
 def test_incomplete_samples_are_said(root):
     rewrite(root / "photo/train/0.tar", lambda name, content: None if name == "s0000000.cls" else (name, content))
-    with pytest.warns(UserWarning, match=r"data\.train: 1 samples without picture or label are left out"):
+    with pytest.warns(UserWarning, match=r"data\.train: 1 samples are left out: 1 without label or caption"):
         assert len(shards(root).train_source()) == 49

@@ -36,7 +36,7 @@ def test_finds_what_tarfile_finds(tmp_path, fmt):
     index = scan_shard(path)
     assert index.label.tolist() == [3, 7]
     assert read(path, index.image_offset[0], index.image_size[0]) == b"picture0"
-    assert index.incomplete == 0
+    assert not index.left_out.any()
 
 
 def test_samples_with_captions_and_incomplete_ones(tmp_path):
@@ -44,13 +44,13 @@ def test_samples_with_captions_and_incomplete_ones(tmp_path):
         *[("a.jpg", b"1"), ("a.txt", b"a cat"), ("a.json", b"{}")],
         *[("b.cls", b"1")],  # no picture
         *[("c.jpg", b"2")],  # neither label nor caption
-        *[("d.jpg", b"3"), ("d.cls", b"cat")],  # no number
+        *[("d.jpg", b"3"), ("d.cls", b"\n")],  # an empty label
         *[("e.cls", b"4"), ("e.webp", b"5")],
     ]
     path = tar(tmp_path / "0.tar", members)
     index = scan_shard(path)
     assert index.label.tolist() == [-1, 4]
-    assert index.incomplete == 3
+    assert index.left_out.tolist() == [1, 2, 0]
     assert read(path, index.caption_offset[0], index.caption_size[0]) == b"a cat"
     assert index.caption_size[1] == 0
 

@@ -13,10 +13,12 @@ import pytest
 
 from tests.data.shards.helpers import png, seen, shards
 from tracer_lightning.data.shards.index import scan_shard
+from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.roots import LocalRoot
+from tracer_lightning.data.shards.samples import neighbours
 from tracer_lightning.data.shards.store import Shard, place
 from tracer_lightning.data.shards.streaming import read_shard
-from tracer_lightning.data.shards.tar import MEMBER_BYTES, TEXT_BYTES, TarBytes, samples
+from tracer_lightning.data.shards.tar import MEMBER_BYTES, TEXT_BYTES, TarBytes
 from tracer_lightning.types import EvalSet
 
 
@@ -37,7 +39,7 @@ def indexed(path):
 
 
 def streamed(path):
-    return list(read_shard(Shard(LocalRoot(path.parent), path.name), 0, 3))
+    return list(read_shard(Shard(LocalRoot(path.parent), path.name), 0, Labels(3)))
 
 
 class Pipe(io.RawIOBase):
@@ -55,7 +57,7 @@ class Pipe(io.RawIOBase):
 
 def piped(path):
     file = TarBytes(io.BufferedReader(Pipe(path.read_bytes())), path)
-    return list(samples(file, lambda one, suffix: file.read(one.size)))
+    return list(neighbours(file, lambda one, suffix: file.read(one.size)))
 
 
 READERS = pytest.mark.parametrize("reader", [indexed, streamed, piped])

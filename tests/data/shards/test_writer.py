@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import webdataset as wds
 
+from tests.data.shards.helpers import png
 from tests.faults.children import in_a_child
 from tests.faults.events import kill_before
 from tests.storage.mounts import mounted
@@ -18,12 +19,14 @@ from tracer_lightning.storage import held
 
 NAMES = ["cat", "dog", "owl"]
 TEMPLATES = ["a {c}.", "a photo of a {c}."]
+PNG = png(128)
+PNG += bytes(len(PNG) % 2)
 LAYOUT = Layout(seed=3, max_samples=10)
 
 
 def collection(count=47, read=None, caption=None):
-    """Pictures of different lengths; the writer doesn't care what is in them."""
-    read = read or (lambda index: bytes([index, 255 - index]) * (300 + 40 * index))
+    """Images of different lengths, by bytes behind their end; the writer doesn't care what is in them."""
+    read = read or (lambda index: PNG + bytes([index, 255 - index]) * (300 + 40 * index - len(PNG) // 2))
     items = [
         Item(lambda index=index: read(index), f"{index}.jpg", "jpg", index % 3, caption and f"{caption} {index}")
         for index in range(count)

@@ -31,8 +31,9 @@ class Reliability(NamedTuple):
 
 
 def shown_sets(record: RunRecord) -> list[str]:
-    """Data sets to show in detail: those in distribution, then those whose headline metric fell most."""
-    roles = sets_of(record)
+    """Scored data sets to show in detail: those in distribution, then those whose headline metric fell most."""
+    first = next(iter(record.scores.values()), {})
+    roles = {role: [name for name in names if first[name]["n"]] for role, names in sets_of(record).items()}
     if len(roles["id"]) + len(roles["ood"]) <= SETS:
         return roles["id"] + roles["ood"]
     known = next(iter(record.scores.values()))

@@ -54,21 +54,28 @@ class ResultsTable(NamedTuple):
     """Averages and the data sets that they are over."""
 
 
-def _cells(values: Mapping[str, Mapping[str, float]], metric: str) -> list[Cell]:
+def score(values: Mapping[str, Any], metric: str) -> float:
+    """A metric; NaN where there is none, as of a set of which nothing could be read."""
+    value = values.get(metric)
+    return math.nan if value is None else value
+
+
+def _cells(values: Mapping[str, Mapping[str, Any]], metric: str) -> list[Cell]:
     """One metric of every model from what each scored."""
-    before = values.get("zero_shot", {}).get(metric, math.nan)
+    before = score(values.get("zero_shot", {}), metric)
     return [
         Cell(
             model,
-            percent(scores[metric]),
-            None if model == "zero_shot" else change(before, scores[metric], metric in LOWER_IS_BETTER),
+            percent(score(scores, metric)),
+            None if model == "zero_shot" else change(before, score(scores, metric), metric in LOWER_IS_BETTER),
         )
         for model, scores in values.items()
     ]
 
 
 def _mean(scores: Scores, names: Sequence[str], metrics: Sequence[str]) -> dict[str, float]:
-    return {metric: sum(scores[name][metric] for name in names) / len(names) for metric in metrics}
+    scored = [scores[name] for name in names if scores[name]["n"]]
+    return {metric: sum(values[metric] for values in scored) / len(scored) for metric in metrics if scored}
 
 
 def sets_of(record: RunRecord) -> dict[str, list[str]]:
@@ -98,9 +105,9 @@ def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> Row:
     first = next(iter(values.values()))
     low, high = scale
     dots = [
-        (model, round((100 * scores[record.headline] - low) / (high - low) * 100, 1))
+        (model, round((100 * score(scores, record.headline) - low) / (high - low) * 100, 1))
         for model, scores in values.items()
-        if math.isfinite(scores[record.headline])
+        if math.isfinite(score(scores, record.headline))
     ]
     return Row(
         "mean OOD" if name == AVERAGE else name,
@@ -116,7 +123,7 @@ def results_of(record: RunRecord) -> ResultsTable | None:
     if not record.scores:
         return None
     first = next(iter(record.scores.values()))
-    every = [100 * scores[name][record.headline] for scores in record.scores.values() for name in scores]
+    every = [100 * score(scores[name], record.headline) for scores in record.scores.values() for name in scores]
     finite = [value for value in every if math.isfinite(value)] or [0.0]
     low = min(90, int(min(finite) // 10) * 10)
     scale = (low, max(low + 10, -int(-max(finite) // 10) * 10))

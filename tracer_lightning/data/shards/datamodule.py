@@ -10,7 +10,10 @@ from typing import Any
 from tqdm import tqdm
 
 from tracer_lightning.data.datamodule import ClipDataModule
+from tracer_lightning.data.names import check_classnames, check_templates
+from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
+from tracer_lightning.data.shards.samples import left_out
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
@@ -108,6 +111,11 @@ class ShardDataModule(ClipDataModule):
         self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
         self.templates = texts["templates"] or self._lines(home, TEMPLATES)
         self.train_templates = texts["train_templates"] or ()
+        where = self.store.root(home).address
+        if not texts["classnames"]:
+            check_classnames(self.classnames, f"{where}/{CLASSNAMES}")
+        if not texts["templates"]:
+            check_templates(self.templates, f"{where}/{TEMPLATES}")
         if not self.classnames:
             raise ValueError(f"suite: {home} names no classes; test sets need them, also of a model trained on pairs")
         for folder in folders if self.num_classes else ():
@@ -121,15 +129,20 @@ class ShardDataModule(ClipDataModule):
 
     def _compare_file(self, key: str, folder: str, expected: Sequence[Any], by_name: bool) -> None:
         """Compare a folder's classes, where it names them, by number or by name."""
-        try:
-            found = self.store.lines(folder, CLASSNAMES)
-        except FileNotFoundError:
+        if (found := self._own_names(folder)) is None:
             return
         if len(found) != len(expected):
             raise ValueError(f"{key}: {folder} has {len(found)} classes, and {len(expected)} are expected")
         for number, name in enumerate(found):
             if by_name and name != expected[number]:
                 raise ValueError(f"{key}: {folder} calls class {number} {name!r}, and {expected[number]!r} is expected")
+
+    def _own_names(self, folder: str) -> list[str] | None:
+        """The class names in a folder; None where it has none."""
+        try:
+            return self.store.lines(folder, CLASSNAMES)
+        except FileNotFoundError:
+            return None
 
     def _lines(self, folder: str, name: str) -> list[str]:
         try:
@@ -138,6 +151,19 @@ class ShardDataModule(ClipDataModule):
             raise ValueError(f"{error}: a set of shards needs it; make one with scripts/make_shards.py") from error
 
     # -- the samples ------------------------------------------------------------------------------------------------
+
+    def train_labels(self) -> Labels:
+        """The classes of the training samples; where labels are names, those of the folder."""
+        if self.num_classes is None:
+            return Labels(None)
+        folder = next(iter(self.train_places.values())).folder
+        return Labels(self.num_classes, self._own_names(folder) or self.classnames)
+
+    def eval_labels(self, eval_set: EvalSet) -> Labels:
+        """The classes of the samples of one set of the suite."""
+        entry = self.members[eval_set.name]
+        names = () if entry.classes else self.classnames
+        return Labels(len(entry.classes or self.classnames), self._own_names(entry.place.folder) or names)
 
     def train_shards(self) -> list[Shard]:
         """The tar files to train on."""
@@ -161,14 +187,21 @@ class ShardDataModule(ClipDataModule):
         """The training samples."""
         places = list(self.train_places.values())
         expected = places[0].samples if len(places) > 1 else self.store.expected_samples("data.train", places[0])
-        return self._indexed("data.train", self.train_shards(), self.num_classes, expected)
+        source = self._indexed("data.train", self.train_shards(), self.train_labels(), expected)
+        absent = sorted(set(range(self.num_classes or 0)) - set(source.labels.tolist()))
+        if absent:
+            name = self.classnames[absent[0]]
+            warnings.warn(
+                f"data.train: {len(absent)} classes have no sample, the first is {absent[0]} ({name!r})", stacklevel=2
+            )
+        return source
 
     def eval_source(self, eval_set: EvalSet) -> IndexedSource:
         """The samples of one set of the suite."""
         entry = self.members[eval_set.name]
-        key, classes = f"suite.{eval_set.name}", len(entry.classes or self.classnames)
+        key = f"suite.{eval_set.name}"
         expected = self.store.expected_samples(key, entry.place)
-        source = self._indexed(key, self.store.shards(entry.place), classes, expected)
+        source = self._indexed(key, self.store.shards(entry.place), self.eval_labels(eval_set), expected)
         if source.unlabelled:
             raise ValueError(
                 f"{key}: {source.unlabelled} samples have a caption and no class; a test set needs classes"
@@ -179,10 +212,10 @@ class ShardDataModule(ClipDataModule):
         """The crop of the model's own preprocessing, inside the set's border."""
         return self._eval_crops[eval_set.name]
 
-    def _indexed(self, key: str, shards: list[Shard], classes: int | None, expected: int | None) -> IndexedSource:
-        source = IndexedSource(shards, classes, self.cache_dir / "indices")
-        self.incomplete += source.incomplete
-        if source.incomplete:
-            warnings.warn(f"{key}: {source.incomplete} samples without picture or label are left out", stacklevel=2)
-        check_samples(key, source.paths[0].parent, len(source) + source.incomplete, expected)
+    def _indexed(self, key: str, shards: list[Shard], labels: Labels, expected: int | None) -> IndexedSource:
+        source = IndexedSource(shards, labels, self.cache_dir / "indices")
+        self.incomplete += int(source.left_out.sum())
+        if source.left_out.any():
+            warnings.warn(f"{key}: {left_out(source.left_out.tolist())}", stacklevel=2)
+        check_samples(key, source.paths[0].parent, len(source) + int(source.left_out.sum()), expected)
         return source

@@ -9,13 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracer_lightning.data.shards.manifest import CAPTION, LABEL
-from tracer_lightning.data.shards.tar import Member, TarBytes, label_of, samples
+from tracer_lightning.data.shards.labels import NO_LABEL
+from tracer_lightning.data.shards.samples import REASONS, gathered, parts_of
+from tracer_lightning.data.shards.tar import Member, TarBytes
 from tracer_lightning.storage import check_archive, replacing
 
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
-NO_LABEL = -1
-FIELDS = ("image_offset", "image_size", "caption_offset", "caption_size", "label")
+FIELDS = ("image_offset", "image_size", "caption_offset", "caption_size", "label", "name")
 
 
 class ShardIndex(NamedTuple):
@@ -27,36 +26,38 @@ class ShardIndex(NamedTuple):
     caption_size: np.ndarray
     """0 where a sample has no caption of its own."""
     label: np.ndarray
-    """-1 where a sample has no label."""
-    incomplete: int
-    """Samples left out: without picture, or with neither label nor caption."""
+    """-1 where a sample has no number as label."""
+    name: np.ndarray
+    """Place in ``names`` where the label is a name; -1 where it is none."""
+    names: np.ndarray
+    """(K,) texts that stand for classes."""
+    left_out: np.ndarray
+    """(R,) samples left out, by the reasons of :mod:`tracer_lightning.data.shards.samples`."""
 
 
 def scan_shard(path: Path) -> ShardIndex:
     """Index of the samples of a shard."""
     rows: list[tuple[int, ...]] = []
-    incomplete = 0
+    names: dict[str, int] = {}
+    left_out = np.zeros(len(REASONS), np.int64)
     with path.open("rb") as stream:
-        file = TarBytes(stream, path)
+        found = gathered(TarBytes(stream, path), lambda member, _: member)
 
-        def take(member: Member, suffix: str) -> tuple[Member, bytes]:
-            return member, file.read(member.size) if suffix == LABEL else b""
+        def content(member: Member) -> bytes:
+            stream.seek(member.offset)
+            return stream.read(member.size)
 
-        for _, sample in samples(file, take):
-            row = _row(path, sample)
-            rows += [row] if row else []
-            incomplete += row is None
-    columns = np.array(rows, np.int64).reshape(-1, len(FIELDS)).T
-    return ShardIndex(**dict(zip(FIELDS, columns, strict=True)), incomplete=incomplete)
-
-
-def _row(path: Path, sample: dict[str, tuple[Member, bytes]]) -> tuple[int, ...] | None:
-    image = next((sample[suffix][0] for suffix in IMAGE_SUFFIXES if suffix in sample), None)
-    label = label_of(path, sample[LABEL][1]) if LABEL in sample else NO_LABEL
-    if image is None or label is None or (CAPTION not in sample and label == NO_LABEL):
-        return None
-    caption = sample[CAPTION][0] if CAPTION in sample else Member("", 0, 0)
-    return (image.offset, image.size, caption.offset, caption.size, label)
+        for sample in found.values():
+            parts = parts_of(path, sample, content)
+            if isinstance(parts, int):
+                left_out[parts] += 1
+                continue
+            image, caption = parts.image, parts.caption or Member("", 0, 0)
+            label = parts.label if isinstance(parts.label, int) else NO_LABEL
+            name = names.setdefault(parts.label, len(names)) if isinstance(parts.label, str) else NO_LABEL
+            rows.append((image.offset, image.size, caption.offset, caption.size, label, name))
+    columns = dict(zip(FIELDS, np.array(rows, np.int64).reshape(-1, len(FIELDS)).T, strict=True))
+    return ShardIndex(**columns, names=np.array(list(names), np.str_), left_out=left_out)
 
 
 def index_shard(path: Path, cache: Path) -> ShardIndex:
@@ -80,17 +81,20 @@ def _recalled(file: Path, size: int) -> ShardIndex | None:
     try:
         check_archive(file)
         with np.load(file, allow_pickle=False) as arrays:
-            columns = {name: arrays[name] for name in FIELDS}
-            index = ShardIndex(**columns, incomplete=int(arrays["incomplete"]))
+            index = ShardIndex(**{name: arrays[name] for name in ShardIndex._fields})
     except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, MemoryError, zipfile.BadZipFile):
         return None
-    shapes = {(column.dtype, column.shape) for column in columns.values()}
+    return index if _fits(index, size) else None
+
+
+def _fits(index: ShardIndex, size: int) -> bool:
+    """Whether an index may be one of a shard of so many bytes."""
+    shapes = {(column.dtype, column.shape) for column in index[: len(FIELDS)]}
+    if len(shapes) != 1 or (shape := next(iter(shapes)))[0] != np.dtype(np.int64) or len(shape[1]) != 1:
+        return False
     places = ((index.image_offset, index.image_size), (index.caption_offset, index.caption_size))
-    if (
-        len(shapes) != 1
-        or (found := next(iter(shapes)))[0] != np.dtype(np.int64)
-        or len(found[1]) != 1
-        or any((offset < 0).any() or (length < 0).any() or (offset > size - length).any() for offset, length in places)
-    ):
-        return None
-    return index
+    inside = all(((at >= 0) & (length >= 0) & (at <= size - length)).all() for at, length in places)
+    texts = (index.names.dtype.kind, index.names.ndim) == ("U", 1)
+    counts = (index.left_out.dtype, index.left_out.shape) == (np.dtype(np.int64), (len(REASONS),))
+    named = texts and ((index.name >= NO_LABEL) & (index.name < len(index.names))).all()
+    return bool(inside and named and counts and (index.left_out >= 0).all())

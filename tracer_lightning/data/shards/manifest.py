@@ -10,14 +10,16 @@ from typing import TypedDict, cast
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from tracer_lightning.data.captions import PLACEHOLDER
-from tracer_lightning.data.shards.tar import TarBytes, samples
-from tracer_lightning.storage import read_text, write_text
+from tracer_lightning.data.decoding import UnreadablePictureError, decode
+from tracer_lightning.data.files import hidden
+from tracer_lightning.data.names import check_templates
+from tracer_lightning.data.shards.samples import CAPTION, LABEL, neighbours
+from tracer_lightning.data.shards.tar import TarBytes
+from tracer_lightning.storage import lines_of, read_text, write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 MANIFEST, JOURNAL, NSHARDS = "manifest.json", "journal.json", "nshards.txt"
-LABEL, CAPTION = "cls", "txt"
 
 
 class Shard(TypedDict):
@@ -53,6 +55,11 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tar_files(folder: Path) -> list[Path]:
+    """The shards in a folder, without hidden files."""
+    return [path for path in folder.glob("*.tar") if not hidden(path.name)]
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -112,7 +119,7 @@ def verify_shards(root: Path, split: str) -> Manifest:
     _expect(folder / MANIFEST, "split", manifest["split"], split)
     _expect(folder / MANIFEST, "shard files", files, [f"{index}.tar" for index in range(len(files))])
     _expect(folder / NSHARDS, "contents", _read(folder / NSHARDS).strip(), str(len(files)))
-    _expect(folder, "tar files", len(list(folder.glob("*.tar"))), len(files))
+    _expect(folder, "tar files", len(tar_files(folder)), len(files))
     samples, counts = 0, [0] * manifest["num_classes"]
     for shard in manifest["shards"]:
         if fault := shard_fault(folder, shard):
@@ -140,18 +147,16 @@ def _read(path: Path) -> str:
 
 
 def _verify_texts(root: Path, manifest: Manifest) -> None:
-    names = _read(root / CLASSNAMES).splitlines()
+    names = lines_of(_read(root / CLASSNAMES))
     _expect(root / CLASSNAMES, "number of names", len(names), manifest["num_classes"])
-    for template in _read(root / TEMPLATES).splitlines():
-        if PLACEHOLDER not in template:
-            raise ValueError(f"{root / TEMPLATES}: template {template!r} lacks the placeholder {PLACEHOLDER}")
+    check_templates(lines_of(_read(root / TEMPLATES)), root / TEMPLATES)
 
 
 def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | None]:
     """The label of each sample, None for those with a caption only; their keys must count on from ``start``."""
     with path.open("rb") as stream:
         file = TarBytes(stream, path)
-        for number, (key, contents) in enumerate(samples(file, lambda member, _: file.read(member.size)), start):
+        for number, (key, contents) in enumerate(neighbours(file, lambda member, _: file.read(member.size)), start):
             _expect(path, "name of a sample", key, sample_key(number))
             yield _check_sample(f"{path}: sample {key}", contents, num_classes)
 
@@ -160,6 +165,10 @@ def _check_sample(name: str, contents: dict[str, bytes], num_classes: int) -> in
     pictures = contents.keys() - {LABEL, CAPTION}
     if len(pictures) != 1 or not contents[min(pictures)]:
         raise ValueError(f"{name} should have one picture, found {sorted(contents)}")
+    try:
+        decode(contents[min(pictures)])
+    except UnreadablePictureError as error:
+        raise ValueError(f"{name} has a picture that can't be read: {error}; mend or remove it") from error
     if not contents.get(LABEL) and not contents.get(CAPTION):
         raise ValueError(f"{name} has neither .{LABEL} nor .{CAPTION}")
     if LABEL not in contents:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tracer_lightning.data.shards.manifest import CAPTION, LABEL, Manifest, Shard, file_hash, sample_key
+from tracer_lightning.data.shards.manifest import Manifest, Shard, file_hash, sample_key
+from tracer_lightning.data.shards.samples import CAPTION, LABEL
 from tracer_lightning.storage import replacing
 
 

@@ -6,14 +6,48 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from tracer_lightning.data.picture import Picture
-from tracer_lightning.data.shards.index import FIELDS, NO_LABEL, ShardIndex, index_shard
+from tracer_lightning.data.shards.index import ShardIndex, index_shard
+from tracer_lightning.data.shards.labels import NO_LABEL, Labels
+from tracer_lightning.data.shards.samples import REASONS, described, left_out
 from tracer_lightning.data.shards.store import Shard
+from tracer_lightning.data.shards.tar import TarBytes
 
 OPEN_FILES = 64
+
+
+class Places(NamedTuple):
+    """Where images and captions lie in their shards, as arrays (N,)."""
+
+    image_offset: np.ndarray
+    image_size: np.ndarray
+    caption_offset: np.ndarray
+    caption_size: np.ndarray
+
+
+def no_sample(shards: Sequence[Path], counts: Sequence[int]) -> str:
+    """Why there is no sample in shards, of which so many were left out by reason."""
+    if not shards:
+        return "the split holds no sample"
+    with shards[0].open("rb") as stream:
+        what = described(TarBytes(stream, shards[0]))
+    reasons = left_out(counts)
+    return f"{shards[0].parent} holds no sample: {what}{f'; {reasons}' if reasons else ''}"
+
+
+def _numbers(path: Path, index: ShardIndex, labels: Labels) -> np.ndarray:
+    """(N,) classes of a shard's samples."""
+    for label in np.unique(index.label):
+        labels.number(path, int(label), captioned=True)
+    found = index.label.copy()
+    for place, name in enumerate(index.names):
+        named = index.name == place
+        found[named] = labels.number(path, str(name), captioned=bool((index.caption_size[named] > 0).all()))
+    return found
 
 
 class IndexedSource:
@@ -21,27 +55,25 @@ class IndexedSource:
 
     Args:
         shards: fetched to this machine if they are not on it.
-        num_classes: labels must lie below; None where samples have captions of their own instead.
+        labels: their classes.
         cache: folder for indices.
     """
 
-    def __init__(self, shards: Sequence[Shard], num_classes: int | None, cache: Path) -> None:
+    def __init__(self, shards: Sequence[Shard], labels: Labels, cache: Path) -> None:
         self.paths = [shard.fetch() for shard in shards]
         self._domains = [shard.domain for shard in shards]
         indices = [index_shard(path, cache) for path in self.paths]
-        self.incomplete = sum(index.incomplete for index in indices)
-        """Samples that were left out: without picture, label or caption."""
+        self.left_out = sum((index.left_out for index in indices), np.zeros(len(REASONS), np.int64))
+        """(R,) samples that were left out, by reason."""
         self._shard = np.repeat(np.arange(len(indices)), [len(index.label) for index in indices])
-        columns = {name: np.concatenate([getattr(index, name) for index in indices] or [[]]) for name in FIELDS}
-        self._index = ShardIndex(**columns, incomplete=self.incomplete)
-        self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
         if len(self) == 0:
-            raise ValueError(f"{self.paths[0].parent if shards else 'the split'} holds no sample")
-        for shard, index in enumerate(indices):
-            low, high = index.label.min(initial=0), index.label.max(initial=0)
-            if low < NO_LABEL or (num_classes is not None and high >= num_classes):
-                label = low if low < NO_LABEL else high
-                raise ValueError(f"{self.paths[shard]} has the label {label}, of {num_classes} classes")
+            raise ValueError(no_sample(self.paths, self.left_out.tolist()))
+        columns = {name: np.concatenate([getattr(index, name) for index in indices]) for name in Places._fields}
+        self._places = Places(**columns)
+        numbers = [_numbers(path, index, labels) for path, index in zip(self.paths, indices, strict=True)]
+        self.labels = np.concatenate(numbers)
+        """(N,) classes; -1 where there is none."""
+        self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def __del__(self) -> None:
         for (owner, _), descriptor in getattr(self, "_open", {}).items():
@@ -51,7 +83,7 @@ class IndexedSource:
     @property
     def unlabelled(self) -> int:
         """How many samples have a caption and no class."""
-        return int((self._index.label == NO_LABEL).sum())
+        return int((self.labels == NO_LABEL).sum())
 
     def __len__(self) -> int:
         """Number of complete samples."""
@@ -59,13 +91,14 @@ class IndexedSource:
 
     def __getitem__(self, index: int) -> Picture:
         """The encoded picture, its class (-1: none) and its own caption (None: none)."""
-        rows, shard = self._index, int(self._shard[index])
-        data = self._read(shard, rows.image_offset[index], rows.image_size[index])
+        places, shard = self._places, int(self._shard[index])
+        data = self._read(shard, places.image_offset[index], places.image_size[index])
         caption = None
-        if rows.caption_size[index]:
-            caption = self._read(shard, rows.caption_offset[index], rows.caption_size[index]).decode(errors="replace")
-        origin = f"{self.paths[shard]} at byte {rows.image_offset[index]}"
-        return Picture(data, int(rows.label[index]), origin, caption, self._domains[shard])
+        if places.caption_size[index]:
+            caption = self._read(shard, places.caption_offset[index], places.caption_size[index])
+        origin = f"{self.paths[shard]} at byte {places.image_offset[index]}"
+        text = None if caption is None else caption.decode(errors="replace")
+        return Picture(data, int(self.labels[index]), origin, text, self._domains[shard])
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         """Bytes of a shard; a process keeps at most ``OPEN_FILES`` files open, and none of its parent's."""

@@ -11,10 +11,11 @@ from typing import IO, Any, NamedTuple
 
 from braceexpand import alphabet, braceexpand
 
+from tracer_lightning.data.files import hidden
 from tracer_lightning.data.imagenet import Classes
-from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest
+from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, tar_files
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
-from tracer_lightning.storage import TEXT_BYTES, below, read_text
+from tracer_lightning.storage import TEXT_BYTES, below, lines_of, read_text
 
 ROLES = ("id", "ood", "val")
 MOST_SHARDS = 1_000_000
@@ -182,7 +183,7 @@ class Store:
         assert isinstance(base, LocalRoot)
         before, _, after = folder.partition("*")
         pattern = re.compile(f"{re.escape(before)}(.+){re.escape(after)}")
-        names = sorted(path.name for path in base.folder.iterdir() if path.is_dir())
+        names = sorted(path.name for path in base.folder.iterdir() if path.is_dir() and not hidden(path.name))
         found = {match[1]: name for name in names if (match := pattern.fullmatch(name))}
         if not found:
             raise ValueError(f"data.root={self.address} holds no folder {folder}")
@@ -190,8 +191,7 @@ class Store:
 
     def lines(self, folder: str, name: str) -> list[str]:
         """The lines of a text file; FileNotFoundError where there is none."""
-        text = read_text(self.root(folder).fetch(name, TEXT_BYTES))
-        return [line.strip() for line in text.splitlines() if line.strip()]
+        return lines_of(read_text(self.root(folder).fetch(name, TEXT_BYTES)))
 
     def shards(self, place: Place, domain: int = 0) -> list[Shard]:
         """The tar files of a split; ValueError where it can't be told which they are."""
@@ -206,7 +206,7 @@ class Store:
             ) from error
         except ValueError as error:
             raise ValueError(f"{place}/{NSHARDS} must hold the number of shards: {error}") from error
-        there = len(list((root.folder / str(place.split)).glob("*.tar"))) if isinstance(root, LocalRoot) else count
+        there = len(tar_files(root.folder / str(place.split))) if isinstance(root, LocalRoot) else count
         if not 1 <= count <= MOST_SHARDS or there > count:
             raise ValueError(f"{place}/{NSHARDS} says {count} shards, and there are {there}")
         return [Shard(root, f"{place.split}/{number}.tar", domain) for number in range(count)]

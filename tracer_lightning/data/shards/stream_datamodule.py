@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader
 
 from tracer_lightning.data.dataset import Collate, Preparation
 from tracer_lightning.data.loader import CountedLoader
 from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.index import index_shard
+from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.roots import FetchingRoot
+from tracer_lightning.data.shards.samples import REASONS
+from tracer_lightning.data.shards.source import no_sample
 from tracer_lightning.data.shards.store import Place, Shard
 from tracer_lightning.data.shards.stream_loaders import EqualSteps, EvalStream, LanePosition, StreamLoader, TrainStream
 from tracer_lightning.data.shards.tar import BLOCK, check_header
 from tracer_lightning.types import Batch, EvalSet
+
+ASSUMED_SIZE = 10_000
+"""Images of a remote test set where nothing says how many there are."""
 
 
 def _as_it_is(batch: Batch) -> Batch:
@@ -55,7 +62,7 @@ class StreamedShardDataModule(ShardDataModule):
         """Training batches from the beginning of the first epoch."""
         shards = self._opened(self.train_shards())
         position = LanePosition(self._train_size(), self.batch_size, self.seed, *self._ranks, lanes=self.lanes)
-        stream = TrainStream(shards, self.train_preparation(), position, self.shuffle_buffer, self.num_classes)
+        stream = TrainStream(shards, self.train_preparation(), position, self.shuffle_buffer, self.train_labels())
         options = {**self._loader_options(), "collate_fn": _as_it_is}
         return StreamLoader(stream, self.spec.trims_text, **options)
 
@@ -63,15 +70,15 @@ class StreamedShardDataModule(ShardDataModule):
         """Every sample of one evaluation set once, the same number of batches on every rank."""
         entry = self.members[eval_set.name]
         shards = self._opened(self.store.shards(entry.place))
-        return self._once(shards, self.eval_preparation(eval_set), len(entry.classes or self.classnames))
+        return self._once(shards, self.eval_preparation(eval_set), self.eval_labels(eval_set))
 
     def plain_loader(self) -> Iterable[Batch]:
         """Every training picture once, prepared as those of validation."""
         shards = self._opened(self.train_shards())
-        return self._once(shards, self.eval_preparation(self.val_set), self.num_classes)
+        return self._once(shards, self.eval_preparation(self.val_set), self.train_labels())
 
-    def _once(self, shards: list[Shard], preparation: Preparation, classes: int | None) -> Iterable[Batch]:
-        stream = EvalStream(shards, preparation, *self._ranks, num_classes=classes)
+    def _once(self, shards: list[Shard], preparation: Preparation, labels: Labels) -> Iterable[Batch]:
+        stream = EvalStream(shards, preparation, *self._ranks, labels)
         loader: DataLoader[Any] = DataLoader(stream, batch_size=self.eval_batch_size, **self._loader_options())
         return EqualSteps(loader, Collate(self.spec.trims_text)([preparation.evaluated(None, 0)]))
 
@@ -79,7 +86,7 @@ class StreamedShardDataModule(ShardDataModule):
         places = list(self.train_places.values())
         if len(places) > 1 and places[0].samples is not None:
             return places[0].samples
-        sizes = [self._counted(place) for place in places]
+        sizes = [self._counted("data.train", place) for place in places]
         counted = [size for size in sizes if size is not None]
         if len(counted) < len(sizes):
             raise ValueError(
@@ -87,13 +94,25 @@ class StreamedShardDataModule(ShardDataModule):
             )
         return sum(counted)
 
-    def _counted(self, place: Place) -> int | None:
+    def set_size(self, eval_set: EvalSet | None) -> int:
+        """Images of an evaluation set or, for None, of the training set."""
+        if eval_set is None:
+            return self._train_size()
+        counted = self._counted(f"suite.{eval_set.name}", self.members[eval_set.name].place)
+        return ASSUMED_SIZE if counted is None else counted
+
+    def _counted(self, key: str, place: Place) -> int | None:
         """From the manifest or, on this machine, from the headers of the shards."""
-        recorded = self.store.expected_samples("data.train", place)
+        recorded = self.store.expected_samples(key, place)
         shards = self.store.shards(place)
         if recorded is not None or any(shard.root.remote for shard in shards):
             return recorded
-        return sum(len(index_shard(shard.fetch(), self.cache_dir / "indices").label) for shard in shards)
+        indices = [index_shard(shard.fetch(), self.cache_dir / "indices") for shard in shards]
+        count = sum(len(index.label) for index in indices)
+        if not count:
+            left_out = sum((index.left_out for index in indices), np.zeros(len(REASONS), np.int64))
+            raise ValueError(no_sample([shard.fetch() for shard in shards], left_out.tolist()))
+        return count
 
     def _opened(self, shards: list[Shard]) -> list[Shard]:
         """The shards, cached where they are to be, after a look at the first and the last."""

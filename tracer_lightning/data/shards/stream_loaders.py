@@ -15,6 +15,7 @@ from tracer_lightning.data.dataset import PADDING, REPLACEMENTS, Preparation, Sa
 from tracer_lightning.data.loader import CountedLoader
 from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.sampler import EpochPosition
+from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.streaming import Lane, dealt, read_shard
 from tracer_lightning.types import Batch
@@ -65,7 +66,7 @@ class TrainStream(IterableDataset[Batch]):
         preparation: of training samples.
         position: where to begin, and the lanes.
         buffer: samples held to be drawn from, of all lanes together.
-        num_classes: as for :func:`tracer_lightning.data.shards.streaming.read_shard`.
+        labels: the classes.
     """
 
     def __init__(
@@ -74,10 +75,10 @@ class TrainStream(IterableDataset[Batch]):
         preparation: Preparation,
         position: LanePosition,
         buffer: int,
-        num_classes: int | None,
+        labels: Labels,
     ) -> None:
         self.shards, self.preparation, self.position = shards, preparation, position
-        self.buffer, self.num_classes = buffer, num_classes
+        self.buffer, self.labels = buffer, labels
 
     def __iter__(self) -> Iterator[Batch]:
         """Parts of a batch, in the order of their lanes; texts as long as the model allows."""
@@ -93,7 +94,7 @@ class TrainStream(IterableDataset[Batch]):
         """The lane's samples after the first ``done``, which are read but not decoded."""
         position = self.position
         share = max(1, self.buffer // position.lanes)
-        pictures = iter(Lane(self.shards, lane, position.lanes, position.order_seed, share, self.num_classes))
+        pictures = iter(Lane(self.shards, lane, position.lanes, position.order_seed, share, self.labels))
         next(islice(pictures, done, done), None)
         upcoming: list[tuple[int, Picture]] = []
         while True:
@@ -155,13 +156,13 @@ class EvalStream(IterableDataset[Sample]):
         preparation: of evaluation samples.
         rank: of this process.
         world_size: number of processes.
-        num_classes: as for :func:`tracer_lightning.data.shards.streaming.read_shard`.
+        labels: the classes.
     """
 
     def __init__(
-        self, shards: Sequence[Shard], preparation: Preparation, rank: int, world_size: int, num_classes: int | None
+        self, shards: Sequence[Shard], preparation: Preparation, rank: int, world_size: int, labels: Labels
     ) -> None:
-        self.shards, self.preparation, self.num_classes = shards, preparation, num_classes
+        self.shards, self.preparation, self.labels = shards, preparation, labels
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[Sample]:
@@ -170,7 +171,7 @@ class EvalStream(IterableDataset[Sample]):
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         reader, readers = self.rank * workers + worker, self.world_size * workers
         for number, share, sharers in dealt(len(self.shards), reader, readers):
-            samples = read_shard(self.shards[number], number, self.num_classes)
+            samples = read_shard(self.shards[number], number, self.labels)
             for index, picture in islice(samples, share, None, sharers):
                 if picture.label == PADDING:
                     raise ValueError(f"{picture.origin} has a caption and no class; a test set needs classes")

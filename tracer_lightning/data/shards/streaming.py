@@ -8,50 +8,44 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from tracer_lightning.data.picture import Picture
-from tracer_lightning.data.shards.index import IMAGE_SUFFIXES, NO_LABEL
-from tracer_lightning.data.shards.manifest import CAPTION, LABEL
+from tracer_lightning.data.shards.labels import Labels
+from tracer_lightning.data.shards.samples import KNOWN, REASONS, left_out, neighbours, parts_of
 from tracer_lightning.data.shards.store import Shard
-from tracer_lightning.data.shards.tar import Member, TarBytes, label_of, samples
+from tracer_lightning.data.shards.tar import Member, TarBytes
 
-TAKEN = (*IMAGE_SUFFIXES, CAPTION, LABEL)
 POSITION_BITS = 32
 """A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
 
 
-def read_shard(shard: Shard, number: int, num_classes: int | None) -> Iterator[tuple[int, Picture]]:
-    """(index, picture) of every complete sample of a shard, in order.
+def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int, Picture]]:
+    """(index, picture) of every complete sample of a shard, in order; how many others there were is said at its end.
 
     Args:
         shard: read from its root, without being kept.
         number: of the shard in its split.
-        num_classes: labels must lie below; None where samples have captions of their own instead.
+        labels: its classes.
 
     Raises:
         ValueError: the shard is missing, damaged, truncated or has an impossible label or member.
     """
+    counts = [0] * len(REASONS)
     with shard.open() as stream:
         file = TarBytes(stream, shard)
 
         def take(member: Member, suffix: str) -> bytes:
-            return file.read(member.size) if suffix in TAKEN else b""
+            return file.read(member.size) if suffix in KNOWN else b""
 
-        for position, (key, sample) in enumerate(samples(file, take)):
-            picture = _picture(key, sample, shard, num_classes)
-            if picture is None:
-                warnings.warn(f"{shard}: a sample without picture or label is left out", stacklevel=2)
+        for position, (key, sample) in enumerate(neighbours(file, take)):
+            parts = parts_of(shard, sample, bytes)
+            if isinstance(parts, int):
+                counts[parts] += 1
                 continue
+            caption = None if parts.caption is None else parts.caption.decode(errors="replace")
+            label = labels.number(shard, parts.label, caption is not None)
+            picture = Picture(parts.image, label, f"{key} in {shard}", caption, shard.domain)
             yield (number << POSITION_BITS) + position, picture
-
-
-def _picture(key: str, sample: dict[str, bytes], shard: Shard, num_classes: int | None) -> Picture | None:
-    data = next((sample[suffix] for suffix in IMAGE_SUFFIXES if suffix in sample), None)
-    caption = sample[CAPTION].decode(errors="replace") if sample.get(CAPTION) else None
-    label = label_of(shard, sample[LABEL]) if LABEL in sample else NO_LABEL
-    if data is None or label is None or (caption is None and label == NO_LABEL):
-        return None
-    if label < NO_LABEL or (num_classes is not None and label >= num_classes):
-        raise ValueError(f"{shard} has the label {label}, of {num_classes} classes")
-    return Picture(data, label, f"{key} in {shard}", caption, shard.domain)
+    if any(counts):
+        warnings.warn(f"{shard}: {left_out(counts)}", stacklevel=2)
 
 
 class Lane:
@@ -67,7 +61,7 @@ class Lane:
         lanes: how many there are.
         seed: of this epoch.
         buffer: samples held to be drawn from.
-        num_classes: as for :func:`read_shard`.
+        labels: the classes.
     """
 
     def __init__(
@@ -77,9 +71,9 @@ class Lane:
         lanes: int,
         seed: tuple[int, int],
         buffer: int,
-        num_classes: int | None,
+        labels: Labels,
     ) -> None:
-        self.shards, self.lane, self.lanes, self.num_classes = shards, lane, lanes, num_classes
+        self.shards, self.lane, self.lanes, self.labels = shards, lane, lanes, labels
         self.buffer, self.random = buffer, random.Random(f"{seed} {lane}")
         self.order = list(range(len(shards)))
         random.Random(str(seed)).shuffle(self.order)
@@ -105,7 +99,7 @@ class Lane:
 
     def _read(self, order: Sequence[int]) -> Iterator[tuple[int, Picture]]:
         for shard in order:
-            yield from read_shard(self.shards[shard], shard, self.num_classes)
+            yield from read_shard(self.shards[shard], shard, self.labels)
 
 
 def dealt(shards: int, reader: int, readers: int) -> Iterator[tuple[int, int, int]]:

@@ -7,8 +7,10 @@ parent paths, links, devices, compressed archives, and members larger than any p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import IO, NamedTuple, TypeVar
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+from tracer_lightning.data.files import suffix_of
 
 BLOCK = 512
 CHUNK = 1 << 20
@@ -20,11 +22,9 @@ TEXT_BYTES, MEMBER_BYTES, NAME_BYTES = 1 << 20, 1 << 28, 1 << 16
 """At most: of a text (1 MiB), of any other member (256 MiB), of a long name with its header (64 KiB)."""
 SHARD_BYTES = 1 << 34
 """The most bytes of a tar file that are downloaded: 16 GiB."""
-LARGEST_LABEL = 1 << 31
 FILES, LONG_NAMES, PASSED_OVER = (b"0", b"\0"), (b"L", b"x"), (b"5", b"g", b"K")
 """Kinds of members: files; names of the next one; folders, and what belongs to all or to links."""
 KINDS = {b"1": "a link", b"2": "a link", b"3": "a device", b"4": "a device", b"6": "a pipe", b"S": "a sparse file"}
-T = TypeVar("T")
 
 
 class Member(NamedTuple):
@@ -50,10 +50,10 @@ class TarBytes:
         if self._size is not None:
             stream.seek(0)
 
-    def header(self) -> bytes:
-        """The next header; less than a block at the end of what is no tar file."""
+    def header(self, ended: bool = False) -> bytes:
+        """The next header; less than a block at the end of what is no tar file, or has ended before."""
         data = self.stream.read(BLOCK)
-        if self.position > 0 and len(data) < BLOCK:
+        if self.position > 0 and len(data) < BLOCK and not (ended and not any(data)):
             raise self._truncated(self.position + len(data))
         self.position += len(data)
         return data
@@ -128,7 +128,7 @@ def _short_name(header: bytes) -> str:
 
 def check_member(tar: object, name: str, kind: bytes, size: int) -> None:
     """ValueError names the tar and the member that no shard may have."""
-    most = TEXT_BYTES if _parts(name)[2] in TEXTS else MEMBER_BYTES
+    most = TEXT_BYTES if suffix_of(name) in TEXTS else MEMBER_BYTES
     if kind in (*LONG_NAMES, *PASSED_OVER):
         most = NAME_BYTES
     if kind not in (*FILES, *LONG_NAMES, *PASSED_OVER):
@@ -146,11 +146,17 @@ def check_member(tar: object, name: str, kind: bytes, size: int) -> None:
 def walk(file: TarBytes) -> Iterator[Member]:
     """The regular files of a tar, in order, each of which may be read from ``file`` before the next is asked for.
 
+    What stands behind the mark of its end is read on: tars that were joined by ``cat`` are one.
+
     Raises:
         ValueError: the tar is damaged or truncated, or has a member that no shard may have.
     """
-    long_name = None
-    while any(header := file.header()) or file.position < BLOCK:
+    long_name, ended = None, False
+    while len(header := file.header(ended)) == BLOCK or not ended:
+        if len(header) == BLOCK and not any(header):
+            ended = True
+            continue
+        ended = False
         size = check_header(file.name, header, file.position - len(header))
         offset, kind = file.position, header[156:157]
         name = long_name or _short_name(header)
@@ -164,44 +170,3 @@ def walk(file: TarBytes) -> Iterator[Member]:
         elif kind == b"5":
             long_name = None
         file.move_to(offset + -(-size // BLOCK) * BLOCK)
-
-
-def _parts(name: str) -> tuple[str, str, str]:
-    """Folder, name up to the first dot, and what is behind it."""
-    folder, _, last = name.rpartition("/")
-    stem, _, suffix = last.partition(".")
-    return folder, stem, suffix.lower()
-
-
-def samples(file: TarBytes, take: Callable[[Member, str], T]) -> Iterator[tuple[str, dict[str, T]]]:
-    """Name and parts of every sample: a run of members with the same name up to the first dot of its last part.
-
-    Args:
-        file: the tar.
-        take: what to keep of a member, which may read it, given its suffix.
-    """
-    key, sample = "", dict[str, T]()
-    for member in walk(file):
-        folder, stem, suffix = _parts(member.name)
-        if not stem or not suffix:  # what some systems add beside a file
-            continue
-        own = f"{folder}/{stem}" if folder else stem
-        if sample and own != key:
-            yield key, sample
-            sample = {}
-        if suffix in sample:
-            raise ValueError(f"{file.name}: member {member.name!r} occurs twice; write the shard again")
-        key, sample[suffix] = own, take(member, suffix)
-    if sample:
-        yield key, sample
-
-
-def label_of(tar: object, text: bytes) -> int | None:
-    """The class that the content of a ``.cls`` member gives; None where it is no whole number."""
-    try:
-        label = int(text)
-    except ValueError:
-        return None
-    if abs(label) > LARGEST_LABEL:
-        raise ValueError(f"{tar} has the label {label}, which is no class")
-    return label

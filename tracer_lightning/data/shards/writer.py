@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tracer_lightning.data.captions import PLACEHOLDER
+from tracer_lightning.data.files import hidden
+from tracer_lightning.data.names import PLACEHOLDER, plain, warn_alike
 from tracer_lightning.data.shards.manifest import (
     CLASSNAMES,
     FORMAT,
@@ -31,9 +32,10 @@ from tracer_lightning.data.shards.manifest import (
     load_manifest,
     save_manifest,
     shard_fault,
+    tar_files,
 )
 from tracer_lightning.data.shards.packing import Item, write_shard
-from tracer_lightning.storage import held, read_text, remove_stale, write_text
+from tracer_lightning.storage import held, lines_of, read_text, remove_stale, write_text
 
 
 class Collection(NamedTuple):
@@ -137,6 +139,7 @@ def _plan(collection: Collection, split: str, templates: Sequence[str], layout: 
     for number, name in enumerate(names):
         if not name.strip() or name.splitlines() != [name]:
             raise ValueError(f"classnames: class {number} is called {name!r}; every name must be one line of text")
+    warn_alike(names, [plain(name) for name in names])
     for template in templates:
         if PLACEHOLDER not in template or template.splitlines() != [template]:
             raise ValueError(f"templates: {template!r} must be one line with the placeholder {PLACEHOLDER}")
@@ -161,7 +164,7 @@ def _recorded(folder: Path, manifest: Manifest) -> list[Shard]:
     """Shards that an earlier run recorded; ValueError where it wrote something else."""
     path = next((folder / name for name in (JOURNAL, MANIFEST) if (folder / name).exists()), None)
     if path is None:
-        if any(folder.glob("*.tar")):
+        if tar_files(folder):
             raise ValueError(
                 f"{folder} holds shards without {MANIFEST}; choose another folder, or start over with --overwrite"
             )
@@ -181,8 +184,9 @@ def _texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> dict[Path
     """Files that all splits share; ValueError where another split relies on something else."""
     files = {root / name: "".join(f"{line}\n" for line in lines) for name, lines in texts.items()}
     others = sorted(path.parent.name for path in root.glob("*/0.tar") if path.parent.name != split)
+    others = [name for name in others if not hidden(name)]
     for path, text in files.items():
-        if others and path.exists() and read_text(path).splitlines() != text.splitlines():
+        if others and path.exists() and lines_of(read_text(path)) != lines_of(text):
             raise ValueError(f"{path} differs from that of split {split!r}, yet serves {', '.join(others)} too; "
                              "give all splits the same classnames and templates, or choose another folder")  # fmt: skip
     return files

@@ -1,0 +1,67 @@
+"""Sets of which some images, or all, can't be read."""
+
+import re
+
+import lightning.pytorch as pl
+import pytest
+
+from tests.conftest import tiny_backbone
+from tests.data.shards.helpers import rewrite, shards
+from tests.data.test_image_folder import data
+from tests.data.test_image_folder import root as folder_root  # noqa: F401  a fixture
+from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite
+
+
+def scores_of(module):
+    """The scores of a model on all test sets."""
+    suite = ZeroShotSuite(module.eval_sets, module.prompts())
+    evaluation = EvaluationModule({"student": tiny_backbone().model}, suite)
+    options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    pl.Trainer(**options).test(evaluation, datamodule=module, verbose=False)
+    return evaluation.results["student"]
+
+
+def spoil(files, count=None):
+    for path in sorted(files)[:count]:
+        path.write_bytes(b"<html>")
+
+
+def test_a_set_of_which_nothing_can_be_read_ends_no_run(folder_root):  # noqa: F811
+    spoil(folder_root.glob("art/*/*"))
+    module = data(folder_root)
+    scores = scores_of(module)
+    assert (scores["pets"]["n"], scores["art"]["n"]) == (12, 0)
+    assert scores["art"]["accuracy"] is scores["art"]["ece"] is scores["avg_ood"]["accuracy"] is None
+    assert len(module.unreadable) == 8
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "fraction", "ends"),
+    [(1, 0.001, False), (2, 0.001, True), (2, 0.25, False), (3, 0.25, True), (7, 0.5, True), (1, 0.0, True)],
+)
+def test_every_set_is_judged_by_its_own_size(folder_root, spoiled, fraction, ends):  # noqa: F811
+    spoil(folder_root.glob("art/*/*"), spoiled)
+    module = data(folder_root, max_bad_fraction=fraction)
+    if not ends:
+        assert scores_of(module)["art"]["n"] == 8 - spoiled
+        return
+    with pytest.raises(ValueError, match=rf"max_bad_fraction={fraction:g} allows of the 8 in the set art, among them"):
+        scores_of(module)
+
+
+def test_one_unreadable_image_of_each_set_ends_no_run(folder_root):  # noqa: F811
+    for split in ("val", "art"):
+        spoil(folder_root.glob(f"{split}/*/*"), 1)
+    scores = scores_of(data(folder_root))
+    assert (scores["pets"]["n"], scores["art"]["n"]) == (11, 7)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_sets_of_shards_are_judged_by_their_own_size(root, stream):
+    lost = [f"s{number:07d}.png" for number in (0, 4)]
+    rewrite(root / "sketch/test/0.tar", lambda name, data: (name, b"<html>" if name in lost else data))
+    where = re.escape(f"{root}/sketch/test/0.tar") if not stream else "s0000000 in"
+    with pytest.raises(
+        ValueError, match=rf"2 pictures can't be read.* of the 11 in the set sketch, among them {where}"
+    ):
+        scores_of(shards(root, stream=stream))
