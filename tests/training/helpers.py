@@ -21,7 +21,15 @@ TINY = (
 """A run of eight steps."""
 EVERY_ENTRY = {
     **{"name": "x", "run": "x", "paths": {"output_dir": "x"}, "peft": {"prepare": {}}},
-    **{"seed": 0, "rendezvous": 1, "backbone": {}, "suite": {}, "data": {}, "trainer": {}},
+    **{
+        "seed": 0,
+        "rendezvous": 1,
+        "evaluation": {"precision": "fp32"},
+        "backbone": {},
+        "suite": {},
+        "data": {},
+        "trainer": {},
+    },
 }
 """What every entry's configuration has."""
 

@@ -56,7 +56,15 @@ NEEDS = {
     **{
         ("experiment", f"{name}_{method}"): [*SETS, *QUICK, "backbone=digits_vit", "trainer.accelerator=cpu"]
         for name in ("rn50", "vitb16", "vitl14")
-        for method in ("wma", "flyp", "carot", "ema", *BASELINES, *(f"{method}_paper" for method in BASELINES))
+        for method in (
+            "wma",
+            "flyp",
+            "carot",
+            "ema",
+            "ema_released",
+            *BASELINES,
+            *(f"{method}_paper" for method in BASELINES),
+        )
     },
     **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],

@@ -55,7 +55,7 @@ def fast_dev_run(tmp_path, root, experiment, *overrides):
 
 def method_of(experiment):
     """``rn50_lp_ft`` and ``vitb16_lp_ft_paper`` to ``lp_ft``."""
-    name = experiment.partition("_")[2].removesuffix("_paper")
+    name = experiment.partition("_")[2].removesuffix("_paper").removesuffix("_released")
     return {"wma": "tracer", "ema": "tracer_ema"}.get(name, name)
 
 
@@ -64,7 +64,7 @@ def test_the_paper_has_all_of_them():
     families = {f"{backbone}_{method}" for backbone in ("rn50", "vitb16", "vitl14") for method in methods}
     baselines = {f"vitb16_{method}" for method in ("zs", "lp", "l2_sp", "static_sd", "car_ft", "lipsum_ft")}
     recipes = {f"vitb16_{method}_paper" for method in ("ft", "lp_ft", "car_ft", "lipsum_ft", "flyp", "carot")}
-    assert set(EXPERIMENTS) == families | baselines | recipes | {"iwildcam_wma"}
+    assert set(EXPERIMENTS) == families | baselines | recipes | {"iwildcam_wma", "vitb16_ema_released"}
 
 
 TEACHERLESS = {"flyp", "zs", "lp", "ft", "lp_ft", "l2_sp"}

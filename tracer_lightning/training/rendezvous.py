@@ -161,7 +161,10 @@ def _answers(place: tuple[str, int], connect: Callable[[], TCPStore], heard: lis
 
 
 def _is_store(connect: Callable[[], TCPStore]) -> bool:
-    """Whether a store answers. Tried in another process: torch waits without end for a listener that says nothing."""
+    """Whether a store answers. Tried in another process: torch waits without end for a listener that says nothing.
+
+    A process that was forked while another thread held a lock may hang, too, and is tried again by the caller.
+    """
 
     def attempt() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -169,7 +172,7 @@ def _is_store(connect: Callable[[], TCPStore]) -> bool:
 
     process = multiprocessing.get_context("fork").Process(target=attempt, daemon=True)
     process.start()
-    process.join(FOREIGN)
+    process.join(ANSWER)
     process.kill()
     process.join()
     return process.exitcode == 0
