@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,9 @@ def test_jobs_of_joblib_end_with_the_sweep(tmp_path, signum):
     (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)
     status, _, errors = finish(process, 60)  # the pipes are closed once all have ended
     assert status == (130 if signum == signal.SIGINT else -signum)
+    end = time.monotonic() + 10  # a process closes its pipes before it has ended
+    while any(map(is_alive, started)) and time.monotonic() < end:
+        time.sleep(0.1)
     assert not [pid for pid in started if is_alive(pid)]
     assert "Traceback" not in errors
     lost = ["error: another process of this run was lost: the one that started this one"] * 2
