@@ -87,11 +87,11 @@ def _only_for_pil(data: bytes) -> bool:
 
 def _intact_png(data: bytes) -> bool:
     """Whether the chunks that make the image have the checksums that they say."""
-    place = PNG_CHUNKS
+    place, view = PNG_CHUNKS, memoryview(data)
     while place < len(data) and data[place + 4 : place + 8] != b"IEND":
         end = place + 8 + int.from_bytes(data[place : place + 4], "big")
         critical = data[place + 4 : place + 5].isupper()
-        if critical and data[end : end + 4] != zlib.crc32(data[place + 4 : end]).to_bytes(4, "big"):
+        if critical and data[end : end + 4] != zlib.crc32(view[place + 4 : end]).to_bytes(4, "big"):
             return False
         place = end + 4
     return place < len(data)

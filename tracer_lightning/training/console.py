@@ -29,6 +29,7 @@ TALKATIVE = (
     "lightning.pytorch.utilities.rank_zero",
     "lightning.pytorch.trainer.connectors.checkpoint_connector",
 )
+"""Loggers that make these remarks."""
 
 console = PlainConsole()
 
