@@ -30,6 +30,15 @@ ROOT = Path(__file__).parents[2]
 SMALL = (*TINY, "callbacks.progress.refresh_rate=0", "data.eval_batch_size=64", "run=case", "hydra.mode=RUN")
 BOUNDS = {"max_steps": 1, "limit_train_batches": 1, "limit_val_batches": 1, "limit_test_batches": 1}
 """What the trainer is held to, whatever the command line says."""
+MOST = {
+    "trainer.devices": 1,
+    "trainer.num_nodes": 1,
+    "data.num_workers": 2,
+    "data.renders": 10,
+    "backbone.vision_cfg.layers": 64,
+    "backbone.text_cfg.layers": 64,
+}
+"""Whole numbers above which a valid setting takes processes or minutes."""
 PATIENCE = 240
 """Seconds after which a case counts as hanging."""
 LINE = 1000
@@ -74,7 +83,7 @@ def command(case: Case) -> list[str]:
 def outside(cfg: DictConfig) -> None:
     """Raise OutsideError for valid settings that ask for processes, compilation or a large model."""
     select = lambda key: OmegaConf.select(cfg, key, throw_on_missing=False)  # noqa: E731
-    for key, most in (("trainer.devices", 1), ("trainer.num_nodes", 1), ("data.num_workers", 2), ("data.renders", 10)):
+    for key, most in MOST.items():
         value = select(key)
         if isinstance(value, int) and most < value < 10_000:
             raise OutsideError(f"{key}={value} takes processes, or minutes")

@@ -1,10 +1,12 @@
 """Every experiment of the paper runs: one step and one batch of every set, with random weights on small shards."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CONF
+from tests.faults.processes import finish, start
 from tests.training.helpers import composed, hydra_context
 from tests.training.stand_ins import IMAGENET, IWILDCAM, UNCOUNTED, write
 from tracer_lightning.training.run import run
@@ -88,6 +90,10 @@ def test_with_a_small_backbone(tmp_path, root, experiment):
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["iwildcam_wma", "rn50_wma", "vitb16_wma", "vitl14_wma"])
 def test_with_the_real_architecture(tmp_path, root, experiment):
+    """As the command, which gives its memory back."""
     few = uncounted(experiment) if experiment == "iwildcam_wma" else FEW
-    results = fast_dev_run(tmp_path, root, experiment, "backbone.pretrained=null", *few)
-    assert results["student"]
+    overrides = [f"experiment={experiment}", f"data.root={root}", *QUICK, "run=x", "backbone.pretrained=null", *few]
+    status, _, errors = finish(start(*overrides, cwd=tmp_path), 600)
+    assert status == 0, errors[-2000:]
+    (results,) = tmp_path.glob("outputs/*/x/results.json")
+    assert json.loads(results.read_text())["student"]

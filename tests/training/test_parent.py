@@ -28,10 +28,20 @@ input()
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_rank_of_another_launcher_is_left_alone(gone):
     """torchrun's child has the variable from a process of a sweep, say, which is not its parent."""
-    environment = dict(os.environ, LOCAL_RANK="1", TRACER_STARTED_BY="1" if gone else str(os.getpid()))
+    starter = "1" if gone else str(os.getpid())
+    environment = dict(os.environ, RANK="1", LOCAL_RANK="1", TRACER_STARTED_BY=starter)
     command = f"{sys.executable} -c '{RANK}' & wait"  # its parent is the shell
     result = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.stdout == "begins\nends\n", result.stderr
+
+
+def test_a_rank_whose_launcher_was_gone_before_it_looked_ends():
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"}
+    environment |= {"LOCAL_RANK": "1", "TRACER_STARTED_BY": str(os.getpid())}
+    command = f"{sys.executable} -c '{RANK}' & wait"  # its parent is the shell
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.stdout == "begins\n"
+    assert "another process of this run was lost" in result.stderr
 
 
 def test_a_rank_ends_with_its_launcher():

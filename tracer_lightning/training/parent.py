@@ -18,12 +18,13 @@ OWN_END = 10.0
 
 
 def end_with_launcher() -> None:
-    """End this process, where Lightning started it as a further rank, with the first one.
+    """End this process, where Lightning started it as a further rank, with the first one, which may be gone already.
 
-    Those of other launchers, which may have inherited the variable from one of our processes, end with these.
+    Those of other launchers, which set ``RANK``, too, may have inherited the variable from one of our processes.
     """
-    if os.environ.get(STARTED_BY) == str(os.getppid()) and os.environ.get("LOCAL_RANK", "0") != "0":
-        _watch(os.getppid(), OWN_END)
+    started_by = os.environ.get(STARTED_BY)
+    if started_by and os.environ.get("LOCAL_RANK", "0") != "0" and "RANK" not in os.environ:
+        _watch(int(started_by), OWN_END)
 
 
 def end_with_sweep() -> None:
