@@ -122,11 +122,18 @@ def test_two_processes_train_and_evaluate_like_one(tmp_path, single):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ft", "lipsum_ft"])
-def test_two_processes_make_the_same_classifier_as_one(tmp_path, method):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(("method=ft",), id="ft"),
+        pytest.param(("method=lipsum_ft",), id="lipsum_ft"),
+        pytest.param(("terms=[fd,afd]", "parity.distillation_from=1"), id="term-with-weights"),
+    ],
+)
+def test_other_methods_are_the_same_with_two_processes(tmp_path, settings):
     with hydra_context():
-        run(composed(tmp_path, *SHORT, DOUBLE, f"method={method}", tiny=False))
-    succeeded(train(*SHORT, *DDP, f"method={method}", cwd=tmp_path))
+        run(composed(tmp_path, *SHORT, DOUBLE, *settings, tiny=False))
+    succeeded(train(*SHORT, *DDP, *settings, cwd=tmp_path))
     assert_same_run(tmp_path / "run", tmp_path / "outputs/digits/test")
 
 

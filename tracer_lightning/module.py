@@ -75,6 +75,8 @@ class TracerModule(pl.LightningModule):
         self._ddp_params_and_buffers_to_ignore = [
             name for name, _ in self.named_buffers() if not name.endswith((*AVERAGED_BUFFERS, "num_batches_tracked"))
         ]
+        # a term's own weights see the global batch, so that their gradients are the same everywhere
+        self._ddp_params_and_buffers_to_ignore += [f"loss.{name}" for name, _ in loss.named_parameters()]
 
     def configure_model(self) -> None:
         """Keep a shard of student and teacher on each rank, once, where the strategy asks for it (``trainer=fsdp``)."""
@@ -140,9 +142,13 @@ class TracerModule(pl.LightningModule):
         """Log how many pictures could not be read: here, because a number logged at a step is copied to the device."""
         self.log("train/unreadable", float(self._unreadable), reduce_fx="sum", sync_dist=True)
 
+    def trained(self) -> dict[str, Parameter]:
+        """What the optimizer moves, by name: of the student, and of terms that have weights of their own."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def configure_optimizers(self) -> Any:
         """The optimizer over what is trained, and its schedule over all steps of the run."""
-        optimizer = self.optimizer(p for p in self.student.parameters() if p.requires_grad)
+        optimizer = self.optimizer(iter(self.trained().values()))
         self.total_steps = planned_steps(self.trainer)
         scheduler = self.scheduler(optimizer, self.total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

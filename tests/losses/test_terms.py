@@ -1,21 +1,32 @@
 """Every loss against a hand-computed value, a naive loop and numerical gradients."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from tests.conftest import random_features
 from tracer_lightning.losses import (
+    AugmentedFeatureDistillation,
     ContrastiveRelationalDistillation,
     CrossKnowledgeDistillation,
     FeatureDistillation,
+    GradientDistillation,
     InfoNCE,
     InteractiveContrastiveLearning,
     SoftCrossEntropy,
 )
 from tracer_lightning.types import ClipFeatures, TermInputs
 
+
+class Width(NamedTuple):
+    """A model of features as wide as the fixture's."""
+
+    text_projection: torch.Tensor
+
+
+torch.manual_seed(0)
 LOSSES = [
     InfoNCE(),
     InfoNCE("same_label", label_smoothing=0.1),
@@ -27,6 +38,10 @@ LOSSES = [
     InteractiveContrastiveLearning("same_label"),
     CrossKnowledgeDistillation(),
     SoftCrossEntropy(),
+    SoftCrossEntropy(temperature=2.0),
+    ContrastiveRelationalDistillation(halved=True, temperature=0.5),
+    GradientDistillation(),
+    AugmentedFeatureDistillation(Width(torch.zeros(3, 5))).double(),
 ]
 
 
@@ -62,6 +77,19 @@ def targets(inputs, positives, smoothing=0.0):
     return table
 
 
+def contrastive_gradients(features):
+    """Of InfoNCE with respect to image and text features, by autograd."""
+    image, text = (value.detach().requires_grad_() for value in features[:2])
+    return torch.autograd.grad(
+        InfoNCE()(TermInputs(ClipFeatures(image, text, features.logit_scale), None)), (image, text)
+    )
+
+
+def affine(layer, vector):
+    products = ([w * x for w, x in zip(row, vector, strict=True)] for row in layer.weight.tolist())
+    return [sum(row) + bias for row, bias in zip(products, layer.bias.tolist(), strict=True)]
+
+
 def naive(loss, inputs):
     s, t = inputs.student, inputs.teacher
     size, width = s.image.shape
@@ -76,8 +104,9 @@ def naive(loss, inputs):
             total = ((t.image - s.image) ** 2).sum().item() + ((t.text - s.text) ** 2).sum().item()
             return total / size / (width if loss.mean_over_features else 1)
         case ContrastiveRelationalDistillation():
-            total = kl(rows(t.image, t.text, t.logit_scale), rows(s.image, s.text, s.logit_scale)) + kl(
-                rows(t.text, t.image, t.logit_scale), rows(s.text, s.image, s.logit_scale)
+            scale = t.logit_scale / loss.temperature
+            total = kl(rows(t.image, t.text, scale), rows(s.image, s.text, s.logit_scale)) + kl(
+                rows(t.text, t.image, scale), rows(s.text, s.image, s.logit_scale)
             )
             return total / 2 if loss.halved else total
         case InteractiveContrastiveLearning():
@@ -92,9 +121,21 @@ def naive(loss, inputs):
                 + kl(rows(t.text, t.image, t.logit_scale), rows(s.text, t.image, s.logit_scale))
             )
         case SoftCrossEntropy():
-            image_to_text = cross_entropy(rows(s.image, s.text, s.logit_scale), rows(t.image, t.text, t.logit_scale))
-            return image_to_text + cross_entropy(
-                rows(s.text, s.image, s.logit_scale), rows(t.text, t.image, t.logit_scale)
+            scale = t.logit_scale / loss.temperature
+            image_to_text = cross_entropy(rows(s.image, s.text, s.logit_scale), rows(t.image, t.text, scale))
+            return image_to_text + cross_entropy(rows(s.text, s.image, s.logit_scale), rows(t.text, t.image, scale))
+        case GradientDistillation():
+            pairs = zip(contrastive_gradients(s), contrastive_gradients(t), strict=True)
+            return sum(((one - other) ** 2).sum().item() for one, other in pairs) / size / width
+        case AugmentedFeatureDistillation():
+            image = [
+                affine(loss.image_fusion, [*a, *b]) for a, b in zip(s.image.tolist(), t.image.tolist(), strict=True)
+            ]
+            text = [affine(loss.text_fusion, [*a, *b]) for a, b in zip(s.text.tolist(), t.text.tolist(), strict=True)]
+            image, text = torch.tensor(image, dtype=torch.double), torch.tensor(text, dtype=torch.double)
+            y = targets(inputs, "diagonal")
+            return 0.5 * (
+                cross_entropy(rows(image, text, s.logit_scale), y) + cross_entropy(rows(text, image, s.logit_scale), y)
             )
 
 
@@ -177,7 +218,12 @@ def test_interactive_and_cross_knowledge_by_hand(by_hand):
 def test_a_teacher_equal_to_the_student_costs_nothing():
     student = random_features()
     inputs = TermInputs(student, ClipFeatures(*(value.detach() for value in student)))
-    for loss in (FeatureDistillation(), ContrastiveRelationalDistillation(), CrossKnowledgeDistillation()):
+    for loss in (
+        FeatureDistillation(),
+        ContrastiveRelationalDistillation(),
+        CrossKnowledgeDistillation(),
+        GradientDistillation(),
+    ):
         assert loss(inputs).item() == pytest.approx(0.0, abs=1e-14)
 
 
@@ -190,6 +236,25 @@ def test_same_label_is_diagonal_where_no_class_repeats(inputs):
 def test_a_missing_teacher_is_named(loss, inputs):
     with pytest.raises(ValueError, match="needs a teacher"):
         loss(inputs._replace(teacher=None))
+
+
+def test_the_fusion_of_features_is_trained(inputs):
+    loss = AugmentedFeatureDistillation(Width(torch.zeros(3, 5))).double()
+    parameters = tuple(loss.parameters())
+    assert [tuple(p.shape) for p in parameters] == [(5, 10), (5,), (5, 10), (5,)]
+
+    def function(*values):
+        names = [name for name, _ in loss.named_parameters()]
+        return torch.func.functional_call(loss, dict(zip(names, values, strict=True)), (inputs,))
+
+    assert torch.autograd.gradcheck(function, parameters)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf])
+@pytest.mark.parametrize("kind", [ContrastiveRelationalDistillation, SoftCrossEntropy])
+def test_impossible_temperatures_are_named(kind, temperature):
+    with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
+        kind(temperature=temperature)
 
 
 def test_bad_arguments_are_named(inputs):

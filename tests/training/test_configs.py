@@ -62,6 +62,7 @@ NEEDS = {
             "carot",
             "ema",
             "ema_released",
+            "flyp_released",
             *BASELINES,
             *(f"{method}_paper" for method in BASELINES),
         )
@@ -145,6 +146,7 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
         ("tracer", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
         ("tracer_algorithm_1", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
         ("tracer_ema", EMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+        ("tracer_plain", WMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius"}),
         ("static_sd", FrozenTeacher, {"info_nce", "fd"}, set()),
         ("flyp", NoTeacher, {"info_nce"}, set()),
         ("l2_sp", NoTeacher, {"info_nce"}, {"l2_sp"}),

@@ -66,7 +66,9 @@ def test_the_paper_has_all_of_them():
     families = {f"{backbone}_{method}" for backbone in ("rn50", "vitb16", "vitl14") for method in methods}
     baselines = {f"vitb16_{method}" for method in ("zs", "lp", "l2_sp", "static_sd", "car_ft", "lipsum_ft")}
     recipes = {f"vitb16_{method}_paper" for method in ("ft", "lp_ft", "car_ft", "lipsum_ft", "flyp", "carot")}
-    assert set(EXPERIMENTS) == families | baselines | recipes | {"iwildcam_wma", "vitb16_ema_released"}
+    assert set(EXPERIMENTS) == families | baselines | recipes | {
+        *("iwildcam_wma", "vitb16_ema_released", "vitb16_flyp_released"),
+    }
 
 
 TEACHERLESS = {"flyp", "zs", "lp", "ft", "lp_ft", "l2_sp"}

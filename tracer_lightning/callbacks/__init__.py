@@ -1,5 +1,6 @@
 """Callbacks."""
 
+from tracer_lightning.callbacks.clip_schedule import ClipSchedule
 from tracer_lightning.callbacks.nonfinite import NonFinite, NonFiniteError
 from tracer_lightning.callbacks.progress import Progress
 from tracer_lightning.callbacks.report import Report
@@ -8,6 +9,7 @@ from tracer_lightning.callbacks.teacher_statistics import TeacherStatistics
 from tracer_lightning.callbacks.teacher_update import TeacherUpdate
 
 __all__ = [
+    "ClipSchedule",
     "NonFinite",
     "NonFiniteError",
     "Progress",

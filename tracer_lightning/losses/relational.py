@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits
-from tracer_lightning.losses.base import require_teacher
+from tracer_lightning.losses.base import check_temperature, require_teacher
 from tracer_lightning.types import TermInputs
 
 
@@ -14,23 +14,27 @@ class ContrastiveRelationalDistillation(nn.Module):
 
     Args:
         halved: take the mean of both directions instead of their sum, as the official code does.
+        temperature: divides the teacher's logits alone, as in the official code's temperature distillation; the loss
+            is not multiplied by its square.
     """
 
     needs_teacher = True
 
-    def __init__(self, halved: bool = False) -> None:
+    def __init__(self, halved: bool = False, temperature: float = 1.0) -> None:
         super().__init__()
-        self.halved = halved
+        check_temperature(temperature)
+        self.halved, self.temperature = halved, temperature
 
     def forward(self, inputs: TermInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
         student, teacher = inputs.student, require_teacher(inputs)
+        scale = teacher.logit_scale / self.temperature
         image_to_text = kl_divergence(
-            similarity_logits(teacher.image, teacher.text, teacher.logit_scale),
+            similarity_logits(teacher.image, teacher.text, scale),
             similarity_logits(student.image, student.text, student.logit_scale),
         )
         text_to_image = kl_divergence(
-            similarity_logits(teacher.text, teacher.image, teacher.logit_scale),
+            similarity_logits(teacher.text, teacher.image, scale),
             similarity_logits(student.text, student.image, student.logit_scale),
         )
         total = image_to_text + text_to_image

@@ -3,7 +3,7 @@
 from tracer_lightning.models.backbones import Backbone, build_clip, load_clip
 from tracer_lightning.models.clip import ClipModel
 from tracer_lightning.models.compute import configure_compute
-from tracer_lightning.models.freezing import freeze, part_of, train_parts
+from tracer_lightning.models.freezing import freeze, part_of, train_last, train_parts
 from tracer_lightning.models.weights import load_weights, read_checkpoint
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "load_weights",
     "part_of",
     "read_checkpoint",
+    "train_last",
     "train_parts",
 ]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+from open_clip.modified_resnet import ModifiedResNet
+from torch import nn
 
 from tracer_lightning.models.clip import ClipModel
 
@@ -65,3 +68,39 @@ def freeze(model: ClipModel, patterns: Sequence[str]) -> None:
             parameter.requires_grad_(False)
     if patterns and not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"method.freeze: {list(patterns)} leaves nothing to train; freeze less")
+
+
+def train_last(model: ClipModel, layers: int | None) -> None:
+    """Freeze the layers of both towers but the last ones, as the released code's ``trainable_layers`` does.
+
+    The layers are the blocks of a transformer and the four stages of a ResNet; all else stays as it is, embeddings,
+    stem, projections and pooling included.
+
+    Args:
+        model: changed in place.
+        layers: how many of each tower to leave; 0 freezes the towers whole, None nothing.
+
+    Raises:
+        ValueError: there are no such layers, or nothing is left to train.
+    """
+    if layers is None:
+        return
+    if isinstance(layers, bool) or not isinstance(layers, int) or layers < 0:
+        raise ValueError(f"trainable_layers must be null or a whole number >= 0, found {layers!r}")
+    clip = model.model
+    frozen = [clip] if layers == 0 else [layer for tower in (clip.visual, clip) for layer in _layers(tower)[:-layers]]
+    for module in frozen:
+        for parameter in module.parameters():
+            parameter.requires_grad_(parameter is clip.logit_scale and parameter.requires_grad)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(f"trainable_layers={layers} leaves nothing to train; train more")
+
+
+def _layers(tower: Any) -> list[nn.Module]:
+    """In order."""
+    if isinstance(tower, ModifiedResNet):
+        return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
+    blocks = getattr(getattr(getattr(tower, "text", tower), "transformer", None), "resblocks", None)
+    if blocks is None:
+        raise ValueError(f"trainable_layers: the layers of a {type(tower).__name__} are not known; leave it at null")
+    return list(blocks)

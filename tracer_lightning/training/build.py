@@ -18,7 +18,7 @@ from tracer_lightning.callbacks import Progress
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.losses import CompositeLoss
-from tracer_lightning.models import Backbone, ClipModel, freeze, part_of, train_parts
+from tracer_lightning.models import Backbone, ClipModel, freeze, part_of, train_last, train_parts
 from tracer_lightning.module import TracerModule
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
@@ -130,6 +130,7 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
     student = backbone.model
     train_parts(student, cfg.method.train)
     freeze(student, cfg.method.freeze)
+    train_last(student, cfg.trainable_layers)
     teacher: Teacher = make(cfg, "teacher.module")(student)
     if cfg.compute.compile:
         for model in (student, teacher.module):

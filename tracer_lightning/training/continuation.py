@@ -210,9 +210,9 @@ def _check_optimizer(saved: Mapping[str, Any], module: TracerModule, where: str)
 
     Parameters are numbered in it, or named where they were sharded.
     """
-    named = {name: p for name, p in module.student.named_parameters() if p.requires_grad}
+    named = module.trained()
     shapes: dict[Any, Any] = {number: p.shape for number, p in enumerate(named.values())}
-    shapes |= {f"student.{name}": p.shape for name, p in named.items()}
+    shapes |= {name: p.shape for name, p in named.items()}
     optimizer = module.optimizer(iter(named.values()))
     scheduler = module.scheduler(optimizer, saved["total_steps"])
     _compare([scheduler.state_dict()], saved["lr_schedulers"], f"{where}: lr_schedulers")

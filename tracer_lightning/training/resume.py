@@ -27,6 +27,7 @@ STRUCTURE = (
     "backbone.",
     "peft.",
     "batch_norm",
+    "trainable_layers",
     "teacher.",
     "kernel.",
     "parity.",

@@ -26,6 +26,7 @@ TRAIN: dict[str, Any] = {
     "init_weights": Any,
     "prerequisite": Any,
     "batch_norm": str,
+    "trainable_layers": Any,
     "objective": str | None,
     "floor": float | None,
     **dict.fromkeys(("compute.gradient_checkpointing", "compute.channels_last", "compute.compile"), bool),
