@@ -54,10 +54,18 @@ class CaptionTable:
         ]
         self.tokens = tokenize(captions).reshape(self._domains * len(classnames), len(templates), -1)
         """(S C, P, context length), domain by domain."""
+        self.templates = len(templates)
+        """P."""
         warn_alike(classnames, [row.numpy().tobytes() for row in self.tokens[: len(classnames)]])
 
-    def of(self, picture: Picture, rng: np.random.Generator) -> Tensor:
-        """(context length,) tokens of the picture's own caption, or of a random template for its class and domain."""
+    def of(self, picture: Picture, rng: np.random.Generator, template: int | None = None) -> Tensor:
+        """(context length,) tokens of the picture's own caption, or of a template for its class and domain.
+
+        Args:
+            picture: with its label, caption and domain.
+            rng: draws the template where there is none.
+            template: number of the template.
+        """
         if picture.caption is not None:
             return self._tokenize([picture.caption])[0]
         rows, templates = self.tokens.shape[:2]
@@ -65,4 +73,4 @@ class CaptionTable:
             raise ValueError(f"{picture.origin} has neither a caption nor one of {rows // self._domains} classes")
         domain = picture.domain if self._domains > 1 else 0
         row = domain * (rows // self._domains) + picture.label
-        return self.tokens[row, int(rng.integers(templates))]
+        return self.tokens[row, int(rng.integers(templates)) if template is None else template]

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 
 from tracer_lightning.data.captions import DOMAIN, CaptionTable
 from tracer_lightning.data.dataset import CaptionedDataset, Collate, Preparation, Transform
-from tracer_lightning.data.loader import CountedLoader, ResumableLoader
+from tracer_lightning.data.loader import CountedLoader, ResumableLoader, RowLoader
 from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.relay import relayed
-from tracer_lightning.data.sampler import EpochPosition, EpochSampler, EvalSampler
+from tracer_lightning.data.sampler import EpochPosition, EvalSampler
 from tracer_lightning.data.unreadable import TRAINING, UnreadableImages
 from tracer_lightning.data.workers import init_worker
 from tracer_lightning.functional.text import trim_tokens
@@ -59,6 +59,8 @@ class ClipDataModule(pl.LightningDataModule):
     """Whether training pictures have classes."""
     trains: bool = True
     """False where models are only evaluated: the training data are not looked at then."""
+    draws_rows: bool = False
+    """Whether an epoch is of rows of images x templates (:class:`RowLoader`), as in the released code."""
     train_transform: Transform | None = None
     """Crops training pictures to the model's size; None where they have it."""
 
@@ -180,9 +182,8 @@ class ClipDataModule(pl.LightningDataModule):
 
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
-        dataset = CaptionedDataset(self._source(None), self.train_preparation())
-        sampler = EpochSampler(len(dataset), self.batch_size, self.seed, *self._ranks)
-        return ResumableLoader(dataset, sampler, **self._loader_options())
+        kind, place = (RowLoader if self.draws_rows else ResumableLoader), (self.batch_size, self.seed, *self._ranks)
+        return kind.of(self._source(None), self.train_preparation(), *place, **self._loader_options())
 
     def eval_loader(self, eval_set: EvalSet) -> Iterable[Batch]:
         """Every sample of one evaluation set once, the same number of batches on every rank."""

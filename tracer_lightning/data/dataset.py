@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +53,19 @@ class Preparation:
         self.image_size = image_size
         self.seed = seed
 
-    def trained(self, candidates: Iterable[tuple[int, Picture]], epoch: int) -> Sample:
-        """The first readable one of (index, picture), with the randomness of the first index."""
+    def trained(
+        self, candidates: Iterable[tuple[int, Picture]], epoch: int, row: tuple[int, int] | None = None
+    ) -> Sample:
+        """The first readable one of (index, picture), with the randomness of the first index.
+
+        Args:
+            candidates: the sample, and what may take its place.
+            epoch: with the index, it fixes all randomness.
+            row: number of what is drawn, instead of the index, and of its template, where they are drawn together.
+        """
         assert self.captions is not None
         unreadable: tuple[str, ...] = ()
-        first: int | None = None
+        first, template = (None, None) if row is None else row
         for index, picture in candidates:
             first = index if first is None else first
             rng = sample_rng(self.seed, epoch, first)
@@ -66,7 +74,7 @@ class Preparation:
             except UnreadablePictureError as error:
                 unreadable += (f"{picture.origin}: {error}",)
                 continue
-            return Sample(image, self.captions.of(picture, rng), picture.label, index, unreadable)
+            return Sample(image, self.captions.of(picture, rng, template), picture.label, index, unreadable)
         raise ValueError(f"data: {len(unreadable)} pictures in a row can't be read, the first {unreadable[0]}")
 
     def evaluated(self, picture: Picture | None, index: int) -> Sample:
@@ -106,8 +114,24 @@ class CaptionedDataset(Dataset[Sample]):
         epoch, index = key
         if self.preparation.captions is None:
             return self.preparation.evaluated(None if index == PADDING else self.source[index], index)
-        positions = ((index + attempt) % len(self) for attempt in range(REPLACEMENTS))
-        return self.preparation.trained(((position, self.source[position]) for position in positions), epoch)
+        return self.preparation.trained(self.candidates(index), epoch)
+
+    def candidates(self, index: int) -> Iterator[tuple[int, Picture]]:
+        """(position, picture) of an index, and of those after it."""
+        for attempt in range(REPLACEMENTS):
+            position = (index + attempt) % len(self)
+            yield position, self.source[position]
+
+
+class CaptionedRows(CaptionedDataset):
+    """The rows of images x templates, image by image, for training."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The sample of ``key`` = (epoch, row)."""
+        assert self.preparation.captions is not None
+        epoch, row = key
+        index, template = divmod(row, self.preparation.captions.templates)
+        return self.preparation.trained(self.candidates(index), epoch, (row, template))
 
 
 def stacked(samples: Sequence[Sample]) -> Batch:

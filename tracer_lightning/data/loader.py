@@ -7,7 +7,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from tracer_lightning.data.sampler import EpochPosition, EpochSampler
+from tracer_lightning.data.dataset import CaptionedDataset, CaptionedRows, Preparation
+from tracer_lightning.data.picture import ImageSource
+from tracer_lightning.data.sampler import EpochPosition, EpochSampler, RowSampler
 from tracer_lightning.types import Batch
 
 
@@ -40,18 +42,41 @@ class CountedLoader:
 
 
 class ResumableLoader(CountedLoader):
-    """Batches of an :class:`EpochSampler`.
+    """Batches of a sampler.
 
     Args:
-        dataset: maps (epoch, index) keys to samples.
+        dataset: maps the sampler's keys to samples.
         sampler: the order.
         options: for the ``DataLoader`` within.
     """
 
-    def __init__(self, dataset: Dataset[Any], sampler: EpochSampler, **options: Any) -> None:
+    def __init__(self, dataset: Dataset[Any], sampler: EpochSampler | RowSampler, **options: Any) -> None:
         super().__init__(sampler)
         self._loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **options)
+
+    @classmethod
+    def of(cls, source: ImageSource, preparation: Preparation, *place: int, **options: Any) -> ResumableLoader:
+        """Every image of a source once an epoch.
+
+        Args:
+            source: the images.
+            preparation: to training samples.
+            place: as :class:`EpochPosition` takes it behind the size.
+            options: for the ``DataLoader`` within.
+        """
+        return cls(CaptionedDataset(source, preparation), EpochSampler(len(source), *place), **options)
 
     def remaining(self) -> Iterator[Batch]:
         """The batches that the sampler still gives."""
         return iter(self._loader)
+
+
+class RowLoader(ResumableLoader):
+    """Batches of rows of images x templates (:class:`RowSampler`)."""
+
+    @classmethod
+    def of(cls, source: ImageSource, preparation: Preparation, *place: int, **options: Any) -> ResumableLoader:
+        """Rows of a source's images and the templates of the preparation's captions."""
+        assert preparation.captions is not None
+        sampler = RowSampler(len(source), preparation.captions.templates, *place)
+        return cls(CaptionedRows(source, preparation), sampler, **options)

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from tracer_lightning.data.dataset import PADDING
+from tracer_lightning.data.permutation import permuted
 
 Keys = list[tuple[int, int]]
 MOVING = ("epoch", "consumed")
@@ -67,7 +69,7 @@ class EpochPosition:
         now = self.state_dict()
         if not isinstance(state, Mapping) or any(type(state.get(name)) is not int for name in MOVING):
             raise ValueError(f"the checkpoint's position in the training data lacks {' or '.join(MOVING)}")
-        if not (state["epoch"] >= 0 and 0 <= state["consumed"] <= self.size):
+        if not (state["epoch"] >= 0 and 0 <= state["consumed"] <= len(self) * self.batch_size):
             raise ValueError(f"the checkpoint's position, {state['consumed']} samples, lies outside of an epoch")
         for name in {**state, **now}:
             if name not in MOVING and state.get(name) != now.get(name):
@@ -94,6 +96,46 @@ class EpochSampler(EpochPosition, Sampler[Keys]):
         for start in range(self.consumed, len(self) * self.batch_size, self.batch_size):
             mine = order[start + self.rank * share : start + (self.rank + 1) * share]
             yield [(self.epoch, int(index)) for index in mine]
+
+
+class RowSampler(EpochPosition, Sampler[Keys]):
+    """Batches of rows of images x templates in random order, none of which comes again before all others have come.
+
+    An epoch has as many batches as the images would fill, the last one whole, so that it misses a third of the images
+    and repeats others, with other templates: what the released TRACER code trains on. As there, the batches go on
+    where those of the last epoch ended; where all rows have come, they come in another order.
+
+    Args:
+        size: number of images.
+        templates: number of templates.
+        options: the others of :class:`EpochPosition`.
+    """
+
+    def __init__(self, size: int, templates: int, *options: int) -> None:
+        super().__init__(size, *options)
+        self.rows = size * templates
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch."""
+        return -(-self.size // self.batch_size)
+
+    def __iter__(self) -> Iterator[Keys]:
+        """This rank's share of each remaining global batch, as (epoch, row) keys; row // templates is the image."""
+        begin = self.order_seed[1] * len(self) * self.batch_size
+        share = self.batch_size // self.world_size
+        for start in range(self.consumed, len(self) * self.batch_size, self.batch_size):
+            first = begin + start + self.rank * share
+            yield [(self.epoch, row) for row in self._rows(np.arange(first, first + share, dtype=np.uint64))]
+
+    def _rows(self, positions: NDArray[np.uint64]) -> list[int]:
+        """The rows at these positions of an endless sequence of permutations."""
+        rounds, within = np.divmod(positions, np.uint64(self.rows))
+        rows = [permuted(within[rounds == number], self.rows, (self.seed, int(number))) for number in np.unique(rounds)]
+        return [int(row) for row in np.concatenate(rows)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and what it counts."""
+        return {**super().state_dict(), "rows": self.rows}
 
 
 class EvalSampler(Sampler[Keys]):

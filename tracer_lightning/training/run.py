@@ -128,6 +128,7 @@ def _build(
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
+    data.draws_rows = cfg.parity.rows_of_captions
     check_objective(cfg.objective, data)
     trainer = build_trainer(cfg, **trainer_options)
     add_head(cfg, backbone.model, data, trainer)

@@ -33,6 +33,7 @@ TRAIN: dict[str, Any] = {
     "parity.ece_per_batch": bool,
     "parity.logits_in_bf16": bool,
     "parity.distillation_from": int,
+    "parity.rows_of_captions": bool,
     "kernel": Node,
     "teacher.every_n_steps": int,
     "teacher.module": Node,

@@ -60,6 +60,11 @@ class StreamedShardDataModule(ShardDataModule):
 
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
+        if self.draws_rows:
+            raise ValueError(
+                "parity.rows_of_captions draws images by number, and a stream has none; choose data/reader=indexed, or "
+                "parity.rows_of_captions=false"
+            )
         shards = self._opened(self.train_shards())
         position = LanePosition(self._train_size(), self.batch_size, self.seed, *self._ranks, lanes=self.lanes)
         stream = TrainStream(shards, self.train_preparation(), position, self.shuffle_buffer, self.train_labels())
