@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     table.set_defaults(jobs=csv_jobs)
     wild = sources.add_parser("iwildcam", parents=[shared], help="iWildCam of WILDS: train, id_val, id_test, ood_test")
     wild.add_argument("path", type=Path, metavar="ROOT", help="folder that holds iwildcam_v2.0")
+    wild.add_argument("--labels", type=Path, metavar="FILE", help="a table of classes: y, name, perhaps english")
     wild.set_defaults(jobs=iwildcam_jobs)
     return parser
 
@@ -85,7 +86,7 @@ def csv_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iter
 
 def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
     """A root of its own for every split, so that each can be a set of the suite."""
-    for name, collection in iwildcam_collections(args.path, classnames).items():
+    for name, collection in iwildcam_collections(args.path, classnames, args.labels).items():
         root, split = IWILDCAM_SPLITS[name]
         yield args.out / root, split, collection
 

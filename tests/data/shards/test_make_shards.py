@@ -223,6 +223,18 @@ def test_iwildcam_has_a_root_per_split(wild, capsys):
     assert found == {(wild / f"iwildcam_v2.0/train/test{number}.jpg").read_bytes() for number in range(2)}
 
 
+def test_iwildcam_has_the_names_of_a_table_of_classes(wild, recwarn):
+    categories = wild / "labels.csv"
+    table(categories, ["y", "category_id", "name", "english"], [0, 0, "empty", "empty"], [1, 7, "gazella", "a gazelle"])
+    command = ("iwildcam", str(wild), "--out", str(wild / "out"))
+    assert main([*command, "--labels", str(categories)]) == 0
+    assert (wild / "out/iwildcam_train/classnames.txt").read_text() == "empty\na gazelle\n"
+    assert not recwarn
+    with pytest.warns(UserWarning, match="has scientific names"):
+        assert main([*command, "--overwrite"]) == 0
+    assert (wild / "out/iwildcam_train/classnames.txt").read_text() == "empty\ngazelle\n"
+
+
 def test_iwildcam_mistakes(wild, capsys):
     command = ("iwildcam", wild, "--out", wild / "out")
     (wild / "iwildcam_v2.0/train/id_test1.jpg").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ IWILDCAM_SPLITS = {
     "test": ("iwildcam_ood_test", "test"),
 }
 """WILDS's name of a split to our root and split."""
+ENGLISH = "english"
+"""Column of English names in the released table of iWildCam's classes."""
 
 
 def csv_collection(file: Path, classnames: Sequence[str] | None = None, skip_empty: bool = False) -> Collection:
@@ -54,12 +57,16 @@ def csv_collection(file: Path, classnames: Sequence[str] | None = None, skip_emp
     return Collection(items, names)
 
 
-def iwildcam_collections(root: Path, classnames: Sequence[str] | None = None) -> dict[str, Collection]:
+def iwildcam_collections(
+    root: Path, classnames: Sequence[str] | None = None, categories: Path | None = None
+) -> dict[str, Collection]:
     """The splits of WILDS's iWildCam (Beery et al., 2020; version 2.0) that ``IWILDCAM_SPLITS`` lists.
 
     Args:
         root: the folder ``iwildcam_v2.0``, or the one that holds it.
-        classnames: instead of those of ``categories.csv``, one for each value of ``y``.
+        classnames: one for each value of ``y``, instead of those of a table.
+        categories: a table of classes with the columns ``y`` and ``english`` (as FLYP and TRACER have released it) or
+            ``name``; None for WILDS's own ``categories.csv``, whose names are scientific ones.
 
     Returns:
         WILDS's name of each split to its samples.
@@ -68,7 +75,7 @@ def iwildcam_collections(root: Path, classnames: Sequence[str] | None = None) ->
     rows = list(_table(folder / "metadata.csv", {"split", "filename", "y"}))
     labels = [_whole_number(row["y"], folder / "metadata.csv") for row in rows]
     count = max(labels, default=-1) + 1
-    names = _iwildcam_names(folder / "categories.csv", count) if classnames is None else classnames
+    names = _iwildcam_names(categories or folder / "categories.csv", count) if classnames is None else classnames
     names = checked(names, range(count), f"{folder / 'metadata.csv'} has classes")
     items: dict[str, list[Item]] = {split: [] for split in IWILDCAM_SPLITS}
     for row, label in zip(rows, labels, strict=True):
@@ -126,7 +133,15 @@ def _iwildcam_names(file: Path, count: int) -> list[str]:
     """Names of the classes below ``count``; the table gives categories that no picture has larger numbers."""
     if not file.is_file():
         raise ValueError(f"{file} is missing, which names the {count} classes; give a file of classnames instead")
-    names = {_whole_number(row["y"], file): row["name"].strip() for row in _table(file, {"y", "name"})}
+    rows = list(_table(file, {"y", "name"}))
+    column = ENGLISH if rows and ENGLISH in rows[0] else "name"
+    names = {_whole_number(row["y"], file): row[column].strip() for row in rows}
     if missing := [label for label in range(count) if label not in names]:
         raise ValueError(f"{file} doesn't name class {missing[0]}; give a file of classnames instead")
+    if column != ENGLISH:
+        warnings.warn(
+            f"{file} has scientific names, and the released runs' captions and heads English ones: give their table "
+            "of classes as labels for these",
+            stacklevel=2,
+        )
     return [names[label] for label in range(count)]
