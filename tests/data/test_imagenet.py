@@ -21,6 +21,18 @@ def test_texts():
     assert all("{c}" in template for template in imagenet_templates())
 
 
+def test_released_texts():
+    """Eight names of the heads differ from those of the captions, and six templates are more."""
+    names, released = imagenet_classnames(), imagenet_classnames(released=True)
+    assert [(number, name) for number, name in enumerate(released) if name != names[number]] == [
+        (201, "Silky Terrier"), (227, "Kelpie"), (638, "maillot"), (639, "tank suit"),
+        (692, "product packet"), (744, "projectile"), (837, "dark glasses"), (911, "woolen"),
+    ]  # fmt: skip
+    templates = imagenet_templates(released=True)
+    assert templates[:80] == imagenet_templates()
+    assert (len(set(templates)), templates[-1]) == (86, "a photo containing a faint {c}.")
+
+
 def test_subsets_are_those_of_timm():
     for name, classes in (("a", imagenet_a_classes()), ("r", imagenet_r_classes())):
         indices = (files(timm.data) / "_info" / f"imagenet_{name}_indices.txt").read_text().replace(",", " ").split()

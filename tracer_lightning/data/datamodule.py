@@ -47,8 +47,9 @@ class ClipDataModule(pl.LightningDataModule):
     """C class names."""
     templates: Sequence[str]
     """P caption templates with ``{c}``, for the zero-shot head and, unless there are others, for captions."""
+    train_classnames: Sequence[str] | None = None
     train_templates: Sequence[str] = ()
-    """Templates of captions, with ``{c}`` and perhaps ``{d}``, where they are not those of the head."""
+    """Names and templates of captions, with ``{c}`` and perhaps ``{d}``, where they are not those of the head."""
     domains: Sequence[str] = ()
     """Names for ``{d}``, where training pictures come from several places."""
     eval_sets: Sequence[EvalSet]
@@ -112,7 +113,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     def prompts(self) -> Tensor:
         """(C, P, L) tokens of every template for every class, for zero-shot heads."""
-        tokens = self._captions(self.templates, ()).tokens
+        tokens = self._captions(self.classnames, self.templates, ()).tokens
         return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
 
     def label_names(self, eval_set: EvalSet) -> list[str]:
@@ -120,18 +121,21 @@ class ClipDataModule(pl.LightningDataModule):
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
         return [" / ".join(self.classnames[number] or f"class {number}" for number in group) for group in groups]
 
-    def _captions(self, templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
+    def _captions(self, names: Sequence[str], templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
         """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""
         if not any(DOMAIN in template for template in templates):
             domains = ()
-        key = (*templates, *domains)
+        key = (*names, *templates, *domains)
         if key not in self._tables:
-            self._tables[key] = CaptionTable(self.classnames, templates, self.spec.tokenize, domains)
+            self._tables[key] = CaptionTable(names, templates, self.spec.tokenize, domains)
         return self._tables[key]
 
     def train_preparation(self) -> Preparation:
         """Training pictures to samples with captions."""
-        captions = self._captions(self.train_templates or self.templates, self.domains)
+        names, templates = self.train_classnames or self.classnames, self.train_templates or self.templates
+        if len(names) != len(self.classnames):
+            raise ValueError(f"data.texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
+        captions = self._captions(names, templates, self.domains)
         return Preparation(captions, self.train_transform, self.spec.image_size, self.seed)
 
     def eval_preparation(self, eval_set: EvalSet) -> Preparation:

@@ -110,6 +110,7 @@ class ImageFolderDataModule(ClipDataModule):
                 f"texts.classnames has {len(names)} names and {self._folders['train']} {len(self._classes)} classes"
             )
         self.classnames, self.templates = names, texts["templates"] or ()
+        self.train_classnames = texts.get("train_classnames")
         self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
         self._eval_crop = EvalCrop(spec, eval_decoder)
         name = base.resolve().name

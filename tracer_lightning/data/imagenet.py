@@ -11,16 +11,37 @@ from tracer_lightning.storage import lines_of
 
 Classes = tuple[tuple[int, ...], ...]
 """For each label of a data set, the training classes that it covers."""
+RELEASED_NAMES = {
+    201: "Silky Terrier",
+    227: "Kelpie",
+    638: "maillot",
+    639: "tank suit",
+    692: "product packet",
+    744: "projectile",
+    837: "dark glasses",
+    911: "woolen",
+}
+RELEASED_PHOTOS = ("small", "vague", "distant", "partially visible", "hidden", "faint")
 
 
-def imagenet_classnames() -> list[str]:
-    """open_clip's names of the 1,000 classes, in the order of their wnids."""
-    return list(open_clip.IMAGENET_CLASSNAMES)
+def imagenet_classnames(released: bool = False) -> list[str]:
+    """open_clip's names of the 1,000 classes, in the order of their wnids.
+
+    Args:
+        released: whether eight of them are those of the heads of TRACER's released code; its captions have open_clip's.
+    """
+    changed = RELEASED_NAMES if released else {}
+    return [changed.get(number, name) for number, name in enumerate(open_clip.IMAGENET_CLASSNAMES)]
 
 
-def imagenet_templates() -> list[str]:
-    """CLIP's 80 templates for ImageNet."""
-    return [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+def imagenet_templates(released: bool = False) -> list[str]:
+    """CLIP's 80 templates for ImageNet.
+
+    Args:
+        released: whether six more follow, as in TRACER's released code.
+    """
+    templates = [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+    return templates + [f"a photo containing a {how} {{c}}." for how in RELEASED_PHOTOS if released]
 
 
 def imagenet_a_classes() -> Classes:

@@ -89,6 +89,7 @@ class ClassNames(Target):
     target: Literal["tracer_lightning.data.imagenet_classnames", "tracer_lightning.data.imagenet_templates"] = Field(
         alias="_target_"
     )
+    released: bool = False
 
 
 class ClassGroups(Target):
@@ -144,6 +145,7 @@ class Texts(Closed):
 
     classnames: list[Text] | ClassNames | None = None
     templates: list[Text] | ClassNames | None = None
+    train_classnames: list[Text] | ClassNames | None = None
     train_templates: list[Text] | ClassNames | None = None
 
 

@@ -110,7 +110,7 @@ class ShardDataModule(ClipDataModule):
         home = folders[0] if self.num_classes else next(iter(self.members.values())).place.folder
         self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
         self.templates = texts["templates"] or self._lines(home, TEMPLATES)
-        self.train_templates = texts["train_templates"] or ()
+        self.train_classnames, self.train_templates = texts.get("train_classnames"), texts["train_templates"] or ()
         where = self.store.root(home).address
         if not texts["classnames"]:
             check_classnames(self.classnames, f"{where}/{CLASSNAMES}")
