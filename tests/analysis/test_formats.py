@@ -3,6 +3,7 @@ import io
 import re
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from tests.analysis.run_folders import OOD, imagenet_run, scores, write_run
@@ -48,6 +49,14 @@ def test_markdown(sweep):
     assert rows[3] == ["kernel.beta=0.2", "2", "91.0 ± 1.4", "5.0 ± 0.0", "80.0 ± 0.0", "10.0 ± 0.0"]
     assert rows[4] == ["kernel.beta=0.7", "1", "95.0", "5.0", "70.0", "10.0"]
     assert "Published" not in text
+
+
+def test_a_reader_of_markdown_finds_the_tables(sweep):
+    _, text = lines(comparison(sweep))
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert [token.type for token in tokens].count("table_open") == text.count("**digits")
+    cells = [token.content for before, token in zip(tokens, tokens[1:], strict=False) if before.type == "td_open"]
+    assert cells[:4] == ["zero-shot", "", "50.0", "5.0"]
 
 
 def test_published_values_stand_beside_with_differences(kernels):

@@ -57,8 +57,9 @@ def _lines(block: Block) -> Iterator[list[str]]:
 
 def _markdown(block: Block) -> str:
     head = [SETTING, "n", *(f"{column.above} {column.head}".strip() for column in block.columns)]
-    rows = [head, ["---", *("---:" for _ in head[1:])], *_lines(block)]
-    text = "\n".join("| " + " | ".join(map(marked, row)) + " |" for row in rows)
+    heads, *lines = ([marked(text) for text in row] for row in (head, *_lines(block)))
+    rows = [heads, ["---", *("---:" for _ in head[1:])], *lines]
+    text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     return f"**{marked(block.title)}**\n\n{text}"
 
 
