@@ -1,6 +1,7 @@
 import csv
 import io
 import re
+from itertools import pairwise
 
 import pytest
 from markdown_it import MarkdownIt
@@ -55,7 +56,7 @@ def test_a_reader_of_markdown_finds_the_tables(sweep):
     _, text = lines(comparison(sweep))
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
     assert [token.type for token in tokens].count("table_open") == text.count("**digits")
-    cells = [token.content for before, token in zip(tokens, tokens[1:], strict=False) if before.type == "td_open"]
+    cells = [token.content for before, token in pairwise(tokens) if before.type == "td_open"]
     assert cells[:4] == ["zero-shot", "", "50.0", "5.0"]
 
 
