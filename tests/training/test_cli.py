@@ -145,7 +145,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["trainer={_target_:builtins.dict}"], "trainer._target_ must make a Trainer, found dict"),
         (["+callbacks.x={_target_:os.getcwd}"], "callbacks.x._target_ must make a Callback, found str"),
         (["+logger.x={_target_:os.getcwd}"], "logger.x._target_ must make a Logger, found str"),
-        (["trainer.overfit_batches=0.1"], "trainer.overfit_batches=0.1 of 4 batches is less than one"),
+        (["trainer.overfit_batches=0.1"], "trainer.overfit_batches=0.1 of 4 batches is less than one, for the training data"),
     ],
 )
 def test_mistakes_in_values(tmp_path, capsys, overrides, message):

@@ -22,6 +22,7 @@ from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
+from tracer_lightning.training.objective import check_validation
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import DETAILS, write_json
 from tracer_lightning.training.run import check_counts, say_unscored
@@ -56,6 +57,8 @@ def ordered_sets(data: ClipDataModule, temperature: str | None) -> list[EvalSet]
         known = {VALIDATION: data.val_set, **{eval_set.name: eval_set for eval_set in sets}}
         if temperature not in known:
             raise ValueError(f"temperature must be null or one of {', '.join(known)}, found {temperature!r}")
+        if temperature == VALIDATION:
+            check_validation(f"temperature={temperature}", data)
         chosen = known[temperature]
         sets = [chosen, *(eval_set for eval_set in sets if eval_set != chosen)]
     data.eval_sets = tuple(sets)
@@ -89,6 +92,8 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     models = {name: backbone.model for name, backbone in backbones.items()}
     module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
     trainer = build_evaluator(cfg)
+    if cfg.temperature == VALIDATION and (line := data.about_validation()):
+        say(line)
     say(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)
     data.eval_sets = tuple(sets)

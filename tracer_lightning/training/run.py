@@ -27,7 +27,7 @@ from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.continuation import check_continued, check_restorable, restoring
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.errors import setting
-from tracer_lightning.training.objective import check_objective, last_validation, returned
+from tracer_lightning.training.objective import check_monitors, check_objective, last_validation, returned
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, write_json
@@ -129,6 +129,7 @@ def _build(
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
     check_objective(cfg.objective, data)
+    check_monitors(cfg.callbacks, data)
     trainer = build_trainer(cfg, **trainer_options)
     add_head(cfg, backbone.model, data, trainer)
     module = build_module(cfg, backbone, data)
@@ -143,6 +144,8 @@ def _run(
     output = Path(cfg.paths.output_dir)
     trains = _count(module.student, trained=True) > 0
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
+    if line := data.about_validation():
+        say(line)
     _check_and_continue(cfg, trainer, module, data, checkpoint, trains)
     if trainer.is_global_zero:
         write_text(output / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))

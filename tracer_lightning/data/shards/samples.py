@@ -10,6 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from tracer_lightning.data.files import FORMAT_OF, SUFFIXES, hidden, suffix_of
 from tracer_lightning.data.shards.tar import Member, TarBytes, walk
+from tracer_lightning.storage import decoded
 
 LABEL, CAPTION, FACTS = "cls", "txt", "json"
 KNOWN = frozenset((*FORMAT_OF, LABEL, CAPTION, FACTS))
@@ -102,11 +103,12 @@ def gathered(file: TarBytes, take: Callable[[Member, str], T]) -> dict[str, dict
     return found
 
 
-def parts_of(tar: object, sample: Mapping[str, T], content: Callable[[T], bytes]) -> Parts[T] | int:
+def parts_of(tar: object, key: str, sample: Mapping[str, T], content: Callable[[T], bytes]) -> Parts[T] | int:
     """What is used of a sample, or the number of the reason why it is left out.
 
     Args:
         tar: for messages.
+        key: name of the sample, likewise.
         sample: its members, by suffix.
         content: reads a label, caption or json.
     """
@@ -119,7 +121,7 @@ def parts_of(tar: object, sample: Mapping[str, T], content: Callable[[T], bytes]
     elif FACTS in sample:
         label = _label_in_facts(tar, content(sample[FACTS]))
     caption = sample.get(CAPTION)
-    if caption is not None and not content(caption).decode(errors="replace").strip():
+    if caption is not None and not decoded(content(caption), f"{tar}: {key}.{CAPTION}").strip():
         caption = None
     if label is None and caption is None:
         return EMPTY_CAPTION if CAPTION in sample else NO_LABEL_OR_CAPTION
