@@ -25,7 +25,7 @@ from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.objective import check_validation
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import DETAILS, write_json
-from tracer_lightning.training.run import check_counts, say_unscored
+from tracer_lightning.training.run import check_counts, say_held_out, say_unscored
 from tracer_lightning.training.settings import check_evaluation
 from tracer_lightning.types import EvalSet
 
@@ -59,6 +59,7 @@ def ordered_sets(data: ClipDataModule, temperature: str | None) -> list[EvalSet]
             raise ValueError(f"temperature must be null or one of {', '.join(known)}, found {temperature!r}")
         if temperature == VALIDATION:
             check_validation(f"temperature={temperature}", data)
+            say_held_out(data)
         chosen = known[temperature]
         sets = [chosen, *(eval_set for eval_set in sets if eval_set != chosen)]
     data.eval_sets = tuple(sets)
@@ -92,8 +93,6 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     models = {name: backbone.model for name, backbone in backbones.items()}
     module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
     trainer = build_evaluator(cfg)
-    if cfg.temperature == VALIDATION and (line := data.about_validation()):
-        say(line)
     say(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)
     data.eval_sets = tuple(sets)

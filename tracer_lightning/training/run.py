@@ -61,6 +61,12 @@ def say_unscored(scores: Scores) -> None:
             say(f"{name}: none of its images could be read, so that it has no scores and is in no mean")
 
 
+def say_held_out(data: ClipDataModule) -> None:
+    """Say which images validate, where a user might not expect it."""
+    if line := data.about_validation():
+        say(line)
+
+
 def _check_and_continue(
     cfg: DictConfig,
     trainer: pl.Trainer,
@@ -144,8 +150,7 @@ def _run(
     output = Path(cfg.paths.output_dir)
     trains = _count(module.student, trained=True) > 0
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
-    if line := data.about_validation():
-        say(line)
+    say_held_out(data)
     _check_and_continue(cfg, trainer, module, data, checkpoint, trains)
     if trainer.is_global_zero:
         write_text(output / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))
