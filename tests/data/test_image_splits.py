@@ -117,6 +117,9 @@ def test_what_cannot_be_split_is_named(tmp_path):
     root = write(tmp_path / "pets", ["train"])
     with pytest.raises(ValueError, match="holds no folder test or val to test on; add one, or name it"):
         module(root)
+    for root_of_none in ("nowhere", "pets/train/cat/0.png"):
+        with pytest.raises(ValueError, match="is no folder"):
+            module(tmp_path / root_of_none)
     write(root, ["val"])
     with pytest.raises(ValueError, match="holds no folder test to test on"):
         module(root, val="val")

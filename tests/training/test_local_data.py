@@ -13,6 +13,7 @@ from tests.training.test_evaluate import script
 from tracer_lightning.training.cli import task
 from tracer_lightning.training.local_data import local_data
 from tracer_lightning.training.run import train
+from tracer_lightning.training.saved_settings import group_settings
 
 SIZES = {"train": {"n1": 10, "n2": 10}, "val": {"n1": 3, "n2": 3}, "test": {"n1": 2, "n2": 2}}
 OWN = ("data=image_folder", "data.root=pets", "data.batch_size=9", "data.num_workers=0", "trainer.max_epochs=1")
@@ -82,11 +83,11 @@ def test_a_run_on_own_images_chooses_by_none_that_it_tests_on(pets, tmp_path, mo
         ),
         (
             ("data.texts.classnames=short.txt",),
-            "data.texts.classnames={cwd}/short.txt has 1 names and {cwd}/pets/train 2",
+            "data.texts.classnames={cwd}/short.txt has 1 names and {cwd}/pets/",
         ),
         (
             ("data.texts.templates=short.txt",),
-            "data.texts.templates: {cwd}/short.txt: line 1: template 'cat' lacks the",
+            "data.texts.templates: {cwd}/short.txt: line 1: template 'cat'",
         ),
     ],
 )
@@ -141,9 +142,33 @@ def test_what_is_no_path_is_left_as_it_is():
         assert cfg == {"data": {}, "x": 1}
 
 
+SAVED = {
+    "_target_": "tracer_lightning.data.ImageFolderDataModule",
+    **{"root": "/pets", "folders": {"train": "train", "val": "val", "test": "val"}},
+    **{"texts": {"classnames": ["cat"]}, "augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}},
+    **{"eval_decoder": "pil", "batch_size": 2, "eval_batch_size": 2, "num_workers": 0, "max_bad_fraction": 0.0},
+}
+"""What a run before ``data.held_out`` says of its data."""
+
+
+def test_a_checkpoint_names_no_file_of_texts_and_older_ones_trained_on_all_images():
+    assert group_settings({"data": SAVED}, "data", "x")["held_out"] == {"fraction": 0.0, "seed": 0}
+    newer = {**SAVED, "held_out": {"fraction": 0.2, "seed": 3}}
+    assert group_settings({"data": newer}, "data", "x") == newer
+    for changed in (
+        {"texts": {"classnames": "/etc/hostname"}},
+        {"texts": {"templates": "/etc/hostname"}},
+        {"held_out": {"fraction": 0.2}},
+        {"held_out": {"fraction": 0.2, "seed": "${seed}"}},
+        {"held_out": {"fraction": 0.2, "seed": 3, "_target_": "os.mkdir"}},
+    ):
+        with pytest.raises(ValueError, match="x: its settings: data"):
+            group_settings({"data": {**newer, **changed}}, "data", "x")
+
+
 def test_folders_that_were_left_open_are_named(pets):
     for expected in (("val", "val"), ("val", "test")):
-        folders = {"train": "train", "val": None, "test": None, "ood": {}}
+        folders = {"train": "train", "val": None, "test": None}  # without ood, as ~data.folders.ood leaves them
         with local_data(OmegaConf.create({"data": {"root": "pets", "folders": folders}})) as cfg:
             assert (cfg.data.folders.val, cfg.data.folders.test) == expected
         write(pets, ["test"], SIZES)

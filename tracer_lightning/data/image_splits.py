@@ -35,10 +35,12 @@ def settled(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: there is no folder to test on.
     """
     val, test = folders["val"], folders["test"]
-    ood = {name: folder for name, folder in (folders["ood"] or {}).items() if folder is not None}
+    ood = {name: folder for name, folder in (folders.get("ood") or {}).items() if folder is not None}
     present = [name for name in ("val", "test") if (root / name).is_dir()]
     if test is None:
         test = "test" if "test" in present else "val" if "val" in present and val is None else None
+    if test is None and not root.is_dir():
+        raise ValueError(f"data.root={root} is no folder; it must hold one folder per split")
     if test is None:
         raise ValueError(
             f"data.root={root} holds no folder {'test or val' if val is None else 'test'} to test on; add one, or name "
