@@ -11,12 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tracer_lightning.analysis.commands import Parser, say
 from tracer_lightning.analysis.console import PlainConsole, one_line_warnings
-from tracer_lightning.data.names import check_templates
+from tracer_lightning.data.names import read_classnames, read_templates
 from tracer_lightning.data.shards.manifest import Manifest, verify_shards
 from tracer_lightning.data.shards.sources import folder_collection, torchvision_collection
 from tracer_lightning.data.shards.tables import IWILDCAM_SPLITS, csv_collection, iwildcam_collections
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
-from tracer_lightning.storage import lines_of, read_text
 from tracer_lightning.training.streams import standard_streams
 
 TEMPLATES = ("a photo of a {c}.",)
@@ -89,23 +88,6 @@ def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) ->
     for name, collection in iwildcam_collections(args.path, classnames, args.labels).items():
         root, split = IWILDCAM_SPLITS[name]
         yield args.out / root, split, collection
-
-
-def read_classnames(path: Path) -> list[str]:
-    """One name a line; ValueError names a line without one."""
-    names = lines_of(read_text(path))
-    if "" in names:
-        raise ValueError(
-            f"{path}: line {names.index('') + 1} is blank; write the name of class {names.index('')} there"
-        )
-    return names
-
-
-def read_templates(path: Path) -> list[str]:
-    """One template a line."""
-    templates = lines_of(read_text(path))
-    check_templates(templates, path)
-    return templates
 
 
 def write(args: argparse.Namespace, job: Job) -> Manifest:

@@ -30,9 +30,10 @@ def root(tmp_path):
 def data(root, ood=None, max_bad_fraction=0.001, **options):
     folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"} if ood is None else ood}
     loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0}
-    given = {"folders": folders, "texts": TEXTS, "augmentation": AUGMENTATION, "eval_decoder": "torchvision"} | options
-    loading |= {"max_bad_fraction": max_bad_fraction}
-    return ImageFolderDataModule(tiny_backbone().spec, str(root), **given, **loading)
+    held_out = {"fraction": 0.0, "seed": 0}
+    given = {"folders": folders, "held_out": held_out, "texts": TEXTS, "augmentation": AUGMENTATION} | options
+    loading |= {"max_bad_fraction": max_bad_fraction, "eval_decoder": "torchvision"}
+    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(loading | given))
 
 
 def test_folders_become_classes_and_suites(root):

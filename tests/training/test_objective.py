@@ -7,6 +7,7 @@ import torch
 
 from tests.training.helpers import composed, hydra_context
 from tracer_lightning.training.cli import task
+from tracer_lightning.training.evaluate import ordered_sets
 from tracer_lightning.training.objective import check_objective, logged_validation, returned
 from tracer_lightning.training.run import train
 from tracer_lightning.types import EvalSet
@@ -16,6 +17,9 @@ from tracer_lightning.types import EvalSet
 class Data:
     val_set: EvalSet
     eval_sets: tuple
+
+    def about_validation(self):
+        return ""
 
 
 HELD_OUT = Data(EvalSet("pets", "val", "id"), (EvalSet("pets", "test", "id"),))
@@ -29,6 +33,12 @@ def test_only_figures_of_a_validation_split_are_searched_by():
         check_objective("loss", HELD_OUT)
     with pytest.raises(ValueError, match=r"objective=ece: these data have no validation split, .* pets, is a test set"):
         check_objective("ece", WATCHED)
+
+
+def test_no_temperature_is_fitted_on_a_test_set_that_is_called_val():
+    assert [entry.name for entry in ordered_sets(HELD_OUT, "val")] == ["pets-val", "pets"]
+    with pytest.raises(ValueError, match="temperature=val: these data have no validation split"):
+        ordered_sets(WATCHED, "val")
 
 
 def test_validation_is_picked_from_what_was_logged():

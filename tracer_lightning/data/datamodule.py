@@ -109,6 +109,10 @@ class ClipDataModule(pl.LightningDataModule):
         """Crops pictures of one evaluation set to the model's size; None where they have it."""
         return None
 
+    def about_validation(self) -> str:
+        """What a user must know of where the validation images come from, in a line; nothing for most data."""
+        return ""
+
     # -- texts ------------------------------------------------------------------------------------------------------
 
     def prompts(self) -> Tensor:
@@ -163,10 +167,7 @@ class ClipDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> CountedLoader:
         """Global batches of random order, this rank's share of each."""
         loader = self.train_loader()
-        few = getattr(self.trainer, "overfit_batches", 0)
-        if isinstance(few, float) and few and few * len(loader) < 1:
-            raise ValueError(f"trainer.overfit_batches={few} of {len(loader)} batches is less than one; give a number")
-        loader.sampler.reshuffle = not few
+        loader.sampler.reshuffle = not getattr(self.trainer, "overfit_batches", 0)
         if self._restored is not None:
             loader.sampler.load_state_dict(self._restored)
         self._sampler = loader.sampler

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+from tracer_lightning.storage import lines_of, read_text
 
 PLACEHOLDER = "{c}"
 """Stands in a template for the name of the class."""
@@ -23,6 +26,29 @@ def check_templates(templates: Sequence[str], file: object) -> None:
     for line, template in enumerate(templates, 1):
         if PLACEHOLDER not in template:
             raise ValueError(f"{file}: line {line}: template {template!r} lacks the placeholder {PLACEHOLDER}")
+
+
+def read_classnames(path: Path) -> list[str]:
+    """The lines of a file; ValueError names one that is blank."""
+    names = _lines(path)
+    if "" in names:
+        blank = names.index("")
+        raise ValueError(f"{path}: line {blank + 1} is blank; write the name of class {blank} there")
+    return names
+
+
+def read_templates(path: Path) -> list[str]:
+    """The lines of a file; ValueError names one without a place for the class."""
+    templates = _lines(path)
+    check_templates(templates, path)
+    return templates
+
+
+def _lines(path: Path) -> list[str]:
+    lines = lines_of(read_text(path))
+    if not lines:
+        raise ValueError(f"{path} is empty; it needs a line for each")
+    return lines
 
 
 def warn_alike(names: Sequence[str], keys: Sequence[Hashable]) -> None:

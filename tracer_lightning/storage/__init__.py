@@ -6,7 +6,7 @@
 from tracer_lightning.storage.archives import COMPRESSED, check_archive, check_tensors
 from tracer_lightning.storage.files import flush, held, making, remove_stale, replacing, write_text
 from tracer_lightning.storage.names import below
-from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, lines_of, read_text
+from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, check_utf8, decoded, lines_of, read_text
 
 __all__ = [
     "COMPRESSED",
@@ -15,6 +15,8 @@ __all__ = [
     "check_archive",
     "check_regular",
     "check_tensors",
+    "check_utf8",
+    "decoded",
     "flush",
     "held",
     "lines_of",

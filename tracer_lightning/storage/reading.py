@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 TEXT_BYTES = 1 << 24
@@ -42,10 +43,40 @@ def read_text(path: Path) -> str:
         content = file.read(TEXT_BYTES + 1)
     if len(content) > TEXT_BYTES:
         raise ValueError(f"{path} has more than the {TEXT_BYTES:,} bytes that such a text may have")
+    return decoded(content, path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(content: bytes, where: object, first_line: int = 1) -> str:
+    """The text that bytes in UTF-8 stand for, without a byte order mark.
+
+    Args:
+        content: of a file, or some lines of it.
+        where: the file, for messages.
+        first_line: number of the first of the lines.
+
+    Raises:
+        ValueError: they are in another encoding, or no text; names the line, and how to convert the file.
+    """
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise ValueError(f"{where} is no text in UTF-8, but in UTF-16; convert it with iconv -f UTF-16 -t UTF-8")
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        text, place = content.decode("utf-8-sig"), content.find(b"\0")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason} at byte {error.start})") from error
+        text, place = "", error.start
+    if place < 0:
+        return text
+    line = first_line + content.count(b"\n", 0, place)
+    raise ValueError(
+        f"{where} is no text in UTF-8: line {line} has the byte 0x{content[place]:02x}; if it is a text of Windows, "
+        "convert it with iconv -f CP1252 -t UTF-8"
+    )
+
+
+def check_utf8(path: Path) -> None:
+    """Raise ValueError for a file that is not UTF-8; of large ones, a line at a time is looked at."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            decoded(line, path, number)
 
 
 def lines_of(text: str) -> list[str]:

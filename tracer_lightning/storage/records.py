@@ -16,14 +16,14 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
-def _literal(text: str) -> str:
-    """The text, unless a configuration would read it as something else than itself."""
+def literal(text: str) -> str:
+    """The text; ValueError where a configuration would read it as something else than itself."""
     if "${" in text or text == "???" or not text.isprintable():
         raise ValueError("it must be plain text, without references or control characters")
     return text
 
 
-Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator(_literal)]
+Text = Annotated[str, StringConstraints(max_length=LONGEST_TEXT), AfterValidator(literal)]
 """Printable text that stands for itself."""
 Shown = Annotated[str, StringConstraints(max_length=LONGEST_TEXT)]
 """Any text, which is only ever shown, and escaped where it is."""

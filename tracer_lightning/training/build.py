@@ -30,6 +30,12 @@ from tracer_lightning.training.precision import evaluating_in
 from tracer_lightning.training.rendezvous import meet_at_start
 from tracer_lightning.training.types_check import TARGET, check_values, shortened
 
+MOST_REPEATS = 1.0
+"""How many others of its class an image may expect in a batch, of equally frequent classes, without a warning.
+
+With ImageNet's 1,000 classes and the paper's batch of 512 it is half as many.
+"""
+
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
     """Instantiate the node ``key``, a ``kind``; its errors, and those of a partial when called, name the setting."""
@@ -154,6 +160,7 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
         ),
     )
     _check_inputs(module, data)
+    _warn_of_repeats(module, data)
     if anchors is not None and module.loss.anchors is None:
         say(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
     return module
@@ -173,6 +180,18 @@ def _check_inputs(module: TracerModule, data: ClipDataModule) -> None:
     if "scale" in trained and not module.loss.needs_scale:
         raise ValueError(
             "method.train: no loss is of the logit scale, so that it can't be trained; leave scale out of the list"
+        )
+
+
+def _warn_of_repeats(module: TracerModule, data: ClipDataModule) -> None:
+    """Name the setting where a loss takes many captions of an image's own class for wrong ones."""
+    repeats = (data.batch_size - 1) / len(data.classnames)
+    diagonal = any(getattr(term, "positives", None) == "diagonal" for term in module.loss.terms.values())
+    if data.labelled and diagonal and repeats >= MOST_REPEATS:
+        say(
+            f"warning: a batch of {data.batch_size} has about {data.batch_size * repeats / 2:,.0f} pairs of images of "
+            f"one class ({repeats:.1f} for each image, of {len(data.classnames)} classes), and positives=diagonal "
+            "pushes each away from the other's caption; set positives=same_label, unless captions are of one image each"
         )
 
 

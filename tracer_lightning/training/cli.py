@@ -19,7 +19,7 @@ from tracer_lightning.training.errors import FULL_ERROR, complain, fail, wants_t
 from tracer_lightning.training.launched import agree_on_start
 from tracer_lightning.training.memory import OutOfMemory, lacks_memory
 from tracer_lightning.training.parent import end_with_launcher, end_with_sweep
-from tracer_lightning.training.paths import quoted, with_absolute_root, with_home, with_quoted_paths
+from tracer_lightning.training.paths import quoted, with_home, with_quoted_paths
 from tracer_lightning.training.streams import lenient_streams, standard_streams
 
 
@@ -149,24 +149,27 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
 
 def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
     from tracer_lightning.training.checkpoint import with_checkpoint
+    from tracer_lightning.training.limits import of_limits
+    from tracer_lightning.training.local_data import local_data
     from tracer_lightning.training.run import USER_ERRORS
     from tracer_lightning.training.sweeps import is_sweep, job_of_a_sweep
 
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if user_wants_traceback:
-        with job_of_a_sweep():
-            return job(with_absolute_root(with_checkpoint(cfg, choices)))
+        with job_of_a_sweep(), local_data(with_checkpoint(cfg, choices)) as settled:
+            return job(settled)
     wanted = os.environ.pop(FULL_ERROR, None)
     try:
-        with job_of_a_sweep():
-            return job(with_absolute_root(with_checkpoint(cfg, choices)))
+        with job_of_a_sweep(), local_data(with_checkpoint(cfg, choices)) as settled:
+            return job(settled)
     except Exception as error:
         memory = lacks_memory(error)
         if not memory and not isinstance(error, USER_ERRORS):
             raise
-        complain(error)
+        said = of_limits(error, cfg)
+        complain(said)
         if is_sweep():
-            raise JobFailed(str(error), seen=SUBMITIT not in os.environ) from None
+            raise JobFailed(str(said), seen=SUBMITIT not in os.environ) from None
         raise (OutOfMemory() if memory else SystemExit(1)) from None
     finally:
         if wanted is not None:

@@ -22,9 +22,10 @@ from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.checkpoint import weights_file
 from tracer_lightning.training.console import console, quieten, say
+from tracer_lightning.training.objective import check_validation
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import DETAILS, write_json
-from tracer_lightning.training.run import check_counts, say_unscored
+from tracer_lightning.training.run import check_counts, say_held_out, say_unscored
 from tracer_lightning.training.settings import check_evaluation
 from tracer_lightning.types import EvalSet
 
@@ -56,6 +57,9 @@ def ordered_sets(data: ClipDataModule, temperature: str | None) -> list[EvalSet]
         known = {VALIDATION: data.val_set, **{eval_set.name: eval_set for eval_set in sets}}
         if temperature not in known:
             raise ValueError(f"temperature must be null or one of {', '.join(known)}, found {temperature!r}")
+        if temperature == VALIDATION:
+            check_validation(f"temperature={temperature}", data)
+            say_held_out(data)
         chosen = known[temperature]
         sets = [chosen, *(eval_set for eval_set in sets if eval_set != chosen)]
     data.eval_sets = tuple(sets)

@@ -20,11 +20,30 @@ def check_objective(objective: Any, data: ClipDataModule) -> None:
         return
     if objective not in METRICS:
         raise ValueError(f"objective must be null or one of {', '.join(METRICS)}, found {objective!r}")
+    check_validation(f"objective={objective}", data)
+
+
+def check_validation(choice: str, data: ClipDataModule) -> None:
+    """Raise ValueError where what chooses by the validation split would choose by a test set.
+
+    Args:
+        choice: the setting that asks for it.
+        data: of the run.
+    """
     if data.val_set in data.eval_sets:
         raise ValueError(
-            f"objective={objective}: these data have no validation split, and what is watched during training, "
-            f"{data.val_set.name}, is a test set; add a set with role: val to the suite"
+            f"{choice}: these data have no validation split, and what is watched during training, "
+            f"{data.val_set.name}, is a test set; add a set with role: val to the suite or, of image folders, hold "
+            "images out with data.held_out.fraction"
         )
+
+
+def check_monitors(callbacks: Mapping[str, Any], data: ClipDataModule) -> None:
+    """Raise ValueError for a callback, such as early stopping, that would choose by a test set."""
+    for name, entry in callbacks.items():
+        monitor = entry.get("monitor") if isinstance(entry, Mapping) else None
+        if isinstance(monitor, str) and monitor.startswith(STAGE):
+            check_validation(f"callbacks.{name}.monitor={monitor}", data)
 
 
 def last_validation(trainer: pl.Trainer, module: Any, data: ClipDataModule) -> dict[str, dict[str, float]]:

@@ -29,13 +29,20 @@ def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
 
 def _quoted_path(argument: str, parser: OverridesParser) -> str:
     found = PATH.fullmatch(argument)
-    if found is None or not ("/" in found[2] or found[2].startswith("~")):
+    if found is None or not ("/" in found[2] or found[2].startswith("~") or _is_there(found[2])):
         return argument
     try:
         parser.parse_override(argument)
     except HydraException:
         return f"{found[1]}={quoted(found[2])}"
     return argument
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # longer than a name may be
+        return False
 
 
 def with_home(arguments: Sequence[str]) -> list[str]:

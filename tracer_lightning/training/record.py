@@ -5,15 +5,16 @@ A new data module needs a record here for its checkpoints to bring their data al
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from tracer_lightning.models.architecture import Size, TextTower, VisionTower
 from tracer_lightning.storage.records import Closed, Name, Text
 
 Count = Annotated[int, Field(ge=1, le=1 << 32)]
 Number = Annotated[int, Field(ge=-(1 << 32), le=1 << 32)]
+HeldOut = Annotated[dict[Literal["fraction", "seed"], int | float], Field(min_length=2)]
 Channels = Annotated[list[Annotated[float, Field(ge=-1e3, le=1e3)]], Field(min_length=3, max_length=3)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Towers = list[Literal["image", "text"]]
@@ -160,8 +161,8 @@ class Folders(Closed):
     """The folders of splits."""
 
     train: Text
-    val: Text
-    test: Text
+    val: Text | None
+    test: Text | None
     ood: dict[Name, Text | None] | None = None
 
 
@@ -179,6 +180,13 @@ class ImageFolder(Images):
 
     target: Literal["tracer_lightning.data.ImageFolderDataModule"] = Field(alias="_target_")
     folders: Folders
+    held_out: HeldOut
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, content: Any) -> Any:
+        """Say of runs before ``held_out`` that they trained on all images."""
+        return {"held_out": {"fraction": 0.0, "seed": 0}, **content} if isinstance(content, dict) else content
 
 
 class Place(Closed):

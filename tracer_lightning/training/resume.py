@@ -26,6 +26,7 @@ from tracer_lightning.training.types_check import shortened
 STRUCTURE = (
     "backbone.",
     "peft.",
+    "data.held_out.",
     "batch_norm",
     "trainable_layers",
     "teacher.",

@@ -27,7 +27,7 @@ from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.continuation import check_continued, check_restorable, restoring
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.training.errors import setting
-from tracer_lightning.training.objective import check_objective, last_validation, returned
+from tracer_lightning.training.objective import check_monitors, check_objective, last_validation, returned
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.prerequisite import ensure_prerequisite
 from tracer_lightning.training.results import CONFIG, DETAILS, RESULTS, write_json
@@ -59,6 +59,12 @@ def say_unscored(scores: Scores) -> None:
     for name, values in scores.items():
         if values.get("n") == 0:
             say(f"{name}: none of its images could be read, so that it has no scores and is in no mean")
+
+
+def say_held_out(data: ClipDataModule) -> None:
+    """Say which images validate, where a user might not expect it."""
+    if line := data.about_validation():
+        say(line)
 
 
 def _check_and_continue(
@@ -130,6 +136,7 @@ def _build(
     data = build_data(cfg, backbone)
     data.draws_rows = cfg.parity.rows_of_captions
     check_objective(cfg.objective, data)
+    check_monitors(cfg.callbacks, data)
     trainer = build_trainer(cfg, **trainer_options)
     add_head(cfg, backbone.model, data, trainer)
     module = build_module(cfg, backbone, data)
@@ -144,6 +151,7 @@ def _run(
     output = Path(cfg.paths.output_dir)
     trains = _count(module.student, trained=True) > 0
     say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
+    say_held_out(data)
     _check_and_continue(cfg, trainer, module, data, checkpoint, trains)
     if trainer.is_global_zero:
         write_text(output / CONFIG, OmegaConf.to_yaml(cfg, resolve=True))

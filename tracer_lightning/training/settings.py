@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.evaluation import METRICS
+from tracer_lightning.training.limits import TESTS, TRAINS, check_limits
 from tracer_lightning.training.schema import CHANGED, DIAGNOSE, EVALUATE, MERGE, SIMILARITY, TRAIN
 from tracer_lightning.training.types_check import check_types
 
@@ -91,6 +92,7 @@ def _check_headline(settings: Any) -> None:
 def _check_data(settings: Any) -> None:
     check_whole(settings.seed, "seed", 0)
     check_whole(settings.rendezvous, "rendezvous", 1)
+    check_limits(settings.trainer, TESTS)
     if settings.suite and "suite" not in settings.data:
         raise ValueError(
             "suite names test sets of shards, and these data have their own; choose data=shards or the like"
@@ -108,9 +110,9 @@ def check_settings(cfg: DictConfig) -> None:
     check_whole(settings.trainer.log_every_n_steps, "trainer.log_every_n_steps", 1)
     if settings.trainer.check_val_every_n_epoch is not None:
         check_whole(settings.trainer.check_val_every_n_epoch, "trainer.check_val_every_n_epoch", 1)
-    for key in ("max_epochs", "max_steps"):
-        if settings.trainer[key] == 0:
-            raise ValueError(f"trainer.{key}=0 trains nothing; give at least 1, or -1 for no limit")
+    check_limits(settings.trainer, TRAINS)
+    if settings.objective is not None and settings.trainer.get("limit_val_batches") == 0:
+        raise ValueError(f"objective={settings.objective}: trainer.limit_val_batches=0 leaves no validation to go by")
     for key in ("resume", "init_weights"):
         if not isinstance(settings[key], str | None):
             raise ValueError(f"{key} must be a path or null, found {settings[key]!r}")

@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 import struct
 import tarfile
 from pathlib import Path
@@ -37,6 +38,23 @@ def table(path, *rows):
     with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows(rows)
     return str(path)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("cp1252", "line 3 has the byte 0xe4; .*iconv -f CP1252"), ("utf-16", "in UTF-16; convert")],
+)
+def test_tables_and_names_in_another_encoding_are_named(tmp_path, capsys, encoding, expected):
+    picture(tmp_path / "0.png")
+    (tmp_path / "t.csv").write_bytes("path,caption\n0.png,cheese\n0.png,Käse\n".encode(encoding))
+    (tmp_path / "names.txt").write_bytes("dog\ncat\nKäse\n".encode(encoding))
+    options = ("csv", tmp_path / "t.csv", "--out", tmp_path / "out")
+    assert re.search(rf"t\.csv is no text in UTF-8.*{expected}", error(capsys, *options))
+    assert re.search(
+        rf"names\.txt is no text.*{expected}", error(capsys, *options, "--classnames", tmp_path / "names.txt")
+    )
+    (tmp_path / "names.txt").write_text("")
+    assert "names.txt is empty" in error(capsys, *options, "--classnames", tmp_path / "names.txt")
 
 
 def error(capsys, *arguments):

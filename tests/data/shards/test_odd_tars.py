@@ -85,6 +85,16 @@ def test_names_that_are_no_class_are_named(tmp_path, stream):
         trained(module)
 
 
+@READERS
+@pytest.mark.parametrize("suffix", ["cls", "txt"])
+@pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "line 1 has the byte 0xe4"), ("utf-16", "in UTF-16")])
+def test_texts_in_another_encoding_are_named(tmp_path, stream, suffix, encoding, byte):
+    other = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
+    other = [*other[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *other[12:]]
+    with pytest.raises(ValueError, match=rf"0\.tar: s005\.{suffix} is no text in UTF-8.*{byte}.*iconv -f"):
+        trained(odd(tmp_path, other, stream))
+
+
 def test_a_name_is_found_as_it_is_before_it_is_found_without_case():
     labels = Labels(4, ["Dog", "dog", "hot_dog", ""])
     found = [labels.number("0.tar", name, False) for name in ("dog", "Dog", "DOG", "hot dog", 3, None)]

@@ -72,6 +72,23 @@ def test_the_val_set_is_watched_and_not_tested(root):
         data(root, {"watched": {**ID, "role": "val"}})
 
 
+def test_nothing_is_watched_that_is_tested_on(root):
+    (root / "alias").symlink_to(root / "pets_photo")
+    for folder in ("pets_photo", "alias", str(root / "pets_photo")):
+        with pytest.raises(ValueError, match=r"suite\.watched and suite\.photo are the same images; a set"):
+            data(root, {"watched": {**ID, "folder": folder, "role": "val"}, "photo": ID})
+
+
+def test_class_names_of_another_number_are_named_by_their_setting(root):
+    texts = {**TEXTS, "classnames": ["cat", "dog"]}
+    with pytest.raises(ValueError, match=r"pets_photo has 3 classes, and 2 are expected in data\.texts\.classnames"):
+        data(root, {"photo": ID}, texts=texts)
+    for name in root.iterdir():
+        (name / "classnames.txt").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"0\.tar has the label 2, of 2 classes in data\.texts\.classnames"):
+        data(root, {"photo": ID}, texts=texts).setup("fit")
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

@@ -13,6 +13,7 @@ from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.names import check_classnames, check_templates
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
+from tracer_lightning.data.shards.roots import LocalRoot
 from tracer_lightning.data.shards.samples import left_out
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
@@ -97,15 +98,29 @@ class ShardDataModule(ClipDataModule):
                 if (star or name) in found:
                     raise ValueError(f"suite: two sets are called {star or name}; give one another name")
                 found[star or name] = entry._replace(place=where)
-        if all(entry.role == "val" for entry in found.values()):
+        tested = {self._where(entry.place): name for name, entry in found.items() if entry.role != "val"}
+        if not tested:
             raise ValueError("suite: names no test set; add one with role id or ood, such as suite=own")
+        for name, entry in found.items():
+            if entry.role == "val" and (other := tested.get(self._where(entry.place))):
+                raise ValueError(
+                    f"suite.{name} and suite.{other} are the same images; a set with role: val must be none that is "
+                    "tested on"
+                )
         return found
+
+    def _where(self, place: Place) -> tuple[str, str | None, str | None]:
+        """What tells the places of samples apart."""
+        root = self.store.root(place.folder)
+        folder = str(root.folder.resolve()) if isinstance(root, LocalRoot) else root.address
+        return folder, place.split, place.shards
 
     def _texts(self, texts: Mapping[str, Sequence[str] | None]) -> None:
         """Take class names and templates from the configuration or the sets' own files; compare all sets with them."""
         folders = [entry.folder for entry in self.train_places.values()]
         own = [] if texts["classnames"] else self._lines(folders[0], CLASSNAMES)
         self.num_classes = len(texts["classnames"] or own) or None  # None: pairs of pictures and captions
+        self._named_by = " in data.texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
         home = folders[0] if self.num_classes else next(iter(self.members.values())).place.folder
         self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
@@ -123,7 +138,9 @@ class ShardDataModule(ClipDataModule):
         for name, entry in self.members.items():
             covered = max((index for group in entry.classes or () for index in group), default=-1)
             if covered >= len(self.classnames):
-                raise ValueError(f"suite.{name}.classes covers class {covered}, and there are {len(self.classnames)}")
+                raise ValueError(
+                    f"suite.{name}.classes covers class {covered}, and there are {len(self.classnames)}{self._named_by}"
+                )
             by_name = entry.classes is None and not texts["classnames"]
             self._compare_file(f"suite.{name}", entry.place.folder, entry.classes or self.classnames, by_name)
 
@@ -132,7 +149,8 @@ class ShardDataModule(ClipDataModule):
         if (found := self._own_names(folder)) is None:
             return
         if len(found) != len(expected):
-            raise ValueError(f"{key}: {folder} has {len(found)} classes, and {len(expected)} are expected")
+            named_by = self._named_by if expected is self.classnames else ""
+            raise ValueError(f"{key}: {folder} has {len(found)} classes, and {len(expected)} are expected{named_by}")
         for number, name in enumerate(found):
             if by_name and name != expected[number]:
                 raise ValueError(f"{key}: {folder} calls class {number} {name!r}, and {expected[number]!r} is expected")
@@ -157,13 +175,14 @@ class ShardDataModule(ClipDataModule):
         if self.num_classes is None:
             return Labels(None)
         folder = next(iter(self.train_places.values())).folder
-        return Labels(self.num_classes, self._own_names(folder) or self.classnames)
+        return Labels(self.num_classes, self._own_names(folder) or self.classnames, self._named_by)
 
     def eval_labels(self, eval_set: EvalSet) -> Labels:
         """The classes of the samples of one set of the suite."""
         entry = self.members[eval_set.name]
         names = () if entry.classes else self.classnames
-        return Labels(len(entry.classes or self.classnames), self._own_names(entry.place.folder) or names)
+        named_by = "" if entry.classes else self._named_by
+        return Labels(len(entry.classes or self.classnames), self._own_names(entry.place.folder) or names, named_by)
 
     def train_shards(self) -> list[Shard]:
         """The tar files to train on."""

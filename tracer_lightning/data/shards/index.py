@@ -47,8 +47,8 @@ def scan_shard(path: Path) -> ShardIndex:
             stream.seek(member.offset)
             return stream.read(member.size)
 
-        for sample in found.values():
-            parts = parts_of(path, sample, content)
+        for key, sample in found.items():
+            parts = parts_of(path, key, sample, content)
             if isinstance(parts, int):
                 left_out[parts] += 1
                 continue

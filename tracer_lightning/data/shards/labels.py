@@ -18,10 +18,11 @@ class Labels:
     Args:
         count: how many there are; None where samples have captions of their own instead.
         names: what labels that are no numbers may say, in the order of the classes.
+        named_by: what gives the number of classes, for messages, such as `` in data.texts.classnames``.
     """
 
-    def __init__(self, count: int | None, names: Sequence[str] = ()) -> None:
-        self.count, self.names = count, names
+    def __init__(self, count: int | None, names: Sequence[str] = (), named_by: str = "") -> None:
+        self.count, self.names, self.named_by = count, names, named_by
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -54,5 +55,5 @@ class Labels:
                 "write it as in classnames.txt, or as the number of its line, from 0 on"
             )
         if label < NO_LABEL or (self.count is not None and label >= self.count):
-            raise ValueError(f"{where} has the label {label}, of {self.count} classes")
+            raise ValueError(f"{where} has the label {label}, of {self.count} classes{self.named_by}")
         return label

@@ -10,6 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from tracer_lightning.data.files import FORMAT_OF, SUFFIXES, hidden, suffix_of
 from tracer_lightning.data.shards.tar import Member, TarBytes, walk
+from tracer_lightning.storage import decoded
 
 LABEL, CAPTION, FACTS = "cls", "txt", "json"
 KNOWN = frozenset((*FORMAT_OF, LABEL, CAPTION, FACTS))
@@ -102,11 +103,12 @@ def gathered(file: TarBytes, take: Callable[[Member, str], T]) -> dict[str, dict
     return found
 
 
-def parts_of(tar: object, sample: Mapping[str, T], content: Callable[[T], bytes]) -> Parts[T] | int:
+def parts_of(tar: object, key: str, sample: Mapping[str, T], content: Callable[[T], bytes]) -> Parts[T] | int:
     """What is used of a sample, or the number of the reason why it is left out.
 
     Args:
         tar: for messages.
+        key: name of the sample, likewise.
         sample: its members, by suffix.
         content: reads a label, caption or json.
     """
@@ -115,29 +117,29 @@ def parts_of(tar: object, sample: Mapping[str, T], content: Callable[[T], bytes]
         return NO_IMAGE
     label = None
     if LABEL in sample:
-        label = label_of(tar, content(sample[LABEL]))
+        label = label_of(tar, decoded(content(sample[LABEL]), f"{tar}: {key}.{LABEL}"))
     elif FACTS in sample:
         label = _label_in_facts(tar, content(sample[FACTS]))
     caption = sample.get(CAPTION)
-    if caption is not None and not content(caption).decode(errors="replace").strip():
+    if caption is not None and not decoded(content(caption), f"{tar}: {key}.{CAPTION}").strip():
         caption = None
     if label is None and caption is None:
         return EMPTY_CAPTION if CAPTION in sample else NO_LABEL_OR_CAPTION
     return Parts(image, label, caption)
 
 
-def label_of(tar: object, text: bytes) -> int | str | None:
+def label_of(tar: object, text: str) -> int | str | None:
     """The class in a ``.cls`` member, as a number or as text, which may be json; None where it is empty or -1."""
-    written = text.decode(errors="replace").strip()
+    written = text.strip()
     if written.startswith(("{", '"')):
-        return _label_in_facts(tar, text)
+        return _label_in_facts(tar, written)
     number = re.fullmatch(r"[+-]?[0-9]+", written)
     if len(written) > LONGEST_LABEL or (number and abs(int(written)) > LARGEST_LABEL):
         raise ValueError(f"{tar} has the label {written[:40]}, which is no class")
     return (int(written) if number else written) if written not in ("", "-1") else None
 
 
-def _label_in_facts(tar: object, text: bytes) -> int | str | None:
+def _label_in_facts(tar: object, text: str | bytes) -> int | str | None:
     """The class in a json text; None where it has none, or is none."""
     try:
         facts = json.loads(text)
@@ -146,7 +148,7 @@ def _label_in_facts(tar: object, text: bytes) -> int | str | None:
     values = [facts.get(key) for key in LABEL_KEYS] if isinstance(facts, dict) else [facts]
     for value in values:
         if isinstance(value, int | str) and not isinstance(value, bool):
-            return label_of(tar, str(value).lstrip('{" ').encode())
+            return label_of(tar, str(value).lstrip('{" '))
     return None
 
 

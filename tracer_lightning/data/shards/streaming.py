@@ -9,9 +9,10 @@ from itertools import islice
 
 from tracer_lightning.data.picture import Picture
 from tracer_lightning.data.shards.labels import Labels
-from tracer_lightning.data.shards.samples import KNOWN, REASONS, left_out, neighbours, parts_of
+from tracer_lightning.data.shards.samples import CAPTION, KNOWN, REASONS, left_out, neighbours, parts_of
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import Member, TarBytes
+from tracer_lightning.storage import decoded
 
 POSITION_BITS = 32
 """A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
@@ -36,11 +37,11 @@ def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int,
             return file.read(member.size) if suffix in KNOWN else b""
 
         for position, (key, sample) in enumerate(neighbours(file, take)):
-            parts = parts_of(shard, sample, bytes)
+            parts = parts_of(shard, key, sample, bytes)
             if isinstance(parts, int):
                 counts[parts] += 1
                 continue
-            caption = None if parts.caption is None else parts.caption.decode(errors="replace")
+            caption = None if parts.caption is None else decoded(parts.caption, f"{shard}: {key}.{CAPTION}")
             label = labels.number(shard, parts.label, caption is not None)
             picture = Picture(parts.image, label, f"{key} in {shard}", caption, shard.domain)
             yield (number << POSITION_BITS) + position, picture

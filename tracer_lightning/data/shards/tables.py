@@ -12,6 +12,7 @@ from tracer_lightning.data.files import hidden, warn_passed_over
 from tracer_lightning.data.shards.packing import Item
 from tracer_lightning.data.shards.sources import checked, file_item
 from tracer_lightning.data.shards.writer import Collection
+from tracer_lightning.storage import check_utf8
 
 IWILDCAM = "iwildcam_v2.0"
 IWILDCAM_SPLITS = {
@@ -88,6 +89,7 @@ def _table(file: Path, needed: set[str]) -> Iterator[dict[str, str]]:
     """Rows of a CSV file that must have some columns."""
     if not file.is_file():
         raise ValueError(f"{file} is missing")
+    check_utf8(file)
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
         if missing := needed - set(reader.fieldnames or ()):
