@@ -73,7 +73,7 @@ def test_a_run_brings_its_settings(checkpoint):
 
 
 def test_what_is_of_this_machine_is_no_files_to_say(checkpoint):
-    data = MNIST | LOADING | {"task": "coloured", "tied": 0.95}
+    data = MNIST | LOADING | {"task": "coloured", "tied": 0.95, "shots": 16}
     assert filled(checkpoint(data=data))["data"] == data | {"download": False}
 
 

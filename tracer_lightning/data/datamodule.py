@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader
 from tracer_lightning.data.captions import DOMAIN, CaptionTable
 from tracer_lightning.data.dataset import CaptionedDataset, Collate, Preparation, Transform
 from tracer_lightning.data.loader import CountedLoader, ResumableLoader
+from tracer_lightning.data.normalization import Normalization
 from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.relay import relayed
 from tracer_lightning.data.sampler import EpochPosition, EpochSampler, EvalSampler
+from tracer_lightning.data.shots import few_shot
 from tracer_lightning.data.unreadable import TRAINING, UnreadableImages
 from tracer_lightning.data.workers import init_worker
 from tracer_lightning.functional.text import trim_tokens
@@ -41,6 +43,7 @@ class ClipDataModule(pl.LightningDataModule):
         num_workers: loading processes per rank; 0 loads in the training process.
         seed: of order and captions.
         max_bad_fraction: as for :class:`tracer_lightning.data.unreadable.UnreadableImages`.
+        shots: images of each class to train on, drawn by the seed; None for all.
     """
 
     classnames: Sequence[str]
@@ -70,13 +73,15 @@ class ClipDataModule(pl.LightningDataModule):
         num_workers: int,
         seed: int,
         max_bad_fraction: float,
+        shots: int | None = None,
     ) -> None:
         super().__init__()
         if num_workers < 0:
             raise ValueError(f"data.num_workers must be a whole number >= 0, found {num_workers}")
-        self.spec = spec
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.seed = num_workers, seed
+        if shots is not None and shots < 1:
+            raise ValueError(f"data.shots must be a whole number of images per class >= 1, or null, found {shots}")
+        self.spec, self.seed, self.shots = spec, seed, shots
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self._unreadable = UnreadableImages(max_bad_fraction)
         self.incomplete = 0
         """Samples without picture or label, which are left out."""
@@ -84,7 +89,7 @@ class ClipDataModule(pl.LightningDataModule):
         self._sources: dict[EvalSet | None, ImageSource] = {}
         self._sampler: EpochPosition | None = None
         self._restored: dict[str, Any] | None = None
-        self._statistics: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._normalization = Normalization(spec.mean, spec.std)
         self._shuffled: tuple[int, int | None] | None = None
 
     @property
@@ -205,7 +210,10 @@ class ClipDataModule(pl.LightningDataModule):
 
     def _source(self, eval_set: EvalSet | None) -> ImageSource:
         if eval_set not in self._sources:
-            self._sources[eval_set] = self.train_source() if eval_set is None else self.eval_source(eval_set)
+            source = self.train_source() if eval_set is None else self.eval_source(eval_set)
+            if eval_set is None and self.shots is not None:
+                source = few_shot(source, self.shots, self.seed, self.classnames)
+            self._sources[eval_set] = source
         return self._sources[eval_set]
 
     def _loader_options(self) -> dict[str, Any]:
@@ -221,14 +229,7 @@ class ClipDataModule(pl.LightningDataModule):
         """Normalise uint8 pictures (B, 3, H, W) to the model's floats."""
         eval_set = self._set_of(dataloader_idx)
         self._unreadable.count(batch, eval_set, lambda: -(-self.set_size(eval_set) // self._ranks[1]))
-        if batch.images.device not in self._statistics:
-            mean, std = (
-                torch.tensor(values, device=batch.images.device).view(1, 3, 1, 1)
-                for values in (self.spec.mean, self.spec.std)
-            )
-            self._statistics[batch.images.device] = (255.0 * mean, 255.0 * std)
-        mean, std = self._statistics[batch.images.device]
-        return batch._replace(images=batch.images.to(mean.dtype).sub_(mean).div_(std))
+        return batch._replace(images=self._normalization(batch.images))
 
     def _set_of(self, dataloader_idx: int) -> EvalSet | None:
         """The evaluation set that the trainer is reading; None for the training set."""

@@ -108,6 +108,7 @@ class Data(Target):
     eval_batch_size: Count
     num_workers: Annotated[int, Field(ge=0, le=256)]
     max_bad_fraction: Share
+    shots: Count | None = None
 
 
 class Digits(Data):

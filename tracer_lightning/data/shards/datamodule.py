@@ -39,8 +39,8 @@ class ShardDataModule(ClipDataModule):
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
         eval_decoder: as in :class:`tracer_lightning.data.transforms.EvalCrop`.
         cache_dir: folder on this machine for downloads and indices.
-        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` and
-            ``max_bad_fraction``.
+        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
+            ``max_bad_fraction`` and ``shots``.
     """
 
     def __init__(

@@ -55,6 +55,15 @@ class StreamedShardDataModule(ShardDataModule):
         """ValueError: shards are read from beginning to end."""
         raise ValueError("data: streams have no random order; read the shards with data/reader=indexed")
 
+    def train_shards(self) -> list[Shard]:
+        """The tar files to train on; ValueError where only some of their samples are asked for."""
+        if self.shots is not None:
+            raise ValueError(
+                f"data.shots={self.shots} must know the class of every image beforehand, which a stream does not; read "
+                "the shards with data/reader=indexed"
+            )
+        return super().train_shards()
+
     def prepare_data(self) -> None:
         """Nothing: shards are fetched when they are read."""
 
