@@ -193,9 +193,9 @@ class ClipDataModule(pl.LightningDataModule):
         """Every sample of one evaluation set once, the same number of batches on every rank."""
         return self._in_order(self._source(eval_set), self.eval_preparation(eval_set), self._shuffled)
 
-    def plain_loader(self) -> Iterable[Batch]:
-        """Every training picture once, prepared as those of validation."""
-        return self._in_order(self._source(None), self.eval_preparation(self.val_set))
+    def plain_loader(self, shuffled: tuple[int, int | None] | None = None) -> Iterable[Batch]:
+        """Training pictures once, prepared as in validation: all, or so many in the random order of (seed, number)."""
+        return self._in_order(self._source(None), self.eval_preparation(self.val_set), shuffled)
 
     def _in_order(
         self, source: ImageSource, preparation: Preparation, shuffled: tuple[int, int | None] | None = None

@@ -23,6 +23,7 @@ from tracer_lightning.types import Batch, EvalSet
 
 ASSUMED_SIZE = 10_000
 """Images of a remote test set where nothing says how many there are."""
+NO_ORDER = "data: streams have no random order; read the shards with data/reader=indexed"
 
 
 def _as_it_is(batch: Batch) -> Batch:
@@ -53,7 +54,7 @@ class StreamedShardDataModule(ShardDataModule):
 
     def shuffle_evaluation(self, seed: int, samples: int | None = None) -> None:
         """ValueError: shards are read from beginning to end."""
-        raise ValueError("data: streams have no random order; read the shards with data/reader=indexed")
+        raise ValueError(NO_ORDER)
 
     def train_shards(self) -> list[Shard]:
         """The tar files to train on; ValueError where only some of their samples are asked for."""
@@ -81,8 +82,10 @@ class StreamedShardDataModule(ShardDataModule):
         shards = self._opened(self.store.shards(entry.place))
         return self._once(shards, self.eval_preparation(eval_set), self.eval_labels(eval_set))
 
-    def plain_loader(self) -> Iterable[Batch]:
-        """Every training picture once, prepared as those of validation."""
+    def plain_loader(self, shuffled: tuple[int, int | None] | None = None) -> Iterable[Batch]:
+        """Every training picture once, prepared as those of validation; ValueError where they are to be shuffled."""
+        if shuffled is not None:
+            raise ValueError(NO_ORDER)
         shards = self._opened(self.train_shards())
         return self._once(shards, self.eval_preparation(self.val_set), self.train_labels())
 
