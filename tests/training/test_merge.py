@@ -68,6 +68,7 @@ def test_a_curve_goes_from_the_zero_shot_to_the_students_scores_exactly(runs, cu
         assert words in stdout
 
 
+@pytest.mark.slow
 def test_a_curve_by_fisher_information_has_the_same_ends(runs, curve, tmp_path):
     (folder, before), (_, plain, _) = runs("one"), curve
     arguments = ["fisher", f"checkpoint={folder}", "alpha=0,0.5,1", "merge.samples=20"]
