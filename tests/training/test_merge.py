@@ -282,7 +282,10 @@ MISMATCH = "deeper.ckpt has visual.transformer.resblocks.1.ln_1.weight, which th
         (["wise_ft", "checkpoint={deeper}", "start={one}"], f"error: {MISMATCH}"),
         (["model_stock", "checkpoints={one},{deeper}", "start={start}"], f"error: {MISMATCH}"),
         (["fisher"], "error: merge=fisher takes one model, and merges it with its start; give it as checkpoint="),
-        (["fisher", "checkpoint={one}", "merge.samples=0"], "error: merge.samples must be a whole number >= 1, found 0"),
+        (
+            ["fisher", "checkpoint={one}", "merge.samples=0"],
+            "error: merge.samples must be a whole number >= 1, fo",
+        ),
         (["fisher", "checkpoint={one}", "alpha=2"], "error: merge.alpha must be a number in [0, 1] or a list of them"),
         (["wise_ft", "checkpoint={one}", "merge.head=new"], "error: merge.head must be interpolate or rebuild, found"),
         (["model_stock", "checkpoints={one}"], "error: merge=model_stock takes two or more different models"),

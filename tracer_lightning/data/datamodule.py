@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tracer_lightning.data.captions import DOMAIN, CaptionTable
 from tracer_lightning.data.dataset import CaptionedDataset, Collate, Preparation, Transform
 from tracer_lightning.data.loader import CountedLoader, ResumableLoader
+from tracer_lightning.data.names import group_name
 from tracer_lightning.data.normalization import Normalization
 from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.relay import relayed
@@ -33,8 +34,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     A subclass gives ``classnames``, ``templates``, ``eval_sets`` and ``val_set``, and reads pictures in
     :meth:`train_source` and :meth:`eval_source`, which are called once each. Batches hold uint8 pictures, normalised
-    once they are on the device.
-    The position in the training data is part of the state, so that a run continues in the middle of an epoch.
+    once they are on the device. The position in the training data is part of the state, so that runs can be continued.
 
     Args:
         spec: what the model expects.
@@ -121,7 +121,7 @@ class ClipDataModule(pl.LightningDataModule):
     def label_names(self, eval_set: EvalSet) -> list[str]:
         """Names of the labels of an evaluation set: those of the training classes that each covers."""
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
-        return [" / ".join(self.classnames[number] or f"class {number}" for number in group) for group in groups]
+        return [group_name([self.classnames[number] or f"class {number}" for number in group]) for group in groups]
 
     def _captions(self, templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
         """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""

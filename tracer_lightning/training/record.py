@@ -195,6 +195,7 @@ class Set(Place):
     role: Literal["id", "ood", "val"]
     classes: list[list[Annotated[int, Field(ge=0)]]] | ClassGroups | None = None
     border: Annotated[int, Field(ge=0, le=1 << 16)] | None = None
+    video: bool | None = None
 
 
 class Shards(Images):

@@ -11,12 +11,15 @@ from tqdm import tqdm
 
 from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.names import check_classnames, check_templates
+from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
+from tracer_lightning.data.shards.roots import LocalRoot
 from tracer_lightning.data.shards.samples import left_out
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
+from tracer_lightning.data.video import VideoSet, read_video_set
 from tracer_lightning.types import EvalSet, InputSpec
 
 
@@ -61,6 +64,7 @@ class ShardDataModule(ClipDataModule):
         self.train_places = self._expanded(place("data.train", train))
         self.domains = [name.replace("_", " ") for name in self.train_places if name]
         self.members = self._members(suite)
+        self._videos = self._read_videos()
         self._texts(texts)
         self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
         self._eval_crops = {name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.members.items()}
@@ -71,6 +75,7 @@ class ShardDataModule(ClipDataModule):
                 entry.role.replace("val", "id"),
                 entry.classes,
                 entry.place.samples,
+                self._videos[name].neighbours if entry.video else None,
             )
             for name, entry in self.members.items()
         }
@@ -100,6 +105,19 @@ class ShardDataModule(ClipDataModule):
         if all(entry.role == "val" for entry in found.values()):
             raise ValueError("suite: names no test set; add one with role id or ood, such as suite=own")
         return found
+
+    def _read_videos(self) -> dict[str, VideoSet]:
+        """The sets of frames, whose own files say which classes their labels cover."""
+        videos: dict[str, VideoSet] = {}
+        for name, entry in self.members.items():
+            if not entry.video:
+                continue
+            root = self.store.root(entry.place.folder)
+            if not isinstance(root, LocalRoot):
+                raise ValueError(f"suite.{name}: {root.address} must be a folder of this machine")
+            videos[name] = read_video_set(root.folder)
+            self.members[name] = entry._replace(classes=videos[name].classes)
+        return videos
 
     def _texts(self, texts: Mapping[str, Sequence[str] | None]) -> None:
         """Take class names and templates from the configuration or the sets' own files; compare all sets with them."""
@@ -177,6 +195,8 @@ class ShardDataModule(ClipDataModule):
         """Download what is remote, with a progress bar."""
         shards = self.train_shards() if self.trains else []
         for name, entry in self.members.items():
+            if entry.video:
+                continue
             shards += self.store.shards(entry.place)
             self.store.expected_samples(f"suite.{name}", entry.place)
         remote = [shard for shard in shards if shard.root.remote]
@@ -196,8 +216,10 @@ class ShardDataModule(ClipDataModule):
             )
         return source
 
-    def eval_source(self, eval_set: EvalSet) -> IndexedSource:
+    def eval_source(self, eval_set: EvalSet) -> ImageSource:
         """The samples of one set of the suite."""
+        if eval_set.name in self._videos:
+            return self._videos[eval_set.name].source
         entry = self.members[eval_set.name]
         key = f"suite.{eval_set.name}"
         expected = self.store.expected_samples(key, entry.place)

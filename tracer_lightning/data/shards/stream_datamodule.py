@@ -79,6 +79,8 @@ class StreamedShardDataModule(ShardDataModule):
     def eval_loader(self, eval_set: EvalSet) -> Iterable[Batch]:
         """Every sample of one evaluation set once, the same number of batches on every rank."""
         entry = self.members[eval_set.name]
+        if entry.video:
+            return super().eval_loader(eval_set)
         shards = self._opened(self.store.shards(entry.place))
         return self._once(shards, self.eval_preparation(eval_set), self.eval_labels(eval_set))
 
@@ -110,6 +112,8 @@ class StreamedShardDataModule(ShardDataModule):
         """Images of an evaluation set or, for None, of the training set."""
         if eval_set is None:
             return self._train_size()
+        if self.members[eval_set.name].video:
+            return super().set_size(eval_set)
         counted = self._counted(f"suite.{eval_set.name}", self.members[eval_set.name].place)
         return ASSUMED_SIZE if counted is None else counted
 
