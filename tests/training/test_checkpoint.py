@@ -12,7 +12,7 @@ from tracer_lightning.training.checkpoint import (
 )
 
 LOADING = {"batch_size": 8, "eval_batch_size": 8, "num_workers": 0, "max_bad_fraction": 0.0}
-SUITE = {"photo": {"folder": "pets", "split": "test", "role": "id"}}
+SUITE = {"photo": {"folder": "pets", "split": "test", "role": "id", "video": False}}
 BACKBONE = {
     "_target_": "tracer_lightning.models.build_clip",
     "embed_dim": 16,

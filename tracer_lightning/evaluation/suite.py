@@ -25,6 +25,18 @@ NO_METRICS = ("split", "role", "n", WITH_NEIGHBOURS)
 """What means leave out."""
 
 
+def _neighbour_accuracies(
+    eval_sets: Sequence[EvalSet], models: Sequence[str]
+) -> dict[tuple[str, int], NeighbourAccuracy]:
+    """One of each model on each set of frames, by the model's name and the place of the set."""
+    return {
+        (name, number): NeighbourAccuracy(eval_set.neighbours)
+        for name in models
+        for number, eval_set in enumerate(eval_sets)
+        if eval_set.neighbours is not None
+    }
+
+
 class ZeroShotSuite(nn.Module):
     """Metrics per model and data set, each model with its own head, or else a zero-shot one of its current text tower.
 
@@ -68,12 +80,7 @@ class ZeroShotSuite(nn.Module):
                 self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)
         self._metrics = {name: [ClassificationMetrics(size, ece_per_batch) for size in sizes] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
-        self._neighbours = {
-            (name, number): NeighbourAccuracy(eval_set.neighbours)
-            for name in models
-            for number, eval_set in enumerate(eval_sets)
-            if eval_set.neighbours is not None
-        }
+        self._neighbours = _neighbour_accuracies(self.eval_sets, models)
         self._registered.extend(self._neighbours.values())
         self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
         self.details: dict[str, dict[str, Details]] = {}
