@@ -75,6 +75,15 @@ class InputSpec(NamedTuple):
     """``shortest``: the shorter side to ``image_size``, then the middle. ``squash``: both sides."""
 
 
+class Neighbours(NamedTuple):
+    """Which frames of videos are judged together, and by which labels."""
+
+    labels: tuple[tuple[int, ...], ...]
+    """The labels of each frame, of which any counts as right."""
+    groups: tuple[tuple[int, ...], ...]
+    """The places of each anchor and its neighbours in the data set."""
+
+
 class EvalSet(NamedTuple):
     """One labelled data set of an evaluation suite."""
 
@@ -87,3 +96,5 @@ class EvalSet(NamedTuple):
     are those of training."""
     samples: int | None = None
     """How many there must be; None where that is not known."""
+    neighbours: Neighbours | None = None
+    """What frames of videos are judged by; their anchors have labels, and the other frames -1."""

@@ -68,7 +68,7 @@ def test_every_set_is_in_the_csv(tmp_path):
 
 
 def test_the_picture_has_a_point_for_each_model(tmp_path):
-    (axes,) = id_ood_figure(RESULTS, "accuracy", MARKS, curve=True).axes
+    (axes,) = id_ood_figure(RESULTS, "accuracy", MARKS, curve="WiSE-FT").axes
     line, *points = axes.lines
     assert list(line.get_xdata()) == pytest.approx([50, 70, 80])
     assert list(line.get_ydata()) == pytest.approx([80, 70, 50])
@@ -79,20 +79,20 @@ def test_the_picture_has_a_point_for_each_model(tmp_path):
         "before fine-tuning",
         "fine-tuned",
     ]
-    one, other = (save(id_ood_figure(RESULTS, "accuracy", MARKS, True), tmp_path / f"{n}.png") for n in (1, 2))
+    one, other = (save(id_ood_figure(RESULTS, "accuracy", MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
     assert one.read_bytes() == other.read_bytes()
     assert matplotlib.image.imread(one).shape[2] == 4
 
 
 def test_names_that_would_cover_others_are_left_out():
     crowded = RESULTS | {"0.51": scores(0.7001, 0.75, 0.65)}
-    (axes,) = id_ood_figure(crowded, "accuracy", MARKS, curve=True).axes
+    (axes,) = id_ood_figure(crowded, "accuracy", MARKS, curve="WiSE-FT").axes
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0.5"]
 
 
 def test_models_that_are_no_curve_are_in_the_legend_once():
     marks = {"0": "before fine-tuning", "0.5": "fine-tuned", "1": "fine-tuned"}
-    (axes,) = id_ood_figure(RESULTS, "macro_f1", marks, curve=False).axes
+    (axes,) = id_ood_figure(RESULTS, "macro_f1", marks, curve=None).axes
     assert len(axes.lines) == 3
     assert not axes.texts
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before fine-tuning", "fine-tuned"]

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 
 import numpy as np
 from PIL import Image
@@ -63,3 +64,23 @@ def two_templates():
 
 def few_classes():
     return [f"name {number}" for number in range(10)]
+
+
+def write_video(folder):
+    """Two videos in the layout of ImageNet-Vid-Robust: three frames of a fish, the last with a cat, and two of a cat.
+
+    Frame i is of grey level 20 (i + 1); the anchors are frames 1 and 3.
+    """
+    frames = [f"val/{video}/{number}.JPEG" for number, video in enumerate("aaabb")]
+    for number, frame in enumerate(frames):
+        (folder / frame).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((40, 48, 3), 20 * (number + 1), np.uint8)).save(folder / frame)
+    files = {
+        "metadata/labels": dict(zip(frames, ([0], [0], [0, 1], [1], [1]), strict=True)),
+        "metadata/pmsets": {frames[1]: [frames[0], frames[2]], frames[3]: [frames[4]]},
+        "misc/imagenet_vid_class_index": {"0": ["n02512053", "fish"], "1": ["n02121808", "domestic_cat"]},
+        "misc/rev_wnid_map": {"n02512053": ["n01440764", "n01443537"], "n02121808": ["n02123045"]},
+    }
+    for name, content in files.items():
+        (folder / f"{name}.json").parent.mkdir(exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(content))

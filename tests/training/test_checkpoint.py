@@ -12,7 +12,7 @@ from tracer_lightning.training.checkpoint import (
 )
 
 LOADING = {"batch_size": 8, "eval_batch_size": 8, "num_workers": 0, "max_bad_fraction": 0.0}
-SUITE = {"photo": {"folder": "pets", "split": "test", "role": "id"}}
+SUITE = {"photo": {"folder": "pets", "split": "test", "role": "id", "video": False}}
 BACKBONE = {
     "_target_": "tracer_lightning.models.build_clip",
     "embed_dim": 16,
@@ -73,7 +73,7 @@ def test_a_run_brings_its_settings(checkpoint):
 
 
 def test_what_is_of_this_machine_is_no_files_to_say(checkpoint):
-    data = MNIST | LOADING | {"task": "coloured", "tied": 0.95}
+    data = MNIST | LOADING | {"task": "coloured", "tied": 0.95, "shots": 16}
     assert filled(checkpoint(data=data))["data"] == data | {"download": False}
 
 

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from tests.conftest import CONF
 from tests.data import mnist_files
 from tests.training.helpers import composed, hydra_context
-from tests.training.stand_ins import IMAGENET, IWILDCAM, PACS, write
+from tests.training.stand_ins import IMAGENET, IWILDCAM, PACS, write, write_video
 from tracer_lightning.data.shards.packing import Item
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
 from tracer_lightning.losses import FeatureDistillation
@@ -48,7 +48,10 @@ NEEDS = {
     **{("data", name): SETS for name in ("iwildcam", "pacs")},
     **{("data/reader", name): ["data=pacs", *SETS] for name in ("indexed", "stream")},
     ("suite", "own"): ["data=shards", "data.root={root}/shards"],
-    **{("suite", name): ["data=imagenet", *SETS, *QUICK] for name in ("imagenet", "imagenet_ood")},
+    **{
+        ("suite", name): ["data=imagenet", *SETS, *QUICK]
+        for name in ("imagenet", "imagenet_ood", "imagenet_vid_robust")
+    },
     **{("suite", name): ["data=pacs", *SETS] for name in ("pacs", "pacs_domains")},
     ("suite", "iwildcam"): ["data=iwildcam", *SETS],
     ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
@@ -102,6 +105,7 @@ def imagenet(tmp_path_factory):
         item = Item(lambda: b"picture", "picture", "png", label=0)
         write_shards(Collection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], Layout())
     write(root / "sets", IMAGENET | IWILDCAM | PACS, samples=1)
+    write_video(root / "sets/imagenet-vid-robust")
     (root / "sets/imagenet-1k-wds").mkdir()
     mnist_files.write(root / "mnist")
     return root

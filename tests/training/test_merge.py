@@ -68,6 +68,20 @@ def test_a_curve_goes_from_the_zero_shot_to_the_students_scores_exactly(runs, cu
         assert words in stdout
 
 
+@pytest.mark.slow
+def test_a_curve_by_fisher_information_has_the_same_ends(runs, curve, tmp_path):
+    (folder, before), (_, plain, _) = runs("one"), curve
+    arguments = ["fisher", f"checkpoint={folder}", "alpha=0,0.5,1", "merge.samples=20"]
+    results, stdout = merge(tmp_path, *arguments)
+    assert list(results["scores"]) == ["0", "0.5", "1"]
+    assert results["scores"]["0"] == before["zero_shot"]
+    assert results["scores"]["1"] == before["student"]
+    assert results["scores"]["0.5"] != plain["scores"]["0.5"]
+    assert results["samples"] == 20
+    assert "Fisher information of both models, of 20 training images" in stdout
+    assert "Fisher-weighted WiSE-FT, by alpha" in (tmp_path / "id_ood.svg").read_text()
+
+
 def test_all_sets_are_in_the_files_and_both_means_in_the_picture(curve):
     out, results, _ = curve
     table = rows(out / "merge.csv")
@@ -154,6 +168,20 @@ def test_a_head_is_interpolated_from_the_zero_shot_one(runs, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_head_has_fisher_information_of_its_own(runs, tmp_path):
+    folder, before = runs("ft", "method=ft")
+    found, _ = merge(tmp_path / "curve", "fisher", f"checkpoint={folder}", "alpha=0,0.5,1", "merge.samples=20")
+    close(found["scores"]["0"], before["zero_shot"])
+    assert found["scores"]["1"] == before["student"]
+    heads = {}
+    for name in ("wise_ft", "fisher"):
+        out = tmp_path / name
+        merge(tmp_path / f"{name} merge", name, f"checkpoint={folder}", f"out={out}", "data.eval_batch_size=270")
+        heads[name] = load_file(out / "head.safetensors")["weight"]
+    assert not torch.equal(heads["wise_ft"], heads["fisher"])
+
+
+@pytest.mark.slow
 def test_a_head_may_be_rebuilt_from_the_merged_text_tower(runs, tmp_path):
     folder, before = runs("ft", "method=ft")
     found, _ = merge(tmp_path / "merge", "wise_ft", f"checkpoint={folder}", "alpha=0,1", "merge.head=rebuild")
@@ -231,7 +259,7 @@ MISMATCH = "deeper.ckpt has visual.transformer.resblocks.1.ln_1.weight, which th
         (["wise_ft"], "error: merge=wise_ft takes one model, and merges it with its start; give it as checkpoint="),
         (
             ["wiseft", "checkpoint={one}"],
-            "error: merge=wiseft: there is no such merge; choose one of model_stock, wise",
+            "error: merge=wiseft: there is no such merge; choose one of fisher, model_st",
         ),
         (["wise_ft", "checkpoint={one}", "alpha=1.5"], "error: merge.alpha must be a number in [0, 1] or a list of"),
         (["checkpoint={one}", "merge.alpha=[]"], "error: merge.alpha must be a number in [0, 1] or a list of them"),
@@ -253,6 +281,12 @@ MISMATCH = "deeper.ckpt has visual.transformer.resblocks.1.ln_1.weight, which th
         ),
         (["wise_ft", "checkpoint={deeper}", "start={one}"], f"error: {MISMATCH}"),
         (["model_stock", "checkpoints={one},{deeper}", "start={start}"], f"error: {MISMATCH}"),
+        (["fisher"], "error: merge=fisher takes one model, and merges it with its start; give it as checkpoint="),
+        (
+            ["fisher", "checkpoint={one}", "merge.samples=0"],
+            "error: merge.samples must be a whole number >= 1, fo",
+        ),
+        (["fisher", "checkpoint={one}", "alpha=2"], "error: merge.alpha must be a number in [0, 1] or a list of them"),
         (["wise_ft", "checkpoint={one}", "merge.head=new"], "error: merge.head must be interpolate or rebuild, found"),
         (["model_stock", "checkpoints={one}"], "error: merge=model_stock takes two or more different models"),
         (["model_stock", "checkpoints={one},{one}"], "error: merge=model_stock takes two or more different models"),
@@ -284,5 +318,5 @@ def test_a_start_that_is_gone_or_not_the_same_is_asked_for(runs, tmp_path):
 def test_help():
     status, stdout, _ = script("merge", "--help")
     assert not status
-    for words in ("merge: model_stock, wise_ft", "alpha=0,0.1,...,1", "checkpoints=", "merge.csv"):
+    for words in ("merge: fisher, model_stock, wise_ft", "alpha=0,0.1,...,1", "checkpoints=", "merge.csv"):
         assert words in stdout

@@ -73,14 +73,14 @@ def write_scores(path: Path, head: str, results: Mapping[str, Scores]) -> None:
     write_text(path, csv_text(rows))
 
 
-def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str, str], curve: bool) -> Figure:
+def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str, str], curve: str | None) -> Figure:
     """ID on the x axis, OOD on the y axis, in percent; a point for each model.
 
     Args:
         results: model to its scores on sets of both roles.
         metric: ``accuracy`` or ``macro_f1``.
         marks: models that stand out to keys of ``LOOKS``, for the legend.
-        curve: they are of WiSE-FT: join them in their order, and write alpha to them.
+        curve: name of the line that they lie on, by alpha, which is drawn and written to them; None for no line.
     """
     points = {}
     for model, scores in results.items():
@@ -90,7 +90,7 @@ def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str
     axes = figure.add_subplot()
     axes.margins(0.1)
     if curve:
-        axes.plot(*zip(*points.values(), strict=True), color=MIXTURE[-1], lw=1.0, zorder=2, label="WiSE-FT, by alpha")
+        axes.plot(*zip(*points.values(), strict=True), color=MIXTURE[-1], lw=1.0, zorder=2, label=f"{curve}, by alpha")
     for model, (x, y) in points.items():
         marker, size, colour = LOOKS[marks[model]] if model in marks else MIXTURE
         axes.plot(x, y, marker, color=colour, ms=size, label=marks.get(model), zorder=3)

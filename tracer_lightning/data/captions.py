@@ -74,3 +74,24 @@ class CaptionTable:
         domain = picture.domain if self._domains > 1 else 0
         row = domain * (rows // self._domains) + picture.label
         return self.tokens[row, int(rng.integers(templates)) if template is None else template]
+
+
+class CaptionTables:
+    """Tables, each made once: ImageNet's 80,000 captions take seconds.
+
+    Args:
+        tokenize: as for :class:`CaptionTable`.
+    """
+
+    def __init__(self, tokenize: Callable[[Sequence[str]], Tensor]) -> None:
+        self._tokenize = tokenize
+        self._tables: dict[tuple[str, ...], CaptionTable] = {}
+
+    def of(self, classnames: Sequence[str], templates: Sequence[str], domains: Sequence[str] = ()) -> CaptionTable:
+        """The table of these; domains that no template names are left out."""
+        if not any(DOMAIN in template for template in templates):
+            domains = ()
+        key = (*classnames, *templates, *domains)
+        if key not in self._tables:
+            self._tables[key] = CaptionTable(classnames, templates, self._tokenize, domains)
+        return self._tables[key]

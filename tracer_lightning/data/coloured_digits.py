@@ -111,7 +111,7 @@ class ColouredDigitsDataModule(ClipDataModule):
         task: what is learned.
         tied: chance of a coloured digit to have its group's colour.
         loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` (not of the
-            colours) and ``max_bad_fraction``.
+            colours), ``max_bad_fraction`` and ``shots``.
     """
 
     classnames = (*CLASSES, *COLOURS)

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tracer_lightning.data.captions import DOMAIN, CaptionTable
+from tracer_lightning.data.captions import CaptionTables
 from tracer_lightning.data.dataset import CaptionedDataset, Collate, Preparation, Transform
 from tracer_lightning.data.loader import CountedLoader, ResumableLoader, RowLoader
+from tracer_lightning.data.names import group_name
+from tracer_lightning.data.normalization import Normalization
 from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.relay import relayed
 from tracer_lightning.data.sampler import EpochPosition, EvalSampler
+from tracer_lightning.data.shots import few_shot
 from tracer_lightning.data.unreadable import TRAINING, UnreadableImages
 from tracer_lightning.data.workers import init_worker
 from tracer_lightning.functional.text import trim_tokens
@@ -31,8 +34,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     A subclass gives ``classnames``, ``templates``, ``eval_sets`` and ``val_set``, and reads pictures in
     :meth:`train_source` and :meth:`eval_source`, which are called once each. Batches hold uint8 pictures, normalised
-    once they are on the device.
-    The position in the training data is part of the state, so that a run continues in the middle of an epoch.
+    once they are on the device. The position in the training data is part of the state, so that runs can be continued.
 
     Args:
         spec: what the model expects.
@@ -41,6 +43,7 @@ class ClipDataModule(pl.LightningDataModule):
         num_workers: loading processes per rank; 0 loads in the training process.
         seed: of order and captions.
         max_bad_fraction: as for :class:`tracer_lightning.data.unreadable.UnreadableImages`.
+        shots: images of each class to train on, drawn by the seed; None for all.
     """
 
     classnames: Sequence[str]
@@ -73,21 +76,23 @@ class ClipDataModule(pl.LightningDataModule):
         num_workers: int,
         seed: int,
         max_bad_fraction: float,
+        shots: int | None = None,
     ) -> None:
         super().__init__()
         if num_workers < 0:
             raise ValueError(f"data.num_workers must be a whole number >= 0, found {num_workers}")
-        self.spec = spec
-        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
-        self.num_workers, self.seed = num_workers, seed
+        if shots is not None and shots < 1:
+            raise ValueError(f"data.shots must be a whole number of images per class >= 1, or null, found {shots}")
+        self.spec, self.seed, self.shots = spec, seed, shots
+        self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self._unreadable = UnreadableImages(max_bad_fraction)
         self.incomplete = 0
         """Samples without picture or label, which are left out."""
-        self._tables: dict[tuple[str, ...], CaptionTable] = {}
+        self._tables = CaptionTables(spec.tokenize)
         self._sources: dict[EvalSet | None, ImageSource] = {}
         self._sampler: EpochPosition | None = None
         self._restored: dict[str, Any] | None = None
-        self._statistics: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._normalization = Normalization(spec.mean, spec.std)
         self._shuffled: tuple[int, int | None] | None = None
 
     @property
@@ -117,29 +122,20 @@ class ClipDataModule(pl.LightningDataModule):
 
     def prompts(self) -> Tensor:
         """(C, P, L) tokens of every template for every class, for zero-shot heads."""
-        tokens = self._captions(self.classnames, self.templates, ()).tokens
+        tokens = self._tables.of(self.classnames, self.templates).tokens
         return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
 
     def label_names(self, eval_set: EvalSet) -> list[str]:
         """Names of the labels of an evaluation set: those of the training classes that each covers."""
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
-        return [" / ".join(self.classnames[number] or f"class {number}" for number in group) for group in groups]
-
-    def _captions(self, names: Sequence[str], templates: Sequence[str], domains: Sequence[str]) -> CaptionTable:
-        """The table of these templates, made once: ImageNet's 80,000 captions take seconds."""
-        if not any(DOMAIN in template for template in templates):
-            domains = ()
-        key = (*names, *templates, *domains)
-        if key not in self._tables:
-            self._tables[key] = CaptionTable(names, templates, self.spec.tokenize, domains)
-        return self._tables[key]
+        return [group_name([self.classnames[number] or f"class {number}" for number in group]) for group in groups]
 
     def train_preparation(self) -> Preparation:
         """Training pictures to samples with captions."""
         names, templates = self.train_classnames or self.classnames, self.train_templates or self.templates
         if len(names) != len(self.classnames):
             raise ValueError(f"data.texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
-        captions = self._captions(names, templates, self.domains)
+        captions = self._tables.of(names, templates, self.domains)
         return Preparation(captions, self.train_transform, self.spec.image_size, self.seed)
 
     def eval_preparation(self, eval_set: EvalSet) -> Preparation:
@@ -194,9 +190,9 @@ class ClipDataModule(pl.LightningDataModule):
         """Every sample of one evaluation set once, the same number of batches on every rank."""
         return self._in_order(self._source(eval_set), self.eval_preparation(eval_set), self._shuffled)
 
-    def plain_loader(self) -> Iterable[Batch]:
-        """Every training picture once, prepared as those of validation."""
-        return self._in_order(self._source(None), self.eval_preparation(self.val_set))
+    def plain_loader(self, shuffled: tuple[int, int | None] | None = None) -> Iterable[Batch]:
+        """Training pictures once, prepared as in validation: all, or so many in the random order of (seed, number)."""
+        return self._in_order(self._source(None), self.eval_preparation(self.val_set), shuffled)
 
     def _in_order(
         self, source: ImageSource, preparation: Preparation, shuffled: tuple[int, int | None] | None = None
@@ -211,7 +207,10 @@ class ClipDataModule(pl.LightningDataModule):
 
     def _source(self, eval_set: EvalSet | None) -> ImageSource:
         if eval_set not in self._sources:
-            self._sources[eval_set] = self.train_source() if eval_set is None else self.eval_source(eval_set)
+            source = self.train_source() if eval_set is None else self.eval_source(eval_set)
+            if eval_set is None and self.shots is not None:
+                source = few_shot(source, self.shots, self.seed, self.classnames)
+            self._sources[eval_set] = source
         return self._sources[eval_set]
 
     def _loader_options(self) -> dict[str, Any]:
@@ -227,14 +226,7 @@ class ClipDataModule(pl.LightningDataModule):
         """Normalise uint8 pictures (B, 3, H, W) to the model's floats."""
         eval_set = self._set_of(dataloader_idx)
         self._unreadable.count(batch, eval_set, lambda: -(-self.set_size(eval_set) // self._ranks[1]))
-        if batch.images.device not in self._statistics:
-            mean, std = (
-                torch.tensor(values, device=batch.images.device).view(1, 3, 1, 1)
-                for values in (self.spec.mean, self.spec.std)
-            )
-            self._statistics[batch.images.device] = (255.0 * mean, 255.0 * std)
-        mean, std = self._statistics[batch.images.device]
-        return batch._replace(images=batch.images.to(mean.dtype).sub_(mean).div_(std))
+        return batch._replace(images=self._normalization(batch.images))
 
     def _set_of(self, dataloader_idx: int) -> EvalSet | None:
         """The evaluation set that the trainer is reading; None for the training set."""

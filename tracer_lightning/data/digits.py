@@ -64,7 +64,7 @@ class DigitsDataModule(ClipDataModule):
         train_styles: names from ``digit_styles.STYLES``.
         renders: different drawings of each training image per style (where the style has any randomness).
         loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` (not of the
-            drawings) and ``max_bad_fraction``.
+            drawings), ``max_bad_fraction`` and ``shots``.
     """
 
     classnames = CLASSES

@@ -64,6 +64,11 @@ class FolderSource:
             part.files = files
         return parts
 
+    @property
+    def labels(self) -> list[int]:
+        """The class of every picture."""
+        return [label for _, label in self.files]
+
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self.files)
@@ -92,8 +97,8 @@ class ImageFolderDataModule(ClipDataModule):
         texts: ``classnames`` in the order of the sorted class folders (None: the folders' names), ``templates``.
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
         eval_decoder: as in :class:`tracer_lightning.data.transforms.EvalCrop`.
-        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` and
-            ``max_bad_fraction``.
+        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
+            ``max_bad_fraction`` and ``shots``.
     """
 
     def __init__(

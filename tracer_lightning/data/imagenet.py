@@ -65,9 +65,14 @@ def objectnet_classes() -> Classes:
     )
 
 
+def imagenet_positions() -> dict[str, int]:
+    """The place of each of the 1,000 wnids."""
+    return {wnid: index for index, wnid in enumerate(_wnids("imagenet_synsets.txt"))}
+
+
 def _subset(file: str) -> Classes:
     """The classes whose wnids a list of timm names; two names occur twice among the 1,000, a wnid never does."""
-    position = {wnid: index for index, wnid in enumerate(_wnids("imagenet_synsets.txt"))}
+    position = imagenet_positions()
     return tuple((position[wnid],) for wnid in sorted(_wnids(file)))
 
 

@@ -12,6 +12,16 @@ PLACEHOLDER = "{c}"
 """Stands in a template for the name of the class."""
 
 
+SHOWN = 5
+"""Names of a group that are written out."""
+
+
+def group_name(names: Sequence[str]) -> str:
+    """The name of a label that covers classes of these names; of many, the first few and how many there are more."""
+    more = len(names) - SHOWN
+    return " / ".join([*names[:SHOWN], *([f"{more} more"] if more > 0 else [])])
+
+
 def check_classnames(names: Sequence[str], file: object) -> None:
     """Warn of blank lines, which are kept: a class is known by the number of its line."""
     for line, name in enumerate(names, 1):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 
 class Picture(NamedTuple):
@@ -22,6 +25,10 @@ class Picture(NamedTuple):
 
 class ImageSource(Protocol):
     """Labelled pictures by position."""
+
+    @property
+    def labels(self) -> Sequence[int] | np.ndarray:
+        """(N,) classes; -1 where there is none."""
 
     def __len__(self) -> int:
         """How many there are."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.evaluation.logits import check_head, image_logits, padded
 from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
+from tracer_lightning.evaluation.neighbours import NeighbourAccuracy
 from tracer_lightning.evaluation.temperature import TemperatureScaling
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch, EvalSet
@@ -18,7 +19,22 @@ AVERAGE = "avg_ood"
 Scores = dict[str, dict[str, Any]]
 """Data set name to its metrics, and the name of each average to the means over its ``sets``; metrics are None where
 nothing could be read, and such sets are in no mean."""
-NO_METRICS = ("split", "role", "n")
+WITH_NEIGHBOURS = "accuracy_pm10"
+"""Metric of sets of frames: the share of anchors that are right with all their neighbours within ten frames."""
+NO_METRICS = ("split", "role", "n", WITH_NEIGHBOURS)
+"""What means leave out."""
+
+
+def _neighbour_accuracies(
+    eval_sets: Sequence[EvalSet], models: Sequence[str]
+) -> dict[tuple[str, int], NeighbourAccuracy]:
+    """One of each model on each set of frames, by the model's name and the place of the set."""
+    return {
+        (name, number): NeighbourAccuracy(eval_set.neighbours)
+        for name in models
+        for number, eval_set in enumerate(eval_sets)
+        if eval_set.neighbours is not None
+    }
 
 
 class ZeroShotSuite(nn.Module):
@@ -64,6 +80,8 @@ class ZeroShotSuite(nn.Module):
                 self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)
         self._metrics = {name: [ClassificationMetrics(size, ece_per_batch) for size in sizes] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
+        self._neighbours = _neighbour_accuracies(self.eval_sets, models)
+        self._registered.extend(self._neighbours.values())
         self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
         self.details: dict[str, dict[str, Details]] = {}
         """Of the last evaluation, by model and data set."""
@@ -86,6 +104,8 @@ class ZeroShotSuite(nn.Module):
         for name in models:
             for metrics in self._metrics[name]:
                 metrics.reset()
+        for accuracy in self._neighbours.values():
+            accuracy.reset()
         for scaling in self.temperatures.values():
             scaling.reset()  # type: ignore[operator]
 
@@ -95,9 +115,13 @@ class ZeroShotSuite(nn.Module):
         columns = getattr(self, f"columns_{set_index}", None)
         for name, model in self._models.items():
             logits = image_logits(model, self._heads.get(name), batch.images, columns, self.logits_in_bf16)
-            self._metrics[name][set_index].update(logits, batch.labels)
+            labels = batch.labels
+            if (neighbours := self._neighbours.get((name, set_index))) is not None:
+                neighbours.update(logits, batch.indices)
+                labels = neighbours.best_labels(logits, labels, batch.indices)
+            self._metrics[name][set_index].update(logits, labels)
             if name in self.temperatures:
-                self.temperatures[name].update(set_index, logits, batch.labels)  # type: ignore[operator]
+                self.temperatures[name].update(set_index, logits, labels)  # type: ignore[operator]
 
     def finish(self) -> dict[str, Scores]:
         """Scores of each model; releases models and heads."""
@@ -109,9 +133,11 @@ class ZeroShotSuite(nn.Module):
     def _scores(self, name: str) -> Scores:
         scores: Scores = {}
         details = self.details.setdefault(name, {})
-        for eval_set, metrics in zip(self.eval_sets, self._metrics[name], strict=True):
+        for number, (eval_set, metrics) in enumerate(zip(self.eval_sets, self._metrics[name], strict=True)):
             values, details[eval_set.name] = metrics.compute()
             scores[eval_set.name] = {"split": eval_set.split, "role": eval_set.role, **values}
+            if (neighbours := self._neighbours.get((name, number))) is not None:
+                scores[eval_set.name][WITH_NEIGHBOURS] = neighbours.compute()
         averages = {average: self._average(members, scores) for average, members in self.averages.items()}
         return {**scores, **averages}
 

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from tracer_lightning.evaluation.metrics import Details
-from tracer_lightning.evaluation.suite import AVERAGE, Scores
+from tracer_lightning.evaluation.suite import AVERAGE, WITH_NEIGHBOURS, Scores
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
 METRICS = {"accuracy": "  acc", "ece": " ECE", "macro_f1": "   F1"}
@@ -24,7 +24,8 @@ def _percent(value: float | None) -> str:
 
 
 def _cell(values: Mapping[str, Any], metrics: Sequence[str]) -> str:
-    return " ".join(f"{_percent(values[metric]):>{len(ALL[metric])}}" for metric in metrics)
+    texts = {metric: _percent(values[metric]) if metric in values else "" for metric in metrics}
+    return " ".join(f"{text:>{len(ALL[metric])}}" for metric, text in texts.items())
 
 
 def results_table(
@@ -57,6 +58,9 @@ def results_table(
             table.add_row(*label, "", *cells, style="bold")
         else:
             table.add_row(name, values["role"], str(values["n"]), *cells)
+        if WITH_NEIGHBOURS in values:
+            pm10 = (_cell({"accuracy": scores[name][WITH_NEIGHBOURS]}, metrics) for scores in models.values())
+            table.add_row("  with neighbours", "", "", *pm10)
     return table
 
 

@@ -43,8 +43,10 @@ def common_type(tensors: Sequence[Tensor]) -> torch.dtype:
     return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
 
 
-def blend(start: Tensor, end: Tensor, share: float) -> Tensor:
+def blend(start: Tensor, end: Tensor, share: float | Tensor) -> Tensor:
     """(1 - share) start + share end, computed in float64.
+
+    A share may be a tensor of shares, one of each element, of parameters.
 
     It is exactly ``start`` at share 0 and where the two are equal, and exactly ``end`` at share 1. Counters and other
     tensors of integers can't be mixed: they are those of ``end`` unless share is 0.
@@ -53,7 +55,11 @@ def blend(start: Tensor, end: Tensor, share: float) -> Tensor:
         A tensor of their common type.
     """
     dtype = common_type([start, end])
-    if share == 0.0 or torch.equal(start.to(dtype), end.to(dtype)):
+    if torch.equal(start.to(dtype), end.to(dtype)):
+        return start.to(dtype)
+    if isinstance(share, Tensor):
+        return torch.lerp(start.double(), end.double(), share).to(dtype)
+    if share == 0.0:
         return start.to(dtype)
     if not dtype.is_floating_point:
         return end.to(dtype)

@@ -8,6 +8,12 @@ from torch import Tensor
 from tracer_lightning.merging.weights import Weights, blend, check_alike
 
 
+def check_alpha(alpha: float) -> None:
+    """Raise ValueError unless alpha is a share."""
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"alpha must lie in [0, 1], found {alpha}")
+
+
 @torch.no_grad()
 def wise_ft(start: Weights, tuned: Weights, alpha: float = 0.5) -> dict[str, Tensor]:
     """(1 - alpha) start + alpha tuned: every parameter, the head included, and running statistics of BatchNorm.
@@ -25,7 +31,6 @@ def wise_ft(start: Weights, tuned: Weights, alpha: float = 0.5) -> dict[str, Ten
     Raises:
         ValueError: alpha is out of range, or the models are not of one architecture.
     """
-    if not 0.0 <= alpha <= 1.0:
-        raise ValueError(f"alpha must lie in [0, 1], found {alpha}")
+    check_alpha(alpha)
     check_alike(start, tuned, ("theta_0", "theta_1"))
     return {name: blend(value, tuned[name], alpha) for name, value in start.items()}

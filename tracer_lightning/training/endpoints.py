@@ -71,7 +71,7 @@ def match_heads(
         for model in tuned.values():
             model.head = None
     for name, model in tuned.items():
-        check_head(name, model, len(prompts), ", or with wise_ft merge.head=rebuild")
+        check_head(name, model, len(prompts), ", or with wise_ft or fisher merge.head=rebuild")
     if any(model.head is not None for model in tuned.values()):
         head = zero_shot_linear(start.to(device).eval(), prompts.to(device))
         start.cpu().head = head.cpu()

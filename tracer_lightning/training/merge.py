@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from omegaconf import DictConfig
 
 from tracer_lightning.analysis.merged import (
@@ -26,7 +27,7 @@ from tracer_lightning.analysis.style import save, style
 from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import EvaluationModule, Scores, ZeroShotSuite
-from tracer_lightning.merging import Ratio, Weights, check_alike, mean, model_stock, wise_ft
+from tracer_lightning.merging import Ratio, Weights, check_alike, fisher_merge, mean, model_stock, wise_ft
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.export import export_clip
 from tracer_lightning.models.weights import CLIP
@@ -35,10 +36,11 @@ from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.endpoints import match_heads, read_model, read_start
 from tracer_lightning.training.export import free_folder
+from tracer_lightning.training.fisher import image_fisher
 from tracer_lightning.training.precision import evaluated_in
 from tracer_lightning.training.results import write_json
 from tracer_lightning.training.run import check_counts, say_unscored
-from tracer_lightning.training.settings import check_merge
+from tracer_lightning.training.settings import CURVES, check_merge
 
 ONLY = "model"
 THETA_0, MEAN, STOCK = "theta_0", "mean", "model_stock"
@@ -76,17 +78,34 @@ def names_of(checkpoints: Sequence[str]) -> list[str]:
     return names if len({*names, THETA_0, MEAN, STOCK}) == len(names) + 3 else list(checkpoints)
 
 
+Fishers = tuple[Weights, Weights]
+
+
+def fishers_of(
+    cfg: DictConfig, start: ClipModel, tuned: ClipModel, data: ClipDataModule, device: torch.device
+) -> Fishers | None:
+    """Fisher information of both ends on the same training images; None for a merge that has no use for it."""
+    if cfg.merge.name != "fisher":
+        return None
+    say(f"Fisher information of both models, of {cfg.merge.samples:,} training images or all that there are")
+    first, second = (image_fisher(model, data, cfg.merge.samples, cfg.seed, device) for model in (start, tuned))
+    return first, second
+
+
 def candidates(
-    cfg: DictConfig, start: Weights, tuned: Mapping[str, Weights]
+    cfg: DictConfig, start: Weights, tuned: Mapping[str, Weights], fishers: Fishers | None = None
 ) -> tuple[dict[str, Callable[[], Weights]], dict[str, Ratio]]:
     """What makes each model that is evaluated, by its name, and the ratios of Model Stock; the last is the result.
 
     Alphas are interpolated when they are called for, so that none is kept.
     """
     models = list(tuned.values())
-    if cfg.merge.name == "wise_ft":
+    if cfg.merge.name in CURVES:
         alphas: Any = cfg.merge.alpha if isinstance(cfg.merge.alpha, Sequence) else [cfg.merge.alpha]
-        return {f"{alpha:.10g}": partial(wise_ft, start, models[0], alpha) for alpha in alphas}, {}
+        mix = partial(wise_ft, start, models[0])
+        if fishers is not None:
+            mix = partial(fisher_merge, start, models[0], fishers)
+        return {f"{alpha:.10g}": partial(mix, alpha=alpha) for alpha in alphas}, {}
     stock, ratios = model_stock(start, models)
     found: dict[str, Weights] = {THETA_0: start, **tuned, MEAN: mean(models), STOCK: stock}
     return {name: partial(dict, weights) for name, weights in found.items()}, ratios
@@ -125,14 +144,17 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     data.trains = False
     trainer = build_evaluator(cfg)
     named = dict(zip(names_of(checkpoints), (backbone.model for backbone in models), strict=True))
-    match_heads(cfg, start.model, named, data.prompts(), trainer.strategy.root_device)
+    device = trainer.strategy.root_device
+    match_heads(cfg, start.model, named, data.prompts(), device)
     weights, tuned = comparable(start.model, named)
-    made, ratios = candidates(cfg, weights, tuned)
     say(f"{cfg.merge.name}: {', '.join(checkpoints)}, from {origin}")
+    fishers = fishers_of(cfg, start.model, models[0].model, data, device)
+    made, ratios = candidates(cfg, weights, tuned, fishers)
     result = models[0]._replace(model=copy.deepcopy(models[0].model))
     scores = evaluated(trainer, result.model, data, made)
     about = {"merge": cfg.merge.name, "checkpoints": checkpoints, "start": origin, "model": cfg.model}
     about["precision"] = evaluated_in(trainer, cfg.evaluation.precision)
+    about |= {} if fishers is None else {"samples": min(cfg.merge.samples, data.set_size(None))}
     seconds = round(time.perf_counter() - began, 1)
     results = {**about, "scores": scores, "ratios": ratio_summary(ratios), "versions": versions(), "seconds": seconds}
     if trainer.is_global_zero:
@@ -151,7 +173,7 @@ def _report(
     cfg: DictConfig, output: Path, results: Mapping[str, Any], ratios: Mapping[str, Ratio], sizes: Mapping[str, int]
 ) -> None:
     """Files and tables."""
-    curve, scores, names = cfg.merge.name == "wise_ft", results["scores"], names_of(results["checkpoints"])
+    curve, scores, names = CURVES.get(cfg.merge.name), results["scores"], names_of(results["checkpoints"])
     head = "alpha" if curve else "model"
     metric = "accuracy" if cfg.headline == "ece" else cfg.headline
     write_json(output / "merge.json", results)

@@ -12,6 +12,8 @@ from tracer_lightning.training.limits import TESTS, TRAINS, check_limits
 from tracer_lightning.training.schema import CHANGED, DIAGNOSE, EVALUATE, MERGE, SIMILARITY, TRAIN
 from tracer_lightning.training.types_check import check_types
 
+CURVES = {"wise_ft": "WiSE-FT", "fisher": "Fisher-weighted WiSE-FT"}
+"""Merges of a model with its start, which have an alpha, and what pictures call them."""
 MOST_PICTURES = 20
 """In a row of a figure."""
 
@@ -137,12 +139,15 @@ def check_merge(cfg: DictConfig) -> None:
     _check_one_of_a_run(settings)
     if not isinstance(settings.out, str | None):
         raise ValueError(f"out must be a path or null, found {settings.out}")
-    if settings.merge.name == "wise_ft":
+    if settings.merge.name in CURVES:
         _check_alphas(settings)
+        if settings.merge.name == "fisher":
+            check_whole(settings.merge.samples, "merge.samples", 1)
         if settings.merge.head not in ("interpolate", "rebuild"):
             raise ValueError(f"merge.head must be interpolate or rebuild, found {settings.merge.head!r}")
         if settings.checkpoint is None or settings.checkpoints is not None:
-            raise ValueError("merge=wise_ft takes one model, and merges it with its start; give it as checkpoint=")
+            name = settings.merge.name
+            raise ValueError(f"merge={name} takes one model, and merges it with its start; give it as checkpoint=")
         return
     several = settings.checkpoints or []
     if len(several) < 2 or len(set(several)) < len(several) or settings.checkpoint != several[0]:

@@ -11,12 +11,14 @@ from tqdm import tqdm
 
 from tracer_lightning.data.datamodule import ClipDataModule
 from tracer_lightning.data.names import check_classnames, check_templates
+from tracer_lightning.data.picture import ImageSource
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
 from tracer_lightning.data.shards.roots import LocalRoot
 from tracer_lightning.data.shards.samples import left_out
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
+from tracer_lightning.data.shards.videos import read_videos
 from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
 
@@ -40,8 +42,8 @@ class ShardDataModule(ClipDataModule):
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
         eval_decoder: as in :class:`tracer_lightning.data.transforms.EvalCrop`.
         cache_dir: folder on this machine for downloads and indices.
-        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` and
-            ``max_bad_fraction``.
+        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
+            ``max_bad_fraction`` and ``shots``.
     """
 
     def __init__(
@@ -62,6 +64,9 @@ class ShardDataModule(ClipDataModule):
         self.train_places = self._expanded(place("data.train", train))
         self.domains = [name.replace("_", " ") for name in self.train_places if name]
         self.members = self._members(suite)
+        self._videos = read_videos(self.store, self.members)
+        for name, video in self._videos.items():
+            self.members[name] = self.members[name]._replace(classes=video.classes)
         self._texts(texts)
         self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
         self._eval_crops = {name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.members.items()}
@@ -72,6 +77,7 @@ class ShardDataModule(ClipDataModule):
                 entry.role.replace("val", "id"),
                 entry.classes,
                 entry.place.samples,
+                self._videos[name].neighbours if entry.video else None,
             )
             for name, entry in self.members.items()
         }
@@ -196,6 +202,8 @@ class ShardDataModule(ClipDataModule):
         """Download what is remote, with a progress bar."""
         shards = self.train_shards() if self.trains else []
         for name, entry in self.members.items():
+            if entry.video:
+                continue
             shards += self.store.shards(entry.place)
             self.store.expected_samples(f"suite.{name}", entry.place)
         remote = [shard for shard in shards if shard.root.remote]
@@ -215,8 +223,10 @@ class ShardDataModule(ClipDataModule):
             )
         return source
 
-    def eval_source(self, eval_set: EvalSet) -> IndexedSource:
+    def eval_source(self, eval_set: EvalSet) -> ImageSource:
         """The samples of one set of the suite."""
+        if eval_set.name in self._videos:
+            return self._videos[eval_set.name].source
         entry = self.members[eval_set.name]
         key = f"suite.{eval_set.name}"
         expected = self.store.expected_samples(key, entry.place)

@@ -81,6 +81,8 @@ class Member(NamedTuple):
     """For each of its labels the training classes that it covers; None where its classes are those of training."""
     border: int = 0
     """Pixels to cut off each side of its pictures."""
+    video: bool = False
+    """Whether it is no set of shards, but frames in the layout of ImageNet-Vid-Robust."""
 
 
 def member(name: str, entry: Mapping[str, Any]) -> Member:
@@ -88,15 +90,19 @@ def member(name: str, entry: Mapping[str, Any]) -> Member:
     unknown = set(entry) - {*Place._fields, *Member._fields} - {"place"}
     if unknown or "folder" not in entry or "role" not in entry:
         raise ValueError(
-            f"suite.{name} must have folder, role, split or shards, and may have samples, classes and border; found "
-            f"{', '.join(entry)}"
+            f"suite.{name} must have folder, role, split or shards, and may have samples, classes, border and video; "
+            f"found {', '.join(entry)}"
         )
     if entry["role"] not in ROLES:
         raise ValueError(f"suite.{name}.role must be one of {', '.join(ROLES)}, found {entry['role']!r}")
     border, classes = entry.get("border", 0), entry.get("classes")
     if not isinstance(border, int) or border < 0:
         raise ValueError(f"suite.{name}.border must be a whole number of pixels >= 0, found {border!r}")
-    return Member(place(f"suite.{name}", entry), entry["role"], _groups(f"suite.{name}.classes", classes), border)
+    video = entry.get("video", False)
+    if not isinstance(video, bool) or (video and (classes is not None or entry.get("split") != "val")):
+        raise ValueError(f"suite.{name}.video must be true, with split=val and no classes, or false; found {video!r}")
+    groups = _groups(f"suite.{name}.classes", classes)
+    return Member(place(f"suite.{name}", entry), entry["role"], groups, border, video)
 
 
 def _groups(key: str, classes: Any) -> Classes | None:

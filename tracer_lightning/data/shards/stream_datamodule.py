@@ -23,6 +23,7 @@ from tracer_lightning.types import Batch, EvalSet
 
 ASSUMED_SIZE = 10_000
 """Images of a remote test set where nothing says how many there are."""
+NO_ORDER = "data: streams have no random order; read the shards with data/reader=indexed"
 
 
 def _as_it_is(batch: Batch) -> Batch:
@@ -53,7 +54,16 @@ class StreamedShardDataModule(ShardDataModule):
 
     def shuffle_evaluation(self, seed: int, samples: int | None = None) -> None:
         """ValueError: shards are read from beginning to end."""
-        raise ValueError("data: streams have no random order; read the shards with data/reader=indexed")
+        raise ValueError(NO_ORDER)
+
+    def train_shards(self) -> list[Shard]:
+        """The tar files to train on; ValueError where only some of their samples are asked for."""
+        if self.shots is not None:
+            raise ValueError(
+                f"data.shots={self.shots} must know the class of every image beforehand, which a stream does not; read "
+                "the shards with data/reader=indexed"
+            )
+        return super().train_shards()
 
     def prepare_data(self) -> None:
         """Nothing: shards are fetched when they are read."""
@@ -74,11 +84,15 @@ class StreamedShardDataModule(ShardDataModule):
     def eval_loader(self, eval_set: EvalSet) -> Iterable[Batch]:
         """Every sample of one evaluation set once, the same number of batches on every rank."""
         entry = self.members[eval_set.name]
+        if entry.video:
+            return super().eval_loader(eval_set)
         shards = self._opened(self.store.shards(entry.place))
         return self._once(shards, self.eval_preparation(eval_set), self.eval_labels(eval_set))
 
-    def plain_loader(self) -> Iterable[Batch]:
-        """Every training picture once, prepared as those of validation."""
+    def plain_loader(self, shuffled: tuple[int, int | None] | None = None) -> Iterable[Batch]:
+        """Every training picture once, prepared as those of validation; ValueError where they are to be shuffled."""
+        if shuffled is not None:
+            raise ValueError(NO_ORDER)
         shards = self._opened(self.train_shards())
         return self._once(shards, self.eval_preparation(self.val_set), self.train_labels())
 
@@ -103,6 +117,8 @@ class StreamedShardDataModule(ShardDataModule):
         """Images of an evaluation set or, for None, of the training set."""
         if eval_set is None:
             return self._train_size()
+        if self.members[eval_set.name].video:
+            return super().set_size(eval_set)
         counted = self._counted(f"suite.{eval_set.name}", self.members[eval_set.name].place)
         return ASSUMED_SIZE if counted is None else counted
 
