@@ -81,7 +81,7 @@ def test_a_model_of_the_hub_is_found_in_the_cache(folder, offline):
 
 
 def test_a_folder_without_weights_is_not_filled_with_random_ones(folder):
-    with pytest.raises(ValueError, match="could not be loaded"):
+    with pytest.raises(ValueError, match="no such file, nor other weights in that folder"):
         load_clip(f"local-dir:{folder[0]}")
 
 
@@ -95,9 +95,30 @@ def test_a_local_file_is_loaded_or_named(tmp_path):
     (tmp_path / "junk.pt").write_bytes(b"junk")
     torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "archive.pt"))
     for name, message in {
-        "other": "Missing key",
+        "other": "lacks positional_embedding",
         "junk": "not a file of plain weights",
         "archive": "TorchScript",
     }.items():
         with pytest.raises(ValueError, match=message):
             load_clip("RN50", f"{tmp_path}/{name}.pt")
+
+
+def test_a_tag_is_a_tag_whatever_lies_in_the_working_directory(offline, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "openai").mkdir()
+    with pytest.raises(ValueError, match=r"backbone\.pretrained=openai: .*can't be fetched"):
+        load_clip("ViT-B-32-quickgelu", "openai")
+
+
+def test_position_embeddings_of_another_image_size_are_interpolated_as_open_clip_does(tmp_path):
+    config = {**CONFIG, "vision_cfg": {"image_size": 32, "patch_size": 8, "width": 16, "layers": 1, "head_width": 8}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    smaller = open_clip.CLIP(**{**config, "vision_cfg": {**config["vision_cfg"], "image_size": 24}})
+    save_file(smaller.state_dict(), tmp_path / "open_clip_model.safetensors")
+    expected = open_clip.create_model(f"local-dir:{tmp_path}").state_dict()
+    for name, value in load_clip(f"local-dir:{tmp_path}").model.model.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    other = open_clip.CLIP(**{**config, "vision_cfg": {**config["vision_cfg"], "width": 24}})
+    save_file(other.state_dict(), tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(ValueError, match=r"visual\.class_embedding has shape \(24,\) and the backbone's \(16,\)"):
+        load_clip(f"local-dir:{tmp_path}")

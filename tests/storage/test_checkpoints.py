@@ -1,5 +1,6 @@
 """The checkpoint in force and the one before it."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,6 +46,13 @@ def test_damage_is_seen(tmp_path):
     path.write_bytes(bytes(flipped))
     assert not is_intact(path)
     assert not is_intact(tmp_path / "absent.ckpt")
+
+
+def test_numbers_of_numpy_are_restored_as_plain_ones(tmp_path):
+    AtomicCheckpointIO().save_checkpoint({**checkpoint(2.0), "best": np.float64(0.1)}, tmp_path / LAST)
+    content = AtomicCheckpointIO().load_checkpoint(tmp_path / LAST, weights_only=True)
+    assert type(content["best"]) is float
+    assert (content["best"], value_of(tmp_path / LAST)) == (0.1, 2.0)
 
 
 def test_a_full_disk_says_so_and_costs_nothing(tmp_path):

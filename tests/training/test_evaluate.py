@@ -14,11 +14,14 @@ import open_clip
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import open_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.training.helpers import TINY, composed, hydra_context
 from tracer_lightning.data.digit_styles import STYLES
+from tracer_lightning.training.backbones import build_backbone
+from tracer_lightning.training.checkpoint import start_path
 from tracer_lightning.training.run import run
 
 ROOT = Path(__file__).parent.parent.parent
@@ -167,6 +170,27 @@ def test_an_export_can_be_evaluated_and_exported_features_are_the_same(finished,
     assert status == 0, stderr
     results = json.loads((tmp_path / "evaluation.json").read_text())
     assert results["model"]["plain"]["accuracy"] == finished[1]["teacher"]["plain"]["accuracy"]
+
+
+@pytest.mark.parametrize("prefix", ["", "local-dir:"])
+def test_a_run_starts_from_an_export_as_from_the_checkpoint(finished, exported, tmp_path, prefix):
+    with hydra_context():
+        cfg = composed(tmp_path)
+        start = start_path(f"{prefix}{exported / 'student'}")
+        backbone = build_backbone(cfg, start)
+        expected = build_backbone(cfg, start_path(str(finished[0])))
+    for name, value in backbone.model.state_dict().items():
+        assert torch.equal(value, expected.model.state_dict()[name]), name
+    with open_dict(cfg):
+        cfg.backbone.quick_gelu = True
+    with pytest.raises(ValueError, match=r"init_weights=.*of a model with quick_gelu=False, and the backbone has True"):
+        build_backbone(cfg, start)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32/openai", "hf-hub:me/mine"])
+def test_a_run_does_not_start_from_the_name_of_a_model(name):
+    with pytest.raises(ValueError, match=r"the name of a model, and no file; choose it as backbone\.name="):
+        start_path(name)
 
 
 def test_merged_weights_are_exported_with_the_backbone_that_they_are_of(finished, exported, tmp_path):

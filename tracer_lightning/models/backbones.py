@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
 import open_clip
@@ -12,8 +11,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from typeguard import TypeCheckError, check_type
 
 from tracer_lightning.models.clip import ClipModel
-from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, model_config
-from tracer_lightning.models.weights import load_head
+from tracer_lightning.models.pretrained import FOLDER, HUB, check_pretrained, local_weights, model_config
+from tracer_lightning.models.weights import load_weights as load_file
 from tracer_lightning.types import InputSpec
 
 
@@ -99,7 +98,7 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     Args:
         name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference,
             which has weights of its own and, exported from here, perhaps a head.
-        pretrained: tag or local file of an architecture's weights; None for random ones.
+        pretrained: tag, local file or folder of an architecture's weights; None for random ones.
         load_weights: False leaves them random, for weights that come from elsewhere; nothing is fetched for a tag then.
 
     Raises:
@@ -109,15 +108,16 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     source = None if reference or not load_weights else pretrained
     check_pretrained(name, source)
     config = model_config(name)
+    local = local_weights(name, source) if load_weights else None
     tag = {} if reference or pretrained is None else open_clip.get_pretrained_cfg(name, pretrained)
     try:
         model = open_clip.create_model(
             name,
-            pretrained=source,
-            load_weights=load_weights,
+            pretrained=None if local else source,
+            load_weights=load_weights and local is None,
             device=torch.get_default_device(),
             pretrained_text=False,
-            require_pretrained=load_weights and (reference or source is not None),
+            require_pretrained=local is None and source is not None,
             force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
         )
         clip = ClipModel(model)
@@ -125,8 +125,8 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     except Exception as error:  # of a configuration and weights from anywhere
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ValueError(f"backbone.name={name}: it can't be built with pretrained={source}: {reason}") from error
-    if load_weights and name.startswith(FOLDER):
-        load_head(clip, Path(name.removeprefix(FOLDER)))
+    if local is not None:
+        load_file(clip, *local, resized=True)
     return Backbone(clip, spec, config)
 
 

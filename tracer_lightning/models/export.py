@@ -16,7 +16,9 @@ from torch import Tensor
 
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.backbones import Backbone
-from tracer_lightning.models.weights import CLIP, HEAD, HEAD_FILE
+from tracer_lightning.models.files import HEAD_FILE
+from tracer_lightning.models.state_dicts import CLIP
+from tracer_lightning.models.weights import HEAD
 
 
 def export_clip(backbone: Backbone, folder: Path) -> None:

@@ -10,14 +10,16 @@ from typing import Any
 import open_clip
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from open_clip.constants import HF_CONFIG_NAME, HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-from open_clip.factory import _find_checkpoint_in_dir
+from open_clip.pretrained import download_pretrained_from_hf
 
 from tracer_lightning.models.architecture import Architecture, Preprocessing, settings_of
-from tracer_lightning.models.weights import read_checkpoint
-from tracer_lightning.storage import check_regular, check_tensors, read_text
+from tracer_lightning.models.files import check_weights, weights_path
+from tracer_lightning.storage import check_regular, read_text
 from tracer_lightning.storage.records import read_record
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
+PRETRAINED = "backbone.pretrained"
+"""The setting that names the weights of an architecture."""
 TIMEOUT = 10.0
 """Seconds to wait for the hub's first answer."""
 
@@ -43,13 +45,12 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
         raise ValueError(f"backbone.name={name}: open_clip has no such model; open_clip.list_models() lists them")
     if pretrained is None:
         return
-    if (file := Path(pretrained)).is_file():
-        read_checkpoint(file, "backbone.pretrained")
+    if _is_local(name, pretrained):
         return
     tag = open_clip.get_pretrained_cfg(name, pretrained)
     if not tag:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
-        raise ValueError(f"backbone.pretrained={pretrained}: neither a file nor a tag of {name}, whose tags are {tags}")
+        raise ValueError(f"{PRETRAINED}={pretrained}: neither a file nor a tag of {name}, whose tags are {tags}")
     _check_activation(name, pretrained, bool(tag.get("quick_gelu")))
     if repository := tag.get("hf_hub"):
         folder, name_of_file = os.path.split(repository)
@@ -57,17 +58,50 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
         _check_hub(f"backbone.pretrained={pretrained}", folder, files, "pretrained=/path/to/that/file")
 
 
+def _is_local(name: str, pretrained: str) -> bool:
+    """Whether this is a file or folder; a tag is a tag, whatever lies in the working directory."""
+    return not open_clip.get_pretrained_cfg(name, pretrained) and Path(pretrained).exists()
+
+
 def _check_folder(name: str, folder: Path) -> None:
     """Raise ValueError where open_clip would open something in an exported folder that it should not."""
-    weights = _find_checkpoint_in_dir(folder)
     for path in sorted(folder.iterdir()):
         try:
             if not path.is_dir():
                 check_regular(path)
-            if str(path) == weights:
-                check_tensors(path)
         except (ValueError, OSError) as error:
             raise ValueError(f"backbone.name={name}: it can't be built from {path}: {error}") from error
+
+
+def local_weights(name: str, pretrained: str | None) -> tuple[Path, str] | None:
+    """Where the weights of a model are on this machine, and the setting that says so; they are looked at, not read.
+
+    Args:
+        name: as for :func:`check_pretrained`; weights that a reference to the hub names are fetched.
+        pretrained: likewise.
+
+    Returns:
+        A file or folder; None for random weights, and for a tag's, which open_clip fetches and loads.
+    """
+    if name.startswith(FOLDER):
+        path, setting = Path(name.removeprefix(FOLDER)), "backbone.name"
+    elif name.startswith(HUB):
+        path, setting = _fetched(name), "backbone.name"
+    elif pretrained is not None and _is_local(name, pretrained):
+        path, setting = Path(pretrained), PRETRAINED
+    else:
+        return None
+    check_weights(weights_path(path, setting), setting)
+    return path, setting
+
+
+def _fetched(name: str) -> Path:
+    """The weights of a model on the hub, in the cache."""
+    try:
+        return Path(download_pretrained_from_hf(name.removeprefix(HUB)))
+    except Exception as error:  # its HTTP library, and with it the class of a failed connection, varies
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
+        raise ValueError(f"backbone.name={name}: its weights can't be fetched: {reason}") from error
 
 
 def model_config(name: str) -> dict[str, Any]:

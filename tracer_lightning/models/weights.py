@@ -1,168 +1,126 @@
-"""Loading weights into a model, without ever executing a pickle."""
+"""Loading weights into a model, whoever saved them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 from torch import Tensor, nn
 
 from tracer_lightning.functional.parametrized import merge
 from tracer_lightning.models.clip import ClipModel
-from tracer_lightning.storage import COMPRESSED, check_tensors
+from tracer_lightning.models.files import HEAD_FILE, read_checkpoint, weights_path
+from tracer_lightning.models.fitting import ADDED, SCALE, check_fit
+from tracer_lightning.models.hugging_face import check_config, is_hugging_face, to_open_clip
+from tracer_lightning.models.state_dicts import CLIP, TEACHER, is_of_run, model_state
 
-TEACHER = "teacher.module."
-STUDENT = "student."
-CLIP = "model."
-"""What :class:`ClipModel` puts before open_clip's own names."""
 HEAD = "head.weight"
 """(C, D) of a student with a head."""
-HEAD_FILE = "head.safetensors"
-"""Weight (C, D) and bias (C,) of a classifier: logits are the normalised image features @ weight.T + bias."""
-PREFIXES = ("module.", CLIP, "")
-"""What other checkpoints and exports put there."""
-ADDED = ".parametrizations."
-"""In the names of weights that are updated by LoRA."""
-CHECKPOINT = "checkpoints/last.ckpt"
-"""Where a run's folder has its checkpoint."""
-
-
-def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
-    """The dictionary in a checkpoint, state dict or safetensors file; nothing in it is executed.
-
-    Args:
-        path: the file; large ones are mapped rather than read.
-        setting: what the user set to name the file, for errors.
-    """
-    if not path.is_file():
-        raise ValueError(f"{setting}={path}: no such file")
-    try:
-        check_tensors(path)
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # what else a forged file makes torch raise, nobody lists
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if "Weights only load failed" in reason:  # torch goes on with how to execute it all the same
-            reason = "a pickle of something else, which is not executed"
-        if "TorchScript" in reason or reason.startswith(COMPRESSED):
-            archive = COMPRESSED if reason.startswith(COMPRESSED) else "an archive"
-            reason = f"{archive}, perhaps the TorchScript that OpenAI published; the copies on the hub are not"
-        raise ValueError(
-            f"{setting}={path}: not a file of plain weights ({reason}); "
-            "give a checkpoint of this project, a state dict, or safetensors"
-        ) from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{setting}={path}: holds a {type(content).__name__}, not a checkpoint or state dict")
-    if not isinstance(content.get("state_dict", {}), Mapping) or not all(
-        isinstance(name, str) for name in [*content, *content.get("state_dict", ())]
-    ):
-        raise ValueError(f"{setting}={path}: its state_dict is none; give a checkpoint, a state dict, or safetensors")
-    return content
+GRID = "visual.positional_embedding"
+"""(1 + patches, width)."""
 
 
 def has_teacher(path: Path, setting: str) -> bool | None:
     """Whether a checkpoint holds a teacher beside its student; None where it holds weights of one model only."""
-    names = read_checkpoint(path, setting).get("state_dict", {})
-    if not any(name.startswith(STUDENT) for name in names):
-        return None
-    return any(name.startswith(TEACHER) for name in names)
+    content = read_checkpoint(path, setting)
+    return any(name.startswith(TEACHER) for name in content["state_dict"]) if is_of_run(content) else None
 
 
-def load_weights(model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False) -> None:
-    """Load the student of a checkpoint, or a bare open_clip state dict, into ``model``.
+def load_weights(
+    model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False, resized: bool = False
+) -> None:
+    """Load the student of a checkpoint, or the weights of one CLIP model, into ``model``; of a folder, its head, too.
 
     Args and errors are those of :func:`fitting_weights`.
     """
-    model.load_state_dict(fitting_weights(model, path, setting, teacher))
+    model.load_state_dict(fitting_weights(model, path, setting, teacher, resized))
+    if Path(path).is_dir():
+        load_head(model, Path(path))
 
 
 def fitting_weights(
-    model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False
+    model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False, resized: bool = False
 ) -> dict[str, Tensor]:
     """The weights of a file, one tensor of the same name and shape for each of the model's.
 
     Args:
         model: may be on the meta device, and so checked before any memory is taken; it gets a head where the file has
             one, and its low-rank updates are merged where the file has none.
-        path: run folder, Lightning checkpoint, state dict or safetensors file.
+        path: file of weights, or a folder that :func:`weights_path` finds one in.
         setting: what the user set to name the file, for errors.
         teacher: load the teacher of a checkpoint instead.
+        resized: interpolate a ViT's position embeddings, where they are of images of another size.
 
     Raises:
         ValueError: the file is missing, holds more than weights, or belongs to another architecture.
     """
-    path = Path(path)
-    path = path / CHECKPOINT if path.is_dir() else path
+    path = weights_path(Path(path), setting)
+    where = f"{setting}={path}"
     content = read_checkpoint(path, setting)
-    state = {name: value for name, value in content.get("state_dict", content).items() if isinstance(value, Tensor)}
-    state = _of_model(state, TEACHER if teacher else STUDENT)
+    state = model_state(content, teacher, where)
     if teacher and not state:
-        raise ValueError(f"{setting}={path}: holds no teacher; choose the student")
-    check_plain(state, f"{setting}={path}")
+        raise ValueError(f"{where}: holds no teacher; choose the student")
+    check_plain(state, where)
+    foreign = is_hugging_face(state)
+    if not any(name.startswith(CLIP) for name in state):
+        state = _for_open_clip(model.model, to_open_clip(state, where) if foreign else state, resized)
     if HEAD in state:
-        model.head = _head(state[HEAD], f"{setting}={path}")
+        model.head = _head(state[HEAD], where)
     if not any(ADDED in name for name in state):
         merge(model)  # the file has weights as they are
-    _check_fit(model.state_dict(), state, f"{setting}={path}")
+    check_fit(model.state_dict(), state, where)
+    if foreign:
+        check_config(model, path, where)
     return state
+
+
+def _for_open_clip(clip: nn.Module, state: dict[str, Tensor], resized: bool) -> dict[str, Tensor]:
+    """Weights as open_clip itself would take them into a model of this kind, by the names of :class:`ClipModel`."""
+    if hasattr(getattr(clip, "visual", None), "trunk"):
+        state = convert_state_dict(clip, state)
+    if not hasattr(clip, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    own = clip.state_dict()
+    if SCALE in state and state[SCALE].numel() == own[SCALE].numel() == 1:
+        state[SCALE] = state[SCALE].reshape(own[SCALE].shape)
+    if resized and GRID in state and GRID in own and _is_grid(state[GRID], own[GRID]):
+        resize_pos_embed(state, clip)
+    return {CLIP + name: value for name, value in state.items()}
+
+
+def _is_grid(positions: Tensor, own: Tensor) -> bool:
+    """Whether these are position embeddings (1 + n², width) of the width of the model's own."""
+    square = positions.ndim == 2 and len(positions) > 1 and math.isqrt(len(positions) - 1) ** 2 == len(positions) - 1
+    return square and positions.shape[1] == own.shape[1]
 
 
 def load_head(model: ClipModel, folder: Path) -> None:
     """Give the model the head that was exported to the folder beside it, if there is one."""
     if (folder / HEAD_FILE).is_file():
-        state, given = read_checkpoint(folder / HEAD_FILE, "head"), f"head={folder / HEAD_FILE}"
-        check_plain(state, given)
+        state, where = read_checkpoint(folder / HEAD_FILE, "head"), f"head={folder / HEAD_FILE}"
+        check_plain(state, where)
         if state.keys() != {"weight", "bias"}:
-            raise ValueError(f"{given}: must hold weight and bias, found {', '.join(sorted(state))[:100]}")
-        model.head = _head(state["weight"], given)
-        _check_fit(model.head.state_dict(), state, given)
+            raise ValueError(f"{where}: must hold weight and bias, found {', '.join(sorted(state))[:100]}")
+        model.head = _head(state["weight"], where)
+        check_fit(model.head.state_dict(), state, where)
         model.head.load_state_dict(state)
 
 
-def _head(weight: Tensor, given: str) -> nn.Linear:
+def _head(weight: Tensor, where: str) -> nn.Linear:
     """A head of the weight's shape (C, D)."""
     if weight.ndim != 2 or not all(weight.shape):
-        raise ValueError(f"{given}: its head has the shape {tuple(weight.shape)}, not (classes, features)")
+        raise ValueError(f"{where}: its head has the shape {tuple(weight.shape)}, not (classes, features)")
     classes, width = weight.shape
     return nn.Linear(width, classes)
 
 
-def check_plain(state: Mapping[str, Tensor], given: str) -> None:
+def check_plain(state: Mapping[str, Tensor], where: str) -> None:
     """Raise ValueError for a tensor that is not as large as it says, or holds no real numbers."""
     for name, value in state.items():
         plain = value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
         if not plain or value.is_complex() or value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise ValueError(f"{given}: {name} is no plain tensor of numbers ({value.dtype}, {value.device})")
-
-
-def _check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], given: str) -> None:
-    """Raise ValueError for the first tensor that a model's own state and a file's disagree on."""
-    if len(own) < len(state) and any(ADDED in name for name in state):
-        raise ValueError(f"{given}: of a run with peft=lora; export it, and take the export")
-    for name, value in own.items():
-        short = name.removeprefix(CLIP)
-        if name not in state:
-            raise ValueError(f"{given}: lacks {short}; the file is of another architecture than backbone=")
-        if state[name].shape != value.shape:
-            raise ValueError(
-                f"{given}: {short} has shape {tuple(state[name].shape)} and the backbone's {tuple(value.shape)}; "
-                "choose the backbone= that the file was trained with"
-            )
-    surplus = sorted(set(state) - set(own))
-    if surplus:
-        name = surplus[0].removeprefix(CLIP)
-        raise ValueError(f"{given}: holds {name}, which the backbone lacks; choose another backbone=")
-
-
-def _of_model(state: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors of one model, by the names of :class:`ClipModel`."""
-    if any(name.startswith((STUDENT, TEACHER)) for name in state):
-        return {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
-    if part == TEACHER:
-        return {}
-    prefix = next(p for p in PREFIXES if any(name.startswith(p) for name in state) or not p)
-    return {CLIP + name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+            raise ValueError(f"{where}: {name} is no plain tensor of numbers ({value.dtype}, {value.device})")

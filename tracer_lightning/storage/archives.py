@@ -11,9 +11,11 @@ import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
+from tracer_lightning.storage.kinds import AGAIN, FIRST_BYTES, TRUSTED, archive_kind, kind_of
 from tracer_lightning.storage.reading import check_regular
+from tracer_lightning.storage.scalars import encodes_numbers_only
 
 MAGIC = b"PK\x03\x04"
 """The first bytes by which torch tells an archive from a bare pickle."""
@@ -29,10 +31,17 @@ PLAIN = re.compile(
     rb"collections\.(OrderedDict|Counter)|(__builtin__|builtins)\.(set|complex)|torch\.(Size|device)"
     rb"|torch\._utils\._rebuild_(tensor|tensor_v2|parameter|parameter_with_state)|torch\.nn\.parameter\.Parameter"
     rb"|torch\._tensor\._rebuild_from_type_v2|torch\.(storage\.)?\w+Storage|torch\.(bool|b?float|complex|u?int)\w*"
+    rb"|numpy\.dtype|numpy\._?core\.multiarray\.scalar|_codecs\.encode"
 )
-"""Of what torch may call with ``weights_only``, that of which a call makes no more than it is given."""
+"""Of what torch may call with ``weights_only``, that of which a call makes no more than it is given.
+
+For NumPy's names there are stand-ins, and ``_codecs.encode`` is looked at more closely.
+"""
+ENCODE = (b"_codecs", b"encode")
 PICKLE = b"data.pkl"
 """The end of the name, for which torch passes over case, of the member that describes an archive's tensors."""
+ENDS = re.compile(rb'"data_offsets"\s*:\s*\[\s*\d+\s*,\s*(\d{1,18})\s*\]')
+"""Where the tensors of safetensors end, after their header."""
 END, END_64, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 MEMBER = struct.Struct("<4s6H3L5H2L")
 LOCAL, NARROW = struct.Struct("<4s5H3L2H"), 0xFFFFFFFF
@@ -49,26 +58,31 @@ class Member(NamedTuple):
     offset: int
 
 
-def check_tensors(path: Path) -> None:
+def check_tensors(path: Path) -> Literal["torch", "safetensors"]:
     """Raise ValueError for a file of tensors that is none, or may take more time or memory than its size lets expect.
 
     Args:
-        path: of safetensors where its ending says so, and otherwise of what ``torch.save`` writes since torch 1.6.
+        path: of safetensors, or of what ``torch.save`` writes since torch 1.6; its contents say which, not its name.
+
+    Returns:
+        Which of the two it is.
 
     Raises:
         FileNotFoundError: there is nothing at the path.
     """
-    check_regular(path)
+    size = check_regular(path)
     with path.open("rb") as file:
-        if path.suffix == ".safetensors":
-            _check_safetensors(file)
-            return
-        if file.read(len(MAGIC)) != MAGIC:
-            raise ValueError("not what torch.save writes since torch 1.6; load older files there, and save them again")
-        members = check_archive(path)
-        for member in members:
-            if member.name.lower().endswith(PICKLE):
-                _check_pickle(file, member, len(members))
+        first = file.read(FIRST_BYTES)
+        if first.startswith(MAGIC):
+            _check_torch(file, size)
+            return "torch"
+        headed = first[4:9] == b"\0\0\0\0{"
+        if not headed and (kind := kind_of(first)):
+            raise ValueError(kind)
+        if headed or path.suffix == ".safetensors":
+            _check_safetensors(file, size)
+            return "safetensors"
+    raise ValueError("neither what torch.save writes since torch 1.6 nor safetensors")
 
 
 def check_archive(path: Path) -> list[Member]:
@@ -82,15 +96,37 @@ def check_archive(path: Path) -> list[Member]:
     """
     size = check_regular(path)
     with path.open("rb") as file:
-        start, directory, count = _directory(file, size)
+        members = _listed(file, size)
+    _check_stored(members)
+    return members
+
+
+def _check_torch(file: IO[bytes], size: int) -> None:
+    """Raise ValueError for an archive of something else than tensors."""
+    members = _listed(file, size)
+    if kind := archive_kind([member.name for member in members]):
+        raise ValueError(kind)
+    _check_stored(members)
+    for member in members:
+        if member.name.lower().endswith(PICKLE):
+            _check_pickle(file, member, len(members))
+
+
+def _listed(file: IO[bytes], size: int) -> list[Member]:
+    """The members of an archive in the order of their places, which must not overlap."""
+    start, directory, count = _directory(file, size)
     members = sorted(_members(directory, count), key=lambda member: member.offset)
-    if any(member.method != 0 or member.compressed != member.size for member in members):
-        raise ValueError(f"{COMPRESSED}, which may unpack to any size")
-    ends = [member.offset + LOCAL.size + len(member.name) + member.size for member in members]
+    ends = [member.offset + LOCAL.size + len(member.name) + member.compressed for member in members]
     starts = [*(member.offset for member in members[1:]), start]
     if any(end > following for end, following in zip(ends, starts, strict=bool(members))):
         raise ValueError("an archive whose members overlap")
     return members
+
+
+def _check_stored(members: list[Member]) -> None:
+    """Raise ValueError unless all members are as large as they are in the archive."""
+    if any(member.method != 0 or member.compressed != member.size for member in members):
+        raise ValueError(f"{COMPRESSED}, which may unpack to any size")
 
 
 def _check_pickle(file: IO[bytes], member: Member, members: int) -> None:
@@ -99,9 +135,12 @@ def _check_pickle(file: IO[bytes], member: Member, members: int) -> None:
         raise ValueError(f"its {members:,} members are described in {member.size:,} bytes")
     *_, name, extra = _unpacked(LOCAL, file, member.offset)
     file.seek(member.offset + LOCAL.size + name + extra)
-    for module, called in NAMED.findall(file.read(member.size)):
-        if not PLAIN.fullmatch(module + b"." + called):
-            raise ValueError(f"a pickle of something else, {module.decode()}.{called.decode()}, which is not executed")
+    pickled = file.read(member.size)
+    for module, called in NAMED.findall(pickled):
+        plain = PLAIN.fullmatch(module + b"." + called)
+        if not plain or ((module, called) == ENCODE and not encodes_numbers_only(pickled)):
+            where = f"{module.decode()}.{called.decode()}"
+            raise ValueError(f"a pickle of something else, {where}, which is not executed; {TRUSTED}")
 
 
 def _directory(file: IO[bytes], size: int) -> tuple[int, bytes, int]:
@@ -112,7 +151,7 @@ def _directory(file: IO[bytes], size: int) -> tuple[int, bytes, int]:
     end = size - END.size
     signature, *_, count, length, start, comment = _unpacked(END, file, end)
     if signature != b"PK\x05\x06" or comment != 0:
-        raise ValueError("an archive that does not end as archives do")
+        raise ValueError(f"an archive that does not end as archives do, perhaps cut short; {AGAIN}")
     if end >= LOCATOR.size + END_64.size:
         locator, _, place, _ = _unpacked(LOCATOR, file, end - LOCATOR.size)
         if locator == b"PK\x06\x07":
@@ -165,9 +204,14 @@ def _wide(extra: bytes) -> Iterator[int]:
         extra = extra[4 + length :]
 
 
-def _check_safetensors(file: IO[bytes]) -> None:
-    """Raise ValueError for a header that is longer, or lists more tensors, than a model's."""
+def _check_safetensors(file: IO[bytes], size: int) -> None:
+    """Raise ValueError for a header that is longer, or lists more tensors, than a model's, or than the file has."""
+    file.seek(0)
     length = int.from_bytes(file.read(8), "little")
-    count = file.read(min(length, DIRECTORY_BYTES)).count(b'"dtype"')
+    header = file.read(min(length, DIRECTORY_BYTES))
+    count = header.count(b'"dtype"')
     if count > MOST_MEMBERS or length > DESCRIPTION_BYTES + MEMBER_BYTES * count:
         raise ValueError(f"its header has {length:,} bytes and lists {count:,} tensors, not at most {MOST_MEMBERS:,}")
+    needed = 8 + length + max((int(end) for end in ENDS.findall(header)), default=0)
+    if needed > size:
+        raise ValueError(f"cut short: safetensors of {needed:,} bytes, of which it has {size:,}; {AGAIN}")

@@ -12,6 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from tracer_lightning.storage.archives import check_archive
 from tracer_lightning.storage.files import flush, replacing
+from tracer_lightning.storage.scalars import STAND_INS
 
 LAST = "last.ckpt"
 """What a run continues from."""
@@ -44,6 +45,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             if isinstance(error.__context__, OSError):  # torch's zip writer speaks of positions instead
                 raise error.__context__ from None
             raise
+
+    def load_checkpoint(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """Load as Lightning does, and numbers of NumPy's as plain ones; the file was checked before."""
+        with torch.serialization.safe_globals(STAND_INS):
+            return super().load_checkpoint(*args, **options)
 
 
 def put_in_force(folder: Path, keep: bool = True) -> None:

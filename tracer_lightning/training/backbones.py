@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
+from open_clip.constants import HF_CONFIG_NAME
 
 from tracer_lightning.models import Backbone, ClipModel, configure_compute, load_weights
+from tracer_lightning.models.pretrained import FOLDER, model_config
 from tracer_lightning.models.weights import fitting_weights
 from tracer_lightning.training.build import make
 from tracer_lightning.training.errors import setting
@@ -61,12 +63,25 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
     """The model to train, with its weights loaded and what parameter-efficient fine-tuning adds."""
     backbone = bare_backbone(cfg, weights_follow=weights is not None)
     if weights is not None:
+        _check_activation(backbone, Path(weights))
         load_weights(backbone.model, weights)
     add_peft(cfg, backbone.model)
     backbone.model.keep_statistics(_batch_norm(cfg.batch_norm))
     compute = cfg.compute
     configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
     return backbone
+
+
+def _check_activation(backbone: Backbone, folder: Path) -> None:
+    """Raise ValueError where an exported folder says that its model has another activation, which no weight shows."""
+    if not (folder / HF_CONFIG_NAME).is_file():
+        return
+    exported, own = (bool(c.get("quick_gelu")) for c in (model_config(f"{FOLDER}{folder}"), backbone.config))
+    if exported != own:
+        raise ValueError(
+            f"init_weights={folder}: of a model with quick_gelu={exported}, and the backbone has {own}; choose another "
+            "backbone= (names that end in -quickgelu have it)"
+        )
 
 
 def _batch_norm(value: Any) -> bool:

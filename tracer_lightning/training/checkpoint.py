@@ -13,8 +13,8 @@ from open_clip.constants import HF_CONFIG_NAME
 
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
+from tracer_lightning.models.files import weights_path
 from tracer_lightning.models.pretrained import FOLDER, HUB
-from tracer_lightning.models.weights import CHECKPOINT
 from tracer_lightning.training.saved_settings import group_settings, plain_settings
 
 OPTION = "checkpoint"
@@ -27,12 +27,34 @@ SEVERAL = ("first", "checkpoints")
 """Settings that name several models, the first of which is the checkpoint."""
 
 
-def weights_file(checkpoint: str | None) -> Path | None:
-    """The file of weights that ``checkpoint`` names; None where open_clip finds them by a name."""
-    path = Path(checkpoint or "")
+def weights_file(checkpoint: str | None, setting: str = OPTION) -> Path | None:
+    """The file of weights that ``checkpoint`` names; None where open_clip finds them by a name.
+
+    Args:
+        checkpoint: file, folder or name.
+        setting: what the user set to name it, for errors.
+    """
     if checkpoint is None or reference(checkpoint) is not None:
         return None
-    return path / CHECKPOINT if path.is_dir() else path
+    return weights_path(Path(checkpoint), setting)
+
+
+def start_path(init_weights: str | None) -> Path | None:
+    """The file or folder of weights that ``init_weights`` names, which ``checkpoint=`` would take, too.
+
+    Raises:
+        ValueError: it is the name of a model.
+    """
+    if not init_weights:
+        return None
+    named = reference(init_weights)
+    if named is None:
+        return Path(init_weights)
+    name, tag = named
+    if name.startswith(FOLDER):
+        return Path(name.removeprefix(FOLDER))
+    remedy = f"backbone.name={name}" if tag is None else f"backbone.name={name} backbone.pretrained={tag}"
+    raise ValueError(f"init_weights={init_weights}: the name of a model, and no file; choose it as {remedy}")
 
 
 def reference(checkpoint: str) -> tuple[str, str | None] | None:
@@ -127,7 +149,7 @@ def _settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
         if tag is None and ":" not in name:
             raise ValueError(f"{setting}={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
         return {"backbone": {"_target_": LOAD, "name": name, "pretrained": tag}}
-    file = weights_file(checkpoint)
+    file = weights_file(checkpoint, setting)
     assert file is not None
     settings = plain_settings(read_checkpoint(file, setting), f"{setting}={checkpoint}")
     return settings if "backbone" in settings else None

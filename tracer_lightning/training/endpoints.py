@@ -41,7 +41,7 @@ def read_model(cfg: DictConfig, checkpoint: str, setting: str, model: str = "stu
     if checkpoint != cfg.checkpoint:
         own: Any = own_settings(checkpoint, setting) or {"backbone": cfg.backbone}
         settings = OmegaConf.create(own)
-    file = weights_file(checkpoint)
+    file = weights_file(checkpoint, setting)
     if model == "teacher" and (file is None or not has_teacher(file, setting)):
         raise ValueError(f"model=teacher: {checkpoint} holds none; choose model=student")
     backbone = finished_backbone(settings, file, setting, teacher=model == "teacher")

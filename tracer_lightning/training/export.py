@@ -21,8 +21,9 @@ from tracer_lightning.analysis.versions import versions
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.export import export_clip
+from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.models.pretrained import FOLDER, HUB
-from tracer_lightning.models.weights import CHECKPOINT, has_teacher
+from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.storage import making
 from tracer_lightning.training.backbones import finished_backbone
 from tracer_lightning.training.checkpoint import weights_file

@@ -30,7 +30,7 @@ from tracer_lightning.evaluation import EvaluationModule, Scores, ZeroShotSuite
 from tracer_lightning.merging import Ratio, Weights, check_alike, fisher_merge, mean, model_stock, wise_ft
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.export import export_clip
-from tracer_lightning.models.weights import CLIP
+from tracer_lightning.models.state_dicts import CLIP
 from tracer_lightning.storage import making
 from tracer_lightning.training.build import build_data, build_evaluator
 from tracer_lightning.training.console import console, quieten, say

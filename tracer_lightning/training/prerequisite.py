@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning import __version__
 from tracer_lightning.analysis.results import read_results
 from tracer_lightning.data.shards.store import Store
-from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.storage import below
 from tracer_lightning.training.backbones import build_backbone
 from tracer_lightning.training.build import build_data

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.analysis.files import read_yaml
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.functional.steps import check_horizon
-from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.storage import remove_stale
 from tracer_lightning.storage.checkpoints import NEXT, PREVIOUS, is_intact
 from tracer_lightning.training.console import say

@@ -17,12 +17,13 @@ from tracer_lightning.analysis.versions import versions
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.models import ClipModel, read_checkpoint
-from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.module import TracerModule
 from tracer_lightning.signals import SIGNALS
 from tracer_lightning.storage import write_text
 from tracer_lightning.training.backbones import build_backbone
 from tracer_lightning.training.build import add_head, build_data, build_module, build_trainer
+from tracer_lightning.training.checkpoint import start_path
 from tracer_lightning.training.console import console, quieten, say
 from tracer_lightning.training.continuation import check_continued, check_restorable, restoring
 from tracer_lightning.training.csv_logger import ContinuedCSVLogger
@@ -115,7 +116,7 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
         check_continued(read_checkpoint(checkpoint, "resume"), checkpoint)
     with SIGNALS, claimed(Path(cfg.paths.output_dir), anew=checkpoint is None):
         start = time.perf_counter()
-        weights = cfg.init_weights or ensure_prerequisite(cfg)
+        weights = start_path(cfg.init_weights) or ensure_prerequisite(cfg)
         trainer, module, data = _build(cfg, weights, **trainer_options)
         with explained(trainer, cfg):
             found = _run(cfg, checkpoint, trainer, module, data)

@@ -51,7 +51,7 @@ class Models(NamedTuple):
 
 def _models_of(checkpoint: str, chosen: Sequence[str] | None, key: str) -> tuple[str, ...]:
     """Which of its models to compare."""
-    file = weights_file(checkpoint)
+    file = weights_file(checkpoint, key)
     teacher = None if file is None else has_teacher(file, key)
     names = (ONLY,) if teacher is None else (STUDENT, TEACHER) if teacher else (STUDENT,)
     kept = tuple(name for name in names if chosen is None or (STUDENT if name == ONLY else name) in chosen)

@@ -1,0 +1,117 @@
+"""Weights of the transformers library's CLIPModel."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tracer_lightning.models import build_clip, load_weights
+
+transformers = pytest.importorskip("transformers")
+
+TEXT = {
+    **{"hidden_size": 16, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"max_position_embeddings": 16, "vocab_size": 49408},
+}
+VISION = {
+    **{"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2},
+    **{"image_size": 32, "patch_size": 8},
+}
+
+
+def clip_model(folder, **towers):
+    """A CLIPModel of random weights, every one of which counts, and the folder that it was saved to."""
+    torch.manual_seed(1)
+    config = transformers.CLIPConfig(
+        text_config={**TEXT, **towers}, vision_config={**VISION, **towers}, projection_dim=24
+    )
+    model = transformers.CLIPModel(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0.5, 0.2) if parameter.ndim < 2 else torch.nn.init.normal_(parameter, 0, 0.2)
+    model.save_pretrained(folder)
+    return model
+
+
+def backbone(quick_gelu=True, **vision):
+    vision = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 3, "head_width": 16, **vision}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+    return build_clip(24, vision, text, quick_gelu=quick_gelu)
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("form", ["folder", "safetensors", "bin", "half"])
+def test_features_are_those_of_the_transformers_library(tmp_path, form, activation):
+    theirs = clip_model(tmp_path, hidden_act=activation)
+    path = tmp_path if form == "folder" else tmp_path / "model.safetensors"
+    if form == "half":
+        theirs = theirs.half()
+        save_file({name: value.half() for name, value in load_file(path).items()}, path)
+    if form == "bin":
+        positions = {f"{tower}_model.embeddings.position_ids": torch.arange(16)[None] for tower in ("text", "vision")}
+        path = tmp_path / "pytorch_model.bin"
+        torch.save(theirs.state_dict() | positions, path)
+    ours = backbone(activation == "quick_gelu")
+    load_weights(ours.model, path)
+    assert ours.model.logit_scale.dtype == torch.float32
+    images, texts = torch.randn(3, 3, 32, 32).double(), ours.spec.tokenize(["a dog", "two small cats", ""])
+    with torch.no_grad():
+        expected = theirs.double()(pixel_values=images, input_ids=texts)
+        features = ours.model.double().eval()(images, texts)
+    torch.testing.assert_close(features.image, expected.image_embeds, rtol=0, atol=1e-12)
+    torch.testing.assert_close(features.text, expected.text_embeds, rtol=0, atol=1e-12)
+    torch.testing.assert_close(features.logit_scale, theirs.logit_scale.exp())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden_act": "gelu"}, "vision tower has hidden_act='gelu'"),
+        ({"num_attention_heads": 4}, "vision tower has num_attention_heads=4"),
+        ({"layer_norm_eps": 1e-3}, "vision tower has layer_norm_eps=0.001"),
+        ({"eos_token_id": 7}, "its texts end with token 7"),
+        ("[]", "is no configuration of a CLIPModel"),
+        ("{", "is no JSON"),
+    ],
+)
+def test_what_no_weight_shows_is_read_from_the_configuration(tmp_path, changed, message):
+    clip_model(tmp_path)
+    file = tmp_path / "config.json"
+    if isinstance(changed, dict):
+        config = json.loads(file.read_text())
+        for tower in ("text_config", "vision_config"):
+            config[tower] |= changed
+        changed = json.dumps(config)
+    file.write_text(changed)
+    with pytest.raises(ValueError, match=message):
+        load_weights(backbone().model, tmp_path)
+
+
+def test_the_end_of_texts_of_older_configurations_is_the_highest_token(tmp_path):
+    clip_model(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 2
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    load_weights(backbone().model, tmp_path)
+
+
+def test_without_a_configuration_there_is_a_warning(tmp_path):
+    clip_model(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.warns(UserWarning, match=r"no config\.json .* need a backbone= whose name ends in -quickgelu"):
+        load_weights(backbone().model, tmp_path)
+
+
+def test_parts_of_a_model_are_named(tmp_path):
+    model = clip_model(tmp_path)
+    state = model.state_dict()
+    key = "vision_model.encoder.layers.0.self_attn.k_proj.weight"
+    for forged in ({name: value for name, value in state.items() if name != key}, state | {key: torch.zeros(3)}):
+        torch.save(forged, tmp_path / "model.pt")
+        with pytest.raises(ValueError, match=r"lacks vision_model\.encoder\.layers\.0\.self_attn\.k_proj\.weight"):
+            load_weights(backbone().model, tmp_path / "model.pt")
+    torch.save({name: value for name, value in state.items() if name.startswith("vis")}, tmp_path / "vision.pt")
+    with pytest.raises(ValueError, match="holds no text tower"):
+        load_weights(backbone().model, tmp_path / "vision.pt")
+    with pytest.raises(ValueError, match=r"patches of 8 px, images of 32 px.* and 24 features"):
+        load_weights(backbone(patch_size=16).model, tmp_path / "model.safetensors")
