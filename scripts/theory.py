@@ -14,15 +14,22 @@ from rich.table import Table
 from tracer_lightning.analysis.commands import table_console
 from tracer_lightning.analysis.style import save
 from tracer_lightning.analysis.theory import draw_problem
+from tracer_lightning.analysis.theory_bounds import BOUNDS
 from tracer_lightning.analysis.theory_checks import CLAIMS, Check
-from tracer_lightning.analysis.theory_conditions import CONDITIONS
+from tracer_lightning.analysis.theory_conditions import ASSUMPTIONS, GAPS
 from tracer_lightning.analysis.theory_figures import FIGURES
 from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""
-EPILOG = """The first table has the claims; the second shows for each condition that without it the statement is false.
-Exit status 1: something does not hold. --out writes theory_geometry, theory_gap and theory_weights as png and svg."""
+TABLES = (
+    ("Claims", (*CLAIMS, *BOUNDS)),
+    ("What the paper assumes: without it, it is otherwise", ASSUMPTIONS),
+    ("What the theory leaves out", GAPS),
+)
+EPILOG = """The first table has the claims; the second shows for each assumption of the paper that without it the
+statement is false; the third shows what the theory does not cover. Exit status 1: something does not hold. --out writes
+theory_geometry, theory_gap, theory_bounds and theory_weights as png and svg."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -49,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem = draw_problem(args.seed)
     console = table_console(WIDTH)
     held = True
-    for title, functions in (("Claims", CLAIMS), ("Conditions: without them it is otherwise", CONDITIONS)):
+    for title, functions in TABLES:
         checks = [check for function in functions for check in function(problem)]
         show(console, title, checks)
         held = held and all(check.holds for check in checks)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from tracer_lightning.analysis import theory, theory_checks, theory_conditions, theory_paths
+from tracer_lightning.analysis import theory, theory_bounds, theory_checks, theory_conditions, theory_paths
 from tracer_lightning.analysis.theory import Problem, draw_problem
+from tracer_lightning.analysis.theory_bounds import BOUNDS
 from tracer_lightning.analysis.theory_checks import BETAS, CLAIMS
-from tracer_lightning.analysis.theory_conditions import CONDITIONS, LONG, RARE, without_start
+from tracer_lightning.analysis.theory_conditions import ASSUMPTIONS, GAPS, LONG, RARE, without_start
 from tracer_lightning.analysis.theory_paths import (
     alphas,
     ema,
@@ -99,6 +100,24 @@ def test_followed_teachers_are_the_running_mean(problem):
         torch.testing.assert_close(teachers[t], path[: t + 1].mean(dim=0))
 
 
+def test_bounds_by_hand(small):
+    """With lambda = 2, one image direction of strength 2: gradient = 2 * 4 * gap, mu = 8 inside the images' span."""
+    penalty = theory.output_penalty(small, 2.0, matrix([-1.0, 1.5]))
+    assert torch.allclose(theory_bounds.gradient_at(penalty, matrix([2.0, 7.0])), matrix([24.0, 0.0]))
+    for direction, mu in (([3.0, 0.0], 8.0), ([0.0, 3.0], 0.0), ([3.0, 3.0], 4.0)):
+        assert theory_bounds.curvature(penalty, small.start, matrix(direction)) == pytest.approx(mu)
+    divergence = theory_bounds.divergence_penalty(
+        Problem(matrix([1.0]), matrix([0.0], [0.0]), None), matrix([0.0], [0.0])
+    )
+    assert float(divergence(matrix([0.0], [np.log(3.0)]))) == pytest.approx(0.5 * np.log(4.0 / 3.0))
+
+
+def test_a_student_on_a_line_keeps_a_share_of_its_way_at_each_step(small):
+    path = theory.line_path(small, 3, 0.5)
+    np.testing.assert_allclose(path[:, 0, 0], [-1.0, 0.5, 1.25, 1.625], rtol=1e-15)
+    np.testing.assert_allclose(path[:, 0, 1], 1.5)
+
+
 def test_descent_path_is_descent(problem, monkeypatch):
     rate = theory.step_size(problem, 0.0)
     path = theory.descent_path(problem, 400, rate)
@@ -111,7 +130,7 @@ def test_descent_path_is_descent(problem, monkeypatch):
 # -- claims, and what breaks them -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [*CLAIMS, *CONDITIONS], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", [*CLAIMS, *BOUNDS, *ASSUMPTIONS, *GAPS], ids=lambda function: function.__name__)
 def test_holds(function, problem):
     checks = list(function(problem))
     assert checks
@@ -229,3 +248,104 @@ def test_bias_and_drift_fail_for_other_teachers(problem, monkeypatch):
 def test_algorithm_1_is_the_kernel_without_its_first_weight():
     kernel = without_start(UniformKernel(), 4)
     np.testing.assert_allclose(snapshot_weights(wma(kernel), 4), [0, 0.25, 0.25, 0.25, 0.25])
+
+
+# -- bounds: each fails with a wrong constant, or where its hypothesis does --------------------------------------------
+
+
+def scaled(factor, function):
+    return lambda *arguments: factor * function(*arguments)
+
+
+@pytest.mark.parametrize("name", ["first_share", "curvature"])
+def test_a_gradient_bound_with_a_larger_constant_is_noticed(problem, monkeypatch, name):
+    monkeypatch.setattr(theory_bounds, name, scaled(1.0001, getattr(theory_bounds, name)))
+    met = [claim for claim in failing(theory_bounds.persistent_gradient, problem) if "met" in claim]
+    assert len(met) == len(BETAS)
+    monkeypatch.setattr(theory_bounds, name, scaled(30.0, getattr(theory_bounds, name)))
+    assert len(failing(theory_bounds.persistent_gradient, problem)) == 2 * len(BETAS)
+    assert len(failing(theory_bounds.persistent_divergence, problem)) == len(BETAS)
+
+
+def test_an_ema_has_no_persistent_gradient(problem, monkeypatch):
+    monkeypatch.setattr(theory_bounds, "wma", lambda kernel: ema(0.9))
+    assert len(failing(theory_bounds.persistent_gradient, problem)) == 2 * len(BETAS)
+    assert len(failing(theory_bounds.persistent_divergence, problem)) == len(BETAS)
+    monkeypatch.undo()
+    monkeypatch.setattr(theory_bounds, "ema", lambda momentum: wma(BetaKernel()))
+    assert failing(theory_bounds.persistent_gradient, problem) == ["EMA's gradient vanishes"]
+
+
+def test_a_student_that_comes_back_has_no_persistent_gradient(problem, monkeypatch):
+    """W_0 + 2U, then W_0 + U: the hypothesis of a monotone path is violated, and the teacher passes the student."""
+    monkeypatch.setattr(theory, "line_path", lambda problem, steps, kept: overshooting(problem, steps))
+    claims = failing(theory_bounds.persistent_gradient, problem)
+    assert "C.6's gradient bound, Beta 1" in claims
+    assert "C.6's gradient bound for a KL, Beta 1" in failing(theory_bounds.persistent_divergence, problem)
+
+
+def overshooting(problem, steps):
+    """A path whose mean is its end."""
+    direction = theory.direct(problem) - problem.start
+    path = problem.start + direction.expand(steps + 1, -1, -1).clone()
+    path[0], path[1] = problem.start, problem.start + 2 * direction
+    return path
+
+
+def test_a_loss_that_is_far_from_quadratic_has_no_bound(problem, monkeypatch):
+    """Where r_T outgrows the signal the bound says nothing: logits 100 times as large."""
+    divergence = theory_bounds.divergence_penalty
+    monkeypatch.setattr(
+        theory_bounds,
+        "divergence_penalty",
+        lambda problem, teacher: divergence(Problem(100 * problem.images, problem.target, problem.start), teacher),
+    )
+    assert len(failing(theory_bounds.persistent_divergence, problem)) == len(BETAS)
+
+
+def test_a_rate_that_is_not_bounded_by_the_smallest_step_is_noticed(problem, monkeypatch):
+    """Corollary C.9 with the largest omega_t in the place of omega_min, and with lambda left out."""
+    monkeypatch.setattr(theory_bounds, "shares", lambda kernel, steps: shares(kernel, steps)[1].expand(steps + 1))
+    assert len(failing(theory_bounds.linear_rate, problem)) == len(BETAS) + 1
+    monkeypatch.undo()
+    monkeypatch.setattr(theory_paths, "distilled", wrong_strength)
+    assert failing(theory_bounds.linear_rate, problem) == ["C.9 is met by a constant omega_t (EMA 0.9)"]
+
+
+def test_a_step_weight_without_bound_has_no_rate(problem, monkeypatch):
+    """A teacher that stops moving, whose smallest omega_t is 0, against the bound of one that does not."""
+    monkeypatch.setattr(theory_bounds, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(1.0), t))
+    assert len(failing(theory_bounds.linear_rate, problem)) == len(BETAS) + 2
+
+
+def test_a_teacher_that_is_farther_than_the_start_loses_to_static_distillation(problem, monkeypatch):
+    def from_farther(problem, strength, make, steps):
+        run = self_distillation(problem, strength, make, steps)
+        away = 1.5 * problem.anchor_error
+        students = torch.stack([theory.distilled(problem, strength, problem.start, t + away) for t in run.teachers])
+        return theory_paths.Distillation(torch.cat([run.students[:1], students[:-1]]), run.teachers)
+
+    monkeypatch.setattr(theory_bounds, "self_distillation", from_farther)
+    assert len(failing(theory_bounds.dominance, problem)) == len(BETAS) + 1
+    monkeypatch.setattr(theory_bounds, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(1.0), t))
+    assert len(failing(theory_bounds.dominance, problem)) == len(BETAS)
+
+
+def test_a_wrong_strength_breaks_the_share_of_static_distillation(problem, monkeypatch):
+    monkeypatch.setattr(theory_paths, "distilled", wrong_strength)
+    assert failing(theory_bounds.dominance, problem) == ["C.10, the share is ‖E_t-1‖²/‖E_0‖²"]
+
+
+def test_assumptions_of_the_bounds_fail_where_they_are_not_needed(problem, monkeypatch):
+    monkeypatch.setattr(Problem, "outside", property(lambda problem: problem.inside))
+    assert failing(theory_conditions.flat, problem)
+    monkeypatch.undo()
+    monkeypatch.setattr(theory, "distilled", lambda problem, strength, weights, teacher: problem.solution)
+    assert failing(theory_conditions.distant, problem)
+
+
+def test_gaps_of_the_bounds_close_for_a_constant_step_and_the_whole_error(problem, monkeypatch):
+    monkeypatch.setattr(theory_conditions, "shares", lambda kernel, steps: torch.full((steps + 1,), 0.1))
+    assert len(failing(theory_conditions.no_rate, problem)) == len(BETAS)
+    at_zero = Problem(problem.images, torch.zeros_like(problem.target), problem.start)  # W* = 0: nothing is left out
+    assert failing(theory_conditions.proof_of_dominance, at_zero)

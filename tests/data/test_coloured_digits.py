@@ -25,8 +25,8 @@ def spec():
     return tiny_backbone().spec._replace(image_size=28)
 
 
-def toy(spec, task="coloured", tied=0.95):
-    return ColouredDigitsDataModule(spec, task=task, tied=tied, **LOADING)
+def toy(spec, task="coloured", tied=0.95, **options):
+    return ColouredDigitsDataModule(spec, task=task, tied=tied, **options, **LOADING)
 
 
 @pytest.fixture
@@ -76,6 +76,26 @@ def test_captions_name_what_the_task_asks_for(spec):
     red = [number for number, label in enumerate(source.labels) if data.classnames[label] == "red digit"]
     assert source.images[red][:, 0].any()
     assert not source.images[red][:, 1:].any()
+
+
+def test_coloured_digits_may_be_asked_for_their_digit(spec):
+    data = toy(spec, asks="digit")
+    assert data.classnames == CLASSES
+    coloured, plain = (data.eval_source(eval_set) for eval_set in data.eval_sets)
+    assert coloured.labels == plain.labels == load_splits()["test"].labels.tolist()
+    assert torch.equal(coloured.images, toy(spec).eval_source(data.eval_sets[0]).images)
+    assert [data.label_names(eval_set) for eval_set in data.eval_sets] == [list(CLASSES)] * 2
+    assert data.train_source().labels == toy(spec, task="plain").train_source().labels
+
+
+def test_faint_channels_have_a_share_of_the_brightness(spec):
+    pure, faint, white = (
+        toy(spec, faint=share).eval_source(toy(spec).eval_sets[0]).images.float() for share in (0.0, 0.2, 1.0)
+    )
+    assert torch.equal(faint.amax(dim=1), pure.amax(dim=1))
+    assert torch.equal(white.amin(dim=1), pure.amax(dim=1))
+    assert not pure.amin(dim=1).any()
+    assert (faint.amin(dim=1) - 0.2 * pure.amax(dim=1)).abs().max() <= 0.7  # two roundings
 
 
 def test_roles_follow_the_task(spec):
@@ -162,5 +182,9 @@ def test_bad_settings_are_named(spec):
         toy(spec, tied=1.5)
     with pytest.raises(ValueError, match=r"data\.task must be one of plain, coloured, found 'neon'"):
         toy(spec, task="neon")
+    with pytest.raises(ValueError, match=r"data\.asks must be one of colour, digit, found 'shape'"):
+        toy(spec, asks="shape")
+    with pytest.raises(ValueError, match=r"data\.faint must lie in \[0, 1\], found -1"):
+        toy(spec, faint=-1)
     with pytest.raises(ValueError, match="28 pixels wide and the backbone takes 32"):
         toy(spec._replace(image_size=32))

@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import CONF
+from tracer_lightning.training import cli  # noqa: F401 (the resolvers that every configuration may use)
 from tracer_lightning.training import run as run_module
 
 TINY = (

@@ -41,7 +41,7 @@ NEEDS = {
     ("data", "toy_digits"): ["backbone=toy_vit"],
     ("data", "toy_mnist"): ["backbone=toy_vit", *MNIST],
     ("backbone", "toy_vit"): ["data=toy_digits"],
-    **{("experiment", f"toy_{name}"): MNIST for name in ("mnist", "mnist_pretrain")},
+    **{("experiment", f"toy_{name}"): MNIST for name in ("mnist", "mnist_pretrain", "mnist_published")},
     ("data", "imagenet_folder"): [*FOLDER, *QUICK],
     ("data", "shards"): ["data.root={root}/shards"],
     **{("data", name): [*SETS, *QUICK] for name in ("imagenet", "imagenet_timm")},

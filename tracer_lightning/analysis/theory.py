@@ -176,3 +176,9 @@ def descent_path(problem: Problem, steps: int, rate: float) -> Tensor:
         weights = weights - rate * (weights @ problem.images - problem.target) @ problem.images.T
         path.append(weights)
     return torch.stack(path)
+
+
+def line_path(problem: Problem, steps: int, kept: float) -> Tensor:
+    """Students W_0 + (1 - kept^k) U (steps + 1, p, d), where W_0 + U is the end of direct fine-tuning."""
+    times = torch.arange(steps + 1, dtype=problem.start.dtype)[:, None, None]
+    return problem.start + (1.0 - kept**times) * (direct(problem) - problem.start)

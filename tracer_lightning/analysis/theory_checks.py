@@ -163,7 +163,7 @@ def collapse(problem: Problem) -> Iterator[Check]:
     """An EMA's gap to a student with W_t = W_0 + (1 - r^t) U: m (1 - r)(m^t - r^t)/(m - r) ‖U‖."""
     displacement, rate, m = theory.direct(problem) - problem.start, 0.8, MOMENTUM
     times = torch.arange(STEPS + 1, dtype=torch.float64)
-    path = problem.start + (1.0 - rate ** times[:, None, None]) * displacement
+    path = theory.line_path(problem, STEPS, rate)
     gaps = sizes(path - follow(path, ema(m))) / displacement.norm()
     expected = m * (1.0 - rate) * (m**times - rate**times) / (m - rate)
     yield below("EMA's gap in closed form", "largest deviation", float((gaps - expected).abs().max()), EXACT)

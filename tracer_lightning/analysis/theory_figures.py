@@ -12,6 +12,7 @@ from torch import Tensor
 from tracer_lightning.analysis import theory
 from tracer_lightning.analysis.style import COLOURS, style
 from tracer_lightning.analysis.theory import Problem
+from tracer_lightning.analysis.theory_bounds import APPROACH, curvature, first_share, teacher_errors
 from tracer_lightning.analysis.theory_checks import BETAS, MOMENTUM, STEPS, STRENGTH
 from tracer_lightning.analysis.theory_conditions import LONG, RARE
 from tracer_lightning.analysis.theory_paths import (
@@ -20,6 +21,7 @@ from tracer_lightning.analysis.theory_paths import (
     follow,
     official,
     self_distillation,
+    shares,
     sizes,
     snapshot_weights,
     wma,
@@ -199,4 +201,41 @@ def weights(problem: Problem) -> Figure:
     return figure
 
 
-FIGURES: dict[str, Callable[[Problem], Figure]] = {"geometry": geometry, "gap": gap, "weights": weights}
+# -- bounds ---------------------------------------------------------------------------------------------------------
+
+
+def bounds(problem: Problem) -> Figure:
+    """Self-distillation's gradient on a line and C.6's bound on the last one; SD-WMA's error and C.9's bound on it."""
+    path = theory.line_path(problem, STEPS, APPROACH)
+    way = path[-1] - path[0]
+    times = torch.arange(STEPS + 1, dtype=torch.float64)
+    with style(formulas=True):
+        figure, (left, right) = _figure("Bounds on the pull and on the error")
+        for name, (make, colour, dashes) in _teachers().items():
+            pulls = STRENGTH * sizes((path - follow(path, make)) @ problem.images @ problem.images.T) / way.norm()
+            left.plot(pulls, color=colour, ls=dashes, lw=1.6, label=name)
+            errors = teacher_errors(problem, self_distillation(problem, STRENGTH, make, STEPS).teachers)
+            right.plot(errors, color=colour, ls=dashes, lw=1.6)
+        mu = curvature(theory.output_penalty(problem, STRENGTH, problem.start), problem.start, way)
+        for beta, colour in BETA_COLOURS.items():
+            left.plot(STEPS, mu * first_share(beta), "_", color=colour, ms=14, mew=2, clip_on=False)
+            least = float(shares(BetaKernel(beta), STEPS)[1:].min())
+            right.plot((1.0 - least / (1.0 + STRENGTH)) ** times, color=colour, ls=":", lw=1.4)
+        left.plot([], [], "_", color="black", ms=12, mew=2, label=r"bound $\mu\,\omega_{0|T}$ (C.6)")
+        left.plot([], [], ":", color="black", lw=1.4, label=r"bound $(1-\omega_{min}/(1+\lambda))^t$ (C.9)")
+        left.set(yscale="log", ylim=(1e-4, 3), xlim=(0, STEPS), xlabel="optimizer step")
+        left.set_ylabel(r"$\|\nabla R(W_t)\|\;/\;\|W_T - W_0\|$")
+        left.set_title("A student on a line: gradient towards the teacher")
+        right.set(yscale="log", ylim=(1e-3, 1.2), xlim=(0, STEPS), xlabel="step (one exact minimisation)")
+        right.set_ylabel(r"$\|E_t\|\;/\;\|E_0\|$")
+        right.set_title(f"Self-distillation, $\\lambda$ = {STRENGTH:g}: teacher's error")
+        figure.legend(loc="outside lower center", ncols=4)
+    return figure
+
+
+FIGURES: dict[str, Callable[[Problem], Figure]] = {
+    "geometry": geometry,
+    "gap": gap,
+    "bounds": bounds,
+    "weights": weights,
+}

@@ -25,17 +25,16 @@ SIZE = 28
 DIGIT_SIZE = 20
 """MNIST's digits fill a box of this width in the middle."""
 COLOURS = ("red digit", "blue digit")
-INKS = np.array([(1, 0, 0), (0, 0, 1)], dtype=np.uint8)
+HUES = np.array([(1, 0, 0), (0, 0, 1)])
 """(2, 3), of those names."""
 TEMPLATES = ("a photo of a {c}.", "a handwritten {c}.", "a drawing of a {c}.", "this is a {c}.")
 VALIDATION = 1_000
 """Pictures of MNIST's training file that are kept for validation."""
 Task = Literal["plain", "coloured"]
-CLASSES_OF: dict[Task, range] = {
-    "plain": range(len(CLASSES)),
-    "coloured": range(len(CLASSES), len(CLASSES) + len(COLOURS)),
-}
-"""Of all names, those to choose from."""
+TASKS: tuple[Task, ...] = ("plain", "coloured")
+Asked = Literal["colour", "digit"]
+NAMES: dict[Asked, tuple[str, ...]] = {"colour": COLOURS, "digit": CLASSES}
+"""What is to be named of a coloured digit, and the names to choose from."""
 
 
 def draw_colours(labels: np.ndarray, tied: float, seed: int) -> np.ndarray:
@@ -104,36 +103,46 @@ class ColouredDigitsDataModule(ClipDataModule):
     """Learn one of two tasks, test both: the toy experiment of TRACER (section 5.1).
 
     The original task, ``plain``: name digits, white on black. The new one, ``coloured``: name the colour of digits, red
-    mostly below five and blue mostly from five. The task learned is ID, the other OOD. The digits are scikit-learn's.
+    mostly below five and blue mostly from five, or the digit, which the colour only hints at. The task learned is ID,
+    the other OOD. The digits are scikit-learn's.
 
     Args:
         spec: what the model expects; pictures are 28 x 28.
         task: what is learned.
         tied: chance of a coloured digit to have its group's colour.
+        asks: what is to be named of a coloured digit, ``colour`` or ``digit``.
+        faint: brightness of the two channels that are not a coloured digit's own, as a share of that one's.
         loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` (not of the
             colours), ``max_bad_fraction`` and ``shots``.
     """
 
-    classnames = (*CLASSES, *COLOURS)
     templates = TEMPLATES
 
-    def __init__(self, spec: InputSpec, task: Task, tied: float, **loading: Any) -> None:
+    def __init__(
+        self, spec: InputSpec, task: Task, tied: float, asks: Asked = "colour", faint: float = 0.0, **loading: Any
+    ) -> None:
         super().__init__(spec, **loading)
-        if not 0.0 <= tied <= 1.0:
-            raise ValueError(f"data.tied must lie in [0, 1], found {tied}")
+        for name, share in (("tied", tied), ("faint", faint)):
+            if not 0.0 <= share <= 1.0:
+                raise ValueError(f"data.{name} must lie in [0, 1], found {share}")
         if spec.image_size != SIZE:
             raise ValueError(f"these digits are {SIZE} pixels wide and the backbone takes {spec.image_size}")
-        if task not in CLASSES_OF:
-            raise ValueError(f"data.task must be one of {', '.join(CLASSES_OF)}, found {task!r}")
-        self.task, self.tied = task, tied
-        self.eval_sets = tuple(
-            self._eval_set(name, "test") for name in sorted(CLASSES_OF, key=lambda name: name != task)
-        )
+        if task not in TASKS:
+            raise ValueError(f"data.task must be one of {', '.join(TASKS)}, found {task!r}")
+        if asks not in NAMES:
+            raise ValueError(f"data.asks must be one of {', '.join(NAMES)}, found {asks!r}")
+        self.task, self.tied, self.asks, self.faint = task, tied, asks, faint
+        self.classnames = tuple(dict.fromkeys((*CLASSES, *NAMES[asks])))
+        self.eval_sets = tuple(self._eval_set(name, "test") for name in sorted(TASKS, key=lambda name: name != task))
         self.val_set = self._eval_set(task, "val")
+
+    def _choices(self, task: str) -> list[int]:
+        """Which of all names a task chooses from."""
+        return [self.classnames.index(name) for name in (CLASSES if task == "plain" else NAMES[self.asks])]
 
     def _eval_set(self, task: Task, split: str) -> EvalSet:
         role = "id" if task == self.task else "ood"
-        return EvalSet(task, split, role, tuple((number,) for number in CLASSES_OF[task]))
+        return EvalSet(task, split, role, tuple((number,) for number in self._choices(task)))
 
     def digits(self) -> dict[str, Split]:
         """Digits without colour, by split."""
@@ -142,7 +151,7 @@ class ColouredDigitsDataModule(ClipDataModule):
     def train_source(self) -> TensorSource:
         """The training digits of the task, labelled among all names."""
         images, labels = self._drawn("train", self.task)
-        return TensorSource(images, (labels + CLASSES_OF[self.task].start).tolist())
+        return TensorSource(images, np.array(self._choices(self.task))[labels].tolist())
 
     def eval_source(self, eval_set: EvalSet) -> TensorSource:
         """The digits of a split for one task."""
@@ -152,10 +161,12 @@ class ColouredDigitsDataModule(ClipDataModule):
     def _drawn(self, split: str, task: str) -> tuple[Tensor, np.ndarray]:
         """Pictures (N, 3, H, W) uint8 and labels (N,) among the task's own."""
         images, labels = self.digits()[split]  # (N, H, W), (N,)
+        ink = np.ones((1, 3))
         if task == "coloured":
-            labels = draw_colours(labels, self.tied, zlib.crc32(split.encode()))
-        ink = INKS[labels] if task == "coloured" else np.ones((1, 3), np.uint8)
-        pixels = (255 * images).round().astype(np.uint8)[:, None] * ink[:, :, None, None]
+            colours = draw_colours(labels, self.tied, zlib.crc32(split.encode()))
+            ink = np.maximum(HUES[colours], self.faint)
+            labels = colours if self.asks == "colour" else labels
+        pixels = (255 * images[:, None] * ink[:, :, None, None]).round().astype(np.uint8)
         return torch.from_numpy(pixels), labels
 
 

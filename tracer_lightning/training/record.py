@@ -59,6 +59,8 @@ class Coloured(Data):
 
     task: Literal["plain", "coloured"]
     tied: Share
+    asks: Literal["colour", "digit"] = "colour"  # records older than these two settings had no others
+    faint: Share = 0.0
 
 
 class ColouredDigits(Coloured):
