@@ -7,7 +7,7 @@ import torch
 from tests.comparing import differences
 from tests.training.helpers import TINY, composed, hydra_context
 from tracer_lightning.models import read_checkpoint
-from tracer_lightning.models.weights import CHECKPOINT
+from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.storage.checkpoints import PREVIOUS
 from tracer_lightning.training.run import run
 

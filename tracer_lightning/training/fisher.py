@@ -13,7 +13,7 @@ from tracer_lightning.data import ClipDataModule
 from tracer_lightning.merging import diagonal_fisher
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.heads import zero_shot_linear
-from tracer_lightning.models.weights import CLIP
+from tracer_lightning.models.state_dicts import CLIP
 
 
 def image_fisher(
