@@ -10,6 +10,8 @@ from tracer_lightning.data import (
     imagenet_r_classes,
     imagenet_templates,
     objectnet_classes,
+    released_classnames,
+    released_templates,
 )
 
 WNIDS = ImageNetInfo("imagenet-1k")._synsets
@@ -23,12 +25,12 @@ def test_texts():
 
 def test_released_texts():
     """Eight names of the heads differ from those of the captions, and six templates are more."""
-    names, released = imagenet_classnames(), imagenet_classnames(released=True)
+    names, released = imagenet_classnames(), released_classnames()
     assert [(number, name) for number, name in enumerate(released) if name != names[number]] == [
         (201, "Silky Terrier"), (227, "Kelpie"), (638, "maillot"), (639, "tank suit"),
         (692, "product packet"), (744, "projectile"), (837, "dark glasses"), (911, "woolen"),
     ]  # fmt: skip
-    templates = imagenet_templates(released=True)
+    templates = released_templates()
     assert templates[:80] == imagenet_templates()
     assert (len(set(templates)), templates[-1]) == (86, "a photo containing a faint {c}.")
 

@@ -46,7 +46,13 @@ def classes(batches):
 
 def few(root, **options):
     given = {"folders": {"train": "train", "val": "val", "test": "val", "ood": {}}, "texts": TEXTS}
-    given |= {"augmentation": AUGMENTATION, "eval_decoder": "torchvision", "batch_size": 3, "eval_batch_size": 4}
+    given |= {
+        "held_out": {"fraction": 0.0, "seed": 0},
+        "augmentation": AUGMENTATION,
+        "eval_decoder": "torchvision",
+        "batch_size": 3,
+        "eval_batch_size": 4,
+    }
     given |= {"num_workers": 0, "seed": 0, "max_bad_fraction": 0.0}
     return ImageFolderDataModule(tiny_backbone().spec, str(root), **(given | options))
 

@@ -14,7 +14,7 @@ from tracer_lightning.training.run import run
 ROOT = Path(__file__).parent.parent.parent
 METHODS = (
     "car_ft, carot, flyp, ft, l2_sp, lipsum_ft, lp, lp_ft, sd_ema, sd_wma, static_sd, tracer, "
-    "tracer_algorithm_1, tracer_ema, tracer_orthogonal, zs"
+    "tracer_algorithm_1, tracer_ema, tracer_orthogonal, tracer_plain, zs"
 )
 
 

@@ -10,6 +10,8 @@ from tracer_lightning.data.imagenet import (
     imagenet_r_classes,
     imagenet_templates,
     objectnet_classes,
+    released_classnames,
+    released_templates,
 )
 from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.stream_datamodule import StreamedShardDataModule
@@ -27,4 +29,6 @@ __all__ = [
     "imagenet_r_classes",
     "imagenet_templates",
     "objectnet_classes",
+    "released_classnames",
+    "released_templates",
 ]

@@ -24,24 +24,24 @@ RELEASED_NAMES = {
 RELEASED_PHOTOS = ("small", "vague", "distant", "partially visible", "hidden", "faint")
 
 
-def imagenet_classnames(released: bool = False) -> list[str]:
-    """open_clip's names of the 1,000 classes, in the order of their wnids.
-
-    Args:
-        released: whether eight of them are those of the heads of TRACER's released code; its captions have open_clip's.
-    """
-    changed = RELEASED_NAMES if released else {}
-    return [changed.get(number, name) for number, name in enumerate(open_clip.IMAGENET_CLASSNAMES)]
+def imagenet_classnames() -> list[str]:
+    """open_clip's names of the 1,000 classes, in the order of their wnids."""
+    return list(open_clip.IMAGENET_CLASSNAMES)
 
 
-def imagenet_templates(released: bool = False) -> list[str]:
-    """CLIP's 80 templates for ImageNet.
+def imagenet_templates() -> list[str]:
+    """CLIP's 80 templates for ImageNet."""
+    return [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
 
-    Args:
-        released: whether six more follow, as in TRACER's released code.
-    """
-    templates = [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
-    return templates + [f"a photo containing a {how} {{c}}." for how in RELEASED_PHOTOS if released]
+
+def released_classnames() -> list[str]:
+    """The names in the heads of TRACER's released code, eight of which are not open_clip's, as its captions' all are."""
+    return [RELEASED_NAMES.get(number, name) for number, name in enumerate(imagenet_classnames())]
+
+
+def released_templates() -> list[str]:
+    """The 86 templates of TRACER's released code: CLIP's, and six more."""
+    return imagenet_templates() + [f"a photo containing a {how} {{c}}." for how in RELEASED_PHOTOS]
 
 
 def imagenet_a_classes() -> Classes:

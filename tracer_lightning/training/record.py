@@ -20,10 +20,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class ClassNames(Target):
     """One of our lists of class names or templates."""
 
-    target: Literal["tracer_lightning.data.imagenet_classnames", "tracer_lightning.data.imagenet_templates"] = Field(
-        alias="_target_"
-    )
-    released: bool = False
+    target: Literal[
+        "tracer_lightning.data.imagenet_classnames",
+        "tracer_lightning.data.imagenet_templates",
+        "tracer_lightning.data.released_classnames",
+        "tracer_lightning.data.released_templates",
+    ] = Field(alias="_target_")
 
 
 class ClassGroups(Target):

@@ -34,7 +34,7 @@ TRAIN: dict[str, Any] = {
     "parity.logits_in_bf16": bool,
     "parity.distillation_from": int,
     "parity.rows_of_captions": bool,
-    "parity.released_texts": bool,
+    "parity.texts": str,
     "kernel": Node,
     "teacher.every_n_steps": int,
     "teacher.module": Node,
