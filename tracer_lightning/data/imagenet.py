@@ -35,7 +35,7 @@ def imagenet_templates() -> list[str]:
 
 
 def released_classnames() -> list[str]:
-    """The names in the heads of TRACER's released code, eight of which are not open_clip's, as its captions' all are."""
+    """The names in the heads of TRACER's released code, whose captions have open_clip's: eight are others."""
     return [RELEASED_NAMES.get(number, name) for number, name in enumerate(imagenet_classnames())]
 
 
