@@ -38,6 +38,7 @@ RUNS = {
     "copies": (FOUR, *COPIES),
     "micro_batch": (TWO, "compute.micro_batch=50"),
     "l2_sp": (TWO, "method=l2_sp"),
+    "afd": (TWO, "terms=[fd,afd]"),
     **{name: (TWO, *settings) for name, settings in KINDS.items()},
 }
 
@@ -142,10 +143,13 @@ def test_heads_anchors_and_added_weights(tmp_path, sharded, name):
 
 
 @pytest.mark.slow
-def test_penalties_of_all_weights_are_refused_by_every_rank(sharded):
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("l2_sp", "a regularizer among l2_sp is of all weights"), ("afd", "a term among info_nce, fd, afd has weights")],
+)
+def test_what_no_shards_allow_is_refused_by_every_rank(sharded, name, reason):
     for rank in range(2):
-        message = (sharded / f"l2_sp/error{rank}").read_text()
-        assert message.startswith("trainer=fsdp: a regularizer among l2_sp is of all weights")
+        assert (sharded / f"{name}/error{rank}").read_text().startswith(f"trainer=fsdp: {reason}")
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ class TracerModule(pl.LightningModule):
             name for name, _ in self.named_buffers() if not name.endswith((*AVERAGED_BUFFERS, "num_batches_tracked"))
         ]
         # a term's own weights see the global batch, so that their gradients are the same everywhere
-        self._ddp_params_and_buffers_to_ignore += [f"loss.{name}" for name, _ in loss.named_parameters()]
+        self._ddp_params_and_buffers_to_ignore += [f"loss.terms.{name}" for name, _ in loss.terms.named_parameters()]
 
     def configure_model(self) -> None:
         """Keep a shard of student and teacher on each rank, once, where the strategy asks for it (``trainer=fsdp``)."""
@@ -87,6 +87,11 @@ class TracerModule(pl.LightningModule):
             raise ValueError(
                 f"trainer=fsdp: a regularizer among {', '.join(self.regularizers.terms)} is of all weights, of which "
                 "no rank has more than its shard; choose trainer=ddp"
+            )
+        if any(True for _ in self.loss.terms.parameters()):
+            raise ValueError(
+                f"trainer=fsdp: a term among {', '.join(self.loss.terms)} has weights of its own, which are not "
+                "sharded; choose trainer=ddp"
             )
         shard(self.student, mesh)
         if isinstance(self.teacher, AveragedTeacher):
