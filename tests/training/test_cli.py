@@ -207,6 +207,7 @@ def test_a_mistake_in_a_loading_process_is_one_line(tmp_path):
     result = train(
         *("data=image_folder", "data.root=pets", "data.num_workers=1", "data.batch_size=2", "run=x"),
         *[option for option in TINY if not option.startswith("data.")],
+        "data.held_out.fraction=0",
         cwd=tmp_path,
     )
     assert result.returncode == 1

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tests.conftest import CONF
@@ -198,6 +199,19 @@ def test_the_paper_run_has_the_released_hyperparameters(tmp_path, imagenet):
     assert (cfg.teacher.every_n_steps, cfg.kernel.beta, cfg.method.strength) == (1, 0.5, 0.9)
     assert (cfg.trainer.gradient_clip_val, cfg.positives, cfg.prerequisite) == (None, "diagonal", None)
     assert cfg.backbone == {**cfg.backbone, "name": "ViT-B-16-quickgelu", "pretrained": "openai"}
+
+
+@pytest.mark.parametrize("parity", ["paper", "official"])
+def test_imagenet_has_the_texts_of_the_parity(tmp_path, imagenet, parity):
+    """Class 911 is another one in the released heads, and in neither captions."""
+    cfg = composed(tmp_path, "data=imagenet", f"parity={parity}", *(need.format(root=imagenet) for need in SETS))
+    texts = instantiate(cfg.data.texts, _convert_="all")
+    captions = texts["train_classnames"] or texts["classnames"]
+    assert (len(texts["templates"]), texts["classnames"][911]) == {
+        "paper": (80, "wool"),
+        "official": (86, "woolen"),
+    }[parity]
+    assert captions[911] == "wool"
 
 
 def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):

@@ -45,6 +45,8 @@ def test_a_path_of_any_characters_is_what_the_setting_holds(name):
         "x='it\\'s/x'",
         "x={a:/b}",
         "-m",
+        "--config-dir=/my/conf",
+        "--config-path=/it's/conf",
         "a(b",
         "x=a(b",
     ],

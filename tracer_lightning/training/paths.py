@@ -11,8 +11,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-PATH = re.compile(r"([+~]*[\w./@-]+)=([^\s'\"\[{(].*)", flags=re.DOTALL)
-"""Key and value, which does not begin as a quoted string, a list, a mapping or an expression does."""
+PATH = re.compile(r"([+~]*(?!-)[\w./@-]+)=([^\s'\"\[{(].*)", flags=re.DOTALL)
+"""Key, which is no option of Hydra's, and value, which does not begin as a string in quotes, a list, a mapping or an
+expression does."""
 
 
 def quoted(text: str) -> str:
