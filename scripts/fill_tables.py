@@ -23,7 +23,7 @@ EPILOG = f"""The results are those of the runs that README.md names:
     method=flyp,ft,lp_ft,l2_sp,static_sd,car_ft,lipsum_ft,carot,tracer_ema,tracer
   python train.py -m run=heads method=zs,lp
   python scripts/collect.py outputs/digits/methods outputs/digits/heads --model all --out tables
-  cp tables/table.csv {RESULTS}"""
+  grep -E "^setting,|,({ID}|{OOD})," tables/table.csv > {RESULTS}"""
 Measured = Mapping[tuple[str, str, str, str], tuple[float, float | None]]
 """(method, model, data set, metric) to mean and standard deviation."""
 
