@@ -31,7 +31,7 @@ class ClipSchedule(pl.Callback):
         """Learn the number of steps, and refuse a second norm."""
         if trainer.gradient_clip_val is not None:
             raise ValueError(
-                f"trainer.gradient_clip_val={trainer.gradient_clip_val:g} and a schedule of it; leave one of them out"
+                f"trainer.gradient_clip_val={trainer.gradient_clip_val:g} and callbacks.clip_schedule; set one to null"
             )
         self._end = planned_steps(trainer) - 1
 
