@@ -85,13 +85,13 @@ class CaptionTables:
 
     def __init__(self, tokenize: Callable[[Sequence[str]], Tensor]) -> None:
         self._tokenize = tokenize
-        self._tables: dict[tuple[str, ...], CaptionTable] = {}
+        self._tables: dict[tuple[tuple[str, ...], ...], CaptionTable] = {}
 
     def of(self, classnames: Sequence[str], templates: Sequence[str], domains: Sequence[str] = ()) -> CaptionTable:
         """The table of these; domains that no template names are left out."""
         if not any(DOMAIN in template for template in templates):
             domains = ()
-        key = (*classnames, *templates, *domains)
+        key = (tuple(classnames), tuple(templates), tuple(domains))
         if key not in self._tables:
             self._tables[key] = CaptionTable(classnames, templates, self._tokenize, domains)
         return self._tables[key]
