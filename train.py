@@ -5,8 +5,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from tracer_lightning.training.cli import cli, imports, task
-from tracer_lightning.training.errors import wants_traceback
+from tracer_lightning.commands.cli import cli, imports, task
+from tracer_lightning.config.errors import wants_traceback
 
 USER_WANTS_TRACEBACK = wants_traceback()
 
@@ -15,7 +15,7 @@ USER_WANTS_TRACEBACK = wants_traceback()
 def main(cfg: DictConfig) -> Any:
     """Run the composed experiment; a sweeper that searches is given its objective."""
     with imports(USER_WANTS_TRACEBACK):
-        from tracer_lightning.training.run import train
+        from tracer_lightning.engine.run import train
 
     return task(cfg, USER_WANTS_TRACEBACK, train)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from rich.table import Table
 
-from tracer_lightning.analysis.commands import table_console
 from tracer_lightning.benchmarks import averaging, evaluating, levers, loading, memory, report, statistics, step
 from tracer_lightning.benchmarks.measuring import machine, shown, write_json
-from tracer_lightning.training.console import quieten
-from tracer_lightning.training.streams import standard_streams
+from tracer_lightning.engine.console import quieten
+from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.plain_commands import table_console
 
 WIDTH = 120
 Found = dict[str, Any]

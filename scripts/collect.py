@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tracer_lightning.analysis.commands import Parser, read_groups, say, table_console
-from tracer_lightning.analysis.comparison import CHOICES, STUDENT, Comparison, Place, compare, places
-from tracer_lightning.analysis.curves import draw
-from tracer_lightning.analysis.formats import latex, markdown, raw, terminal
-from tracer_lightning.analysis.style import save, style
-from tracer_lightning.analysis.tables import Section, sections
+from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.comparison import CHOICES, STUDENT, Comparison, Place, compare, places
+from tracer_lightning.reporting.curves import draw
+from tracer_lightning.reporting.formats import latex, markdown, raw, terminal
+from tracer_lightning.reporting.plain_commands import Parser, read_groups, say, table_console
+from tracer_lightning.reporting.style import save, style
+from tracer_lightning.reporting.tables import Section, sections
 from tracer_lightning.storage import write_text
-from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 100
 """Columns of output that goes to no terminal."""

@@ -10,11 +10,11 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from tracer_lightning.analysis.commands import Parser, read_groups, say, table_console
-from tracer_lightning.analysis.dynamics import PARTS, STATISTICS, Row, as_csv, draw, read_dynamics, rows
-from tracer_lightning.analysis.style import save, style
+from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.dynamics import PARTS, STATISTICS, Row, as_csv, draw, read_dynamics, rows
+from tracer_lightning.reporting.plain_commands import Parser, read_groups, say, table_console
+from tracer_lightning.reporting.style import save, style
 from tracer_lightning.storage import write_text
-from tracer_lightning.training.streams import standard_streams
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""

@@ -7,8 +7,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from tracer_lightning.training.cli import cli, imports, task
-from tracer_lightning.training.errors import wants_traceback
+from tracer_lightning.commands.cli import cli, imports, task
+from tracer_lightning.config.errors import wants_traceback
 
 USER_WANTS_TRACEBACK = wants_traceback()
 
@@ -17,7 +17,7 @@ USER_WANTS_TRACEBACK = wants_traceback()
 def main(cfg: DictConfig) -> Any:
     """Evaluate what was composed."""
     with imports(USER_WANTS_TRACEBACK):
-        from tracer_lightning.training.evaluate import evaluate
+        from tracer_lightning.commands.evaluate import evaluate
 
     return task(cfg, USER_WANTS_TRACEBACK, evaluate)
 

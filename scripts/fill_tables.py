@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tracer_lightning.analysis.commands import Parser, say
+from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.plain_commands import Parser, say
 from tracer_lightning.storage import read_text, write_text
-from tracer_lightning.training.streams import standard_streams
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = "docs/results/digits.csv"

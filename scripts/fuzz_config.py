@@ -28,7 +28,7 @@ from tests.fuzzing.inside import draw as draw_inside  # noqa: E402
 from tests.fuzzing.inside import make_bases, try_case  # noqa: E402
 from tests.fuzzing.overrides import draw  # noqa: E402
 from tests.fuzzing.running import Outcome, attempt, bounded, command, defaults, entry  # noqa: E402
-from tracer_lightning.training.streams import standard_streams  # noqa: E402
+from tracer_lightning.engine.streams import standard_streams  # noqa: E402
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ from tests.comparing import differences, outcome  # noqa: E402
 from tests.faults.events import commands as written  # noqa: E402
 from tests.faults.events import killed_at_changes  # noqa: E402
 from tests.faults.killing import BY_THE_CLOCK, LENGTHS, PHASES, command, forked, sweep, training  # noqa: E402
-from tracer_lightning.training.streams import standard_streams  # noqa: E402
+from tracer_lightning.engine.streams import standard_streams  # noqa: E402
 
 
 class Case(NamedTuple):

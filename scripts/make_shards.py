@@ -9,14 +9,14 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tracer_lightning.analysis.commands import Parser, say
-from tracer_lightning.analysis.console import PlainConsole, one_line_warnings
-from tracer_lightning.data.names import read_classnames, read_templates
+from tracer_lightning.data.images.names import read_classnames, read_templates
 from tracer_lightning.data.shards.manifest import Manifest, verify_shards
 from tracer_lightning.data.shards.sources import folder_collection, torchvision_collection
 from tracer_lightning.data.shards.tables import IWILDCAM_SPLITS, csv_collection, iwildcam_collections
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
-from tracer_lightning.training.streams import standard_streams
+from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.console import PlainConsole, one_line_warnings
+from tracer_lightning.reporting.plain_commands import Parser, say
 
 TEMPLATES = ("a photo of a {c}.",)
 IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")

@@ -7,9 +7,9 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from tracer_lightning.training.cli import cli, imports, task
-from tracer_lightning.training.errors import wants_traceback
-from tracer_lightning.training.shorthand import spelled_out
+from tracer_lightning.commands.cli import cli, imports, task
+from tracer_lightning.config.errors import wants_traceback
+from tracer_lightning.config.shorthand import spelled_out
 
 USER_WANTS_TRACEBACK = wants_traceback()
 
@@ -18,7 +18,7 @@ USER_WANTS_TRACEBACK = wants_traceback()
 def main(cfg: DictConfig) -> Any:
     """Merge what was composed."""
     with imports(USER_WANTS_TRACEBACK):
-        from tracer_lightning.training.merge import merge
+        from tracer_lightning.commands.merge import merge
 
     return task(cfg, USER_WANTS_TRACEBACK, merge)
 

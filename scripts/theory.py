@@ -11,14 +11,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from tracer_lightning.analysis.commands import table_console
-from tracer_lightning.analysis.style import save
-from tracer_lightning.analysis.theory import draw_problem
-from tracer_lightning.analysis.theory_bounds import BOUNDS
-from tracer_lightning.analysis.theory_checks import CLAIMS, Check
-from tracer_lightning.analysis.theory_conditions import ASSUMPTIONS, GAPS
-from tracer_lightning.analysis.theory_figures import FIGURES
-from tracer_lightning.training.streams import standard_streams
+from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.plain_commands import table_console
+from tracer_lightning.reporting.style import save
+from tracer_lightning.studies.theory.bounds import BOUNDS
+from tracer_lightning.studies.theory.checks import CLAIMS, Check
+from tracer_lightning.studies.theory.conditions import ASSUMPTIONS, GAPS
+from tracer_lightning.studies.theory.figures import FIGURES
+from tracer_lightning.studies.theory.linear import draw_problem
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""

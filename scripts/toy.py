@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tracer_lightning.analysis.commands import Parser, read_groups, say, table_console
-from tracer_lightning.analysis.style import save, style
-from tracer_lightning.analysis.toy import arms, before
-from tracer_lightning.analysis.toy_report import panels, toy_markdown, toy_table, tradeoff, write_toy
+from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.plain_commands import Parser, read_groups, say, table_console
+from tracer_lightning.reporting.style import save, style
 from tracer_lightning.storage import write_text
-from tracer_lightning.training.streams import standard_streams
+from tracer_lightning.studies.toy.arms import arms, before
+from tracer_lightning.studies.toy.report import panels, toy_markdown, toy_table, tradeoff, write_toy
 
 WIDTH = 130
 """Columns of output that goes to no terminal."""

@@ -11,26 +11,26 @@ PACKAGE = Path(__file__).parent.parent / "tracer_lightning"
 ALLOWED = {
     "types": set(),
     "storage": set(),
-    "slurm": set(),
-    "signals": {"slurm"},
     "functional": {"types"},
     "kernels": {"types", "functional"},
     "teachers": {"types", "functional", "kernels"},
     "anchors": {"types", "functional"},
     "losses": {"types", "functional"},
-    "regularizers": {"types", "functional"},
     "models": {"types", "storage", "functional"},
     "merging": {"types", "functional"},
     "data": {"types", "storage", "functional"},
     "evaluation": {"types", "functional"},
-    "analysis": {"types", "storage", "functional", "kernels", "teachers", "evaluation"},
-    "module": {"types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"},
-    "callbacks": {"types", "storage", "signals", "functional", "teachers", "evaluation", "analysis", "module"},
+    "reporting": {"types", "storage", "evaluation"},
+    "module": {"types", "functional", "kernels", "teachers", "losses", "models", "data", "evaluation"},
+    "callbacks": {"types", "storage", "functional", "teachers", "evaluation", "reporting", "module", "engine"},
+    "studies": {"types", "storage", "functional", "kernels", "teachers", "evaluation", "reporting"},
     "benchmarks": {
-        *("types", "functional", "kernels", "teachers", "losses", "regularizers", "models", "data", "evaluation"),
-        *("module", "callbacks", "analysis", "storage"),
+        *("types", "storage", "functional", "kernels", "teachers", "losses", "models", "data", "evaluation"),
+        *("reporting", "module", "callbacks"),
     },
 }
+HYDRA = {"engine", "config", "commands"}
+"""Packages that know Hydra."""
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -58,8 +58,8 @@ def test_imports_point_in_one_direction(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_training_knows_hydra(path):
-    if room(path) != "training":
+def test_only_these_know_hydra(path):
+    if room(path) not in HYDRA:
         assert not {module.split(".")[0] for module in imports(path)} & {"hydra", "omegaconf"}
 
 
@@ -78,21 +78,11 @@ def test_the_rule_sees_every_form_of_import(tmp_path):
 
 
 def test_every_room_has_its_rule():
-    assert {room(path) for path in FILES} <= {*ALLOWED, "training", "__init__"}
+    assert {room(path) for path in FILES} <= {*ALLOWED, *HYDRA, "__init__"}
 
 
 def test_there_is_one_training_step():
     assert [path.name for path in FILES if "def training_step" in path.read_text()] == ["module.py"]
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_and_functions_stay_small(path):
-    assert len(path.read_text().splitlines()) <= 250
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 40, node.name
-            if node.name == "__init__":
-                assert len(node.args.args) + len(node.args.kwonlyargs) <= 9
 
 
 @pytest.mark.parametrize("folder", ["losses", "kernels", "teachers", "functional"])

@@ -11,12 +11,12 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
-from tests.training.helpers import composed, hydra_context
-from tests.training.test_cli import ROOT, train
+from tests.commands.helpers import composed, hydra_context
+from tests.commands.test_cli import ROOT, train
 from tests.training_helpers import make_data, make_module
-from tracer_lightning.analysis.training_curves import read_curves
+from tracer_lightning.engine.run import run
 from tracer_lightning.functional.distributed import gather, gather_features
-from tracer_lightning.training.run import run
+from tracer_lightning.reporting.training_curves import read_curves
 from tracer_lightning.types import Batch, TermInputs
 
 STEP = {"images": (8, 3, 32, 32), "texts": (8, 16)}

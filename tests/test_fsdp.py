@@ -9,14 +9,14 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from lightning.pytorch.utilities import rank_zero_only
 
+from tests.commands.helpers import composed, hydra_context
+from tests.commands.test_cli import train
+from tests.commands.test_evaluate import script
 from tests.test_distributed import DOUBLE, SHORT, assert_same_run
 from tests.test_traffic import free_ports
-from tests.training.helpers import composed, hydra_context
-from tests.training.test_cli import train
-from tests.training.test_evaluate import script
-from tracer_lightning.analysis.training_curves import read_curves
-from tracer_lightning.data.digit_styles import STYLES
-from tracer_lightning.training.run import run
+from tracer_lightning.data.digits.styles import STYLES
+from tracer_lightning.engine.run import run
+from tracer_lightning.reporting.training_curves import read_curves
 
 PLUGIN = "trainer.plugins=[{_target_: lightning.pytorch.plugins.precision.DoublePrecision}]"
 """In double precision, which Lightning offers no setting for here."""

@@ -4,7 +4,7 @@ import torch
 
 from tests.training_helpers import Losses, Trajectory, make_data, make_module, make_trainer
 from tracer_lightning.data import DigitsDataModule
-from tracer_lightning.data.digits import TensorSource
+from tracer_lightning.data.digits.datamodule import TensorSource
 from tracer_lightning.teachers import NoTeacher
 
 GOLDEN = [

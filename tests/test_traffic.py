@@ -16,8 +16,8 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training_helpers import make_data, make_module, make_trainer
-from tracer_lightning.analysis.cost import Traffic, traffic
-from tracer_lightning.analysis.sizes import clip_sizes
+from tracer_lightning.benchmarks.cost import Traffic, traffic
+from tracer_lightning.benchmarks.sizes import clip_sizes
 from tracer_lightning.teachers import NoTeacher
 
 CONFIG = {  # of tests.conftest.tiny_backbone

@@ -18,6 +18,7 @@ from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.losses import (
     CompositeLoss,
     ContrastiveRelationalDistillation,
+    CrossFrobenius,
     CrossKnowledgeDistillation,
     FeatureDistillation,
     InfoNCE,
@@ -25,7 +26,6 @@ from tracer_lightning.losses import (
 )
 from tracer_lightning.models import freeze
 from tracer_lightning.module import TracerModule
-from tracer_lightning.regularizers import CrossFrobenius
 from tracer_lightning.teachers import WMATeacher
 
 warnings.filterwarnings("ignore", message=".*does not have many workers.*")

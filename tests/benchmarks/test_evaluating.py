@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import tiny_backbone
 from tracer_lightning.benchmarks import evaluating
 from tracer_lightning.benchmarks.evaluating import OURS, PLAIN, EvaluationOptions, Suite
-from tracer_lightning.data.transforms import EvalCrop
+from tracer_lightning.data.images.transforms import EvalCrop
 
 SUITE = Suite(sets=2, pictures=10, classes=7, templates=3)
 

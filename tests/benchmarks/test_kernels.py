@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.data.dataset import Collate, Sample
+from tracer_lightning.data.images.samples import Collate, Sample
 from tracer_lightning.evaluation import ClassificationMetrics
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits

@@ -7,7 +7,7 @@ from tracer_lightning.benchmarks import levers
 from tracer_lightning.benchmarks.levers import LEVERS, LeverOptions
 from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.models import build_clip
-from tracer_lightning.models.towers import LastBlock, SelfAttention
+from tracer_lightning.models.open_clip.fast_attention import LastBlock, SelfAttention
 
 OPTIONS = LeverOptions("any", 32, 2, 1, "cpu", "64-true", ())
 EXACT = [

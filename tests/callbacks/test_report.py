@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 import lightning.pytorch as pl
 import pytest
 
-from tests.training.helpers import composed, hydra_context
+from tests.commands.helpers import composed, hydra_context
 from tests.training_helpers import make_data, make_module, make_trainer
-from tracer_lightning.analysis.report import RunRecord, render
-from tracer_lightning.analysis.report.numbers import change, short, ticks
-from tracer_lightning.analysis.training_curves import Curve, read_curves
 from tracer_lightning.callbacks import Report, TeacherStatistics, report
-from tracer_lightning.training.csv_logger import ContinuedCSVLogger
-from tracer_lightning.training.run import run
+from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
+from tracer_lightning.engine.run import run
+from tracer_lightning.reporting.report import RunRecord, render
+from tracer_lightning.reporting.report.numbers import change, short, ticks
+from tracer_lightning.reporting.training_curves import Curve, read_curves
 
 VOID = {"meta", "link", "br", "img"}
 LOADING = {"src", "srcset", "href", "xlink:href", "data", "action", "poster"}

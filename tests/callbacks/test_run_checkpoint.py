@@ -12,7 +12,7 @@ import torch
 from tests.comparing import differences
 from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.callbacks import RunCheckpoint
-from tracer_lightning.signals import SIGNALS, Stopped
+from tracer_lightning.engine.signals import SIGNALS, Stopped
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 
 STEPS = 6

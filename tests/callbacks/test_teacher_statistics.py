@@ -9,13 +9,13 @@ import torch
 
 from tests.conftest import tiny_backbone
 from tests.training_helpers import Losses, Trajectory, make_data, make_module, make_trainer
-from tracer_lightning.analysis.training_curves import read_curves
 from tracer_lightning.callbacks import TeacherStatistics, teacher_statistics
+from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
 from tracer_lightning.functional.statistics import matching_log_probabilities, mean_divergence, mean_entropy
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.models.peft import add_lora
+from tracer_lightning.reporting.training_curves import read_curves
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
-from tracer_lightning.training.csv_logger import ContinuedCSVLogger
 from tracer_lightning.types import ClipFeatures
 
 OF_STUDENT = {f"student/{name}" for name in ("entropy", "confidence", "true_pair")}

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.data.decoding import UnreadablePictureError, decode, pil_image, rgb
-from tracer_lightning.data.transforms import EvalCrop
+from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image, rgb
+from tracer_lightning.data.images.transforms import EvalCrop
 
 HEIGHT, WIDTH = 24, 20
 RNG = np.random.default_rng(0)

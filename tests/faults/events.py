@@ -15,7 +15,7 @@ from PIL import Image
 from scripts import make_shards
 from tests.faults.children import in_a_child
 from tests.fuzzing.running import ENTRIES, attempt, entry
-from tracer_lightning.training import export, merge  # noqa: F401 (else each child imports them)
+from tracer_lightning.commands import export, merge  # noqa: F401 (else each child imports them)
 
 CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "fsync")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT

@@ -10,12 +10,12 @@ import time
 import lightning.pytorch as pl
 from hydra import compose
 
+from tests.commands.helpers import with_callback
 from tests.faults.children import begin, checked
 from tests.faults.processes import ROOT
 from tests.fuzzing.running import attempt, entry
-from tests.training.helpers import with_callback
+from tracer_lightning.engine import run as run_module
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
-from tracer_lightning.training import run as run_module
 
 SMALL = (
     *("backbone.vision_cfg.layers=1", "backbone.vision_cfg.width=32", "backbone.text_cfg.layers=1"),

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.training.helpers import TINY
+from tests.commands.helpers import TINY
 
 ROOT = Path(__file__).parent.parent.parent
 ENDLESS = (*TINY, "trainer.max_epochs=400", "callbacks.progress.refresh_rate=0", "trainer.check_val_every_n_epoch=400")

@@ -6,17 +6,17 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
+from tests.commands.helpers import composed, hydra_context, with_callback
 from tests.comparing import differences, outcome
+from tests.engine.test_run import Killed, prerequisite, run_until
 from tests.faults.whole_runs import run
 from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted, read_only
-from tests.training.helpers import composed, hydra_context, with_callback
-from tests.training.test_run import Killed, prerequisite, run_until
+from tracer_lightning.commands.cli import task
+from tracer_lightning.engine import run as module
+from tracer_lightning.engine.prerequisite import ensure_prerequisite
+from tracer_lightning.engine.run import train
 from tracer_lightning.storage import replacing
-from tracer_lightning.training import run as module
-from tracer_lightning.training.cli import task
-from tracer_lightning.training.prerequisite import ensure_prerequisite
-from tracer_lightning.training.run import train
 
 
 @pytest.fixture(autouse=True)

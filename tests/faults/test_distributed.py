@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.helpers import TINY
 from tests.faults.processes import (
     DDP,
     ENDLESS,
@@ -22,8 +23,7 @@ from tests.faults.processes import (
     trains,
     wait_until,
 )
-from tests.training.helpers import TINY
-from tracer_lightning.training.launched import FORMAT, STARTED, agree_on_start
+from tracer_lightning.engine.launched import FORMAT, STARTED, agree_on_start
 
 BOUND = 60
 """Seconds within which all is over, on a machine that is busy with other things."""

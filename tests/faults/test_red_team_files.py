@@ -8,15 +8,15 @@ import zipfile
 
 import pytest
 
+from tests.data.images.test_decoding import jpeg_in_a_comment
 from tests.data.shards.helpers import shards, write
-from tests.data.test_decoding import jpeg_in_a_comment
 from tests.fuzzing.running import ENTRIES, SMALL, attempt, entry
 from tests.storage.test_archives import crowded, deflated, overlapping
-from tracer_lightning.analysis.runs import read_run
-from tracer_lightning.data.decoding import UnreadablePictureError, decode, pil_image
+from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image
 from tracer_lightning.data.shards.manifest import load_manifest
 from tracer_lightning.data.shards.store import expanded, place
 from tracer_lightning.models import load_clip
+from tracer_lightning.reporting.runs import read_run
 
 
 def pipe(path):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.helpers import TINY, hydra_context
 from tests.comparing import differences, outcome
 from tests.faults.processes import DDP, ENDLESS, ROOT, finish, start, trains
 from tests.faults.slurm import MISSING, Cluster, let_through, wait_until, waits
 from tests.faults.whole_runs import run
-from tests.training.helpers import TINY, hydra_context
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,11 +9,11 @@ from functools import partial
 import lightning.pytorch as pl
 import pytest
 
+from tests.commands.helpers import hydra_context
 from tests.comparing import differences, outcome
 from tests.faults.processes import ENDLESS, children, error_lines, finish, start, trains, wait_until
 from tests.faults.whole_runs import run
-from tests.training.helpers import hydra_context
-from tracer_lightning.signals import Stopped
+from tracer_lightning.engine.signals import Stopped
 
 send = partial(os.kill, os.getpid())
 

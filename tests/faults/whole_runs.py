@@ -2,8 +2,8 @@
 
 from contextlib import nullcontext
 
-from tests.training.helpers import composed, with_callback
-from tracer_lightning.training import run as run_module
+from tests.commands.helpers import composed, with_callback
+from tracer_lightning.engine import run as run_module
 
 
 def run(tmp_path, *overrides, callback=None):

@@ -23,8 +23,8 @@ from scripts import collect
 from tests.data.shards.helpers import write
 from tests.fuzzing.canary import watched
 from tests.fuzzing.running import ENTRIES, LINE, SMALL, Outcome, attempt, bounded, entry, judged
-from tracer_lightning.training import checkpoint as checkpoint_module
-from tracer_lightning.training.saved_settings import HERE
+from tracer_lightning.config import checkpoint as checkpoint_module
+from tracer_lightning.config.saved_settings import HERE
 
 CALL = {"_target_": "os.mkdir", "path": "executed"}
 LOGGING = {"version": 1, "formatters": {"x": {"()": "os.mkdir", "path": "executed"}}}

@@ -20,11 +20,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from tests.commands.helpers import TINY, hydra_context
 from tests.fuzzing.overrides import Case, leaves
-from tests.training.helpers import TINY, hydra_context
-from tracer_lightning.training import build, run
-from tracer_lightning.training.cli import cli
-from tracer_lightning.training.shorthand import firsts_listed, spelled_out
+from tracer_lightning.commands.cli import cli
+from tracer_lightning.config import build
+from tracer_lightning.config.shorthand import firsts_listed, spelled_out
+from tracer_lightning.engine import run
 
 ROOT = Path(__file__).parents[2]
 SMALL = (*TINY, "callbacks.progress.refresh_rate=0", "data.eval_batch_size=64", "run=case", "hydra.mode=RUN")

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.conftest import tiny_backbone
-from tests.models.test_clip import TEXT, VISION
+from tests.models.open_clip.test_clip import TEXT, VISION
 from tracer_lightning.models import build_clip, configure_compute
 from tracer_lightning.teachers import FrozenTeacher
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.models import load_clip, load_weights
-from tracer_lightning.models.export import export_clip
+from tracer_lightning.models.open_clip.export import export_clip
 
 BYTES = {
     "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n", "Git LFS.*git lfs pull"),

@@ -8,11 +8,11 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from tests.conftest import tiny_backbone
-from tests.models.test_clip import TEXT, VISION
+from tests.models.open_clip.test_clip import TEXT, VISION
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.functional import logistic_regression
 from tracer_lightning.models import ClipModel, build_clip, heads, load_clip, load_weights, part_of, train_parts
-from tracer_lightning.models.export import export_clip
+from tracer_lightning.models.open_clip.export import export_clip
 from tracer_lightning.models.peft import add_adapters, add_lora, train_only
 from tracer_lightning.types import Batch, EvalSet
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.conftest import tiny_backbone
-from tests.models.test_clip import TEXT, VISION
-from tracer_lightning.functional.parametrized import merge
+from tests.models.open_clip.test_clip import TEXT, VISION
+from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models import ClipModel, build_clip
 from tracer_lightning.models.peft import add_adapters, add_lora, train_only
 from tracer_lightning.teachers import FrozenTeacher, WMATeacher

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from scripts.collect import main
-from tests.analysis.run_folders import scores, write_run
+from tests.reporting.run_folders import scores, write_run
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 from scripts.dynamics import WIDTH, main
-from tests.analysis.test_dynamics import write
+from tests.reporting.test_dynamics import write
 
 
 def test_figure_and_tables(tmp_path, capsys):

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from scripts import collect, dynamics, toy
-from tests.analysis.run_folders import scores, write_run
 from tests.fuzzing.overrides import VALUES
+from tests.reporting.run_folders import scores, write_run
 
 COMMANDS = {
     "collect": (collect.main, {"--model": 1, "--metrics": 2, "--sets": 2, "--out": 1, "--nowhere": 1}),

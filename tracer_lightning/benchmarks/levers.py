@@ -16,7 +16,7 @@ from tracer_lightning.benchmarks.ours import collated, compile_in_place, step_se
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import Backbone, configure_compute, load_clip
-from tracer_lightning.models.towers import LastBlock, SelfAttention
+from tracer_lightning.models.open_clip.fast_attention import LastBlock, SelfAttention
 from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers.base import Precision
 from tracer_lightning.types import Batch
@@ -26,7 +26,7 @@ class Setting(NamedTuple):
     """How a step is computed."""
 
     streamlined: bool = True
-    """Attention and last block of :mod:`tracer_lightning.models.towers`."""
+    """Attention and last block of :mod:`tracer_lightning.models.open_clip.fast_attention`."""
     trimmed: bool = True
     """Captions cut to the longest of the batch."""
     once: bool = True
@@ -80,7 +80,7 @@ class LeverOptions(NamedTuple):
 
 
 def as_open_clip_computes(model: nn.Module) -> None:
-    """Undo :func:`tracer_lightning.models.towers.streamline`."""
+    """Undo :func:`tracer_lightning.models.open_clip.fast_attention.streamline`."""
     for module in model.modules():
         if isinstance(module, SelfAttention):
             module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]

@@ -27,7 +27,7 @@ from tracer_lightning.benchmarks.pictures import (
     write_split,
 )
 from tracer_lightning.data import ShardDataModule
-from tracer_lightning.data.transforms import Decoded, EvalCrop, RandomCrop
+from tracer_lightning.data.images.transforms import Decoded, EvalCrop, RandomCrop
 from tracer_lightning.types import InputSpec
 
 CLASSES = ("temple", "flower")

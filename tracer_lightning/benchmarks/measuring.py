@@ -19,8 +19,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from tracer_lightning.analysis.versions import versions
 from tracer_lightning.benchmarks.ours import now
+from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
 
 T = TypeVar("T")

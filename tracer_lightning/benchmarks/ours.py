@@ -23,6 +23,7 @@ from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.losses import (
     CompositeLoss,
     ContrastiveRelationalDistillation,
+    CrossFrobenius,
     CrossKnowledgeDistillation,
     FeatureDistillation,
     InfoNCE,
@@ -30,7 +31,6 @@ from tracer_lightning.losses import (
 )
 from tracer_lightning.models import ClipModel
 from tracer_lightning.module import TracerModule
-from tracer_lightning.regularizers import CrossFrobenius
 from tracer_lightning.teachers import NoTeacher, WMATeacher
 from tracer_lightning.teachers.base import Precision
 from tracer_lightning.types import Batch

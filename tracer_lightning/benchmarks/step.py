@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from tracer_lightning.analysis.cost import H100S, step_flops
-from tracer_lightning.analysis.sizes import clip_sizes
+from tracer_lightning.benchmarks.cost import H100S, step_flops
 from tracer_lightning.benchmarks.measuring import in_turn, median_of, ratio, spread
 from tracer_lightning.benchmarks.ours import collated, compile_in_place, flyp, now, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
+from tracer_lightning.benchmarks.sizes import clip_sizes
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.models import load_clip
@@ -84,7 +84,7 @@ class Entered(NamedTuple):
     work: dict[str, Callable[[], list[float]]]
     """Name to what trains one round and returns the seconds of its steps."""
     flops: dict[str, int]
-    """Floating-point operations of one step (:func:`tracer_lightning.analysis.cost.step_flops`)."""
+    """Floating-point operations of one step (:func:`tracer_lightning.benchmarks.cost.step_flops`)."""
 
 
 def contestants(options: StepOptions) -> Entered:

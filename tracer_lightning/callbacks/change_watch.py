@@ -10,11 +10,11 @@ import lightning.pytorch as pl
 import torch
 from torch.distributed.tensor import DTensor
 
-from tracer_lightning.analysis.changed import show
-from tracer_lightning.analysis.report.record import ChangedPictures
-from tracer_lightning.analysis.saliency import by_tower
 from tracer_lightning.evaluation.changes import Changes, SetChanges
 from tracer_lightning.evaluation.logits import Classifier
+from tracer_lightning.evaluation.saliency import by_tower
+from tracer_lightning.reporting.changed import show
+from tracer_lightning.reporting.report.record import ChangedPictures
 from tracer_lightning.types import Batch
 
 

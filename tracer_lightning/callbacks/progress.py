@@ -9,7 +9,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from tracer_lightning.analysis.console import PlainConsole
+from tracer_lightning.reporting.console import PlainConsole
 
 SHOWN = "train/loss/total"
 

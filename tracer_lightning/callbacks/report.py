@@ -13,12 +13,12 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger
 
-from tracer_lightning.analysis.report import RunRecord, render
-from tracer_lightning.analysis.training_curves import Curve, read_curves
-from tracer_lightning.analysis.versions import versions
 from tracer_lightning.callbacks.change_watch import ChangeWatch
+from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
-from tracer_lightning.signals import Stopped
+from tracer_lightning.reporting.report import RunRecord, render
+from tracer_lightning.reporting.training_curves import Curve, read_curves
+from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
 from tracer_lightning.types import Batch
 

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
-from tracer_lightning.signals import SIGNALS, Stopped
+from tracer_lightning.engine.signals import SIGNALS, Stopped
 from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, put_in_force
 
 
@@ -22,7 +22,7 @@ class RunCheckpoint(Checkpoint):
     The epoch's own is of its last step, too: from one that is made in Lightning's hook for an epoch's end, runs whose
     length is given in steps do not continue exactly (Lightning 2.6).
 
-    A signal (:class:`~tracer_lightning.signals.StopSignals`) has the step finished and a checkpoint written,
+    A signal (:class:`~tracer_lightning.engine.signals.StopSignals`) has the step finished and a checkpoint written,
     and then ends the run; several processes agree on the step, at logging steps. A validation that has begun is
     finished before.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.distance import distance
 from tracer_lightning.functional.distributed import held_as
-from tracer_lightning.functional.parametrized import merged_trained, merged_values
+from tracer_lightning.functional.lora_merge import merged_trained, merged_values
 from tracer_lightning.functional.statistics import (
     matching_log_probabilities,
     mean_confidence,

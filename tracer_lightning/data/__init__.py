@@ -1,10 +1,10 @@
 """Data: what every data module shares, the embedded data set, folders of pictures, and shards."""
 
-from tracer_lightning.data.coloured_digits import ColouredDigitsDataModule, ColouredMNISTDataModule
-from tracer_lightning.data.datamodule import ClipDataModule
-from tracer_lightning.data.digits import DigitsDataModule
-from tracer_lightning.data.image_folder import ImageFolderDataModule
-from tracer_lightning.data.imagenet import (
+from tracer_lightning.data.digits.coloured import ColouredDigitsDataModule, ColouredMNISTDataModule
+from tracer_lightning.data.digits.datamodule import DigitsDataModule
+from tracer_lightning.data.images.datamodule import ClipDataModule
+from tracer_lightning.data.images.folder import ImageFolderDataModule
+from tracer_lightning.data.images.imagenet import (
     imagenet_a_classes,
     imagenet_classnames,
     imagenet_r_classes,

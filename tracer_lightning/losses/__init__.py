@@ -1,28 +1,38 @@
-"""Losses: each maps :class:`tracer_lightning.types.TermInputs` to a scalar, and knows nothing else."""
+"""Losses of the batch, and regularizers of the weights: each maps its inputs to a scalar, and knows nothing else."""
 
 from tracer_lightning.losses.anchored import AnchorDivergence, AnchorMatching
 from tracer_lightning.losses.augmented import AugmentedFeatureDistillation
 from tracer_lightning.losses.composite import CompositeLoss
 from tracer_lightning.losses.cross_entropy import CrossEntropy
+from tracer_lightning.losses.cross_frobenius import CrossFrobenius
 from tracer_lightning.losses.cross_knowledge import CrossKnowledgeDistillation
+from tracer_lightning.losses.ewsd import EWSD
 from tracer_lightning.losses.feature_distillation import FeatureDistillation
 from tracer_lightning.losses.gradient import GradientDistillation
 from tracer_lightning.losses.info_nce import InfoNCE
 from tracer_lightning.losses.interactive import InteractiveContrastiveLearning
+from tracer_lightning.losses.l2_sp import L2SP
+from tracer_lightning.losses.ldreg import LDReg
+from tracer_lightning.losses.orthogonality import Orthogonality
 from tracer_lightning.losses.relational import ContrastiveRelationalDistillation
 from tracer_lightning.losses.soft_cross_entropy import SoftCrossEntropy
 
 __all__ = [
+    "EWSD",
+    "L2SP",
     "AnchorDivergence",
     "AnchorMatching",
     "AugmentedFeatureDistillation",
     "CompositeLoss",
     "ContrastiveRelationalDistillation",
     "CrossEntropy",
+    "CrossFrobenius",
     "CrossKnowledgeDistillation",
     "FeatureDistillation",
     "GradientDistillation",
     "InfoNCE",
     "InteractiveContrastiveLearning",
+    "LDReg",
+    "Orthogonality",
     "SoftCrossEntropy",
 ]

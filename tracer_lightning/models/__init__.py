@@ -1,10 +1,10 @@
 """Models: open_clip behind one interface."""
 
-from tracer_lightning.models.backbones import Backbone, build_clip, load_clip
-from tracer_lightning.models.clip import ClipModel
 from tracer_lightning.models.compute import configure_compute
 from tracer_lightning.models.files import read_checkpoint
 from tracer_lightning.models.freezing import freeze, part_of, train_last, train_parts
+from tracer_lightning.models.open_clip.build import Backbone, build_clip, load_clip
+from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.weights import load_weights
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from open_clip.modified_resnet import ModifiedResNet
 
-from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.open_clip.clip import ClipModel
 
 
 def configure_compute(

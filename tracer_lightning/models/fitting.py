@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import open_clip
 from torch import Tensor
 
-from tracer_lightning.models.state_dicts import CLIP
+from tracer_lightning.models.open_clip.state_dicts import CLIP
 
 ADDED = ".parametrizations."
 """In the names of weights that are updated by LoRA."""

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from open_clip.modified_resnet import ModifiedResNet
 from torch import nn
 
-from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.open_clip.clip import ClipModel
 
 Part = Literal["image", "text", "scale", "head"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.logistic_regression import logistic_regression
 from tracer_lightning.functional.zero_shot import prompt_features, zero_shot_head
-from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.open_clip.clip import ClipModel
 
 Features = Callable[[], tuple[Tensor, Tensor]]
 """Extracts normalised image features (N, D) and labels (N,) of the training pictures."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tracer_lightning.models.adapter import FeatureAdapter
-from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.open_clip.clip import ClipModel
 
 Tower = Literal["image", "text"]
 BOTH: tuple[Tower, ...] = get_args(Tower)

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.models.open_clip.clip import ClipModel
 
 OUTSIDE = ("encode_image", "encode_text")
 """Methods that compute with the weights and are called from outside ``forward``."""

@@ -11,12 +11,12 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 from torch import Tensor, nn
 
-from tracer_lightning.functional.parametrized import merge
-from tracer_lightning.models.clip import ClipModel
+from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models.files import HEAD_FILE, read_checkpoint, weights_path
 from tracer_lightning.models.fitting import ADDED, SCALE, check_fit
-from tracer_lightning.models.hugging_face import check_config, is_hugging_face, to_open_clip
-from tracer_lightning.models.state_dicts import CLIP, TEACHER, is_of_run, model_state
+from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.hugging_face import check_config, is_hugging_face, to_open_clip
+from tracer_lightning.models.open_clip.state_dicts import CLIP, TEACHER, is_of_run, model_state
 
 HEAD = "head.weight"
 """(C, D) of a student with a head."""

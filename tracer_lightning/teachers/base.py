@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
 from tracer_lightning.functional.distributed import held_as
-from tracer_lightning.functional.parametrized import PARTS, merge, merged_trained, merged_values, part_names
+from tracer_lightning.functional.lora_merge import PARTS, merge, merged_trained, merged_values, part_names
 from tracer_lightning.functional.steps import check_horizon
 
 LoraSpace = Literal["factors", "merged"]

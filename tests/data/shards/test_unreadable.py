@@ -6,9 +6,9 @@ import lightning.pytorch as pl
 import pytest
 
 from tests.conftest import tiny_backbone
+from tests.data.images.test_folder import data
+from tests.data.images.test_folder import root as folder_root  # noqa: F401  a fixture
 from tests.data.shards.helpers import rewrite, shards
-from tests.data.test_image_folder import data
-from tests.data.test_image_folder import root as folder_root  # noqa: F401  a fixture
 from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite
 
 

@@ -4,11 +4,11 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
+from tests.commands.stand_ins import write_video
 from tests.conftest import tiny_backbone
 from tests.data.shards.helpers import shards, write
-from tests.training.stand_ins import write_video
 from tracer_lightning.data import imagenet_classnames
-from tracer_lightning.data.imagenet import imagenet_positions
+from tracer_lightning.data.images.imagenet import imagenet_positions
 from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite
 
 VIDEO = {"folder": "vid", "split": "val", "role": "ood", "video": True}

@@ -9,9 +9,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tracer_lightning.data.datamodule import ClipDataModule
-from tracer_lightning.data.names import check_classnames, check_templates
-from tracer_lightning.data.picture import ImageSource
+from tracer_lightning.data.images.datamodule import ClipDataModule
+from tracer_lightning.data.images.names import check_classnames, check_templates
+from tracer_lightning.data.images.picture import ImageSource
+from tracer_lightning.data.images.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
 from tracer_lightning.data.shards.roots import LocalRoot
@@ -19,7 +20,6 @@ from tracer_lightning.data.shards.samples import left_out
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
 from tracer_lightning.data.shards.videos import read_videos
-from tracer_lightning.data.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.types import EvalSet, InputSpec
 
 
@@ -39,8 +39,8 @@ class ShardDataModule(ClipDataModule):
             names, each called what the star stands for.
         texts: ``classnames``, ``templates`` (None: those in the training set's folder or, where it holds pairs of
             pictures and captions, in that of the suite's first set) and ``train_templates`` (None: the same).
-        augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.transforms.RandomCrop`.
-        eval_decoder: as in :class:`tracer_lightning.data.transforms.EvalCrop`.
+        augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.images.transforms.RandomCrop`.
+        eval_decoder: as in :class:`tracer_lightning.data.images.transforms.EvalCrop`.
         cache_dir: folder on this machine for downloads and indices.
         loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
             ``max_bad_fraction`` and ``shots``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from tracer_lightning.data.names import plain
+from tracer_lightning.data.images.names import plain
 
 NO_LABEL = -1
 SHOWN = 3

@@ -10,9 +10,9 @@ from typing import TypedDict, cast
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from tracer_lightning.data.decoding import UnreadablePictureError, decode
-from tracer_lightning.data.files import hidden
-from tracer_lightning.data.names import check_templates
+from tracer_lightning.data.images.decoding import UnreadablePictureError, decode
+from tracer_lightning.data.images.files import hidden
+from tracer_lightning.data.images.names import check_templates
 from tracer_lightning.data.shards.samples import CAPTION, LABEL, neighbours
 from tracer_lightning.data.shards.tar import TarBytes
 from tracer_lightning.storage import lines_of, read_text, write_text

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from tracer_lightning.data.files import FORMAT_OF, SUFFIXES, hidden, suffix_of
+from tracer_lightning.data.images.files import FORMAT_OF, SUFFIXES, hidden, suffix_of
 from tracer_lightning.data.shards.tar import Member, TarBytes, walk
 from tracer_lightning.storage import decoded
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracer_lightning.data.picture import Picture
+from tracer_lightning.data.images.picture import Picture
 from tracer_lightning.data.shards.index import ShardIndex, index_shard
 from tracer_lightning.data.shards.labels import NO_LABEL, Labels
 from tracer_lightning.data.shards.samples import REASONS, described, left_out

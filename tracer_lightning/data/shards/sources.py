@@ -17,8 +17,8 @@ from typing import Any
 
 import torchvision
 
-from tracer_lightning.data.files import SUFFIXES, hidden, is_image, suffix_of
-from tracer_lightning.data.image_folder import FolderSource, class_folders
+from tracer_lightning.data.images.files import SUFFIXES, hidden, is_image, suffix_of
+from tracer_lightning.data.images.folder import FolderSource, class_folders
 from tracer_lightning.data.shards.packing import Item
 from tracer_lightning.data.shards.writer import Collection
 

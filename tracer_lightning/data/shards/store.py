@@ -11,8 +11,8 @@ from typing import IO, Any, NamedTuple
 
 from braceexpand import alphabet, braceexpand
 
-from tracer_lightning.data.files import hidden
-from tracer_lightning.data.imagenet import Classes
+from tracer_lightning.data.images.files import hidden
+from tracer_lightning.data.images.imagenet import Classes
 from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, tar_files
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
 from tracer_lightning.storage import TEXT_BYTES, below, lines_of, read_text

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from tracer_lightning.data.dataset import Collate, Preparation
-from tracer_lightning.data.loader import CountedLoader
+from tracer_lightning.data.core.loader import CountedLoader
+from tracer_lightning.data.images.samples import Collate, Preparation
 from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.index import index_shard
 from tracer_lightning.data.shards.labels import Labels

@@ -11,10 +11,10 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from tracer_lightning.data.dataset import PADDING, REPLACEMENTS, Preparation, Sample, economical, stacked
-from tracer_lightning.data.loader import CountedLoader
-from tracer_lightning.data.picture import Picture
-from tracer_lightning.data.sampler import EpochPosition
+from tracer_lightning.data.core.loader import CountedLoader
+from tracer_lightning.data.core.sampler import EpochPosition
+from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.samples import PADDING, REPLACEMENTS, Preparation, Sample, economical, stacked
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.streaming import Lane, dealt, read_shard

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from tracer_lightning.data.picture import Picture
+from tracer_lightning.data.images.picture import Picture
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.samples import CAPTION, KNOWN, REASONS, left_out, neighbours, parts_of
 from tracer_lightning.data.shards.store import Shard

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tracer_lightning.data.files import hidden, warn_passed_over
+from tracer_lightning.data.images.files import hidden, warn_passed_over
 from tracer_lightning.data.shards.packing import Item
 from tracer_lightning.data.shards.sources import checked, file_item
 from tracer_lightning.data.shards.writer import Collection

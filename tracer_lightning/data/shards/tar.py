@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
-from tracer_lightning.data.files import suffix_of
+from tracer_lightning.data.images.files import suffix_of
 
 BLOCK = 512
 CHUNK = 1 << 20

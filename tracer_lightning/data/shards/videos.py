@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tracer_lightning.data.images.video import VideoSet, read_video_set
 from tracer_lightning.data.shards.roots import LocalRoot
 from tracer_lightning.data.shards.store import Member, Store
-from tracer_lightning.data.video import VideoSet, read_video_set
 
 
 def read_videos(store: Store, members: Mapping[str, Member]) -> dict[str, VideoSet]:

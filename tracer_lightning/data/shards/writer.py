@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tracer_lightning.data.files import hidden
-from tracer_lightning.data.names import PLACEHOLDER, plain, warn_alike
+from tracer_lightning.data.images.files import hidden
+from tracer_lightning.data.images.names import PLACEHOLDER, plain, warn_alike
 from tracer_lightning.data.shards.manifest import (
     CLASSNAMES,
     FORMAT,

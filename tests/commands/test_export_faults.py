@@ -1,0 +1,117 @@
+"""An export is there as a whole or not at all, and its card is no more than text."""
+
+import json
+import re
+import signal
+
+import pytest
+import torch
+import yaml
+
+from tests.config.test_untrusted import TINY_BACKBONE
+from tests.conftest import tiny_backbone
+from tests.faults.children import in_a_child
+from tests.faults.events import kill_before
+from tests.fuzzing.running import ENTRIES, attempt, entry
+from tests.storage.killed import killed_while
+from tests.storage.mounts import mounted
+from tracer_lightning.commands.export import model_card
+from tracer_lightning.storage import making
+
+SCRIPT = "scripts/export.py"
+NAMES = ["README.md", "open_clip_config.json", "open_clip_model.safetensors"]
+
+
+@pytest.fixture
+def export(tmp_path, monkeypatch):
+    """Exports weights to a place; how that ended."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(tiny_backbone().model.model.state_dict(), tmp_path / "weights.pt")
+    module = entry(SCRIPT)
+
+    def run(out):
+        return attempt(module, ["checkpoint=weights.pt", f"out={out}", *TINY_BACKBONE], **ENTRIES[SCRIPT])
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_killed_export_is_repeated_by_the_same_command(tmp_path, export):
+    assert export("whole").verdict == "ran"
+    for number in (3, 9):
+
+        def killed(number=number):
+            kill_before(number, tmp_path)
+            export("exports/mine")
+
+        assert in_a_child(killed, tmp_path / "log.txt") == signal.SIGKILL
+        assert not (tmp_path / "exports/mine").exists()
+    assert export("exports/mine").verdict == "ran"
+    assert names(tmp_path / "exports") == ["mine"]
+    assert names(tmp_path / "exports/mine") == NAMES
+    for name in NAMES[1:]:
+        assert (tmp_path / "exports/mine" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert "exists already" in export("exports/mine").message
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, export):
+    with mounted(tmp_path / "disk", "300k") as disk:
+        outcome = export("disk/mine")
+        assert outcome.verdict == "refused", outcome
+        assert re.search("No space left on device: '.*disk/mine/open_clip_model.safetensors'", outcome.message)
+        assert names(disk) == []
+        assert "choose a folder within it" in export("disk").message
+
+
+def test_an_export_that_is_being_written_is_left_alone(tmp_path, export):
+    killed_while(making(tmp_path / "mine"))
+    with making(tmp_path / "other") as partial:
+        (partial / "file").touch()
+        assert export("mine").verdict == "ran"
+        assert partial.exists()
+    assert {"mine", "other"} < set(names(tmp_path))
+
+
+EVIL = "x]\n---\n# h `|` <script> ![i](http://evil) | y"
+
+
+def hostile_run(folder, **results):
+    checkpoint = folder / "checkpoints/last.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    settings = {
+        "name": EVIL,
+        "seed": EVIL,
+        "method": {"name": EVIL, "strength": EVIL},
+        "teacher": {"module": {"_target_": "a.WMATeacher"}, "every_n_steps": EVIL},
+        "optimizer": {"_target_": "torch.optim.AdamW", "lr": EVIL, "weight_decay": EVIL},
+        "data": {"batch_size": EVIL},
+    }
+    torch.save({"state_dict": {}, "hyper_parameters": settings, "global_step": 1}, checkpoint)
+    scores = {EVIL: {"role": EVIL, "n": EVIL, "accuracy": 0.5, "ece": 0.1, "macro_f1": 0.2}}
+    content = {"zero_shot": scores, "student": scores, "versions": {EVIL: EVIL}, **results}
+    (folder / "results.json").write_text(json.dumps(content))
+    return checkpoint
+
+
+def test_whatever_a_run_is_called_its_card_has_the_same_structure(tmp_path):
+    checkpoint = hostile_run(tmp_path)
+    card = model_card(checkpoint, "student", EVIL, 'local-dir:"a\n```')
+    assert [line for line in card.splitlines() if line.startswith("---")] == ["---", "---"]
+    assert yaml.safe_load(card.split("\n---\n")[0])["tags"][:2] == ["clip", "robust-fine-tuning"]
+    headings = [line for line in card.splitlines() if line.startswith("#")]
+    assert [line.split()[0] for line in headings] == ["#", "##", "##"]
+    assert card.count("\n```") == 2
+    plain = re.sub(r"(`+)[^`].*?\1|\\.", "", card.split("\n---\n")[1])  # without code, and what is escaped
+    assert not re.search(r"<|!\[|\]\(|\*", plain)
+    rows = [line for line in card.splitlines() if line.startswith("|")]
+    cells = {line.replace("\\|", "").count("|") for line in rows}
+    assert cells == {3, 10}
+
+
+@pytest.mark.parametrize("results", [{"student": [1]}, {"student": {"a": 1}}, {"zero_shot": {}}, {"versions": 3}])
+def test_results_that_no_run_writes_are_one_line(tmp_path, results):
+    with pytest.raises(ValueError, match=r"not as a run writes (it|them)"):
+        model_card(hostile_run(tmp_path, **results), "student", None, "local-dir:x")

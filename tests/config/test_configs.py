@@ -1,0 +1,248 @@
+"""Every YAML composes, and what it describes can be built."""
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from tests.commands.helpers import composed, hydra_context
+from tests.commands.stand_ins import IMAGENET, IWILDCAM, PACS, write, write_video
+from tests.conftest import CONF
+from tests.data.digits import mnist_files
+from tracer_lightning.config.backbones import build_backbone
+from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
+from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.losses import FeatureDistillation
+from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
+
+OPTIONS = sorted(
+    (path.parent.relative_to(CONF).as_posix(), path.stem)
+    for path in Path(CONF).rglob("*.yaml")
+    if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths", "merge", "maps")
+)
+LARGE = [("backbone", "vit_l_14")]
+SIBLINGS = ("rn50_", "vitl14_")
+"""Experiments that differ in a few values from those of ViT-B/16."""
+PICTURES = ("rn50_lp_ft", "vitl14_lp_ft", *(f"vitb16_{name}" for name in ("lp", "lp_ft", "lp_ft_paper")))
+TEMPLATES = ("vitb16_car_ft", "vitb16_car_ft_paper")
+ELSEWHERE = [("head", "kept"), *(("experiment", name) for name in (*PICTURES, *TEMPLATES))]
+ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite")]
+"""What needs weights that have a head, pictures to extract features of, several templates, or a checkpoint."""
+LISTS = ("terms", "regularizers")
+BASELINES = ("flyp", "carot", "zs", "lp", "ft", "lp_ft", "l2_sp", "static_sd", "car_ft", "lipsum_ft")
+FOLDER = ["data.root={root}"]
+SETS = ["data.root={root}/sets"]
+MNIST = ["data.root={root}/mnist", "data.download=false"]
+QUICK = ["data.texts.templates._target_=tests.commands.stand_ins.one_template"]  # 80,000 captions take seconds
+VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
+NEEDS = {
+    ("data", "image_folder"): FOLDER,
+    ("data", "toy_digits"): ["backbone=toy_vit"],
+    ("data", "toy_mnist"): ["backbone=toy_vit", *MNIST],
+    ("backbone", "toy_vit"): ["data=toy_digits"],
+    **{("experiment", f"toy_{name}"): MNIST for name in ("mnist", "mnist_pretrain", "mnist_published")},
+    ("data", "imagenet_folder"): [*FOLDER, *QUICK],
+    ("data", "shards"): ["data.root={root}/shards"],
+    **{("data", name): [*SETS, *QUICK] for name in ("imagenet", "imagenet_timm")},
+    **{("data", name): SETS for name in ("iwildcam", "pacs")},
+    **{("data/reader", name): ["data=pacs", *SETS] for name in ("indexed", "stream")},
+    ("suite", "own"): ["data=shards", "data.root={root}/shards"],
+    **{
+        ("suite", name): ["data=imagenet", *SETS, *QUICK]
+        for name in ("imagenet", "imagenet_ood", "imagenet_vid_robust")
+    },
+    **{("suite", name): ["data=pacs", *SETS] for name in ("pacs", "pacs_domains")},
+    ("suite", "iwildcam"): ["data=iwildcam", *SETS],
+    ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
+    ("backbone", "pacs_resnet"): ["data=pacs", *SETS],
+    **{
+        ("experiment", f"{name}_{method}"): [*SETS, *QUICK, "backbone=digits_vit", "trainer.accelerator=cpu"]
+        for name in ("rn50", "vitb16", "vitl14")
+        for method in (
+            "wma",
+            "flyp",
+            "carot",
+            "ema",
+            "ema_released",
+            "flyp_released",
+            *BASELINES,
+            *(f"{method}_paper" for method in BASELINES),
+        )
+    },
+    **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
+    ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
+    ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
+    ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
+    **{("experiment", f"pacs_{name}"): SETS for name in ("pretrain", "tracer", "flyp")},
+    **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
+    ("trainer", "gpu"): ["trainer.accelerator=cpu"],
+    ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
+    ("trainer", "fsdp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
+    ("logger", "wandb"): ["logger.wandb.offline=true"],
+    **{("head", name): ["method=ft"] for name in ("zero_shot", "random", "probe")},
+    ("head", "none"): ["task=info_nce"],
+    ("task", "cross_entropy"): ["method=ft"],
+    **{("terms", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
+    ("parity", "official"): ["terms.fd.weight=2000", "terms.crd.weight=1"],
+}
+
+
+@pytest.fixture(autouse=True)
+def hydra():
+    with hydra_context():
+        yield
+
+
+@pytest.fixture(scope="module")
+def imagenet(tmp_path_factory):
+    """A thousand class folders, and a set of shards."""
+    root = tmp_path_factory.mktemp("imagenet")
+    for split in ("train", "val"):
+        for number in range(1000):
+            (root / split / f"n{number:08d}").mkdir(parents=True)
+    for split in ("train", "test"):
+        item = Item(lambda: b"picture", "picture", "png", label=0)
+        write_shards(Collection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], Layout())
+    write(root / "sets", IMAGENET | IWILDCAM | PACS, samples=1)
+    write_video(root / "sets/imagenet-vid-robust")
+    (root / "sets/imagenet-1k-wds").mkdir()
+    mnist_files.write(root / "mnist")
+    return root
+
+
+def build(cfg):
+    backbone = build_backbone(cfg, None)
+    data = build_data(cfg, backbone)
+    trainer = build_trainer(cfg)
+    add_head(cfg, backbone.model, data, trainer)
+    return build_module(cfg, backbone, data), trainer
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [
+        pytest.param(
+            *choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in LARGE or choice[1].startswith(SIBLINGS))
+        )
+        for choice in OPTIONS
+        if choice not in ELSEWHERE
+    ],
+)
+def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
+    if (group, option) == ("logger", "wandb"):
+        pytest.importorskip("wandb")
+    choice = f"{group}=[{option}]" if group in LISTS else f"{group}={option}"
+    if group == "teacher" and option == "none":
+        choice += " terms=[]"
+    needs = [need.format(root=imagenet) for need in NEEDS.get((group, option), [])]
+    small = group != "backbone" and (group != "experiment" or option.startswith("digits"))
+    cfg = composed(tmp_path, *choice.split(), *needs, tiny=small)
+    module, trainer = build(cfg)
+    assert module.student is not None
+    assert trainer.callbacks
+    OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "teacher", "terms", "regularizers"),
+    [
+        ("tracer", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+        ("tracer_algorithm_1", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+        ("tracer_ema", EMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+        ("tracer_plain", WMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius"}),
+        ("static_sd", FrozenTeacher, {"info_nce", "fd"}, set()),
+        ("flyp", NoTeacher, {"info_nce"}, set()),
+        ("l2_sp", NoTeacher, {"info_nce"}, {"l2_sp"}),
+        ("zs", NoTeacher, {"info_nce"}, set()),
+        ("lp", NoTeacher, {"cross_entropy"}, set()),
+        ("ft", NoTeacher, {"cross_entropy"}, set()),
+        ("lp_ft", NoTeacher, {"cross_entropy"}, set()),
+        ("car_ft", FrozenTeacher, {"cross_entropy", "anchor_kl"}, set()),
+        ("lipsum_ft", FrozenTeacher, {"cross_entropy", "anchor_mse"}, set()),
+        ("carot", EMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius", "orthogonality"}),
+        (
+            "tracer_orthogonal",
+            WMATeacher,
+            {"info_nce", "fd", "crd", "icl", "cross_kd"},
+            {"cross_frobenius", "orthogonality"},
+        ),
+    ],
+)
+def test_methods_are_what_their_names_say(tmp_path, method, teacher, terms, regularizers):
+    module, _ = build(composed(tmp_path, f"method={method}"))
+    assert type(module.teacher) is teacher
+    assert set(module.loss.terms) == terms
+    assert set(module.regularizers.terms) == regularizers
+
+
+def test_algorithm_1_has_unit_weights(tmp_path):
+    module, _ = build(composed(tmp_path, "method=tracer_algorithm_1"))
+    assert set(module.loss.weights.values()) == {1.0}
+    assert module.regularizers.terms["cross_frobenius"].squared
+
+
+def test_tracer_has_the_weights_of_the_released_run(tmp_path):
+    module, _ = build(composed(tmp_path))
+    assert module.loss.weights == pytest.approx(
+        {"info_nce": 1, "fd": 3.515625, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
+    )
+    assert module.regularizers.weights == {"cross_frobenius": 0.05}
+    assert module.teacher.kernel.beta == 0.5
+
+
+def test_the_paper_run_has_the_released_hyperparameters(tmp_path, imagenet):
+    cfg = composed(tmp_path, "experiment=vitb16_wma", f"data.root={imagenet}", tiny=False)
+    assert (cfg.optimizer.lr, cfg.optimizer.weight_decay, cfg.data.batch_size) == (1e-5, 0.1, 512)
+    assert (cfg.trainer.max_epochs, cfg.scheduler.warmup_steps, cfg.trainer.precision) == (10, 500, "bf16-mixed")
+    assert (cfg.teacher.every_n_steps, cfg.kernel.beta, cfg.method.strength) == (1, 0.5, 0.9)
+    assert (cfg.trainer.gradient_clip_val, cfg.positives, cfg.prerequisite) == (None, "diagonal", None)
+    assert cfg.backbone == {**cfg.backbone, "name": "ViT-B-16-quickgelu", "pretrained": "openai"}
+
+
+@pytest.mark.parametrize("parity", ["paper", "official"])
+def test_imagenet_has_the_texts_of_the_parity(tmp_path, imagenet, parity):
+    """Class 911 is another one in the released heads, and in neither captions."""
+    cfg = composed(tmp_path, "data=imagenet", f"parity={parity}", *(need.format(root=imagenet) for need in SETS))
+    texts = instantiate(cfg.data.texts, _convert_="all")
+    captions = texts["train_classnames"] or texts["classnames"]
+    assert (len(texts["templates"]), texts["classnames"][911]) == {
+        "paper": (80, "wool"),
+        "official": (86, "woolen"),
+    }[parity]
+    assert captions[911] == "wool"
+
+
+def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):
+    """At D = 512, the width of ViT-B/16."""
+    ours, _ = build(composed(tmp_path))
+    theirs, _ = build(composed(tmp_path, "parity=official", *NEEDS["parity", "official"]))
+    assert isinstance(theirs.loss.terms["fd"], FeatureDistillation)
+    width = inputs.student.image.shape[1]
+    one, other = ours.loss(inputs)[1], theirs.loss(inputs)[1]
+    assert theirs.loss.weights["crd"] * other["crd"].item() == pytest.approx(
+        ours.loss.weights["crd"] * one["crd"].item()
+    )
+    scaled = theirs.loss.weights["fd"] * other["fd"].item() * width / 512
+    assert scaled == pytest.approx(ours.loss.weights["fd"] * one["fd"].item())
+    assert theirs.teacher.clock_counts_updates
+    assert not ours.teacher.clock_counts_updates
+
+
+def test_terms_may_be_chosen_and_weighted_on_the_command_line(tmp_path):
+    module, _ = build(composed(tmp_path, "terms=[fd,icl]", "terms.icl.weight=0.5", "method.strength=0.1"))
+    assert module.loss.weights == pytest.approx({"info_nce": 1.0, "fd": 0.390625, "icl": 0.05})
+
+
+def test_the_demo_backbone_has_one_to_four_million_parameters(tmp_path):
+    model = build_backbone(composed(tmp_path, tiny=False), None).model
+    assert 1e6 <= sum(parameter.numel() for parameter in model.parameters()) <= 4e6
+
+
+@pytest.mark.parametrize("path", sorted(Path(CONF, "experiment").glob("*.yaml")), ids=lambda path: path.stem)
+def test_experiments_say_what_they_take_and_what_came_out(path):
+    header = path.read_text().partition("\ndefaults:")[0]
+    for entry in ("Command:", "Hardware:", "Time:", "Result:"):
+        assert f"\n# {entry} " in header
+    assert ("\n# Published: " in header) != path.stem.startswith(("digits", "pacs", "toy_digits"))

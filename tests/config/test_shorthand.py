@@ -1,0 +1,86 @@
+from decimal import Decimal
+
+import pytest
+
+from tracer_lightning.config.shorthand import firsts_listed, progression, spelled_out
+
+
+def test_a_command_line_in_hydras_terms():
+    assert spelled_out(["merge.py", "wise_ft", "checkpoint=a", "alpha=0,0.5,...,1"]) == [
+        "merge.py",
+        "merge=wise_ft",
+        "checkpoint=a",
+        "merge.alpha=[0,0.5,1]",
+    ]
+    assert spelled_out(["merge.py", "model_stock", "checkpoints=a/b,c=d,e'f"]) == [
+        "merge.py",
+        "merge=model_stock",
+        "checkpoints=['a/b','c=d','e\\'f']",
+        "checkpoint='a/b'",
+    ]
+    assert spelled_out(["merge.py", "alpha=0.25"]) == ["merge.py", "merge.alpha=[0.25]"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["merge=wise_ft", "merge.alpha=[0,1]"], ["-m", "x=1"], ["~data"], []]
+)
+def test_what_is_in_hydras_terms_stays(arguments):
+    assert spelled_out(["merge.py", *arguments]) == ["merge.py", *arguments]
+
+
+def test_processes_started_with_the_same_command_line_understand_the_same():
+    once = spelled_out(["merge.py", "model_stock", "checkpoints=a,b", "alpha=0,1"])
+    assert set(spelled_out(once)) == set(once)
+    assert spelled_out(["merge.py", "checkpoints=['a','b']"]) == spelled_out(["merge.py", "checkpoints=a,b"])
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("0,0.1,...,1", [number / 10 for number in range(11)]),
+        ("0,0.05,...,1", [number / 20 for number in range(21)]),
+        ("1,0.75,...,0", [1, 0.75, 0.5, 0.25, 0]),
+        ("0,0.1,...,0.3,0.5,1", [0, 0.1, 0.2, 0.3, 0.5, 1]),
+        ("0,1e-1,...,0.3", [0, 0.1, 0.2, 0.3]),
+        ("0,0.5,...,1", [0, 0.5, 1]),
+        ("0.3", [0.3]),
+    ],
+)
+def test_progressions_are_exact(text, numbers):
+    assert [float(number) for number in progression(text.split(","))] == numbers
+
+
+def test_a_progression_is_decimal():
+    assert progression(["0", "0.1", "...", "1"])[3] == Decimal("0.3")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0,0.3,...,1", "alpha=0,0.3,...,1: steps of 0.3 don't lead from 0.3 to 1"),
+        ("0,0,...,1", "steps of 0 don't lead"),
+        ("0,0.1,...,-1", "steps of 0.1 don't lead from 0.1 to -1"),
+        ("0,0.1,...", "dots stand between two numbers and a last one"),
+        ("0,...,1", "dots stand between two numbers and a last one"),
+        ("...", "dots stand between"),
+        ("0,0.1,...,...,1", "'...' is no number"),
+        ("half", "alpha=half: 'half' is no number; write alpha=0.5, alpha=0,0.5,1 or"),
+        ("", "'' is no number"),
+        ("0,nan", "'nan' is no number"),
+    ],
+)
+def test_mistakes(text, message):
+    with pytest.raises(ValueError, match="alpha=") as error:
+        progression(text.split(","))
+    assert message in str(error.value)
+
+
+def test_one_or_several_models_to_compare_are_a_list_and_the_first_ones_settings_count():
+    one = ["similarity.py", "first=['a/b']", "checkpoint='a/b'", "split=[x,y]"]
+    assert firsts_listed(["similarity.py", "first=a/b", "split=[x,y]"]) == one
+    several = ["similarity.py", "first=['a','c=d']", "checkpoint='a'"]
+    assert (
+        firsts_listed(["similarity.py", "first=a,c=d"]) == firsts_listed(["similarity.py", "first=[a,c=d]"]) == several
+    )
+    assert set(firsts_listed(several)) == set(several)
+    assert firsts_listed(["similarity.py", "--help"]) == ["similarity.py", "--help"]

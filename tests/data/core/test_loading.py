@@ -1,0 +1,171 @@
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from tests.conftest import tiny_backbone
+from tracer_lightning.data import DigitsDataModule
+from tracer_lightning.data.core.loader import ResumableLoader
+from tracer_lightning.data.core.sampler import EpochSampler, EvalSampler
+from tracer_lightning.data.digits.datamodule import TensorSource
+from tracer_lightning.data.images.captions import CaptionTable, sample_rng
+from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.samples import CaptionedDataset, Collate, Preparation
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return tiny_backbone().spec
+
+
+def digits(spec, **options):
+    defaults = {"train_styles": ["spurious"], "renders": 1, "batch_size": 64, "eval_batch_size": 100}
+    return DigitsDataModule(spec, **(defaults | {"num_workers": 0, "seed": 0, "max_bad_fraction": 0.0} | options))
+
+
+def indices(sampler):
+    return [index for batch in sampler for _, index in batch]
+
+
+def test_every_epoch_is_another_permutation():
+    sampler = EpochSampler(10, 5, seed=0)
+    first = indices(sampler)
+    sampler.set_epoch(1)
+    second = indices(sampler)
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+    assert first == indices(EpochSampler(10, 5, seed=0))
+    assert first != indices(EpochSampler(10, 5, seed=1))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_share_the_global_batches(world):
+    whole = list(EpochSampler(22, 8, seed=3))
+    ranks = [list(EpochSampler(22, 8, seed=3, rank=rank, world_size=world)) for rank in range(world)]
+    for number, batch in enumerate(whole):
+        assert [key for rank in ranks for key in rank[number]] == batch
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 11}, r"data\.batch_size=11 is larger than the training set of 10"),
+        ({"batch_size": 5, "world_size": 2}, "multiple of the 2 processes"),
+        ({"batch_size": 0}, "whole number >= 1, found 0"),
+    ],
+)
+def test_impossible_batches_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        EpochSampler(10, seed=0, **options)
+
+
+@pytest.mark.parametrize(("size", "batch", "world"), [(10, 3, 1), (10, 3, 2), (1, 4, 3), (7, 2, 3), (12, 4, 3)])
+def test_evaluation_sees_everything_once_in_equal_steps(size, batch, world):
+    samplers = [EvalSampler(size, batch, rank, world) for rank in range(world)]
+    seen = [index for sampler in samplers for index in indices(sampler) if index >= 0]
+    assert sorted(seen) == list(range(size))
+    assert len({len(list(sampler)) for sampler in samplers}) == 1
+    assert all(len(list(sampler)) == len(sampler) for sampler in samplers)
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_evaluation_may_see_chosen_samples_in_any_order(world):
+    chosen = [7, 2, 9, 4]
+    samplers = [EvalSampler(10, 3, rank, world, chosen) for rank in range(world)]
+    seen = [[index for index in indices(sampler) if index >= 0] for sampler in samplers]
+    assert seen == [chosen[rank::world] for rank in range(world)]
+    assert len({len(list(sampler)) for sampler in samplers}) == 1
+    assert all(len(list(sampler)) == len(sampler) for sampler in samplers)
+
+
+def test_evaluation_sets_are_read_in_a_random_order_that_the_seed_fixes(spec):
+    def order(*shuffled):
+        data = digits(spec)
+        if shuffled:
+            data.shuffle_evaluation(*shuffled)
+        return torch.cat([batch.indices for batch in data.eval_loader(data.eval_sets[0])]).tolist()
+
+    whole, shuffled = order(), order(1)
+    assert whole == sorted(shuffled) != shuffled
+    assert order(1, 20) == shuffled[:20] != order(2, 20)
+
+
+def test_padding_is_not_labelled():
+    source = TensorSource(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), [2, 1, 0])
+    loader = DataLoader(
+        CaptionedDataset(source, Preparation(None, None, 4, 0)),
+        batch_sampler=EvalSampler(3, 2, rank=1, world_size=2),
+        collate_fn=Collate(True),
+    )
+    (batch,) = list(loader)
+    assert batch.labels.tolist() == [1, -1]
+    assert batch.indices.tolist() == [1, -1]
+    assert batch.texts.shape == (2, 0)
+
+
+def loader(spec, consumed=0, epoch=0, workers=0, batch=16, rank=0, world=1):
+    data = digits(spec)
+    dataset = CaptionedDataset(data.train_source(), data.train_preparation())
+    sampler = EpochSampler(len(dataset), batch, 0, rank, world)
+    sampler.load_state_dict({"epoch": epoch, "consumed": consumed, "seed": 0, "size": len(dataset)})
+    return ResumableLoader(dataset, sampler, collate_fn=Collate(True), num_workers=workers)
+
+
+def same(one, other):
+    tensors = ("images", "texts", "labels", "indices", "text_of")
+    equal = all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors)
+    return equal and one.unreadable == other.unreadable
+
+
+def test_resumes_within_an_epoch_with_other_workers(spec):
+    whole = loader(spec)
+    batches = iter(whole)
+    for _ in range(3):
+        next(batches)
+    state = whole.sampler.state_dict()
+    rest = [next(batches) for _ in range(3)]
+    again = loader(spec, state["consumed"], state["epoch"], workers=2)
+    for ours, theirs in zip(rest, again, strict=False):
+        assert same(ours, theirs)
+    assert len(again) == len(whole)
+
+
+def test_two_ranks_continue_as_one(spec):
+    ranks = [iter(loader(spec, consumed=32, rank=rank, world=2)) for rank in range(2)]
+    parts = [next(rank) for rank in ranks]
+    joined = next(iter(loader(spec, consumed=32)))
+    assert torch.equal(torch.cat([part.images for part in parts]), joined.images)
+    assert torch.equal(torch.cat([part.indices for part in parts]), joined.indices)
+
+
+def test_other_data_are_refused_on_resume():
+    sampler = EpochSampler(10, 5, seed=0)
+    with pytest.raises(ValueError, match="size 12 and this run's size 10"):
+        sampler.load_state_dict({"epoch": 0, "consumed": 5, "seed": 0, "size": 12})
+
+
+def test_captions_vary_by_epoch_and_only_by_key(spec):
+    table = CaptionTable(["one", "two"], ["a {c}.", "the {c}.", "{c}"], spec.tokenize)
+    assert table.tokens.shape == (2, 3, 16)
+    one, two = Picture(b"", 0, "one.jpg"), Picture(b"", 1, "two.jpg")
+    draws = [tuple(table.of(one, sample_rng(0, epoch, 5)).tolist()) for epoch in range(20)]
+    assert len(set(draws)) == 3
+    assert torch.equal(table.of(two, sample_rng(0, 3, 5)), table.of(two, sample_rng(0, 3, 5)))
+    numbers = [sample_rng(0, 0, index).random() for index in range(1000)]
+    assert abs(np.mean(numbers) - 0.5) < 0.03
+    assert len(set(numbers)) == 1000
+
+
+def test_templates_need_their_placeholder(spec):
+    with pytest.raises(ValueError, match=r"template 'a photo' lacks the placeholder \{c\}"):
+        CaptionTable(["one"], ["a photo"], spec.tokenize)
+    with pytest.raises(ValueError, match="1 class names and 0 templates make no captions"):
+        CaptionTable(["one"], [], spec.tokenize)
+
+
+def test_normalisation_on_the_device(spec):
+    data = digits(spec)
+    batch = next(iter(data.val_dataloader()))
+    assert batch.images.dtype == torch.uint8
+    normalised = data.on_after_batch_transfer(batch, 0)
+    torch.testing.assert_close(normalised.images, (batch.images / 255.0 - 0.5) / 0.5)

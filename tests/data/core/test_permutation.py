@@ -1,0 +1,40 @@
+"""A permutation that is never written down."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from tracer_lightning.data.core.permutation import permuted
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 1000, 1024, 4097])
+def test_every_number_comes_once(size):
+    everything = permuted(np.arange(size, dtype=np.uint64), size, (0, 1))
+    assert sorted(everything.tolist()) == list(range(size))
+
+
+def test_parts_are_those_of_the_whole():
+    size = 110_180_362  # ImageNet's images times 86
+    whole = permuted(np.arange(10_000, dtype=np.uint64), size, (3,))
+    assert len(set(whole.tolist())) == 10_000
+    assert whole.max() < size
+    for first in (0, 17, 9_990):
+        assert (
+            permuted(np.arange(first, first + 10, dtype=np.uint64), size, (3,)).tolist() == whole.tolist()[first:][:10]
+        )
+    assert permuted(np.array([size - 1], dtype=np.uint64), size, (3,))[0] < size
+
+
+def test_it_is_as_random_as_a_shuffle():
+    """Where one position goes over seeds, the differences of neighbours, and the parts into which positions fall."""
+    size = 30
+    counts = np.zeros((size, size))
+    for seed in range(3000):
+        counts[np.arange(size), permuted(np.arange(size, dtype=np.uint64), size, (seed,)).astype(int)] += 1
+    assert stats.chisquare(counts.ravel(), ddof=2 * size - 2).pvalue > 1e-3
+    size = 1_000_003
+    values = permuted(np.arange(200_000, dtype=np.uint64), size, (0,)).astype(np.int64)
+    assert stats.kstest(values / size, "uniform").pvalue > 1e-3
+    steps = (values[1:] - values[:-1]) % size
+    assert stats.kstest(steps / size, "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(values[1:], values[:-1])[0, 1]) < 0.01

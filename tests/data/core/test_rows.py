@@ -1,0 +1,81 @@
+"""Epochs of rows of images x templates, as the released code draws them."""
+
+import pytest
+import torch
+
+from tests.conftest import tiny_backbone
+from tests.data.core.test_loading import digits, same
+from tracer_lightning.data.core.sampler import RowSampler
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return tiny_backbone().spec
+
+
+def rows(sampler, epoch=0):
+    sampler.set_epoch(epoch)
+    return [row for batch in sampler for _, row in batch]
+
+
+def test_imagenet_s_epochs_have_the_released_length():
+    sampler = RowSampler(1_281_167, 86, 512, 0)
+    assert len(sampler) == 2503
+    sampler.consumed = 2502 * 512
+    (last,) = sampler
+    assert len(last) == 512
+
+
+def test_no_row_comes_again_before_all_have_come():
+    sampler = RowSampler(10, 3, 4, 0)  # 3 batches, 12 rows an epoch, of 30
+    sequence = [row for epoch in range(5) for row in rows(sampler, epoch)]
+    assert sorted(sequence[:30]) == sorted(sequence[30:]) == list(range(30))
+    assert sequence[:30] != sequence[30:]
+    assert sequence != [row for epoch in range(5) for row in rows(RowSampler(10, 3, 4, 1), epoch)]
+
+
+@pytest.mark.parametrize("epoch", [0, 2])  # in the third, batches are of two permutations
+def test_ranks_share_the_global_batches(epoch):
+    def batches(*share):
+        sampler = RowSampler(10, 3, 4, 0, *share)
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    parts = [batches(rank, 2) for rank in range(2)]
+    assert [one + two for one, two in zip(*parts, strict=True)] == batches()
+
+
+def test_an_image_comes_with_the_template_of_its_row(spec):
+    data = digits(spec)
+    data.draws_rows = True
+    loader = data.train_loader()
+    table = data.train_preparation().captions
+    assert table.templates > 1
+    keys = [key for batch in loader.sampler for key in batch]
+    batches = list(loader)
+    assert len(batches) == len(loader) == -(-data.set_size(None) // 64)
+    texts = torch.cat([batch.texts[batch.text_of] for batch in batches])
+    labels, indices = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("labels", "indices"))
+    assert indices.tolist() == [row // table.templates for _, row in keys]
+    for text, label, (_, row) in zip(texts, labels, keys, strict=True):
+        assert torch.equal(text, table.tokens[label, row % table.templates][: len(text)])
+
+
+def test_it_continues_anywhere_and_with_nothing_else(spec):
+    def loader(draws_rows=True):
+        data = digits(spec)
+        data.draws_rows = draws_rows
+        return data.train_loader()
+
+    whole = loader()
+    whole.sampler.set_epoch(1)
+    batches = iter(whole)
+    for _ in range(3):
+        next(batches)
+    state = whole.sampler.state_dict()
+    again = loader()
+    again.sampler.load_state_dict(state)
+    for ours, theirs in zip(batches, again, strict=True):
+        assert same(ours, theirs)
+    with pytest.raises(ValueError, match="rows"):
+        loader(draws_rows=False).sampler.load_state_dict(state)

@@ -1,0 +1,143 @@
+"""Which files are read, and what is said of the others."""
+
+import warnings
+
+import pytest
+from PIL import Image
+
+from scripts.make_shards import main
+from tests.data.images.test_folder import CLASSES, data, root  # noqa: F401  root is a fixture
+from tests.data.shards.conftest import root as shard_root  # noqa: F401  a fixture
+from tests.data.shards.helpers import png, rewrite, seen, shards
+from tests.data.shards.test_make_shards import error, picture, samples, table
+from tracer_lightning.data.images.decoding import FORMATS, decode
+from tracer_lightning.data.images.files import FORMAT_OF, hidden
+from tracer_lightning.data.images.folder import FolderSource
+
+CLUTTER = (
+    ".ipynb_checkpoints/0-checkpoint.png",
+    "__MACOSX/._0.png",
+    "._0.png",
+    ".DS_Store",
+    "Thumbs.db",
+    "desktop.ini",
+)
+
+
+def clutter(folder):
+    """What systems leave in a folder."""
+    for name in CLUTTER:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"Mac OS X")
+
+
+@pytest.mark.parametrize("name", [*CLUTTER, "a/.b/c.png", "./._x.png"])
+def test_hidden_names(name):
+    assert hidden(name)
+
+
+@pytest.mark.parametrize("name", ["a.png", "./a.png", "../a/b.png", "a.b/c", "/data/x.tar"])
+def test_other_names(name):
+    assert not hidden(name)
+
+
+def test_hidden_files_are_no_data(root):  # noqa: F811
+    plain = data(root)
+    expected = [plain.train_source().files, plain.eval_source(plain.eval_sets[1]).files]
+    for folder in [root, *root.glob("*"), *root.glob("*/*")]:
+        clutter(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module = data(root)
+        assert [module.train_source().files, module.eval_source(module.eval_sets[1]).files] == expected
+    assert module.classnames == ["big dog", "cat", "owl"]
+
+
+def test_what_is_passed_over_is_counted_by_reason_in_one_line(root):  # noqa: F811
+    train = root / "train"
+    picture(train / "cat/kittens/small/0.png")
+    picture(train / "cat/kittens/1.png")
+    picture(train / "0.png")
+    (train / "owl/4.dcm").touch()
+    (train / "owl/notes").touch()
+    (train / "owl/5.png").symlink_to(root / "nowhere.png")
+    (train / "newt").symlink_to(root / "nowhere")
+    with pytest.warns(UserWarning, match="are passed over") as said:
+        assert len(FolderSource(train, CLASSES)) == 12
+    (line,) = [str(warning.message) for warning in said]
+    assert line.startswith(f"{train}: 7 files are passed over: ")
+    assert set(line.split(": ", 2)[2].split(", ")) == {
+        "2 in nested folders", "1 beside the class folders", "1 .dcm", "1 without a suffix", "2 links to nothing",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", FORMAT_OF)
+def test_every_suffix_is_read_everywhere(suffix, tmp_path):
+    assert FORMAT_OF[suffix] in FORMATS
+    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "image", FORMAT_OF[suffix])
+    for name in ("cat", "owl"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / f"0.{suffix.upper()}").write_bytes((tmp_path / "image").read_bytes())
+    source = FolderSource(tmp_path / "train", ["cat", "owl"])
+    assert len(source) == 2
+    assert decode(source[0].data).shape == (3, 8, 8)
+    for split in ("train", "test"):
+        command = ["folder", str(tmp_path / "train"), "--out", str(tmp_path / "out"), "--split", split]
+        assert main([*command, "--verify"]) == 0
+    suite = {"own": {"folder": "out", "split": "test", "role": "id"}}
+    for stream in (False, True):
+        options = {"train": {"folder": "out", "split": "train"}, "suite": suite, "batch_size": 2}
+        module = shards(tmp_path, stream=stream, **options)
+        assert sum(len(batch.labels) for batch in module.train_dataloader()) == 2
+
+
+def test_a_class_without_training_images_is_an_error(root, tmp_path, capsys):  # noqa: F811
+    for path in (root / "train/owl").iterdir():
+        path.rename(path.with_suffix(".dcm"))
+    module = data(root)
+    with (
+        pytest.warns(UserWarning, match=r"4 files are passed over: 4 \.dcm"),
+        pytest.raises(ValueError, match=r"train/owl holds no pictures \(jpg, .*\); add some, or remove the class"),
+    ):
+        module.train_dataloader()
+    assert "train/owl holds no pictures" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
+    assert main(["folder", str(root / "train"), "--out", str(tmp_path / "out"), "--split", "test"]) == 0
+
+
+def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
+    for name in ("cat", "owl"):
+        picture(tmp_path / "pets" / name / "0.png")
+        clutter(tmp_path / "pets" / name)
+    clutter(tmp_path / "pets")
+    assert main(["folder", str(tmp_path / "pets"), "--out", str(tmp_path / "out"), "--verify"]) == 0
+    assert len(samples(tmp_path / "out/train")) == 2
+    assert (tmp_path / "out/classnames.txt").read_text() == "cat\nowl\n"
+    rows = [("path", "label"), ("pets/cat/0.png", "cat"), ("pets/cat/._0.png", "cat"), ("pets/owl/0.png", "owl")]
+    command = ["csv", table(tmp_path / "t.csv", *rows), "--out", str(tmp_path / "listed")]
+    with pytest.warns(UserWarning, match=r"t\.csv: 1 files are passed over: 1 hidden"):
+        assert main(command) == 0
+    assert len(samples(tmp_path / "listed/train")) == 2
+    found = error(capsys, "torchvision", "ImageFolder", tmp_path / "pets", "--out", tmp_path / "vision")
+    assert "ImageFolder takes the hidden folder .ipynb_checkpoints" in found or "Found no valid file" in found
+
+
+def test_verification_decodes(tmp_path, capsys):
+    (tmp_path / "pets/cat").mkdir(parents=True)
+    (tmp_path / "pets/cat/0.png").write_bytes(png(7)[:-30])
+    found = error(capsys, "folder", tmp_path / "pets", "--out", tmp_path / "out", "--verify")
+    assert "sample s0000000 has a picture that can't be read: damaged" in found
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_hidden_shards_and_members_are_no_data(shard_root, stream):  # noqa: F811
+    expected = read(shards(shard_root, stream=stream))
+    for split in ("photo/train", "photo/test"):
+        (shard_root / split / "._0.tar").write_bytes(b"Mac OS X")
+    clutter(shard_root)
+    first = shard_root / "photo/test/0.tar"
+    rewrite(first, lambda name, content: [(f"__MACOSX/._{name}", b"Mac OS X"), (f"./._{name}", b"x"), (name, content)])
+    assert read(shards(shard_root, stream=stream)) == expected
+
+
+def read(module):
+    return [seen(module.train_dataloader()), seen(module.val_dataloader())]

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import tiny_backbone
+from tracer_lightning.data import ImageFolderDataModule
+from tracer_lightning.data.images.transforms import RandomCrop
+from tracer_lightning.types import EvalSet
+
+CLASSES = ["big_dog", "cat", "owl"]
+TEXTS = {"classnames": None, "templates": ["a {c}."]}
+AUGMENTATION = {"crop_scale": [0.9, 1.0], "flip": 0.5}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Pictures of one grey level per class, in several formats and modes."""
+    for split, classes in (("train", CLASSES), ("val", CLASSES), ("art", ["cat", "owl"])):
+        for name in classes:
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for number, suffix in enumerate(("jpg", "png", "bmp", "webp")):
+                grey = 40 + 60 * CLASSES.index(name)
+                picture = np.full((40 + number, 50, 3), grey, np.uint8)
+                Image.fromarray(picture).convert("L" if number == 1 else "RGB").save(folder / f"{number}.{suffix}")
+    return tmp_path / "pets"
+
+
+def data(root, ood=None, max_bad_fraction=0.001, **options):
+    folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"} if ood is None else ood}
+    loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0}
+    held_out = {"fraction": 0.0, "seed": 0}
+    given = {"folders": folders, "held_out": held_out, "texts": TEXTS, "augmentation": AUGMENTATION} | options
+    loading |= {"max_bad_fraction": max_bad_fraction, "eval_decoder": "torchvision"}
+    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(loading | given))
+
+
+def test_folders_become_classes_and_suites(root):
+    module = data(root)
+    assert module.classnames == ["big dog", "cat", "owl"]
+    assert module.eval_sets == (EvalSet("pets", "test", "id"), EvalSet("art", "test", "ood", ((1,), (2,))))
+    batch = next(iter(module.train_dataloader()))
+    assert batch.images.shape == (6, 3, 32, 32)
+    for image, label in zip(batch.images.float(), batch.labels.tolist(), strict=True):
+        assert image.mean().item() == pytest.approx(40 + 60 * label, abs=3)
+
+
+def test_an_ood_set_with_some_classes_is_told_apart_among_them(root):
+    module = data(root)
+    labels = torch.cat([batch.labels for batch in module.test_dataloader()[1]])
+    assert labels.tolist() == [0] * 4 + [1] * 4
+    grey = next(iter(module.test_dataloader()[1])).images.float().mean().item()
+    assert grey == pytest.approx(100, abs=3)
+
+
+def test_crops_are_the_same_for_the_same_key_and_differ_by_epoch(root):
+    rng = np.random.default_rng(0)
+    for folder in (root / "train").iterdir():
+        Image.fromarray(rng.integers(0, 255, (64, 48, 3), dtype=np.uint8)).save(folder / "0.png")
+    loader = data(root).train_dataloader()
+    dataset = loader._loader.dataset
+    assert torch.equal(dataset[(3, 1)].image, dataset[(3, 1)].image)
+    assert any(not torch.equal(dataset[(epoch, 1)].image, dataset[(0, 1)].image) for epoch in range(1, 4))
+
+
+def test_mistakes_are_named(root, tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere/train is no folder; data\.root"):
+        data(tmp_path / "nowhere")
+    (root / "val" / "owl").rename(root / "owl")
+    with pytest.raises(ValueError, match="lacks the class owl; an ID split needs all"):
+        data(root)
+    (root / "owl").rename(root / "val" / "owl")
+    (root / "art" / "newt").mkdir()
+    with pytest.raises(ValueError, match="holds the class newt, which training does not know"):
+        data(root)
+    (tmp_path / "empty/train/cat").mkdir(parents=True)
+    (tmp_path / "empty/val/cat").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds no pictures"):
+        data(tmp_path / "empty", ood={}).train_dataloader()
+    (tmp_path / "flat/train").mkdir(parents=True)
+    with pytest.raises(ValueError, match="holds no class folders"):
+        data(tmp_path / "flat")
+    with pytest.raises(ValueError, match=r"2 names and .* 3 classes"):
+        data(root, ood={}, texts={"classnames": ["a", "b"], "templates": ["{c}"]})
+
+
+def test_unreadable_pictures_are_replaced_counted_and_named(root):
+    whole = {label for batch in data(root).train_dataloader() for label in batch.labels.tolist()}
+    (root / "train/cat/0.jpg").write_bytes(b"<html>")
+    (root / "val/owl/1.png").write_bytes((root / "val/owl/1.png").read_bytes()[:60])
+    module = data(root)
+    batches = [module.on_after_batch_transfer(batch, 0) for batch in module.train_dataloader()]
+    assert {label for batch in batches for label in batch.labels.tolist()} == whole
+    assert module.unreadable == {f"{root / 'train/cat/0.jpg'}: damaged, or of another format"}
+    assert sum(len(batch.labels) for batch in batches) == 12
+    batches = list(module.val_dataloader())
+    assert sum((batch.labels >= 0).sum().item() for batch in batches) == 11
+    assert [origin for batch in batches for origin in batch.unreadable] == [
+        f"{root / 'val/owl/1.png'}: damaged, or of another format"
+    ]
+
+
+def test_too_many_unreadable_pictures_end_the_run(root):
+    for name in ("big_dog", "cat", "owl"):
+        for picture in (root / "train" / name).iterdir():
+            picture.write_bytes(b"<html>")
+    with pytest.raises(ValueError, match=r"16 pictures in a row can't be read, the first .*train"):
+        list(data(root).train_dataloader())
+    module = data(root)
+    batch = next(iter(module.val_dataloader()))
+    with pytest.raises(ValueError, match=r"11 pictures can't be read, more than data\.max_bad_fraction=0\.001"):
+        module.on_after_batch_transfer(batch._replace(unreadable=tuple("abcdefghijk")), 0)
+
+
+def test_random_crop_has_the_stated_scale_and_flips():
+    ramp = torch.arange(64, dtype=torch.uint8).expand(3, 64, 64).contiguous()
+    rng = np.random.default_rng(0)
+    crop = RandomCrop(16, (0.25, 0.5), 0.5)
+    areas = [h * w / 64**2 for _, _, h, w in (crop.box(64, 64, rng) for _ in range(200))]
+    assert min(areas) > 0.24
+    assert max(areas) < 0.52
+    flipped = [bool(out[0, 0, 0] > out[0, 0, -1]) for out in (crop(ramp, rng) for _ in range(200))]
+    assert 0.4 < np.mean(flipped) < 0.6
+    with pytest.raises(ValueError, match="crop_scale must be"):
+        RandomCrop(8, (0.0, 1.0), 0.0)
+    with pytest.raises(ValueError, match="flip must be"):
+        RandomCrop(8, (0.5, 1.0), 2.0)

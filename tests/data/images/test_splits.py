@@ -1,0 +1,131 @@
+"""Nothing is chosen by images that are tested on."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.images.test_folder import data
+from tracer_lightning.types import EvalSet
+
+SIZES = {"train": {"cat": 20, "dog": 10, "owl": 2, "yak": 1}, "val": dict.fromkeys(("cat", "dog", "owl", "yak"), 3)}
+SIZES["test"] = dict.fromkeys(SIZES["train"], 4)
+HELD_OUT = {"cat": 2, "dog": 1, "owl": 1}
+"""A tenth of each class, one at least and never all."""
+
+
+def write(root, splits, sizes=SIZES):
+    """Images whose grey level is the number of the image in its class."""
+    for split in splits:
+        for name, count in sizes[split].items():
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                Image.fromarray(np.full((8, 8, 3), 10 * number, np.uint8)).save(root / split / name / f"{number}.png")
+    return root
+
+
+def module(root, val=None, test=None, fraction=0.1, chosen_by=0, ood=(), **options):
+    folders = {"train": "train", "val": val, "test": test, "ood": dict(ood)}
+    return data(root, folders=folders, held_out={"fraction": fraction, "seed": chosen_by}, **options)
+
+
+def files(source):
+    return {(path.parent.name, path.name) for path, _ in source.files}
+
+
+def sizes(source):
+    return dict(Counter(path.parent.name for path, _ in source.files))
+
+
+@pytest.mark.parametrize("tested", ["val", "test"])
+def test_one_folder_beside_training_is_the_test_set(tmp_path, tested):
+    split = module(write(tmp_path / "pets", ["train", tested]))
+    assert split.val_set == EvalSet("pets", "val", "id")
+    assert split.val_set not in split.eval_sets
+    train, val, test = split.train_source(), split.eval_source(split.val_set), split.eval_source(split.eval_sets[0])
+    assert sizes(val) == HELD_OUT
+    assert sizes(train) == {"cat": 18, "dog": 9, "owl": 1, "yak": 1}
+    assert not files(train) & files(val)
+    assert sizes(test) == SIZES[tested]
+    assert split.about_validation() == (
+        f"4 of 33 images in {tmp_path}/pets/train (12.1%) are held out of training for validation; the test set is "
+        f"{tmp_path}/pets/{tested}"
+    )
+
+
+def test_of_three_folders_each_has_its_own_images(tmp_path):
+    split = module(write(tmp_path / "pets", SIZES))
+    assert sizes(split.train_source()) == SIZES["train"]
+    assert sizes(split.eval_source(split.val_set)) == SIZES["val"]
+    assert sizes(split.eval_source(split.eval_sets[0])) == SIZES["test"]
+    assert split.about_validation() == ""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"val": "val", "test": "val"}, {"test": "val"}, {"val": "val", "test": "./alias"}, {"ood": {"shifted": "val"}}],
+)
+def test_a_folder_that_is_tested_on_never_validates(tmp_path, options):
+    root = write(tmp_path / "pets", SIZES)
+    (root / "alias").symlink_to(root / "val")
+    options = {**options, "test": str(root / "alias")} if "./alias" in options.values() else options
+    split = module(root, **options)
+    assert sizes(split.eval_source(split.val_set)) == HELD_OUT
+
+
+def test_the_same_images_are_held_out_wherever_whenever_and_by_whomever(tmp_path):
+    root = write(tmp_path / "pets", ["train", "val"])
+    whole = files(module(root).eval_source(module(root).val_set))
+    moved = write(tmp_path / "elsewhere", ["train", "val"])
+    others = [module(moved), module(root, batch_size=2, num_workers=1, seed=7)]
+    assert all(files(other.eval_source(other.val_set)) == whole for other in others)
+    seeded = module(root, chosen_by=1)
+    assert files(seeded.eval_source(seeded.val_set)) != whole
+    write(root, ["train"], {"train": {"cat": 21, "dog": 10}})
+    more = module(root)
+    assert len(whole - files(more.eval_source(more.val_set))) <= 1
+
+
+def test_every_reader_of_training_images_leaves_them_out(tmp_path):
+    split = module(write(tmp_path / "pets", ["train", "val"]), batch_size=29)
+    (batch,) = split.train_dataloader()
+    assert Counter(batch.labels.tolist()) == {0: 18, 1: 9, 2: 1, 3: 1}
+    plain = [label for batch in split.plain_loader() for label in batch.labels.tolist() if label >= 0]
+    assert Counter(plain) == Counter(batch.labels.tolist())
+    kept = {
+        (int(label), round(image.float().mean().item()))
+        for image, label in zip(batch.images, batch.labels, strict=True)
+    }
+    held = {
+        (int(label), round(image.float().mean().item()))
+        for batch in split.val_dataloader()
+        for image, label in zip(batch.images, batch.labels, strict=True)
+        if label >= 0
+    }
+    assert len(held) == 4
+    assert not kept & held
+
+
+def test_without_validation_images_the_test_set_is_watched(tmp_path):
+    split = module(write(tmp_path / "pets", ["train", "val"]), fraction=0)
+    assert split.val_set == split.eval_sets[0]
+    assert sizes(split.train_source()) == SIZES["train"]
+
+
+def test_what_cannot_be_split_is_named(tmp_path):
+    root = write(tmp_path / "pets", ["train"])
+    with pytest.raises(ValueError, match="holds no folder test or val to test on; add one, or name it"):
+        module(root)
+    for root_of_none in ("nowhere", "pets/train/cat/0.png"):
+        with pytest.raises(ValueError, match="is no folder"):
+            module(tmp_path / root_of_none)
+    write(root, ["val"])
+    with pytest.raises(ValueError, match="holds no folder test to test on"):
+        module(root, val="val")
+    for fraction in (1.0, -0.1, float("nan")):
+        with pytest.raises(ValueError, match=r"data\.held_out\.fraction must be a number >= 0 and < 1, found"):
+            module(root, fraction=fraction)
+    single = write(tmp_path / "single", ["train", "val"], {"train": {"cat": 1}, "val": {"cat": 1}})
+    with pytest.raises(ValueError, match="has one image of each class, so that none can be held out"):
+        module(single).setup("fit")

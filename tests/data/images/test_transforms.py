@@ -1,0 +1,113 @@
+import io
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
+
+from tests.conftest import tiny_backbone
+from tracer_lightning.data.images.decoding import UnreadablePictureError
+from tracer_lightning.data.images.transforms import EvalCrop, RandomCrop
+
+RNG = np.random.default_rng(0)
+SPEC = tiny_backbone().spec
+
+
+def encoded(pixels, form="PNG", mode="RGB"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, form)
+    return buffer.getvalue()
+
+
+def picture(height=45, width=70):
+    return np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+def test_the_middle_is_taken():
+    wide = np.zeros((20, 40, 3), np.uint8)
+    wide[:, 10:30] = 255
+    spec = SPEC._replace(image_size=20)
+    for decoder in ("torchvision", "pil"):
+        assert (EvalCrop(spec, decoder)(encoded(wide), RNG) == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
+@pytest.mark.parametrize("shape", [(45, 70), (70, 45), (32, 32), (20, 25)])
+def test_pil_gives_the_pixels_of_open_clip(mode, shape):
+    data = encoded(picture(*shape), "JPEG" if mode == "CMYK" else "PNG", mode)
+    ours = EvalCrop(SPEC, "pil")(data, RNG)
+    theirs = open_clip.image_transform(32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))(Image.open(io.BytesIO(data)))
+    assert torch.equal(ours, (theirs * 255).round().to(torch.uint8))
+
+
+@pytest.mark.parametrize("decoder", ["torchvision", "pil"])
+def test_squashing_is_open_clips(decoder):
+    spec = SPEC._replace(resize_mode="squash", interpolation="bilinear")
+    data = encoded(picture())
+    transform = open_clip.image_transform(
+        32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1), resize_mode="squash", interpolation="bilinear"
+    )
+    theirs = (transform(Image.open(io.BytesIO(data))) * 255).round()
+    difference = (EvalCrop(spec, decoder)(data, RNG).float() - theirs).abs()
+    assert difference.max() <= (0 if decoder == "pil" else 2)
+
+
+def test_both_decoders_nearly_agree():
+    data = encoded(picture())
+    one, other = (EvalCrop(SPEC, decoder)(data, RNG).float() for decoder in ("torchvision", "pil"))
+    assert (one - other).abs().max() <= 2
+
+
+@pytest.mark.parametrize("decoder", ["torchvision", "pil"])
+def test_a_border_is_cut_off(decoder):
+    framed = np.full((44, 64, 3), 200, np.uint8)
+    framed[:2], framed[-2:], framed[:, :2], framed[:, -2:] = (255, 0, 0), (255, 0, 0), (255, 0, 0), (255, 0, 0)
+    assert (EvalCrop(SPEC._replace(image_size=40), decoder, border=2)(encoded(framed), RNG) == 200).all()
+    assert not (EvalCrop(SPEC._replace(image_size=40), decoder)(encoded(framed), RNG) == 200).all()
+
+
+@pytest.mark.parametrize("decoder", ["torchvision", "pil"])
+@pytest.mark.parametrize("damage", [lambda data: b"<html>", lambda data: data[:200], lambda data: b""])
+def test_damaged_pictures_are_unreadable(decoder, damage):
+    with pytest.raises(UnreadablePictureError):
+        EvalCrop(SPEC, decoder)(damage(encoded(picture(), "JPEG")), RNG)
+
+
+def test_mistakes_are_named():
+    with pytest.raises(ValueError, match="eval_decoder must be one of torchvision, pil, found 'cv2'"):
+        EvalCrop(SPEC, "cv2")
+    with pytest.raises(ValueError, match="resizes by 'longest'"):
+        EvalCrop(SPEC._replace(resize_mode="longest"), "pil")
+
+
+SIZES = [(333, 500), (500, 333), (64, 64), (40, 1000), (1000, 40), (1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale"),
+    [
+        (375, 500, (0.9, 1.0)),
+        *(pytest.param(*size, (0.9, 1.0), marks=pytest.mark.slow) for size in SIZES),
+        *(pytest.param(*size, (0.08, 1.0), marks=pytest.mark.slow) for size in [(375, 500), *SIZES]),
+    ],
+)
+def test_random_crops_are_distributed_as_torchvisions(height, width, scale):
+    rng, draws, image = np.random.default_rng(0), 10_000, torch.zeros(1, height, width)
+    crop = RandomCrop(32, scale, 0.0)
+    ours = np.array([crop.box(height, width, rng) for _ in range(draws)])
+    torch.manual_seed(1)
+    theirs = np.array([RandomResizedCrop.get_params(image, list(scale), [3 / 4, 4 / 3]) for _ in range(draws)])
+    for number in range(4):
+        assert ks_2samp(ours[:, number], theirs[:, number]).pvalue > 1e-3
+    assert ks_2samp(ours[:, 2] * ours[:, 3], theirs[:, 2] * theirs[:, 3]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("height", "width"), [(375, 500), (100, 110), *SIZES])
+def test_where_no_random_crop_fits_it_is_torchvisions(height, width):
+    theirs = RandomResizedCrop.get_params(torch.zeros(1, height, width), [2.0, 2.0], [3 / 4, 4 / 3])
+    crop = RandomCrop(32, (1.0, 1.0), 0.0)
+    crop.scale = (2.0, 2.0)
+    assert crop.box(height, width, np.random.default_rng(0)) == theirs

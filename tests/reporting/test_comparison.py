@@ -1,0 +1,113 @@
+import math
+
+import pytest
+
+from tests.reporting.run_folders import scores, write_run
+from tracer_lightning.reporting.comparison import Place, compare, places
+from tracer_lightning.reporting.gains import gains
+from tracer_lightning.reporting.runs import find_runs, group_runs
+
+
+def comparison(folder, model="student"):
+    return compare(group_runs(find_runs([str(folder)])[0])[0], model)
+
+
+@pytest.fixture
+def methods(tmp_path):
+    for seed, accuracy in enumerate([0.90, 0.92, 0.97]):
+        student, teacher = scores(accuracy, 0.8), scores(accuracy - 0.1, 0.85)
+        write_run(tmp_path / f"tracer{seed}", student, teacher, seed=seed)
+    write_run(tmp_path / "flyp", scores(0.99, 0.6), method="flyp", terms=[], teacher="No")
+    return tmp_path
+
+
+def test_mean_and_deviation_by_hand(methods):
+    rows = {row.label: row for row in comparison(methods).rows}
+    cell = rows["method=tracer"].cells[Place("mine", "accuracy")]
+    assert cell.mean == pytest.approx(0.93)
+    assert cell.std == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.04**2) / 2))
+    assert rows["method=tracer"].seeds == [0, 1, 2]
+    alone = rows["method=flyp"].cells[Place("avg_ood", "accuracy")]
+    assert (alone.mean, alone.std) == (0.6, None)
+
+
+def test_nothing_is_published_for_other_data(methods):
+    assert all(cell.published is None for row in comparison(methods).rows for cell in row.cells.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("student", ["zero_shot", "student", "student"]),
+        ("teacher", ["zero_shot", "teacher"]),
+        ("zero_shot", ["zero_shot"]),
+        ("all", ["zero_shot", "student", "student", "teacher"]),
+    ],
+)
+def test_models(methods, model, expected):
+    assert [row.model for row in comparison(methods, model).rows] == expected
+
+
+def test_no_run_has_a_teacher(tmp_path):
+    write_run(tmp_path / "flyp", scores(0.9, 0.8))
+    with pytest.raises(ValueError, match=r"--model teacher: none of these runs has one"):
+        comparison(tmp_path, "teacher")
+
+
+def test_distinct_zero_shot_results_are_told_apart(tmp_path):
+    for seed in (0, 1):
+        for name, accuracy in (("small", 0.3), ("large", 0.4)):
+            before = scores(accuracy, accuracy)
+            write_run(
+                tmp_path / f"{name}{seed}", scores(0.9, 0.8), zero_shot=before, seed=seed, **{"backbone.name": name}
+            )
+    found = comparison(tmp_path).rows
+    assert [row.label for row in found][:2] == ["zero-shot, backbone=large", "zero-shot, backbone=small"]
+    assert [row.cells[Place("mine", "accuracy")].mean for row in found][:2] == [0.4, 0.3]
+
+
+def test_swept_numbers_and_terms_are_sorted(tmp_path):
+    for number, every in enumerate([10, 1, 500]):
+        write_run(tmp_path / f"every/{number}", scores(0.9, 0.8), every=every)
+    for number, terms in enumerate([["fd", "crd"], ["icl"], []]):
+        write_run(tmp_path / f"terms/{number}", scores(0.9, 0.8), terms=terms)
+    every, terms = (comparison(tmp_path / name).rows for name in ("every", "terms"))
+    assert [row.label for row in every][1:] == [f"teacher.every_n_steps={number}" for number in (1, 10, 500)]
+    assert [row.label for row in terms][1:] == ["terms=none", "terms=icl", "terms=fd+crd"]
+
+
+def test_places(methods):
+    found = comparison(methods)
+    assert places(found, None, None) == [
+        Place("mine", "accuracy"), Place("avg_ood", "accuracy"), Place("mine", "ece"), Place("avg_ood", "ece"),
+    ]  # fmt: skip
+    assert [place.data_set for place in places(found, ["all"], ["ece"])] == ["mine", "other", "avg_ood"]
+    assert places(found, ["other"], ["macro_f1"]) == [Place("other", "macro_f1")]
+    with pytest.raises(ValueError, match=r"--sets nowhere: none of these runs has it; they have mine, other, avg_ood"):
+        places(found, ["nowhere"], None)
+
+
+def test_one_set_without_an_average(tmp_path):
+    alone = {"mine": scores(0.9, 0.8)["mine"]}
+    write_run(tmp_path / "run", alone, zero_shot=alone)
+    found = comparison(tmp_path)
+    assert found.headline_sets == ["mine"]
+    assert [row.label for row in found.rows] == ["zero-shot", "method=tracer"]
+
+
+def test_sets_without_scores_are_left_out(tmp_path):
+    """As results.json has them where none of a set's images could be read."""
+
+    def with_an_empty_set(accuracy):
+        found = scores(accuracy, 0.8)
+        found["other"] = {**found["other"], "n": 0, "accuracy": None, "ece": None, "macro_f1": None}
+        found["avg_ood"] = {"sets": [], "accuracy": None, "ece": None, "macro_f1": None}
+        return found
+
+    for seed, accuracy in enumerate((0.9, 0.8)):
+        write_run(tmp_path / f"run{seed}", with_an_empty_set(accuracy), zero_shot=with_an_empty_set(0.5), seed=seed)
+    (before, after) = comparison(tmp_path).rows
+    for row in (before, after):
+        assert {place.data_set for place in row.cells} == {"mine"}
+    assert after.cells[Place("mine", "accuracy")].mean == pytest.approx(0.85)
+    assert {place.data_set for place in gains(after)} == {"mine"}

@@ -1,0 +1,132 @@
+import csv
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+
+from tracer_lightning.reporting.merged import (
+    by_role,
+    id_ood_figure,
+    kind,
+    merged_table,
+    ratio_summary,
+    ratio_table,
+    write_ratios,
+    write_scores,
+)
+from tracer_lightning.reporting.style import save
+
+
+def scores(own, *others):
+    """Of one ID set and several OOD sets."""
+    sets = {"own": ("id", own), **{f"set {number}": ("ood", value) for number, value in enumerate(others)}}
+    metrics = {
+        name: {"accuracy": value, "accuracy_top5": 1.0, "ece": value / 10, "macro_f1": value / 2}
+        for name, (_, value) in sets.items()
+    }
+    found = {name: {"split": "test", "role": sets[name][0], "n": 10, **values} for name, values in metrics.items()}
+    return found | {"avg_ood": {"sets": [], **metrics["own"]}}
+
+
+RESULTS = {"0": scores(0.5, 0.9, 0.7), "0.5": scores(0.7, 0.75, 0.65), "1": scores(0.8, 0.6, 0.4)}
+MARKS = {"0": "before fine-tuning", "1": "fine-tuned"}
+
+
+def test_means_are_over_the_sets_of_a_role():
+    assert by_role(RESULTS["0"], "accuracy") == pytest.approx({"id": 0.5, "ood": 0.8})
+    assert by_role(scores(0.5), "macro_f1") == {"id": 0.25}
+
+
+def printed(table):
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(table)
+    return capture.get()
+
+
+def test_the_table_is_in_percent():
+    text = printed(merged_table("wise_ft: mine", "alpha", RESULTS, "accuracy"))
+    assert text.split("\n")[2].split() == ["alpha", "ID", "accuracy", "ID", "ECE", "OOD", "accuracy", "OOD", "ECE"]
+    assert ["0", "50.0", "5.0", "80.0", "8.0"] in [line.split() for line in text.split("\n")]
+    text = printed(merged_table("x", "alpha", {"[0]": scores(0.5)}, "macro_f1"))
+    assert "OOD" not in text
+    assert ["[0]", "25.0", "5.0"] in [line.split() for line in text.split("\n")]
+
+
+def test_every_set_is_in_the_csv(tmp_path):
+    write_scores(tmp_path / "x.csv", "alpha", RESULTS)
+    with (tmp_path / "x.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert (rows[1]["alpha"], rows[1]["data_set"], rows[1]["role"], float(rows[1]["accuracy"])) == (
+        "0",
+        "set 0",
+        "ood",
+        0.9,
+    )
+    assert rows[3]["role"] == ""
+
+
+def test_the_picture_has_a_point_for_each_model(tmp_path):
+    (axes,) = id_ood_figure(RESULTS, "accuracy", MARKS, curve="WiSE-FT").axes
+    line, *points = axes.lines
+    assert list(line.get_xdata()) == pytest.approx([50, 70, 80])
+    assert list(line.get_ydata()) == pytest.approx([80, 70, 50])
+    assert [point.get_label() for point in points][::2] == ["before fine-tuning", "fine-tuned"]
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "0.5"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "WiSE-FT, by alpha",
+        "before fine-tuning",
+        "fine-tuned",
+    ]
+    one, other = (save(id_ood_figure(RESULTS, "accuracy", MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
+    assert one.read_bytes() == other.read_bytes()
+    assert matplotlib.image.imread(one).shape[2] == 4
+
+
+def test_names_that_would_cover_others_are_left_out():
+    crowded = RESULTS | {"0.51": scores(0.7001, 0.75, 0.65)}
+    (axes,) = id_ood_figure(crowded, "accuracy", MARKS, curve="WiSE-FT").axes
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "0.5"]
+
+
+def test_models_that_are_no_curve_are_in_the_legend_once():
+    marks = {"0": "before fine-tuning", "0.5": "fine-tuned", "1": "fine-tuned"}
+    (axes,) = id_ood_figure(RESULTS, "macro_f1", marks, curve=None).axes
+    assert len(axes.lines) == 3
+    assert not axes.texts
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before fine-tuning", "fine-tuned"]
+    assert axes.get_xlabel() == "ID macro-F1 (%)"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("visual.transformer.resblocks.11.attn.in_proj_weight", "visual.transformer.resblocks.*.attn"),
+        ("transformer.resblocks.0.ln_1.bias", "transformer.resblocks.*.ln_1"),
+        ("visual.layer1.0.downsample.0.weight", "visual.layer1.*.downsample"),
+        ("visual.conv1.weight", "visual.conv1.weight"),
+        ("logit_scale", "logit_scale"),
+    ],
+)
+def test_blocks_are_of_a_kind(name, expected):
+    assert kind(name) == expected
+
+
+def test_ratios_are_summed_up(tmp_path):
+    ratios = {"b.0.attn.w": (0.1, 0.2), "b.1.attn.w": (0.5, 0.6), "b.1.attn.b": (0.5, 0.7), "proj": (0.9, 1.0)}
+    summary = ratio_summary(ratios)
+    assert summary["all"] == {"tensors": 4, "min": 0.2, "median": pytest.approx(0.65), "max": 1.0}
+    assert summary["b.*.attn"] == {"tensors": 3, "min": 0.2, "median": 0.6, "max": 0.7}
+    assert list(summary) == ["all", "b.*.attn", "proj"]
+    assert ["b.*.attn", "3", "0.20", "0.60", "0.70"] in [
+        line.split() for line in printed(ratio_table(summary)).split("\n")
+    ]
+    write_ratios(tmp_path / "x.csv", ratios, dict.fromkeys(ratios, 3))
+    assert (tmp_path / "x.csv").read_text().splitlines()[:2] == ["tensor,elements,cosine,ratio", "b.0.attn.w,3,0.1,0.2"]
+
+
+def test_sets_without_scores_are_in_no_mean():
+    nothing = dict.fromkeys(RESULTS["0"]["set 0"])
+    assert by_role({**RESULTS["0"], "set 1": {**nothing, "role": "ood", "n": 0}}, "accuracy") == {"id": 0.5, "ood": 0.9}
+    assert by_role({"own": RESULTS["0"]["own"], "set 0": {**nothing, "role": "ood"}}, "ece") == {"id": 0.05}

@@ -1,0 +1,1 @@
+"""From configuration to objects. With ``commands``, the only package that knows Hydra and OmegaConf."""

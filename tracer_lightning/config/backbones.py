@@ -1,0 +1,90 @@
+"""From configuration to models, with the weights that they start from or that are evaluated."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from open_clip.constants import HF_CONFIG_NAME
+
+from tracer_lightning.config.build import make
+from tracer_lightning.config.errors import setting
+from tracer_lightning.config.types_check import TARGET, called
+from tracer_lightning.models import Backbone, ClipModel, configure_compute, load_weights
+from tracer_lightning.models.open_clip.pretrained import FOLDER, model_config
+from tracer_lightning.models.weights import fitting_weights
+
+
+def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
+    """The architecture; with weights that are loaded afterwards, its own are not fetched."""
+    with setting("backbone"):
+        parameters = inspect.signature(called(cfg.backbone.get(TARGET), "backbone")).parameters
+    options = {"load_weights": False} if weights_follow and "load_weights" in parameters else {}
+    backbone: Backbone = make(cfg, "backbone", Backbone, **options)
+    return backbone
+
+
+def add_peft(cfg: DictConfig, model: ClipModel) -> None:
+    """Add what parameter-efficient fine-tuning trains, and freeze the rest."""
+    make(cfg, "peft.prepare", model=model)
+
+
+def finished_backbone(cfg: DictConfig, file: Path | None, setting: str, teacher: bool = False) -> Backbone:
+    """A finished model with the weights of a file or, without one, those that the backbone itself names.
+
+    The model is compared with the file before it takes memory: both may be from elsewhere.
+
+    Args:
+        cfg: ``backbone`` and, perhaps, ``peft``.
+        file: checkpoint, state dict or safetensors.
+        setting: what the user set to name the file, for errors.
+        teacher: load the teacher of a checkpoint instead of its student.
+    """
+    if file is None:
+        return bare_backbone(cfg, weights_follow=False)
+    with torch.device("meta"):
+        fitting_weights(_without_weights(cfg).model, file, setting, teacher)
+    backbone = _without_weights(cfg)
+    load_weights(backbone.model, file, setting, teacher)
+    return backbone
+
+
+def _without_weights(cfg: DictConfig) -> Backbone:
+    backbone = bare_backbone(cfg, weights_follow=True)
+    if "peft" in cfg:
+        add_peft(cfg, backbone.model)
+    return backbone
+
+
+def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
+    """The model to train, with its weights loaded and what parameter-efficient fine-tuning adds."""
+    backbone = bare_backbone(cfg, weights_follow=weights is not None)
+    if weights is not None:
+        _check_activation(backbone, Path(weights))
+        load_weights(backbone.model, weights)
+    add_peft(cfg, backbone.model)
+    backbone.model.keep_statistics(_batch_norm(cfg.batch_norm))
+    compute = cfg.compute
+    configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
+    return backbone
+
+
+def _check_activation(backbone: Backbone, folder: Path) -> None:
+    """Raise ValueError where an exported folder says that its model has another activation, which no weight shows."""
+    if not (folder / HF_CONFIG_NAME).is_file():
+        return
+    exported, own = (bool(c.get("quick_gelu")) for c in (model_config(f"{FOLDER}{folder}"), backbone.config))
+    if exported != own:
+        raise ValueError(
+            f"init_weights={folder}: of a model with quick_gelu={exported}, and the backbone has {own}; choose another "
+            "backbone= (names that end in -quickgelu have it)"
+        )
+
+
+def _batch_norm(value: Any) -> bool:
+    if value not in ("train", "frozen"):
+        raise ValueError(f"batch_norm must be train or frozen, found {value!r}")
+    return bool(value == "frozen")

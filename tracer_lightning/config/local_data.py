@@ -1,0 +1,93 @@
+"""What the configuration says of data on this machine, settled before anything is built and so in every checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tracer_lightning.config.errors import setting
+from tracer_lightning.config.paths import with_absolute_root
+from tracer_lightning.data.images.names import read_classnames, read_templates
+from tracer_lightning.data.images.splits import settled
+from tracer_lightning.storage.records import LONGEST_TEXT, literal
+
+TEXTS: dict[str, Callable[[Path], list[str]]] = {
+    "data.texts.classnames": read_classnames,
+    "data.texts.train_classnames": read_classnames,
+    "data.texts.templates": read_templates,
+    "data.texts.train_templates": read_templates,
+}
+"""Settings that may name a file of texts, one a line, and what reads it."""
+MOST_TEXTS = 50_000
+"""Lines of such a file, which checkpoints carry."""
+
+
+@contextmanager
+def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
+    """The configuration with ``data.root`` absolute, folders of splits named, and texts in place of their files.
+
+    An error within, of a text that is from a file, names the file.
+
+    Args:
+        cfg: changed in place.
+    """
+    _settle_folders(with_absolute_root(cfg))
+    files = _read_texts(cfg)
+    try:
+        yield cfg
+    except ValueError as error:
+        text = str(error)
+        for key, path in files.items():
+            text = text.replace(key, f"{key}={path}")
+        if text == str(error):
+            raise
+        raise ValueError(text) from error
+
+
+def _settle_folders(cfg: DictConfig) -> None:
+    """Say which folders validate and test, where that was left open."""
+    root, folders = _value(cfg, "data.root"), _value(cfg, "data.folders")
+    if isinstance(root, str) and isinstance(folders, Mapping) and None in (folders.get("val"), folders.get("test")):
+        names = [folders.get("val", ""), folders.get("test", ""), *(folders.get("ood") or {}).values()]
+        if all(isinstance(name, str | None) for name in names):
+            cfg.data.folders = settled(Path(root), folders)
+
+
+def _read_texts(cfg: DictConfig) -> dict[str, Path]:
+    """Put the lines of files in place of their paths; setting to path."""
+    files: dict[str, Path] = {}
+    for key, read in TEXTS.items():
+        value = _value(cfg, key)
+        if isinstance(value, str):
+            files[key] = Path(value).expanduser().absolute()
+            with setting(key):
+                OmegaConf.update(cfg, key, _checked(files[key], read), merge=False)
+    return files
+
+
+def _checked(path: Path, read: Callable[[Path], list[str]]) -> list[str]:
+    """The lines of a file, as checkpoints may carry them."""
+    try:
+        lines = read(path)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; give a file with one text a line") from error
+    if len(lines) > MOST_TEXTS:
+        raise ValueError(f"{path} has {len(lines):,} lines, and at most {MOST_TEXTS:,} may be")
+    for number, line in enumerate(lines, 1):
+        try:
+            literal(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number}: {error}") from error
+        if len(line) > LONGEST_TEXT:
+            raise ValueError(f"{path}: line {number} has {len(line):,} characters, of at most {LONGEST_TEXT:,}")
+    return lines
+
+
+def _value(cfg: DictConfig, key: str) -> Any:
+    """The plain value of a setting; None where there is none, or it is still to be given."""
+    value = OmegaConf.select(cfg, key, throw_on_missing=False)
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

@@ -1,0 +1,85 @@
+"""What a checkpoint may say of its model, and of what in it was trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from tracer_lightning.models.open_clip.architecture import Size, TextTower, VisionTower
+from tracer_lightning.storage.records import Closed, Name, Text
+
+Number = Annotated[int, Field(ge=-(1 << 32), le=1 << 32)]
+Channels = Annotated[list[Annotated[float, Field(ge=-1e3, le=1e3)]], Field(min_length=3, max_length=3)]
+Towers = list[Literal["image", "text"]]
+Pattern = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w.*]+$")]
+Model = Annotated[
+    str, StringConstraints(max_length=1000, pattern=r"^[\w.-]+$|^hf-hub:[\w./@-]+$|^local-dir:[^\x00-\x1f$]+$")
+]
+
+
+class Target(Closed):
+    """A record of what makes an object; the class or function is one of ours."""
+
+    target: str = Field(alias="_target_")
+
+
+class BuiltClip(Target):
+    """A CLIP of its own architecture."""
+
+    target: Literal["tracer_lightning.models.build_clip"] = Field(alias="_target_")
+    embed_dim: Size
+    vision_cfg: VisionTower
+    text_cfg: TextTower
+    mean: Channels | None = None
+    std: Channels | None = None
+    quick_gelu: bool | None = None
+
+
+class LoadedClip(Target):
+    """A model that open_clip knows by a name, or that is on the hub or in an exported folder."""
+
+    target: Literal["tracer_lightning.models.load_clip"] = Field(alias="_target_")
+    name: Model
+    pretrained: Text | None = None
+
+
+class Full(Target):
+    """Everything is trained."""
+
+    target: Literal["tracer_lightning.models.peft.full"] = Field(alias="_target_")
+
+
+class TrainOnly(Target):
+    """Some parameters of each block are trained."""
+
+    target: Literal["tracer_lightning.models.peft.train_only"] = Field(alias="_target_")
+    patterns: list[Pattern]
+    towers: Towers | None = None
+    blocks: list[Number] | None = None
+
+
+class Lora(Target):
+    """Low-rank updates are trained."""
+
+    target: Literal["tracer_lightning.models.peft.add_lora"] = Field(alias="_target_")
+    rank: Size
+    scale: float
+    towers: Towers | None = None
+    blocks: list[Number] | None = None
+
+
+class Adapters(Target):
+    """Bottlenecks on the features are trained."""
+
+    target: Literal["tracer_lightning.models.peft.add_adapters"] = Field(alias="_target_")
+    reduction: Size
+    ratio: float
+    towers: Towers | None = None
+
+
+class Peft(Closed):
+    """The group ``peft``."""
+
+    name: Name
+    prepare: Annotated[Full | TrainOnly | Lora | Adapters, Field(discriminator="target")]

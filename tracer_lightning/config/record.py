@@ -1,0 +1,183 @@
+"""What a checkpoint may say of the run that wrote it: which of our models and data, and their numbers and names.
+
+A new data module needs a record here for its checkpoints to bring their data along.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tracer_lightning.config.model_record import BuiltClip, LoadedClip, Peft, Target
+from tracer_lightning.storage.records import Closed, Name, Text
+
+Count = Annotated[int, Field(ge=1, le=1 << 32)]
+HeldOut = Annotated[dict[Literal["fraction", "seed"], int | float], Field(min_length=2)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class ClassNames(Target):
+    """One of our lists of class names or templates."""
+
+    target: Literal[
+        "tracer_lightning.data.imagenet_classnames",
+        "tracer_lightning.data.imagenet_templates",
+        "tracer_lightning.data.released_classnames",
+        "tracer_lightning.data.released_templates",
+    ] = Field(alias="_target_")
+
+
+class ClassGroups(Target):
+    """The classes of one of ImageNet's variants."""
+
+    target: Literal[
+        "tracer_lightning.data.imagenet_a_classes",
+        "tracer_lightning.data.imagenet_r_classes",
+        "tracer_lightning.data.objectnet_classes",
+    ] = Field(alias="_target_")
+
+
+class Data(Target):
+    """What all data modules take."""
+
+    batch_size: Count
+    eval_batch_size: Count
+    num_workers: Annotated[int, Field(ge=0, le=256)]
+    max_bad_fraction: Share
+    shots: Count | None = None
+
+
+class Digits(Data):
+    """The embedded data set."""
+
+    target: Literal["tracer_lightning.data.DigitsDataModule"] = Field(alias="_target_")
+    train_styles: list[Name]
+    renders: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Coloured(Data):
+    """What data modules of the toy experiment take."""
+
+    task: Literal["plain", "coloured"]
+    tied: Share
+    asks: Literal["colour", "digit"] = "colour"  # records older than these two settings had no others
+    faint: Share = 0.0
+
+
+class ColouredDigits(Coloured):
+    """Scikit-learn's digits, plain and coloured."""
+
+    target: Literal["tracer_lightning.data.ColouredDigitsDataModule"] = Field(alias="_target_")
+
+
+class ColouredMNIST(Coloured):
+    """The same with MNIST."""
+
+    target: Literal["tracer_lightning.data.ColouredMNISTDataModule"] = Field(alias="_target_")
+    root: Text
+    download: bool
+
+
+class Texts(Closed):
+    """Class names and templates."""
+
+    classnames: list[Text] | ClassNames | None = None
+    templates: list[Text] | ClassNames | None = None
+    train_classnames: list[Text] | ClassNames | None = None
+    train_templates: list[Text] | ClassNames | None = None
+
+
+class Augmentation(Closed):
+    """What is done to training images."""
+
+    crop_scale: Annotated[list[Share], Field(min_length=2, max_length=2)]
+    flip: Share
+
+
+class Folders(Closed):
+    """The folders of splits."""
+
+    train: Text
+    val: Text | None
+    test: Text | None
+    ood: dict[Name, Text | None] | None = None
+
+
+class Images(Data):
+    """What data modules of image files take."""
+
+    root: Text
+    texts: Texts
+    augmentation: Augmentation
+    eval_decoder: Literal["torchvision", "pil"]
+
+
+class ImageFolder(Images):
+    """Folders of images."""
+
+    target: Literal["tracer_lightning.data.ImageFolderDataModule"] = Field(alias="_target_")
+    folders: Folders
+    held_out: HeldOut
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older(cls, content: Any) -> Any:
+        """Say of runs before ``held_out`` that they trained on all images."""
+        return {"held_out": {"fraction": 0.0, "seed": 0}, **content} if isinstance(content, dict) else content
+
+
+class Place(Closed):
+    """Where a split of shards lies."""
+
+    folder: Text
+    split: Text | None = None
+    shards: Text | None = None
+    samples: Count | None = None
+
+
+class Set(Place):
+    """One set of a suite."""
+
+    role: Literal["id", "ood", "val"]
+    classes: list[list[Annotated[int, Field(ge=0)]]] | ClassGroups | None = None
+    border: Annotated[int, Field(ge=0, le=1 << 16)] | None = None
+    video: bool | None = None
+
+
+class Shards(Images):
+    """What data modules of shards take."""
+
+    train: Place
+    suite: dict[Name, Set | None]
+    cache_dir: Text
+
+
+class IndexedShards(Shards):
+    """Shards read in any order."""
+
+    target: Literal["tracer_lightning.data.ShardDataModule"] = Field(alias="_target_")
+
+
+class StreamedShards(Shards):
+    """Shards read from beginning to end."""
+
+    target: Literal["tracer_lightning.data.StreamedShardDataModule"] = Field(alias="_target_")
+    cache: bool
+    lanes: Count
+    shuffle_buffer: Count
+
+
+class Groups(Closed):
+    """The groups of settings that come with a checkpoint; what a file lacks is None."""
+
+    backbone: Annotated[BuiltClip | LoadedClip, Field(discriminator="target")] | None = None
+    peft: Peft | None = None
+    data: (
+        Annotated[
+            Digits | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards,
+            Field(discriminator="target"),
+        ]
+        | None
+    ) = None
+    suite: dict[Name, Set | None] | None = None

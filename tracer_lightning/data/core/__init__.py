@@ -1,0 +1,1 @@
+"""What every data module shares: the order of samples, resumable loaders, workers."""

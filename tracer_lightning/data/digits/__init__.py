@@ -1,0 +1,1 @@
+"""Scikit-learn's digits and MNIST, plain and coloured."""

@@ -1,0 +1,171 @@
+"""Samples keyed by (epoch, index), and their collation into batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tracer_lightning.data.images.captions import CaptionTable, sample_rng
+from tracer_lightning.data.images.decoding import UnreadablePictureError
+from tracer_lightning.data.images.picture import ImageSource, Picture
+from tracer_lightning.functional.text import different_texts, trim_tokens
+from tracer_lightning.types import Batch
+
+PADDING = -1
+"""Index and label of samples that only fill a batch up."""
+Transform = Callable[[Any, np.random.Generator], Tensor]
+"""What a source holds of a picture, and random numbers, to a picture (3, H, W) uint8 of the model's size."""
+REPLACEMENTS = 16
+"""Unreadable pictures in a row after which training gives up."""
+
+
+class Sample(NamedTuple):
+    """One captioned picture."""
+
+    image: Tensor
+    text: Tensor
+    label: int
+    position: int
+    unreadable: tuple[str, ...] = ()
+
+
+class Preparation:
+    """From pictures to samples: decoded, cropped, with a caption.
+
+    An unreadable picture does not end a run: training takes the next readable one, always the same, and evaluation
+    leaves it out. Batches count them.
+
+    Args:
+        captions: None for evaluation, which needs no texts.
+        transform: decodes and crops; None where the source holds finished pictures.
+        image_size: pixels of height and width of finished pictures.
+        seed: with epoch and index, it fixes all randomness of a sample.
+    """
+
+    def __init__(self, captions: CaptionTable | None, transform: Transform | None, image_size: int, seed: int) -> None:
+        self.captions = captions
+        self.transform = transform
+        self.image_size = image_size
+        self.seed = seed
+
+    def trained(
+        self, candidates: Iterable[tuple[int, Picture]], epoch: int, row: tuple[int, int] | None = None
+    ) -> Sample:
+        """The first readable one of (index, picture), with the randomness of the first index.
+
+        Args:
+            candidates: the sample, and what may take its place.
+            epoch: with the index, it fixes all randomness.
+            row: number of what is drawn, instead of the index, and of its template, where they are drawn together.
+        """
+        assert self.captions is not None
+        unreadable: tuple[str, ...] = ()
+        first, template = (None, None) if row is None else row
+        for index, picture in candidates:
+            first = index if first is None else first
+            rng = sample_rng(self.seed, epoch, first)
+            try:
+                image = picture.data if self.transform is None else self.transform(picture.data, rng)
+            except UnreadablePictureError as error:
+                unreadable += (f"{picture.origin}: {error}",)
+                continue
+            return Sample(image, self.captions.of(picture, rng, template), picture.label, index, unreadable)
+        raise ValueError(f"data: {len(unreadable)} pictures in a row can't be read, the first {unreadable[0]}")
+
+    def evaluated(self, picture: Picture | None, index: int) -> Sample:
+        """The picture as it is, without text; padding for None and for what can't be read."""
+        none = torch.zeros(0, dtype=torch.long)
+        unreadable: tuple[str, ...] = ()
+        if picture is not None:
+            try:
+                image = picture.data
+                if self.transform is not None:
+                    image = self.transform(image, sample_rng(self.seed, 0, index))
+                return Sample(image, none, picture.label, index)
+            except UnreadablePictureError as error:
+                unreadable = (f"{picture.origin}: {error}",)
+        blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
+        return Sample(blank, none, PADDING, PADDING, unreadable)
+
+
+class CaptionedDataset(Dataset[Sample]):
+    """The samples of a source that gives pictures by position.
+
+    Args:
+        source: the pictures.
+        preparation: whether with captions, for training, or without, for evaluation.
+    """
+
+    def __init__(self, source: ImageSource, preparation: Preparation) -> None:
+        self.source = source
+        self.preparation = preparation
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.source)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The sample of ``key`` = (epoch, index); index -1 gives padding."""
+        epoch, index = key
+        if self.preparation.captions is None:
+            return self.preparation.evaluated(None if index == PADDING else self.source[index], index)
+        return self.preparation.trained(self.candidates(index), epoch)
+
+    def candidates(self, index: int) -> Iterator[tuple[int, Picture]]:
+        """(position, picture) of an index, and of those after it."""
+        for attempt in range(REPLACEMENTS):
+            position = (index + attempt) % len(self)
+            yield position, self.source[position]
+
+
+class CaptionedRows(CaptionedDataset):
+    """The rows of images x templates, image by image, for training."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """The sample of ``key`` = (epoch, row)."""
+        assert self.preparation.captions is not None
+        epoch, row = key
+        index, template = divmod(row, self.preparation.captions.templates)
+        return self.preparation.trained(self.candidates(index), epoch, (row, template))
+
+
+def stacked(samples: Sequence[Sample]) -> Batch:
+    """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,)."""
+    return Batch(
+        images=torch.stack([sample.image for sample in samples]),
+        texts=torch.stack([sample.text for sample in samples]),
+        labels=torch.tensor([sample.label for sample in samples]),
+        indices=torch.tensor([sample.position for sample in samples]),
+        unreadable=tuple(origin for sample in samples for origin in sample.unreadable),
+    )
+
+
+def economical(batch: Batch, trims_text: bool) -> Batch:
+    """A whole batch whose texts (B, L) become (U, L'): cut to the longest, and each there once where they repeat.
+
+    Args:
+        batch: all that one step encodes.
+        trims_text: whether the model allows cutting.
+    """
+    texts, text_of = different_texts(trim_tokens(batch.texts) if trims_text else batch.texts)
+    return batch._replace(texts=texts, text_of=text_of)
+
+
+class Collate:
+    """Samples to a whole batch.
+
+    Args:
+        trims_text: whether texts may be cut to the longest one of a batch.
+    """
+
+    def __init__(self, trims_text: bool) -> None:
+        self.trims_text = trims_text
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """See :func:`stacked` and :func:`economical`."""
+        return economical(stacked(samples), self.trims_text)

@@ -1,0 +1,30 @@
+"""Alignment of the two projections."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tracer_lightning.losses.model_terms import HasProjections
+from tracer_lightning.types import TermInputs
+
+
+class CrossFrobenius(nn.Module):
+    """‖W_v W_tᵀ‖_F, unsquared (TRACER, Section 4; weight 0.05 in the ViT-B/16 run).
+
+    W_v (width_v, D) and W_t (width_t, D) project the towers to the shared space.
+
+    Args:
+        squared: take the square, as the paper's Appendix C.1 does and no released run.
+    """
+
+    needs_texts = False
+
+    def __init__(self, squared: bool = False) -> None:
+        super().__init__()
+        self.squared = squared
+
+    def forward(self, student: HasProjections, inputs: TermInputs) -> Tensor:
+        """Norm ()."""
+        norm: Tensor = torch.linalg.matrix_norm(student.image_projection @ student.text_projection.T)
+        return norm.square() if self.squared else norm

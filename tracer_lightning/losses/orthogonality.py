@@ -1,0 +1,34 @@
+"""Orthogonality of the image projection."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tracer_lightning.losses.model_terms import HasProjections
+from tracer_lightning.types import TermInputs
+
+
+class Orthogonality(nn.Module):
+    """‖W_vᵀ W_v - I‖_F of the image projection W_v (width_v, D) (CaRot; weight 0.2 there).
+
+    The Gram matrix is D x D for every tower.
+
+    Args:
+        resnets_by_width: for ResNets take W_v W_vᵀ (width_v, width_v), as the released code does; its rank is at most
+            D < width_v, so that it can never be the identity.
+    """
+
+    needs_texts = False
+
+    def __init__(self, resnets_by_width: bool = False) -> None:
+        super().__init__()
+        self.resnets_by_width = resnets_by_width
+
+    def forward(self, student: HasProjections, inputs: TermInputs) -> Tensor:
+        """Norm ()."""
+        projection = student.image_projection
+        by_width = self.resnets_by_width and student.is_resnet
+        gram = projection @ projection.T if by_width else projection.T @ projection
+        norm: Tensor = torch.linalg.matrix_norm(gram - torch.eye(gram.shape[0], dtype=gram.dtype, device=gram.device))
+        return norm

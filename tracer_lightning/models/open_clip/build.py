@@ -1,0 +1,146 @@
+"""Building backbones: a small one from its configuration, a published one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, get_type_hints
+
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from typeguard import TypeCheckError, check_type
+
+from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, check_pretrained, local_weights, model_config
+from tracer_lightning.models.weights import load_weights as load_file
+from tracer_lightning.types import InputSpec
+
+
+class Backbone(NamedTuple):
+    """A model and what it expects of its inputs."""
+
+    model: ClipModel
+    spec: InputSpec
+    config: dict[str, Any]
+    """The architecture in open_clip's terms, as in its model configurations."""
+
+
+LARGEST = 1_000_000
+"""That any size of a model may have: more does not fit any memory."""
+IDS = ("pad_id", "eos_id")
+"""Whole numbers of a tower that may be 0."""
+PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+"""What belongs to a tag's weights, and is needed without them, too."""
+
+
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)
+
+
+def build_clip(
+    embed_dim: int,
+    vision_cfg: Mapping[str, Any],
+    text_cfg: Mapping[str, Any],
+    mean: Sequence[float] = (0.5, 0.5, 0.5),
+    std: Sequence[float] = (0.5, 0.5, 0.5),
+    quick_gelu: bool = False,
+) -> Backbone:
+    """A randomly initialised ``open_clip.CLIP`` from an open_clip model configuration.
+
+    Args:
+        embed_dim: D.
+        vision_cfg: as in open_clip's model configurations (``image_size``, ``patch_size``, ``width``, ``layers``).
+        text_cfg: likewise (``context_length``, ``vocab_size``, ``width``, ``heads``, ``layers``).
+        mean: channel means of its inputs, for pixels in [0, 1].
+        std: channel standard deviations.
+        quick_gelu: use the activation of OpenAI's weights.
+    """
+    if not 1 <= embed_dim <= LARGEST:
+        raise ValueError(f"embed_dim must be a whole number >= 1, found {embed_dim}")
+    _check_tower("vision_cfg", vision_cfg, open_clip.CLIPVisionCfg, ("image_size",))
+    _check_tower("text_cfg", text_cfg, open_clip.CLIPTextCfg, ("context_length",))
+    tokenizer, image_size = SimpleTokenizer(context_length=int(text_cfg["context_length"])), vision_cfg["image_size"]
+    if isinstance(vision_cfg.get("layers"), int) and vision_cfg.get("patch_size", 1) > image_size:
+        raise ValueError(f"vision_cfg.patch_size={vision_cfg['patch_size']} is larger than image_size={image_size}")
+    if text_cfg.get("vocab_size", tokenizer.vocab_size) < tokenizer.vocab_size:
+        raise ValueError(
+            f"text_cfg.vocab_size={text_cfg['vocab_size']}: the tokenizer has {tokenizer.vocab_size} tokens"
+        )
+    config = {"embed_dim": embed_dim, "vision_cfg": dict(vision_cfg), "text_cfg": dict(text_cfg)}
+    model = ClipModel(open_clip.CLIP(**config, quick_gelu=quick_gelu))
+    spec = InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text)
+    return Backbone(model, spec, {**config, "quick_gelu": quick_gelu})
+
+
+def _check_tower(name: str, given: Mapping[str, Any], known: type, needed: Sequence[str]) -> None:
+    """Raise ValueError for the first entry that open_clip's configuration of a tower has not, or not of this type."""
+    hints = get_type_hints(known)
+    for key in needed:
+        if key not in given:
+            raise ValueError(f"{name}.{key} is missing; give it a whole number >= 1")
+    for key, value in given.items():
+        if key not in hints:
+            raise ValueError(f"{name}.{key}: open_clip knows no such setting of a tower")
+        try:
+            check_type(tuple(value) if isinstance(value, list) else value, hints[key])
+        except TypeCheckError as error:
+            raise ValueError(f"{name}.{key}={value} is of the wrong type: {error}") from error
+        entries = value if isinstance(value, list | tuple) else [value]
+        numbers = [entry for entry in entries if isinstance(entry, int) and not isinstance(entry, bool)]
+        if not all(number >= (key not in IDS) and number <= LARGEST for number in numbers):
+            raise ValueError(f"{name}.{key} must be a whole number >= 1 and <= {LARGEST}, found {value}")
+
+
+def load_clip(name: str, pretrained: str | None = None, load_weights: bool = True) -> Backbone:
+    """An open_clip model by name.
+
+    Args:
+        name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference,
+            which has weights of its own and, exported from here, perhaps a head.
+        pretrained: tag, local file or folder of an architecture's weights; None for random ones.
+        load_weights: False leaves them random, for weights that come from elsewhere; nothing is fetched for a tag then.
+
+    Raises:
+        ValueError: there are no such weights, they belong to another model, or they can't be fetched.
+    """
+    reference = name.startswith((HUB, FOLDER))
+    source = None if reference or not load_weights else pretrained
+    check_pretrained(name, source)
+    config = model_config(name)
+    local = local_weights(name, source) if load_weights else None
+    tag = {} if reference or pretrained is None else open_clip.get_pretrained_cfg(name, pretrained)
+    try:
+        model = open_clip.create_model(
+            name,
+            pretrained=None if local else source,
+            load_weights=load_weights and local is None,
+            device=torch.get_default_device(),
+            pretrained_text=False,
+            require_pretrained=local is None and source is not None,
+            force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
+        )
+        clip = ClipModel(model)
+        spec = _spec(clip, name, config)
+    except Exception as error:  # of a configuration and weights from anywhere
+        reason = " ".join((str(error) or type(error).__name__).split())[:200]
+        raise ValueError(f"backbone.name={name}: it can't be built with pretrained={source}: {reason}") from error
+    if local is not None:
+        load_file(clip, *local, resized=True)
+    return Backbone(clip, spec, config)
+
+
+def _spec(clip: ClipModel, name: str, config: Mapping[str, Any]) -> InputSpec:
+    """What a model of open_clip, of this name and configuration, expects."""
+    fetched = {"trust_remote_code": False} if config["text_cfg"].get("hf_tokenizer_name") else {}
+    preprocessing = open_clip.get_model_preprocess_cfg(clip.model)
+    size = preprocessing["size"]
+    return InputSpec(
+        int(size[0] if isinstance(size, (tuple, list)) else size),
+        _triple(preprocessing["mean"]),
+        _triple(preprocessing["std"]),
+        open_clip.get_tokenizer(name, **fetched),
+        clip.trims_text,
+        str(preprocessing["interpolation"]),
+        str(preprocessing["resize_mode"]),
+    )

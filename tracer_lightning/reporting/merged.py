@@ -1,0 +1,148 @@
+"""Merged models side by side: a table, a picture of ID against OOD, and files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from tracer_lightning.evaluation import Scores
+from tracer_lightning.reporting.escaping import csv_text
+from tracer_lightning.reporting.style import COLOURS
+from tracer_lightning.storage import write_text
+
+ROLES = ("id", "ood")
+TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "ece": "ECE"}
+METRICS = ("accuracy", "accuracy_top5", "ece", "macro_f1")
+LOOKS = {
+    "before fine-tuning": ("s", 8.0, COLOURS["zero_shot"]),
+    "fine-tuned": ("D", 6.5, COLOURS["published"]),
+    "their mean": ("^", 8.0, COLOURS["student"]),
+    "Model Stock": ("o", 7.0, COLOURS["teacher"]),
+}
+"""Marker, size and colour of points that stand out, by their entry in the legend."""
+MIXTURE = ("o", 4.5, COLOURS["student"])
+APART = 13
+"""Points of the page between labelled points at least, so that labels don't run into each other."""
+
+
+def by_role(scores: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, float]:
+    """Mean of a metric over the scored sets of each role that there are such sets of."""
+    scored = [sets for sets in scores.values() if sets.get(metric) is not None]
+    values = {role: [sets[metric] for sets in scored if sets.get("role") == role] for role in ROLES}
+    return {role: sum(found) / len(found) for role, found in values.items() if found}
+
+
+def merged_table(title: str, head: str, results: Mapping[str, Scores], metric: str) -> Table:
+    """A row for each model: the metric and ECE, ID and OOD, in percent.
+
+    Args:
+        title: above the table.
+        head: of the column of models.
+        results: model to its scores.
+        metric: ``accuracy`` or ``macro_f1``.
+    """
+    table = Table(title=Text(title), box=box.SIMPLE, pad_edge=False)
+    table.caption = "means over the sets of each role, in percent"
+    table.add_column(head, no_wrap=True)
+    shown = [(role, name) for role in by_role(next(iter(results.values())), metric) for name in (metric, "ece")]
+    for role, name in shown:
+        table.add_column(f"{role.upper()} {TITLES[name]}", justify="right")
+    for model, scores in results.items():
+        means = {name: by_role(scores, name) for name in (metric, "ece")}
+        table.add_row(Text(model), *(f"{100 * means[name][role]:.1f}" for role, name in shown))
+    return table
+
+
+def write_scores(path: Path, head: str, results: Mapping[str, Scores]) -> None:
+    """A line for each model and data set or average, with fractions as they are."""
+    rows: list[list[Any]] = [[head, "data_set", "split", "role", "n", *METRICS]]
+    for model, scores in results.items():
+        for data_set, values in scores.items():
+            about = (values.get(key, "") for key in ("split", "role", "n"))
+            rows.append([model, data_set, *about, *(values[metric] for metric in METRICS)])
+    write_text(path, csv_text(rows))
+
+
+def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str, str], curve: str | None) -> Figure:
+    """ID on the x axis, OOD on the y axis, in percent; a point for each model.
+
+    Args:
+        results: model to its scores on sets of both roles.
+        metric: ``accuracy`` or ``macro_f1``.
+        marks: models that stand out to keys of ``LOOKS``, for the legend.
+        curve: name of the line that they lie on, by alpha, which is drawn and written to them; None for no line.
+    """
+    points = {}
+    for model, scores in results.items():
+        means = by_role(scores, metric)
+        points[model] = (100 * means["id"], 100 * means["ood"])
+    figure = Figure(figsize=(5.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.margins(0.1)
+    if curve:
+        axes.plot(*zip(*points.values(), strict=True), color=MIXTURE[-1], lw=1.0, zorder=2, label=f"{curve}, by alpha")
+    for model, (x, y) in points.items():
+        marker, size, colour = LOOKS[marks[model]] if model in marks else MIXTURE
+        axes.plot(x, y, marker, color=colour, ms=size, label=marks.get(model), zorder=3)
+    axes.set(xlabel=f"ID {TITLES[metric]} (%)", ylabel=f"OOD {TITLES[metric]} (%)")
+    if curve:
+        _write_names(axes, {model: points[model] for model in sorted(points, key=lambda model: model not in marks)})
+    handles, names = axes.get_legend_handles_labels()
+    entries = dict(zip(names, handles, strict=True))
+    axes.legend(entries.values(), entries)
+    return figure
+
+
+def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
+    """Names beside points, the first ones first, but for those too near to one that has its name."""
+    least = APART / 72 * axes.figure.dpi
+    written: list[Any] = []
+    for name, point in points.items():
+        place = axes.transData.transform(point)
+        if all(math.dist(place, other) >= least for other in written):
+            axes.annotate(name, point, (6, 4), textcoords="offset points", fontsize=8)
+            written.append(place)
+
+
+def kind(name: str) -> str:
+    """What a tensor is part of, for all blocks alike: ``transformer.resblocks.*.attn`` or its own name."""
+    return re.sub(r"^(.*?\.)\d+\.(\w+).*", r"\1*.\2", name)
+
+
+def write_ratios(path: Path, ratios: Mapping[str, tuple[float, float]], sizes: Mapping[str, int]) -> None:
+    """A line for each tensor: its number of elements, the cosine and the ratio."""
+    rows = ([name, sizes[name], *values] for name, values in ratios.items())
+    write_text(path, csv_text([["tensor", "elements", "cosine", "ratio"], *rows]))
+
+
+def ratio_summary(ratios: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, Any]]:
+    """Number of tensors, and least, median and greatest ratio, over all and by kind."""
+    kinds: dict[str, list[float]] = {"all": [ratio for _, ratio in ratios.values()]}
+    for name, (_, ratio) in ratios.items():
+        kinds.setdefault(kind(name), []).append(ratio)
+    return {name: _spread(values) for name, values in kinds.items() if values}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    return {"tensors": len(values), "min": min(values), "median": median(values), "max": max(values)}
+
+
+def ratio_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What :func:`ratio_summary` found."""
+    table = Table(title="ratio t, share of the mean of the models", box=box.SIMPLE, pad_edge=False)
+    table.add_column("tensors of", no_wrap=True)
+    for head in ("n", "min", "median", "max"):
+        table.add_column(head, justify="right")
+    for name, row in summary.items():
+        table.add_row(Text(name), str(row["tensors"]), *(f"{row[key]:.2f}" for key in ("min", "median", "max")))
+    return table

@@ -1,0 +1,149 @@
+"""Finished runs on disk, and which of them are one group."""
+
+from __future__ import annotations
+
+import glob
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracer_lightning.reporting.files import read_yaml
+from tracer_lightning.reporting.results import read_results
+from tracer_lightning.reporting.settings import Settings, settings_of
+
+RESULTS = "results.json"
+CONFIG = "config.yaml"
+HYDRA = ".hydra"
+ROUNDING = 1e-6
+MODELS = ("zero_shot", "student", "teacher")
+Scores = Mapping[str, Mapping[str, Any]]
+"""Data set or average to its metrics in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        name: of its experiment.
+        seed: its seed.
+        settings: what decides its result, but for the seed.
+        scores: by model; a model that the run lacks is not in it.
+        trained_share: of the model's parameters, a fraction; None where an older version did not write it.
+    """
+
+    folder: Path
+    name: str
+    seed: int
+    settings: Settings
+    scores: Mapping[str, Scores]
+    trained_share: float | None
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are equal but for their seeds, one for each seed."""
+
+    settings: Settings
+    runs: Sequence[Run]
+
+    @property
+    def seeds(self) -> list[int]:
+        """In ascending order."""
+        return sorted(run.seed for run in self.runs)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def _folders(pattern: str) -> Iterator[Path]:
+    """Folders at and below a path or pattern that look like runs, finished or not."""
+    matches = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute ones, too)
+    if not matches:
+        raise ValueError(f"{pattern}: no such folder; RUNS are folders of runs or sweeps, or patterns of them")
+    for match in matches:
+        if Path(match).name == RESULTS:
+            yield Path(match).parent
+        for root, below, files in os.walk(match):
+            if {RESULTS, CONFIG} & set(files) or HYDRA in below:
+                yield Path(root)
+            below[:] = [name for name in below if not name.startswith(".")]
+
+
+def read_run(folder: Path) -> Run:
+    """The run in a folder.
+
+    Raises:
+        ValueError: a file is missing or is not what a run writes.
+    """
+    try:
+        results = read_results(folder / RESULTS)
+        settings = settings_of(read_yaml(folder / CONFIG))
+        scores = {model: sets for model in MODELS if (sets := getattr(results, model))}
+        if not scores or results.name is None or results.seed is None:
+            raise ValueError("it has no scores, name or seed")
+        parameters = results.parameters
+        share = None if parameters is None else parameters.trained / parameters.total
+        return Run(folder, results.name, results.seed, settings, scores, share)
+    except OSError as error:
+        raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
+        raise ValueError(f"{folder}: {RESULTS} or {CONFIG} are not as a run writes them ({error!r})") from error
+
+
+def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
+    """All finished runs at and below folders or glob patterns, each once, in natural order of their paths.
+
+    Returns:
+        The runs, and a warning for every run that is unfinished or cannot be read.
+
+    Raises:
+        ValueError: a pattern matches nothing, or no run is finished.
+    """
+    found = {folder.resolve(): folder for pattern in patterns for folder in _folders(pattern)}
+    runs, warnings = [], []
+    for folder in sorted(found.values(), key=_natural):
+        if not (folder / RESULTS).exists():
+            warnings.append(f"{folder}: unfinished or failed, has no {RESULTS}; left out")
+            continue
+        try:
+            runs.append(read_run(folder))
+        except ValueError as error:
+            warnings.append(f"{error}; left out")
+    if not runs:
+        raise ValueError(f"{' '.join(patterns)}: no finished run there; a finished run's folder holds {RESULTS}")
+    return runs, warnings
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal but for the rounding of another machine."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, abs_tol=ROUNDING)
+    return bool(one == other)
+
+
+def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
+    """Runs that are equal but for the seed together, in the order of their first runs.
+
+    Of runs with equal settings and seed only the first counts: a repetition is no further sample.
+
+    Returns:
+        The groups, and a warning for every repetition.
+    """
+    groups: dict[frozenset[Any], dict[int, Run]] = {}
+    warnings = []
+    for run in runs:
+        seeds = groups.setdefault(frozenset(run.settings.items()), {})
+        first = seeds.setdefault(run.seed, run)
+        if first is not run:
+            result = "the same result" if _same(first.scores, run.scores) else "ANOTHER result"
+            warnings.append(f"{run.folder}: settings and seed of {first.folder}, with {result}; left out")
+    return [Group(next(iter(seeds.values())).settings, list(seeds.values())) for seeds in groups.values()], warnings

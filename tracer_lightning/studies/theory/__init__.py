@@ -1,0 +1,1 @@
+"""TRACER's theory of linear encoders, checked numerically."""

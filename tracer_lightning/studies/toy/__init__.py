@@ -1,0 +1,1 @@
+"""The toy experiment of TRACER's section 5.1."""
