@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tracer_lightning.models import Backbone, build_clip
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 CONF = str(Path(__file__).parent.parent / "conf")
 torch.set_num_threads(1)  # pytest runs two processes
@@ -45,7 +45,7 @@ def random_features(batch: int = 6, width: int = 5, seed: int = 0, scale: float 
 
 
 @pytest.fixture
-def inputs() -> TermInputs:
+def inputs() -> LossInputs:
     """Student and teacher of a batch that repeats classes."""
     teacher = ClipFeatures(*(value.detach() for value in random_features(seed=1, scale=3.0)))
-    return TermInputs(random_features(), teacher, torch.tensor([0, 1, 0, 2, 1, 0]))
+    return LossInputs(random_features(), teacher, torch.tensor([0, 1, 0, 2, 1, 0]))

@@ -17,7 +17,7 @@ from tests.training_helpers import make_data, make_module
 from tracer_lightning.engine.run import run
 from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.reporting.training_curves import read_curves
-from tracer_lightning.types import Batch, TermInputs
+from tracer_lightning.types import Batch, LossInputs
 
 STEP = {"images": (8, 3, 32, 32), "texts": (8, 16)}
 
@@ -33,7 +33,7 @@ def batch():
 def gradients(model, module, part):
     student = gather_features(model(part.images, part.texts))
     teacher = gather_features(module.teacher(part.images, part.texts))
-    inputs = TermInputs(student, teacher, gather(part.labels))
+    inputs = LossInputs(student, teacher, gather(part.labels))
     loss = module.loss(inputs)[0] + module.regularizers(module.student, inputs)[0]
     loss.backward()
     return {name: p.grad for name, p in module.student.named_parameters()}
@@ -127,7 +127,7 @@ def test_two_processes_train_and_evaluate_like_one(tmp_path, single):
     [
         pytest.param(("method=ft",), id="ft"),
         pytest.param(("method=lipsum_ft",), id="lipsum_ft"),
-        pytest.param(("terms=[fd,afd]", "parity.distillation_from=1"), id="term-with-weights"),
+        pytest.param(("distill_losses=[fd,afd]", "reproduce.distillation_from=1"), id="term-with-weights"),
     ],
 )
 def test_other_methods_are_the_same_with_two_processes(tmp_path, settings):
@@ -158,7 +158,7 @@ def test_torchrun(tmp_path, single):
 def test_prerequisites_under_torchrun(tmp_path):
     """One process trains it, the other waits for it."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    overrides = ("trainer.max_steps=3", "backbone.vision_cfg.layers=1", "floor=0.0", "scheduler.warmup_steps=1")
+    overrides = ("trainer.max_steps=3", "backbone.vision_cfg.layers=1", "min_accuracy=0.0", "scheduler.warmup_steps=1")
     shrunk = "prerequisite.overrides=[" + ",".join(f"'{override}'" for override in overrides) + "]"
     options = [*SHORT[1:2], "backbone.text_cfg.layers=2", *SHORT[3:], "prerequisite.experiment=digits_pretrain", shrunk]
     command = [*launcher, str(ROOT / "train.py"), *options, *DDP]

@@ -38,7 +38,7 @@ RUNS = {
     "copies": (FOUR, *COPIES),
     "micro_batch": (TWO, "compute.micro_batch=50"),
     "l2_sp": (TWO, "method=l2_sp"),
-    "afd": (TWO, "terms=[fd,afd]"),
+    "afd": (TWO, "distill_losses=[fd,afd]"),
     **{name: (TWO, *settings) for name, settings in KINDS.items()},
 }
 

@@ -16,13 +16,13 @@ from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.functional.schedules import warmup_cosine
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.losses import (
-    CompositeLoss,
     ContrastiveRelationalDistillation,
     CrossFrobenius,
     CrossKnowledgeDistillation,
     FeatureDistillation,
     InfoNCE,
     InteractiveContrastiveLearning,
+    WeightedSum,
 )
 from tracer_lightning.models import freeze
 from tracer_lightning.module import TracerModule
@@ -60,8 +60,8 @@ def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, war
     return TracerModule(
         student=model,
         teacher=(teacher or partial(WMATeacher, kernel=BetaKernel(0.5)))(model),
-        loss=CompositeLoss({name: known[name] for name in chosen}, {name: weights[name] for name in chosen}),
-        regularizers=CompositeLoss({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05}),
+        loss=WeightedSum({name: known[name] for name in chosen}, {name: weights[name] for name in chosen}),
+        regularizers=WeightedSum({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05}),
         optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.1),
         scheduler=partial(warmup_cosine, warmup_steps=warmup),
         validation=ZeroShotSuite([data.val_set], prompts),

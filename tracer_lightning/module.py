@@ -15,12 +15,12 @@ from tracer_lightning.evaluation import Details, Scores, ZeroShotSuite
 from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.functional.widening import widened
-from tracer_lightning.losses import CompositeLoss
+from tracer_lightning.losses import WeightedSum
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.sharding import is_sharded, shard
 from tracer_lightning.teachers import AveragedTeacher, Teacher
 from tracer_lightning.teachers.base import AVERAGED_BUFFERS
-from tracer_lightning.types import Batch, ClipFeatures, TermInputs
+from tracer_lightning.types import Batch, ClipFeatures, LossInputs
 
 
 class TracerModule(pl.LightningModule):
@@ -41,8 +41,8 @@ class TracerModule(pl.LightningModule):
         self,
         student: ClipModel,
         teacher: Teacher,
-        loss: CompositeLoss,
-        regularizers: CompositeLoss,
+        loss: WeightedSum,
+        regularizers: WeightedSum,
         optimizer: Callable[[Iterable[Parameter]], Optimizer],
         scheduler: Callable[[Optimizer, int], Any],
         validation: ZeroShotSuite,
@@ -52,7 +52,7 @@ class TracerModule(pl.LightningModule):
         if loss.needs_teacher and teacher.module is None:
             raise ValueError(
                 f"terms: {', '.join(loss.terms)} include distillation, which needs a teacher, and teacher=none; "
-                "choose a teacher (teacher=wma), or terms=[]"
+                "choose a teacher (teacher=wma), or distill_losses=[]"
             )
         if loss.needs_head != (student.head is not None):
             what = "need a head; choose one (head=zero_shot)" if loss.needs_head else "have no use for one; head=none"
@@ -105,7 +105,7 @@ class TracerModule(pl.LightningModule):
         """Loss of the global batch, of which ``batch`` is this rank's share.
 
         Returns:
-            ``loss``, and for callbacks, without gradient: ``features``, :class:`TermInputs` of the global batch, and
+            ``loss``, and for callbacks, without gradient: ``features``, :class:`LossInputs` of the global batch, and
             ``terms``, what the loss is made of by name.
         """
         texts = batch.texts if self.loss.needs_texts or self.regularizers.needs_texts else None
@@ -120,7 +120,7 @@ class TracerModule(pl.LightningModule):
                 anchors = self.loss.anchors(averaged.encode_text, teacher, self.global_step).to(teacher.image.dtype)
         with torch.autocast(self.device.type, enabled=False):
             logits = self.student.classify(student.image) if self.loss.needs_head else None
-            inputs = TermInputs(student, teacher, gather(batch.labels), logits, anchors)
+            inputs = LossInputs(student, teacher, gather(batch.labels), logits, anchors)
             distance, terms = self.loss(inputs, distill=distill)
             penalty, penalties = self.regularizers(self.student, inputs)
         total: Tensor = distance + penalty

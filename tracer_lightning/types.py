@@ -43,7 +43,7 @@ class ClipFeatures(NamedTuple):
     """() scale s of the logits, already exponentiated."""
 
 
-class TermInputs(NamedTuple):
+class LossInputs(NamedTuple):
     """What every loss term receives: the features of the *global* batch."""
 
     student: ClipFeatures

@@ -11,7 +11,7 @@ from tracer_lightning.benchmarks import cost
 from tracer_lightning.benchmarks.ours import flyp, tracer
 from tracer_lightning.benchmarks.sizes import clip_sizes, padded
 from tracer_lightning.models import ClipModel
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 CONFIG = {
     "embed_dim": 32,
@@ -85,7 +85,7 @@ def test_operations_of_a_step(monkeypatch, model, teacher):
     backward, _ = counted(lambda: (student.image.sum() + student.text.sum()).backward())
     monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)  # a kernel that is not counted
     averaged = counted(lambda: module.teacher(images, texts))[0] if teacher else 0
-    inputs = TermInputs(features(True), features(False))
+    inputs = LossInputs(features(True), features(False))
     matching, loss = counted(lambda: module.loss(inputs)[0])
     returning, _ = counted(loss.backward)
     products = cost.TRACER_PRODUCTS if teacher else cost.FLYP_PRODUCTS
@@ -109,7 +109,7 @@ def kept(function):
 
 
 def test_matrices_that_the_losses_keep(model):
-    module, inputs = tracer(model), TermInputs(features(True), features(False))
+    module, inputs = tracer(model), LossInputs(features(True), features(False))
     found = kept(lambda: module.loss(inputs)[0])
     assert sum(shape == (GLOBAL, GLOBAL) for shape, _ in found) == cost.TRACER_MATRICES
 

@@ -18,7 +18,7 @@ from tracer_lightning.losses import (
     FeatureDistillation,
     InteractiveContrastiveLearning,
 )
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 BATCH, WIDTH = 256, 512
 """Of ViT-B."""
@@ -107,7 +107,7 @@ def expected(one, other):
 )
 def test_terms(benchmark, term):
     student, teacher = features(0), features(1)
-    found = benchmark(term(), TermInputs(student, teacher))
+    found = benchmark(term(), LossInputs(student, teacher))
     assert found.item() == pytest.approx(expected(student, teacher)[term].item(), rel=1e-4)
 
 

@@ -230,7 +230,7 @@ def record(classes, sets, hostile="x", called="set", **changes):
     models = ("zero_shot", "student")
     fields = {
         "title": hostile,
-        "settings": {"a": {"b": [1, None, hostile], "c": {}}, "d": True, "headline": "macro_f1"},
+        "settings": {"a": {"b": [1, None, hostile], "c": {}}, "d": True, "primary_metric": "macro_f1"},
         "scores": {model: scores(value) for model, value in zip(models, (1.0, 0.0), strict=True)},
         "details": {model: dict.fromkeys(names, detail) for model in models},
         "labels": {name: [f"{hostile} {number}" for number in range(classes)] for name in names},
@@ -258,7 +258,7 @@ def test_scores_may_all_be_equal(value):
     alike = record(2, 1)
     for scores in alike.scores.values():
         scores["set 0"]["accuracy"] = value
-    assert_complete_in_itself(render(alike._replace(settings=alike.settings | {"headline": "accuracy"})))
+    assert_complete_in_itself(render(alike._replace(settings=alike.settings | {"primary_metric": "accuracy"})))
 
 
 def test_a_run_of_which_nothing_is_known():

@@ -41,7 +41,7 @@ def train(*overrides, cwd, **environment):
         ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
         ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
         ("data.batchsize=1", "data.batchsize: there is no such setting"),
-        ("terms=[nope]", "terms=nope: there is no such terms"),
+        ("distill_losses=[nope]", "distill_losses=nope: there is no such distill_losses"),
         ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),
     ],
 )
@@ -58,7 +58,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
     ("overrides", "message"),
     [
         (["suite=pacs"], "error: suite names test sets of shards, and these data have their own"),
-        (["terms.fd.weight=-1"], "terms.fd.weight must be a number >= 0, found -1"),
+        (["distill_losses.fd.weight=-1"], "distill_losses.fd.weight must be a number >= 0, found -1"),
         (["method.strength=-0.5"], "method.strength must be a number >= 0, found -0.5"),
         (
             ["regularizers.cross_frobenius.weight=many"],
@@ -119,7 +119,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["method.freeze=visual"], "method.freeze must be a list, found 'visual'; write method.freeze=[visual]"),
         (["data.train_styles=plain"], "must be a list, found 'plain'"),
         (["data=image_folder"], "data.root is not set and has no default; give it as data.root=VALUE"),
-        (["terms.fd.weight=nan"], "terms.fd.weight must be a number >= 0, found nan"),
+        (["distill_losses.fd.weight=nan"], "distill_losses.fd.weight must be a number >= 0, found nan"),
         (["method.strength=true"], "method.strength must be a number >= 0, found True"),
         (["trainer.max_epochs=-1"], "number of optimizer steps is unknown (inf)"),
         (["head=zero_shot"], "head: the losses, info_nce, fd, crd, icl, cross_kd, have no use for one; head=none"),
@@ -128,7 +128,10 @@ def test_mistakes_in_composition(tmp_path, override, message):
             ["method=ft", "head=none", "method.train=[image]"],
             "head: the losses, cross_entropy, need a head; choose one (head=zero_shot)",
         ),
-        (["terms=[fd,anchor_kl]"], "terms: anchor_kl need anchor texts; choose some (anchors=context_prompts)"),
+        (
+            ["distill_losses=[fd,anchor_kl]"],
+            "terms: anchor_kl need anchor texts; choose some (anchors=context_prompts)",
+        ),
         (["method=car_ft", "teacher=none"], "include distillation, which needs a teacher, and teacher=none"),
         (["method=ft", "method.train=[text]"], "method.train: no loss looks at texts, so that the text tower can't be"),
         (["method=lipsum_ft", "method.train=[scale]"], "method.train: no loss is of the logit scale, so that it can't"),
@@ -139,7 +142,10 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["method=lp", "head.make.iterations=many"], "head.make.iterations must be of type int, found 'many'"),
         (["method=lipsum_ft", "anchors.make.length=15"], "anchors: length=15 and two tokens around it are more than"),
         (["method=lipsum_ft", "anchors.make.count=0"], "anchors: count and length must be whole numbers >= 1, found 0"),
-        (["terms.fd.term={_target_:pathlib.Path}"], "terms.fd.term._target_ must make a Module, found PosixPath"),
+        (
+            ["distill_losses.fd.term={_target_:pathlib.Path}"],
+            "distill_losses.fd.term._target_ must make a Module, found PosixPath",
+        ),
         (["backbone={_target_:pathlib.Path}"], "backbone._target_ must make a Backbone, found PosixPath"),
         (["data={_target_:builtins.dict}"], "data._target_ must make a ClipDataModule, found dict"),
         (["trainer={_target_:builtins.dict}"], "trainer._target_ must make a Trainer, found dict"),
@@ -156,7 +162,10 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["+trainer.max_time=00:00:00:00"], "error: trainer.max_time=00:00:00:00 trains nothing"),
         (["+trainer.max_time={hours:0}"], "error: trainer.max_time={'hours': 0} trains nothing"),
         (["trainer.max_steps=0"], "error: trainer.max_steps=0 trains nothing; give at least 1, or -1"),
-        (["trainer.limit_val_batches=0", "objective=ece"], "objective=ece: trainer.limit_val_batches=0 leaves no"),
+        (
+            ["trainer.limit_val_batches=0", "optimized_metric=ece"],
+            "optimized_metric=ece: trainer.limit_val_batches=0 leaves no",
+        ),
     ],
 )
 def test_mistakes_in_values(tmp_path, capsys, overrides, message):

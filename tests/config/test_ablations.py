@@ -50,14 +50,14 @@ def test_values_are_those_of_the_table(tmp_path, ablation, experiment):
 @pytest.mark.parametrize("experiment", [(), PAPER], ids=["digits", "paper"])
 def test_terms_are_all_subsets_in_the_order_of_the_method(tmp_path, experiment):
     found = jobs(*experiment, "ablation=terms")
-    subsets = [value.strip("[]").split(",") if value != "[]" else [] for value in swept("terms", found)]
+    subsets = [value.strip("[]").split(",") if value != "[]" else [] for value in swept("distill_losses", found)]
     assert len(subsets) == len(found) == 16
     assert {frozenset(subset) for subset in subsets} == {
         frozenset() if setting == "none" else frozenset(setting.split("+")) for setting in published("terms")
     }
     whole = composed(tmp_path, *experiment, tiny=False)
-    assert all(subset == sorted(subset, key=list(whole.terms).index) for subset in subsets)
-    assert not composed(tmp_path, *found[0], tiny=False).terms
+    assert all(subset == sorted(subset, key=list(whole.distill_losses).index) for subset in subsets)
+    assert not composed(tmp_path, *found[0], tiny=False).distill_losses
     assert composed(tmp_path, *found[-1], tiny=False) == whole
 
 
@@ -73,8 +73,8 @@ def test_only_the_teacher_differs(tmp_path, experiment):
     for cfg in found:
         cfg.teacher = plain.teacher
     assert found[:4] == [plain] * 4
-    assert not found[4].terms
-    found[4].terms = plain.terms
+    assert not found[4].distill_losses
+    found[4].distill_losses = plain.distill_losses
     assert found[4] == plain
 
 
@@ -87,7 +87,7 @@ def test_every_job_of_the_small_demo_builds(tmp_path, ablation):
         cfg = composed(tmp_path, *job, tiny=False)
         assert (cfg.trainer.max_epochs, cfg.scheduler.warmup_steps) == (5, 4)
         module, _ = build(cfg)
-        assert set(module.loss.terms) == {"info_nce", *cfg.terms}
+        assert set(module.loss.terms) == {"info_nce", *cfg.distill_losses}
         assert set(module.regularizers.terms) == {"cross_frobenius"}
 
 
@@ -100,7 +100,7 @@ def test_a_user_adds_seeds_and_chooses_values(tmp_path):
     chosen = jobs("ablation=strength", "method.strength=0.1,0.5", "seed=0,1")
     found = [composed(tmp_path, *job) for job in chosen]
     assert [(cfg.method.strength, cfg.seed) for cfg in found] == [(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)]
-    assert len(jobs("ablation=terms", "terms=[fd],[fd,icl]")) == 2
+    assert len(jobs("ablation=terms", "distill_losses=[fd],[fd,icl]")) == 2
     assert len(jobs("ablation=teacher", "ablation/teacher=wma,none", "seed=0,1,2")) == 6
 
 
@@ -124,7 +124,7 @@ def test_folders_say_what_was_swept(overrides, number, folder):
     "trainer", [(), ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")]
 )
 def test_an_ablation_runs_on_any_number_of_processes(tmp_path, trainer):
-    result = train("ablation=terms", "terms=[],[fd,icl]", "run=x", *TINY, *trainer, cwd=tmp_path)
+    result = train("ablation=terms", "distill_losses=[],[fd,icl]", "run=x", *TINY, *trainer, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     runs = tmp_path / "outputs/digits/x"
     assert sorted(path.parent.name for path in runs.glob("*/results.json")) == [

@@ -4,7 +4,7 @@ from omegaconf import OmegaConf
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.config.checkpoint import (
-    adopt,
+    inherit_checkpoint_config,
     own_settings,
     reference,
     weights_file,
@@ -30,7 +30,7 @@ SHARDS = {
     "cache_dir": "/theirs",
     **LOADING,
 }
-SETTINGS = {"backbone": BACKBONE, "data": SHARDS, "suite": SUITE, "headline": "macro_f1"}
+SETTINGS = {"backbone": BACKBONE, "data": SHARDS, "suite": SUITE, "primary_metric": "macro_f1"}
 MNIST = {"_target_": "tracer_lightning.data.ColouredMNISTDataModule", "root": "x", "download": True}
 CHOICES = dict.fromkeys(("backbone", "data", "suite"), "checkpoint")
 
@@ -55,16 +55,20 @@ def filled(checkpoint, **composed):
 
 def test_a_run_brings_its_settings(checkpoint):
     given = checkpoint()
-    assert adopt(["evaluate.py", given], evaluated=True) == [
+    assert inherit_checkpoint_config(["evaluate.py", given], evaluated=True) == [
         "evaluate.py",
         "backbone=checkpoint",
         "data=checkpoint",
         "suite=checkpoint",
-        "headline=macro_f1",
+        "primary_metric=macro_f1",
         given,
     ]
-    assert adopt(["export.py", given], evaluated=False) == ["export.py", "backbone=checkpoint", given]
-    without = adopt(["diagnose.py", given], evaluated=True, headed=False)
+    assert inherit_checkpoint_config(["export.py", given], evaluated=False) == [
+        "export.py",
+        "backbone=checkpoint",
+        given,
+    ]
+    without = inherit_checkpoint_config(["diagnose.py", given], evaluated=True, headed=False)
     assert without == ["diagnose.py", "backbone=checkpoint", "data=checkpoint", "suite=checkpoint", given]
     cfg = filled(given)
     assert cfg["backbone"] == BACKBONE
@@ -81,20 +85,20 @@ def test_what_is_of_this_machine_is_no_files_to_say(checkpoint):
 
 def test_what_the_user_chooses_is_kept(checkpoint):
     given = checkpoint()
-    chosen = adopt(["evaluate.py", given, "data=pacs", "data.root=x"], evaluated=True)
+    chosen = inherit_checkpoint_config(["evaluate.py", given, "data=pacs", "data.root=x"], evaluated=True)
     assert "data=checkpoint" not in chosen
     assert "suite=checkpoint" not in chosen
     assert chosen[-1] == "data.root=x"
-    assert "suite=checkpoint" not in adopt(["evaluate.py", given, "suite=pacs"], evaluated=True)
+    assert "suite=checkpoint" not in inherit_checkpoint_config(["evaluate.py", given, "suite=pacs"], evaluated=True)
 
 
 def test_what_the_user_sets_is_in_force(checkpoint):
     given = checkpoint()
     overrides = ["data.root=/x y", "suite.photo.role=ood", "~suite.photo", "data.texts.templates=[a {c}]"]
-    adopted = adopt(["evaluate.py", given, *overrides], evaluated=True)
+    adopted = inherit_checkpoint_config(["evaluate.py", given, *overrides], evaluated=True)
     assert adopted[-4:] == ["++data.root=/x y", "++suite.photo.role=ood", "++suite.photo=null", f"++{overrides[3]}"]
     for unknown in ("data.rooot=x", "suite.other.samples=3", "~suite.other", "+suite.more={folder: x}", "seed=3"):
-        assert adopt(["evaluate.py", given, unknown], evaluated=True)[-1] == unknown
+        assert inherit_checkpoint_config(["evaluate.py", given, unknown], evaluated=True)[-1] == unknown
     cfg = filled(given, data={"root": "/x", "texts": {"templates": ["a {c}"]}}, suite={"more": {"role": "ood"}})
     assert cfg["data"]["root"] == "/x"
     assert cfg["data"]["texts"] == SHARDS["texts"] | {"templates": ["a {c}"]}
@@ -108,15 +112,18 @@ def test_the_option_needs_a_checkpoint(tmp_path):
 
 
 def test_processes_started_with_the_same_command_line_adopt_the_same(checkpoint):
-    once = adopt(["evaluate.py", checkpoint(), "data.root=x", "~suite.photo"], evaluated=True)
-    assert set(adopt(once, evaluated=True)) == set(once)
+    once = inherit_checkpoint_config(["evaluate.py", checkpoint(), "data.root=x", "~suite.photo"], evaluated=True)
+    assert set(inherit_checkpoint_config(once, evaluated=True)) == set(once)
 
 
 def test_weights_and_names(tmp_path):
     torch.save(tiny_backbone().model.model.state_dict(), tmp_path / "bare.pt")
     arguments = ["evaluate.py", f"checkpoint={tmp_path}/bare.pt"]
-    assert adopt(arguments, evaluated=True) == arguments
-    assert adopt(["evaluate.py", "checkpoint=null"], evaluated=True) == ["evaluate.py", "checkpoint=null"]
+    assert inherit_checkpoint_config(arguments, evaluated=True) == arguments
+    assert inherit_checkpoint_config(["evaluate.py", "checkpoint=null"], evaluated=True) == [
+        "evaluate.py",
+        "checkpoint=null",
+    ]
     assert reference("ViT-B-32/laion2b_s34b_b79k") == ("ViT-B-32", "laion2b_s34b_b79k")
     assert reference("hf-hub:a/b") == ("hf-hub:a/b", None)
     (tmp_path / "open_clip_config.json").write_text("{}")
@@ -190,7 +197,7 @@ HOSTILE = {
 def test_a_checkpoint_does_not_choose_what_is_called_or_read(checkpoint, group, number):
     given = checkpoint(**{group: HOSTILE[group][number]})
     with pytest.raises(ValueError, match=f"checkpoint=.*set {group}= yourself"):
-        adopt(["evaluate.py", given], evaluated=True)
+        inherit_checkpoint_config(["evaluate.py", given], evaluated=True)
     if group in ("backbone", "peft"):
         with pytest.raises(ValueError, match=f"start=.*set {group}= yourself"):
             own_settings(given.removeprefix("checkpoint="), "start")
@@ -200,12 +207,12 @@ def test_a_whole_model_and_another_backbone_are_refused(tmp_path):
     (tmp_path / "open_clip_config.json").write_text("{}")
     for checkpoint in (str(tmp_path), "ViT-B-32/openai", "hf-hub:a/b"):
         with pytest.raises(ValueError, match="give one of them"):
-            adopt(["evaluate.py", f"checkpoint={checkpoint}", "backbone=rn50"], evaluated=True)
+            inherit_checkpoint_config(["evaluate.py", f"checkpoint={checkpoint}", "backbone=rn50"], evaluated=True)
 
 
 def test_settings_of_another_version_are_named(checkpoint):
     with pytest.raises(ValueError, match="have no data; set data= yourself"):
-        adopt(["evaluate.py", checkpoint(data=None, headline=None)], evaluated=True)
+        inherit_checkpoint_config(["evaluate.py", checkpoint(data=None, primary_metric=None)], evaluated=True)
 
 
 def test_a_model_says_what_it_is(checkpoint, tmp_path):
@@ -225,7 +232,10 @@ def test_settings_are_plain_and_shallow(checkpoint):
         deep = [deep]
     for node in (torch.zeros(1), deep, {1: 2}, {"a\n": 2}, {3, 4}):
         with pytest.raises(ValueError, match=r"checkpoint=.*: .*settings"):
-            adopt(["evaluate.py", checkpoint(method=node)], evaluated=True)
+            inherit_checkpoint_config(["evaluate.py", checkpoint(method=node)], evaluated=True)
     with pytest.raises(ValueError, match="more than 100,000 settings"):
-        adopt(["evaluate.py", checkpoint(method=[0] * 100_001)], evaluated=True)
-    assert not any("headline" in given for given in adopt(["x", checkpoint(headline=["ece"])], evaluated=True))
+        inherit_checkpoint_config(["evaluate.py", checkpoint(method=[0] * 100_001)], evaluated=True)
+    assert not any(
+        "primary_metric" in given
+        for given in inherit_checkpoint_config(["x", checkpoint(primary_metric=["ece"])], evaluated=True)
+    )

@@ -30,7 +30,7 @@ TEMPLATES = ("vitb16_car_ft", "vitb16_car_ft_paper")
 ELSEWHERE = [("head", "kept"), *(("experiment", name) for name in (*PICTURES, *TEMPLATES))]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite")]
 """What needs weights that have a head, pictures to extract features of, several templates, or a checkpoint."""
-LISTS = ("terms", "regularizers")
+LISTS = ("distill_losses", "regularizers")
 BASELINES = ("flyp", "carot", "zs", "lp", "ft", "lp_ft", "l2_sp", "static_sd", "car_ft", "lipsum_ft")
 FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
@@ -82,10 +82,10 @@ NEEDS = {
     ("trainer", "fsdp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
     ("logger", "wandb"): ["logger.wandb.offline=true"],
     **{("head", name): ["method=ft"] for name in ("zero_shot", "random", "probe")},
-    ("head", "none"): ["task=info_nce"],
-    ("task", "cross_entropy"): ["method=ft"],
-    **{("terms", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
-    ("parity", "official"): ["terms.fd.weight=2000", "terms.crd.weight=1"],
+    ("head", "none"): ["task_loss=info_nce"],
+    ("task_loss", "cross_entropy"): ["method=ft"],
+    **{("distill_losses", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
+    ("reproduce", "official"): ["distill_losses.fd.weight=2000", "distill_losses.crd.weight=1"],
 }
 
 
@@ -135,7 +135,7 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
         pytest.importorskip("wandb")
     choice = f"{group}=[{option}]" if group in LISTS else f"{group}={option}"
     if group == "teacher" and option == "none":
-        choice += " terms=[]"
+        choice += " distill_losses=[]"
     needs = [need.format(root=imagenet) for need in NEEDS.get((group, option), [])]
     small = group != "backbone" and (group != "experiment" or option.startswith("digits"))
     cfg = composed(tmp_path, *choice.split(), *needs, tiny=small)
@@ -201,23 +201,23 @@ def test_the_paper_run_has_the_released_hyperparameters(tmp_path, imagenet):
     assert cfg.backbone == {**cfg.backbone, "name": "ViT-B-16-quickgelu", "pretrained": "openai"}
 
 
-@pytest.mark.parametrize("parity", ["paper", "official"])
-def test_imagenet_has_the_texts_of_the_parity(tmp_path, imagenet, parity):
+@pytest.mark.parametrize("reproduce", ["paper", "official"])
+def test_imagenet_has_the_texts_of_the_parity(tmp_path, imagenet, reproduce):
     """Class 911 is another one in the released heads, and in neither captions."""
-    cfg = composed(tmp_path, "data=imagenet", f"parity={parity}", *(need.format(root=imagenet) for need in SETS))
+    cfg = composed(tmp_path, "data=imagenet", f"reproduce={reproduce}", *(need.format(root=imagenet) for need in SETS))
     texts = instantiate(cfg.data.texts, _convert_="all")
     captions = texts["train_classnames"] or texts["classnames"]
     assert (len(texts["templates"]), texts["classnames"][911]) == {
         "paper": (80, "wool"),
         "official": (86, "woolen"),
-    }[parity]
+    }[reproduce]
     assert captions[911] == "wool"
 
 
 def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):
     """At D = 512, the width of ViT-B/16."""
     ours, _ = build(composed(tmp_path))
-    theirs, _ = build(composed(tmp_path, "parity=official", *NEEDS["parity", "official"]))
+    theirs, _ = build(composed(tmp_path, "reproduce=official", *NEEDS["reproduce", "official"]))
     assert isinstance(theirs.loss.terms["fd"], FeatureDistillation)
     width = inputs.student.image.shape[1]
     one, other = ours.loss(inputs)[1], theirs.loss(inputs)[1]
@@ -231,7 +231,9 @@ def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):
 
 
 def test_terms_may_be_chosen_and_weighted_on_the_command_line(tmp_path):
-    module, _ = build(composed(tmp_path, "terms=[fd,icl]", "terms.icl.weight=0.5", "method.strength=0.1"))
+    module, _ = build(
+        composed(tmp_path, "distill_losses=[fd,icl]", "distill_losses.icl.weight=0.5", "method.strength=0.1")
+    )
     assert module.loss.weights == pytest.approx({"info_nce": 1.0, "fd": 0.390625, "icl": 0.05})
 
 

@@ -57,9 +57,27 @@ def test_named_mistakes(tmp_path, monkeypatch):
 
 
 MAIN = {
-    "scripts/evaluate.py": ("checkpoint", "models", "heads", "temperature", "averages", "headline", "seed", "data"),
+    "scripts/evaluate.py": (
+        "checkpoint",
+        "models",
+        "heads",
+        "temperature",
+        "averages",
+        "primary_metric",
+        "seed",
+        "data",
+    ),
     "scripts/export.py": ("checkpoint", "model", "out", "push", "private", "backbone"),
-    "scripts/merge.py": ("checkpoint", "checkpoints", "start", "model", "out", "merge.alpha", "merge.head", "headline"),
+    "scripts/merge.py": (
+        "checkpoint",
+        "checkpoints",
+        "start",
+        "model",
+        "out",
+        "merge.alpha",
+        "merge.head",
+        "primary_metric",
+    ),
     "scripts/diagnose.py": ("checkpoint", "models", "runs", "seed", "data", "trainer"),
     "scripts/similarity.py": ("first", "second", "models", "second_model", "split", "samples", "towers", "tokens"),
     "scripts/changed.py": ("checkpoint", "start", "model", "pictures", "seed", "maps"),

@@ -39,7 +39,7 @@ def configured(key="data.texts.classnames", value="names.txt"):
 def test_a_run_on_own_images_chooses_by_none_that_it_tests_on(pets, tmp_path, monkeypatch, capsys):
     texts = ("data.texts.classnames='~/names.txt'", "data.texts.templates=templates.txt")
     with hydra_context():
-        cfg = composed(tmp_path, *OWN, *texts, "objective=accuracy", "seed=3", "positives=diagonal")
+        cfg = composed(tmp_path, *OWN, *texts, "optimized_metric=accuracy", "seed=3", "positives=diagonal")
         accuracy = task(cfg, user_wants_traceback=False, job=train)
     out = capsys.readouterr().out
     assert out.count(f"2 of 20 images in {pets}/train (10.0%) are held out of training for validation; the test") == 1
@@ -71,8 +71,8 @@ def test_a_run_on_own_images_chooses_by_none_that_it_tests_on(pets, tmp_path, mo
     ("overrides", "message"),
     [
         (
-            ("data.held_out.fraction=0", "objective=ece"),
-            "objective=ece: these data have no validation split, and what is watched during training, pets, is a test",
+            ("data.held_out.fraction=0", "optimized_metric=ece"),
+            "optimized_metric=ece: these data have no validation split, and what is watched during training, pets, ",
         ),
         (
             (

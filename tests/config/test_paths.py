@@ -39,7 +39,7 @@ def test_a_path_of_any_characters_is_what_the_setting_holds(name):
     "argument",
     [
         "optimizer.lr=[1",
-        "terms=[fd,icl]",
+        "distill_losses=[fd,icl]",
         "seed=0,1",
         "data.root=/a,/b",
         "x='it\\'s/x'",

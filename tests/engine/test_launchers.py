@@ -52,7 +52,11 @@ def test_the_search_composes(hydra, tmp_path):
     cfg = master("search=optuna", "debug=small", "hydra.sweeper.n_trials=4")
     Plugins.instance()  # registers what a sweeper needs
     assert isinstance(instantiate(cfg.hydra.sweeper), Sweeper)
-    assert (cfg.objective, cfg.hydra.sweeper.direction, cfg.hydra.sweeper.n_trials) == ("accuracy", "maximize", 4)
+    assert (cfg.optimized_metric, cfg.hydra.sweeper.direction, cfg.hydra.sweeper.n_trials) == (
+        "accuracy",
+        "maximize",
+        4,
+    )
     for key in cfg.hydra.sweeper.params:
         composed(tmp_path, f"{key}=0.1")
 

@@ -14,7 +14,7 @@ from tests.comparing import differences
 from tracer_lightning.data.digits.styles import STYLES
 from tracer_lightning.engine import prerequisite as prerequisite_module
 from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.resume import checkpoint_to_resume, claimed
+from tracer_lightning.engine.resume import checkpoint_to_resume, lock_run_dir
 from tracer_lightning.engine.run import run
 from tracer_lightning.reporting.training_curves import read_curves
 
@@ -83,7 +83,7 @@ def test_the_saved_model_is_the_reported_one(tmp_path):
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
     with (
-        claimed(tmp_path / "run", anew=True),
+        lock_run_dir(tmp_path / "run", anew=True),
         pytest.raises(ValueError, match=r"another process writes in .*run; give this run a name"),
     ):
         run(composed(tmp_path))
@@ -188,17 +188,19 @@ def prerequisite(tmp_path, *overrides):
 
 
 def test_prerequisites_run_once_and_are_cached_by_their_settings(tmp_path):
-    checkpoint = ensure_prerequisite(prerequisite(tmp_path, "floor=0.0"))
+    checkpoint = ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.0"))
     written = checkpoint.stat().st_mtime_ns
-    assert ensure_prerequisite(prerequisite(tmp_path, "floor=0.01")).stat().st_mtime_ns == written
-    other = ensure_prerequisite(prerequisite(tmp_path, "floor=0.0", "seed=3"))
+    assert ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.01")).stat().st_mtime_ns == written
+    other = ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.0", "seed=3"))
     assert other != checkpoint
     assert json.loads((checkpoint.parent.parent / "results.json").read_text())["name"] == "digits_pretrain"
 
 
 def test_a_prerequisite_below_its_floor_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match=r"digits_pretrain reached a mean accuracy of 0\.\d+, below its floor of 0\.9"):
-        ensure_prerequisite(prerequisite(tmp_path, "floor=0.9"))
+    with pytest.raises(
+        ValueError, match=r"digits_pretrain reached a mean accuracy of 0\.\d+, below its min_accuracy of 0\.9"
+    ):
+        ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.9"))
 
 
 @pytest.mark.slow
@@ -246,10 +248,10 @@ def test_a_continuation_with_other_settings_is_refused_or_said(tmp_path, capsys)
         run(composed(tmp_path / "next", source, "backbone.vision_cfg.layers=2"))
     with pytest.raises(ValueError, match=r"kernel\.beta: this run has 1 and the checkpoint 0\.5"):
         run(composed(tmp_path / "next", source, "kernel.beta=1"))
-    run(composed(tmp_path / "next", source, "optimizer.lr=1e-4", "terms.fd.weight=1"))
+    run(composed(tmp_path / "next", source, "optimizer.lr=1e-4", "distill_losses.fd.weight=1"))
     said = capsys.readouterr().out
     assert "optimizer.lr: this run has 0.0001 and the checkpoint 0.001; the checkpoint's value is in force" in said
-    assert "terms.fd.weight: this run has 1 and the checkpoint 3.90625; this run's value is in force" in said
+    assert "distill_losses.fd.weight: this run has 1 and the checkpoint 3.90625; this run's value is in force" in said
     (tmp_path / "more").mkdir()
     with pytest.raises(ValueError, match="12 optimizer steps and the checkpoint was made for 8"):
         run(composed(tmp_path / "more", source, "trainer.max_epochs=3"))

@@ -164,7 +164,13 @@ def test_two_processes_probe_a_stream_as_one_does(tmp_path):
 def test_another_domain_makes_another_prerequisite(tmp_path):
     root = tmp_path / "sets=(a), b"
     stand_ins.write(root, stand_ins.PACS)
-    small = ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1", "scheduler.warmup_steps=1", "floor=0.0"]
+    small = [
+        "data.batch_size=4",
+        "data.num_workers=0",
+        "trainer.max_epochs=1",
+        "scheduler.warmup_steps=1",
+        "min_accuracy=0.0",
+    ]
     cfg = composed(tmp_path, "experiment=pacs_flyp", f"data.root='{root}'", tiny=False)
     cfg.data.batch_size, cfg.data.num_workers = 4, 0
     cfg.backbone.vision_cfg.width, cfg.trainer.accelerator = 8, "auto"

@@ -11,7 +11,7 @@ from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.storage.checkpoints import PREVIOUS
 
-SETTINGS = (*TINY, "terms=[fd,afd]", "trainer.max_epochs=2")
+SETTINGS = (*TINY, "distill_losses=[fd,afd]", "trainer.max_epochs=2")
 FUSIONS = [f"loss.terms.afd.{tower}_fusion.{part}" for tower in ("image", "text") for part in ("weight", "bias")]
 
 

@@ -28,7 +28,7 @@ SMALL = (
     *("callbacks.teacher_statistics.every_n_steps=2", "callbacks.teacher_statistics.distances=true"),
 )
 PRETRAINING = ["backbone.text_cfg.layers=1", "trainer.max_steps=4", "scheduler.warmup_steps=1", "data.batch_size=256"]
-PRETRAINING += ["floor=0.0", *SMALL[-5:-2]]
+PRETRAINING += ["min_accuracy=0.0", *SMALL[-5:-2]]
 PHASES = ("step", "checkpoint", "evaluation", "between epochs", "prerequisite")
 LENGTHS = {"step": 0.3, "checkpoint": 0.15, "evaluation": 1.0, "between epochs": 0.02, "prerequisite": 2.0}
 """Seconds within which a kill comes once its phase has begun; about as long as the phase takes."""

@@ -121,8 +121,8 @@ def test_a_read_only_folder_fails_before_anything_is_trained(tmp_path):
 @pytest.mark.slow
 def test_a_cached_prerequisite_may_be_read_only(tmp_path):
     with mounted(tmp_path / "disk", "80m") as disk:
-        first = ensure_prerequisite(prerequisite(disk, "floor=0.0"))
-        cfg = prerequisite(disk, "floor=0.0")
+        first = ensure_prerequisite(prerequisite(disk, "min_accuracy=0.0"))
+        cfg = prerequisite(disk, "min_accuracy=0.0")
         read_only(disk)
         assert ensure_prerequisite(cfg) == first
 
@@ -130,7 +130,7 @@ def test_a_cached_prerequisite_may_be_read_only(tmp_path):
 @pytest.mark.slow
 def test_a_prerequisite_that_was_killed_is_trained_to_the_same_end(tmp_path):
     """Its results come last, and say that it is complete."""
-    frequent = ("floor=0.0", EVERY, "trainer.max_steps=4", "data.batch_size=512")
+    frequent = ("min_accuracy=0.0", EVERY, "trainer.max_steps=4", "data.batch_size=512")
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
     whole = ensure_prerequisite(prerequisite(tmp_path / "whole", *frequent))

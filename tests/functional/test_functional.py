@@ -7,7 +7,7 @@ from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
 from tracer_lightning.functional.contrastive import contrastive_targets
 from tracer_lightning.functional.distributed import gather
 from tracer_lightning.functional.schedules import constant, warmup_cosine
-from tracer_lightning.functional.text import different_texts, trim_tokens
+from tracer_lightning.functional.text import trim_tokens, unique_captions
 
 
 def test_lerp_of_lists():
@@ -25,7 +25,7 @@ def test_lerp_of_lists():
 def test_captions_that_repeat_are_there_once(rows, expected):
     """Rounded up to an eighth of the batch."""
     texts = torch.randint(0, 9, (16, 5), generator=torch.Generator().manual_seed(0))[rows]
-    different, row = different_texts(texts)
+    different, row = unique_captions(texts)
     assert different.shape == (expected, 5)
     assert torch.equal(different[row], texts)
 
@@ -33,14 +33,14 @@ def test_captions_that_repeat_are_there_once(rows, expected):
 @pytest.mark.parametrize("rows", [list(range(16)), [*range(15), 0]])
 def test_captions_that_hardly_repeat_stay_as_they_are(rows):
     texts = torch.arange(16)[rows, None].expand(-1, 3)
-    different, row = different_texts(texts)
+    different, row = unique_captions(texts)
     assert different is texts
     assert row is None
 
 
 def test_no_captions_repeat_in_evaluation():
     texts = torch.zeros(4, 0, dtype=torch.long)
-    assert different_texts(texts) == (texts, None)
+    assert unique_captions(texts) == (texts, None)
 
 
 def test_gather_alone_is_the_identity():

@@ -31,16 +31,16 @@ SINGLE = (
     "head",
     "teacher",
     "anchors",
-    "task",
+    "task_loss",
     "kernel",
     "scheduler",
     "optimizer",
-    "parity",
+    "reproduce",
     "compute",
 )
 SINGLE += ("callbacks", "logger", "trainer", "backbone", "debug", "ablation")
 SHARDED = ("data", "suite", "experiment")
-SEVERAL = ("terms", "regularizers")
+SEVERAL = ("distill_losses", "regularizers")
 LIKE = {
     bool: ("true", "false"),
     int: ("0", "1", "2", "3", "5", "7", "64", "1000"),
@@ -174,7 +174,7 @@ class Fuzzer:
                     f"{group}=[{option}]",
                     f"{group}={self.rng.choice(VALUES)}",
                     f"{misspelt(key, self.rng)}={self.rng.choice(VALUES)}",
-                    f"terms=[{misspelt('crd', self.rng)}]",
+                    f"distill_losses=[{misspelt('crd', self.rng)}]",
                 )
             )
         ]

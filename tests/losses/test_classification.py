@@ -10,12 +10,12 @@ from tracer_lightning.anchors import BatchCaptions
 from tracer_lightning.losses import (
     AnchorDivergence,
     AnchorMatching,
-    CompositeLoss,
     CrossEntropy,
     FeatureDistillation,
     InfoNCE,
+    WeightedSum,
 )
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 LOSSES = [CrossEntropy(), CrossEntropy(0.2), AnchorDivergence(), AnchorDivergence(reverse=True), AnchorMatching()]
 ANCHORED = [loss for loss in LOSSES if not isinstance(loss, CrossEntropy)]
@@ -82,7 +82,7 @@ def test_by_hand():
     anchors, straight = torch.eye(2), torch.tensor([[1.0, 0.0]])
     teacher = ClipFeatures(straight, straight, torch.tensor(2.0))
     student = ClipFeatures(turned, turned, torch.tensor(10.0))
-    inputs = TermInputs(student, teacher, torch.tensor([1]), torch.tensor([[math.log(3.0), 0.0]]), anchors)
+    inputs = LossInputs(student, teacher, torch.tensor([1]), torch.tensor([[math.log(3.0), 0.0]]), anchors)
     assert CrossEntropy()(inputs).item() == pytest.approx(math.log(4.0))
     squares = (2 * 0.5) ** 2 + (2 * math.sqrt(3) / 2) ** 2  # with the teacher's scale
     assert AnchorMatching()(inputs).item() == pytest.approx(squares / 4)
@@ -147,7 +147,7 @@ class Constant(torch.nn.Module):
 
 
 def composite(anchors=None, zero=(), **terms):
-    return CompositeLoss(terms, {name: 0.0 if name in zero else 1.0 for name in terms}, anchors)
+    return WeightedSum(terms, {name: 0.0 if name in zero else 1.0 for name in terms}, anchors)
 
 
 def needs(*arguments, **options):

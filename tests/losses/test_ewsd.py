@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from tracer_lightning.losses import EWSD
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 def inputs(image):
-    return TermInputs(ClipFeatures(image, image, torch.tensor(1.0)), None)
+    return LossInputs(ClipFeatures(image, image, torch.tensor(1.0)), None)
 
 
 def model(projection):

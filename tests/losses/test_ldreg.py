@@ -6,11 +6,11 @@ import torch
 from tests.conftest import random_features
 from tracer_lightning.losses import LDReg
 from tracer_lightning.losses.ldreg import local_dimensionality
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 def inputs(image, text=None):
-    return TermInputs(ClipFeatures(image, image if text is None else text, torch.tensor(1.0)), None)
+    return LossInputs(ClipFeatures(image, image if text is None else text, torch.tensor(1.0)), None)
 
 
 def naive(features, neighbours):

@@ -17,7 +17,7 @@ from tracer_lightning.losses import (
     InteractiveContrastiveLearning,
     SoftCrossEntropy,
 )
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 class Width(NamedTuple):
@@ -81,7 +81,7 @@ def contrastive_gradients(features):
     """Of InfoNCE with respect to image and text features, by autograd."""
     image, text = (value.detach().requires_grad_() for value in features[:2])
     return torch.autograd.grad(
-        InfoNCE()(TermInputs(ClipFeatures(image, text, features.logit_scale), None)), (image, text)
+        InfoNCE()(LossInputs(ClipFeatures(image, text, features.logit_scale), None)), (image, text)
     )
 
 
@@ -147,7 +147,7 @@ def test_equals_a_naive_loop(loss, inputs):
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_gradients(loss, inputs):
     def function(image, text, scale):
-        return loss(TermInputs(ClipFeatures(image, text, scale), inputs.teacher, inputs.labels))
+        return loss(LossInputs(ClipFeatures(image, text, scale), inputs.teacher, inputs.labels))
 
     assert torch.autograd.gradcheck(function, tuple(inputs.student))
 
@@ -159,7 +159,7 @@ def by_hand():
     half, root = 0.5, math.sqrt(3) / 2
     image = torch.tensor([[half, root], [root, half]]).double()
     teacher = ClipFeatures(image, torch.eye(2).double(), torch.tensor(1.0).double())
-    return TermInputs(student, teacher, torch.tensor([0, 0]))
+    return LossInputs(student, teacher, torch.tensor([0, 0]))
 
 
 def log_sigmoid(x):
@@ -217,7 +217,7 @@ def test_interactive_and_cross_knowledge_by_hand(by_hand):
 
 def test_a_teacher_equal_to_the_student_costs_nothing():
     student = random_features()
-    inputs = TermInputs(student, ClipFeatures(*(value.detach() for value in student)))
+    inputs = LossInputs(student, ClipFeatures(*(value.detach() for value in student)))
     for loss in (
         FeatureDistillation(),
         ContrastiveRelationalDistillation(),

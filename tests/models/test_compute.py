@@ -78,7 +78,7 @@ def test_micro_batches_need_fixed_statistics():
     model = build_clip(16, VISION, TEXT).model
     with pytest.raises(ValueError, match=r"compute.micro_batch: BatchNorm.*batch_norm=frozen"):
         configure_compute(model, micro_batch=2)
-    model.keep_statistics(True)
+    model.freeze_batch_norm(True)
     configure_compute(model, micro_batch=2)
 
 

@@ -230,11 +230,11 @@ def test_batch_norm_keeps_its_statistics_where_asked():
     images = torch.randn(4, 3, 32, 32)
     for keeps in (False, True):
         model = build_clip(16, VISION, TEXT).model
-        model.keep_statistics(keeps)
+        model.freeze_batch_norm(keeps)
         before = model.model.visual.bn1.running_mean.clone()
         model.train().encode_image(images)
         assert torch.equal(model.model.visual.bn1.running_mean, before) == keeps
         assert model.model.visual.bn1.training != keeps
         assert model.model.visual.bn1.weight.requires_grad
     with pytest.raises(ValueError, match="no BatchNorm layers"):
-        tiny_backbone().model.keep_statistics(True)
+        tiny_backbone().model.freeze_batch_norm(True)

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from tracer_lightning.evaluation.changes import COUNTS, FORGOTTEN, LEARNED, Changed, Judgement
+from tracer_lightning.evaluation.changes import COUNTS, FORGOTTEN, LEARNED, Changed, Prediction
 from tracer_lightning.reporting.changed import GAP, KINDS, SMALLEST, Shown, figure, overlay, pixels, short, side_by_side
 from tracer_lightning.types import EvalSet, InputSpec
 
@@ -42,7 +42,7 @@ def test_long_names_are_cut():
 
 
 def test_a_figure_has_all_pictures_with_what_was_said_of_them():
-    one = Changed(3, 0, Judgement(0, 0.9, 0.9), Judgement(1, 0.8, 0.1), torch.zeros(3, 2, 2))
+    one = Changed(3, 0, Prediction(0, 0.9, 0.9), Prediction(1, 0.8, 0.1), torch.zeros(3, 2, 2))
     shown = {FORGOTTEN: [Shown(one, [np.zeros((9, 9, 3), np.uint8)] * 3)] * 2, LEARNED: []}
     sets = [EvalSet("one", "test", "id"), EvalSet("two", "test", "ood")]
     counts = {of.name: dict.fromkeys(COUNTS, 2) for of in sets}

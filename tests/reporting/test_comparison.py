@@ -73,7 +73,7 @@ def test_swept_numbers_and_terms_are_sorted(tmp_path):
         write_run(tmp_path / f"terms/{number}", scores(0.9, 0.8), terms=terms)
     every, terms = (comparison(tmp_path / name).rows for name in ("every", "terms"))
     assert [row.label for row in every][1:] == [f"teacher.every_n_steps={number}" for number in (1, 10, 500)]
-    assert [row.label for row in terms][1:] == ["terms=none", "terms=icl", "terms=fd+crd"]
+    assert [row.label for row in terms][1:] == ["distill_losses=none", "distill_losses=icl", "distill_losses=fd+crd"]
 
 
 def test_places(methods):

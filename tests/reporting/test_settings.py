@@ -36,7 +36,7 @@ def test_a_number():
 
 def test_terms_are_named_in_one_order():
     found = labels(config(HERE, terms=["icl", "fd"]), config(HERE, terms=[]), config(HERE, terms=["crd", "fd"]))
-    assert found == ["terms=fd+icl", "terms=none", "terms=fd+crd"]
+    assert found == ["distill_losses=fd+icl", "distill_losses=none", "distill_losses=fd+crd"]
     assert term_names(["mine", "cross_kd", "fd"]) == "fd+cross_kd+mine"
 
 
@@ -76,14 +76,14 @@ def test_terms_that_are_not_computed_are_none():
     """An experiment's weight for a term that the method lacks, and terms of weight 0."""
     plain = config(HERE, terms=["crd"])
     weighed = config(HERE, terms=["crd"])
-    weighed["terms"]["fd"] = {"weight": 0.2}
-    weighed["terms"]["icl"] = {"weight": 0.0, "term": {"_target_": "x"}}
+    weighed["distill_losses"]["fd"] = {"weight": 0.2}
+    weighed["distill_losses"]["icl"] = {"weight": 0.0, "term": {"_target_": "x"}}
     assert settings_of(weighed) == settings_of(plain)
-    assert settings_of(weighed)["terms"] == "crd"
+    assert settings_of(weighed)["distill_losses"] == "crd"
 
 
 def test_how_often_is_logged_does_not_count_but_the_batch_of_its_ece_does():
     other = config(HERE, **{"callbacks.teacher_statistics.every_n_steps": 7, "data.eval_batch_size": 512})
     assert settings_of(other) == settings_of(config(HERE))
-    sizes = [config(HERE, **{"parity.ece_per_batch": True, "data.eval_batch_size": size}) for size in (256, 512)]
+    sizes = [config(HERE, **{"reproduce.ece_per_batch": True, "data.eval_batch_size": size}) for size in (256, 512)]
     assert settings_of(sizes[0]) != settings_of(sizes[1])

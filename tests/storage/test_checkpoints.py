@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.storage.mounts import mounted
-from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, AtomicCheckpointIO, is_intact, put_in_force
+from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, AtomicCheckpointIO, is_intact, promote_checkpoint
 
 
 def checkpoint(value=0.0, size=1000):
@@ -19,7 +19,7 @@ def value_of(path):
 def test_the_last_becomes_the_previous(tmp_path):
     for number in range(3):
         AtomicCheckpointIO().save_checkpoint(checkpoint(number), tmp_path / NEXT)
-        put_in_force(tmp_path)
+        promote_checkpoint(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [LAST, PREVIOUS]
     assert (value_of(tmp_path / LAST), value_of(tmp_path / PREVIOUS)) == (2.0, 1.0)
 
@@ -28,7 +28,7 @@ def test_a_damaged_last_one_does_not_displace_the_previous(tmp_path):
     AtomicCheckpointIO().save_checkpoint(checkpoint(1.0), tmp_path / PREVIOUS)
     (tmp_path / LAST).write_bytes(b"half")
     AtomicCheckpointIO().save_checkpoint(checkpoint(2.0), tmp_path / NEXT)
-    put_in_force(tmp_path, keep=False)
+    promote_checkpoint(tmp_path, keep=False)
     assert (value_of(tmp_path / LAST), value_of(tmp_path / PREVIOUS)) == (2.0, 1.0)
 
 

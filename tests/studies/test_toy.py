@@ -12,7 +12,7 @@ from tracer_lightning.studies.toy.report import panels, tradeoff
 
 NAMES = ("coloured", "plain")
 MOMENTUM = "teacher.module.momentum"
-L2, FD = "regularizers.l2_sp", "terms.fd"
+L2, FD = "regularizers.l2_sp", "distill_losses.fd"
 
 
 def write(folder, task, original, gap=(), **settings):

@@ -80,7 +80,7 @@ class LeverOptions(NamedTuple):
 
 
 def as_open_clip_computes(model: nn.Module) -> None:
-    """Undo :func:`tracer_lightning.models.open_clip.fast_attention.streamline`."""
+    """Undo :func:`tracer_lightning.models.open_clip.fast_attention.use_fast_attention`."""
     for module in model.modules():
         if isinstance(module, SelfAttention):
             module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]

@@ -18,16 +18,16 @@ from tracer_lightning.callbacks import TeacherStatistics, TeacherUpdate
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.functional.schedules import constant
-from tracer_lightning.functional.text import different_texts, trim_tokens
+from tracer_lightning.functional.text import trim_tokens, unique_captions
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.losses import (
-    CompositeLoss,
     ContrastiveRelationalDistillation,
     CrossFrobenius,
     CrossKnowledgeDistillation,
     FeatureDistillation,
     InfoNCE,
     InteractiveContrastiveLearning,
+    WeightedSum,
 )
 from tracer_lightning.models import ClipModel
 from tracer_lightning.module import TracerModule
@@ -71,8 +71,8 @@ def _suites(context_length: int) -> tuple[ZeroShotSuite, ZeroShotSuite]:
 
 def flyp(model: ClipModel) -> TracerModule:
     """``method=flyp``."""
-    loss = CompositeLoss({"info_nce": InfoNCE()}, {"info_nce": 1.0})
-    return _module(model, NoTeacher(model), loss, CompositeLoss({}, {}))
+    loss = WeightedSum({"info_nce": InfoNCE()}, {"info_nce": 1.0})
+    return _module(model, NoTeacher(model), loss, WeightedSum({}, {}))
 
 
 def tracer(model: ClipModel, precision: Precision = "same") -> TracerModule:
@@ -84,12 +84,12 @@ def tracer(model: ClipModel, precision: Precision = "same") -> TracerModule:
         "icl": InteractiveContrastiveLearning(),
         "cross_kd": CrossKnowledgeDistillation(),
     }
-    regularizers = CompositeLoss({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05})
-    loss = CompositeLoss(terms, {"info_nce": 1.0, **WEIGHTS})
+    regularizers = WeightedSum({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05})
+    loss = WeightedSum(terms, {"info_nce": 1.0, **WEIGHTS})
     return _module(model, WMATeacher(model, BetaKernel(0.5), precision=precision), loss, regularizers)
 
 
-def _module(model: ClipModel, teacher: Any, loss: CompositeLoss, regularizers: CompositeLoss) -> TracerModule:
+def _module(model: ClipModel, teacher: Any, loss: WeightedSum, regularizers: WeightedSum) -> TracerModule:
     optimizer = partial(AdamW, lr=LEARNING_RATE, weight_decay=DECAY)
     return TracerModule(model, teacher, loss, regularizers, optimizer, constant, *_suites(model.context_length))
 
@@ -105,7 +105,7 @@ def collated(batch: Batch, trimmed: bool = True, once: bool = True) -> Batch:
     """The batch as the data module would give it: captions cut to the longest, and each there once."""
     texts, text_of = trim_tokens(batch.texts) if trimmed else batch.texts, None
     if once:
-        texts, text_of = different_texts(texts)
+        texts, text_of = unique_captions(texts)
     return batch._replace(texts=texts, text_of=text_of)
 
 

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from tracer_lightning.engine.signals import SIGNALS, Stopped
-from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, put_in_force
+from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, promote_checkpoint
 
 
 class RunCheckpoint(Checkpoint):
@@ -135,7 +135,7 @@ class RunCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             getattr(logger, "flush", logger.save)()
         if trainer.is_global_zero:
-            put_in_force(self.dirpath, keep=self._last_is_good)
+            promote_checkpoint(self.dirpath, keep=self._last_is_good)
         self._in_force, self._pending, self._last_is_good = self._pending, None, True
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.functional.distance import distance
-from tracer_lightning.functional.distributed import held_as
+from tracer_lightning.functional.distributed import shard_like
 from tracer_lightning.functional.lora_merge import merged_trained, merged_values
 from tracer_lightning.functional.statistics import (
     matching_log_probabilities,
@@ -21,7 +21,7 @@ from tracer_lightning.functional.statistics import (
     top_overlap,
 )
 from tracer_lightning.functional.steps import planned_steps
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class TeacherStatistics(pl.Callback):
@@ -68,7 +68,7 @@ class TeacherStatistics(pl.Callback):
         """Begin, or continue, at the trainer's step."""
         self._seen = trainer.global_step
         now = merged_values(pl_module.student) if self._start else {}
-        self._start = {name: held_as(value.to(pl_module.device), now[name]) for name, value in self._start.items()}
+        self._start = {name: shard_like(value.to(pl_module.device), now[name]) for name, value in self._start.items()}
         if self.distances and self.every_n_steps > (total := planned_steps(trainer)):
             warnings.warn(
                 f"callbacks.teacher_statistics.every_n_steps={self.every_n_steps} in a run of {total} steps: there "
@@ -112,7 +112,7 @@ class TeacherStatistics(pl.Callback):
         return [values[name] for name in self._start]
 
 
-def _of_features(features: TermInputs) -> dict[str, Tensor]:
+def _of_features(features: LossInputs) -> dict[str, Tensor]:
     if not len(features.student.text):
         return {}
     student = matching_log_probabilities(features.student)

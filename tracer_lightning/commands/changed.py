@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from tracer_lightning.commands.endpoints import read_model, read_start
+from tracer_lightning.commands.load_finished import read_model, read_start
 from tracer_lightning.config.build import build_data, build_evaluator, make
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_changed
-from tracer_lightning.engine.console import console, quieten, say
+from tracer_lightning.engine.console import console, print_rank_zero, quieten
 from tracer_lightning.engine.run import unreadable_anywhere
 from tracer_lightning.engine.run_folder import write_json
-from tracer_lightning.evaluation.changes import COUNTS, ChangesModule, Judgement, SetChanges
+from tracer_lightning.evaluation.changes import COUNTS, ChangesModule, Prediction, SetChanges
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.evaluation.saliency import Maps
 from tracer_lightning.models import Backbone
@@ -52,7 +52,7 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
             _try(maps, backbone)
     module = ChangesModule(start.model, backbone.model, data.eval_sets, data.prompts(), cfg.pictures)
     trainer = build_evaluator(cfg)
-    say(f"comparing {cfg.model} of {cfg.checkpoint} with {origin}")
+    print_rank_zero(f"comparing {cfg.model} of {cfg.checkpoint} with {origin}")
     trainer.test(module, datamodule=data, verbose=False)
     lost = unreadable_anywhere(data)
     names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
@@ -65,8 +65,8 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
         _draw(output, data.eval_sets, module.changes, shown, names)
         console.print(_table(f"{cfg.checkpoint}, {cfg.model}", sets))
         if lost:
-            say(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
-        say(f"{results['seconds']} s; {CHANGED}.json and pictures are in {output}")
+            print_rank_zero(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
+        print_rank_zero(f"{results['seconds']} s; {CHANGED}.json and pictures are in {output}")
     return results
 
 
@@ -81,7 +81,7 @@ def _plain(eval_set: EvalSet, changes: Mapping[str, SetChanges], names: Mapping[
     counts, pictures = changes[eval_set.name]
     labels = names[eval_set.name]
 
-    def judged(one: Judgement) -> dict[str, Any]:
+    def judged(one: Prediction) -> dict[str, Any]:
         return {"class": labels[one.label], "probability": one.probability, "probability_of_truth": one.truth}
 
     listed = {
@@ -105,7 +105,7 @@ def _draw(
     """Write changed.png and, where there are maps, changed_maps.png; data sets where nothing changed are left out."""
     drawn = [eval_set for eval_set in sets if any(shown[eval_set.name].values())]
     if not drawn:
-        say("no picture was forgotten or learned; none is drawn")
+        print_rank_zero("no picture was forgotten or learned; none is drawn")
         return
     counts = {name: found.counts for name, found in changes.items()}
     mapped = any(len(one.panels) > 1 for of in shown.values() for found in of.values() for one in found)

@@ -89,9 +89,11 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
     try:
         sys.argv = shorthand(with_home(sys.argv))
         if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
-            from tracer_lightning.config.checkpoint import adopt
+            from tracer_lightning.config.checkpoint import inherit_checkpoint_config
 
-            sys.argv = adopt(sys.argv, evaluated=checkpoint != "exported", headed=checkpoint == "evaluated")
+            sys.argv = inherit_checkpoint_config(
+                sys.argv, evaluated=checkpoint != "exported", headed=checkpoint == "evaluated"
+            )
         sys.argv = [sys.argv[0], *with_quoted_paths(sys.argv[1:])]
     except ValueError as error:
         fail(error)

@@ -14,7 +14,7 @@ from tracer_lightning.config.build import build_data, build_evaluator
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_diagnosis
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.engine.console import console, quieten, say
+from tracer_lightning.engine.console import console, print_rank_zero, quieten
 from tracer_lightning.engine.run import check_counts
 from tracer_lightning.engine.run_folder import write_json
 from tracer_lightning.evaluation.difficulty import difficulty, labelled
@@ -60,7 +60,7 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
     _check_sets(found, names)
     module = FeatureModule({name: backbone.model for name, backbone in backbones.items()}, names, data.prompts())
     trainer = build_evaluator(cfg)
-    say(f"measuring {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
+    print_rank_zero(f"measuring {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)
     measured = {name: measure(module, name, data, cfg.seed) for name in backbones}
     if trainer.limit_test_batches == 1.0:
@@ -75,7 +75,9 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
             console.print(difficulty_table(f"{cfg.checkpoint or 'zero-shot'}, {name}", sets))
             if found is not None and related is not None:
                 _compare(output, name, sets, found, related)
-        say(f"{seconds} s; {DIFFICULTY}.json, {DIFFICULTY}.csv{' and pictures' if found else ''} are in {output}")
+        print_rank_zero(
+            f"{seconds} s; {DIFFICULTY}.json, {DIFFICULTY}.csv{' and pictures' if found else ''} are in {output}"
+        )
     return results
 
 
@@ -87,7 +89,7 @@ def changes_of(patterns: Sequence[str]) -> list[Change]:
         raise ValueError(f"runs: {error}") from error
     groups, repeated = group_runs(runs)
     for warning in (*unread, *repeated):
-        say(f"warning: {warning}")
+        print_rank_zero(f"warning: {warning}")
     return changes(groups)
 
 
@@ -142,7 +144,7 @@ def _compare(output: Path, model: str, sets: Measured, found: Sequence[Change], 
     """Print and draw what the numbers of one model have to do with gain and forgetting."""
     if others := other_starts(sets, found):
         first, count = others[0], len({change.runs for change in others})
-        say(
+        print_rank_zero(
             f"warning: {count} groups of runs, such as {first.runs}, did not begin with this {model}: their accuracy "
             f"on {first.data_set} was {100 * first.before:.1f}, and here it is "
             f"{100 * sets[first.data_set]['accuracy']:.1f}"

@@ -13,8 +13,8 @@ from tracer_lightning.config.build import build_data, build_evaluator
 from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.validate import check_evaluation
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.engine.console import console, quieten, say
-from tracer_lightning.engine.objective import check_validation
+from tracer_lightning.engine.console import console, print_rank_zero, quieten
+from tracer_lightning.engine.optimized_metric import check_validation
 from tracer_lightning.engine.precision import evaluated_in
 from tracer_lightning.engine.run import check_counts, say_held_out, say_unscored
 from tracer_lightning.engine.run_folder import DETAILS, write_json
@@ -93,12 +93,12 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     models = {name: backbone.model for name, backbone in backbones.items()}
     module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
     trainer = build_evaluator(cfg)
-    say(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
+    print_rank_zero(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)
     data.eval_sets = tuple(sets)
     if trainer.limit_test_batches == 1.0:
         check_counts(next(iter(module.results.values())), data)
-    identity = {"checkpoint": cfg.checkpoint, "headline": cfg.headline, "temperature": module.temperatures}
+    identity = {"checkpoint": cfg.checkpoint, "headline": cfg.primary_metric, "temperature": module.temperatures}
     identity["precision"] = evaluated_in(trainer, cfg.evaluation.precision)
     seconds = round(time.perf_counter() - start, 1)
     results = {**module.results, **identity, "versions": versions(), "seconds": seconds}
@@ -107,7 +107,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         _write(output, results, names, suite.details)
         _show(cfg, results, names, suite.details)
         say_unscored(next(iter(module.results.values())))
-        say(f"{seconds} s; scores, scores per class and pictures are in {output}")
+        print_rank_zero(f"{seconds} s; scores, scores per class and pictures are in {output}")
     return results
 
 
@@ -130,7 +130,7 @@ def _write(output: Path, results: dict[str, Any], labels: dict[str, list[str]], 
 def _show(cfg: DictConfig, results: dict[str, Any], labels: dict[str, list[str]], details: Any) -> None:
     for model in details:
         title = f"{cfg.checkpoint or 'zero-shot'}, evaluated in {results['precision']}"
-        console.print(results_table(title, {model: results[model]}, cfg.headline, ALL))
+        console.print(results_table(title, {model: results[model]}, cfg.primary_metric, ALL))
         console.print(classes_table(f"{model}: worst and best classes", labels, details[model]))
     for model, found in results["temperature"].items():
         console.print(temperature_table(model, found, results[model]))

@@ -20,7 +20,7 @@ from tracer_lightning.config.saved_settings import plain_settings
 from tracer_lightning.config.schema import EXPORT
 from tracer_lightning.config.types_check import check_types
 from tracer_lightning.config.validate import check_complete
-from tracer_lightning.engine.console import say
+from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import RESULTS
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
@@ -62,7 +62,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
             head=head,
             method=name,
             settings=settings,
-            terms=in_force(settings.get("terms", {})),
+            terms=in_force(settings.get("distill_losses", {})),
             steps=content.get("global_step"),
             versions=results.versions or versions(),
             before=results.zero_shot,
@@ -128,7 +128,7 @@ def export(cfg: DictConfig) -> Path:
         export_clip(backbone, partial)
         card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes)
         (partial / CARD).write_text(card, encoding="utf-8")
-    say(f'exported: open_clip.create_model_and_transforms("local-dir:{folder}")')
+    print_rank_zero(f'exported: open_clip.create_model_and_transforms("local-dir:{folder}")')
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)
     return folder
@@ -144,4 +144,4 @@ def _push(folder: Path, repository: str, private: bool) -> None:
         raise ValueError(
             f"push={repository}: {reason}. {folder} is written; are you logged in (hf auth login)?"
         ) from error
-    say(f'pushed: open_clip.create_model_and_transforms("hf-hub:{repository}")')
+    print_rank_zero(f'pushed: open_clip.create_model_and_transforms("hf-hub:{repository}")')

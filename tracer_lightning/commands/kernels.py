@@ -12,7 +12,7 @@ from rich.table import Table
 from tracer_lightning.config.build import make
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_complete, check_whole
-from tracer_lightning.engine.console import console, say
+from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.kernels import Kernel
 from tracer_lightning.reporting.style import save
 from tracer_lightning.studies.kernels import Memory, figure, memory
@@ -63,5 +63,5 @@ def draw_kernels(cfg: DictConfig) -> dict[str, Memory]:
     console.print(_table(found, cfg.steps))
     drawn = figure(found, reference=next(iter(found.values())))
     for suffix in ("png", "svg"):
-        say(str(save(drawn, Path(cfg.out) / f"kernels.{suffix}")))
+        print_rank_zero(str(save(drawn, Path(cfg.out) / f"kernels.{suffix}")))
     return found

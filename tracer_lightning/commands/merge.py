@@ -13,13 +13,13 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
 
-from tracer_lightning.commands.endpoints import match_heads, read_model, read_start
 from tracer_lightning.commands.export import free_folder
 from tracer_lightning.commands.fisher import image_fisher
+from tracer_lightning.commands.load_finished import match_heads, read_model, read_start
 from tracer_lightning.config.build import build_data, build_evaluator
 from tracer_lightning.config.validate import CURVES, check_merge
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.engine.console import console, quieten, say
+from tracer_lightning.engine.console import console, print_rank_zero, quieten
 from tracer_lightning.engine.precision import evaluated_in
 from tracer_lightning.engine.run import check_counts, say_unscored
 from tracer_lightning.engine.run_folder import write_json
@@ -87,7 +87,9 @@ def fishers_of(
     """Fisher information of both ends on the same training images; None for a merge that has no use for it."""
     if cfg.merge.name != "fisher":
         return None
-    say(f"Fisher information of both models, of {cfg.merge.samples:,} training images or all that there are")
+    print_rank_zero(
+        f"Fisher information of both models, of {cfg.merge.samples:,} training images or all that there are"
+    )
     first, second = (image_fisher(model, data, cfg.merge.samples, cfg.seed, device) for model in (start, tuned))
     return first, second
 
@@ -118,7 +120,7 @@ def evaluated(
     module = EvaluationModule({ONLY: model}, ZeroShotSuite(data.eval_sets, data.prompts(), models=(ONLY,)))
     results: dict[str, Scores] = {}
     for number, (name, make_weights) in enumerate(made.items(), 1):
-        say(f"{name} ({number} of {len(made)})")
+        print_rank_zero(f"{name} ({number} of {len(made)})")
         load(model, make_weights())
         trainer.test(module, datamodule=data, verbose=False)
         results[name] = module.results[ONLY]
@@ -147,7 +149,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     device = trainer.strategy.root_device
     match_heads(cfg, start.model, named, data.prompts(), device)
     weights, tuned = comparable(start.model, named)
-    say(f"{cfg.merge.name}: {', '.join(checkpoints)}, from {origin}")
+    print_rank_zero(f"{cfg.merge.name}: {', '.join(checkpoints)}, from {origin}")
     fishers = fishers_of(cfg, start.model, models[0].model, data, device)
     made, ratios = candidates(cfg, weights, tuned, fishers)
     result = models[0]._replace(model=copy.deepcopy(models[0].model))
@@ -164,8 +166,8 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         if out is not None:
             with making(out) as partial:
                 export_clip(result, partial)
-            say(f'written: open_clip.create_model_and_transforms("local-dir:{out}")')
-        say(f"{seconds} s; scores and pictures are in {output}")
+            print_rank_zero(f'written: open_clip.create_model_and_transforms("local-dir:{out}")')
+        print_rank_zero(f"{seconds} s; scores and pictures are in {output}")
     return results
 
 
@@ -175,7 +177,7 @@ def _report(
     """Files and tables."""
     curve, scores, names = CURVES.get(cfg.merge.name), results["scores"], names_of(results["checkpoints"])
     head = "alpha" if curve else "model"
-    metric = "accuracy" if cfg.headline == "ece" else cfg.headline
+    metric = "accuracy" if cfg.primary_metric == "ece" else cfg.primary_metric
     write_json(output / "merge.json", results)
     write_scores(output / "merge.csv", head, scores)
     title = f"{cfg.merge.name}: {', '.join(names)}, evaluated in {results['precision']}"

@@ -11,15 +11,15 @@ import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
 
-from tracer_lightning.commands.endpoints import read_model, recorded_start
 from tracer_lightning.commands.evaluate import ONLY, STUDENT, TEACHER, VALIDATION
+from tracer_lightning.commands.load_finished import read_model, recorded_start
 from tracer_lightning.commands.merge import names_of
 from tracer_lightning.config.build import build_data, build_evaluator
 from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_similarity
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.engine.console import console, quieten, say
+from tracer_lightning.engine.console import console, print_rank_zero, quieten
 from tracer_lightning.engine.run_folder import write_json
 from tracer_lightning.evaluation.similarity import Pair, Similarity, SimilarityModule, text_similarity
 from tracer_lightning.models import Backbone
@@ -142,7 +142,7 @@ def _compare(cfg: DictConfig, trainer: pl.Trainer, data: ClipDataModule, models:
     found = {}
     chosen = _chosen_sets(cfg, data) if "image" in towers else {}
     for name, eval_set in chosen.items():
-        say(f"{name}: {data.eval_batch_size} pictures at once")
+        print_rank_zero(f"{name}: {data.eval_batch_size} pictures at once")
         data.eval_sets = (eval_set,)
         module = SimilarityModule(towers["image"], pairs)
         with setting(f"split={name}"):
@@ -173,7 +173,7 @@ def similarity(cfg: DictConfig) -> dict[str, Any]:
     data = data_for(cfg, models.backbones)
     trainer = build_evaluator(cfg)
     for one in models.pairs:
-        say(f"{one.name}: {one.first} and {one.second}")
+        print_rank_zero(f"{one.name}: {one.first} and {one.second}")
     found = _compare(cfg, trainer, data, models)
     seconds = round(time.perf_counter() - began, 1)
     comparisons = [
@@ -186,7 +186,7 @@ def similarity(cfg: DictConfig) -> dict[str, Any]:
         write_json(output / f"{SIMILARITY}.json", results)
         write_similarities(output / f"{SIMILARITY}.csv", found)
         _show(output, found)
-        say(f"{seconds} s; {SIMILARITY}.json, {SIMILARITY}.csv and pictures are in {output}")
+        print_rank_zero(f"{seconds} s; {SIMILARITY}.json, {SIMILARITY}.csv and pictures are in {output}")
     return results
 
 
@@ -200,10 +200,14 @@ def _show(output: Path, found: Found) -> None:
         title = f"{inputs}, {next(iter(values.values())).n:,} {'texts' if inputs == TEXT else 'pictures'}"
         chance = max(similarity.chance for similarity in values.values())
         if chance > HIGH:
-            say(f"warning: {inputs}: SVCCA finds up to {chance:.2f} in unrelated blocks, for there are too few inputs")
+            print_rank_zero(
+                f"warning: {inputs}: SVCCA finds up to {chance:.2f} in unrelated blocks, for there are too few inputs"
+            )
         table, lines = similarity_table(title, values), curves(title, values)
         if table is None or lines is None:
-            say(f"{inputs}: the models have different blocks, which only the heat map and the files compare")
+            print_rank_zero(
+                f"{inputs}: the models have different blocks, which only the heat map and the files compare"
+            )
         else:
             console.print(table)
         figures = {"heatmap": heat_maps(title, values), **({} if lines is None else {"curves": lines})}

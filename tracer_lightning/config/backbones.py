@@ -66,7 +66,7 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
         _check_activation(backbone, Path(weights))
         load_weights(backbone.model, weights)
     add_peft(cfg, backbone.model)
-    backbone.model.keep_statistics(_batch_norm(cfg.batch_norm))
+    backbone.model.freeze_batch_norm(_batch_norm(cfg.batch_norm))
     compute = cfg.compute
     configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
     return backbone

@@ -18,13 +18,13 @@ from tracer_lightning.callbacks import Progress
 from tracer_lightning.config.errors import named, naming, setting
 from tracer_lightning.config.types_check import TARGET, check_values, shortened
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.engine.console import say
+from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.features import training_features
 from tracer_lightning.engine.memory import lacks_memory, memory_request
 from tracer_lightning.engine.precision import evaluating_in
 from tracer_lightning.engine.rendezvous import meet_at_start
 from tracer_lightning.evaluation import ZeroShotSuite
-from tracer_lightning.losses import CompositeLoss
+from tracer_lightning.losses import WeightedSum
 from tracer_lightning.models import Backbone, ClipModel, freeze, part_of, train_last, train_parts
 from tracer_lightning.module import TracerModule
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
@@ -81,7 +81,9 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
 def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: pl.Trainer) -> None:
     """Give the model the head that it classifies with, made on the device of the run: prompts may be many."""
     if model.head is not None and cfg.head.name != "kept":
-        say(f"the head of the weights started from is left behind (head={cfg.head.name}); head=kept keeps it")
+        print_rank_zero(
+            f"the head of the weights started from is left behind (head={cfg.head.name}); head=kept keeps it"
+        )
     device = trainer.strategy.root_device
     model.to(device)
     features = partial(training_features, trainer, model, data)
@@ -91,7 +93,7 @@ def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: p
 
 def build_sum(
     cfg: DictConfig, student: ClipModel, groups: Sequence[str], anchors: nn.Module | None = None
-) -> CompositeLoss:
+) -> WeightedSum:
     """The weighted terms of these groups; those of ``terms`` are multiplied by ``method.strength``.
 
     A partial term is made with the student as it is before training.
@@ -109,8 +111,8 @@ def build_sum(
             made = term if isinstance(term, nn.Module) or not callable(term) else term(student)
             terms[name] = _of_kind(made, nn.Module, key)
             weight = _non_negative(entry.get("weight"), f"{group}.{name}.weight")
-            weights[name] = weight * strength if group == "terms" else weight
-    return CompositeLoss(terms, weights, anchors, cfg.parity.distillation_from)
+            weights[name] = weight * strength if group == "distill_losses" else weight
+    return WeightedSum(terms, weights, anchors, cfg.reproduce.distillation_from)
 
 
 def _entries(cfg: DictConfig, group: str) -> list[tuple[str, Any]]:
@@ -146,7 +148,7 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
     module = TracerModule(
         student=student,
         teacher=teacher,
-        loss=build_sum(cfg, student, ("task", "terms"), anchors),
+        loss=build_sum(cfg, student, ("task_loss", "distill_losses"), anchors),
         regularizers=build_sum(cfg, student, ("regularizers",)),
         optimizer=make(cfg, "optimizer"),
         scheduler=make(cfg, "scheduler"),
@@ -155,14 +157,14 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
             data.eval_sets,
             prompts,
             models=("student", "teacher"),
-            ece_per_batch=cfg.parity.ece_per_batch,
-            logits_in_bf16=cfg.parity.logits_in_bf16,
+            ece_per_batch=cfg.reproduce.ece_per_batch,
+            logits_in_bf16=cfg.reproduce.logits_in_bf16,
         ),
     )
     _check_inputs(module, data)
     _warn_of_repeats(module, data)
     if anchors is not None and module.loss.anchors is None:
-        say(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
+        print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
     return module
 
 
@@ -188,7 +190,7 @@ def _warn_of_repeats(module: TracerModule, data: ClipDataModule) -> None:
     repeats = (data.batch_size - 1) / len(data.classnames)
     diagonal = any(getattr(term, "positives", None) == "diagonal" for term in module.loss.terms.values())
     if data.labelled and diagonal and repeats >= MOST_REPEATS:
-        say(
+        print_rank_zero(
             f"warning: a batch of {data.batch_size} has about {data.batch_size * repeats / 2:,.0f} pairs of images of "
             f"one class ({repeats:.1f} for each image, of {len(data.classnames)} classes), and positives=diagonal "
             "pushes each away from the other's caption; set positives=same_label, unless captions are of one image each"

@@ -70,7 +70,7 @@ def reference(checkpoint: str) -> tuple[str, str | None] | None:
     return None
 
 
-def adopt(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> list[str]:
+def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> list[str]:
     """Command-line arguments that choose ``checkpoint`` in the groups whose settings come with the checkpoint.
 
     A run's checkpoint brings its backbone, and its data and suite unless others are asked for; an exported model or
@@ -99,9 +99,9 @@ def adopt(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> lis
         groups += DATA
     brought = {group: _brought(settings, group, f"{named}={checkpoint}") for group in groups}
     chosen = [f"{group}={OPTION}" for group in groups if not _chosen(arguments, group)]
-    headline = settings.get("headline")
+    headline = settings.get("primary_metric")
     known = evaluated and headed and isinstance(headline, str) and headline in METRICS
-    values = [f"headline={headline}"] if known else []
+    values = [f"primary_metric={headline}"] if known else []
     return [arguments[0], *chosen, *values, *(_overriding(argument, brought) for argument in arguments[1:])]
 
 

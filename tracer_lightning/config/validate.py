@@ -87,8 +87,8 @@ def _check_models(settings: Any) -> None:
 
 
 def _check_headline(settings: Any) -> None:
-    if settings.headline not in METRICS:
-        raise ValueError(f"headline must be one of {', '.join(METRICS)}, found {settings.headline!r}")
+    if settings.primary_metric not in METRICS:
+        raise ValueError(f"primary_metric must be one of {', '.join(METRICS)}, found {settings.primary_metric!r}")
 
 
 def _check_data(settings: Any) -> None:
@@ -113,8 +113,10 @@ def check_settings(cfg: DictConfig) -> None:
     if settings.trainer.check_val_every_n_epoch is not None:
         check_whole(settings.trainer.check_val_every_n_epoch, "trainer.check_val_every_n_epoch", 1)
     check_limits(settings.trainer, TRAINS)
-    if settings.objective is not None and settings.trainer.get("limit_val_batches") == 0:
-        raise ValueError(f"objective={settings.objective}: trainer.limit_val_batches=0 leaves no validation to go by")
+    if settings.optimized_metric is not None and settings.trainer.get("limit_val_batches") == 0:
+        raise ValueError(
+            f"optimized_metric={settings.optimized_metric}: trainer.limit_val_batches=0 leaves no validation to go by"
+        )
     for key in ("resume", "init_weights"):
         if not isinstance(settings[key], str | None):
             raise ValueError(f"{key} must be a path or null, found {settings[key]!r}")

@@ -35,7 +35,7 @@ console = PlainConsole()
 
 
 @rank_zero_only
-def say(text: str) -> None:
+def print_rank_zero(text: str) -> None:
     """Print a line once, whatever the number of processes."""
     console.say(text)
 

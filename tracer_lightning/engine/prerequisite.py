@@ -19,13 +19,23 @@ from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
 from tracer_lightning.config.validate import without_nulls
 from tracer_lightning.data.shards.store import Store
-from tracer_lightning.engine.console import say
+from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import RESULTS
 from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.reporting.results import read_results
 from tracer_lightning.storage import below
 
-NOT_HASHED = ("paths", "logger", "callbacks", "run", "resume", "floor", "objective", "compute", "rendezvous")
+NOT_HASHED = (
+    "paths",
+    "logger",
+    "callbacks",
+    "run",
+    "resume",
+    "min_accuracy",
+    "optimized_metric",
+    "compute",
+    "rendezvous",
+)
 """What does not change the outcome."""
 LOCK = "lock"
 PATIENCE = 60
@@ -50,7 +60,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     """The checkpoint that this experiment starts from, trained now if it is not cached.
 
     Raises:
-        ValueError: its mean accuracy is below the floor that it states.
+        ValueError: its mean accuracy is below the ``min_accuracy`` that it states.
     """
     if cfg.prerequisite is None:
         return None
@@ -69,7 +79,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
                 build_data(cfg, build_backbone(cfg, None)).setup("fit")  # its mistakes are better known before
                 begun = any((folder / CHECKPOINT).parent.glob("*.ckpt"))
                 required.resume = "auto" if begun else None
-                say(f"prerequisite {required.name}: not cached, trained now in {folder}")
+                print_rank_zero(f"prerequisite {required.name}: not cached, trained now in {folder}")
                 run(required, plugins=[LightningEnvironment()])
     _wait(folder)
     _check_floor(required, folder)
@@ -104,9 +114,9 @@ def _check_floor(required: DictConfig, folder: Path) -> None:
         raise ValueError(
             f"prerequisite: {folder / RESULTS} is not as a run writes it; delete the folder to train it again"
         ) from error
-    if required.floor is not None and mean < required.floor:
+    if required.min_accuracy is not None and mean < required.min_accuracy:
         raise ValueError(
-            f"prerequisite: {required.name} reached a mean accuracy of {mean:.3f}, below its floor of "
-            f"{required.floor}; look at {folder}, change the experiment, or delete the folder to train it again"
+            f"prerequisite: {required.name} reached a mean accuracy of {mean:.3f}, below its min_accuracy of "
+            f"{required.min_accuracy}; look at {folder}, change the experiment, or delete the folder to train it again"
         )
-    say(f"prerequisite {required.name}: mean accuracy {100 * mean:.1f}, from {folder}")
+    print_rank_zero(f"prerequisite {required.name}: mean accuracy {100 * mean:.1f}, from {folder}")

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.config.types_check import shortened
 from tracer_lightning.config.validate import without_nulls
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.engine.console import say
+from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CONFIG, DETAILS, RESULTS
 from tracer_lightning.functional.steps import check_horizon
 from tracer_lightning.models.files import CHECKPOINT
@@ -31,7 +31,7 @@ STRUCTURE = (
     "trainable_layers",
     "teacher.",
     "kernel.",
-    "parity.",
+    "reproduce.",
     "method.train",
     "method.freeze",
     "head.",
@@ -49,8 +49,8 @@ COMPARED = (
     *RESTORED,
     "seed",
     "data.",
-    "task.",
-    "terms.",
+    "task_loss.",
+    "distill_losses.",
     "anchors.",
     "regularizers.",
     "method.",
@@ -76,7 +76,7 @@ def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
     if cfg.resume == "auto":
         unfinished = own if _checkpoints(own) else _last_unfinished(cfg)
         if unfinished is None:
-            say("resume=auto: no unfinished run of these settings, starting anew")
+            print_rank_zero("resume=auto: no unfinished run of these settings, starting anew")
             return None
         cfg.paths.output_dir = str(unfinished)
         return _newest_intact(unfinished)
@@ -86,7 +86,7 @@ def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
     if not path.is_file():
         raise ValueError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
     if _checkpoints(own) and path.parent.resolve() != (own / CHECKPOINT).parent.resolve():
-        say(f"resume={cfg.resume}: {own} holds a run already, which is continued instead")
+        print_rank_zero(f"resume={cfg.resume}: {own} holds a run already, which is continued instead")
         return _newest_intact(own)
     return path
 
@@ -103,7 +103,9 @@ def _newest_intact(folder: Path) -> Path:
     for path in found:
         if is_intact(path):
             if path.name == PREVIOUS:
-                say(f"warning: {folder / CHECKPOINT} is damaged or missing; the checkpoint before it is in force")
+                print_rank_zero(
+                    f"warning: {folder / CHECKPOINT} is damaged or missing; the checkpoint before it is in force"
+                )
             return path
     raise ValueError(
         f"resume: {' and '.join(map(str, found))} {'is' if len(found) == 1 else 'are'} damaged; delete the checkpoints "
@@ -112,7 +114,7 @@ def _newest_intact(folder: Path) -> Path:
 
 
 @contextmanager
-def claimed(folder: Path, anew: bool) -> Iterator[None]:
+def lock_run_dir(folder: Path, anew: bool) -> Iterator[None]:
     """Keep other runs out of the folder while this one writes there, and remove what a former one left unfinished.
 
     A run that begins ``anew`` has no results yet: those of a former one, whose checkpoints were deleted, go, too.
@@ -155,7 +157,7 @@ def _written_by(folder: Path) -> Any:
     try:
         return _compared(read_yaml(folder / CONFIG))
     except (ValueError, KeyError, TypeError) as error:
-        say(f"resume=auto: {folder} is passed over ({error})")
+        print_rank_zero(f"resume=auto: {folder} is passed over ({error})")
         return None
 
 
@@ -196,7 +198,7 @@ def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
                 "init_weights="
             )
         force = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
-        say(f"{key[:100]}: {values}; {force} value is in force")
+        print_rank_zero(f"{key[:100]}: {values}; {force} value is in force")
 
 
 def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: ClipDataModule) -> None:

@@ -19,16 +19,16 @@ from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_settings
 from tracer_lightning.data import ClipDataModule
-from tracer_lightning.engine.console import console, quieten, say
+from tracer_lightning.engine.console import console, print_rank_zero, quieten
 from tracer_lightning.engine.continuation import check_continued, check_restorable, restoring
 from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
-from tracer_lightning.engine.objective import check_monitors, check_objective, last_validation, returned
+from tracer_lightning.engine.optimized_metric import check_monitors, check_optimized_metric, last_validation, returned
 from tracer_lightning.engine.precision import evaluated_in
 from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.resume import check_position, checkpoint_to_resume, claimed, compare_settings
+from tracer_lightning.engine.resume import check_position, checkpoint_to_resume, compare_settings, lock_run_dir
 from tracer_lightning.engine.run_folder import CONFIG, DETAILS, RESULTS, write_json
 from tracer_lightning.engine.signals import SIGNALS
-from tracer_lightning.engine.stopping import explained
+from tracer_lightning.engine.stopping import report_interruption
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.models import ClipModel, read_checkpoint
 from tracer_lightning.models.files import CHECKPOINT
@@ -59,13 +59,13 @@ def say_unscored(scores: Scores) -> None:
     """Name the sets that have no scores."""
     for name, values in scores.items():
         if values.get("n") == 0:
-            say(f"{name}: none of its images could be read, so that it has no scores and is in no mean")
+            print_rank_zero(f"{name}: none of its images could be read, so that it has no scores and is in no mean")
 
 
 def say_held_out(data: ClipDataModule) -> None:
     """Say which images validate, where a user might not expect it."""
     if line := data.about_validation():
-        say(line)
+        print_rank_zero(line)
 
 
 def _check_and_continue(
@@ -83,7 +83,7 @@ def _check_and_continue(
         if trains:
             with setting(f"resume={checkpoint}"):
                 check_position(saved, trainer, data)
-        say(f"continuing {checkpoint} at step {saved['global_step']}")
+        print_rank_zero(f"continuing {checkpoint} at step {saved['global_step']}")
         for logger in trainer.loggers:
             if isinstance(logger, ContinuedCSVLogger):
                 logger.continue_from(saved["global_step"])
@@ -99,8 +99,8 @@ def unreadable_anywhere(data: ClipDataModule) -> list[str]:
 
 
 def train(cfg: DictConfig) -> dict[str, Any] | float:
-    """Run the experiment; return what results.json holds or, with ``objective``, that figure of the last validation."""
-    return returned(run(cfg), cfg.objective)
+    """Run the experiment; return what results.json holds or, with ``optimized_metric``, its last validation value."""
+    return returned(run(cfg), cfg.optimized_metric)
 
 
 def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
@@ -114,11 +114,11 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     checkpoint = checkpoint_to_resume(cfg)
     if checkpoint is not None:
         check_continued(read_checkpoint(checkpoint, "resume"), checkpoint)
-    with SIGNALS, claimed(Path(cfg.paths.output_dir), anew=checkpoint is None):
+    with SIGNALS, lock_run_dir(Path(cfg.paths.output_dir), anew=checkpoint is None):
         start = time.perf_counter()
         weights = start_path(cfg.init_weights) or ensure_prerequisite(cfg)
         trainer, module, data = _build(cfg, weights, **trainer_options)
-        with explained(trainer, cfg):
+        with report_interruption(trainer, cfg):
             found = _run(cfg, checkpoint, trainer, module, data)
             origin = None if weights is None else str(Path(weights).absolute())
             return _finish(cfg, trainer, module, data, {**found, "start": origin}, start)
@@ -135,8 +135,8 @@ def _build(
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
-    data.draws_rows = cfg.parity.rows_of_captions
-    check_objective(cfg.objective, data)
+    data.draws_rows = cfg.reproduce.rows_of_captions
+    check_optimized_metric(cfg.optimized_metric, data)
     check_monitors(cfg.callbacks, data)
     trainer = build_trainer(cfg, **trainer_options)
     add_head(cfg, backbone.model, data, trainer)
@@ -151,7 +151,7 @@ def _run(
     """Evaluate, fit, evaluate: scores by model, and the details of those before."""
     output = Path(cfg.paths.output_dir)
     trains = _count(module.student, trained=True) > 0
-    say(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
+    print_rank_zero(f"{cfg.name}: method {cfg.method.name}, seed {cfg.seed}, in {output}")
     say_held_out(data)
     _check_and_continue(cfg, trainer, module, data, checkpoint, trains)
     if trainer.is_global_zero:
@@ -182,7 +182,7 @@ def _finish(
     """Write what was found; results.json comes last, and says that the run is complete."""
     output = Path(cfg.paths.output_dir)
     seconds = round(time.perf_counter() - start, 1)
-    identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.headline}
+    identity = {"name": cfg.name, "method": cfg.method.name, "seed": cfg.seed, "headline": cfg.primary_metric}
     parameters = {"total": _count(module.student), "trained": _count(module.student, trained=True)}
     precision = evaluated_in(trainer, cfg.evaluation.precision)
     about = {**identity, "precision": precision, "parameters": parameters, "versions": versions(), "seconds": seconds}
@@ -193,9 +193,9 @@ def _finish(
         write_json(output / DETAILS, {"labels": names, **found["details"]}, indent=None)
         write_json(output / RESULTS, results)
         title = f"{cfg.name}, {cfg.method.name}, seed {cfg.seed}, evaluated in {precision}"
-        console.print(results_table(title, found["scores"], cfg.headline))
+        console.print(results_table(title, found["scores"], cfg.primary_metric))
         say_unscored(found["scores"]["student"])
         if lost:
-            say(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
-        say(f"{seconds} s; results, metrics and checkpoint are in {output}")
+            print_rank_zero(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
+        print_rank_zero(f"{seconds} s; results, metrics and checkpoint are in {output}")
     return results

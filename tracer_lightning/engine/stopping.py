@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch.distributed import DistError
 
 from tracer_lightning.callbacks import RunCheckpoint
-from tracer_lightning.engine.console import say
+from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.memory import lacks_memory, memory_request
 from tracer_lightning.engine.resume import advice
 from tracer_lightning.engine.signals import Stopped
@@ -22,7 +22,7 @@ LOST = ("gloo", "Connection closed by peer", "Connection reset by peer")
 
 
 @contextmanager
-def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
+def report_interruption(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
     """Say where a run stopped that a signal, a full disk or a lost process ended, and how it goes on.
 
     Lightning's own handler, which would put a SLURM job into the queue again, is not used: it saves in the middle of a
@@ -33,7 +33,7 @@ def explained(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
     try:
         yield
     except Stopped as stop:
-        say(f"stopped by {stop.signum.name} at step {trainer.global_step}; {advice(cfg)}")
+        print_rank_zero(f"stopped by {stop.signum.name} at step {trainer.global_step}; {advice(cfg)}")
         raise
     except Exception as error:
         if lacks_memory(error):

@@ -19,7 +19,7 @@ COUNTS = ("right_right", FORGOTTEN, LEARNED, "wrong_same", "wrong_other")
 """Right or wrong before and after; of those wrong twice, whether it is the same mistake."""
 
 
-class Judgement(NamedTuple):
+class Prediction(NamedTuple):
     """What a model makes of a picture."""
 
     label: int
@@ -36,8 +36,8 @@ class Changed(NamedTuple):
     position: int
     """In the data set."""
     label: int
-    before: Judgement
-    after: Judgement
+    before: Prediction
+    after: Prediction
     image: Tensor
     """(3, H, W), normalised pixels, on the processor."""
 
@@ -118,10 +118,10 @@ class Changes:
         return whole
 
 
-def _judgement(probabilities: Tensor, label: int) -> Judgement:
+def _judgement(probabilities: Tensor, label: int) -> Prediction:
     """Of one picture's probabilities (C,)."""
     predicted = int(probabilities.argmax())
-    return Judgement(predicted, float(probabilities[predicted]), float(probabilities[label]))
+    return Prediction(predicted, float(probabilities[predicted]), float(probabilities[label]))
 
 
 def _changed(index: Tensor, label: Tensor, before: Tensor, after: Tensor, image: Tensor) -> Changed:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tracer_lightning.functional.distributed import whole
+from tracer_lightning.functional.distributed import full_tensor
 
 
 def _wide(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -30,4 +30,4 @@ def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
     """
     differences = torch._foreach_sub(_wide(one), _wide(other))
     torch._foreach_mul_(differences, differences)
-    return whole(torch.stack([squares.sum() for squares in differences]).sum().sqrt())
+    return full_tensor(torch.stack([squares.sum() for squares in differences]).sum().sqrt())

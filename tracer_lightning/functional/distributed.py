@@ -40,12 +40,12 @@ def gather_features(features: ClipFeatures) -> ClipFeatures:
     return ClipFeatures(gather(features.image), gather(features.text), features.logit_scale)
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The whole tensor, with gradient, where ranks hold shards of it; else the tensor itself. All ranks must ask."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def held_as(tensor: Tensor, other: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
     """A tensor that every rank has, held in shards as ``other``, of the same shape, is held; else the tensor itself."""
     if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
         return tensor

@@ -26,7 +26,7 @@ def trim_tokens(tokens: Tensor) -> Tensor:
     return tokens[:, : -(-longest // MULTIPLE) * MULTIPLE]
 
 
-def different_texts(tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+def unique_captions(tokens: Tensor) -> tuple[Tensor, Tensor | None]:
     """Each of the captions once, where enough of them repeat.
 
     Their number is rounded up to a multiple of an eighth of the batch, so that few different shapes occur.

@@ -2,7 +2,6 @@
 
 from tracer_lightning.losses.anchored import AnchorDivergence, AnchorMatching
 from tracer_lightning.losses.augmented import AugmentedFeatureDistillation
-from tracer_lightning.losses.composite import CompositeLoss
 from tracer_lightning.losses.cross_entropy import CrossEntropy
 from tracer_lightning.losses.cross_frobenius import CrossFrobenius
 from tracer_lightning.losses.cross_knowledge import CrossKnowledgeDistillation
@@ -16,6 +15,7 @@ from tracer_lightning.losses.ldreg import LDReg
 from tracer_lightning.losses.orthogonality import Orthogonality
 from tracer_lightning.losses.relational import ContrastiveRelationalDistillation
 from tracer_lightning.losses.soft_cross_entropy import SoftCrossEntropy
+from tracer_lightning.losses.weighted_sum import WeightedSum
 
 __all__ = [
     "EWSD",
@@ -23,7 +23,6 @@ __all__ = [
     "AnchorDivergence",
     "AnchorMatching",
     "AugmentedFeatureDistillation",
-    "CompositeLoss",
     "ContrastiveRelationalDistillation",
     "CrossEntropy",
     "CrossFrobenius",
@@ -35,4 +34,5 @@ __all__ = [
     "LDReg",
     "Orthogonality",
     "SoftCrossEntropy",
+    "WeightedSum",
 ]

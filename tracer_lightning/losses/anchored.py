@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits
 from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
-def _anchored_logits(inputs: TermInputs) -> tuple[Tensor, Tensor]:
+def _anchored_logits(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     """Logits (B, A) of the teacher's and the student's images, each with its own scale."""
     if inputs.anchors is None:
         raise ValueError("this term needs anchor texts and found none: choose some (anchors=context_prompts)")
@@ -37,7 +37,7 @@ class AnchorDivergence(nn.Module):
         super().__init__()
         self.reverse = reverse
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D) and anchors (A, D)."""
         teacher, student = _anchored_logits(inputs)
         return kl_divergence(student, teacher) if self.reverse else kl_divergence(teacher, student)
@@ -54,7 +54,7 @@ class AnchorMatching(nn.Module):
     needs_scale = False
     needs_anchors = True
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () of features (B, D) and anchors (A, D)."""
         scale = require_teacher(inputs).logit_scale
         teacher, student = _anchored_logits(inputs._replace(student=inputs.student._replace(logit_scale=scale)))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tracer_lightning.functional.contrastive import contrastive_targets, symmetric_cross_entropy
 from tracer_lightning.functional.similarity import similarity_logits
 from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class HasWidth(Protocol):
@@ -39,7 +39,7 @@ class AugmentedFeatureDistillation(nn.Module):
         width = student.text_projection.shape[1]
         self.image_fusion, self.text_fusion = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
         student, teacher = inputs.student, require_teacher(inputs)
         image = self.image_fusion(torch.cat([student.image, teacher.image], dim=1))  # (B, D)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-def require_teacher(inputs: TermInputs) -> ClipFeatures:
+def require_teacher(inputs: LossInputs) -> ClipFeatures:
     """The teacher's features; ValueError where there are none."""
     if inputs.teacher is None:
         raise ValueError("a distillation term needs a teacher and found none: choose one (teacher=wma), or drop terms")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 NO_CLASS = -1
 
@@ -30,7 +30,7 @@ class CrossEntropy(nn.Module):
             raise ValueError(f"label_smoothing must lie in [0, 1), found {label_smoothing}")
         self.label_smoothing = label_smoothing
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of logits (B, C) and labels (B,)."""
         if inputs.logits is None or inputs.labels is None:
             raise ValueError("cross_entropy needs a head and labels, and found none: choose a head (head=zero_shot)")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.losses.model_terms import HasProjections
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class CrossFrobenius(nn.Module):
@@ -24,7 +24,7 @@ class CrossFrobenius(nn.Module):
         super().__init__()
         self.squared = squared
 
-    def forward(self, student: HasProjections, inputs: TermInputs) -> Tensor:
+    def forward(self, student: HasProjections, inputs: LossInputs) -> Tensor:
         """Norm ()."""
         norm: Tensor = torch.linalg.matrix_norm(student.image_projection @ student.text_projection.T)
         return norm.square() if self.squared else norm

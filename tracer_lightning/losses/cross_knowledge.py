@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits
 from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class CrossKnowledgeDistillation(nn.Module):
@@ -14,7 +14,7 @@ class CrossKnowledgeDistillation(nn.Module):
 
     needs_teacher = True
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
         student, teacher = inputs.student, require_teacher(inputs)
         image_to_text = kl_divergence(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.losses.model_terms import HasProjections
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class EWSD(nn.Module):
@@ -34,7 +34,7 @@ class EWSD(nn.Module):
         self.exponent = exponent
         self.register_buffer("start", student.image_projection.detach().clone(), persistent=False)
 
-    def forward(self, student: HasProjections, inputs: TermInputs) -> Tensor:
+    def forward(self, student: HasProjections, inputs: LossInputs) -> Tensor:
         """Loss () of image features (B, D), B >= D."""
         image = inputs.student.image
         if len(image) < image.shape[1]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class FeatureDistillation(nn.Module):
@@ -21,7 +21,7 @@ class FeatureDistillation(nn.Module):
         super().__init__()
         self.mean_over_features = mean_over_features
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () of features (B, D)."""
         student, teacher = inputs.student, require_teacher(inputs)
         squares = (teacher.image - student.image).square() + (teacher.text - student.text).square()  # (B, D)

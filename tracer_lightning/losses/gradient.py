@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.similarity import similarity_logits
 from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import ClipFeatures, TermInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 class GradientDistillation(nn.Module):
@@ -21,7 +21,7 @@ class GradientDistillation(nn.Module):
 
     needs_teacher = True
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () of features (B, D)."""
         pairs = zip(_gradients(inputs.student), _gradients(require_teacher(inputs)), strict=True)
         total: Tensor = sum((F.mse_loss(student, teacher) for student, teacher in pairs), start=torch.zeros(()))

@@ -11,7 +11,7 @@ from tracer_lightning.functional.contrastive import (
     symmetric_cross_entropy,
 )
 from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class InfoNCE(nn.Module):
@@ -33,7 +33,7 @@ class InfoNCE(nn.Module):
         self.positives = positives
         self.label_smoothing = label_smoothing
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
         image, text, scale = inputs.student
         targets = contrastive_targets(image, inputs.labels, self.positives)

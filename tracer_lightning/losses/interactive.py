@@ -12,7 +12,7 @@ from tracer_lightning.functional.contrastive import (
 )
 from tracer_lightning.functional.similarity import similarity_logits
 from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class InteractiveContrastiveLearning(nn.Module):
@@ -29,7 +29,7 @@ class InteractiveContrastiveLearning(nn.Module):
         check_positives(positives)
         self.positives = positives
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
         student, teacher = inputs.student, require_teacher(inputs)
         return symmetric_cross_entropy(

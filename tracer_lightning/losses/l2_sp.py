@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class L2SP(nn.Module):
@@ -28,7 +28,7 @@ class L2SP(nn.Module):
             start = student.get_parameter(name).detach().clone()
             self.register_buffer(f"start_{number}", start, persistent=False)
 
-    def forward(self, student: nn.Module, inputs: TermInputs) -> Tensor:
+    def forward(self, student: nn.Module, inputs: LossInputs) -> Tensor:
         """Half the squared distance ()."""
         parameters = dict(student.named_parameters())
         squares = [

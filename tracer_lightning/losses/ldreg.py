@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 SMALLEST = 1e-4
 """Distance of equal features, whose gradient is 0."""
@@ -55,7 +55,7 @@ class LDReg(nn.Module):
         self.neighbours, self.image, self.text = neighbours, image, text
         self.needs_texts = text
 
-    def forward(self, student: nn.Module, inputs: TermInputs) -> Tensor:
+    def forward(self, student: nn.Module, inputs: LossInputs) -> Tensor:
         """Loss () of features (B, D); the sum where both modalities count."""
         chosen = [(self.image, inputs.student.image), (self.text, inputs.student.text)]
         losses = [-local_dimensionality(x, self.neighbours).log().mean() for wanted, x in chosen if wanted]

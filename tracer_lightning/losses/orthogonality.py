@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.losses.model_terms import HasProjections
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class Orthogonality(nn.Module):
@@ -25,7 +25,7 @@ class Orthogonality(nn.Module):
         super().__init__()
         self.resnets_by_width = resnets_by_width
 
-    def forward(self, student: HasProjections, inputs: TermInputs) -> Tensor:
+    def forward(self, student: HasProjections, inputs: LossInputs) -> Tensor:
         """Norm ()."""
         projection = student.image_projection
         by_width = self.resnets_by_width and student.is_resnet

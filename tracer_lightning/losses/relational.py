@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits
 from tracer_lightning.losses.base import check_temperature, require_teacher
-from tracer_lightning.types import TermInputs
+from tracer_lightning.types import LossInputs
 
 
 class ContrastiveRelationalDistillation(nn.Module):
@@ -25,7 +25,7 @@ class ContrastiveRelationalDistillation(nn.Module):
         check_temperature(temperature)
         self.halved, self.temperature = halved, temperature
 
-    def forward(self, inputs: TermInputs) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
         student, teacher = inputs.student, require_teacher(inputs)
         scale = teacher.logit_scale / self.temperature

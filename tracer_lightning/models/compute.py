@@ -33,7 +33,7 @@ def configure_compute(
     if micro_batch is not None:
         if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
             raise ValueError(f"compute.micro_batch must be null or a whole number >= 1, found {micro_batch!r}")
-        if model.trains_statistics:
+        if model.trains_batch_norm_statistics:
             raise ValueError(
                 "compute.micro_batch: BatchNorm would take the statistics of a part of the batch; set it null, or keep "
                 "the pretrained ones with batch_norm=frozen"

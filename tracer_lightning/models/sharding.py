@@ -42,7 +42,7 @@ def shard(model: ClipModel, mesh: DeviceMesh, trained: bool = True) -> None:
     Raises:
         ValueError: BatchNorm layers in training, whose statistics would be of each rank's pictures alone.
     """
-    if trained and any(isinstance(m, _BatchNorm) for m in model.modules()) and not model.keeps_statistics:
+    if trained and any(isinstance(m, _BatchNorm) for m in model.modules()) and not model.batch_norm_frozen:
         raise ValueError(
             "trainer=fsdp: BatchNorm's statistics would be of each process's own pictures; keep those that there are "
             "(batch_norm=frozen), or choose trainer=ddp"

@@ -15,7 +15,7 @@ METHOD = "method.name"
 PEFT = "peft.name"
 BACKBONE = "backbone.name"
 WEIGHTS = "backbone.pretrained"
-TERMS = "terms"
+TERMS = "distill_losses"
 TEACHER = "teacher.module._target_"
 KERNEL = "kernel._target_"
 BETA = "kernel.beta"
@@ -33,17 +33,17 @@ IGNORED = (
         "*.seed",
         "resume",
         "rendezvous",
-        "headline",
-        "floor",
+        "primary_metric",
+        "min_accuracy",
         "paths.*",
         "logger.*",
         "compute.*",
         "kernel.*",
     ),
-    *("data.root", "data.download", "data.cache_dir", "data.num_workers", EVAL_BATCH, "parity.ece_per_batch"),
+    *("data.root", "data.download", "data.cache_dir", "data.num_workers", EVAL_BATCH, "reproduce.ece_per_batch"),
     *(f"trainer.{key}" for key in ("default_root_dir", "accelerator", "devices", "num_nodes", "strategy")),
     *("trainer.enable_*", "trainer.log_every_n_steps", "trainer.profiler"),
-    *("callbacks.*", "objective"),
+    *("callbacks.*", "optimized_metric"),
 )
 """Patterns of settings that don't change what is trained. A kernel counts where the teacher has it."""
 TERM_ORDER = ("fd", "crd", "icl", "cross_kd")
@@ -82,7 +82,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
         config: the resolved configuration, as in a run's config.yaml.
     """
     output = str((config.get("paths") or {}).get("output_dir") or "")
-    counted = {EVAL_BATCH} if (config.get("parity") or {}).get("ece_per_batch") else set()
+    counted = {EVAL_BATCH} if (config.get("reproduce") or {}).get("ece_per_batch") else set()
     settings: Settings = {key: term_names(in_force(config.get(key) or {})) for key in (TERMS, "regularizers")}
     for key, value in _flat(config):
         group, _, rest = key.partition(".")

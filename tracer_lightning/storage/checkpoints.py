@@ -52,7 +52,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             return super().load_checkpoint(*args, **options)
 
 
-def put_in_force(folder: Path, keep: bool = True) -> None:
+def promote_checkpoint(folder: Path, keep: bool = True) -> None:
     """Make the next checkpoint the last one, and the last one the previous.
 
     Between the two renamings there is no last one; a run that is killed there continues from the previous.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from tracer_lightning.functional.averaging import compensated_lerp_, lerp_
-from tracer_lightning.functional.distributed import held_as
+from tracer_lightning.functional.distributed import shard_like
 from tracer_lightning.functional.lora_merge import PARTS, merge, merged_trained, merged_values, part_names
 from tracer_lightning.functional.steps import check_horizon
 
@@ -157,7 +157,7 @@ class AveragedTeacher(nn.Module):
         """Where the averaged module was sharded, keep of what belongs to its weights the same shards."""
         for position, name in enumerate(self._compensated):
             buffer = f"compensation_{position}"
-            setattr(self, buffer, held_as(getattr(self, buffer), self.module.get_parameter(name)))
+            setattr(self, buffer, shard_like(getattr(self, buffer), self.module.get_parameter(name)))
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 

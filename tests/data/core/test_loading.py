@@ -10,7 +10,7 @@ from tracer_lightning.data.core.sampler import EpochSampler, EvalSampler
 from tracer_lightning.data.digits.datamodule import TensorSource
 from tracer_lightning.data.images.captions import CaptionTable, sample_rng
 from tracer_lightning.data.images.picture import Picture
-from tracer_lightning.data.images.samples import CaptionedDataset, Collate, Preparation
+from tracer_lightning.data.images.samples import CaptionedDataset, Collate, SampleBuilder
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_evaluation_sets_are_read_in_a_random_order_that_the_seed_fixes(spec):
 def test_padding_is_not_labelled():
     source = TensorSource(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), [2, 1, 0])
     loader = DataLoader(
-        CaptionedDataset(source, Preparation(None, None, 4, 0)),
+        CaptionedDataset(source, SampleBuilder(None, None, 4, 0)),
         batch_sampler=EvalSampler(3, 2, rank=1, world_size=2),
         collate_fn=Collate(True),
     )

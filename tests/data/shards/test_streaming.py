@@ -6,7 +6,7 @@ import torch
 from tests.data.shards.helpers import rewrite, seen, served, shards, write
 from tracer_lightning.data.shards import stream_loaders
 from tracer_lightning.data.shards.stream_loaders import EqualSteps, LanePosition
-from tracer_lightning.data.shards.streaming import dealt
+from tracer_lightning.data.shards.streaming import assign_shards
 
 
 def on_rank(data, rank, world):
@@ -119,7 +119,7 @@ def test_unreadable_pictures_are_replaced_and_do_not_shift_what_follows(root):
 def test_every_sample_falls_to_one_reader(size, readers):
     found = []
     for reader in range(readers):
-        for shard, share, sharers in dealt(size, reader, readers):
+        for shard, share, sharers in assign_shards(size, reader, readers):
             found += [(shard, position) for position in range(11) if position % sharers == share]
     assert sorted(found) == [(shard, position) for shard in range(size) for position in range(11)]
 

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, RowSampler
 from tracer_lightning.data.images.picture import ImageSource
-from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, Preparation
+from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, SampleBuilder
 from tracer_lightning.types import Batch
 
 
@@ -55,7 +55,7 @@ class ResumableLoader(CountedLoader):
         self._loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **options)
 
     @classmethod
-    def of(cls, source: ImageSource, preparation: Preparation, *place: int, **options: Any) -> ResumableLoader:
+    def of(cls, source: ImageSource, preparation: SampleBuilder, *place: int, **options: Any) -> ResumableLoader:
         """Every image of a source once an epoch.
 
         Args:
@@ -75,7 +75,7 @@ class RowLoader(ResumableLoader):
     """Batches of rows of images x templates (:class:`RowSampler`)."""
 
     @classmethod
-    def of(cls, source: ImageSource, preparation: Preparation, *place: int, **options: Any) -> ResumableLoader:
+    def of(cls, source: ImageSource, preparation: SampleBuilder, *place: int, **options: Any) -> ResumableLoader:
         """Rows of a source's images and the templates of the preparation's captions."""
         assert preparation.captions is not None
         sampler = RowSampler(len(source), preparation.captions.templates, *place)

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader, RowLoader
-from tracer_lightning.data.core.relay import relayed
+from tracer_lightning.data.core.prefetch import prefetch_next
 from tracer_lightning.data.core.sampler import EpochPosition, EvalSampler
 from tracer_lightning.data.core.workers import init_worker
 from tracer_lightning.data.images.captions import CaptionTables
 from tracer_lightning.data.images.names import group_name
 from tracer_lightning.data.images.normalization import Normalization
 from tracer_lightning.data.images.picture import ImageSource
-from tracer_lightning.data.images.samples import CaptionedDataset, Collate, Preparation, Transform
+from tracer_lightning.data.images.samples import CaptionedDataset, Collate, SampleBuilder, Transform
 from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.unreadable import TRAINING, UnreadableImages
 from tracer_lightning.functional.text import trim_tokens
@@ -130,17 +130,17 @@ class ClipDataModule(pl.LightningDataModule):
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
         return [group_name([self.classnames[number] or f"class {number}" for number in group]) for group in groups]
 
-    def train_preparation(self) -> Preparation:
+    def train_preparation(self) -> SampleBuilder:
         """Training pictures to samples with captions."""
         names, templates = self.train_classnames or self.classnames, self.train_templates or self.templates
         if len(names) != len(self.classnames):
             raise ValueError(f"data.texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
         captions = self._tables.of(names, templates, self.domains)
-        return Preparation(captions, self.train_transform, self.spec.image_size, self.seed)
+        return SampleBuilder(captions, self.train_transform, self.spec.image_size, self.seed)
 
-    def eval_preparation(self, eval_set: EvalSet) -> Preparation:
+    def eval_preparation(self, eval_set: EvalSet) -> SampleBuilder:
         """Pictures of one evaluation set to samples."""
-        return Preparation(None, self.eval_transform(eval_set), self.spec.image_size, self.seed)
+        return SampleBuilder(None, self.eval_transform(eval_set), self.spec.image_size, self.seed)
 
     # -- Lightning --------------------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class ClipDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> list[Iterable[Batch]]:
         """The suite, in the order of ``eval_sets``."""
-        return relayed([self.eval_loader(eval_set) for eval_set in self.eval_sets], PREFETCHED * self.num_workers)
+        return prefetch_next([self.eval_loader(eval_set) for eval_set in self.eval_sets], PREFETCHED * self.num_workers)
 
     def predict_dataloader(self) -> Iterable[Batch]:
         """Every training picture once, prepared as in evaluation."""
@@ -195,7 +195,7 @@ class ClipDataModule(pl.LightningDataModule):
         return self._in_order(self._source(None), self.eval_preparation(self.val_set), shuffled)
 
     def _in_order(
-        self, source: ImageSource, preparation: Preparation, shuffled: tuple[int, int | None] | None = None
+        self, source: ImageSource, preparation: SampleBuilder, shuffled: tuple[int, int | None] | None = None
     ) -> Iterable[Batch]:
         dataset = CaptionedDataset(source, preparation)
         order = None

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from tracer_lightning.data.images.captions import CaptionTable, sample_rng
 from tracer_lightning.data.images.decoding import UnreadablePictureError
 from tracer_lightning.data.images.picture import ImageSource, Picture
-from tracer_lightning.functional.text import different_texts, trim_tokens
+from tracer_lightning.functional.text import trim_tokens, unique_captions
 from tracer_lightning.types import Batch
 
 PADDING = -1
@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     unreadable: tuple[str, ...] = ()
 
 
-class Preparation:
+class SampleBuilder:
     """From pictures to samples: decoded, cropped, with a caption.
 
     An unreadable picture does not end a run: training takes the next readable one, always the same, and evaluation
@@ -101,7 +101,7 @@ class CaptionedDataset(Dataset[Sample]):
         preparation: whether with captions, for training, or without, for evaluation.
     """
 
-    def __init__(self, source: ImageSource, preparation: Preparation) -> None:
+    def __init__(self, source: ImageSource, preparation: SampleBuilder) -> None:
         self.source = source
         self.preparation = preparation
 
@@ -145,14 +145,14 @@ def stacked(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def economical(batch: Batch, trims_text: bool) -> Batch:
+def dedup_and_trim(batch: Batch, trims_text: bool) -> Batch:
     """A whole batch whose texts (B, L) become (U, L'): cut to the longest, and each there once where they repeat.
 
     Args:
         batch: all that one step encodes.
         trims_text: whether the model allows cutting.
     """
-    texts, text_of = different_texts(trim_tokens(batch.texts) if trims_text else batch.texts)
+    texts, text_of = unique_captions(trim_tokens(batch.texts) if trims_text else batch.texts)
     return batch._replace(texts=texts, text_of=text_of)
 
 
@@ -167,5 +167,5 @@ class Collate:
         self.trims_text = trims_text
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        """See :func:`stacked` and :func:`economical`."""
-        return economical(stacked(samples), self.trims_text)
+        """See :func:`stacked` and :func:`dedup_and_trim`."""
+        return dedup_and_trim(stacked(samples), self.trims_text)

@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from tracer_lightning.data.core.loader import CountedLoader
-from tracer_lightning.data.images.samples import Collate, Preparation
+from tracer_lightning.data.images.samples import Collate, SampleBuilder
 from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.index import index_shard
 from tracer_lightning.data.shards.labels import Labels
@@ -72,8 +72,8 @@ class StreamedShardDataModule(ShardDataModule):
         """Training batches from the beginning of the first epoch."""
         if self.draws_rows:
             raise ValueError(
-                "parity.rows_of_captions draws images by number, and a stream has none; choose data/reader=indexed, or "
-                "parity.rows_of_captions=false"
+                "reproduce.rows_of_captions draws images by number, and a stream has none; choose data/reader=indexed, "
+                "or reproduce.rows_of_captions=false"
             )
         shards = self._opened(self.train_shards())
         position = LanePosition(self._train_size(), self.batch_size, self.seed, *self._ranks, lanes=self.lanes)
@@ -96,7 +96,7 @@ class StreamedShardDataModule(ShardDataModule):
         shards = self._opened(self.train_shards())
         return self._once(shards, self.eval_preparation(self.val_set), self.train_labels())
 
-    def _once(self, shards: list[Shard], preparation: Preparation, labels: Labels) -> Iterable[Batch]:
+    def _once(self, shards: list[Shard], preparation: SampleBuilder, labels: Labels) -> Iterable[Batch]:
         stream = EvalStream(shards, preparation, *self._ranks, labels)
         loader: DataLoader[Any] = DataLoader(stream, batch_size=self.eval_batch_size, **self._loader_options())
         return EqualSteps(loader, Collate(self.spec.trims_text)([preparation.evaluated(None, 0)]))

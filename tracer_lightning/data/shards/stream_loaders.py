@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from tracer_lightning.data.core.loader import CountedLoader
 from tracer_lightning.data.core.sampler import EpochPosition
 from tracer_lightning.data.images.picture import Picture
-from tracer_lightning.data.images.samples import PADDING, REPLACEMENTS, Preparation, Sample, economical, stacked
+from tracer_lightning.data.images.samples import PADDING, REPLACEMENTS, Sample, SampleBuilder, dedup_and_trim, stacked
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.store import Shard
-from tracer_lightning.data.shards.streaming import Lane, dealt, read_shard
+from tracer_lightning.data.shards.streaming import ShardStream, assign_shards, read_shard
 from tracer_lightning.types import Batch
 
 
@@ -30,7 +30,7 @@ class LanePosition(EpochPosition):
         seed: of the order.
         rank: of this process.
         world_size: number of processes, a divisor of the lanes.
-        lanes: see :class:`tracer_lightning.data.shards.streaming.Lane`.
+        lanes: see :class:`tracer_lightning.data.shards.streaming.ShardStream`.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, rank: int, world_size: int, lanes: int) -> None:
@@ -72,7 +72,7 @@ class TrainStream(IterableDataset[Batch]):
     def __init__(
         self,
         shards: Sequence[Shard],
-        preparation: Preparation,
+        preparation: SampleBuilder,
         position: LanePosition,
         buffer: int,
         labels: Labels,
@@ -94,7 +94,7 @@ class TrainStream(IterableDataset[Batch]):
         """The lane's samples after the first ``done``, which are read but not decoded."""
         position = self.position
         share = max(1, self.buffer // position.lanes)
-        pictures = iter(Lane(self.shards, lane, position.lanes, position.order_seed, share, self.labels))
+        pictures = iter(ShardStream(self.shards, lane, position.lanes, position.order_seed, share, self.labels))
         next(islice(pictures, done, done), None)
         upcoming: list[tuple[int, Picture]] = []
         while True:
@@ -140,7 +140,7 @@ class StreamLoader(CountedLoader):
         while batch := list(islice(parts, max(1, self._workers))):
             images, texts, labels, indices = (torch.cat(parts) for parts in list(zip(*batch, strict=True))[:4])
             unreadable = tuple(origin for part in batch for origin in part.unreadable)
-            whole = economical(Batch(images, texts, labels, indices, unreadable), self._trims_text)
+            whole = dedup_and_trim(Batch(images, texts, labels, indices, unreadable), self._trims_text)
             yield Batch(*(_pinned(part) for part in whole)) if self._pins else whole
 
 
@@ -160,7 +160,7 @@ class EvalStream(IterableDataset[Sample]):
     """
 
     def __init__(
-        self, shards: Sequence[Shard], preparation: Preparation, rank: int, world_size: int, labels: Labels
+        self, shards: Sequence[Shard], preparation: SampleBuilder, rank: int, world_size: int, labels: Labels
     ) -> None:
         self.shards, self.preparation, self.labels = shards, preparation, labels
         self.rank, self.world_size = rank, world_size
@@ -170,7 +170,7 @@ class EvalStream(IterableDataset[Sample]):
         info = get_worker_info()
         worker, workers = (info.id, info.num_workers) if info else (0, 1)
         reader, readers = self.rank * workers + worker, self.world_size * workers
-        for number, share, sharers in dealt(len(self.shards), reader, readers):
+        for number, share, sharers in assign_shards(len(self.shards), reader, readers):
             samples = read_shard(self.shards[number], number, self.labels)
             for index, picture in islice(samples, share, None, sharers):
                 if picture.label == PADDING:

@@ -49,7 +49,7 @@ def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int,
         warnings.warn(f"{shard}: {left_out(counts)}", stacklevel=2)
 
 
-class Lane:
+class ShardStream:
     """One of the fixed number of lanes that together make a global training batch, each with shards of its own.
 
     Lanes, not processes, are what the order depends on: any number of processes and workers that divides them reads the
@@ -103,7 +103,7 @@ class Lane:
             yield from read_shard(self.shards[shard], shard, self.labels)
 
 
-def dealt(shards: int, reader: int, readers: int) -> Iterator[tuple[int, int, int]]:
+def assign_shards(shards: int, reader: int, readers: int) -> Iterator[tuple[int, int, int]]:
     """(shard, share, sharers) of what one of several readers reads: every sample falls to exactly one of them."""
     for shard in range(shards):
         sharing = [shard % readers] if shards >= readers else list(range(shard, readers, shards))

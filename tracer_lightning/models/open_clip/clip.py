@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from tracer_lightning.functional.distributed import whole
-from tracer_lightning.models.open_clip.fast_attention import streamline
+from tracer_lightning.functional.distributed import full_tensor
+from tracer_lightning.models.open_clip.fast_attention import use_fast_attention
 from tracer_lightning.types import ClipFeatures
 
 
@@ -37,7 +37,7 @@ class ClipModel(nn.Module):
         super().__init__()
         if getattr(model, "logit_bias", None) is not None:
             raise ValueError("models with a logit bias (SigLIP) are not supported; choose a CLIP model")
-        streamline(model)
+        use_fast_attention(model)
         self.model = model
         self.image_adapter: nn.Module = nn.Identity()
         self.text_adapter: nn.Module = nn.Identity()
@@ -45,10 +45,10 @@ class ClipModel(nn.Module):
         """Of a classifier: from image features (B, D) to logits (B, C)."""
         self.micro_batch: int | None = None
         """Samples that a training step keeps activations of at a time; None for all."""
-        self.keeps_statistics = False
+        self.batch_norm_frozen = False
         """Whether BatchNorm layers are never in training."""
 
-    def keep_statistics(self, keep: bool) -> None:
+    def freeze_batch_norm(self, keep: bool) -> None:
         """Let BatchNorm layers use the running statistics that they have in training, too, and leave them as they are.
 
         Raises:
@@ -56,18 +56,18 @@ class ClipModel(nn.Module):
         """
         if keep and not any(isinstance(module, _BatchNorm) for module in self.modules()):
             raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
-        self.keeps_statistics = keep
+        self.batch_norm_frozen = keep
         self.train(self.training)
 
     @property
-    def trains_statistics(self) -> bool:
+    def trains_batch_norm_statistics(self) -> bool:
         """Whether training moves the running statistics of BatchNorm layers."""
-        return not self.keeps_statistics and any(isinstance(module, _BatchNorm) for module in self.modules())
+        return not self.batch_norm_frozen and any(isinstance(module, _BatchNorm) for module in self.modules())
 
     def train(self, mode: bool = True) -> ClipModel:
         """Set the mode, but for BatchNorm layers that keep their statistics."""
         super().train(mode)
-        for module in self.modules() if mode and self.keeps_statistics else ():
+        for module in self.modules() if mode and self.batch_norm_frozen else ():
             if isinstance(module, _BatchNorm):
                 module.eval()
         return self
@@ -104,7 +104,7 @@ class ClipModel(nn.Module):
     def classify(self, features: Tensor) -> Tensor:
         """(B, C) logits of the head on image features (B, D), in the type of the features."""
         assert self.head is not None
-        weight, bias = whole(self.head.weight), whole(self.head.bias)
+        weight, bias = full_tensor(self.head.weight), full_tensor(self.head.bias)
         return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class ClipModel(nn.Module):
     @property
     def logit_scale(self) -> Tensor:
         """() scale s of the logits, exponentiated."""
-        return whole(self.model.logit_scale).exp()
+        return full_tensor(self.model.logit_scale).exp()
 
     @property
     def is_resnet(self) -> bool:

@@ -71,7 +71,7 @@ class LastBlock(ResidualAttentionBlock):  # type: ignore[misc]
         return x + self.ls_2(self.mlp(self.ln_2(x)))  # type: ignore[no-any-return]
 
 
-def streamline(model: nn.Module) -> None:
+def use_fast_attention(model: nn.Module) -> None:
     """Let an open_clip model's transformers compute what is needed, where they are of the usual kind."""
     for block in model.modules():
         attention = getattr(block, "attn", None)

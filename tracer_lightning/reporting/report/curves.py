@@ -68,7 +68,7 @@ def _plain(curves: Mapping[str, Curve], names: Iterable[str]) -> list[Panel | No
 def _losses(record: RunRecord) -> list[Panel | None]:
     """The total, then every term in the order of the settings."""
     logged = [name for name in record.curves if name.startswith(LOSS)]
-    groups = [record.settings.get(group) or {} for group in ("task", "terms", "regularizers")]
+    groups = [record.settings.get(group) or {} for group in ("task_loss", "distill_losses", "regularizers")]
     chosen = [LOSS + name for group in groups for name in group]
     order = dict.fromkeys([LOSS + "total", *chosen, *sorted(logged)])
     return _plain(record.curves, order)

@@ -54,7 +54,7 @@ class RunRecord(NamedTuple):
     @property
     def headline(self) -> str:
         """The metric that comes first."""
-        chosen = self.settings.get("headline")
+        chosen = self.settings.get("primary_metric")
         return chosen if chosen in METRICS else "accuracy"
 
     @property

@@ -19,7 +19,7 @@ GAP = "train/loss/fd"
 LATE = 0.1
 """The last share of a run's steps, over which the late gap is taken."""
 CONFIDENCE = 0.95
-STRENGTHS = (STRENGTH, "regularizers.*.weight", "terms.*.weight")
+STRENGTHS = (STRENGTH, "regularizers.*.weight", "distill_losses.*.weight")
 """Settings that say how strong a method is; they tell points of a line apart, other settings lines."""
 ORIGINAL, TASK, FORGETTING, TEACHER, LATE_GAP = "original", "task", "forgetting", "teacher", "late gap"
 

@@ -8,7 +8,7 @@ from typing import Any
 from tracer_lightning.types import Batch
 
 
-class Relay:
+class PrefetchNextLoader:
     """A loader that starts the next one's workers while its own finish.
 
     Lightning goes through evaluation sets one after the other, and opens each when the last is through: its workers
@@ -20,7 +20,7 @@ class Relay:
         ahead: batches before the end at which the following one is started: as many as the workers have begun by then.
     """
 
-    def __init__(self, loader: Any, following: Relay | None, ahead: int) -> None:
+    def __init__(self, loader: Any, following: PrefetchNextLoader | None, ahead: int) -> None:
         self.loader, self.following, self.ahead = loader, following, ahead
         self._started: Iterator[Batch] | None = None
 
@@ -44,12 +44,12 @@ class Relay:
             yield batch
 
 
-def relayed(loaders: Sequence[Iterable[Batch]], ahead: int) -> list[Iterable[Batch]]:
-    """These loaders, each of known length in a :class:`Relay` to the next of known length."""
+def prefetch_next(loaders: Sequence[Iterable[Batch]], ahead: int) -> list[Iterable[Batch]]:
+    """These loaders, each of known length in a :class:`PrefetchNextLoader` to the next of known length."""
     found: list[Iterable[Batch]] = []
-    following: Relay | None = None
+    following: PrefetchNextLoader | None = None
     for loader in reversed(loaders):
         if hasattr(loader, "__len__"):
-            loader = following = Relay(loader, following, ahead)
+            loader = following = PrefetchNextLoader(loader, following, ahead)
         found.append(loader)
     return found[::-1]

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 
-class CompositeLoss(nn.Module):
+class WeightedSum(nn.Module):
     """Sum of weight times term, with every term returned for logging.
 
-    It serves the losses, whose input is :class:`tracer_lightning.types.TermInputs`, and the regularizers, whose
+    It serves the losses, whose input is :class:`tracer_lightning.types.LossInputs`, and the regularizers, whose
     inputs are the student and these. A term of weight 0 is not computed.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from tests.commands.helpers import composed, hydra_context
 from tracer_lightning.commands.cli import task
 from tracer_lightning.commands.evaluate import ordered_sets
-from tracer_lightning.engine.objective import check_objective, logged_validation, returned
+from tracer_lightning.engine.optimized_metric import check_optimized_metric, logged_validation, returned
 from tracer_lightning.engine.run import train
 from tracer_lightning.types import EvalSet
 
@@ -27,12 +27,16 @@ WATCHED = Data(EvalSet("pets", "test", "id"), (EvalSet("pets", "test", "id"),))
 
 
 def test_only_figures_of_a_validation_split_are_searched_by():
-    check_objective(None, WATCHED)
-    check_objective("ece", HELD_OUT)
-    with pytest.raises(ValueError, match="objective must be null or one of accuracy, ece, macro_f1, found 'loss'"):
-        check_objective("loss", HELD_OUT)
-    with pytest.raises(ValueError, match=r"objective=ece: these data have no validation split, .* pets, is a test set"):
-        check_objective("ece", WATCHED)
+    check_optimized_metric(None, WATCHED)
+    check_optimized_metric("ece", HELD_OUT)
+    with pytest.raises(
+        ValueError, match="optimized_metric must be null or one of accuracy, ece, macro_f1, found 'loss'"
+    ):
+        check_optimized_metric("loss", HELD_OUT)
+    with pytest.raises(
+        ValueError, match=r"optimized_metric=ece: these data have no validation split, .* pets, is a test set"
+    ):
+        check_optimized_metric("ece", WATCHED)
 
 
 def test_no_temperature_is_fitted_on_a_test_set_that_is_called_val():
@@ -54,16 +58,16 @@ def test_results_or_their_figure_are_returned():
     results = {"validation": {"pets": {"ece": 0.25, "accuracy": 0.5}}}
     assert returned(results, None) is results
     assert returned(results, "ece") == 0.25
-    with pytest.raises(ValueError, match="objective=ece: there is no validation"):
+    with pytest.raises(ValueError, match="optimized_metric=ece: there is no validation"):
         returned({"validation": {}}, "ece")
 
 
 def test_a_run_returns_its_last_validation(tmp_path, capsys):
     with hydra_context():
         with pytest.raises(SystemExit):
-            task(composed(tmp_path, "objective=loss"), user_wants_traceback=False, job=train)
-        accuracy = task(composed(tmp_path, "objective=accuracy"), user_wants_traceback=False, job=train)
-        again = train(composed(tmp_path, "objective=accuracy", "resume=auto"))
+            task(composed(tmp_path, "optimized_metric=loss"), user_wants_traceback=False, job=train)
+        accuracy = task(composed(tmp_path, "optimized_metric=accuracy"), user_wants_traceback=False, job=train)
+        again = train(composed(tmp_path, "optimized_metric=accuracy", "resume=auto"))
     assert 0 < accuracy < 1
     assert again == accuracy  # of a run that had ended
-    assert "error: objective must be null or" in capsys.readouterr().err
+    assert "error: optimized_metric must be null or" in capsys.readouterr().err

@@ -2,24 +2,24 @@ import math
 
 import pytest
 
-from tracer_lightning.losses import CompositeLoss, FeatureDistillation, InfoNCE
+from tracer_lightning.losses import FeatureDistillation, InfoNCE, WeightedSum
 
 
 def test_is_the_weighted_sum_and_returns_every_term(inputs):
-    loss = CompositeLoss({"nce": InfoNCE(), "fd": FeatureDistillation()}, {"nce": 1.0, "fd": 0.25})
+    loss = WeightedSum({"nce": InfoNCE(), "fd": FeatureDistillation()}, {"nce": 1.0, "fd": 0.25})
     total, terms = loss(inputs)
     assert list(terms) == ["nce", "fd"]
     assert total.item() == pytest.approx(InfoNCE()(inputs).item() + 0.25 * FeatureDistillation()(inputs).item())
 
 
 def test_a_term_of_weight_zero_is_not_computed(inputs):
-    loss = CompositeLoss({"nce": InfoNCE(), "fd": FeatureDistillation()}, {"nce": 1.0, "fd": 0.0})
+    loss = WeightedSum({"nce": InfoNCE(), "fd": FeatureDistillation()}, {"nce": 1.0, "fd": 0.0})
     assert not loss.needs_teacher
     assert list(loss(inputs._replace(teacher=None))[1]) == ["nce"]
 
 
 def test_an_empty_sum_is_zero(inputs):
-    total, terms = CompositeLoss({}, {})(inputs)
+    total, terms = WeightedSum({}, {})(inputs)
     assert total.item() == 0.0
     assert terms == {}
 
@@ -27,9 +27,9 @@ def test_an_empty_sum_is_zero(inputs):
 @pytest.mark.parametrize("weight", [-1.0, math.nan, math.inf])
 def test_refuses_weights(weight):
     with pytest.raises(ValueError, match="weight of nce must be a finite number >= 0"):
-        CompositeLoss({"nce": InfoNCE()}, {"nce": weight})
+        WeightedSum({"nce": InfoNCE()}, {"nce": weight})
 
 
 def test_refuses_other_names():
     with pytest.raises(ValueError, match="must name the same"):
-        CompositeLoss({"nce": InfoNCE()}, {"fd": 1.0})
+        WeightedSum({"nce": InfoNCE()}, {"fd": 1.0})

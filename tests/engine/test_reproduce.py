@@ -1,4 +1,4 @@
-"""``parity=official`` against the released code's formulas, written down here once more, step by step."""
+"""``reproduce=official`` against the released code's formulas, written down here once more, step by step."""
 
 import copy
 import math
@@ -164,7 +164,7 @@ VIT = {"decay": 0.1, "strength": 0.9, "fd": 2000, "cross": 0.05}
     ],
 )  # fmt: skip
 def test_twelve_steps_are_those_of_the_released_code(tmp_path, experiment, released, more):
-    module, recorder = trained(tmp_path, f"experiment={experiment}", "parity=official", *SMALL, *more)
+    module, recorder = trained(tmp_path, f"experiment={experiment}", "reproduce=official", *SMALL, *more)
     settings = {"orthogonal": 0, "crd": 1} | released
     weights = {"crd": settings.pop("crd"), "fd": settings.pop("fd"), "icl": 1, "cross_kd": 1}
     losses, student, teacher = official(recorder, 1e-3, weights=weights, **settings)

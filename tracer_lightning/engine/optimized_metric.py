@@ -14,13 +14,13 @@ STAGE = "val/"
 """What the names of logged validation metrics begin with."""
 
 
-def check_objective(objective: Any, data: ClipDataModule) -> None:
-    """Raise ValueError before training for an objective that validation will not yield."""
-    if objective is None:
+def check_optimized_metric(metric: Any, data: ClipDataModule) -> None:
+    """Raise ValueError before training for a metric that validation will not yield."""
+    if metric is None:
         return
-    if objective not in METRICS:
-        raise ValueError(f"objective must be null or one of {', '.join(METRICS)}, found {objective!r}")
-    check_validation(f"objective={objective}", data)
+    if metric not in METRICS:
+        raise ValueError(f"optimized_metric must be null or one of {', '.join(METRICS)}, found {metric!r}")
+    check_validation(f"optimized_metric={metric}", data)
 
 
 def check_validation(choice: str, data: ClipDataModule) -> None:
@@ -73,12 +73,14 @@ def logged_validation(logged: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return scores
 
 
-def returned(results: dict[str, Any], objective: str | None) -> dict[str, Any] | float:
+def returned(results: dict[str, Any], metric: str | None) -> dict[str, Any] | float:
     """What a job returns: its results or, to a sweeper that searches, the figure that it searches by."""
-    if objective is None:
+    if metric is None:
         return results
     if not results["validation"]:
-        raise ValueError(f"objective={objective}: there is no validation; see trainer.limit_val_batches, or its images")
+        raise ValueError(
+            f"optimized_metric={metric}: there is no validation; see trainer.limit_val_batches, or its images"
+        )
     (scores,) = results["validation"].values()
-    figure: float = scores[objective]
+    figure: float = scores[metric]
     return figure
