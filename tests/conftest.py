@@ -47,5 +47,5 @@ def random_features(batch: int = 6, width: int = 5, seed: int = 0, scale: float 
 @pytest.fixture
 def inputs() -> LossInputs:
     """Student and teacher of a batch that repeats classes."""
-    teacher = ClipFeatures(*(value.detach() for value in random_features(seed=1, scale=3.0)))
-    return LossInputs(random_features(), teacher, torch.tensor([0, 1, 0, 2, 1, 0]))
+    student = random_features()._replace(labels=torch.tensor([0, 1, 0, 2, 1, 0]))
+    return LossInputs(student, random_features(seed=1, scale=3.0).detached())

@@ -15,7 +15,6 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_cli import ROOT, train
 from tests.training_helpers import make_data, make_module
 from tracer_lightning.engine.run import run
-from tracer_lightning.functional.distributed import gather, gather_features
 from tracer_lightning.reporting.training_curves import read_curves
 from tracer_lightning.types import Batch, LossInputs
 
@@ -31,9 +30,7 @@ def batch():
 
 
 def gradients(model, module, part):
-    student = gather_features(model(part.images, part.texts))
-    teacher = gather_features(module.teacher(part.images, part.texts))
-    inputs = LossInputs(student, teacher, gather(part.labels))
+    inputs = LossInputs(model(part, module.reads), module.teacher(part, module.reads))
     loss = module.loss(inputs)[0] + module.regularizers(module.student, inputs)[0]
     loss.backward()
     return {name: p.grad for name, p in module.student.named_parameters()}

@@ -9,10 +9,23 @@ They are named tuples: immutable, moved between devices by Lightning, and seen a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
+
+IGNORE_INDEX = -1
+"""Label, and index, of samples that no loss and no metric counts: padding, and samples without a class."""
+
+
+class Features(Protocol):
+    """Outputs of a model for the global batch: a named tuple whose fields losses read."""
+
+    def detached(self) -> Any:
+        """The same features without gradients."""
+
+    def logged(self) -> Mapping[str, Tensor]:
+        """Scalars to log at each step as ``train/<name>``."""
 
 
 class Batch(NamedTuple):
@@ -33,7 +46,7 @@ class Batch(NamedTuple):
 
 
 class ClipFeatures(NamedTuple):
-    """What a CLIP model makes of a batch."""
+    """Outputs of a CLIP model, of the global batch in training."""
 
     image: Tensor
     """(B, D), L2-normalised."""
@@ -41,19 +54,30 @@ class ClipFeatures(NamedTuple):
     """(B, D), L2-normalised; (0, D) where nothing asks for texts."""
     logit_scale: Tensor
     """() scale s of the logits, already exponentiated."""
+    labels: Tensor | None = None
+    """(B,) class indices; None unless a loss reads them."""
+    logits: Tensor | None = None
+    """(B, C) logits of the model's head; None unless a loss reads them."""
+
+    def detached(self) -> ClipFeatures:
+        """The same features without gradients."""
+        labels, logits = (None if value is None else value.detach() for value in (self.labels, self.logits))
+        return ClipFeatures(self.image.detach(), self.text.detach(), self.logit_scale.detach(), labels, logits)
+
+    def logged(self) -> dict[str, Tensor]:
+        """The logit scale."""
+        return {"logit_scale": self.logit_scale.detach()}
 
 
 class LossInputs(NamedTuple):
-    """What every loss term receives: the features of the *global* batch."""
+    """Inputs of every loss term: features of the *global* batch."""
 
-    student: ClipFeatures
-    teacher: ClipFeatures | None
-    labels: Tensor | None = None
-    """(B,) class indices, needed by classification and by losses with same-label positives."""
-    logits: Tensor | None = None
-    """(B, C) of the student's head; None where no loss asks for them."""
+    student: Any
+    """Features of the student, of the type that its model class names."""
+    teacher: Any = None
+    """Features of the teacher, of the same type; None where no term compares with a teacher."""
     anchors: Tensor | None = None
-    """(A, D) features of anchor texts; None where no loss asks for them."""
+    """(A, D) features of anchor texts; None where no term compares with them."""
 
 
 class InputSpec(NamedTuple):

@@ -42,8 +42,14 @@ def embedding(model, spec, template, name):
     return model.encode_text(spec.tokenize([template.format(name)]))[0]
 
 
-def refused(texts):
-    raise AssertionError("encoded")
+class Refused:
+    """A model that must not be asked."""
+
+    def encode_text(self, texts):
+        raise AssertionError("encoded")
+
+
+refused = Refused()
 
 
 def test_class_prompts_by_loops(model, spec, prompts, teacher):
@@ -81,13 +87,13 @@ def test_constants_stay_what_they_were_and_are_not_saved(prompts, teacher, kind)
 def test_captions_are_those_that_the_teacher_saw(model, prompts, teacher):
     anchors = BatchCaptions(model, prompts)
     assert anchors(refused, teacher, 0) is teacher.text
-    assert anchors.needs_texts
-    assert not ClassPrompts.needs_texts
-    assert not RandomTokens.needs_texts
+    assert anchors.reads == {"text"}
+    assert not ClassPrompts.reads
+    assert not RandomTokens.reads
 
 
 def test_no_anchors_are_none(model, prompts):
-    assert no_anchors(model, prompts) is None
+    assert no_anchors(model, prompts=prompts) is None
 
 
 # -- random texts ------------------------------------------------------------------------------------------------------
@@ -135,7 +141,7 @@ def test_random_texts_are_encoded_as_texts_of_full_length_are(model, prompts, te
     padded = torch.zeros(7, 16, dtype=torch.long)
     padded[:, :7] = anchors.tokens(5)
     expected = model.model.encode_text(padded, normalize=True)
-    found = anchors(model.encode_text, teacher, 5)
+    found = anchors(model, teacher, 5)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
     assert not found.requires_grad
 

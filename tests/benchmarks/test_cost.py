@@ -81,10 +81,10 @@ def test_operations_of_open_clip_itself():
 def test_operations_of_a_step(monkeypatch, model, teacher):
     images, texts = torch.randn(BATCH, 3, 32, 32), torch.randint(0, 99, (BATCH, TOKENS))
     module = (tracer if teacher else flyp)(model)
-    forward, student = counted(lambda: module.student(images, texts))
-    backward, _ = counted(lambda: (student.image.sum() + student.text.sum()).backward())
+    forward, student = counted(lambda: module.student.encode(images, texts))
+    backward, _ = counted(lambda: (student[0].sum() + student[1].sum()).backward())
     monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)  # a kernel that is not counted
-    averaged = counted(lambda: module.teacher(images, texts))[0] if teacher else 0
+    averaged = counted(lambda: module.teacher.module.encode(images, texts))[0] if teacher else 0
     inputs = LossInputs(features(True), features(False))
     matching, loss = counted(lambda: module.loss(inputs)[0])
     returning, _ = counted(loss.backward)
@@ -117,7 +117,7 @@ def test_matrices_that_the_losses_keep(model):
 def test_activations_are_about_what_is_kept(model):
     weights = {p.untyped_storage().nbytes() for p in model.parameters()}
     images, texts = torch.randn(64, 3, 32, 32), torch.randint(0, 99, (64, TOKENS))
-    found = sum(size for _, size in kept(lambda: model(images, texts)) if size not in weights)
+    found = sum(size for _, size in kept(lambda: model.encode(images, texts)) if size not in weights)
     estimate = cost.memory(SIZES, 64, 1, TOKENS).activations * cost.SINGLE / 2
     assert estimate == pytest.approx(found, rel=0.15)
 

@@ -34,9 +34,9 @@ class Reference(pl.Callback):
 
     @torch.no_grad()
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        texts = batch.texts[batch.text_of]
         student, teacher = (
-            matching_log_probabilities(model(batch.images, texts)) for model in (pl_module.student, pl_module.teacher)
+            matching_log_probabilities(model(batch, pl_module.reads))
+            for model in (pl_module.student, pl_module.teacher)
         )
         self.kl.append(float(mean_divergence(teacher, student)))
         self.entropy.append(float(mean_entropy(student)))
@@ -195,7 +195,7 @@ def test_under_autocast_statistics_are_in_full_precision(tmp_path):
     options = {"precision": "bf16-mixed", "callbacks": [kept, path]}
     _, curves = fit(tmp_path, steps=2, distances=True, **options)
     student, teacher = (
-        matching_log_probabilities(ClipFeatures(*(value.double() for value in features)))
+        matching_log_probabilities(ClipFeatures(*(value.double() for value in features[:3])))
         for features in (kept.inputs.student, kept.inputs.teacher)
     )
     assert curves["teacher/kl"].values == pytest.approx([float(mean_divergence(teacher, student))], rel=1e-4)
@@ -207,9 +207,9 @@ def test_what_the_training_step_hands_over(tmp_path):
     kept = Features()
     fit(tmp_path, steps=1, callbacks=[kept])
     for features in (kept.inputs.student, kept.inputs.teacher):
-        assert not any(value.requires_grad for value in features)
+        assert not any(value.requires_grad for value in features if value is not None)
         assert features.image.shape == features.text.shape == (400, 16)
-    assert kept.inputs.labels.shape == (400,)
+    assert kept.inputs.student.labels.shape == (400,)
 
 
 def test_the_device_is_waited_for_once_where_statistics_are_logged():

@@ -21,7 +21,7 @@ from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
 from tracer_lightning.engine import run as run_module
 from tracer_lightning.engine.run import run
-from tracer_lightning.models import ClipModel, part_of
+from tracer_lightning.models import ClipModel
 from tracer_lightning.module import TracerModule
 
 HEAD = ("head.weight", "head.bias")
@@ -76,10 +76,10 @@ def test_fine_tuning_leaves_the_text_tower_and_the_scale_as_they_were(finished, 
     folder, results = finished("method=car_ft")
     before, after, frozen = start(tmp_path), saved(folder), saved(folder, "teacher")
     assert results["parameters"]["trained"] == sum(
-        value.numel() for name, value in after.items() if part_of(name) in ("image", "head")
+        value.numel() for name, value in after.items() if ClipModel.part_of(name) in ("image", "head")
     )
     for name, value in before.items():
-        assert torch.equal(after[name], value) != (part_of(name) == "image"), name
+        assert torch.equal(after[name], value) != (ClipModel.part_of(name) == "image"), name
         assert torch.equal(frozen[name], value), name
     for name in HEAD:
         assert not torch.equal(after[name], frozen[name])
@@ -209,7 +209,7 @@ def test_parameter_efficient_fine_tuning_trains_image_tower_and_head(tmp_path, p
     results = run(settings(tmp_path, "method=ft", f"peft={peft}"))
     before, after = start(tmp_path), saved(tmp_path / "run")
     changed = {name for name, value in before.items() if name in after and not torch.equal(value, after[name])}
-    assert all(part_of(name) == "image" for name in changed)
+    assert all(ClipModel.part_of(name) == "image" for name in changed)
     assert 0 < results["parameters"]["trained"] < 0.02 * results["parameters"]["total"]
     assert after["head.bias"].any()
     assert_scores(evaluated(tmp_path, f"checkpoint={tmp_path / 'run'}")["student"], results["student"])

@@ -45,7 +45,7 @@ def test_naive_loops(dtype):
         "top5": sum(len(one & other) / 5 for one, other in top) / len(p),
     }
     t, s = (
-        matching_log_probabilities(ClipFeatures(*(value.to(dtype) for value in features)))
+        matching_log_probabilities(ClipFeatures(*(value.to(dtype) for value in features[:3])))
         for features in (teacher, student)
     )
     found = {"entropy": mean_entropy(t), "confidence": mean_confidence(t), "kl": mean_divergence(t, s)}
@@ -109,7 +109,7 @@ def test_distance_of_many_small_changes():
 
 
 def test_half_precision_is_widened_and_certainty_is_finite():
-    features = ClipFeatures(*(value.detach().bfloat16() for value in random_features()))
+    features = ClipFeatures(*(value.detach().bfloat16() for value in random_features()[:3]))
     assert matching_log_probabilities(features).dtype == torch.float32
     certain = matching_log_probabilities(features._replace(logit_scale=torch.tensor(1e4)))
     assert float(mean_entropy(certain)) == pytest.approx(0, abs=1e-5)

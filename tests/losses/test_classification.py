@@ -1,18 +1,19 @@
 """Cross-entropy of a head and distillation over anchors: by hand, by naive loops, by numerical gradients."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
 
 from tests.losses.test_terms import kl, rows
-from tracer_lightning.anchors import BatchCaptions
 from tracer_lightning.losses import (
     AnchorDivergence,
     AnchorMatching,
     CrossEntropy,
     FeatureDistillation,
     InfoNCE,
+    LossTerm,
     WeightedSum,
 )
 from tracer_lightning.types import ClipFeatures, LossInputs
@@ -27,16 +28,16 @@ def whole(inputs):
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(6, 3, generator=generator, dtype=torch.double).requires_grad_()
     anchors = torch.nn.functional.normalize(torch.randn(4, 5, generator=generator, dtype=torch.double), dim=-1)
-    return inputs._replace(logits=logits, anchors=anchors)
+    return inputs._replace(student=inputs.student._replace(logits=logits), anchors=anchors)
 
 
 def looped_cross_entropy(inputs, smoothing):
     total = 0.0
-    for row, label in zip(inputs.logits.tolist(), inputs.labels.tolist(), strict=True):
+    for row, label in zip(inputs.student.logits.tolist(), inputs.student.labels.tolist(), strict=True):
         norm = math.log(sum(math.exp(value) for value in row))
         target = [smoothing / len(row) + (1 - smoothing) * (k == label) for k in range(len(row))]
         total -= sum(t * (value - norm) for t, value in zip(target, row, strict=True))
-    return total / len(inputs.labels)
+    return total / len(inputs.student.labels)
 
 
 def looped_matching(inputs):
@@ -68,10 +69,10 @@ def test_against_loops(loss, whole):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients(loss, whole):
     def of(image, scale, logits):
-        student = ClipFeatures(image, whole.student.text, scale)
-        return loss(whole._replace(student=student, logits=logits))
+        student = ClipFeatures(image, whole.student.text, scale, whole.student.labels, logits)
+        return loss(whole._replace(student=student))
 
-    values = [whole.student.image, whole.student.logit_scale, whole.logits]
+    values = [whole.student.image, whole.student.logit_scale, whole.student.logits]
     values = [value.detach().clone().requires_grad_() for value in values]
     assert torch.autograd.gradcheck(of, values)
 
@@ -82,7 +83,8 @@ def test_by_hand():
     anchors, straight = torch.eye(2), torch.tensor([[1.0, 0.0]])
     teacher = ClipFeatures(straight, straight, torch.tensor(2.0))
     student = ClipFeatures(turned, turned, torch.tensor(10.0))
-    inputs = LossInputs(student, teacher, torch.tensor([1]), torch.tensor([[math.log(3.0), 0.0]]), anchors)
+    labels, logits = torch.tensor([1]), torch.tensor([[math.log(3.0), 0.0]])
+    inputs = LossInputs(student._replace(labels=labels, logits=logits), teacher, anchors)
     assert CrossEntropy()(inputs).item() == pytest.approx(math.log(4.0))
     squares = (2 * 0.5) ** 2 + (2 * math.sqrt(3) / 2) ** 2  # with the teacher's scale
     assert AnchorMatching()(inputs).item() == pytest.approx(squares / 4)
@@ -95,22 +97,26 @@ def test_by_hand():
     assert AnchorDivergence(reverse=True)(inputs).item() == pytest.approx(divergence(q, p), rel=1e-5)
 
 
+def replaced(inputs, **fields):
+    """Inputs with other fields of the student's features."""
+    return inputs._replace(student=inputs.student._replace(**fields))
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_samples_without_a_class_do_not_count(whole, smoothing):
     loss = CrossEntropy(smoothing)
-    some = whole._replace(labels=torch.tensor([0, -1, 0, 2, -1, 0]))
-    kept = some.labels >= 0
-    expected = loss(whole._replace(logits=whole.logits[kept], labels=some.labels[kept]))
-    assert loss(some).item() == pytest.approx(expected.item(), rel=1e-12)
-    none = loss(whole._replace(labels=torch.full((6,), -1)))
+    labels, logits = torch.tensor([0, -1, 0, 2, -1, 0]), whole.student.logits
+    expected = loss(replaced(whole, logits=logits[labels >= 0], labels=labels[labels >= 0]))
+    assert loss(replaced(whole, labels=labels)).item() == pytest.approx(expected.item(), rel=1e-12)
+    none = loss(replaced(whole, labels=torch.full((6,), -1)))
     assert none.item() == 0.0
     none.backward()
-    assert not whole.logits.grad.any()
+    assert not logits.grad.any()
 
 
 @pytest.mark.parametrize("loss", ANCHORED)
 def test_a_student_like_the_teacher_costs_nothing(loss, whole):
-    same = whole._replace(teacher=ClipFeatures(*(value.detach() for value in whole.student)))
+    same = whole._replace(teacher=whole.student.detached())
     assert loss(same).item() == pytest.approx(0.0, abs=1e-14)
 
 
@@ -121,66 +127,77 @@ def test_matching_does_not_train_the_scale(whole):
 
 @pytest.mark.parametrize("loss", ANCHORED)
 def test_what_is_missing_is_named(loss, whole):
-    with pytest.raises(ValueError, match="needs anchor texts and found none"):
+    with pytest.raises(ValueError, match="compares images with anchor texts, and there are none"):
         loss(whole._replace(anchors=None))
-    with pytest.raises(ValueError, match="needs a teacher"):
+    with pytest.raises(ValueError, match="compares student and teacher, and there is no teacher"):
         loss(whole._replace(teacher=None))
 
 
 def test_cross_entropy_names_what_is_missing(whole):
     for missing in ("logits", "labels"):
-        with pytest.raises(ValueError, match="cross_entropy needs a head and labels"):
-            CrossEntropy()(whole._replace(**{missing: None}))
+        with pytest.raises(ValueError, match="cross-entropy needs logits of a head, and labels"):
+            CrossEntropy()(replaced(whole, **{missing: None}))
     with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), found 1.0"):
         CrossEntropy(1.0)
 
 
-# -- what sums need ----------------------------------------------------------------------------------------------------
-
-NEEDS = ("head", "teacher", "texts", "scale")
+# -- what sums read ----------------------------------------------------------------------------------------------------
 
 
-class Constant(torch.nn.Module):
-    """Anchors that need no texts."""
-
-    needs_texts = False
+def weighted(zero=(), **terms):
+    return WeightedSum(terms, {name: 0.0 if name in zero else 1.0 for name in terms})
 
 
-def composite(anchors=None, zero=(), **terms):
-    return WeightedSum(terms, {name: 0.0 if name in zero else 1.0 for name in terms}, anchors)
+def test_a_sum_reads_what_its_terms_read():
+    assert weighted(ce=CrossEntropy()).reads == {"logits", "labels"}
+    assert weighted(nce=InfoNCE()).reads == {"image", "text", "logit_scale"}
+    assert weighted(nce=InfoNCE("same_label")).reads == {"image", "text", "logit_scale", "labels"}
+    both = weighted(ce=CrossEntropy(), fd=FeatureDistillation())
+    assert both.reads == {"logits", "labels", "image", "text"}
+    assert both.with_teacher == ("fd",)
+    anchored = weighted(ce=CrossEntropy(), kl=AnchorDivergence(), mse=AnchorMatching())
+    assert anchored.with_anchors == anchored.with_teacher == ("kl", "mse")
+    assert "logit_scale" not in weighted(ce=CrossEntropy(), mse=AnchorMatching()).reads
+    assert weighted().reads == set()
 
 
-def needs(*arguments, **options):
-    loss = composite(*arguments, **options)
-    return {need for need in NEEDS if getattr(loss, f"needs_{need}")}
+def test_terms_of_weight_zero_read_nothing():
+    loss = weighted(zero=("kl", "nce"), ce=CrossEntropy(), kl=AnchorDivergence(), nce=InfoNCE())
+    assert loss.reads == {"logits", "labels"}
+    assert loss.with_anchors == loss.with_teacher == ()
 
 
-def test_a_sum_needs_what_its_terms_need():
-    assert needs(ce=CrossEntropy()) == {"head"}
-    assert needs(nce=InfoNCE()) == {"texts", "scale"}
-    assert needs(ce=CrossEntropy(), fd=FeatureDistillation()) == {*NEEDS}
-    assert needs(Constant(), ce=CrossEntropy(), kl=AnchorDivergence()) == {"head", "teacher", "scale"}
-    assert needs(Constant(), ce=CrossEntropy(), mse=AnchorMatching()) == {"head", "teacher"}
-    assert needs() == set()
+class OtherFeatures(NamedTuple):
+    """Features of another family of models."""
+
+    prediction: torch.Tensor
 
 
-def test_anchors_made_of_captions_need_texts_where_a_term_looks_at_them():
-    captions = BatchCaptions(None, torch.zeros(1, 1, 1))
-    assert "texts" in needs(captions, ce=CrossEntropy(), kl=AnchorDivergence())
-    assert "texts" not in needs(captions, ce=CrossEntropy())
+class OtherTerm(LossTerm):
+    features = OtherFeatures
+    reads = frozenset({"prediction"})
+
+    def forward(self, inputs):
+        return inputs.student.prediction.mean()
 
 
-def test_terms_of_weight_zero_need_nothing():
-    assert needs(zero=("kl", "nce"), ce=CrossEntropy(), kl=AnchorDivergence(), nce=InfoNCE()) == {"head"}
-    assert "head" not in needs(zero=("ce",), nce=InfoNCE(), ce=CrossEntropy())
-    assert composite(Constant(), zero=("kl",), ce=CrossEntropy(), kl=AnchorDivergence()).anchors is None
+def test_terms_of_another_family_are_refused_by_name():
+    loss = weighted(mine=OtherTerm())
+    loss.check_features(OtherFeatures)
+    with pytest.raises(ValueError, match=r"mine \(OtherTerm\) reads OtherFeatures, and the model gives ClipFeatures"):
+        loss.check_features(ClipFeatures)
+    with pytest.raises(ValueError, match=r"ce \(CrossEntropy\) reads ClipFeatures, and the model gives OtherFeatures"):
+        weighted(ce=CrossEntropy()).check_features(OtherFeatures)
 
 
-def test_terms_that_need_anchors_say_so():
-    with pytest.raises(ValueError, match=r"terms: kl need anchor texts; choose some \(anchors=context_prompts\)"):
-        composite(ce=CrossEntropy(), kl=AnchorDivergence())
+def test_a_field_that_the_features_lack_is_named():
+    class Typo(OtherTerm):
+        reads = frozenset({"predictions"})
+
+    with pytest.raises(ValueError, match="mine reads predictions, which OtherFeatures lacks"):
+        weighted(mine=Typo()).check_features(OtherFeatures)
 
 
 def test_an_anchored_sum_is_that_of_its_terms(whole):
-    total, terms = composite(Constant(), ce=CrossEntropy(), kl=AnchorDivergence(), mse=AnchorMatching())(whole)
+    total, terms = weighted(ce=CrossEntropy(), kl=AnchorDivergence(), mse=AnchorMatching())(whole)
     assert total.item() == pytest.approx(sum(value.item() for value in terms.values()))

@@ -97,5 +97,5 @@ def test_mistakes():
 
 
 def test_texts_are_asked_for_only_where_they_count():
-    assert LDReg(5).needs_texts
-    assert not LDReg(5, text=False).needs_texts
+    assert LDReg(5).reads == {"image", "text"}
+    assert LDReg(5, text=False).reads == {"image"}

@@ -14,7 +14,7 @@ def test_is_the_weighted_sum_and_returns_every_term(inputs):
 
 def test_a_term_of_weight_zero_is_not_computed(inputs):
     loss = WeightedSum({"nce": InfoNCE(), "fd": FeatureDistillation()}, {"nce": 1.0, "fd": 0.0})
-    assert not loss.needs_teacher
+    assert not loss.with_teacher
     assert list(loss(inputs._replace(teacher=None))[1]) == ["nce"]
 
 

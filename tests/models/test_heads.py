@@ -11,7 +11,7 @@ from tests.conftest import tiny_backbone
 from tests.models.open_clip.test_clip import TEXT, VISION
 from tracer_lightning.evaluation import ZeroShotSuite
 from tracer_lightning.functional import logistic_regression
-from tracer_lightning.models import ClipModel, build_clip, heads, load_clip, load_weights, part_of, train_parts
+from tracer_lightning.models import ClipModel, build_clip, heads, load_clip, load_weights, train_parts
 from tracer_lightning.models.open_clip.export import export_clip
 from tracer_lightning.models.peft import add_adapters, add_lora, train_only
 from tracer_lightning.types import Batch, EvalSet
@@ -44,12 +44,12 @@ class Kept:
         self.logits.append(logits)
 
 
-def suite_logits(model, prompts, images, zero_shot=False):
+def suite_logits(model, prompts, images, untrained=False):
     """What the suite makes of the images."""
     suite = ZeroShotSuite([EvalSet("set", "test", "id")], prompts)
     kept = Kept()
     suite._metrics = {"student": [kept]}
-    suite.start({"student": model}, zero_shot=zero_shot)
+    suite.start({"student": model}, untrained=untrained)
     suite.update(Batch(images, torch.zeros(len(images), 0), torch.zeros(len(images)).long(), torch.arange(3)), 0)
     return torch.cat(kept.logits)
 
@@ -64,7 +64,7 @@ def test_the_zero_shot_head_has_the_logits_of_zero_shot_classification(model, pr
     with torch.no_grad():
         model.head.weight.mul_(2)
     torch.testing.assert_close(suite_logits(model, prompts, images), 2 * before, rtol=1e-13, atol=1e-13)
-    assert torch.equal(suite_logits(model, prompts, images, zero_shot=True), before)
+    assert torch.equal(suite_logits(model, prompts, images, untrained=True), before)
 
 
 def test_a_random_head_needs_no_projection_of_the_text_tower(model, prompts, monkeypatch):
@@ -234,7 +234,7 @@ def test_every_parameter_is_of_one_part(prompts):
     add_adapters(vit, reduction=4, ratio=0.5)
     vit.requires_grad_(True)
     for whole in (model, vit):
-        parts = {part: {n for n, _ in whole.named_parameters() if part_of(n) == part} for part in PARTS}
+        parts = {part: {n for n, _ in whole.named_parameters() if ClipModel.part_of(n) == part} for part in PARTS}
         assert sum(map(len, parts.values())) == len(dict(whole.named_parameters()))
         assert parts["head"] == {"head.weight", "head.bias"}
         assert parts["scale"] == {"model.logit_scale"}
@@ -262,7 +262,7 @@ def test_what_is_frozen_in_a_part_stays_so(prompts, prepare, expected):
     names = free(model) - {"head.weight", "head.bias"}
     assert len(names) < len(free(model))
     assert all(expected in name for name in names)
-    assert {part_of(name) for name in names} == {"image"}
+    assert {ClipModel.part_of(name) for name in names} == {"image"}
 
 
 @pytest.mark.parametrize("parts", [["picture"], "image", ["image", "sound"]])
@@ -291,10 +291,9 @@ def test_without_texts_the_text_tower_is_never_called(model, monkeypatch):
     monkeypatch.setattr(model.model.transformer, "forward", called)
     monkeypatch.setattr(ClipModel, "encode_text", called)
     images = torch.randn(2, 3, 32, 32).double()
-    image, text, scale = model(images, None)
+    image, text = model.encode(images, None)
     assert torch.equal(image, model.encode_image(images))
     assert text.shape == (0, WIDTH)
-    assert scale == model.logit_scale
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -47,8 +47,8 @@ def trained(model, batch, steps=3):
     """The model after some steps of a task."""
     optimizer = torch.optim.SGD((parameter for parameter in model.parameters() if parameter.requires_grad), lr=0.1)
     for _ in range(steps):
-        features = model.train()(*batch)
-        loss = torch.nn.functional.cross_entropy(5 * features.image @ features.text.T, torch.tensor([1, 0, 3, 2]))
+        image, text = model.train().encode(*batch)
+        loss = torch.nn.functional.cross_entropy(5 * image @ text.T, torch.tensor([1, 0, 3, 2]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -60,9 +60,9 @@ def test_it_begins_as_the_model_was_learns_and_leaves_the_rest_bit_for_bit(metho
     backbone = tiny_backbone(1)  # whose four hidden units of an adapter are not all off
     model = backbone.model.double()
     batch = inputs(backbone)
-    before, start = model.eval()(*batch), {name: value.clone() for name, value in model.state_dict().items()}
+    before, start = model.eval().encode(*batch), {name: value.clone() for name, value in model.state_dict().items()}
     METHODS[method][0](model)
-    for ours, theirs in zip(model.eval()(*batch), before, strict=True):
+    for ours, theirs in zip(model.eval().encode(*batch), before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
     frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
     first = trained(model, batch, steps=1)
@@ -71,7 +71,7 @@ def test_it_begins_as_the_model_was_learns_and_leaves_the_rest_bit_for_bit(metho
     for name, value in frozen.items():
         assert torch.equal(after[name], value)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters() if p.requires_grad)
-    again = [model.eval()(*batch) for _ in range(2)]
+    again = [model.eval().encode(*batch) for _ in range(2)]
     for one, other in zip(*again, strict=True):
         assert torch.equal(one, other)
     changed = {
@@ -86,11 +86,11 @@ def test_lora_is_merged_without_loss():
     names = set(model.state_dict())
     add_lora(model, rank=2, scale=0.2)
     trained(model, batch)
-    before, weight = model.eval()(*batch), model.model.transformer.resblocks[0].attn.in_proj_weight.clone()
+    before, weight = model.eval().encode(*batch), model.model.transformer.resblocks[0].attn.in_proj_weight.clone()
     merge(model)
     assert set(model.state_dict()) == names
     assert torch.equal(model.model.transformer.resblocks[0].attn.in_proj_weight, weight)
-    for ours, theirs in zip(model(*batch), before, strict=True):
+    for ours, theirs in zip(model.encode(*batch), before, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
 
 

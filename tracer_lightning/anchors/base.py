@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 from torch import Tensor
 
 from tracer_lightning.types import ClipFeatures
-
-EncodeText = Callable[[Tensor], Tensor]
-"""(N, L) tokens to (N, D) normalised features."""
 
 
 class HasTexts(Protocol):
@@ -31,14 +27,14 @@ class HasTexts(Protocol):
 class Anchors(Protocol):
     """Gives the anchors of a step, the same on every rank."""
 
-    needs_texts: bool
-    """Whether they are made of the batch's captions."""
+    reads: frozenset[str]
+    """Fields of the teacher's features that they are made of."""
 
-    def __call__(self, encode_text: EncodeText, teacher: ClipFeatures, step: int) -> Tensor:
-        """(A, D) normalised text features.
+    def __call__(self, model: HasTexts, teacher: ClipFeatures, step: int) -> Tensor:
+        """(A, D) normalised text features, in the type of the teacher's.
 
         Args:
-            encode_text: the teacher's text tower.
+            model: the teacher's averaged module.
             teacher: its features of the global batch.
-            step: optimizer steps so far.
+            step: number of optimizer steps so far.
         """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Any
 
 
-def no_anchors(model: object, prompts: Tensor) -> None:
-    """Images are compared with nothing but the captions of their batch."""
+def no_anchors(model: object, **context: Any) -> None:
+    """Give no anchors: images are compared with nothing but the captions of their batch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.anchors.base import EncodeText, HasTexts
+from tracer_lightning.anchors.base import HasTexts
 from tracer_lightning.functional.zero_shot import prompt_features, zero_shot_head
 from tracer_lightning.types import ClipFeatures
 
@@ -13,16 +13,16 @@ from tracer_lightning.types import ClipFeatures
 class _Constant(nn.Module):
     """Text features that stay what they are. They are not saved: a continued run makes them again."""
 
-    needs_texts = False
+    reads: frozenset[str] = frozenset()
     features: Tensor
 
     def __init__(self, features: Tensor) -> None:
         super().__init__()
         self.register_buffer("features", features, persistent=False)
 
-    def forward(self, encode_text: EncodeText, teacher: ClipFeatures, step: int) -> Tensor:
+    def forward(self, model: HasTexts, teacher: ClipFeatures, step: int) -> Tensor:
         """(A, D)."""
-        return self.features
+        return self.features.to(teacher.image.dtype)
 
 
 class ClassPrompts(_Constant):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.anchors.base import EncodeText, HasTexts
+from tracer_lightning.anchors.base import HasTexts
 from tracer_lightning.types import ClipFeatures
 
 
@@ -23,7 +23,7 @@ class RandomTokens(nn.Module):
         seed: of the draws.
     """
 
-    needs_texts = False
+    reads: frozenset[str] = frozenset()
 
     def __init__(self, model: HasTexts, prompts: Tensor, count: int, length: int, seed: int) -> None:
         super().__init__()
@@ -46,6 +46,6 @@ class RandomTokens(nn.Module):
         return torch.cat([begin, drawn, end], dim=1)
 
     @torch.no_grad()
-    def forward(self, encode_text: EncodeText, teacher: ClipFeatures, step: int) -> Tensor:
+    def forward(self, model: HasTexts, teacher: ClipFeatures, step: int) -> Tensor:
         """(A, D)."""
-        return encode_text(self.tokens(step).to(teacher.image.device))
+        return model.encode_text(self.tokens(step).to(teacher.image.device))

@@ -11,7 +11,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from torch import nn
 
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE, WEIGHTS
 from tracer_lightning.callbacks import TeacherStatistics, TeacherUpdate
@@ -27,6 +26,7 @@ from tracer_lightning.losses import (
     FeatureDistillation,
     InfoNCE,
     InteractiveContrastiveLearning,
+    LossTerm,
     WeightedSum,
 )
 from tracer_lightning.models import ClipModel
@@ -77,7 +77,7 @@ def flyp(model: ClipModel) -> TracerModule:
 
 def tracer(model: ClipModel, precision: Precision = "same") -> TracerModule:
     """``method=tracer``, with the weights of the released ViT-B/16 run and ``teacher.precision``."""
-    terms: dict[str, nn.Module] = {
+    terms: dict[str, LossTerm] = {
         "info_nce": InfoNCE(),
         "fd": FeatureDistillation(),
         "crd": ContrastiveRelationalDistillation(),

@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from tracer_lightning.commands.load_finished import read_model, read_start
-from tracer_lightning.config.build import build_data, build_evaluator, make
+from tracer_lightning.config.build import build_evaluator, build_images, make
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_changed
 from tracer_lightning.engine.console import console, print_rank_zero, quieten
@@ -43,7 +43,7 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
     begun, output = time.perf_counter(), Path(cfg.paths.output_dir)
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
     origin, start = read_start(cfg, [cfg.checkpoint])
-    data = build_data(cfg, backbone)
+    data = build_images(cfg, backbone)
     data.trains = False
     check_head(cfg.model, backbone.model, len(data.prompts()))
     maps: Maps | None = None if cfg.maps is None else make(cfg, "maps")

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.evaluate import load_models
-from tracer_lightning.config.build import build_data, build_evaluator
+from tracer_lightning.config.build import build_evaluator, build_images
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_diagnosis
 from tracer_lightning.data import ClipDataModule
@@ -54,7 +54,7 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
     start, output = time.perf_counter(), Path(cfg.paths.output_dir)
     found = None if cfg.runs is None else changes_of([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
     backbones = load_models(cfg)
-    data = build_data(cfg, next(iter(backbones.values())))
+    data = build_images(cfg, next(iter(backbones.values())))
     data.trains = False
     names = [eval_set.name for eval_set in data.eval_sets]
     _check_sets(found, names)

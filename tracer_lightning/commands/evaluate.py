@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tracer_lightning.config.backbones import finished_backbone
-from tracer_lightning.config.build import build_data, build_evaluator
+from tracer_lightning.config.build import build_evaluator, build_images
 from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.validate import check_evaluation
 from tracer_lightning.data import ClipDataModule
@@ -19,7 +19,7 @@ from tracer_lightning.engine.precision import evaluated_in
 from tracer_lightning.engine.run import check_counts, say_held_out, say_unscored
 from tracer_lightning.engine.run_folder import DETAILS, write_json
 from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite, results_table
-from tracer_lightning.evaluation.tables import ALL, classes_table, temperature_table
+from tracer_lightning.evaluation.tables import classes_table, temperature_table
 from tracer_lightning.models import Backbone
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import csv_text
@@ -79,7 +79,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     check_evaluation(cfg)
     start, output = time.perf_counter(), Path(cfg.paths.output_dir)
     backbones = load_models(cfg)
-    data = build_data(cfg, next(iter(backbones.values())))
+    data = build_images(cfg, next(iter(backbones.values())))
     data.trains = False
     sets = ordered_sets(data, cfg.temperature)
     suite = ZeroShotSuite(
@@ -91,7 +91,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         temperature=cfg.temperature is not None,
     )
     models = {name: backbone.model for name, backbone in backbones.items()}
-    module = EvaluationModule(models, suite, zero_shot=cfg.heads == "zero_shot")
+    module = EvaluationModule(models, suite, untrained=cfg.heads == "zero_shot")
     trainer = build_evaluator(cfg)
     print_rank_zero(f"evaluating {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     trainer.test(module, datamodule=data, verbose=False)
@@ -130,7 +130,7 @@ def _write(output: Path, results: dict[str, Any], labels: dict[str, list[str]], 
 def _show(cfg: DictConfig, results: dict[str, Any], labels: dict[str, list[str]], details: Any) -> None:
     for model in details:
         title = f"{cfg.checkpoint or 'zero-shot'}, evaluated in {results['precision']}"
-        console.print(results_table(title, {model: results[model]}, cfg.primary_metric, ALL))
+        console.print(results_table(title, {model: results[model]}, cfg.primary_metric, every=True))
         console.print(classes_table(f"{model}: worst and best classes", labels, details[model]))
     for model, found in results["temperature"].items():
         console.print(temperature_table(model, found, results[model]))

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from tracer_lightning.commands.export import free_folder
 from tracer_lightning.commands.fisher import image_fisher
 from tracer_lightning.commands.load_finished import match_heads, read_model, read_start
-from tracer_lightning.config.build import build_data, build_evaluator
+from tracer_lightning.config.build import build_evaluator, build_images
 from tracer_lightning.config.validate import CURVES, check_merge
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.engine.console import console, print_rank_zero, quieten
@@ -142,7 +142,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     setting, checkpoints = ("checkpoints", [*cfg.checkpoints]) if cfg.checkpoints else ("checkpoint", [cfg.checkpoint])
     models = [read_model(cfg, checkpoint, setting, cfg.model) for checkpoint in checkpoints]
     origin, start = read_start(cfg, checkpoints)
-    data = build_data(cfg, models[0])
+    data = build_images(cfg, models[0])
     data.trains = False
     trainer = build_evaluator(cfg)
     named = dict(zip(names_of(checkpoints), (backbone.model for backbone in models), strict=True))

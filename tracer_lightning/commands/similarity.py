@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from tracer_lightning.commands.evaluate import ONLY, STUDENT, TEACHER, VALIDATION
 from tracer_lightning.commands.load_finished import read_model, recorded_start
 from tracer_lightning.commands.merge import names_of
-from tracer_lightning.config.build import build_data, build_evaluator
+from tracer_lightning.config.build import build_evaluator, build_images
 from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_similarity
@@ -113,7 +113,7 @@ def data_for(cfg: DictConfig, backbones: Mapping[str, Backbone]) -> ClipDataModu
         if different:
             raise ValueError(f"second: the models differ in {', '.join(different)}, and must take the same inputs")
     trims = all(backbone.spec.trims_text for backbone in backbones.values())
-    data = build_data(cfg, first._replace(spec=first.spec._replace(trims_text=trims)))
+    data = build_images(cfg, first._replace(spec=first.spec._replace(trims_text=trims)))
     data.trains = False
     data.shuffle_evaluation(cfg.seed, cfg.samples)
     return data

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import nn
@@ -17,24 +18,18 @@ from torch import nn
 from tracer_lightning.callbacks import Progress
 from tracer_lightning.config.errors import named, naming, setting
 from tracer_lightning.config.types_check import TARGET, check_values, shortened
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.features import training_features
 from tracer_lightning.engine.memory import lacks_memory, memory_request
 from tracer_lightning.engine.precision import evaluating_in
 from tracer_lightning.engine.rendezvous import meet_at_start
-from tracer_lightning.evaluation import ZeroShotSuite
-from tracer_lightning.losses import WeightedSum
-from tracer_lightning.models import Backbone, ClipModel, freeze, part_of, train_last, train_parts
+from tracer_lightning.evaluation import Suite
+from tracer_lightning.losses import Term, WeightedSum
+from tracer_lightning.models import Backbone, Model, freeze, train_last, train_parts
 from tracer_lightning.module import TracerModule
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
-
-MOST_REPEATS = 1.0
-"""How many others of its class an image may expect in a batch, of equally frequent classes, without a warning.
-
-With ImageNet's 1,000 classes and the paper's batch of 512 it is half as many.
-"""
 
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
@@ -78,7 +73,7 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     return kind(named(_written(cfg, place[1]), text) if place else text)
 
 
-def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: pl.Trainer) -> None:
+def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Trainer) -> None:
     """Give the model the head that it classifies with, made on the device of the run: prompts may be many."""
     if model.head is not None and cfg.head.name != "kept":
         print_rank_zero(
@@ -87,14 +82,12 @@ def add_head(cfg: DictConfig, model: ClipModel, data: ClipDataModule, trainer: p
     device = trainer.strategy.root_device
     model.to(device)
     features = partial(training_features, trainer, model, data)
-    model.head = make(cfg, "head.make")(model, data.prompts().to(device), features)
+    model.head = make(cfg, "head.make")(model, features=features, **move_data_to_device(data.context(), device))
     model.to(device)  # whence the extraction of features took it
 
 
-def build_sum(
-    cfg: DictConfig, student: ClipModel, groups: Sequence[str], anchors: nn.Module | None = None
-) -> WeightedSum:
-    """The weighted terms of these groups; those of ``terms`` are multiplied by ``method.strength``.
+def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> WeightedSum:
+    """The weighted terms of these groups; those of ``distill_losses`` are multiplied by ``method.strength``.
 
     A partial term is made with the student as it is before training.
     """
@@ -109,10 +102,10 @@ def build_sum(
             key = f"{group}.{name}.term"
             term = make(cfg, key)
             made = term if isinstance(term, nn.Module) or not callable(term) else term(student)
-            terms[name] = _of_kind(made, nn.Module, key)
+            terms[name] = _of_kind(made, Term, key)
             weight = _non_negative(entry.get("weight"), f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "distill_losses" else weight
-    return WeightedSum(terms, weights, anchors, cfg.reproduce.distillation_from)
+    return WeightedSum(terms, weights, cfg.reproduce.distillation_from)
 
 
 def _entries(cfg: DictConfig, group: str) -> list[tuple[str, Any]]:
@@ -126,15 +119,19 @@ def _non_negative(value: Any, key: str) -> float:
     return float(value)
 
 
-def build_data(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
+def build_data(cfg: DictConfig, backbone: Backbone) -> DataModule:
     """The data module for the backbone's inputs."""
-    data: ClipDataModule = make(cfg, "data", ClipDataModule, spec=backbone.spec, seed=cfg.seed)
+    data: DataModule = make(cfg, "data", DataModule, spec=backbone.spec, seed=cfg.seed)
     return data
 
 
-def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> TracerModule:
+def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
+    """The data module of a command that evaluates images."""
+    return _of_kind(build_data(cfg, backbone), ClipDataModule, "data")  # type: ignore[no-any-return]
+
+
+def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> TracerModule:
     """Student, teacher and losses; what is not trained is frozen."""
-    prompts = data.prompts()
     student = backbone.model
     train_parts(student, cfg.method.train)
     freeze(student, cfg.method.freeze)
@@ -144,57 +141,34 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> T
         for model in (student, teacher.module):
             if model is not None:
                 model.compile()
-    anchors = make(cfg, "anchors.make")(student, prompts.to(student.logit_scale.device))
+    device = next(student.parameters()).device
+    context = data.context()
+    anchors = make(cfg, "anchors.make")(student, **move_data_to_device(context, device))
+    loss = build_sum(cfg, student, ("task_loss", "distill_losses"))
+    if anchors is not None and not loss.with_anchors:
+        print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
+        anchors = None
     module = TracerModule(
         student=student,
         teacher=teacher,
-        loss=build_sum(cfg, student, ("task_loss", "distill_losses"), anchors),
+        loss=loss,
         regularizers=build_sum(cfg, student, ("regularizers",)),
         optimizer=make(cfg, "optimizer"),
         scheduler=make(cfg, "scheduler"),
-        validation=ZeroShotSuite([data.val_set], prompts),
-        test=ZeroShotSuite(
-            data.eval_sets,
-            prompts,
-            models=("student", "teacher"),
-            ece_per_batch=cfg.reproduce.ece_per_batch,
-            logits_in_bf16=cfg.reproduce.logits_in_bf16,
-        ),
+        validation=_build_suite(cfg, "validation_suite", [data.val_set], context, ("student",)),
+        test=_build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher")),
+        anchors=anchors,
     )
-    _check_inputs(module, data)
-    _warn_of_repeats(module, data)
-    if anchors is not None and module.loss.anchors is None:
-        print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
+    data.check_losses(module.reads, module.loss.terms.values())
     return module
 
 
-def _check_inputs(module: TracerModule, data: ClipDataModule) -> None:
-    """Do the losses get what they need, and does what is trained get a gradient?"""
-    if module.loss.needs_head and not data.labelled:
-        raise ValueError(
-            "data: the training pictures have captions and no labels, which a head needs; choose another method"
-        )
-    trained = {part_of(name) for name, p in module.student.named_parameters() if p.requires_grad}
-    if "text" in trained and not (module.loss.needs_texts or module.regularizers.needs_texts):
-        raise ValueError(
-            "method.train: no loss looks at texts, so that the text tower can't be trained; leave text out of the list"
-        )
-    if "scale" in trained and not module.loss.needs_scale:
-        raise ValueError(
-            "method.train: no loss is of the logit scale, so that it can't be trained; leave scale out of the list"
-        )
-
-
-def _warn_of_repeats(module: TracerModule, data: ClipDataModule) -> None:
-    """Name the setting where a loss takes many captions of an image's own class for wrong ones."""
-    repeats = (data.batch_size - 1) / len(data.classnames)
-    diagonal = any(getattr(term, "positives", None) == "diagonal" for term in module.loss.terms.values())
-    if data.labelled and diagonal and repeats >= MOST_REPEATS:
-        print_rank_zero(
-            f"warning: a batch of {data.batch_size} has about {data.batch_size * repeats / 2:,.0f} pairs of images of "
-            f"one class ({repeats:.1f} for each image, of {len(data.classnames)} classes), and positives=diagonal "
-            "pushes each away from the other's caption; set positives=same_label, unless captions are of one image each"
-        )
+def _build_suite(
+    cfg: DictConfig, name: str, eval_sets: Sequence[Any], context: Mapping[str, Any], models: Sequence[str]
+) -> Suite:
+    key = f"evaluation.{name}"
+    suite: Suite = _of_kind(make(cfg, key)(eval_sets, models=models, **context), Suite, key)
+    return suite
 
 
 def _plugins(cfg: DictConfig) -> list[Any]:

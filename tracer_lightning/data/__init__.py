@@ -1,5 +1,6 @@
 """Data: what every data module shares, the embedded data set, folders of pictures, and shards."""
 
+from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.digits.coloured import ColouredDigitsDataModule, ColouredMNISTDataModule
 from tracer_lightning.data.digits.datamodule import DigitsDataModule
 from tracer_lightning.data.images.datamodule import ClipDataModule
@@ -20,6 +21,7 @@ __all__ = [
     "ClipDataModule",
     "ColouredDigitsDataModule",
     "ColouredMNISTDataModule",
+    "DataModule",
     "DigitsDataModule",
     "ImageFolderDataModule",
     "ShardDataModule",

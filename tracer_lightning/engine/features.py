@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import lightning.pytorch as pl
-from torch import Tensor
+from torch import Tensor, nn
 
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import DataModule
 from tracer_lightning.evaluation.features import FeaturePredictor
-from tracer_lightning.models import ClipModel
 
 
-def training_features(trainer: pl.Trainer, model: ClipModel, data: ClipDataModule) -> tuple[Tensor, Tensor]:
+def training_features(trainer: pl.Trainer, model: nn.Module, data: DataModule) -> tuple[Tensor, Tensor]:
     """Image features (N, D) and labels (N,) of the labelled training pictures, prepared as in evaluation.
 
     All ranks get all of them.

@@ -7,14 +7,14 @@ from typing import Any
 
 import lightning.pytorch as pl
 
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import DataModule
 from tracer_lightning.evaluation import METRICS
 
 STAGE = "val/"
 """What the names of logged validation metrics begin with."""
 
 
-def check_optimized_metric(metric: Any, data: ClipDataModule) -> None:
+def check_optimized_metric(metric: Any, data: DataModule) -> None:
     """Raise ValueError before training for a metric that validation will not yield."""
     if metric is None:
         return
@@ -23,7 +23,7 @@ def check_optimized_metric(metric: Any, data: ClipDataModule) -> None:
     check_validation(f"optimized_metric={metric}", data)
 
 
-def check_validation(choice: str, data: ClipDataModule) -> None:
+def check_validation(choice: str, data: DataModule) -> None:
     """Raise ValueError where what chooses by the validation split would choose by a test set.
 
     Args:
@@ -38,7 +38,7 @@ def check_validation(choice: str, data: ClipDataModule) -> None:
         )
 
 
-def check_monitors(callbacks: Mapping[str, Any], data: ClipDataModule) -> None:
+def check_monitors(callbacks: Mapping[str, Any], data: DataModule) -> None:
     """Raise ValueError for a callback, such as early stopping, that would choose by a test set."""
     for name, entry in callbacks.items():
         monitor = entry.get("monitor") if isinstance(entry, Mapping) else None
@@ -46,7 +46,7 @@ def check_monitors(callbacks: Mapping[str, Any], data: ClipDataModule) -> None:
             check_validation(f"callbacks.{name}.monitor={monitor}", data)
 
 
-def last_validation(trainer: pl.Trainer, module: Any, data: ClipDataModule) -> dict[str, dict[str, float]]:
+def last_validation(trainer: pl.Trainer, module: Any, data: DataModule) -> dict[str, dict[str, float]]:
     """Data set name to metrics of the last validation of a fit, or of one now.
 
     There was none where the fit was too short for it, or continued a run that had ended; the one now is not logged, so

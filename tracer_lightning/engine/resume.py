@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.config.types_check import shortened
 from tracer_lightning.config.validate import without_nulls
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import DataModule
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CONFIG, DETAILS, RESULTS
 from tracer_lightning.functional.steps import check_horizon
@@ -201,7 +201,7 @@ def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
         print_rank_zero(f"{key[:100]}: {values}; {force} value is in force")
 
 
-def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: ClipDataModule) -> None:
+def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: DataModule) -> None:
     """Refuse, before anything is written, to continue with other training data or another number of steps.
 
     Lightning would find both when training begins; a number of batches that is limited is left to it.

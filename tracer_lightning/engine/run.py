@@ -12,13 +12,14 @@ from hydra.errors import HydraException
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
 from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.validate import check_settings
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import console, print_rank_zero, quieten
 from tracer_lightning.engine.continuation import check_continued, check_restorable, restoring
 from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
@@ -30,7 +31,7 @@ from tracer_lightning.engine.run_folder import CONFIG, DETAILS, RESULTS, write_j
 from tracer_lightning.engine.signals import SIGNALS
 from tracer_lightning.engine.stopping import report_interruption
 from tracer_lightning.evaluation import Scores, results_table
-from tracer_lightning.models import ClipModel, read_checkpoint
+from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.module import TracerModule
 from tracer_lightning.reporting.versions import versions
@@ -40,13 +41,13 @@ USER_ERRORS = (ValueError, OSError, HydraException, MisconfigurationException, O
 """What a user can cause and mend; anything else is a bug, and shows its traceback."""
 
 
-def _test(trainer: pl.Trainer, module: TracerModule, data: ClipDataModule, heads: bool = True) -> dict[str, Scores]:
-    module.tests_heads = heads
+def _test(trainer: pl.Trainer, module: TracerModule, data: DataModule, heads: bool = True) -> dict[str, Scores]:
+    module.tests_untrained = not heads
     trainer.test(module, datamodule=data, verbose=False)
     return dict(module.results)
 
 
-def check_counts(scores: Scores, data: ClipDataModule) -> None:
+def check_counts(scores: Scores, data: DataModule) -> None:
     """Were all samples of every set evaluated, but for those that can't be read? A stream can't tell beforehand."""
     lost = len(unreadable_anywhere(data)) + data.incomplete
     for eval_set in data.eval_sets:
@@ -62,7 +63,7 @@ def say_unscored(scores: Scores) -> None:
             print_rank_zero(f"{name}: none of its images could be read, so that it has no scores and is in no mean")
 
 
-def say_held_out(data: ClipDataModule) -> None:
+def say_held_out(data: DataModule) -> None:
     """Say which images validate, where a user might not expect it."""
     if line := data.about_validation():
         print_rank_zero(line)
@@ -72,7 +73,7 @@ def _check_and_continue(
     cfg: DictConfig,
     trainer: pl.Trainer,
     module: TracerModule,
-    data: ClipDataModule,
+    data: DataModule,
     checkpoint: Path | None,
     trains: bool,
 ) -> None:
@@ -89,7 +90,7 @@ def _check_and_continue(
                 logger.continue_from(saved["global_step"])
 
 
-def unreadable_anywhere(data: ClipDataModule) -> list[str]:
+def unreadable_anywhere(data: DataModule) -> list[str]:
     """Where the pictures are that some process could not read; every process must ask."""
     found: list[set[str]] = [data.unreadable]
     if dist.is_available() and dist.is_initialized():
@@ -124,18 +125,21 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
             return _finish(cfg, trainer, module, data, {**found, "start": origin}, start)
 
 
-def _count(model: ClipModel, trained: bool = False) -> int:
+def _count(model: nn.Module, trained: bool = False) -> int:
     """Parameters of a model, or those that are trained."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
 def _build(
     cfg: DictConfig, weights: Path | str | None, **trainer_options: Any
-) -> tuple[pl.Trainer, TracerModule, ClipDataModule]:
+) -> tuple[pl.Trainer, TracerModule, DataModule]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, weights)
     data = build_data(cfg, backbone)
-    data.draws_rows = cfg.reproduce.rows_of_captions
+    if cfg.reproduce.rows_of_captions:
+        if not isinstance(data, ClipDataModule):
+            raise ValueError("reproduce.rows_of_captions draws images with captions, and the data have none")
+        data.draws_rows = True
     check_optimized_metric(cfg.optimized_metric, data)
     check_monitors(cfg.callbacks, data)
     trainer = build_trainer(cfg, **trainer_options)
@@ -146,7 +150,7 @@ def _build(
 
 
 def _run(
-    cfg: DictConfig, checkpoint: Path | None, trainer: pl.Trainer, module: TracerModule, data: ClipDataModule
+    cfg: DictConfig, checkpoint: Path | None, trainer: pl.Trainer, module: TracerModule, data: DataModule
 ) -> dict[str, Any]:
     """Evaluate, fit, evaluate: scores by model, and the details of those before."""
     output = Path(cfg.paths.output_dir)
@@ -175,7 +179,7 @@ def _finish(
     cfg: DictConfig,
     trainer: pl.Trainer,
     module: TracerModule,
-    data: ClipDataModule,
+    data: DataModule,
     found: dict[str, Any],
     start: float,
 ) -> dict[str, Any]:

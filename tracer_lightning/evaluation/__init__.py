@@ -1,17 +1,23 @@
-"""Evaluation: zero-shot heads, metrics, suites, tables."""
+"""Evaluation: suites, zero-shot heads, metrics, tables."""
 
-from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
+from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
-from tracer_lightning.evaluation.suite import AVERAGE, Scores, ZeroShotSuite
-from tracer_lightning.evaluation.tables import METRICS, results_table
+from tracer_lightning.evaluation.suite import AVERAGE, Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.tables import results_table
+from tracer_lightning.evaluation.zero_shot import CLASSIFICATION, ZeroShotSuite
+
+METRICS = tuple(metric.name for metric in CLASSIFICATION if metric.shown)
 
 __all__ = [
     "AVERAGE",
+    "CLASSIFICATION",
     "METRICS",
     "ClassificationMetrics",
     "Details",
     "EvaluationModule",
+    "Metric",
     "Scores",
+    "Suite",
     "ZeroShotSuite",
     "results_table",
 ]

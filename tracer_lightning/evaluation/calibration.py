@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from tracer_lightning.types import IGNORE_INDEX
+
 ECE_BINS = 10
-IGNORED = -1
-"""Label of padding."""
 UNDEFINED, PADDING = ECE_BINS + 1, ECE_BINS + 2
 """Places beyond the bins, for probabilities that are no numbers, and for what is not counted."""
 UNIT = 2.0**32
@@ -47,7 +47,7 @@ class CalibrationBins(Metric):
         confidence, predicted = probabilities.max(dim=-1)
         edges = torch.linspace(0, 1, ECE_BINS + 1, device=confidence.device, dtype=confidence.dtype)
         bins = torch.bucketize(confidence, edges, right=True) - 1
-        bins = bins.masked_fill(confidence.isnan(), UNDEFINED).masked_fill(labels == IGNORED, PADDING)
+        bins = bins.masked_fill(confidence.isnan(), UNDEFINED).masked_fill(labels == IGNORE_INDEX, PADDING)
         self.counts.scatter_add_(0, bins, torch.ones_like(bins))
         self.correct.scatter_add_(0, bins, (predicted == labels).long())
         self.confidence.scatter_add_(0, bins, (confidence.nan_to_num() * UNIT).round().long())

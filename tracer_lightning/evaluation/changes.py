@@ -10,9 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.calibration import IGNORED
 from tracer_lightning.evaluation.logits import Classifier, padded
-from tracer_lightning.types import Batch, EvalSet
+from tracer_lightning.types import IGNORE_INDEX, Batch, EvalSet
 
 FORGOTTEN, LEARNED = "right_wrong", "wrong_right"
 COUNTS = ("right_right", FORGOTTEN, LEARNED, "wrong_same", "wrong_other")
@@ -77,7 +76,7 @@ class Changes:
         """Take in a batch of the data set at that place."""
         columns = self.columns[set_index]
         columns = None if columns is None else columns.to(batch.images.device)
-        counted = batch.labels != IGNORED
+        counted = batch.labels != IGNORE_INDEX
         labels, images, indices = batch.labels[counted], batch.images[counted], batch.indices[counted]
         old, new = (model(batch.images, columns).softmax(dim=-1)[counted] for model in (self.before, self.after))
         was, now = old.argmax(dim=-1), new.argmax(dim=-1)  # (B,)

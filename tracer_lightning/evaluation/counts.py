@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from tracer_lightning.evaluation.calibration import IGNORED
+from tracer_lightning.types import IGNORE_INDEX
 
 
 class Counts(NamedTuple):
@@ -51,7 +51,7 @@ class ClassCounts(Metric):
 
     def update(self, probabilities: Tensor, labels: Tensor) -> None:
         """Take in probabilities (B, C) and labels (B,), -1 for padding."""
-        padding = labels == IGNORED
+        padding = labels == IGNORE_INDEX
         labels = labels.masked_fill(padding, self.num_classes)
         predicted = probabilities.argmax(dim=-1).masked_fill(padding, self.num_classes)
         most_probable = probabilities.topk(self.top, dim=-1).indices  # (B, K)

@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from tracer_lightning.evaluation.calibration import IGNORED
 from tracer_lightning.functional.zero_shot import zero_shot_head
-from tracer_lightning.types import Batch
+from tracer_lightning.types import IGNORE_INDEX, Batch
 
 
 class ImageFeatures(NamedTuple):
@@ -40,7 +39,7 @@ class Collected(Metric):
 
     def update(self, images: Tensor, labels: Tensor, indices: Tensor) -> None:
         """Take in features (B, D), labels (B,), -1 for padding, and places in the data set (B,)."""
-        counted = labels != IGNORED
+        counted = labels != IGNORE_INDEX
         for state, values in ((self.images, images), (self.labels, labels), (self.indices, indices)):
             state.append(values[counted])
 

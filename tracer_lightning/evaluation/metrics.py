@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from tracer_lightning.evaluation.calibration import ECE_BINS, IGNORED, CalibrationBins, expected_calibration_error
+from tracer_lightning.evaluation.calibration import ECE_BINS, CalibrationBins, expected_calibration_error
 from tracer_lightning.evaluation.counts import ClassCounts
+from tracer_lightning.types import IGNORE_INDEX
 
 TOP = 5
 Details = dict[str, dict[str, list[Any]]]
@@ -45,9 +46,9 @@ class ClassificationMetrics(nn.Module):
         self.bins.update(probabilities, labels)
         if self.batch_ece is not None:
             ece = multiclass_calibration_error(
-                probabilities, labels, self.num_classes, n_bins=ECE_BINS, norm="l1", ignore_index=IGNORED
+                probabilities, labels, self.num_classes, n_bins=ECE_BINS, norm="l1", ignore_index=IGNORE_INDEX
             )
-            counted = (labels != IGNORED).sum()
+            counted = (labels != IGNORE_INDEX).sum()
             self.batch_ece.update(ece.nan_to_num(), counted)  # a batch of padding alone counts nothing
 
     def compute(self) -> tuple[dict[str, Any], Details]:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import nn
 
-from tracer_lightning.evaluation.suite import Scores, ZeroShotSuite
+from tracer_lightning.evaluation.suite import Scores, Suite
 from tracer_lightning.types import Batch
 
 
@@ -18,12 +18,12 @@ class EvaluationModule(pl.LightningModule):
     Args:
         models: name to model, names that the suite knows.
         suite: the data sets, in the order of their loaders.
-        zero_shot: leave the models' own heads aside.
+        untrained: score the models without what was made for a task, such as heads.
     """
 
-    def __init__(self, models: Mapping[str, nn.Module], suite: ZeroShotSuite, zero_shot: bool = False) -> None:
+    def __init__(self, models: Mapping[str, nn.Module], suite: Suite, untrained: bool = False) -> None:
         super().__init__()
-        self.zero_shot = zero_shot
+        self.untrained = untrained
         self.models = nn.ModuleDict(models)
         self.suite = suite
         self.results: dict[str, Scores] = {}
@@ -36,7 +36,7 @@ class EvaluationModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Build the heads."""
-        self.suite.start(dict(self.models.items()), self.zero_shot)
+        self.suite.start(dict(self.models.items()), self.untrained)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of one data set."""
@@ -45,4 +45,5 @@ class EvaluationModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Keep the results, while the metrics are on the device that ranks exchange them from."""
         self.results = self.suite.finish()
-        self.temperatures = {name: scaling.compute() for name, scaling in self.suite.temperatures.items()}  # type: ignore[operator]
+        temperatures: Any = getattr(self.suite, "temperatures", {})
+        self.temperatures = {name: scaling.compute() for name, scaling in temperatures.items()}

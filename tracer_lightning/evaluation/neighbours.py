@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from tracer_lightning.evaluation.calibration import IGNORED
 from tracer_lightning.evaluation.logits import padded
-from tracer_lightning.types import Neighbours
+from tracer_lightning.types import IGNORE_INDEX, Neighbours
 
 
 class NeighbourAccuracy(Metric):
@@ -46,7 +45,7 @@ class NeighbourAccuracy(Metric):
         """
         accepted = self.accepted[indices]  # (B, K); of padding, any
         best = accepted.gather(1, logits.gather(1, accepted).argmax(dim=1, keepdim=True))[:, 0]
-        return torch.where(labels == IGNORED, labels, best)
+        return torch.where(labels == IGNORE_INDEX, labels, best)
 
     def update(self, logits: Tensor, indices: Tensor) -> None:
         """Take in logits (B, C) of frames at these places (B,), -1 for padding."""

@@ -9,7 +9,6 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.calibration import IGNORED
 from tracer_lightning.functional.representations import (
     FEWEST,
     cka,
@@ -19,7 +18,7 @@ from tracer_lightning.functional.representations import (
     whitening,
     with_norms,
 )
-from tracer_lightning.types import Batch
+from tracer_lightning.types import IGNORE_INDEX, Batch
 
 SHARE = 0.99
 """Of the variance, that SVCCA keeps."""
@@ -201,7 +200,7 @@ class SimilarityModule(pl.LightningModule):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Take in a batch; every model sees it."""
         outputs: Any = {name: model(batch.images) for name, model in self.models.items()}
-        self._sums.update(outputs, batch.labels != IGNORED)
+        self._sums.update(outputs, batch.labels != IGNORE_INDEX)
 
     def on_test_epoch_end(self) -> None:
         """Compare, and let go of the sums, which are large."""

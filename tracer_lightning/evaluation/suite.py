@@ -1,67 +1,54 @@
-"""Evaluation of several models on several data sets, one pass over each picture."""
+"""The contract of evaluation suites: scores of several models on several data sets, one pass over each sample."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar, Literal, NamedTuple
 
-import torch
-from torch import Tensor, nn
-
-from tracer_lightning.evaluation.logits import check_head, image_logits, padded
-from tracer_lightning.evaluation.metrics import ClassificationMetrics, Details
-from tracer_lightning.evaluation.neighbours import NeighbourAccuracy
-from tracer_lightning.evaluation.temperature import TemperatureScaling
-from tracer_lightning.functional.zero_shot import zero_shot_head
-from tracer_lightning.types import Batch, EvalSet
+from torch import nn
 
 AVERAGE = "avg_ood"
 Scores = dict[str, dict[str, Any]]
 """Data set name to its metrics, and the name of each average to the means over its ``sets``; metrics are None where
 nothing could be read, and such sets are in no mean."""
-WITH_NEIGHBOURS = "accuracy_pm10"
-"""Metric of sets of frames: the share of anchors that are right with all their neighbours within ten frames."""
-NO_METRICS = ("split", "role", "n", WITH_NEIGHBOURS)
-"""What means leave out."""
+Details = dict[str, Any]
+"""Whatever scores of one data set are made of, for reports."""
+ABOUT = ("split", "role", "n")
+"""Entries of a data set's scores that are no metrics."""
 
 
-def _neighbour_accuracies(
-    eval_sets: Sequence[EvalSet], models: Sequence[str]
-) -> dict[tuple[str, int], NeighbourAccuracy]:
-    """One of each model on each set of frames, by the model's name and the place of the set."""
-    return {
-        (name, number): NeighbourAccuracy(eval_set.neighbours)
-        for name in models
-        for number, eval_set in enumerate(eval_sets)
-        if eval_set.neighbours is not None
-    }
+class Metric(NamedTuple):
+    """What tables, reports and searches must know of a metric."""
+
+    name: str
+    """Key in results.json and in the names of logged values."""
+    title: str
+    """Name in sentences, legends and tables, such as ``macro-F1``."""
+    column: str
+    """Head of its column in narrow tables."""
+    better: Literal["higher", "lower"] = "higher"
+    percent: bool = True
+    """Whether it lies in [0, 1] and is shown in percent."""
+    shown: bool = True
+    """Whether tables and reports show it by default."""
+    averaged: bool = True
+    """Whether means over data sets are taken."""
 
 
-class ZeroShotSuite(nn.Module):
-    """Metrics per model and data set, each model with its own head, or else a zero-shot one of its current text tower.
+class Suite(nn.Module):
+    """Scores models on data sets. A subclass declares its metrics, and gives ``start``, ``update`` and ``score``.
 
     Args:
-        eval_sets: the data sets, in the order of their loaders.
-        prompts: (C, P, L) tokens of every template for every class.
-        models: names under which models may be evaluated.
-        ece_per_batch: as for :class:`ClassificationMetrics`.
+        eval_sets: the data sets, in the order of their loaders, each with a ``name``, a ``split`` and a ``role``.
         averages: names of averages to the data sets that they are over, beside ``avg_ood`` over those of role ``ood``.
-        logits_in_bf16: round features, heads and logits to bf16, as the released code does.
-        temperature: also fit a temperature on the first data set, and report the ECE at it.
     """
 
-    prompts: Tensor
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    """The metrics, the primary one first."""
+    untrained: ClassVar[str] = "before"
+    """Name of the scores of the model before training, in results."""
 
-    def __init__(
-        self,
-        eval_sets: Sequence[EvalSet],
-        prompts: Tensor,
-        models: Sequence[str] = ("student",),
-        ece_per_batch: bool = False,
-        averages: Mapping[str, Sequence[str]] | None = None,
-        temperature: bool = False,
-        logits_in_bf16: bool = False,
-    ) -> None:
+    def __init__(self, eval_sets: Sequence[Any], averages: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__()
         self.eval_sets = tuple(eval_sets)
         names = [eval_set.name for eval_set in eval_sets]
@@ -73,76 +60,46 @@ class ZeroShotSuite(nn.Module):
         for name, members in self.averages.items():
             if not members or not set(members) <= set(names):
                 raise ValueError(f"averages.{name} must list some of {', '.join(names)}; found {list(members)}")
-        self.register_buffer("prompts", prompts, persistent=False)
-        sizes = [len(eval_set.classes or prompts) for eval_set in eval_sets]
-        for number, eval_set in enumerate(eval_sets):
-            if eval_set.classes is not None:
-                self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)
-        self._metrics = {name: [ClassificationMetrics(size, ece_per_batch) for size in sizes] for name in models}
-        self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
-        self._neighbours = _neighbour_accuracies(self.eval_sets, models)
-        self._registered.extend(self._neighbours.values())
-        self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
         self.details: dict[str, dict[str, Details]] = {}
-        """Of the last evaluation, by model and data set."""
-        self.logits_in_bf16 = logits_in_bf16
+        """Details of the last evaluation, by model and data set."""
         self._models: dict[str, Any] = {}
-        self._heads: dict[str, Tensor] = {}
 
-    def start(self, models: Mapping[str, Any], zero_shot: bool = False) -> None:
-        """Begin an evaluation of these models: build zero-shot heads, forget earlier batches.
+    def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:
+        """Begin an evaluation of these models: forget earlier batches.
 
         Args:
             models: by name.
-            zero_shot: leave the models' own heads aside.
+            untrained: score the models as they were given, without what was made for the task, such as heads.
         """
+        del untrained
         self._models = dict(models)
-        textual = {name: model for name, model in models.items() if zero_shot or model.head is None}
-        for name in models.keys() - textual.keys():
-            check_head(name, models[name], len(self.prompts), ", or heads=zero_shot")
-        self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in textual.items()}
-        for name in models:
-            for metrics in self._metrics[name]:
-                metrics.reset()
-        for accuracy in self._neighbours.values():
-            accuracy.reset()
-        for scaling in self.temperatures.values():
-            scaling.reset()  # type: ignore[operator]
 
-    @torch.no_grad()
-    def update(self, batch: Batch, set_index: int) -> None:
+    def update(self, batch: Any, set_index: int) -> None:
         """Take in a batch of the data set at that place."""
-        columns = getattr(self, f"columns_{set_index}", None)
-        for name, model in self._models.items():
-            logits = image_logits(model, self._heads.get(name), batch.images, columns, self.logits_in_bf16)
-            labels = batch.labels
-            if (neighbours := self._neighbours.get((name, set_index))) is not None:
-                neighbours.update(logits, batch.indices)
-                labels = neighbours.best_labels(logits, labels, batch.indices)
-            self._metrics[name][set_index].update(logits, labels)
-            if name in self.temperatures:
-                self.temperatures[name].update(set_index, logits, labels)  # type: ignore[operator]
+        raise NotImplementedError
+
+    def score(self, model: str, set_index: int) -> tuple[dict[str, Any], Details]:
+        """Metrics of a model on the data set at that place, with the number ``n`` of its samples, and their details."""
+        raise NotImplementedError
 
     def finish(self) -> dict[str, Scores]:
-        """Scores of each model; releases models and heads."""
-        self.details = {}
+        """Scores of each model; releases the models."""
+        self.details = {name: {} for name in self._models}
         results = {name: self._scores(name) for name in self._models}
-        self._models, self._heads = {}, {}
+        self._models = {}
         return results
 
     def _scores(self, name: str) -> Scores:
         scores: Scores = {}
-        details = self.details.setdefault(name, {})
-        for number, (eval_set, metrics) in enumerate(zip(self.eval_sets, self._metrics[name], strict=True)):
-            values, details[eval_set.name] = metrics.compute()
+        for set_index, eval_set in enumerate(self.eval_sets):
+            values, self.details[name][eval_set.name] = self.score(name, set_index)
             scores[eval_set.name] = {"split": eval_set.split, "role": eval_set.role, **values}
-            if (neighbours := self._neighbours.get((name, number))) is not None:
-                scores[eval_set.name][WITH_NEIGHBOURS] = neighbours.compute()
         averages = {average: self._average(members, scores) for average, members in self.averages.items()}
         return {**scores, **averages}
 
     def _average(self, members: Sequence[str], scores: Scores) -> dict[str, Any]:
-        names = [metric for metric in scores[members[0]] if metric not in NO_METRICS]
+        left_out = {*ABOUT, *(metric.name for metric in self.metrics if not metric.averaged)}
+        names = [name for name in scores[members[0]] if name not in left_out]
         scored = [member for member in members if scores[member]["n"]]
-        means = {metric: sum(scores[member][metric] for member in scored) / len(scored) for metric in names if scored}
+        means = {name: sum(scores[member][name] for member in scored) / len(scored) for name in names if scored}
         return {"sets": scored, **dict.fromkeys(names), **means}

@@ -8,13 +8,10 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from tracer_lightning.evaluation.metrics import Details
-from tracer_lightning.evaluation.suite import AVERAGE, WITH_NEIGHBOURS, Scores
+from tracer_lightning.evaluation.suite import AVERAGE, Details, Metric, Scores
+from tracer_lightning.evaluation.zero_shot import CLASSIFICATION
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
-METRICS = {"accuracy": "  acc", "ece": " ECE", "macro_f1": "   F1"}
-"""Metrics and the heads of their columns."""
-ALL = {**METRICS, "accuracy_top5": " top5", "ece_per_batch": " ECE/batch"}
 SHOWN = 3
 """Classes at either end."""
 
@@ -23,44 +20,69 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _cell(values: Mapping[str, Any], metrics: Sequence[str]) -> str:
-    texts = {metric: _percent(values[metric]) if metric in values else "" for metric in metrics}
-    return " ".join(f"{text:>{len(ALL[metric])}}" for metric, text in texts.items())
+def _number(metric: Metric, value: float | None) -> str:
+    return _percent(value) if metric.percent or value is None else f"{value:.4g}"
+
+
+def _width(metric: Metric) -> int:
+    """Columns that its numbers and its head take, with a space: a low error has two digits before the point."""
+    longest = 9 if not metric.percent else 5 if metric.better == "higher" else 4
+    return max(longest, len(metric.column) + 1)
+
+
+def _cell(values: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
+    texts = (_number(metric, values[metric.name]) if metric.name in values else "" for metric in metrics)
+    return " ".join(f"{text:>{_width(metric)}}" for metric, text in zip(metrics, texts, strict=True))
+
+
+def _caption(metrics: Sequence[Metric], untrained: bool) -> str:
+    """What the numbers are."""
+    titles = [metric.title for metric in metrics]
+    listed = " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles)
+    unit = " in percent" if all(metric.percent for metric in metrics) else ""
+    return f"{listed}{unit}{'; zero-shot: before training' if untrained else ''}"
 
 
 def results_table(
-    title: str, results: Mapping[str, Scores | None], headline: str = "accuracy", shown: Mapping[str, str] = METRICS
+    title: str,
+    results: Mapping[str, Scores | None],
+    primary: str = "accuracy",
+    metrics: Sequence[Metric] = CLASSIFICATION,
+    every: bool = False,
 ) -> Table:
-    """Accuracy, ECE and macro-F1 of every model on every data set, 80 columns wide.
+    """The metrics of every model on every data set; accuracy, ECE and macro-F1 are 80 columns wide.
 
     Args:
         title: above the table.
-        results: ``zero_shot``, ``student`` and ``teacher`` to their scores, None where there is no such model.
-        headline: metric that comes first.
-        shown: metrics to show, with the heads of their columns.
+        results: names of models, such as ``zero_shot``, ``student`` and ``teacher``, to their scores, None where there
+            is no such model.
+        primary: name of the metric that comes first.
+        metrics: those of the suite.
+        every: show all of them, and not only those that are shown by default.
     """
-    metrics = sorted(shown, key=lambda metric: metric != headline)
-    header = " ".join(shown[metric] for metric in metrics)
+    declared = [metric for metric in metrics if metric.averaged and (metric.shown or every)]
+    columns = sorted(declared, key=lambda metric: metric.name != primary)
+    header = " ".join(f"{metric.column:>{_width(metric)}}" for metric in columns)
     models = {name: scores for name, scores in results.items() if scores}
     table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
-    before = "; zero-shot: before training" if "zero_shot" in models else ""
-    table.caption = f"accuracy, ECE and macro-F1 in percent{before}"
+    table.caption = _caption(declared, "zero_shot" in models)
     table.add_column("data set", no_wrap=True)
     table.add_column("role", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for name in models:
         table.add_column(f"{TITLES.get(name, name):^16}\n{header}", no_wrap=True)
     for name, values in next(iter(models.values())).items():
-        cells = [_cell(scores[name], metrics) for scores in models.values()]
+        cells = [_cell(scores[name], columns) for scores in models.values()]
         if "sets" in values:
             table.add_section()
             label = ("mean", "ood") if name == AVERAGE else (name, "mean")
             table.add_row(*label, "", *cells, style="bold")
         else:
             table.add_row(name, values["role"], str(values["n"]), *cells)
-        if WITH_NEIGHBOURS in values:
-            pm10 = (_cell({"accuracy": scores[name][WITH_NEIGHBOURS]}, metrics) for scores in models.values())
-            table.add_row("  with neighbours", "", "", *pm10)
+        for metric in metrics:
+            if not metric.averaged and metric.name in values:
+                numbers = (_number(metric, scores[name][metric.name]) for scores in models.values())
+                table.add_row(f"  {metric.title}", "", "", *(f"{number:>{_width(metric)}}" for number in numbers))
     return table
 
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from tracer_lightning.evaluation.calibration import IGNORED, CalibrationBins, expected_calibration_error
+from tracer_lightning.evaluation.calibration import CalibrationBins, expected_calibration_error
+from tracer_lightning.types import IGNORE_INDEX
 
 CHUNK = 4096
 """Samples whose logits are widened at once."""
@@ -57,7 +58,7 @@ class Logits(Metric):
     def compute(self) -> tuple[Tensor, Tensor]:
         """All of them, where double precision is to be had, without padding: before, the host would have to wait."""
         logits, labels = dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.labels).cpu()
-        counted = labels != IGNORED
+        counted = labels != IGNORE_INDEX
         return logits[counted], labels[counted]
 
 

@@ -11,8 +11,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from tracer_lightning.types import ClipFeatures
-
 
 def gather(tensor: Tensor) -> Tensor:
     """Concatenate a tensor over ranks, with gradient where it requires one.
@@ -33,11 +31,6 @@ def gather(tensor: Tensor) -> Tensor:
     parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, tensor)
     return torch.cat(parts)
-
-
-def gather_features(features: ClipFeatures) -> ClipFeatures:
-    """Features of the global batch from those of this rank's (B, D) share."""
-    return ClipFeatures(gather(features.image), gather(features.text), features.logit_scale)
 
 
 def full_tensor(tensor: Tensor) -> Tensor:

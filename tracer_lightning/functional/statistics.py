@@ -24,7 +24,7 @@ def matching_log_probabilities(features: ClipFeatures) -> Tensor:
     Returns:
         (2, B, B), image to text first.
     """
-    image, text, scale = (value if value.dtype == torch.double else value.float() for value in features)
+    image, text, scale = (value if value.dtype == torch.double else value.float() for value in features[:3])
     logits = scale * image @ text.T  # (B, B)
     return torch.stack([logits, logits.T]).log_softmax(dim=-1)
 

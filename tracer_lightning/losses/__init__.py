@@ -2,6 +2,7 @@
 
 from tracer_lightning.losses.anchored import AnchorDivergence, AnchorMatching
 from tracer_lightning.losses.augmented import AugmentedFeatureDistillation
+from tracer_lightning.losses.base import LossTerm, Regularizer, Term
 from tracer_lightning.losses.cross_entropy import CrossEntropy
 from tracer_lightning.losses.cross_frobenius import CrossFrobenius
 from tracer_lightning.losses.cross_knowledge import CrossKnowledgeDistillation
@@ -32,7 +33,10 @@ __all__ = [
     "InfoNCE",
     "InteractiveContrastiveLearning",
     "LDReg",
+    "LossTerm",
     "Orthogonality",
+    "Regularizer",
     "SoftCrossEntropy",
+    "Term",
     "WeightedSum",
 ]

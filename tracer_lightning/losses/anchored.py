@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits
-from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import LossTerm, require_teacher
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 def _anchored_logits(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     """Logits (B, A) of the teacher's and the student's images, each with its own scale."""
     if inputs.anchors is None:
-        raise ValueError("this term needs anchor texts and found none: choose some (anchors=context_prompts)")
+        raise ValueError("the term compares images with anchor texts, and there are none")
     student, teacher = inputs.student, require_teacher(inputs)
     return (
         similarity_logits(teacher.image, inputs.anchors, teacher.logit_scale),
@@ -20,7 +20,7 @@ def _anchored_logits(inputs: LossInputs) -> tuple[Tensor, Tensor]:
     )
 
 
-class AnchorDivergence(nn.Module):
+class AnchorDivergence(LossTerm):
     """KL(softmax(s_T I_T Aᵀ) ‖ softmax(s_S I_S Aᵀ)) over the anchors A, mean over B (CAR-FT; Mao et al., 2024).
 
     There the anchors are context prompts and the teacher is frozen.
@@ -29,8 +29,9 @@ class AnchorDivergence(nn.Module):
         reverse: KL of the student against the teacher instead.
     """
 
+    features = ClipFeatures
+    reads = frozenset({"image", "logit_scale"})
     needs_teacher = True
-    needs_texts = False
     needs_anchors = True
 
     def __init__(self, reverse: bool = False) -> None:
@@ -43,15 +44,15 @@ class AnchorDivergence(nn.Module):
         return kl_divergence(student, teacher) if self.reverse else kl_divergence(teacher, student)
 
 
-class AnchorMatching(nn.Module):
+class AnchorMatching(LossTerm):
     """½ mean over B and the A anchors of (v_S - v_T)², v = s_T I Aᵀ (Lipsum-FT; Nam et al., 2024).
 
     There the anchors are random texts and the teacher is frozen.
     """
 
+    features = ClipFeatures
+    reads = frozenset({"image"})
     needs_teacher = True
-    needs_texts = False
-    needs_scale = False
     needs_anchors = True
 
     def forward(self, inputs: LossInputs) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.contrastive import contrastive_targets, symmetric_cross_entropy
 from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import LossTerm, require_teacher
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 class HasWidth(Protocol):
@@ -21,7 +21,7 @@ class HasWidth(Protocol):
         """(width of the text tower, D)."""
 
 
-class AugmentedFeatureDistillation(nn.Module):
+class AugmentedFeatureDistillation(LossTerm):
     """InfoNCE of Linear([I_S; I_T]) and Linear([T_S; T_T]), with the student's scale (AFD).
 
     It is CLIP-KD's (Yang et al., 2024). As in the released TRACER code the fused features are not normalised, so that
@@ -32,6 +32,8 @@ class AugmentedFeatureDistillation(nn.Module):
         student: gives the width D.
     """
 
+    features = ClipFeatures
+    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
     def __init__(self, student: HasWidth) -> None:

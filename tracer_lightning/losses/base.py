@@ -1,16 +1,53 @@
-"""What the distillation terms share."""
+"""The contract of loss terms: what they declare, and what they have in common."""
 
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
-from tracer_lightning.types import ClipFeatures, LossInputs
+from torch import Tensor, nn
+
+from tracer_lightning.types import LossInputs
 
 
-def require_teacher(inputs: LossInputs) -> ClipFeatures:
+class Term(nn.Module):
+    """A part of the loss, pure: no logging, no devices, no ranks.
+
+    A subclass declares in its class, or in its constructor where that depends on its arguments, what it reads.
+    """
+
+    features: ClassVar[type | None] = None
+    """Type of the features that the term reads, which the model must give; None for any."""
+    reads: frozenset[str] = frozenset()
+    """Fields of the student's features that the term reads. Models compute no field that no term reads."""
+    needs_teacher: bool = False
+    """Whether the term compares the student with the teacher, of which it may read the same fields."""
+    needs_anchors: bool = False
+    """Whether the term reads anchors."""
+    needs_all_weights: bool = False
+    """Whether the term reads all trained weights, and not only those outside the model's blocks."""
+
+
+class LossTerm(Term):
+    """A scalar function of the features of the global batch."""
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """The loss ()."""
+        raise NotImplementedError
+
+
+class Regularizer(Term):
+    """A scalar function of the student's weights and, perhaps, of the features of the batch."""
+
+    def forward(self, student: Any, inputs: LossInputs) -> Tensor:
+        """The penalty ()."""
+        raise NotImplementedError
+
+
+def require_teacher(inputs: LossInputs) -> Any:
     """The teacher's features; ValueError where there are none."""
     if inputs.teacher is None:
-        raise ValueError("a distillation term needs a teacher and found none: choose one (teacher=wma), or drop terms")
+        raise ValueError("a term compares student and teacher, and there is no teacher; give one, or drop the term")
     return inputs.teacher
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import LossTerm
+from tracer_lightning.types import IGNORE_INDEX, ClipFeatures, LossInputs
 
-NO_CLASS = -1
 
-
-class CrossEntropy(nn.Module):
+class CrossEntropy(LossTerm):
     """CE of the head's logits and the labels (the task loss of FT, LP-FT, Lipsum-FT and CAR-FT).
 
     Mean over the samples that have a class (-1: none).
@@ -19,10 +18,8 @@ class CrossEntropy(nn.Module):
         label_smoothing: share of the target spread over the classes, in [0, 1).
     """
 
-    needs_teacher = False
-    needs_texts = False
-    needs_scale = False
-    needs_head = True
+    features = ClipFeatures
+    reads = frozenset({"logits", "labels"})
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -32,10 +29,12 @@ class CrossEntropy(nn.Module):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of logits (B, C) and labels (B,)."""
-        if inputs.logits is None or inputs.labels is None:
-            raise ValueError("cross_entropy needs a head and labels, and found none: choose a head (head=zero_shot)")
-        counted = (inputs.labels != NO_CLASS).sum().clamp(min=1)
-        total = F.cross_entropy(
-            inputs.logits, inputs.labels, ignore_index=NO_CLASS, label_smoothing=self.label_smoothing, reduction="sum"
+        logits, labels = inputs.student.logits, inputs.student.labels
+        if logits is None or labels is None:
+            raise ValueError("cross-entropy needs logits of a head, and labels; the model gave none")
+        counted = (labels != IGNORE_INDEX).sum().clamp(min=1)
+        total: Tensor = F.cross_entropy(
+            logits, labels, ignore_index=IGNORE_INDEX, label_smoothing=self.label_smoothing, reduction="sum"
         )
-        return total / counted
+        loss: Tensor = total / counted
+        return loss

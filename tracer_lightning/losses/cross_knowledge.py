@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits
-from tracer_lightning.losses.base import require_teacher
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import LossTerm, require_teacher
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class CrossKnowledgeDistillation(nn.Module):
+class CrossKnowledgeDistillation(LossTerm):
     """½ mean_B [KL(p_T ‖ softmax(s_S I_S T_Tᵀ)) + KL(q_T ‖ softmax(s_S T_S I_Tᵀ))] (Cross-KD; TRACER, eq. 27)."""
 
+    features = ClipFeatures
+    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
     def forward(self, inputs: LossInputs) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from tracer_lightning.losses.base import Regularizer
 from tracer_lightning.losses.model_terms import HasProjections
-from tracer_lightning.types import LossInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class EWSD(nn.Module):
+class EWSD(Regularizer):
     """½ mean[((I V) omega (W - W_0)ᵀ)²], eigenvalue-weighted self-distillation of the released code of TRACER.
 
     I (B, D) are the student's image features, U S Vᵀ = svd(I) without gradient, omega = (S + 1e-8)^(-exponent / 2)
@@ -24,7 +27,9 @@ class EWSD(nn.Module):
         exponent: of the singular values; 0 weighs all directions alike.
     """
 
-    needs_texts = False
+    features = ClipFeatures
+    reads = frozenset({"image"})
+
     start: Tensor
 
     def __init__(self, student: HasProjections, exponent: float) -> None:
@@ -34,7 +39,7 @@ class EWSD(nn.Module):
         self.exponent = exponent
         self.register_buffer("start", student.image_projection.detach().clone(), persistent=False)
 
-    def forward(self, student: HasProjections, inputs: LossInputs) -> Tensor:
+    def forward(self, student: Any, inputs: LossInputs) -> Tensor:
         """Loss () of image features (B, D), B >= D."""
         image = inputs.student.image
         if len(image) < image.shape[1]:

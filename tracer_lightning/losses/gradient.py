@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.losses.base import require_teacher
+from tracer_lightning.losses.base import LossTerm, require_teacher
 from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class GradientDistillation(nn.Module):
+class GradientDistillation(LossTerm):
     """mean_BD [(∂L_S/∂I_S - ∂L_T/∂I_T)² + (∂L_S/∂T_S - ∂L_T/∂T_T)²] (GD of CLIP-KD, Yang et al., 2024).
 
     L is InfoNCE, in which an image's own caption is its only positive. The gradients are written out, so that the
@@ -19,6 +19,8 @@ class GradientDistillation(nn.Module):
     the teacher's where nothing is recorded: it raises an error.
     """
 
+    features = ClipFeatures
+    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
     def forward(self, inputs: LossInputs) -> Tensor:
@@ -30,7 +32,7 @@ class GradientDistillation(nn.Module):
 
 def _gradients(features: ClipFeatures) -> tuple[Tensor, Tensor]:
     """(B, D) gradients of InfoNCE with respect to image and text features."""
-    image, text, scale = features
+    image, text, scale = features.image, features.text, features.logit_scale
     logits = similarity_logits(image, text, scale)
     surplus = logits.softmax(dim=1) + logits.softmax(dim=0) - 2 * torch.eye(len(logits)).to(logits)  # (B, B)
     factor = scale / (2 * len(logits))

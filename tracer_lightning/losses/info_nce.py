@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracer_lightning.functional.contrastive import (
     Positives,
@@ -11,10 +11,11 @@ from tracer_lightning.functional.contrastive import (
     symmetric_cross_entropy,
 )
 from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import LossTerm
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(LossTerm):
     """½ [CE(s I Tᵀ, Y) + CE(s T Iᵀ, Y)] of the student (Radford et al., 2021; the task loss of FLYP and TRACER).
 
     Args:
@@ -23,7 +24,8 @@ class InfoNCE(nn.Module):
         label_smoothing: share of the target spread over the batch, in [0, 1).
     """
 
-    needs_teacher = False
+    features = ClipFeatures
+    reads = frozenset({"image", "text", "logit_scale"})
 
     def __init__(self, positives: Positives = "diagonal", label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -32,11 +34,13 @@ class InfoNCE(nn.Module):
             raise ValueError(f"label_smoothing must lie in [0, 1), found {label_smoothing}")
         self.positives = positives
         self.label_smoothing = label_smoothing
+        if positives == "same_label":
+            self.reads = self.reads | {"labels"}
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
-        image, text, scale = inputs.student
-        targets = contrastive_targets(image, inputs.labels, self.positives)
+        image, text, scale, labels, _ = inputs.student
+        targets = contrastive_targets(image, labels, self.positives)
         return symmetric_cross_entropy(
             similarity_logits(image, text, scale), similarity_logits(text, image, scale), targets, self.label_smoothing
         )

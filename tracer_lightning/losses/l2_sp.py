@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from tracer_lightning.losses.base import Regularizer
 from tracer_lightning.types import LossInputs
 
 
-class L2SP(nn.Module):
+class L2SP(Regularizer):
     """½ ‖theta - theta_0‖² over the trained parameters (L2-SP; Li et al., 2018).
 
     theta_0 is what the student is when this is made, before training. It is not saved: a continued run makes it again
@@ -18,7 +21,6 @@ class L2SP(nn.Module):
         student: the model to train, with its frozen part frozen.
     """
 
-    needs_texts = False
     needs_all_weights = True
 
     def __init__(self, student: nn.Module) -> None:
@@ -28,7 +30,7 @@ class L2SP(nn.Module):
             start = student.get_parameter(name).detach().clone()
             self.register_buffer(f"start_{number}", start, persistent=False)
 
-    def forward(self, student: nn.Module, inputs: LossInputs) -> Tensor:
+    def forward(self, student: Any, inputs: LossInputs) -> Tensor:
         """Half the squared distance ()."""
         parameters = dict(student.named_parameters())
         squares = [

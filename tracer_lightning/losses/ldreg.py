@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Any
 
-from tracer_lightning.types import LossInputs
+import torch
+from torch import Tensor
+
+from tracer_lightning.losses.base import Regularizer
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 SMALLEST = 1e-4
 """Distance of equal features, whose gradient is 0."""
@@ -39,7 +42,7 @@ def local_dimensionality(features: Tensor, neighbours: int) -> Tensor:
     return mean / (nearest[:, k] - mean).clamp_min(GAP)
 
 
-class LDReg(nn.Module):
+class LDReg(Regularizer):
     """-mean log LID of the student's features over the global batch (LDReg; Huang et al., 2024, "L1").
 
     Args:
@@ -48,14 +51,16 @@ class LDReg(nn.Module):
         text: count the text features.
     """
 
+    features = ClipFeatures
+
     def __init__(self, neighbours: int, image: bool = True, text: bool = True) -> None:
         super().__init__()
         if neighbours < 1 or not (image or text):
             raise ValueError(f"LDReg needs neighbours >= 1, found {neighbours}, and image or text features")
         self.neighbours, self.image, self.text = neighbours, image, text
-        self.needs_texts = text
+        self.reads = frozenset(name for name, counts in (("image", image), ("text", text)) if counts)
 
-    def forward(self, student: nn.Module, inputs: LossInputs) -> Tensor:
+    def forward(self, student: Any, inputs: LossInputs) -> Tensor:
         """Loss () of features (B, D); the sum where both modalities count."""
         chosen = [(self.image, inputs.student.image), (self.text, inputs.student.text)]
         losses = [-local_dimensionality(x, self.neighbours).log().mean() for wanted, x in chosen if wanted]

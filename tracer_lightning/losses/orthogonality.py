@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tracer_lightning.losses.model_terms import HasProjections
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import Regularizer
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class Orthogonality(nn.Module):
+class Orthogonality(Regularizer):
     """‖W_vᵀ W_v - I‖_F of the image projection W_v (width_v, D) (CaRot; weight 0.2 there).
 
     The Gram matrix is D x D for every tower.
@@ -19,13 +21,13 @@ class Orthogonality(nn.Module):
             D < width_v, so that it can never be the identity.
     """
 
-    needs_texts = False
+    features = ClipFeatures
 
     def __init__(self, resnets_by_width: bool = False) -> None:
         super().__init__()
         self.resnets_by_width = resnets_by_width
 
-    def forward(self, student: HasProjections, inputs: LossInputs) -> Tensor:
+    def forward(self, student: Any, inputs: LossInputs) -> Tensor:
         """Norm ()."""
         projection = student.image_projection
         by_width = self.resnets_by_width and student.is_resnet

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracer_lightning.functional.similarity import kl_divergence, similarity_logits
-from tracer_lightning.losses.base import check_temperature, require_teacher
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import LossTerm, check_temperature, require_teacher
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class ContrastiveRelationalDistillation(nn.Module):
+class ContrastiveRelationalDistillation(LossTerm):
     """mean_B [KL(p_T ‖ p_S) + KL(q_T ‖ q_S)] (CRD; TRACER, eq. 23), each side with its own scale.
 
     Args:
@@ -18,6 +18,8 @@ class ContrastiveRelationalDistillation(nn.Module):
             is not multiplied by its square.
     """
 
+    features = ClipFeatures
+    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
     def __init__(self, halved: bool = False, temperature: float = 1.0) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.losses.base import check_temperature, require_teacher
-from tracer_lightning.types import LossInputs
+from tracer_lightning.losses.base import LossTerm, check_temperature, require_teacher
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class SoftCrossEntropy(nn.Module):
+class SoftCrossEntropy(LossTerm):
     """mean_B [H(p_T, p_S) + H(q_T, q_S)], the cross-entropy against the teacher's distributions (CaRot, Oh et al.).
 
     The sum of both directions, not their mean, as in the released code. It differs from
@@ -21,6 +21,8 @@ class SoftCrossEntropy(nn.Module):
         temperature: divides the teacher's logits alone, as in the released TRACER code's plain self-distillation.
     """
 
+    features = ClipFeatures
+    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
     def __init__(self, temperature: float = 1.0) -> None:

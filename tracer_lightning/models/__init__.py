@@ -1,21 +1,22 @@
 """Models: open_clip behind one interface."""
 
+from tracer_lightning.models.backbone import Backbone, Model
 from tracer_lightning.models.compute import configure_compute
 from tracer_lightning.models.files import read_checkpoint
-from tracer_lightning.models.freezing import freeze, part_of, train_last, train_parts
-from tracer_lightning.models.open_clip.build import Backbone, build_clip, load_clip
+from tracer_lightning.models.freezing import freeze, train_last, train_parts
+from tracer_lightning.models.open_clip.build import build_clip, load_clip
 from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.weights import load_weights
 
 __all__ = [
     "Backbone",
     "ClipModel",
+    "Model",
     "build_clip",
     "configure_compute",
     "freeze",
     "load_clip",
     "load_weights",
-    "part_of",
     "read_checkpoint",
     "train_last",
     "train_parts",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from open_clip.modified_resnet import ModifiedResNet
 
-from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.backbone import Model
 
 
 def configure_compute(
-    model: ClipModel,
+    model: Model,
     gradient_checkpointing: bool = False,
     channels_last: bool = False,
     micro_batch: int | None = None,
@@ -27,17 +26,10 @@ def configure_compute(
         ValueError: checkpointing is asked of an image tower without it, or micro-batches of one with BatchNorm.
     """
     if gradient_checkpointing:
-        if isinstance(model.model.visual, ModifiedResNet):
-            raise ValueError("compute.gradient_checkpointing: open_clip's ResNets have none; set it false")
-        model.model.set_grad_checkpointing(True)
+        model.checkpoint_activations()
     if micro_batch is not None:
         if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
             raise ValueError(f"compute.micro_batch must be null or a whole number >= 1, found {micro_batch!r}")
-        if model.trains_batch_norm_statistics:
-            raise ValueError(
-                "compute.micro_batch: BatchNorm would take the statistics of a part of the batch; set it null, or keep "
-                "the pretrained ones with batch_norm=frozen"
-            )
-        model.micro_batch = micro_batch
+        model.train_in_micro_batches(micro_batch)
     if channels_last:
         model.to(memory_format=torch.channels_last)

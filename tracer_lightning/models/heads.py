@@ -6,20 +6,22 @@ Each function makes one for a model, from the class prompts or from the training
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tracer_lightning.functional.logistic_regression import logistic_regression
 from tracer_lightning.functional.zero_shot import prompt_features, zero_shot_head
+from tracer_lightning.models.backbone import Model
 from tracer_lightning.models.open_clip.clip import ClipModel
 
 Features = Callable[[], tuple[Tensor, Tensor]]
 """Extracts normalised image features (N, D) and labels (N,) of the training pictures."""
 
 
-def no_head(model: ClipModel, prompts: Tensor, features: Features | None = None) -> None:
-    """Classify with the text tower: a zero-shot head from the current weights."""
+def no_head(model: Model, **context: Any) -> None:
+    """Give no head: images are classified with the text tower, and other models have none."""
 
 
 def kept_head(model: ClipModel, prompts: Tensor, features: Features | None = None) -> nn.Linear:

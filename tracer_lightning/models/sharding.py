@@ -7,17 +7,13 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tracer_lightning.models.open_clip.clip import ClipModel
-
-OUTSIDE = ("encode_image", "encode_text")
-"""Methods that compute with the weights and are called from outside ``forward``."""
+from tracer_lightning.models.backbone import Model
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -25,12 +21,12 @@ def is_sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def shard(model: ClipModel, mesh: DeviceMesh, trained: bool = True) -> None:
+def shard(model: Model, mesh: DeviceMesh, trained: bool = True) -> None:
     """Leave each rank its share of the weights, in place: one group per transformer block, and one of the rest.
 
     The rest (embeddings, projections, head) stays gathered from the forward pass of a trained model to the end of its
     backward pass, so that losses and regularizers may use it in between. Gradients are averaged over ranks, as DDP
-    averages them. The logit scale, which is too small to be cut, is kept by all ranks.
+    averages them. What is too small to be cut is kept by all ranks.
 
     Args:
         model: with the same architecture on every rank; the weights are those of rank 0. A teacher must be made
@@ -50,15 +46,22 @@ def shard(model: ClipModel, mesh: DeviceMesh, trained: bool = True) -> None:
     _start_alike(model, mesh.device_type)
     if mesh.size(0) == 1:
         mesh = mesh[(mesh.mesh_dim_names or ())[-1]]
-    clip = model.model
-    scale = distribute_tensor(clip.logit_scale.detach(), mesh, [Replicate()] * mesh.ndim, src_data_rank=None)
-    clip.logit_scale = nn.Parameter(scale, requires_grad=clip.logit_scale.requires_grad)
-    for module in model.modules():
-        if isinstance(module, ResidualAttentionBlock):
-            fully_shard(module, mesh=mesh)
-    fully_shard(model, mesh=mesh, reshard_after_forward=not trained, ignored_params={clip.logit_scale})
-    for name in OUTSIDE:
+    for name in model.replicated:
+        _replicate(model, name, mesh)
+    for block in model.blocks():
+        fully_shard(block, mesh=mesh)
+    replicated = {model.get_parameter(name) for name in model.replicated}
+    fully_shard(model, mesh=mesh, reshard_after_forward=not trained, ignored_params=replicated)
+    for name in model.called_from_outside:
         _gather_for(model, name)
+
+
+def _replicate(model: nn.Module, name: str, mesh: DeviceMesh) -> None:
+    """Let all ranks keep a parameter that is the same on all of them."""
+    parameter = model.get_parameter(name)
+    values = distribute_tensor(parameter.detach(), mesh, [Replicate()] * mesh.ndim, src_data_rank=None)
+    owner, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(owner), attribute, nn.Parameter(values, requires_grad=parameter.requires_grad))
 
 
 def _start_alike(model: nn.Module, device: str) -> None:

@@ -6,9 +6,15 @@ from tests.conftest import tiny_backbone
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.losses import CrossFrobenius, Orthogonality
 from tracer_lightning.models import ClipModel, build_clip, load_clip
+from tracer_lightning.types import Batch, ClipFeatures
 
 VISION = {"image_size": 32, "width": 16, "layers": [1, 1, 1, 1]}
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+
+
+def batch(images, texts):
+    none = torch.full((len(images),), -1)
+    return Batch(images, texts, none, none)
 
 
 def test_features_are_those_of_open_clip(backbone):
@@ -17,7 +23,7 @@ def test_features_are_those_of_open_clip(backbone):
     plain = open_clip.CLIP(**backbone.config)
     plain.load_state_dict(backbone.model.model.state_dict())
     image, text, scale = plain(images, texts)
-    ours = backbone.model(images, texts)
+    ours = backbone.model(batch(images, texts), ClipFeatures._fields[:3])
     torch.testing.assert_close(ours.image, image, rtol=0, atol=1e-6)  # to rounding: see test_towers.py
     torch.testing.assert_close(ours.text, text, rtol=0, atol=1e-6)
     assert torch.equal(ours.logit_scale, scale)

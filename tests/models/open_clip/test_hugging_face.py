@@ -57,10 +57,10 @@ def test_features_are_those_of_the_transformers_library(tmp_path, form, activati
     images, texts = torch.randn(3, 3, 32, 32).double(), ours.spec.tokenize(["a dog", "two small cats", ""])
     with torch.no_grad():
         expected = theirs.double()(pixel_values=images, input_ids=texts)
-        features = ours.model.double().eval()(images, texts)
-    torch.testing.assert_close(features.image, expected.image_embeds, rtol=0, atol=1e-12)
-    torch.testing.assert_close(features.text, expected.text_embeds, rtol=0, atol=1e-12)
-    torch.testing.assert_close(features.logit_scale, theirs.logit_scale.exp())
+        image, text = ours.model.double().eval().encode(images, texts)
+    torch.testing.assert_close(image, expected.image_embeds, rtol=0, atol=1e-12)
+    torch.testing.assert_close(text, expected.text_embeds, rtol=0, atol=1e-12)
+    torch.testing.assert_close(ours.model.logit_scale, theirs.logit_scale.exp())
 
 
 @pytest.mark.parametrize(

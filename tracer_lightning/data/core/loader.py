@@ -8,9 +8,6 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, RowSampler
-from tracer_lightning.data.images.picture import ImageSource
-from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, SampleBuilder
-from tracer_lightning.types import Batch
 
 
 class CountedLoader:
@@ -30,13 +27,13 @@ class CountedLoader:
         """Batches of a whole epoch, also where it is continued in the middle."""
         return len(self.sampler)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         """The remaining batches of the epoch."""
         for batch in self.remaining():
             self.sampler.consumed += self.sampler.batch_size
             yield batch
 
-    def remaining(self) -> Iterator[Batch]:
+    def remaining(self) -> Iterator[Any]:
         """What is left of the epoch from the position on."""
         raise NotImplementedError
 
@@ -54,29 +51,6 @@ class ResumableLoader(CountedLoader):
         super().__init__(sampler)
         self._loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **options)
 
-    @classmethod
-    def of(cls, source: ImageSource, preparation: SampleBuilder, *place: int, **options: Any) -> ResumableLoader:
-        """Every image of a source once an epoch.
-
-        Args:
-            source: the images.
-            preparation: to training samples.
-            place: as :class:`EpochPosition` takes it behind the size.
-            options: for the ``DataLoader`` within.
-        """
-        return cls(CaptionedDataset(source, preparation), EpochSampler(len(source), *place), **options)
-
-    def remaining(self) -> Iterator[Batch]:
+    def remaining(self) -> Iterator[Any]:
         """The batches that the sampler still gives."""
         return iter(self._loader)
-
-
-class RowLoader(ResumableLoader):
-    """Batches of rows of images x templates (:class:`RowSampler`)."""
-
-    @classmethod
-    def of(cls, source: ImageSource, preparation: SampleBuilder, *place: int, **options: Any) -> ResumableLoader:
-        """Rows of a source's images and the templates of the preparation's captions."""
-        assert preparation.captions is not None
-        sampler = RowSampler(len(source), preparation.captions.templates, *place)
-        return cls(CaptionedRows(source, preparation), sampler, **options)

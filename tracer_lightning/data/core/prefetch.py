@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tracer_lightning.types import Batch
-
 
 class PrefetchNextLoader:
     """A loader that starts the next one's workers while its own finish.
@@ -22,7 +20,7 @@ class PrefetchNextLoader:
 
     def __init__(self, loader: Any, following: PrefetchNextLoader | None, ahead: int) -> None:
         self.loader, self.following, self.ahead = loader, following, ahead
-        self._started: Iterator[Batch] | None = None
+        self._started: Iterator[Any] | None = None
 
     def __len__(self) -> int:
         """Batches."""
@@ -33,7 +31,7 @@ class PrefetchNextLoader:
         if self._started is None:
             self._started = iter(self.loader)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         """All batches."""
         self.start()
         batches, self._started = self._started, None
@@ -44,9 +42,9 @@ class PrefetchNextLoader:
             yield batch
 
 
-def prefetch_next(loaders: Sequence[Iterable[Batch]], ahead: int) -> list[Iterable[Batch]]:
+def prefetch_next(loaders: Sequence[Iterable[Any]], ahead: int) -> list[Iterable[Any]]:
     """These loaders, each of known length in a :class:`PrefetchNextLoader` to the next of known length."""
-    found: list[Iterable[Batch]] = []
+    found: list[Iterable[Any]] = []
     following: PrefetchNextLoader | None = None
     for loader in reversed(loaders):
         if hasattr(loader, "__len__"):

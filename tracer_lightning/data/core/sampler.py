@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from tracer_lightning.data.core.permutation import permuted
-from tracer_lightning.data.images.samples import PADDING
+from tracer_lightning.types import IGNORE_INDEX
 
 Keys = list[tuple[int, int]]
 MOVING = ("epoch", "consumed")
@@ -168,6 +168,6 @@ class EvalSampler(Sampler[Keys]):
         """(0, index) keys of this rank, index -1 for padding."""
         share = -(-len(self.order) // self.world_size)
         mine = list(self.order[self.rank :: self.world_size])
-        mine += [PADDING] * (share - len(mine))
+        mine += [IGNORE_INDEX] * (share - len(mine))
         for start in range(0, share, self.batch_size):
             yield [(0, index) for index in mine[start : start + self.batch_size]]

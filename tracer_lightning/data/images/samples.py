@@ -14,9 +14,9 @@ from tracer_lightning.data.images.captions import CaptionTable, sample_rng
 from tracer_lightning.data.images.decoding import UnreadablePictureError
 from tracer_lightning.data.images.picture import ImageSource, Picture
 from tracer_lightning.functional.text import trim_tokens, unique_captions
-from tracer_lightning.types import Batch
+from tracer_lightning.types import IGNORE_INDEX, Batch
 
-PADDING = -1
+PADDING = IGNORE_INDEX
 """Index and label of samples that only fill a batch up."""
 Transform = Callable[[Any, np.random.Generator], Tensor]
 """What a source holds of a picture, and random numbers, to a picture (3, H, W) uint8 of the model's size."""

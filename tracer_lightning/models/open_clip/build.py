@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
 import open_clip
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from typeguard import TypeCheckError, check_type
 
+from tracer_lightning.models.backbone import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, check_pretrained, local_weights, model_config
 from tracer_lightning.models.weights import load_weights as load_file
 from tracer_lightning.types import InputSpec
-
-
-class Backbone(NamedTuple):
-    """A model and what it expects of its inputs."""
-
-    model: ClipModel
-    spec: InputSpec
-    config: dict[str, Any]
-    """The architecture in open_clip's terms, as in its model configurations."""
-
 
 LARGEST = 1_000_000
 """That any size of a model may have: more does not fit any memory."""

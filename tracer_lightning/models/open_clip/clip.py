@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, Literal, get_args
 
 import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.modified_resnet import AttentionPool2d
-from open_clip.transformer import text_global_pool
+from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
+from open_clip.transformer import ResidualAttentionBlock, text_global_pool
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from tracer_lightning.functional.distributed import full_tensor
+from tracer_lightning.functional.distributed import full_tensor, gather
+from tracer_lightning.models.backbone import Model
 from tracer_lightning.models.open_clip.fast_attention import use_fast_attention
-from tracer_lightning.types import ClipFeatures
+from tracer_lightning.types import Batch, ClipFeatures
+
+Part = Literal["image", "text", "scale", "head"]
 
 
 def _normalise(features: Tensor) -> Tensor:
@@ -24,13 +26,20 @@ def _normalise(features: Tensor) -> Tensor:
     return F.normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=-1)
 
 
-class ClipModel(nn.Module):
+class ClipModel(Model):
     """An open_clip model that returns :class:`ClipFeatures` and takes texts of any length up to its context.
+
+    Its parts are the towers ``image`` and ``text`` with their projections, the logits' ``scale`` and the ``head``.
 
     Args:
         model: an ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP`` without logit bias.
     """
 
+    features = ClipFeatures
+    parts = get_args(Part)
+    weights_prefix = "model."
+    replicated = ("model.logit_scale",)
+    called_from_outside = ("encode_image", "encode_text")
     model: Any  # open_clip is untyped
 
     def __init__(self, model: nn.Module) -> None:
@@ -41,36 +50,8 @@ class ClipModel(nn.Module):
         self.model = model
         self.image_adapter: nn.Module = nn.Identity()
         self.text_adapter: nn.Module = nn.Identity()
-        self.head: nn.Linear | None = None
-        """Of a classifier: from image features (B, D) to logits (B, C)."""
         self.micro_batch: int | None = None
-        """Samples that a training step keeps activations of at a time; None for all."""
-        self.batch_norm_frozen = False
-        """Whether BatchNorm layers are never in training."""
-
-    def freeze_batch_norm(self, keep: bool) -> None:
-        """Let BatchNorm layers use the running statistics that they have in training, too, and leave them as they are.
-
-        Raises:
-            ValueError: there are no such layers.
-        """
-        if keep and not any(isinstance(module, _BatchNorm) for module in self.modules()):
-            raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
-        self.batch_norm_frozen = keep
-        self.train(self.training)
-
-    @property
-    def trains_batch_norm_statistics(self) -> bool:
-        """Whether training moves the running statistics of BatchNorm layers."""
-        return not self.batch_norm_frozen and any(isinstance(module, _BatchNorm) for module in self.modules())
-
-    def train(self, mode: bool = True) -> ClipModel:
-        """Set the mode, but for BatchNorm layers that keep their statistics."""
-        super().train(mode)
-        for module in self.modules() if mode and self.batch_norm_frozen else ():
-            if isinstance(module, _BatchNorm):
-                module.eval()
-        return self
+        """Number of samples whose activations a training step keeps at a time; None for all."""
 
     @property
     def trims_text(self) -> bool:
@@ -83,12 +64,58 @@ class ClipModel(nn.Module):
         """Tokens that a text may have."""
         return int(self.model.context_length)
 
-    def forward(self, images: Tensor, texts: Tensor | None) -> ClipFeatures:
-        """Features of images (B, 3, H, W), normalised pixels, and texts (B, L), token ids, if they are asked for."""
+    @classmethod
+    def part_of(cls, name: str) -> Part:
+        """The part that a parameter of this name belongs to."""
+        if name.startswith(("model.visual.", "image_adapter.")):
+            return "image"
+        if name.startswith("head."):
+            return "head"
+        return "scale" if name == "model.logit_scale" else "text"
+
+    def check_reads(self, reads: Collection[str]) -> None:
+        """Raise ValueError where there is no head to read, or a head, text tower or scale that no loss depends on."""
+        if "logits" in reads and self.head is None:
+            raise ValueError("head: a loss reads the logits of a head, and there is none; choose one, or another loss")
+        if "logits" not in reads and self.head is not None:
+            raise ValueError("head: no loss reads the logits of the head; leave it out")
+        trained = {self.part_of(name) for name, parameter in self.named_parameters() if parameter.requires_grad}
+        if "text" in trained and "text" not in reads:
+            raise ValueError(
+                "method.train: no loss looks at texts, so that the text tower can't be trained; leave text out of the "
+                "list"
+            )
+        if "scale" in trained and "logit_scale" not in reads:
+            raise ValueError(
+                "method.train: no loss is of the logit scale, so that it can't be trained; leave scale out of the list"
+            )
+
+    def forward(self, batch: Batch, reads: Collection[str]) -> ClipFeatures:
+        """Features of the global batch, gathered over ranks with gradient.
+
+        Args:
+            batch: this rank's share, with normalised pixels (B, 3, H, W).
+            reads: fields that losses read; texts, labels and logits are left out otherwise.
+        """
+        image, text = self.encode(batch.images, batch.texts if "text" in reads else None)
+        if "text" in reads and batch.text_of is not None:  # a caption that repeats is encoded once
+            text = text[batch.text_of]
+        with torch.autocast(image.device.type, enabled=False):
+            image, text = gather(image), gather(text)
+            labels = gather(batch.labels) if "labels" in reads else None
+            logits = self.classify(image) if "logits" in reads else None
+            return ClipFeatures(image, text, self.logit_scale, labels, logits)
+
+    def encode(self, images: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Normalised features (B, D) and (N, D) of images (B, 3, H, W) and token ids (N, L); (0, D) without texts."""
         # not the methods of self: sharding wraps what is called from outside, and this is inside
         image = self._in_parts(ClipModel.encode_image, images)
         text = image.new_zeros(0, image.shape[1]) if texts is None else self._in_parts(ClipModel.encode_text, texts)
-        return ClipFeatures(image, text, self.logit_scale)
+        return image, text
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile what computes features: neither the gathering nor what a batch says of its samples."""
+        self.encode = torch.compile(self.encode, *args, **kwargs)  # type: ignore[method-assign]
 
     def _in_parts(self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor) -> Tensor:
         """``encode(self, inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
@@ -160,3 +187,49 @@ class ClipModel(nn.Module):
         if isinstance(projection, nn.Parameter):
             return projection
         raise ValueError("regularizers: the text tower has no linear projection; drop the regularizer")
+
+    # -- training and sharding --------------------------------------------------------------------------------------
+
+    def train_last(self, layers: int) -> None:
+        """Freeze the layers of both towers but the last ones, as the released code's ``trainable_layers`` does.
+
+        The layers are the blocks of a transformer and the four stages of a ResNet; all else stays as it is,
+        embeddings, stem, projections and pooling included.
+
+        Args:
+            layers: how many of each tower to leave; 0 freezes both towers.
+        """
+        clip = self.model
+        towers = (clip.visual, clip)
+        for module in [clip] if layers == 0 else [layer for tower in towers for layer in _layers(tower)[:-layers]]:
+            for parameter in module.parameters():
+                parameter.requires_grad_(parameter is clip.logit_scale and parameter.requires_grad)
+
+    def checkpoint_activations(self) -> None:
+        """Recompute the blocks' activations in the backward pass instead of keeping them."""
+        if isinstance(self.model.visual, ModifiedResNet):
+            raise ValueError("compute.gradient_checkpointing: open_clip's ResNets have none; set it false")
+        self.model.set_grad_checkpointing(True)
+
+    def train_in_micro_batches(self, samples: int) -> None:
+        """Keep activations of so many samples at a time; ValueError where BatchNorm would see parts of the batch."""
+        if self.trains_batch_norm_statistics:
+            raise ValueError(
+                "compute.micro_batch: BatchNorm would take the statistics of a part of the batch; set it null, or keep "
+                "the pretrained ones with batch_norm=frozen"
+            )
+        self.micro_batch = samples
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """The towers' transformer blocks."""
+        return (module for module in self.modules() if isinstance(module, ResidualAttentionBlock))
+
+
+def _layers(tower: Any) -> list[nn.Module]:
+    """Layers of a tower, in order."""
+    if isinstance(tower, ModifiedResNet):
+        return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
+    blocks = getattr(getattr(getattr(tower, "text", tower), "transformer", None), "resblocks", None)
+    if blocks is None:
+        raise ValueError(f"trainable_layers: the layers of a {type(tower).__name__} are not known; leave it at null")
+    return list(blocks)

@@ -1,0 +1,133 @@
+"""Zero-shot and linear classification of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracer_lightning.evaluation.logits import check_head, image_logits, padded
+from tracer_lightning.evaluation.metrics import ClassificationMetrics
+from tracer_lightning.evaluation.neighbours import NeighbourAccuracy
+from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.temperature import TemperatureScaling
+from tracer_lightning.functional.zero_shot import zero_shot_head
+from tracer_lightning.types import Batch, EvalSet
+
+WITH_NEIGHBOURS = "accuracy_pm10"
+
+
+def _neighbour_accuracies(
+    eval_sets: Sequence[EvalSet], models: Sequence[str]
+) -> dict[tuple[str, int], NeighbourAccuracy]:
+    """One of each model on each set of frames, by the model's name and the place of the set."""
+    return {
+        (name, number): NeighbourAccuracy(eval_set.neighbours)
+        for name in models
+        for number, eval_set in enumerate(eval_sets)
+        if eval_set.neighbours is not None
+    }
+
+
+CLASSIFICATION = (
+    Metric("accuracy", "accuracy", "acc"),
+    Metric("ece", "ECE", "ECE", better="lower"),
+    Metric("macro_f1", "macro-F1", "F1"),
+    Metric("accuracy_top5", "top-5 accuracy", "top5", shown=False),
+    Metric("ece_per_batch", "ECE per batch", "ECE/batch", better="lower", shown=False),
+    Metric(WITH_NEIGHBOURS, "with neighbours", "pm-10", shown=False, averaged=False),
+)
+"""Metrics of classification. The last is that of sets of video frames: the share of anchors that are right with all
+their neighbours within ten frames."""
+
+
+class ZeroShotSuite(Suite):
+    """Metrics per model and data set, each model with its own head, or else a zero-shot one of its current text tower.
+
+    Args:
+        eval_sets: the data sets, in the order of their loaders.
+        prompts: (C, P, L) tokens of every template for every class.
+        models: names under which models may be evaluated.
+        ece_per_batch: as for :class:`ClassificationMetrics`.
+        averages: names of averages to the data sets that they are over, beside ``avg_ood`` over those of role ``ood``.
+        logits_in_bf16: round features, heads and logits to bf16, as the released code does.
+        temperature: also fit a temperature on the first data set, and report the ECE at it.
+    """
+
+    metrics = CLASSIFICATION
+    untrained = "zero_shot"
+    prompts: Tensor
+
+    def __init__(
+        self,
+        eval_sets: Sequence[EvalSet],
+        prompts: Tensor,
+        models: Sequence[str] = ("student",),
+        ece_per_batch: bool = False,
+        averages: Mapping[str, Sequence[str]] | None = None,
+        temperature: bool = False,
+        logits_in_bf16: bool = False,
+    ) -> None:
+        super().__init__(eval_sets, averages)
+        names = [eval_set.name for eval_set in eval_sets]
+        self.register_buffer("prompts", prompts, persistent=False)
+        sizes = [len(eval_set.classes or prompts) for eval_set in eval_sets]
+        for number, eval_set in enumerate(eval_sets):
+            if eval_set.classes is not None:
+                self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)
+        self._metrics = {name: [ClassificationMetrics(size, ece_per_batch) for size in sizes] for name in models}
+        self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
+        self._neighbours = _neighbour_accuracies(self.eval_sets, models)
+        self._registered.extend(self._neighbours.values())
+        self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
+        self.logits_in_bf16 = logits_in_bf16
+        self._heads: dict[str, Tensor] = {}
+
+    def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:
+        """Begin an evaluation of these models: build zero-shot heads, forget earlier batches.
+
+        Args:
+            models: by name.
+            untrained: leave the models' own heads aside.
+        """
+        super().start(models)
+        textual = {name: model for name, model in models.items() if untrained or model.head is None}
+        for name in models.keys() - textual.keys():
+            check_head(name, models[name], len(self.prompts), ", or heads=zero_shot")
+        self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in textual.items()}
+        for name in models:
+            for metrics in self._metrics[name]:
+                metrics.reset()
+        for accuracy in self._neighbours.values():
+            accuracy.reset()
+        for scaling in self.temperatures.values():
+            scaling.reset()  # type: ignore[operator]
+
+    @torch.no_grad()
+    def update(self, batch: Batch, set_index: int) -> None:
+        """Take in a batch of the data set at that place."""
+        columns = getattr(self, f"columns_{set_index}", None)
+        for name, model in self._models.items():
+            logits = image_logits(model, self._heads.get(name), batch.images, columns, self.logits_in_bf16)
+            labels = batch.labels
+            if (neighbours := self._neighbours.get((name, set_index))) is not None:
+                neighbours.update(logits, batch.indices)
+                labels = neighbours.best_labels(logits, labels, batch.indices)
+            self._metrics[name][set_index].update(logits, labels)
+            if name in self.temperatures:
+                self.temperatures[name].update(set_index, logits, labels)  # type: ignore[operator]
+
+    def score(self, model: str, set_index: int) -> tuple[dict[str, Any], Details]:
+        """Metrics of a model on the data set at that place, and the counts that they are made of."""
+        values, details = self._metrics[model][set_index].compute()
+        if (neighbours := self._neighbours.get((model, set_index))) is not None:
+            values[WITH_NEIGHBOURS] = neighbours.compute()
+        return values, dict(details)
+
+    def finish(self) -> dict[str, Scores]:
+        """Scores of each model; releases models and heads."""
+        results = super().finish()
+        self._heads = {}
+        return results

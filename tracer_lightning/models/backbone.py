@@ -1,0 +1,112 @@
+"""The contract of models: what every family gives to the rest of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, ClassVar, NamedTuple
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class Model(nn.Module):
+    """A model that can be fine-tuned. A family is a subclass, of which only ``features`` and ``forward`` are a must."""
+
+    features: ClassVar[type]
+    """Type of the outputs (:class:`tracer_lightning.types.Features`)."""
+    parts: ClassVar[tuple[str, ...]] = ("model",)
+    """Names of the parts that may be trained, such as towers."""
+    weights_prefix: ClassVar[str] = ""
+    """Prefix of the names of its own weights, which users need not write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head: nn.Linear | None = None
+        """Classification head; None where there is none."""
+        self.batch_norm_frozen = False
+        """Whether BatchNorm layers use their running statistics in training, too."""
+
+    def forward(self, batch: Any, reads: Collection[str]) -> Any:
+        """Features of the global batch, of which ``batch`` is this rank's share.
+
+        Args:
+            batch: as the data module gives it.
+            reads: fields of the features that losses read; others need not be computed.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def part_of(cls, name: str) -> str:
+        """The part that a parameter of this name belongs to."""
+        del name
+        return cls.parts[0]
+
+    def check_reads(self, reads: Collection[str]) -> None:
+        """Raise ValueError where the model can't give these fields, or trains something that none of them depends on.
+
+        Args:
+            reads: fields of the features that losses read.
+        """
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def freeze_batch_norm(self, frozen: bool) -> None:
+        """Let BatchNorm layers use the running statistics that they have in training, too, and leave them as they are.
+
+        Raises:
+            ValueError: there are no such layers.
+        """
+        if frozen and not any(isinstance(module, _BatchNorm) for module in self.modules()):
+            raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
+        self.batch_norm_frozen = frozen
+        self.train(self.training)
+
+    @property
+    def trains_batch_norm_statistics(self) -> bool:
+        """Whether training moves the running statistics of BatchNorm layers."""
+        return not self.batch_norm_frozen and any(isinstance(module, _BatchNorm) for module in self.modules())
+
+    def train(self, mode: bool = True) -> Model:
+        """Set the mode, but for BatchNorm layers that keep their statistics."""
+        super().train(mode)
+        for module in self.modules() if mode and self.batch_norm_frozen else ():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def train_last(self, layers: int) -> None:
+        """Freeze all layers but the last ones."""
+        del layers
+        raise ValueError(f"trainable_layers: the layers of a {type(self).__name__} are not known; leave it at null")
+
+    def checkpoint_activations(self) -> None:
+        """Recompute the blocks' activations in the backward pass instead of keeping them."""
+        raise ValueError(f"compute.gradient_checkpointing: {type(self).__name__} has none; set it false")
+
+    def train_in_micro_batches(self, samples: int) -> None:
+        """Keep activations of so many samples at a time, and compute them again in the backward pass."""
+        del samples
+        raise ValueError(f"compute.micro_batch: {type(self).__name__} has none; set it null")
+
+    # -- sharding ---------------------------------------------------------------------------------------------------
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """Modules whose weights are gathered one module after the other, where ranks keep shards."""
+        yield from ()
+
+    replicated: ClassVar[tuple[str, ...]] = ()
+    """Names of parameters that all ranks keep, because they are too small to be cut."""
+    called_from_outside: ClassVar[tuple[str, ...]] = ()
+    """Names of methods, besides ``forward``, that compute with the weights and are called from outside."""
+
+
+class Backbone(NamedTuple):
+    """A model and the inputs that it expects."""
+
+    model: Any
+    """A :class:`Model`."""
+    spec: Any
+    """Expected inputs, which the data module prepares; of images and texts, a
+    :class:`tracer_lightning.types.InputSpec`."""
+    config: dict[str, Any]
+    """The architecture; of open_clip models, in the terms of its model configurations."""
