@@ -122,3 +122,5 @@ class EvalSet(NamedTuple):
     """How many there must be; None where that is not known."""
     neighbours: Neighbours | None = None
     """What frames of videos are judged by; their anchors have labels, and the other frames -1."""
+    zero_shot: bool = False
+    """Whether models are scored zero-shot on it even if they have a head of their own, which was not trained for it."""

@@ -213,3 +213,24 @@ def test_a_set_without_samples_has_no_scores_and_is_in_no_mean(backbone):
     console.print(results_table("", {"student": scores}))
     (line,) = [line.split() for line in console.file.getvalue().splitlines() if line.split()[:1] == ["b"]]
     assert line == ["b", "ood", "0", "–", "–", "–"]
+
+
+def test_a_set_may_be_scored_zero_shot_beside_a_head(backbone):
+    model, prompts = backbone.model, torch.randint(1, 1000, (3, 2, 8))
+    images, labels = torch.randn(6, 3, 32, 32), torch.tensor([0, 1, 2, 0, 1, 2])
+    batch = Batch(images, torch.zeros(6, 0), labels, torch.arange(6))
+
+    def scores(**options):
+        suite = ZeroShotSuite([EvalSet("one", "test", "id"), EvalSet("two", "test", "ood", **options)], prompts)
+        suite.start({"student": model})
+        suite.update(batch, 0)
+        suite.update(batch, 1)
+        return suite.finish()["student"]
+
+    textual = scores()
+    model.head = torch.nn.Linear(16, 3)
+    torch.nn.init.zeros_(model.head.weight)
+    assert scores()["two"]["ece"] != textual["two"]["ece"]
+    beside = scores(zero_shot=True)
+    assert beside["two"] == textual["two"]
+    assert beside["one"] == scores()["one"]

@@ -12,14 +12,22 @@ from tracer_lightning.losses import (
     AnchorMatching,
     CrossEntropy,
     FeatureDistillation,
+    HeadDivergence,
     InfoNCE,
     LossTerm,
     WeightedSum,
 )
 from tracer_lightning.types import ClipFeatures, LossInputs
 
-LOSSES = [CrossEntropy(), CrossEntropy(0.2), AnchorDivergence(), AnchorDivergence(reverse=True), AnchorMatching()]
-ANCHORED = [loss for loss in LOSSES if not isinstance(loss, CrossEntropy)]
+LOSSES = [
+    CrossEntropy(),
+    CrossEntropy(0.2),
+    HeadDivergence(0.5),
+    AnchorDivergence(),
+    AnchorDivergence(reverse=True),
+    AnchorMatching(),
+]
+ANCHORED = [loss for loss in LOSSES if loss.needs_anchors]
 
 
 @pytest.fixture
@@ -28,7 +36,8 @@ def whole(inputs):
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(6, 3, generator=generator, dtype=torch.double).requires_grad_()
     anchors = torch.nn.functional.normalize(torch.randn(4, 5, generator=generator, dtype=torch.double), dim=-1)
-    return inputs._replace(student=inputs.student._replace(logits=logits), anchors=anchors)
+    teacher = inputs.teacher._replace(logits=torch.randn(6, 3, generator=generator, dtype=torch.double))
+    return LossInputs(inputs.student._replace(logits=logits), teacher, anchors)
 
 
 def looped_cross_entropy(inputs, smoothing):
@@ -38,6 +47,11 @@ def looped_cross_entropy(inputs, smoothing):
         target = [smoothing / len(row) + (1 - smoothing) * (k == label) for k in range(len(row))]
         total -= sum(t * (value - norm) for t, value in zip(target, row, strict=True))
     return total / len(inputs.student.labels)
+
+
+def softmax(row):
+    total = sum(math.exp(value) for value in row)
+    return [math.exp(value) / total for value in row]
 
 
 def looped_matching(inputs):
@@ -53,6 +67,10 @@ def looped_matching(inputs):
 def naive(loss, inputs):
     if isinstance(loss, CrossEntropy):
         return looped_cross_entropy(inputs, loss.label_smoothing)
+    if isinstance(loss, HeadDivergence):
+        tables = ([[z / 0.5 for z in row] for row in part.logits.tolist()] for part in (inputs.student, inputs.teacher))
+        student, teacher = ([softmax(row) for row in table] for table in tables)
+        return 0.25 * kl(teacher, student)
     if isinstance(loss, AnchorMatching):
         return looped_matching(inputs)
     student, teacher = (

@@ -21,7 +21,7 @@ from tracer_lightning.functional.statistics import (
     top_overlap,
 )
 from tracer_lightning.functional.steps import planned_steps
-from tracer_lightning.types import LossInputs
+from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 class TeacherStatistics(pl.Callback):
@@ -30,8 +30,8 @@ class TeacherStatistics(pl.Callback):
     Of the features that the training step returns (no further pass through any model; see
     :mod:`tracer_lightning.functional.statistics`): ``entropy``, ``confidence`` and ``true_pair`` of ``student/`` and
     ``teacher/``, and ``teacher/kl``, ``teacher/kl_reverse``, ``teacher/agreement`` and ``teacher/top5_overlap`` between
-    them. There are none of the teacher where no loss term compares with it, and none at all where the losses ask for no
-    texts.
+    them. There are none of the teacher where no loss term compares with it, and none at all where the losses read no
+    captions, or the model has none.
 
     Of the weights, with ``distances``: ``student/distance_to_start``, ``teacher/distance_to_start`` and
     ``teacher/distance_to_student``, L2 norms over what is trained; of a weight with a low-rank update, over what it
@@ -113,7 +113,7 @@ class TeacherStatistics(pl.Callback):
 
 
 def _of_features(features: LossInputs) -> dict[str, Tensor]:
-    if not len(features.student.text):
+    if not isinstance(features.student, ClipFeatures) or not len(features.student.text):
         return {}
     student = matching_log_probabilities(features.student)
     found = _of_one("student", student)

@@ -159,7 +159,8 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
         test=_build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher")),
         anchors=anchors,
     )
-    data.check_losses(module.reads, module.loss.terms.values())
+    for warning in data.check_losses(module.reads, module.loss.terms.values()):
+        print_rank_zero(f"warning: {warning}")
     return module
 
 

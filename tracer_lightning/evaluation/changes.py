@@ -69,6 +69,8 @@ class Changes:
         self.eval_sets = tuple(eval_sets)
         self.columns = [None if of.classes is None else padded(of.classes) for of in self.eval_sets]
         self.before, self.after, self.keep = before, after, keep
+        zero_shot = after.zero_shot() if any(eval_set.zero_shot for eval_set in eval_sets) else after
+        self._after = [zero_shot if eval_set.zero_shot else after for eval_set in eval_sets]
         self._found = [SetChanges(dict.fromkeys(COUNTS, 0), {FORGOTTEN: [], LEARNED: []}) for _ in self.eval_sets]
 
     @torch.no_grad()
@@ -78,7 +80,9 @@ class Changes:
         columns = None if columns is None else columns.to(batch.images.device)
         counted = batch.labels != IGNORE_INDEX
         labels, images, indices = batch.labels[counted], batch.images[counted], batch.indices[counted]
-        old, new = (model(batch.images, columns).softmax(dim=-1)[counted] for model in (self.before, self.after))
+        old, new = (
+            model(batch.images, columns).softmax(dim=-1)[counted] for model in (self.before, self._after[set_index])
+        )
         was, now = old.argmax(dim=-1), new.argmax(dim=-1)  # (B,)
         right_before, right_after = was == labels, now == labels
         counts, kept = self._found[set_index]

@@ -68,9 +68,13 @@ class Classifier:
     """
 
     def __init__(self, model: Any, prompts: Tensor, zero_shot: bool = False) -> None:
-        self.model = model
+        self.model, self.prompts = model, prompts
         textual = zero_shot or model.head is None
         self.head = zero_shot_head(model.encode_text, prompts) if textual else None
+
+    def zero_shot(self) -> Classifier:
+        """The same model with a zero-shot head."""
+        return self if self.head is not None else Classifier(self.model, self.prompts, zero_shot=True)
 
     def __call__(self, images: Tensor, columns: Tensor | None = None) -> Tensor:
         """(B, C) logits of (B, 3, H, W); (B, C') with ``columns`` (C', K)."""

@@ -84,6 +84,7 @@ class ZeroShotSuite(Suite):
         self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
         self.logits_in_bf16 = logits_in_bf16
         self._heads: dict[str, Tensor] = {}
+        self._with_head: set[str] = set()
 
     def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:
         """Begin an evaluation of these models: build zero-shot heads, forget earlier batches.
@@ -93,9 +94,11 @@ class ZeroShotSuite(Suite):
             untrained: leave the models' own heads aside.
         """
         super().start(models)
-        textual = {name: model for name, model in models.items() if untrained or model.head is None}
-        for name in models.keys() - textual.keys():
+        self._with_head = {name for name, model in models.items() if not untrained and model.head is not None}
+        for name in self._with_head:
             check_head(name, models[name], len(self.prompts), ", or heads=zero_shot")
+        every = any(eval_set.zero_shot for eval_set in self.eval_sets)
+        textual = {name: model for name, model in models.items() if every or name not in self._with_head}
         self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in textual.items()}
         for name in models:
             for metrics in self._metrics[name]:
@@ -110,7 +113,8 @@ class ZeroShotSuite(Suite):
         """Take in a batch of the data set at that place."""
         columns = getattr(self, f"columns_{set_index}", None)
         for name, model in self._models.items():
-            logits = image_logits(model, self._heads.get(name), batch.images, columns, self.logits_in_bf16)
+            own = name in self._with_head and not self.eval_sets[set_index].zero_shot
+            logits = image_logits(model, None if own else self._heads[name], batch.images, columns, self.logits_in_bf16)
             labels = batch.labels
             if (neighbours := self._neighbours.get((name, set_index))) is not None:
                 neighbours.update(logits, batch.indices)

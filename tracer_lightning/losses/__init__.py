@@ -9,6 +9,7 @@ from tracer_lightning.losses.cross_knowledge import CrossKnowledgeDistillation
 from tracer_lightning.losses.ewsd import EWSD
 from tracer_lightning.losses.feature_distillation import FeatureDistillation
 from tracer_lightning.losses.gradient import GradientDistillation
+from tracer_lightning.losses.head import HeadDivergence
 from tracer_lightning.losses.info_nce import InfoNCE
 from tracer_lightning.losses.interactive import InteractiveContrastiveLearning
 from tracer_lightning.losses.l2_sp import L2SP
@@ -30,6 +31,7 @@ __all__ = [
     "CrossKnowledgeDistillation",
     "FeatureDistillation",
     "GradientDistillation",
+    "HeadDivergence",
     "InfoNCE",
     "InteractiveContrastiveLearning",
     "LDReg",

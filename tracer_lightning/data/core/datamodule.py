@@ -75,13 +75,18 @@ class DataModule(pl.LightningDataModule):
         """What heads, anchors and suites must know of the data, by name."""
         return {}
 
-    def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> None:
-        """Raise ValueError where the data lack what losses read; warn where they don't suit them.
+    def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> list[str]:
+        """Raise ValueError where the data lack what losses read.
 
         Args:
             reads: fields of the features that losses read.
             terms: the loss terms.
+
+        Returns:
+            Warnings about losses that suit the data badly.
         """
+        del reads, terms
+        return []
 
     def label_names(self, eval_set: Any) -> list[str]:
         """Names of the labels of an evaluation set; none where its labels are no classes."""

@@ -142,7 +142,8 @@ class ColouredDigitsDataModule(ClipDataModule):
 
     def _eval_set(self, task: Task, split: str) -> EvalSet:
         role = "id" if task == self.task else "ood"
-        return EvalSet(task, split, role, tuple((number,) for number in self._choices(task)))
+        classes = tuple((number,) for number in self._choices(task))
+        return EvalSet(task, split, role, classes, zero_shot=task != self.task)
 
     def digits(self) -> dict[str, Split]:
         """Digits without colour, by split."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -109,27 +108,21 @@ class ClipDataModule(DataModule):
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
         return [group_name([self.classnames[number] or f"class {number}" for number in group]) for group in groups]
 
-    def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> None:
-        """Refuse classification without labels; warn where many captions of an image's own class count as wrong.
-
-        Args:
-            reads: fields of the features that losses read.
-            terms: the loss terms.
-        """
+    def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> list[str]:
+        """Refuse classification without labels; warn where many captions of an image's own class count as wrong."""
         if "logits" in reads and not self.labelled:
             raise ValueError(
                 "data: the training pictures have captions and no labels, which a head needs; choose another method"
             )
         repeats = (self.batch_size - 1) / len(self.classnames)
         diagonal = any(getattr(term, "positives", None) == "diagonal" for term in terms)
-        if self.labelled and diagonal and repeats >= MOST_REPEATS:
-            warnings.warn(
-                f"a batch of {self.batch_size} has about {self.batch_size * repeats / 2:,.0f} pairs of images of one "
-                f"class ({repeats:.1f} for each image, of {len(self.classnames)} classes), and positives=diagonal "
-                "pushes each away from the other's caption; set positives=same_label, unless captions are of one "
-                "image each",
-                stacklevel=2,
-            )
+        if not (self.labelled and diagonal and repeats >= MOST_REPEATS):
+            return []
+        return [
+            f"a batch of {self.batch_size} has about {self.batch_size * repeats / 2:,.0f} pairs of images of one class "
+            f"({repeats:.1f} for each image, of {len(self.classnames)} classes), and positives=diagonal pushes each "
+            "away from the other's caption; set positives=same_label, unless captions are of one image each"
+        ]
 
     # -- samples ----------------------------------------------------------------------------------------------------
 
