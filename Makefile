@@ -7,7 +7,7 @@ help:     ## list the targets
 install:  ## install with everything for development
 	pip install -c constraints.txt -e ".[dev]"
 
-test:     ## tests, under 4 minutes on two cores
+test:     ## tests
 	pytest
 
 slow:     ## the tests that take longer
@@ -28,7 +28,7 @@ demo:     ## the default run
 table:    ## the runs of the README's table
 	python train.py -m method=flyp,tracer,tracer_ema,static_sd seed=0,1,2
 
-figures:  ## the README's picture
+figures:  ## the figure in the README
 	python scripts/figure_idea.py
 
 theory:   ## the paper's theorems, tested
