@@ -14,8 +14,8 @@ from tests.commands.test_cli import train
 from tests.commands.test_evaluate import script
 from tests.test_distributed import DOUBLE, SHORT, assert_same_run
 from tests.test_traffic import free_ports
+from tracer_lightning.commands.train import run
 from tracer_lightning.data.digits.styles import STYLES
-from tracer_lightning.engine.run import run
 from tracer_lightning.reporting.training_curves import read_curves
 
 PLUGIN = "trainer.plugins=[{_target_: lightning.pytorch.plugins.precision.DoublePrecision}]"

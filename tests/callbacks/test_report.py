@@ -10,8 +10,8 @@ import pytest
 from tests.commands.helpers import composed, hydra_context
 from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.callbacks import Report, TeacherStatistics, report
+from tracer_lightning.commands.train import run
 from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
-from tracer_lightning.engine.run import run
 from tracer_lightning.reporting.report import RunRecord, render
 from tracer_lightning.reporting.report.numbers import change, short, ticks
 from tracer_lightning.reporting.training_curves import Curve, read_curves

@@ -13,9 +13,9 @@ from torch import nn
 from tests.callbacks.test_report import assert_complete_in_itself
 from tests.commands.helpers import EVERY_ENTRY, composed, hydra_context
 from tests.commands.test_evaluate import script
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
-from tracer_lightning.config.validate import check_changed
-from tracer_lightning.engine.run import run
+from tracer_lightning.config.validate import validate
 from tracer_lightning.evaluation.changes import FORGOTTEN, LEARNED
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.reporting.changed import KINDS
@@ -135,9 +135,9 @@ def test_more_pictures_than_fit_are_refused():
         "checkpoint": "a",
         "start": None,
     }
-    check_changed(OmegaConf.create(settings))
+    validate(OmegaConf.create(settings), "changed")
     with pytest.raises(ValueError, match="pictures must be at most 20"):
-        check_changed(OmegaConf.create({**settings, "pictures": 21}))
+        validate(OmegaConf.create({**settings, "pictures": 21}), "changed")
 
 
 @pytest.mark.slow

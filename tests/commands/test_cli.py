@@ -9,7 +9,7 @@ import pytest
 
 from tests.commands.helpers import TINY, composed, hydra_context
 from tracer_lightning.commands.cli import task
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 
 ROOT = Path(__file__).parent.parent.parent
 METHODS = (

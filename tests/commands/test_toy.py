@@ -6,7 +6,7 @@ import pytest
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_evaluate import script
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 from tracer_lightning.reporting.training_curves import read_curves
 from tracer_lightning.studies.toy.arms import late
 

@@ -9,7 +9,7 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import IMAGENET, IWILDCAM, UNCOUNTED, write
 from tests.conftest import CONF
 from tests.faults.processes import finish, start
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 
 EXPERIMENTS = sorted(
     path.stem for path in Path(CONF, "experiment").glob("*.yaml") if not path.stem.startswith(("digits", "pacs", "toy"))

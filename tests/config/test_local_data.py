@@ -11,9 +11,9 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_evaluate import script
 from tests.data.images.test_splits import write
 from tracer_lightning.commands.cli import task
+from tracer_lightning.commands.train import train
 from tracer_lightning.config.local_data import local_data
 from tracer_lightning.config.saved_settings import group_settings
-from tracer_lightning.engine.run import train
 
 SIZES = {"train": {"n1": 10, "n2": 10}, "val": {"n1": 3, "n2": 3}, "test": {"n1": 2, "n2": 2}}
 OWN = ("data=image_folder", "data.root=pets", "data.batch_size=9", "data.num_workers=0", "trainer.max_epochs=1")

@@ -10,7 +10,7 @@ import torch
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_evaluate import script
 from tests.engine.test_run import run_until
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 
 PEFT = ("a_clip", "bitfit", "lora", "clip_adapter")  # the last cannot be exported
 

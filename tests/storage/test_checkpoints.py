@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.storage.mounts import mounted
-from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, AtomicCheckpointIO, is_intact, promote_checkpoint
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO, is_intact, promote_checkpoint
+from tracer_lightning.storage.run_layout import LAST, NEXT, PREVIOUS
 
 
 def checkpoint(value=0.0, size=1000):

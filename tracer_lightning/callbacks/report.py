@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger
 
 from tracer_lightning.callbacks.change_watch import ChangeWatch
+from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, LOG, METRICS, REPORT, RESULTS
 from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
 from tracer_lightning.reporting.report import RunRecord, render
@@ -22,17 +23,16 @@ from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
 from tracer_lightning.types import Batch
 
-REPORT = "report.html"
 TOOK = "training took"
 FILES = {
-    "results.json": "all scores",
-    "details.json": "what they are made of: counts per class and per bin of confidence",
-    "metrics.csv": "what was logged, step by step",
-    "config.yaml": "the settings",
-    "checkpoints/last.ckpt": "weights and the state to continue from",
-    "train.log": "what was said",
+    RESULTS: "all scores",
+    DETAILS: "what they are made of: counts per class and per bin of confidence",
+    METRICS: "what was logged, step by step",
+    CONFIG: "the settings",
+    CHECKPOINT: "weights and the state to continue from",
+    LOG: "what was said",
 }
-AT_THE_END = ("results.json", "details.json")
+AT_THE_END = (RESULTS, DETAILS)
 """Written after this report."""
 log = logging.getLogger(__name__)
 

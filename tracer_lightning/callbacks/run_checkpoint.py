@@ -9,8 +9,9 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
+from tracer_lightning.engine.run_folder import LAST, NEXT, PREVIOUS
 from tracer_lightning.engine.signals import SIGNALS, Stopped
-from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, promote_checkpoint
+from tracer_lightning.storage.checkpoints import promote_checkpoint
 
 
 class RunCheckpoint(Checkpoint):

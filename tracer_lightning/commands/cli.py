@@ -150,11 +150,12 @@ def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig]
 
 
 def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     from tracer_lightning.config.checkpoint import with_checkpoint
     from tracer_lightning.config.limits import of_limits
     from tracer_lightning.config.local_data import local_data
     from tracer_lightning.config.sweeps import is_sweep, job_of_a_sweep
-    from tracer_lightning.engine.run import USER_ERRORS
 
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if user_wants_traceback:
@@ -166,7 +167,7 @@ def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig
             return job(settled)
     except Exception as error:
         memory = lacks_memory(error)
-        if not memory and not isinstance(error, USER_ERRORS):
+        if not memory and not isinstance(error, (ValueError, OSError, MisconfigurationException, *COMPOSITION_ERRORS)):
             raise
         said = of_limits(error, cfg)
         complain(said)

@@ -9,10 +9,10 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-TESTS = {"limit_test_batches": "tests nothing; give at least 1, or null for all batches"}
+TEST_LIMITS = {"limit_test_batches": "tests nothing; give at least 1, or null for all batches"}
 """What a limit of 0 does, by its name, where models are evaluated."""
-TRAINS = {
-    **TESTS,
+TRAIN_LIMITS = {
+    **TEST_LIMITS,
     **dict.fromkeys(("max_epochs", "max_steps"), "trains nothing; give at least 1, or -1 for no limit"),
     "max_time": "trains nothing; give at least a minute, 00:00:01:00, or leave it out",
     "limit_train_batches": "trains nothing; give at least 1, or null for all batches",

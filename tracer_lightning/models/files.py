@@ -13,9 +13,8 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from safetensors.torch import load_file
 
 from tracer_lightning.storage import MANY_FILES, STAND_INS, check_tensors
+from tracer_lightning.storage.run_layout import CHECKPOINT
 
-CHECKPOINT = "checkpoints/last.ckpt"
-"""Where a run's folder has its checkpoint."""
 HEAD_FILE = "head.safetensors"
 """Weight (C, D) and bias (C,) of a classifier: logits are the normalised image features @ weight.T + bias."""
 PREFERRED = (

@@ -14,6 +14,7 @@ from tracer_lightning.reporting.escaping import csv_text, without_formulas
 from tracer_lightning.reporting.runs import Group, Run
 from tracer_lightning.reporting.settings import METHOD, label, varied_keys
 from tracer_lightning.reporting.training_curves import Curve, read_curves
+from tracer_lightning.storage.run_layout import METRICS
 
 WAY, GAP, SHARE = "student/distance_to_start", "teacher/distance_to_student", "teacher/gap_share"
 STATISTICS = {
@@ -90,7 +91,7 @@ class Row(NamedTuple):
 
 
 def _curves(run: Run) -> dict[str, Curve]:
-    curves = read_curves(run.folder / "metrics.csv")
+    curves = read_curves(run.folder / METRICS)
     if {WAY, GAP} <= set(curves):
         way = dict(zip(curves[WAY].steps, curves[WAY].values, strict=True))
         pairs = zip(curves[GAP].steps, curves[GAP].values, strict=True)

@@ -14,10 +14,8 @@ from typing import Any
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.results import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
+from tracer_lightning.storage.run_layout import CONFIG, HYDRA, RESULTS
 
-RESULTS = "results.json"
-CONFIG = "config.yaml"
-HYDRA = ".hydra"
 ROUNDING = 1e-6
 MODELS = ("zero_shot", "student", "teacher")
 Scores = Mapping[str, Mapping[str, Any]]

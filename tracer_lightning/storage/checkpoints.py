@@ -12,14 +12,8 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from tracer_lightning.storage.archives import check_archive
 from tracer_lightning.storage.files import flush, replacing
+from tracer_lightning.storage.run_layout import LAST, NEXT, PREVIOUS
 from tracer_lightning.storage.scalars import STAND_INS
-
-LAST = "last.ckpt"
-"""What a run continues from."""
-PREVIOUS = "previous.ckpt"
-"""What it continues from where the last one is damaged."""
-NEXT = "next.ckpt"
-"""Whole, but not in force yet: metrics up to it may still be missing."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

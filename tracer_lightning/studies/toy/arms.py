@@ -13,6 +13,7 @@ from tracer_lightning.reporting.merged import by_role
 from tracer_lightning.reporting.runs import MODELS, Group, Run
 from tracer_lightning.reporting.settings import METHOD, STRENGTH, shown, varied_keys
 from tracer_lightning.reporting.training_curves import Curve, read_curves
+from tracer_lightning.storage.run_layout import METRICS
 
 GAP = "train/loss/fd"
 """Squared distance of the features of teacher and student, as it is logged: mean over the batch."""
@@ -88,7 +89,7 @@ def _measures(run: Run, curve: Curve | None) -> dict[str, float]:
 
 
 def _arm(group: Group, name: str, strength: Sequence[str]) -> Arm:
-    curves = [read_curves(run.folder / "metrics.csv").get(GAP) for run in group.runs]
+    curves = [read_curves(run.folder / METRICS).get(GAP) for run in group.runs]
     found = [_measures(run, curve) for run, curve in zip(group.runs, curves, strict=True)]
     logged = [dict(zip(curve.steps, curve.values, strict=True)) for curve in curves if curve is not None]
     steps = sorted(set.intersection(*map(set, logged))) if logged else []
