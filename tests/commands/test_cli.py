@@ -1,6 +1,7 @@
 """A user's mistake is one line naming the setting, status 1, and no traceback."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -193,8 +194,31 @@ def test_tracebacks_are_available(tmp_path):
 def test_help_helps_at_once(tmp_path):
     result = train("--help", cwd=tmp_path)
     assert result.returncode == 0
-    for word in (f"method: {METHODS}", "resume=auto", "results.json", "-m method=flyp,tracer"):
-        assert word in result.stdout
+    for text in ("resume=auto", "results.json", "-m method=flyp,tracer"):
+        assert text in result.stdout
+    lines = result.stdout.splitlines()
+    assert len(lines) < 60
+    assert f"  method: {METHODS} [tracer]" in lines
+    assert "  seed=0                      seed of initial weights, data order and captions" in lines
+    assert any(line.startswith("  evaluation.precision=${reproduce.evaluation_precision}  fp32, or") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("command", "groups", "setting"),
+    [
+        ("merge", ["merge", "backbone", "peft", "suite", "data", "trainer"], "  model=student  "),
+        ("export", ["backbone", "peft"], "  private=true  "),
+        ("kernels", ["kernel"], "  steps=25000  "),
+    ],
+)
+def test_help_lists_the_groups_of_its_command(tmp_path, command, groups, setting):
+    arguments = [sys.executable, str(ROOT / f"scripts/{command}.py"), "--help"]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    listed = [line.split(":")[0].strip() for line in result.stdout.splitlines() if re.match(r"  \w+: ", line)]
+    assert listed == groups
+    assert setting in result.stdout
+    assert "_target_" not in result.stdout
 
 
 @pytest.mark.slow

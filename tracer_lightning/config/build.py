@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from tracer_lightning.callbacks import Progress
-from tracer_lightning.config.errors import named, naming, setting
+from tracer_lightning.config.errors import naming, setting, with_setting
 from tracer_lightning.config.type_checks import TARGET, check_values
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero
@@ -71,7 +71,7 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
     kind, text = (MemoryError, memory_request(inner)) if lacks_memory(inner) else (ValueError, str(inner))
-    return kind(named(_written(cfg, place[1]), text) if place else text)
+    return kind(with_setting(_written(cfg, place[1]), text) if place else text)
 
 
 def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Trainer) -> None:
