@@ -48,9 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     split.add_argument("--split", default="train", help="folder within ROOT (%(default)s)")
 
     style = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description="Write pictures as shards.", epilog=EXAMPLES, formatter_class=style)
+    parser = Parser(description="Write images as shards.", epilog=EXAMPLES, formatter_class=style)
     sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
-    folder = sources.add_parser("folder", parents=[split, shared], help="one folder of pictures per class")
+    folder = sources.add_parser("folder", parents=[split, shared], help="one folder of images per class")
     folder.add_argument("path", type=Path, metavar="PATH")
     folder.set_defaults(jobs=folder_jobs)
     vision = sources.add_parser("torchvision", parents=[split, shared], help="a data set of torchvision, on disk")

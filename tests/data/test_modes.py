@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image, rgb
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image, rgb
 from tracer_lightning.data.images.transforms import EvalCrop
 
 HEIGHT, WIDTH = 24, 20
@@ -145,7 +145,7 @@ def test_every_mode_becomes_rgb_of_8_bits(name):
 def test_what_may_mean_any_brightness_is_unreadable_and_says_why(name):
     data, reason = LEFT_OUT[name]
     for read in (decode, crops):
-        with pytest.raises(UnreadablePictureError, match=reason):
+        with pytest.raises(UnreadableImageError, match=reason):
             read(data)
 
 

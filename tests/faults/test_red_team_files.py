@@ -12,7 +12,7 @@ from tests.data.images.test_decoding import jpeg_in_a_comment
 from tests.data.shards.helpers import shards, write
 from tests.fuzzing.running import ENTRIES, SMALL, attempt, entry
 from tests.storage.test_archives import crowded, deflated, overlapping
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image
 from tracer_lightning.data.shards.manifest import load_manifest
 from tracer_lightning.data.shards.store import expanded, place
 from tracer_lightning.models import load_clip
@@ -173,7 +173,7 @@ def tiled(side):
 @pytest.mark.parametrize("data", [jpeg_in_a_comment(16_384), tiled(30_000)], ids=["jpeg", "tiff"])
 def test_no_picture_is_larger_than_it_is_taken_for(data):
     for read in (decode, pil_image):
-        with pytest.raises(UnreadablePictureError, match=r"too large"):
+        with pytest.raises(UnreadableImageError, match=r"too large"):
             read(data)
 
 

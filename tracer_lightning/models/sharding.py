@@ -40,11 +40,11 @@ def shard(model: ClipModel, mesh: DeviceMesh, trained: bool = True) -> None:
             later changes of the shards would not be seen.
 
     Raises:
-        ValueError: BatchNorm layers in training, whose statistics would be of each rank's pictures alone.
+        ValueError: BatchNorm layers in training, whose statistics would be of each rank's images alone.
     """
     if trained and any(isinstance(m, _BatchNorm) for m in model.modules()) and not model.batch_norm_frozen:
         raise ValueError(
-            "trainer=fsdp: BatchNorm's statistics would be of each process's own pictures; keep those that there are "
+            "trainer=fsdp: BatchNorm's statistics would be of each process's own images; keep those that there are "
             "(batch_norm=frozen), or choose trainer=ddp"
         )
     _start_alike(model, mesh.device_type)

@@ -9,7 +9,7 @@ from tracer_lightning.data.core.loader import ResumableLoader
 from tracer_lightning.data.core.sampler import EpochSampler, EvalSampler
 from tracer_lightning.data.digits.datamodule import TensorSource
 from tracer_lightning.data.images.captions import CaptionTable, sample_rng
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.samples import CaptionedDataset, Collate, SampleBuilder
 
 
@@ -147,7 +147,7 @@ def test_other_data_are_refused_on_resume():
 def test_captions_vary_by_epoch_and_only_by_key(spec):
     table = CaptionTable(["one", "two"], ["a {c}.", "the {c}.", "{c}"], spec.tokenize)
     assert table.tokens.shape == (2, 3, 16)
-    one, two = Picture(b"", 0, "one.jpg"), Picture(b"", 1, "two.jpg")
+    one, two = RawSample(b"", 0, "one.jpg"), RawSample(b"", 1, "two.jpg")
     draws = [tuple(table.of(one, sample_rng(0, epoch, 5)).tolist()) for epoch in range(20)]
     assert len(set(draws)) == 3
     assert torch.equal(table.of(two, sample_rng(0, 3, 5)), table.of(two, sample_rng(0, 3, 5)))

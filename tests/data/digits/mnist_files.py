@@ -15,7 +15,7 @@ def idx(values):
 
 
 def contents():
-    """Random pictures by the names of their files."""
+    """Random images by the names of their files."""
     rng = np.random.default_rng(0)
     found = {}
     for name, count in (("train", TRAIN), ("t10k", TEST)):

@@ -9,7 +9,7 @@ from scripts.make_shards import main
 from tests.data.images.test_folder import CLASSES, data, root  # noqa: F401  root is a fixture
 from tests.data.shards.conftest import root as shard_root  # noqa: F401  a fixture
 from tests.data.shards.helpers import png, rewrite, seen, shards
-from tests.data.shards.test_make_shards import error, picture, samples, table
+from tests.data.shards.test_make_shards import error, image, samples, table
 from tracer_lightning.data.images.decoding import FORMATS, decode
 from tracer_lightning.data.images.files import FORMAT_OF, hidden
 from tracer_lightning.data.images.folder import FolderSource
@@ -55,9 +55,9 @@ def test_hidden_files_are_no_data(root):  # noqa: F811
 
 def test_what_is_passed_over_is_counted_by_reason_in_one_line(root):  # noqa: F811
     train = root / "train"
-    picture(train / "cat/kittens/small/0.png")
-    picture(train / "cat/kittens/1.png")
-    picture(train / "0.png")
+    image(train / "cat/kittens/small/0.png")
+    image(train / "cat/kittens/1.png")
+    image(train / "0.png")
     (train / "owl/4.dcm").touch()
     (train / "owl/notes").touch()
     (train / "owl/5.png").symlink_to(root / "nowhere.png")
@@ -97,16 +97,16 @@ def test_a_class_without_training_images_is_an_error(root, tmp_path, capsys):  #
     module = data(root)
     with (
         pytest.warns(UserWarning, match=r"4 files are passed over: 4 \.dcm"),
-        pytest.raises(ValueError, match=r"train/owl holds no pictures \(jpg, .*\); add some, or remove the class"),
+        pytest.raises(ValueError, match=r"train/owl holds no images \(jpg, .*\); add some, or remove the class"),
     ):
         module.train_dataloader()
-    assert "train/owl holds no pictures" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
+    assert "train/owl holds no images" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
     assert main(["folder", str(root / "train"), "--out", str(tmp_path / "out"), "--split", "test"]) == 0
 
 
 def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
     for name in ("cat", "owl"):
-        picture(tmp_path / "pets" / name / "0.png")
+        image(tmp_path / "pets" / name / "0.png")
         clutter(tmp_path / "pets" / name)
     clutter(tmp_path / "pets")
     assert main(["folder", str(tmp_path / "pets"), "--out", str(tmp_path / "out"), "--verify"]) == 0
@@ -125,7 +125,7 @@ def test_verification_decodes(tmp_path, capsys):
     (tmp_path / "pets/cat").mkdir(parents=True)
     (tmp_path / "pets/cat/0.png").write_bytes(png(7)[:-30])
     found = error(capsys, "folder", tmp_path / "pets", "--out", tmp_path / "out", "--verify")
-    assert "sample s0000000 has a picture that can't be read: damaged" in found
+    assert "sample s0000000 has an image that can't be read: damaged" in found
 
 
 @pytest.mark.parametrize("stream", [False, True])

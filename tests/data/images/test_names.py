@@ -8,7 +8,7 @@ from open_clip import get_tokenizer
 from scripts.make_shards import main
 from tests.data.images.test_folder import TEXTS, data
 from tests.data.shards.helpers import shards, write
-from tests.data.shards.test_make_shards import picture, samples, table
+from tests.data.shards.test_make_shards import image, samples, table
 from tracer_lightning.data.images.captions import CaptionTable
 
 TOKENIZE = get_tokenizer("ViT-B-32")
@@ -32,7 +32,7 @@ def test_classes_that_differ_are_not_warned_of():
 def test_in_folders(tmp_path):
     for split in ("train", "val"):
         for name in ("hot_dog", "hot dog", "cat "):
-            picture(tmp_path / split / name / "0.png")
+            image(tmp_path / split / name / "0.png")
     module = data(tmp_path, ood={}, texts=TEXTS)
     assert module.classnames == ["cat", "hot dog", "hot dog"]
     with pytest.warns(UserWarning, match=r"classes 1 \('hot dog'\) and 2 \('hot dog'\) read the same"):
@@ -51,7 +51,7 @@ def test_in_shards(tmp_path, stream):
 def test_blanks_around_labels_are_no_part_of_them(tmp_path, capsys):
     labels = (" bird", "cat ", "bird", "cat")
     for number in range(len(labels)):
-        picture(tmp_path / f"{number}.png")
+        image(tmp_path / f"{number}.png")
     rows = [("path", "label"), *((f"{number}.png", label) for number, label in enumerate(labels))]
     (tmp_path / "names.txt").write_text(" cat\nbird \n")
     for options, expected in (((), "bird\ncat\n"), (("--classnames", str(tmp_path / "names.txt")), "cat\nbird\n")):
@@ -64,7 +64,7 @@ def test_blanks_around_labels_are_no_part_of_them(tmp_path, capsys):
 
 def test_make_shards_warns_of_labels_that_differ_in_case_only(tmp_path):
     for number in range(3):
-        picture(tmp_path / f"{number}.png")
+        image(tmp_path / f"{number}.png")
     rows = [("path", "label"), ("0.png", "Dog"), ("1.png", "dog"), ("2.png", "cat")]
     with pytest.warns(UserWarning, match=r"classes 0 \('Dog'\) and 2 \('dog'\) read the same"):
         assert main(["csv", table(tmp_path / "t.csv", *rows), "--out", str(tmp_path / "out")]) == 0

@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.data.images.decoding import UnreadablePictureError
+from tracer_lightning.data.images.decoding import UnreadableImageError
 from tracer_lightning.data.images.transforms import EvalCrop, RandomCrop
 
 RNG = np.random.default_rng(0)
@@ -22,7 +22,7 @@ def encoded(pixels, form="PNG", mode="RGB"):
     return buffer.getvalue()
 
 
-def picture(height=45, width=70):
+def image(height=45, width=70):
     return np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
@@ -37,7 +37,7 @@ def test_the_middle_is_taken():
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
 @pytest.mark.parametrize("shape", [(45, 70), (70, 45), (32, 32), (20, 25)])
 def test_pil_gives_the_pixels_of_open_clip(mode, shape):
-    data = encoded(picture(*shape), "JPEG" if mode == "CMYK" else "PNG", mode)
+    data = encoded(image(*shape), "JPEG" if mode == "CMYK" else "PNG", mode)
     ours = EvalCrop(SPEC, "pil")(data, RNG)
     theirs = open_clip.image_transform(32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))(Image.open(io.BytesIO(data)))
     assert torch.equal(ours, (theirs * 255).round().to(torch.uint8))
@@ -46,7 +46,7 @@ def test_pil_gives_the_pixels_of_open_clip(mode, shape):
 @pytest.mark.parametrize("decoder", ["torchvision", "pil"])
 def test_squashing_is_open_clips(decoder):
     spec = SPEC._replace(resize_mode="squash", interpolation="bilinear")
-    data = encoded(picture())
+    data = encoded(image())
     transform = open_clip.image_transform(
         32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1), resize_mode="squash", interpolation="bilinear"
     )
@@ -56,7 +56,7 @@ def test_squashing_is_open_clips(decoder):
 
 
 def test_both_decoders_nearly_agree():
-    data = encoded(picture())
+    data = encoded(image())
     one, other = (EvalCrop(SPEC, decoder)(data, RNG).float() for decoder in ("torchvision", "pil"))
     assert (one - other).abs().max() <= 2
 
@@ -71,9 +71,9 @@ def test_a_border_is_cut_off(decoder):
 
 @pytest.mark.parametrize("decoder", ["torchvision", "pil"])
 @pytest.mark.parametrize("damage", [lambda data: b"<html>", lambda data: data[:200], lambda data: b""])
-def test_damaged_pictures_are_unreadable(decoder, damage):
-    with pytest.raises(UnreadablePictureError):
-        EvalCrop(SPEC, decoder)(damage(encoded(picture(), "JPEG")), RNG)
+def test_damaged_images_are_unreadable(decoder, damage):
+    with pytest.raises(UnreadableImageError):
+        EvalCrop(SPEC, decoder)(damage(encoded(image(), "JPEG")), RNG)
 
 
 def test_mistakes_are_named():

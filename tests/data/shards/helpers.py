@@ -28,7 +28,7 @@ def png(value):
 
 
 def item(number, caption=None):
-    return Item(functools.partial(png, number % 200), f"picture {number}", "png", number % 3, caption)
+    return Item(functools.partial(png, number % 200), f"image {number}", "png", number % 3, caption)
 
 
 def write(root, split, size, per_shard=8, classes=CLASSES, caption=None):

@@ -103,7 +103,7 @@ def test_mistakes_are_named(root):
 
 
 @pytest.mark.skipif(not (SHARED / "pacs_photo").is_dir(), reason="needs the PACS shards")
-def test_real_pictures(tmp_path):
+def test_real_images(tmp_path):
     suite = {
         "photo": {"folder": "pacs_photo", "split": "test", "role": "id", "samples": 334},
         "others": {"folder": "pacs_*", "split": "test", "role": "ood"},

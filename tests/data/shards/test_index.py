@@ -18,7 +18,7 @@ def tar(path, members, fmt=tarfile.USTAR_FORMAT):
 
 
 def sample(number, label, folder=""):
-    return [(f"{folder}s{number:07d}.jpg", b"picture%d" % number), (f"{folder}s{number:07d}.cls", str(label).encode())]
+    return [(f"{folder}s{number:07d}.jpg", b"image%d" % number), (f"{folder}s{number:07d}.cls", str(label).encode())]
 
 
 def read(path, offset, size):
@@ -35,14 +35,14 @@ def test_finds_what_tarfile_finds(tmp_path, fmt):
         assert [tuple(member) for member in walk(TarBytes(stream, path))] == expected
     index = scan_shard(path)
     assert index.label.tolist() == [3, 7]
-    assert read(path, index.image_offset[0], index.image_size[0]) == b"picture0"
+    assert read(path, index.image_offset[0], index.image_size[0]) == b"image0"
     assert not index.left_out.any()
 
 
 def test_samples_with_captions_and_incomplete_ones(tmp_path):
     members = [
         *[("a.jpg", b"1"), ("a.txt", b"a cat"), ("a.json", b"{}")],
-        *[("b.cls", b"1")],  # no picture
+        *[("b.cls", b"1")],  # no image
         *[("c.jpg", b"2")],  # neither label nor caption
         *[("d.jpg", b"3"), ("d.cls", b"\n")],  # an empty label
         *[("e.cls", b"4"), ("e.webp", b"5")],

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.data.shards.helpers import shards, write
-from tests.data.shards.test_make_shards import error, picture
+from tests.data.shards.test_make_shards import error, image
 from tracer_lightning.storage import lines_of, read_text
 
 NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -63,7 +63,7 @@ def test_a_split_is_not_added_where_the_names_are_shifted(root):
 
 def test_make_shards_names_the_blank_line(tmp_path, capsys):
     for name in ("ant", "bee", "cow"):
-        picture(tmp_path / "pets" / name / "0.png")
+        image(tmp_path / "pets" / name / "0.png")
     command = ("folder", tmp_path / "pets", "--out", tmp_path / "out")
     (tmp_path / "names.txt").write_text("ant\n\ncow\n")
     found = error(capsys, *command, "--classnames", tmp_path / "names.txt")

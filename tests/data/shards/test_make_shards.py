@@ -17,7 +17,7 @@ from tracer_lightning.data.shards.sources import torchvision_collection
 SHARED = Path(__file__).parents[4] / "shared/data"
 
 
-def picture(path, grey=0):
+def image(path, grey=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((9, 8, 3), grey, np.uint8)).save(path)
     return path
@@ -45,7 +45,7 @@ def table(path, *rows):
     [("cp1252", "line 3 has the byte 0xe4; .*iconv -f CP1252"), ("utf-16", "in UTF-16; convert")],
 )
 def test_tables_and_names_in_another_encoding_are_named(tmp_path, capsys, encoding, expected):
-    picture(tmp_path / "0.png")
+    image(tmp_path / "0.png")
     (tmp_path / "t.csv").write_bytes("path,caption\n0.png,cheese\n0.png,Käse\n".encode(encoding))
     (tmp_path / "names.txt").write_bytes("dog\ncat\nKäse\n".encode(encoding))
     options = ("csv", tmp_path / "t.csv", "--out", tmp_path / "out")
@@ -70,7 +70,7 @@ def error(capsys, *arguments):
 def pets(tmp_path):
     for index, name in enumerate(("big_dog", "cat", "owl")):
         for number, suffix in enumerate(("jpg", "PNG", "webp")):
-            picture(tmp_path / "pets" / name / f"{number}.{suffix}", 50 * index + number)
+            image(tmp_path / "pets" / name / f"{number}.{suffix}", 50 * index + number)
     (tmp_path / "pets/cat/notes.txt").touch()
     return tmp_path / "pets"
 
@@ -140,7 +140,7 @@ def test_torchvision_mnist():
 def test_torchvision_files_are_not_encoded_again(tmp_path):
     names = [f"{name}/{name}_{number}" for name in ("banded", "dotted") for number in range(3)]
     for name in names:
-        picture(tmp_path / f"dtd/dtd/images/{name}.jpg", len(name))
+        image(tmp_path / f"dtd/dtd/images/{name}.jpg", len(name))
     (tmp_path / "dtd/dtd/labels").mkdir()
     (tmp_path / "dtd/dtd/labels/train1.txt").write_text("".join(f"{name}.jpg\n" for name in names))
     assert main(["torchvision", "DTD", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
@@ -158,17 +158,17 @@ def test_torchvision_mistakes(tmp_path, capsys):
 
 def test_csv_with_names_indices_or_captions(tmp_path):
     for name in ("a", "b", "c"):
-        picture(tmp_path / f"pictures/{name}.png", ord(name))
+        image(tmp_path / f"images/{name}.png", ord(name))
     (tmp_path / "names.txt").write_text("yak\nant\ncow\n")
-    named = table(tmp_path / "named.csv", ["path", "label"], ["pictures/a.png", "yak"], ["pictures/b.png", "ant"])
-    indexed = table(tmp_path / "indexed.csv", ["label", "path"], ["0", "pictures/a.png"], ["2", "pictures/b.png"])
-    captions = table(tmp_path / "captions.csv", ["path", "caption"], ["pictures/c.png", "a cow, grazing"])
+    named = table(tmp_path / "named.csv", ["path", "label"], ["images/a.png", "yak"], ["images/b.png", "ant"])
+    indexed = table(tmp_path / "indexed.csv", ["label", "path"], ["0", "images/a.png"], ["2", "images/b.png"])
+    captions = table(tmp_path / "captions.csv", ["path", "caption"], ["images/c.png", "a cow, grazing"])
     both = table(
         tmp_path / "both.csv",
         ["path", "label", "caption"],
-        ["pictures/a.png", "yak", "häirig"],
-        ["pictures/b.png", "", "only words"],
-        ["pictures/c.png", "ant", ""],
+        ["images/a.png", "yak", "häirig"],
+        ["images/b.png", "", "only words"],
+        ["images/c.png", "ant", ""],
     )
     names = ["--classnames", str(tmp_path / "names.txt")]
     found, files = {}, {"sorted": named, "named": named, "indexed": indexed, "captions": captions, "both": both}
@@ -187,11 +187,11 @@ def test_csv_with_names_indices_or_captions(tmp_path):
         "both": {("1", "häirig"), ("", "only words"), ("0", "")},
     }
     by_label = {s["cls"]: s["png"] for s in samples(tmp_path / "named/train")}
-    assert by_label[b"0"] == (tmp_path / "pictures/a.png").read_bytes()
+    assert by_label[b"0"] == (tmp_path / "images/a.png").read_bytes()
 
 
 def test_csv_mistakes(tmp_path, capsys):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     (tmp_path / "twice.txt").write_text("crane\ncrane\n")
 
     def fails(*rows, options=()):
@@ -209,21 +209,21 @@ def test_csv_mistakes(tmp_path, capsys):
     assert "two classes are called 'crane'" in fails(["path", "label"], ["a.png", "crane"], options=twice)
     assert "line 2 has another number of values" in fails(["path", "caption"], ["a.png", "a cat", " asleep"])
     assert "a.png has neither label nor caption" in fails(["path", "caption"], ["a.png", ""])
-    assert "table.csv is no picture" in fails(["path", "caption"], ["table.csv", "a table"])
+    assert "table.csv is no image" in fails(["path", "caption"], ["table.csv", "a table"])
     assert "has no samples" in fails(["path", "caption"])
     assert "none.csv is missing" in error(capsys, "csv", tmp_path / "none.csv", "--out", tmp_path / "out")
 
 
 @pytest.fixture
 def wild(tmp_path):
-    """Two pictures per split; categories.csv has a class that no picture has."""
+    """Two images per split; categories.csv has a class that no image has."""
     rows = [
         ["", split, number, f"{split}{number}.jpg", "2020-01-01"]
         for split in ("train", "val", "test", "id_val", "id_test")
         for number in range(2)
     ]
     for row in rows:
-        picture(tmp_path / "iwildcam_v2.0/train" / row[3], len(row[1]))
+        image(tmp_path / "iwildcam_v2.0/train" / row[3], len(row[1]))
     table(tmp_path / "iwildcam_v2.0/metadata.csv", ["", "split", "y", "filename", "datetime"], *rows)
     table(tmp_path / "iwildcam_v2.0/categories.csv", ["y", "name"], [1, "gazelle"], [99999, "start"], [0, "empty"])
     return tmp_path
@@ -267,7 +267,7 @@ def test_iwildcam_mistakes(wild, capsys):
 def test_other_mistakes_end_with_one_line(pets, tmp_path, capsys):
     to = ("--out", tmp_path / "out")
     (tmp_path / "hollow/cat").mkdir(parents=True)
-    assert "holds no pictures" in error(capsys, "folder", tmp_path / "hollow", *to)
+    assert "holds no images" in error(capsys, "folder", tmp_path / "hollow", *to)
     assert "holds no class folders" in error(capsys, "folder", tmp_path / "hollow/cat", *to)
     assert "is no folder" in error(capsys, "folder", tmp_path / "nowhere", *to)
     assert "invalid choice: 'floder'" in error(capsys, "floder", pets, *to)

@@ -7,7 +7,7 @@ import pytest
 from scripts.make_shards import main
 from tests.data.shards.helpers import CLASSES, png, rewrite, seen, shards, write
 from tests.data.shards.test_index import tar
-from tests.data.shards.test_make_shards import error, picture, samples, table
+from tests.data.shards.test_make_shards import error, image, samples, table
 from tracer_lightning.data.shards.labels import Labels
 
 READERS = pytest.mark.parametrize("stream", [False, True], ids=["indexed", "stream"])
@@ -174,7 +174,7 @@ def test_an_empty_caption_beside_a_class_is_none(tmp_path, stream):
 
 def test_make_shards_skips_empty_rows_where_it_is_asked_to(tmp_path, capsys):
     for number in range(4):
-        picture(tmp_path / f"{number}.png")
+        image(tmp_path / f"{number}.png")
     rows = [("path", "caption"), ("0.png", "a cat"), ("1.png", ""), ("2.png", "  "), ("3.png", "a dog")]
     command = ["csv", table(tmp_path / "t.csv", *rows), "--out", tmp_path / "out", "--verify"]
     assert "1.png has neither label nor caption" in error(capsys, *command)

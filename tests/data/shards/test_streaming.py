@@ -97,7 +97,7 @@ def test_it_continues_within_an_epoch(root, consumed, workers):
     same(batches(root)[consumed // 10 :], batches(root, consumed=consumed, workers=workers))
 
 
-def test_unreadable_pictures_are_replaced_and_do_not_shift_what_follows(root):
+def test_unreadable_images_are_replaced_and_do_not_shift_what_follows(root):
     whole = {index for batch in batches(root) for index in batch.indices.tolist()}
     rewrite(root / "photo/train/3.tar", lambda name, data: (name, b"<html>" if name == "s0000026.png" else data))
     read = batches(root)

@@ -1,4 +1,4 @@
-"""Suites of shards: members, label spaces, patterns, pairs of pictures and captions, timm's layout."""
+"""Suites of shards: members, label spaces, patterns, pairs of images and captions, timm's layout."""
 
 import tarfile
 

@@ -168,7 +168,7 @@ def bomb(width, height):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_pictures_of_huge_pixel_counts_are_left_out_and_named(root, stream):
+def test_images_of_huge_pixel_counts_are_left_out_and_named(root, stream):
     path = root / "sketch/test/0.tar"
     with tarfile.open(path) as old:
         kept = [(one.name, old.extractfile(one).read()) for one in old]

@@ -73,7 +73,7 @@ def test_two_runs_are_byte_identical_and_seeds_differ(tmp_path):
     assert contents(tmp_path / "a")["train/0.tar"] != contents(tmp_path / "c")["train/0.tar"]
 
 
-def test_webdataset_reads_every_picture_bit_for_bit(tmp_path):
+def test_webdataset_reads_every_image_bit_for_bit(tmp_path):
     samples = collection(caption="number")
     write(tmp_path, samples)
     urls = [str(tmp_path / f"train/{index}.tar") for index in range(5)]

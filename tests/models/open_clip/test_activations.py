@@ -90,7 +90,7 @@ def test_a_tower_that_pools_its_patches(vit, images):
     torch.testing.assert_close(F.normalize(visual.ln_post(found["2"]) @ visual.proj, dim=-1), found[FEATURES])
 
 
-def test_blocks_of_a_resnet_are_averaged_over_the_picture(images):
+def test_blocks_of_a_resnet_are_averaged_over_the_image(images):
     torch.manual_seed(0)
     model = build_clip(16, {**VISION, "layers": [1, 2, 1, 1]}, TEXT).model
     found = image_outputs(model, images)

@@ -8,7 +8,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset
 
 from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, RowSampler
-from tracer_lightning.data.images.picture import ImageSource
+from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, SampleBuilder
 from tracer_lightning.types import Batch
 

@@ -29,7 +29,7 @@ HUES = np.array([(1, 0, 0), (0, 0, 1)])
 """(2, 3), of those names."""
 TEMPLATES = ("a photo of a {c}.", "a handwritten {c}.", "a drawing of a {c}.", "this is a {c}.")
 VALIDATION = 1_000
-"""Pictures of MNIST's training file that are kept for validation."""
+"""Images of MNIST's training file that are kept for validation."""
 Task = Literal["plain", "coloured"]
 TASKS: tuple[Task, ...] = ("plain", "coloured")
 Asked = Literal["colour", "digit"]
@@ -107,7 +107,7 @@ class ColouredDigitsDataModule(ClipDataModule):
     the other OOD. The digits are scikit-learn's.
 
     Args:
-        spec: what the model expects; pictures are 28 x 28.
+        spec: what the model expects; images are 28 x 28.
         task: what is learned.
         tied: chance of a coloured digit to have its group's colour.
         asks: what is to be named of a coloured digit, ``colour`` or ``digit``.
@@ -159,7 +159,7 @@ class ColouredDigitsDataModule(ClipDataModule):
         return TensorSource(images, labels.tolist())
 
     def _drawn(self, split: str, task: str) -> tuple[Tensor, np.ndarray]:
-        """Pictures (N, 3, H, W) uint8 and labels (N,) among the task's own."""
+        """Images (N, 3, H, W) uint8 and labels (N,) among the task's own."""
         images, labels = self.digits()[split]  # (N, H, W), (N,)
         ink = np.ones((1, 3))
         if task == "coloured":
@@ -174,7 +174,7 @@ class ColouredMNISTDataModule(ColouredDigitsDataModule):
     """The same with MNIST.
 
     Args:
-        spec: what the model expects; pictures are 28 x 28.
+        spec: what the model expects; images are 28 x 28.
         root: holds ``MNIST/raw``.
         download: fetch it there if it is not.
         options: of :class:`ColouredDigitsDataModule`.

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from tracer_lightning.data.digits.styles import CLASSES, SIZE, STYLES, TEMPLATES, Split, load_splits, render
 from tracer_lightning.data.images.datamodule import ClipDataModule
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.types import EvalSet, InputSpec
 
 EVALUATION_RENDER = 0
 """Seed of the drawings of val and test; training uses 1, 2, ..."""
 MOST_RENDERS = 1_000
-"""Of all pictures in one style: 3 GB."""
+"""Of all images in one style: 3 GB."""
 
 
 @cache
@@ -29,12 +29,12 @@ def drawn_splits() -> dict[str, Split]:
 
 @cache
 def drawn(split: str, style: str, seed: int) -> np.ndarray:
-    """The pictures (N, 3, 32, 32) uint8 of a split in one style, drawn once a process: about 50 MB for all."""
+    """The images (N, 3, 32, 32) uint8 of a split in one style, drawn once a process: about 50 MB for all."""
     return render(*drawn_splits()[split], style, seed)
 
 
 class TensorSource:
-    """Pictures held in memory.
+    """Images held in memory.
 
     Args:
         images: (N, 3, H, W) uint8.
@@ -48,9 +48,9 @@ class TensorSource:
         """N."""
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> Picture:
-        """The picture (3, H, W) and its class."""
-        return Picture(self.images[index], self.labels[index], origin=str(index))
+    def __getitem__(self, index: int) -> RawSample:
+        """The image (3, H, W) and its class."""
+        return RawSample(self.images[index], self.labels[index], origin=str(index))
 
 
 class DigitsDataModule(ClipDataModule):
@@ -60,7 +60,7 @@ class DigitsDataModule(ClipDataModule):
     others OOD.
 
     Args:
-        spec: what the model expects; pictures are 32 x 32.
+        spec: what the model expects; images are 32 x 32.
         train_styles: names from ``digit_styles.STYLES``.
         renders: different drawings of each training image per style (where the style has any randomness).
         loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` (not of the

@@ -43,9 +43,9 @@ class Style:
 
     ink: Ink = "white"  # "class": the class's palette colour; "palette": one drawn at random
     paper: Paper = "black"
-    tied: float = 1.0  # for "class" ink: the share of pictures with their own class's colour
+    tied: float = 1.0  # for "class" ink: the share of images with their own class's colour
     turn: tuple[float, float] = (0.0, 0.0)  # smallest and largest rotation in degrees, either way
-    zoom: tuple[float, float] = (0.85, 0.85)  # digit height as a share of the picture's
+    zoom: tuple[float, float] = (0.85, 0.85)  # digit height as a share of the image's
     shift: float = 0.0  # largest displacement in pixels along each axis
     stroke: int = 0  # pixels of dilation (> 0) or erosion (< 0), at 32 px
     blur: float = 0.0  # Gaussian blur in pixels
@@ -89,12 +89,12 @@ def render(images: np.ndarray, labels: np.ndarray, style: str, seed: int) -> np.
     rng = np.random.default_rng([seed, *style.encode()])
     mask = _place(images, spec, rng)[:, None]
     ink, paper = _ink(labels, spec, rng), _paper(len(labels), spec, rng)
-    picture = mask * ink + (1 - mask) * paper
+    image = mask * ink + (1 - mask) * paper
     if spec.blur:
-        picture = gaussian_filter(picture, (0, 0, spec.blur, spec.blur))
+        image = gaussian_filter(image, (0, 0, spec.blur, spec.blur))
     if spec.noise:
-        picture = picture + rng.normal(0, spec.noise, picture.shape)
-    pixels: np.ndarray = (picture.clip(0, 1) * 255).round().astype(np.uint8)
+        image = image + rng.normal(0, spec.noise, image.shape)
+    pixels: np.ndarray = (image.clip(0, 1) * 255).round().astype(np.uint8)
     return pixels
 
 

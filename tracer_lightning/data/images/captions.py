@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.names import PLACEHOLDER, warn_alike
-from tracer_lightning.data.images.picture import Picture
 
 DOMAIN = "{d}"
 
@@ -25,7 +25,7 @@ class CaptionTable:
         classnames: C names.
         templates: P templates, each with the placeholder ``{c}`` and, where domains are named, perhaps ``{d}``.
         tokenize: captions to (N, context length) ids.
-        domains: S names of the places that pictures come from, for ``{d}``.
+        domains: S names of the places that images come from, for ``{d}``.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class CaptionTable:
         """P."""
         warn_alike(classnames, [row.numpy().tobytes() for row in self.tokens[: len(classnames)]])
 
-    def of(self, picture: Picture, rng: np.random.Generator, template: int | None = None) -> Tensor:
-        """(context length,) tokens of the picture's own caption, or of a template for its class and domain.
+    def of(self, image: RawSample, rng: np.random.Generator, template: int | None = None) -> Tensor:
+        """(context length,) tokens of the image's own caption, or of a template for its class and domain.
 
         Args:
-            picture: with its label, caption and domain.
+            image: with its label, caption and domain.
             rng: draws the template where there is none.
             template: number of the template.
         """
-        if picture.caption is not None:
-            return self._tokenize([picture.caption])[0]
+        if image.caption is not None:
+            return self._tokenize([image.caption])[0]
         rows, templates = self.tokens.shape[:2]
-        if not 0 <= picture.label < rows // self._domains:
-            raise ValueError(f"{picture.origin} has neither a caption nor one of {rows // self._domains} classes")
-        domain = picture.domain if self._domains > 1 else 0
-        row = domain * (rows // self._domains) + picture.label
+        if not 0 <= image.label < rows // self._domains:
+            raise ValueError(f"{image.origin} has neither a caption nor one of {rows // self._domains} classes")
+        domain = image.domain if self._domains > 1 else 0
+        row = domain * (rows // self._domains) + image.label
         return self.tokens[row, int(rng.integers(templates)) if template is None else template]
 
 

@@ -16,9 +16,9 @@ from tracer_lightning.data.core.prefetch import prefetch_next
 from tracer_lightning.data.core.sampler import EpochPosition, EvalSampler
 from tracer_lightning.data.core.workers import init_worker
 from tracer_lightning.data.images.captions import CaptionTables
+from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import group_name
 from tracer_lightning.data.images.normalization import Normalization
-from tracer_lightning.data.images.picture import ImageSource
 from tracer_lightning.data.images.samples import CaptionedDataset, Collate, SampleBuilder, Transform
 from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.unreadable import TRAINING, UnreadableImages

@@ -1,4 +1,4 @@
-"""Encoded pictures to tensors."""
+"""Encoded images to tensors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tracer_lightning.data.images.files import FORMAT_OF
 FORMATS = tuple(dict.fromkeys(FORMAT_OF.values()))
 """That PIL may read; some of its others start programs."""
 MOST_PIXELS, LONGEST = 1 << 27, 100
-"""Of a picture: 134 million, 403 MB decoded, and how many times longer than wide, for resizing keeps that."""
+"""Of an image: 134 million, 403 MB decoded, and how many times longer than wide, for resizing keeps that."""
 JPEG = b"\xff\xd8\xff"
 BY_TORCHVISION = (JPEG, b"\x89PNG\r\n\x1a\n", b"RIFF")
 """How JPEG, PNG and WebP begin; torchvision decodes them nearly twice as fast as PIL, to the same pixels."""
@@ -51,15 +51,15 @@ UNBOUNDED = {"I": "32-bit or signed integers", "F": "floating-point numbers"}
 """Modes of PIL whose values may mean any brightness: nothing says which is white."""
 
 
-class UnreadablePictureError(ValueError):
-    """A picture that can't be decoded."""
+class UnreadableImageError(ValueError):
+    """An image that can't be decoded."""
 
 
 def decode(data: bytes) -> Tensor:
-    """An encoded picture to (3, H, W) uint8.
+    """An encoded image to (3, H, W) uint8.
 
     Raises:
-        UnreadablePictureError: the bytes are no picture, or a damaged one.
+        UnreadableImageError: the bytes are no image, or a damaged one.
     """
     size = header_size(data) or _opened(data).size
     check_size(*size)
@@ -67,10 +67,10 @@ def decode(data: bytes) -> Tensor:
         if data.startswith(BY_TORCHVISION) and not _only_for_pil(data):
             pixels: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
             if tuple(pixels.shape[-2:]) != size[::-1]:
-                raise UnreadablePictureError(f"of {size[0]} x {size[1]} pixels, and contains another picture")
+                raise UnreadableImageError(f"of {size[0]} x {size[1]} pixels, and contains another image")
             return pixels
     except RuntimeError as error:
-        raise UnreadablePictureError("damaged, or of another format") from error
+        raise UnreadableImageError("damaged, or of another format") from error
     return torch.from_numpy(np.array(rgb(pil_image(data)))).permute(2, 0, 1)
 
 
@@ -101,23 +101,23 @@ def rgb(image: Image.Image) -> Image.Image:
     """An image of 8 bits in RGB; transparency is dropped.
 
     Raises:
-        UnreadablePictureError: PIL has no conversion.
+        UnreadableImageError: PIL has no conversion.
     """
     image.info.pop("transparency", None)  # PIL would warn of what it can't keep
     try:
         return image.convert("RGB")
     except ValueError as error:
-        raise UnreadablePictureError(f"of the mode {image.mode}, which can't be converted to RGB") from error
+        raise UnreadableImageError(f"of the mode {image.mode}, which can't be converted to RGB") from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """An image in a mode of 8 bits: of grey ones with more, the upper eight.
 
     Raises:
-        UnreadablePictureError: nothing says which values are white.
+        UnreadableImageError: nothing says which values are white.
     """
     if image.mode in UNBOUNDED:
-        raise UnreadablePictureError(f"of {UNBOUNDED[image.mode]}, and nothing says which of them are white")
+        raise UnreadableImageError(f"of {UNBOUNDED[image.mode]}, and nothing says which of them are white")
     if image.mode.startswith("I;16"):
         return Image.fromarray(_upper_bits(image))
     if image.mode == "LAB":  # its signed channels can't be resized
@@ -134,44 +134,44 @@ def _upper_bits(image: Image.Image) -> np.ndarray:
 
 
 def pil_image(data: bytes) -> Image.Image:
-    """An encoded picture, decoded by PIL in its own mode, or the one of 8 bits that is next to it.
+    """An encoded image, decoded by PIL in its own mode, or the one of 8 bits that is next to it.
 
     Raises:
-        UnreadablePictureError: the bytes are no picture, a damaged one, one too large, or of values that may mean any
+        UnreadableImageError: the bytes are no image, a damaged one, one too large, or of values that may mean any
             brightness.
     """
     image = _opened(data)
     try:
         image.load()
     except Exception as error:  # PIL has a decoder for each format, and each its own
-        raise UnreadablePictureError("damaged, or of another format") from error
+        raise UnreadableImageError("damaged, or of another format") from error
     return _eight_bits(image)
 
 
 def _opened(data: bytes) -> Image.Image:
-    """The picture, of which PIL has read the header only.
+    """The image, of which PIL has read the header only.
 
     Raises:
-        UnreadablePictureError: it is none, or too large.
+        UnreadableImageError: it is none, or too large.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise UnreadablePictureError("of so many pixels that it is too large") from error
+        raise UnreadableImageError("of so many pixels that it is too large") from error
     except Exception as error:  # likewise
-        raise UnreadablePictureError("damaged, or of another format") from error
+        raise UnreadableImageError("damaged, or of another format") from error
     check_size(*image.size)
-    if isinstance(image, TiffImageFile):  # of which a tile may be larger than the whole picture
+    if isinstance(image, TiffImageFile):  # of which a tile may be larger than the whole image
         check_size(int(image.tag_v2.get(TILEWIDTH, 1)), int(image.tag_v2.get(TILELENGTH, 1)))
     return image
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise UnreadablePictureError for more pixels than a picture may have, or a shape that resizing makes too long."""
+    """Raise UnreadableImageError for more pixels than an image may have, or a shape that resizing makes too long."""
     if width * height > MOST_PIXELS or max(width, height) > LONGEST * min(width, height):
-        raise UnreadablePictureError(f"of {width} x {height} pixels, which is too large or too long")
+        raise UnreadableImageError(f"of {width} x {height} pixels, which is too large or too long")
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
@@ -195,4 +195,4 @@ def header_size(data: bytes) -> tuple[int, int] | None:
             return width, height
         if marker[1] not in LONE:
             place += int.from_bytes(data[place : place + 2], "big")
-    raise UnreadablePictureError(f"with more than {MOST_SEGMENTS:,} segments before the picture")
+    raise UnreadableImageError(f"with more than {MOST_SEGMENTS:,} segments before the image")

@@ -1,4 +1,4 @@
-"""Pictures in one folder per class."""
+"""Images in one folder per class."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.files import SUFFIXES, images_below, listed, warn_passed_over
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.splits import Files, hold_out, located, settled
 from tracer_lightning.data.images.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
@@ -24,12 +24,12 @@ def class_folders(folder: Path) -> list[str]:
         raise ValueError(f"{folder} is no folder; data.root must hold one folder per split")
     names = listed(folder).folders
     if not names:
-        raise ValueError(f"{folder} holds no class folders; it needs one folder of pictures per class")
+        raise ValueError(f"{folder} holds no class folders; it needs one folder of images per class")
     return names
 
 
 class FolderSource:
-    """The pictures below ``folder``, labelled by the position of their folder among ``classes``.
+    """The images below ``folder``, labelled by the position of their folder among ``classes``.
 
     What else lies there is counted and said: files of other kinds, links to nothing, images beside the folders of the
     classes, and those in folders within them.
@@ -48,13 +48,13 @@ class FolderSource:
             passed_over["in nested folders"] += sum(images_below(path / name) for name in within.folders)
         warn_passed_over(folder, passed_over)
         if not self.files:
-            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}) in its class folders")
+            raise ValueError(f"{folder} holds no images ({', '.join(SUFFIXES)}) in its class folders")
 
     def check_classes(self) -> None:
-        """Raise ValueError where a class has no picture: a model can't learn it."""
+        """Raise ValueError where a class has no image: a model can't learn it."""
         for label in sorted(set(range(len(self._classes))) - {label for _, label in self.files}):
             raise ValueError(
-                f"{self._classes[label]} holds no pictures ({', '.join(SUFFIXES)}); add some, or remove the class"
+                f"{self._classes[label]} holds no images ({', '.join(SUFFIXES)}); add some, or remove the class"
             )
 
     def held_out(self, fraction: float, seed: int) -> tuple[FolderSource, FolderSource]:
@@ -66,18 +66,18 @@ class FolderSource:
 
     @property
     def labels(self) -> list[int]:
-        """The class of every picture."""
+        """The class of every image."""
         return [label for _, label in self.files]
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Picture:
-        """The encoded picture and its class."""
+    def __getitem__(self, index: int) -> RawSample:
+        """The encoded image and its class."""
         path, label = self.files[index]
         with path.open("rb") as file:
-            return Picture(file.read(MEMBER_BYTES), label, str(path))  # of a larger one, too little to be decoded
+            return RawSample(file.read(MEMBER_BYTES), label, str(path))  # of a larger one, too little to be decoded
 
 
 class ImageFolderDataModule(ClipDataModule):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tracer_lightning.data.images.picture import ImageSource, Picture
+from tracer_lightning.data.images.image_source import ImageSource, RawSample
 
 STREAM = 0x5407
 """Beside the seed, so that the draw has random numbers of its own."""
@@ -34,7 +34,7 @@ class Subset:
         """N."""
         return len(self.positions)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> RawSample:
         """One sample."""
         return self.source[int(self.positions[index])]
 

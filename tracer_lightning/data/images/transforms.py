@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image, rgb
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image, rgb
 from tracer_lightning.types import InputSpec
 
 EvalDecoder = Literal["torchvision", "pil"]
@@ -21,13 +21,13 @@ ATTEMPTS = 10
 
 
 class Decoded:
-    """A crop of encoded pictures."""
+    """A crop of encoded images."""
 
     def __init__(self, crop: Callable[[Tensor, np.random.Generator], Tensor]) -> None:
         self.crop = crop
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
-        """An encoded picture to (3, size, size) uint8."""
+        """An encoded image to (3, size, size) uint8."""
         return self.crop(decode(data), rng)
 
 
@@ -36,7 +36,7 @@ class RandomCrop:
 
     Args:
         size: pixels of height and width.
-        crop_scale: smallest and largest share of the picture's area.
+        crop_scale: smallest and largest share of the image's area.
         flip: probability of a horizontal flip.
         interpolation: ``bicubic`` or ``bilinear``.
     """
@@ -72,7 +72,7 @@ class RandomCrop:
 
 
 class EvalCrop:
-    """Encoded pictures as the model's own preprocessing takes them for evaluation.
+    """Encoded images as the model's own preprocessing takes them for evaluation.
 
     Args:
         spec: size, interpolation and resize mode of the model.
@@ -92,7 +92,7 @@ class EvalCrop:
         self.interpolation, self.decoder, self.border = InterpolationMode(spec.interpolation), decoder, border
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
-        """An encoded picture to (3, size, size) uint8."""
+        """An encoded image to (3, size, size) uint8."""
         if self.decoder == "pil":
             image = rgb(self._crop(pil_image(data)))
             return torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -104,7 +104,7 @@ class EvalCrop:
             height, width = TF.get_size(image)
             inner = (height - 2 * self.border, width - 2 * self.border)
             if min(inner) < 1:
-                raise UnreadablePictureError(f"of {width} x {height} pixels, all of them border")
+                raise UnreadableImageError(f"of {width} x {height} pixels, all of them border")
             image = TF.crop(image, self.border, self.border, *inner)
         image = TF.resize(image, self.resized, self.interpolation, antialias=True)
         return TF.center_crop(image, self.size)

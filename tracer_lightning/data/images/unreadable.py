@@ -56,6 +56,6 @@ class UnreadableImages:
         if read and unreadable and len(unreadable) > math.ceil(self.max_bad_fraction * size()):
             name = "training" if eval_set is TRAINING else eval_set.name
             raise ValueError(
-                f"data: {len(unreadable)} pictures can't be read, more than data.max_bad_fraction="
+                f"data: {len(unreadable)} images can't be read, more than data.max_bad_fraction="
                 f"{self.max_bad_fraction:g} allows of the {size():,} in the set {name}, among them {min(unreadable)}"
             )

@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.imagenet import Classes, imagenet_positions
-from tracer_lightning.data.images.picture import Picture
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.storage import below, read_text
 from tracer_lightning.storage.records import Closed, Text, read_record
@@ -50,10 +50,10 @@ class FrameSource:
         """Number of frames."""
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> RawSample:
         """The encoded frame and its class."""
         with self.files[index].open("rb") as file:
-            return Picture(file.read(MEMBER_BYTES), self.labels[index], str(self.files[index]))
+            return RawSample(file.read(MEMBER_BYTES), self.labels[index], str(self.files[index]))
 
 
 class VideoSet(NamedTuple):

@@ -10,8 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from tracer_lightning.data.images.datamodule import ClipDataModule
+from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import check_classnames, check_templates
-from tracer_lightning.data.images.picture import ImageSource
 from tracer_lightning.data.images.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
@@ -38,7 +38,7 @@ class ShardDataModule(ClipDataModule):
             :class:`tracer_lightning.data.shards.store.Member`. A pattern stands for all folders that no other entry
             names, each called what the star stands for.
         texts: ``classnames``, ``templates`` (None: those in the training set's folder or, where it holds pairs of
-            pictures and captions, in that of the suite's first set) and ``train_templates`` (None: the same).
+            images and captions, in that of the suite's first set) and ``train_templates`` (None: the same).
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.images.transforms.RandomCrop`.
         eval_decoder: as in :class:`tracer_lightning.data.images.transforms.EvalCrop`.
         cache_dir: folder on this machine for downloads and indices.
@@ -125,7 +125,7 @@ class ShardDataModule(ClipDataModule):
         """Take class names and templates from the configuration or the sets' own files; compare all sets with them."""
         folders = [entry.folder for entry in self.train_places.values()]
         own = [] if texts["classnames"] else self._lines(folders[0], CLASSNAMES)
-        self.num_classes = len(texts["classnames"] or own) or None  # None: pairs of pictures and captions
+        self.num_classes = len(texts["classnames"] or own) or None  # None: pairs of images and captions
         self._named_by = " in data.texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
         home = folders[0] if self.num_classes else next(iter(self.members.values())).place.folder

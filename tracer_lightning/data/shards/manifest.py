@@ -10,7 +10,7 @@ from typing import TypedDict, cast
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode
 from tracer_lightning.data.images.files import hidden
 from tracer_lightning.data.images.names import check_templates
 from tracer_lightning.data.shards.samples import CAPTION, LABEL, neighbours
@@ -162,13 +162,13 @@ def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | Non
 
 
 def _check_sample(name: str, contents: dict[str, bytes], num_classes: int) -> int | None:
-    pictures = contents.keys() - {LABEL, CAPTION}
-    if len(pictures) != 1 or not contents[min(pictures)]:
-        raise ValueError(f"{name} should have one picture, found {sorted(contents)}")
+    images = contents.keys() - {LABEL, CAPTION}
+    if len(images) != 1 or not contents[min(images)]:
+        raise ValueError(f"{name} should have one image, found {sorted(contents)}")
     try:
-        decode(contents[min(pictures)])
-    except UnreadablePictureError as error:
-        raise ValueError(f"{name} has a picture that can't be read: {error}; mend or remove it") from error
+        decode(contents[min(images)])
+    except UnreadableImageError as error:
+        raise ValueError(f"{name} has an image that can't be read: {error}; mend or remove it") from error
     if not contents.get(LABEL) and not contents.get(CAPTION):
         raise ValueError(f"{name} has neither .{LABEL} nor .{CAPTION}")
     if LABEL not in contents:

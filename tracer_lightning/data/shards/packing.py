@@ -14,18 +14,18 @@ from tracer_lightning.storage import replacing
 
 
 class Item(NamedTuple):
-    """One sample, before its picture is read."""
+    """One sample, before its image is read."""
 
     read: Callable[[], bytes]
-    """The picture's encoded bytes, the same at every call."""
+    """The image's encoded bytes, the same at every call."""
     origin: str
     """Names the sample in messages; with ``size`` it tells one source from another."""
     suffix: str
-    """Of the picture's format, without a dot."""
+    """Of the image's format, without a dot."""
     label: int | None = None
     caption: str | None = None
     size: int | None = None
-    """Bytes of the picture, where known without reading it."""
+    """Bytes of the image, where known without reading it."""
 
 
 def write_shard(path: Path, order: Sequence[Item], start: int, limits: Manifest) -> Shard:
@@ -47,10 +47,10 @@ def write_shard(path: Path, order: Sequence[Item], start: int, limits: Manifest)
 
 
 def _members(item: Item, number: int) -> dict[str, bytes]:
-    picture = item.read()
-    if not picture:
-        raise ValueError(f"{item.origin} is empty; restore the picture or leave it out")
-    members = {item.suffix: picture}
+    image = item.read()
+    if not image:
+        raise ValueError(f"{item.origin} is empty; restore the image or leave it out")
+    members = {item.suffix: image}
     if item.label is not None:
         members[LABEL] = str(item.label).encode()
     if item.caption:

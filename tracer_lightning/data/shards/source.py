@@ -1,4 +1,4 @@
-"""The pictures of a split of shards, in any order."""
+"""The images of a split of shards, in any order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.shards.index import ShardIndex, index_shard
 from tracer_lightning.data.shards.labels import NO_LABEL, Labels
 from tracer_lightning.data.shards.samples import REASONS, described, left_out
@@ -90,8 +90,8 @@ class IndexedSource:
         """Number of complete samples."""
         return len(self._shard)
 
-    def __getitem__(self, index: int) -> Picture:
-        """The encoded picture, its class (-1: none) and its own caption (None: none)."""
+    def __getitem__(self, index: int) -> RawSample:
+        """The encoded image, its class (-1: none) and its own caption (None: none)."""
         places, shard = self._places, int(self._shard[index])
         data = self._read(shard, places.image_offset[index], places.image_size[index])
         caption = None
@@ -99,7 +99,7 @@ class IndexedSource:
             caption = self._read(shard, places.caption_offset[index], places.caption_size[index])
         origin = f"{self.paths[shard]} at byte {places.image_offset[index]}"
         text = None if caption is None else decoded(caption, origin)
-        return Picture(data, int(self.labels[index]), origin, text, self._domains[shard])
+        return RawSample(data, int(self.labels[index]), origin, text, self._domains[shard])
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         """Bytes of a shard; a process keeps at most ``OPEN_FILES`` files open, and none of its parent's."""

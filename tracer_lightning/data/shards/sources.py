@@ -1,6 +1,6 @@
-"""Samples to write shards of: folders of pictures and torchvision's data sets.
+"""Samples to write shards of: folders of images and torchvision's data sets.
 
-Where a picture is a file its own bytes are the sample; only pictures that exist as pixels alone are encoded, as PNG.
+Where an image is a file its own bytes are the sample; only images that exist as pixels alone are encoded, as PNG.
 Every function takes ``classnames`` to use instead of those found in the source (None), and raises ValueError for
 sources that are missing, incomplete or contradictory.
 """
@@ -24,15 +24,15 @@ from tracer_lightning.data.shards.writer import Collection
 
 
 def folder_collection(folder: Path, classnames: Sequence[str] | None = None, every_class: bool = False) -> Collection:
-    """One folder of pictures per class, in the order of their names; ``_`` in a folder's name stands for a space.
+    """One folder of images per class, in the order of their names; ``_`` in a folder's name stands for a space.
 
     Args:
         folder: of the classes' folders.
         classnames: instead of the folders' names.
-        every_class: whether every class must have a picture, as for training.
+        every_class: whether every class must have an image, as for training.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; it must hold one folder of pictures per class")
+        raise ValueError(f"{folder} is no folder; it must hold one folder of images per class")
     classes = class_folders(folder)
     names = checked(classnames, [name.replace("_", " ").strip() for name in classes], f"{folder} has class folders")
     source = FolderSource(folder, classes)
@@ -52,7 +52,7 @@ def torchvision_collection(name: str, root: Path, split: str, classnames: Sequen
         classnames: instead of the data set's own.
 
     Returns:
-        Pictures as they are where they are files of a known format, encoded as PNG otherwise.
+        Images as they are where they are files of a known format, encoded as PNG otherwise.
     """
     dataset = _torchvision_dataset(name, root, split)
     own = getattr(dataset, "classes", None)
@@ -81,11 +81,11 @@ def checked(names: Sequence[str] | None, found: Sequence[Any], where: str) -> Se
 
 
 def file_item(path: Path, origin: str, label: int | None, caption: str | None = None) -> Item:
-    """The sample of a picture that is a file; ValueError where it is none."""
+    """The sample of an image that is a file; ValueError where it is none."""
     if not is_image(path.name):
-        raise ValueError(f"{path} is no picture of a known format ({', '.join(SUFFIXES)})")
+        raise ValueError(f"{path} is no image of a known format ({', '.join(SUFFIXES)})")
     if not path.is_file():
-        raise ValueError(f"{path} is missing; restore the picture or leave it out")
+        raise ValueError(f"{path} is missing; restore the image or leave it out")
     return Item(path.read_bytes, origin, suffix_of(path.name), label, caption, path.stat().st_size)
 
 
@@ -118,7 +118,7 @@ def _listed(dataset: Any, names: Sequence[str]) -> Sequence[Any] | None:
 
 
 def _files(dataset: Any) -> list[Path]:
-    """The data set's pictures, empty where they aren't files of a known format."""
+    """The data set's images, empty where they aren't files of a known format."""
     listed = _listed(dataset, ("_image_files", "_images", "samples", "_samples")) or ()
     paths = [entry[0] if isinstance(entry, tuple) else entry for entry in listed]
     known = all(isinstance(path, str | Path) and is_image(str(path)) for path in paths)

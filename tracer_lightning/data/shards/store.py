@@ -80,7 +80,7 @@ class Member(NamedTuple):
     classes: Classes | None = None
     """For each of its labels the training classes that it covers; None where its classes are those of training."""
     border: int = 0
-    """Pixels to cut off each side of its pictures."""
+    """Pixels to cut off each side of its images."""
     video: bool = False
     """Whether it is no set of shards, but frames in the layout of ImageNet-Vid-Robust."""
 

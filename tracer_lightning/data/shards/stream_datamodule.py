@@ -90,7 +90,7 @@ class StreamedShardDataModule(ShardDataModule):
         return self._once(shards, self.eval_preparation(eval_set), self.eval_labels(eval_set))
 
     def plain_loader(self, shuffled: tuple[int, int | None] | None = None) -> Iterable[Batch]:
-        """Every training picture once, prepared as those of validation; ValueError where they are to be shuffled."""
+        """Every training image once, prepared as those of validation; ValueError where they are to be shuffled."""
         if shuffled is not None:
             raise ValueError(NO_ORDER)
         shards = self._opened(self.train_shards())

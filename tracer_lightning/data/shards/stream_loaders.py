@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from tracer_lightning.data.core.loader import CountedLoader
 from tracer_lightning.data.core.sampler import EpochPosition
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.samples import PADDING, REPLACEMENTS, Sample, SampleBuilder, dedup_and_trim, stacked
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.store import Shard
@@ -94,20 +94,20 @@ class TrainStream(IterableDataset[Batch]):
         """The lane's samples after the first ``done``, which are read but not decoded."""
         position = self.position
         share = max(1, self.buffer // position.lanes)
-        pictures = iter(ShardStream(self.shards, lane, position.lanes, position.order_seed, share, self.labels))
-        next(islice(pictures, done, done), None)
-        upcoming: list[tuple[int, Picture]] = []
+        images = iter(ShardStream(self.shards, lane, position.lanes, position.order_seed, share, self.labels))
+        next(islice(images, done, done), None)
+        upcoming: list[tuple[int, RawSample]] = []
         while True:
-            yield self.preparation.trained(self._candidates(upcoming, pictures), position.epoch)
+            yield self.preparation.trained(self._candidates(upcoming, images), position.epoch)
             upcoming.pop(0)
 
     def _candidates(
-        self, upcoming: list[tuple[int, Picture]], pictures: Iterator[tuple[int, Picture]]
-    ) -> Iterator[tuple[int, Picture]]:
-        """The next picture, and those that may replace it, which keep their own turn."""
+        self, upcoming: list[tuple[int, RawSample]], images: Iterator[tuple[int, RawSample]]
+    ) -> Iterator[tuple[int, RawSample]]:
+        """The next image, and those that may replace it, which keep their own turn."""
         for place in range(REPLACEMENTS):
             if place == len(upcoming):
-                upcoming.append(next(pictures))
+                upcoming.append(next(images))
             yield upcoming[place]
 
 
@@ -172,10 +172,10 @@ class EvalStream(IterableDataset[Sample]):
         reader, readers = self.rank * workers + worker, self.world_size * workers
         for number, share, sharers in assign_shards(len(self.shards), reader, readers):
             samples = read_shard(self.shards[number], number, self.labels)
-            for index, picture in islice(samples, share, None, sharers):
-                if picture.label == PADDING:
-                    raise ValueError(f"{picture.origin} has a caption and no class; a test set needs classes")
-                yield self.preparation.evaluated(picture, index)
+            for index, image in islice(samples, share, None, sharers):
+                if image.label == PADDING:
+                    raise ValueError(f"{image.origin} has a caption and no class; a test set needs classes")
+                yield self.preparation.evaluated(image, index)
 
 
 class EqualSteps:

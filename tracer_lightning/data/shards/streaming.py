@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.samples import CAPTION, KNOWN, REASONS, left_out, neighbours, parts_of
 from tracer_lightning.data.shards.store import Shard
@@ -18,8 +18,8 @@ POSITION_BITS = 32
 """A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
 
 
-def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int, Picture]]:
-    """(index, picture) of every complete sample of a shard, in order; how many others there were is said at its end.
+def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int, RawSample]]:
+    """(index, image) of every complete sample of a shard, in order; how many others there were is said at its end.
 
     Args:
         shard: read from its root, without being kept.
@@ -43,8 +43,8 @@ def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int,
                 continue
             caption = None if parts.caption is None else decoded(parts.caption, f"{shard}: {key}.{CAPTION}")
             label = labels.number(shard, parts.label, caption is not None)
-            picture = Picture(parts.image, label, f"{key} in {shard}", caption, shard.domain)
-            yield (number << POSITION_BITS) + position, picture
+            image = RawSample(parts.image, label, f"{key} in {shard}", caption, shard.domain)
+            yield (number << POSITION_BITS) + position, image
     if any(counts):
         warnings.warn(f"{shard}: {left_out(counts)}", stacklevel=2)
 
@@ -79,8 +79,8 @@ class ShardStream:
         self.order = list(range(len(shards)))
         random.Random(str(seed)).shuffle(self.order)
 
-    def __iter__(self) -> Iterator[tuple[int, Picture]]:
-        """(index, picture) without end, every pass over the lane's shards shuffled within the buffer."""
+    def __iter__(self) -> Iterator[tuple[int, RawSample]]:
+        """(index, image) without end, every pass over the lane's shards shuffled within the buffer."""
         from webdataset.filters import shuffle
 
         mix = shuffle(self.buffer, initial=self.buffer, rng=self.random)
@@ -92,13 +92,13 @@ class ShardStream:
             if not found:
                 raise ValueError(f"data.lanes={self.lanes} are too many for the samples of {len(self.shards)} shards")
 
-    def _once(self) -> Iterator[tuple[int, Picture]]:
+    def _once(self) -> Iterator[tuple[int, RawSample]]:
         """Whole shards as far as they can be dealt out evenly, and a share of each that is left."""
         even = len(self.order) - len(self.order) % self.lanes
         yield from self._read(self.order[self.lane : even : self.lanes])
         yield from islice(self._read(self.order[even:]), self.lane, None, self.lanes)
 
-    def _read(self, order: Sequence[int]) -> Iterator[tuple[int, Picture]]:
+    def _read(self, order: Sequence[int]) -> Iterator[tuple[int, RawSample]]:
         for shard in order:
             yield from read_shard(self.shards[shard], shard, self.labels)
 

@@ -132,7 +132,7 @@ def _whole_number(text: str, file: Path) -> int:
 
 
 def _iwildcam_names(file: Path, count: int) -> list[str]:
-    """Names of the classes below ``count``; the table gives categories that no picture has larger numbers."""
+    """Names of the classes below ``count``; the table gives categories that no image has larger numbers."""
     if not file.is_file():
         raise ValueError(f"{file} is missing, which names the {count} classes; give a file of classnames instead")
     rows = list(_table(file, {"y", "name"}))

@@ -1,7 +1,7 @@
 """The members of tar files, read from any stream, and which of them a shard may have.
 
 Shards come from elsewhere. Nothing is ever unpacked to disk, and what no shard needs is refused by name: absolute and
-parent paths, links, devices, compressed archives, and members larger than any picture or text.
+parent paths, links, devices, compressed archives, and members larger than any image or text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writing shards in the format of the clip-benchmark data sets.
 
 ``ROOT/classnames.txt`` and ``ROOT/zeroshot_classification_templates.txt`` serve all splits. ``ROOT/<split>`` holds
-``0.tar``, ``1.tar``, ... with members ``s0000000.jpg`` (the picture's own bytes), ``.cls`` (class index) and ``.txt``
+``0.tar``, ``1.tar``, ... with members ``s0000000.jpg`` (the image's own bytes), ``.cls`` (class index) and ``.txt``
 (caption), ``nshards.txt``, and ``manifest.json``. Equal sources and settings give equal bytes, whether or not a run was
 interrupted: until a split is complete, ``journal.json`` stands in for the manifest and lists the shards so far.
 """
@@ -39,7 +39,7 @@ from tracer_lightning.storage import held, lines_of, read_text, remove_stale, wr
 
 
 class Collection(NamedTuple):
-    """Samples of one split and the names of their classes; none for pairs of pictures and captions."""
+    """Samples of one split and the names of their classes; none for pairs of images and captions."""
 
     items: Sequence[Item]
     classnames: Sequence[str]

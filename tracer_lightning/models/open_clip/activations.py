@@ -50,8 +50,8 @@ def blocks(model: ClipModel, tower: Tower) -> dict[str, nn.Module]:
 class BlockOutputs(nn.Module):
     """One vector for each input from every block of a tower, and the features.
 
-    Of a transformer it is that of the token which the tower pools at its end: the class token of pictures, the end of
-    texts. Of a ResNet's blocks it is the mean over the picture.
+    Of a transformer it is that of the token which the tower pools at its end: the class token of images, the end of
+    texts. Of a ResNet's blocks it is the mean over the image.
 
     Args:
         model: its weights are used as they are.

@@ -1,4 +1,4 @@
-"""What a source of pictures gives."""
+"""What a source of images gives."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 
-class Picture(NamedTuple):
+class RawSample(NamedTuple):
     """What a source holds of one sample."""
 
     data: Any
-    """An encoded picture (bytes), or one of the model's size (3, H, W) uint8."""
+    """An encoded image (bytes), or one of the model's size (3, H, W) uint8."""
     label: int
     """Its class; -1 where there is none."""
     origin: str
@@ -24,7 +24,7 @@ class Picture(NamedTuple):
 
 
 class ImageSource(Protocol):
-    """Labelled pictures by position."""
+    """Labelled images by position."""
 
     @property
     def labels(self) -> Sequence[int] | np.ndarray:
@@ -33,5 +33,5 @@ class ImageSource(Protocol):
     def __len__(self) -> int:
         """How many there are."""
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> RawSample:
         """One sample."""
