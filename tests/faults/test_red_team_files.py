@@ -94,7 +94,7 @@ def test_no_name_leads_out_of_the_outputs(tmp_path, monkeypatch, script, overrid
     monkeypatch.chdir(tmp_path / "here")
     outcome = attempt(entry(script), ["hydra.mode=RUN", override], **ENTRIES[script])
     assert outcome.verdict == "refused", outcome
-    assert "must be a name, of what lies below its folder" in outcome.message
+    assert "must be a relative path within its folder" in outcome.message
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 
 
@@ -119,7 +119,7 @@ PATTERNS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_no_pattern_leads_out_of_its_folder(pattern):
-    with pytest.raises(ValueError, match=r"data\.train: .* must be a name, of what lies below its folder"):
+    with pytest.raises(ValueError, match=r"data\.train: .* must be a relative path within its folder"):
         place("data.train", {"folder": "photo", "shards": pattern})
 
 
@@ -138,7 +138,7 @@ def test_a_folder_of_shards_stays_below_their_root(tmp_path, folder):
     write(tmp_path / "sets/photo", "train", 3)
     write(tmp_path / "other", "train", 3)
     suite = {"photo": {"folder": folder, "split": "train", "role": "id"}}
-    with pytest.raises(ValueError, match="must be a name, of what lies below its folder"):
+    with pytest.raises(ValueError, match="must be a relative path within its folder"):
         shards(tmp_path / "sets", suite=suite).setup("fit")
 
 

@@ -81,7 +81,7 @@ def test_archives_and_pickles_are_named(tmp_path):
         "a.zip": r"a zip of other files, such as 'weights\.pt'.*unpack",
         "empty.zip": "an archive without members",
         "a.npz": r"arrays of NumPy's \(\.npz\)",
-        "script.pt": "TorchScript, which is a program.*hub.*torch.jit.load",
+        "script.pt": "TorchScript, which is executable code.*hub.*torch.jit.load",
         "whole.pt": r"test_files\.Whole, which is not executed.*x\.state_dict\(\)",
         "older.pt": r"a pickled model in the format before torch 1\.6, which is not executed.*x\.state_dict\(\)",
         "old.pt": r"load older files there, and save them again.*weights_only=True",
@@ -99,7 +99,7 @@ def test_files_that_are_cut_short_say_so(tmp_path):
         content = (tmp_path / f"whole{suffix}").read_bytes()
         for length in (5, 100, len(content) // 2, len(content) - 1):
             (tmp_path / f"part{suffix}").write_bytes(content[:length])
-            refused(tmp_path / f"part{suffix}", "cut short.*download or copy it again")
+            refused(tmp_path / f"part{suffix}", "truncated.*download or copy it again")
 
 
 @pytest.mark.parametrize("name", ["torch.safetensors", "safetensors.pt", "safetensors.bin"])

@@ -30,10 +30,10 @@ def joined(terms: Mapping[str, Any]) -> str:
 
 def _below(path: str) -> str:
     """A resolver for the folders that Hydra makes before any of our own code runs."""
-    from tracer_lightning.storage import below
+    from tracer_lightning.storage import check_relative
 
     try:
-        return below(path)
+        return check_relative(path)
     except ValueError as error:
         raise ValueError(f"name, run or another name of a folder: {error}") from error
 

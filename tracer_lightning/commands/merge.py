@@ -40,7 +40,7 @@ from tracer_lightning.reporting.merged import (
 )
 from tracer_lightning.reporting.style import save, style
 from tracer_lightning.reporting.versions import versions
-from tracer_lightning.storage import making
+from tracer_lightning.storage import atomic_folder
 
 ONLY = "model"
 THETA_0, MEAN, STOCK = "theta_0", "mean", "model_stock"
@@ -164,7 +164,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         _report(cfg, output, results, ratios, sizes)
         say_unscored(next(iter(scores.values())))
         if out is not None:
-            with making(out) as partial:
+            with atomic_folder(out) as partial:
                 export_clip(result, partial)
             print_rank_zero(f'written: open_clip.create_model_and_transforms("local-dir:{out}")')
         print_rank_zero(f"{seconds} s; scores and pictures are in {output}")

@@ -13,7 +13,7 @@ from tracer_lightning.config.errors import setting
 from tracer_lightning.config.paths import with_absolute_root
 from tracer_lightning.data.images.names import read_classnames, read_templates
 from tracer_lightning.data.images.splits import settled
-from tracer_lightning.storage.records import LONGEST_TEXT, literal
+from tracer_lightning.storage.records import LONGEST_TEXT, check_literal
 
 TEXTS: dict[str, Callable[[Path], list[str]]] = {
     "data.texts.classnames": read_classnames,
@@ -79,7 +79,7 @@ def _checked(path: Path, read: Callable[[Path], list[str]]) -> list[str]:
         raise ValueError(f"{path} has {len(lines):,} lines, and at most {MOST_TEXTS:,} may be")
     for number, line in enumerate(lines, 1):
         try:
-            literal(line)
+            check_literal(line)
         except ValueError as error:
             raise ValueError(f"{path}: line {number}: {error}") from error
         if len(line) > LONGEST_TEXT:

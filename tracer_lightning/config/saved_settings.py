@@ -7,7 +7,7 @@ from typing import Any
 
 from tracer_lightning.config.record import Groups
 from tracer_lightning.models.open_clip.architecture import settings_of
-from tracer_lightning.storage.records import Closed, read_record
+from tracer_lightning.storage.records import StrictRecord, read_record
 
 DEEPEST = 20
 """How deep settings may be nested."""
@@ -74,5 +74,5 @@ def group_settings(settings: Mapping[str, Any], group: str, where: str) -> dict[
     return {**plain, **{key: value for key, value in HERE.get(group, {}).items() if key in plain}}
 
 
-def _plain(entry: Closed | None) -> dict[str, Any] | None:
+def _plain(entry: StrictRecord | None) -> dict[str, Any] | None:
     return None if entry is None else settings_of(entry)

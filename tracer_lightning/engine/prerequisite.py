@@ -23,7 +23,7 @@ from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import RESULTS
 from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.reporting.results import read_results
-from tracer_lightning.storage import below
+from tracer_lightning.storage import check_relative
 
 NOT_HASHED = (
     "paths",
@@ -67,7 +67,7 @@ def ensure_prerequisite(cfg: DictConfig) -> Path | None:
     required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
     required.backbone = cfg.backbone  # what starts from it has its architecture
     required.trainer.accelerator = cfg.trainer.accelerator
-    folder = Path(cfg.paths.prerequisites) / below(f"{required.name}-{_fingerprint(required)}")
+    folder = Path(cfg.paths.prerequisites) / check_relative(f"{required.name}-{_fingerprint(required)}")
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run = folder.name
     if getattr(rank_zero_only, "rank", 0) == 0 and not (folder / RESULTS).exists():

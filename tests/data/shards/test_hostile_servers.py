@@ -235,7 +235,7 @@ def test_names_that_lead_out_of_a_root_are_never_asked_for(tmp_path, name):
     )
     for root in roots:
         for read in (root.fetch, root.open):
-            with pytest.raises(ValueError, match="must be a name, of what lies below its folder"):
+            with pytest.raises(ValueError, match="must be a relative path within its folder"):
                 read(name)
     assert not list(tmp_path.iterdir())
 

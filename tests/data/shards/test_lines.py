@@ -7,19 +7,19 @@ import torch
 
 from tests.data.shards.helpers import shards, write
 from tests.data.shards.test_make_shards import error, image
-from tracer_lightning.storage import lines_of, read_text
+from tracer_lightning.storage import read_text, split_lines
 
 NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 
 
 def test_only_newlines_at_the_end_go():
-    assert lines_of("cat\n\n  dog \nsea\fcow\n\n\n") == ["cat", "", "dog", "sea\fcow"]
-    assert lines_of("\n") == lines_of("") == []
+    assert split_lines("cat\n\n  dog \nsea\fcow\n\n\n") == ["cat", "", "dog", "sea\fcow"]
+    assert split_lines("\n") == split_lines("") == []
 
 
 def test_a_mark_of_the_byte_order_is_no_part_of_the_first_name(tmp_path):
     (tmp_path / "names.txt").write_bytes("\N{BOM}cat\r\ndog\r\n".encode())
-    assert lines_of(read_text(tmp_path / "names.txt")) == ["cat", "dog"]
+    assert split_lines(read_text(tmp_path / "names.txt")) == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

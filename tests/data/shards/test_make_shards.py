@@ -49,9 +49,9 @@ def test_tables_and_names_in_another_encoding_are_named(tmp_path, capsys, encodi
     (tmp_path / "t.csv").write_bytes("path,caption\n0.png,cheese\n0.png,Käse\n".encode(encoding))
     (tmp_path / "names.txt").write_bytes("dog\ncat\nKäse\n".encode(encoding))
     options = ("csv", tmp_path / "t.csv", "--out", tmp_path / "out")
-    assert re.search(rf"t\.csv is no text in UTF-8.*{expected}", error(capsys, *options))
+    assert re.search(rf"t\.csv is not UTF-8 text.*{expected}", error(capsys, *options))
     assert re.search(
-        rf"names\.txt is no text.*{expected}", error(capsys, *options, "--classnames", tmp_path / "names.txt")
+        rf"names\.txt is not UTF-8 text.*{expected}", error(capsys, *options, "--classnames", tmp_path / "names.txt")
     )
     (tmp_path / "names.txt").write_text("")
     assert "names.txt is empty" in error(capsys, *options, "--classnames", tmp_path / "names.txt")

@@ -91,7 +91,7 @@ def test_names_that_are_no_class_are_named(tmp_path, stream):
 def test_texts_in_another_encoding_are_named(tmp_path, stream, suffix, encoding, byte):
     other = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
     other = [*other[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *other[12:]]
-    with pytest.raises(ValueError, match=rf"0\.tar: s005\.{suffix} is no text in UTF-8.*{byte}.*iconv -f"):
+    with pytest.raises(ValueError, match=rf"0\.tar: s005\.{suffix} is not UTF-8 text.*{byte}.*iconv -f"):
         trained(odd(tmp_path, other, stream))
 
 

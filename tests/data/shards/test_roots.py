@@ -8,7 +8,7 @@ import pytest
 from tests.storage.killed import killed_while
 from tracer_lightning.data.shards import http
 from tracer_lightning.data.shards.roots import HttpRoot, HubRoot, LocalRoot, open_root
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import atomic_file
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -93,7 +93,7 @@ def test_an_interrupted_download_starts_over(server, tmp_path):
     root = HttpRoot(address(server), tmp_path)
     root.cache.mkdir(parents=True)
     (root.cache / "0.tar.part").write_bytes(b"a user's")
-    killed_while(replacing(root.cache / "0.tar"))
+    killed_while(atomic_file(root.cache / "0.tar"))
     assert root.fetch("0.tar").read_bytes() == CONTENT
     assert {path.name for path in root.cache.iterdir()} <= {"0.tar", "0.tar.part", "0.tar.lock"}
     assert (root.cache / "0.tar.part").read_bytes() == b"a user's"

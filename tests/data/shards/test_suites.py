@@ -145,7 +145,7 @@ def test_test_sets_have_classes(root):
 
 
 def test_places_lie_below_their_folders(root):
-    with pytest.raises(ValueError, match=r"suite\.photo: \.\./x\.tar must be a name, of what lies below its folder"):
+    with pytest.raises(ValueError, match=r"suite\.photo: \.\./x\.tar must be a relative path within its folder"):
         data(root, {"photo": {"folder": "pets_photo", "shards": "../x.tar", "role": "id"}})
 
 

@@ -15,7 +15,7 @@ from tests.storage.mounts import mounted
 from tracer_lightning.data.shards.manifest import verify_shards
 from tracer_lightning.data.shards.packing import Item
 from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
-from tracer_lightning.storage import held
+from tracer_lightning.storage import file_lock
 
 NAMES = ["cat", "dog", "owl"]
 TEMPLATES = ["a {c}.", "a photo of a {c}."]
@@ -165,7 +165,7 @@ def test_what_others_have_in_the_folder_is_left_alone(tmp_path):
 def test_only_one_process_writes_a_split(tmp_path):
     interrupt(tmp_path, 26)
     before = contents(tmp_path)
-    with held(tmp_path / "train"), pytest.raises(ValueError, match="train: another process writes there"):
+    with file_lock(tmp_path / "train"), pytest.raises(ValueError, match="train: another process writes there"):
         write(tmp_path)
     assert contents(tmp_path) == before
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import open_clip
 
-from tracer_lightning.storage import lines_of
+from tracer_lightning.storage import split_lines
 
 Classes = tuple[tuple[int, ...], ...]
 """For each label of a data set, the training classes that it covers."""
@@ -77,4 +77,4 @@ def _subset(file: str) -> Classes:
 
 
 def _wnids(file: str) -> list[str]:
-    return lines_of((files("timm.data") / "_info" / file).read_text(encoding="utf-8"))
+    return split_lines((files("timm.data") / "_info" / file).read_text(encoding="utf-8"))

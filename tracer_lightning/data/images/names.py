@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-from tracer_lightning.storage import lines_of, read_text
+from tracer_lightning.storage import read_text, split_lines
 
 PLACEHOLDER = "{c}"
 """Stands in a template for the name of the class."""
@@ -55,7 +55,7 @@ def read_templates(path: Path) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    lines = lines_of(read_text(path))
+    lines = split_lines(read_text(path))
     if not lines:
         raise ValueError(f"{path} is empty; it needs a line for each")
     return lines

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tracer_lightning.storage import below
+from tracer_lightning.storage import check_relative
 
 Files = list[tuple[Path, int]]
 """Images and their labels."""
@@ -17,7 +17,7 @@ Files = list[tuple[Path, int]]
 
 def located(root: Path, folder: str) -> Path:
     """The folder of a split, which is relative to ``root`` or absolute."""
-    return Path(folder) if Path(folder).is_absolute() else root / below(folder.rstrip("/"))
+    return Path(folder) if Path(folder).is_absolute() else root / check_relative(folder.rstrip("/"))
 
 
 def settled(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.imagenet import Classes, imagenet_positions
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
-from tracer_lightning.storage import below, read_text
-from tracer_lightning.storage.records import Closed, Text, read_record
+from tracer_lightning.storage import check_relative, read_text
+from tracer_lightning.storage.records import StrictRecord, Text, read_record
 from tracer_lightning.types import Neighbours
 
 FILES = {
@@ -26,7 +26,7 @@ FILES = {
 }
 
 
-class Published(Closed):
+class Published(StrictRecord):
     """What the four files say."""
 
     labels: dict[Text, list[int]]
@@ -79,7 +79,7 @@ def read_video_set(folder: Path) -> VideoSet:
             raise ValueError(
                 f"{folder / FILES['labels']} must give {frame} some of {len(classes)} classes, from 0; found {labels}"
             )
-        if not (folder / below(frame)).is_file():
+        if not (folder / check_relative(frame)).is_file():
             raise ValueError(f"{folder / frame} is missing, one of {len(frames):,} frames; fetch the set again")
     position = {frame: number for number, frame in enumerate(frames)}
     groups = tuple(tuple(position[frame] for frame in (anchor, *said.pmsets[anchor])) for anchor in anchors)

@@ -12,7 +12,7 @@ import numpy as np
 from tracer_lightning.data.shards.labels import NO_LABEL
 from tracer_lightning.data.shards.samples import REASONS, gathered, parts_of
 from tracer_lightning.data.shards.tar import Member, TarBytes
-from tracer_lightning.storage import check_archive, replacing
+from tracer_lightning.storage import atomic_file, check_archive
 
 FIELDS = ("image_offset", "image_size", "caption_offset", "caption_size", "label", "name")
 
@@ -69,7 +69,7 @@ def index_shard(path: Path, cache: Path) -> ShardIndex:
         return found
     index = scan_shard(path)
     cache.mkdir(parents=True, exist_ok=True)
-    with replacing(remembered) as partial, partial.open("wb") as file:
+    with atomic_file(remembered) as partial, partial.open("wb") as file:
         np.savez(file, **index._asdict())
     return index
 

@@ -15,7 +15,7 @@ from tracer_lightning.data.images.files import hidden
 from tracer_lightning.data.images.names import check_templates
 from tracer_lightning.data.shards.samples import CAPTION, LABEL, neighbours
 from tracer_lightning.data.shards.tar import TarBytes
-from tracer_lightning.storage import lines_of, read_text, write_text
+from tracer_lightning.storage import read_text, split_lines, write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
@@ -147,9 +147,9 @@ def _read(path: Path) -> str:
 
 
 def _verify_texts(root: Path, manifest: Manifest) -> None:
-    names = lines_of(_read(root / CLASSNAMES))
+    names = split_lines(_read(root / CLASSNAMES))
     _expect(root / CLASSNAMES, "number of names", len(names), manifest["num_classes"])
-    check_templates(lines_of(_read(root / TEMPLATES)), root / TEMPLATES)
+    check_templates(split_lines(_read(root / TEMPLATES)), root / TEMPLATES)
 
 
 def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | None]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tracer_lightning.data.shards.manifest import Manifest, Shard, file_hash, sample_key
 from tracer_lightning.data.shards.samples import CAPTION, LABEL
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import atomic_file
 
 
 class Item(NamedTuple):
@@ -31,7 +31,7 @@ class Item(NamedTuple):
 def write_shard(path: Path, order: Sequence[Item], start: int, limits: Manifest) -> Shard:
     """Write the samples from ``start`` on, as many as fit, and give the file its name once it is complete."""
     count = 0
-    with replacing(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+    with atomic_file(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
         for item in order[start : start + limits["max_samples"]]:
             members = _members(item, start + count)
             size = sum(tarfile.BLOCKSIZE + _round_up(len(data), tarfile.BLOCKSIZE) for data in members.values())

@@ -16,7 +16,7 @@ from filelock import FileLock
 from tracer_lightning.data.shards.http import HttpStream
 from tracer_lightning.data.shards.tar import SHARD_BYTES
 from tracer_lightning.data.shards.web import check_address
-from tracer_lightning.storage import below, check_regular, replacing
+from tracer_lightning.storage import atomic_file, check_regular, check_relative
 
 CHUNK = 1 << 20
 BUFFER = 1 << 18
@@ -54,7 +54,7 @@ class LocalRoot:
 
     def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
         """The file itself."""
-        path = self.folder / below(name)
+        path = self.folder / check_relative(name)
         if not path.exists():
             raise FileNotFoundError(f"no {path}")
         check_regular(path)
@@ -77,13 +77,13 @@ class HttpRoot:
 
     def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
         """The downloaded file, as a whole or not at all; a lock keeps processes apart."""
-        path = self.cache / below(name)
+        path = self.cache / check_relative(name)
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                with self._stream(name, limit) as stream, replacing(path) as partial, partial.open("wb") as target:
+                with self._stream(name, limit) as stream, atomic_file(path) as partial, partial.open("wb") as target:
                     shutil.copyfileobj(stream, target, CHUNK)
         return path
 
@@ -92,7 +92,7 @@ class HttpRoot:
         return _buffered(self._stream(name, limit))
 
     def _stream(self, name: str, limit: int) -> HttpStream:
-        return HttpStream(f"{self.address}/{urllib.parse.quote(below(name))}", limit=limit)
+        return HttpStream(f"{self.address}/{urllib.parse.quote(check_relative(name))}", limit=limit)
 
 
 class HubRoot:
@@ -166,7 +166,7 @@ class HubRoot:
         return _buffered(HttpStream(address, build_hf_headers(), limit))
 
     def _file(self, name: str) -> str:
-        return below(f"{self.folder.rstrip('/')}/{name}".lstrip("/"))
+        return check_relative(f"{self.folder.rstrip('/')}/{name}".lstrip("/"))
 
 
 class FetchingRoot:

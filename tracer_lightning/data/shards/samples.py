@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from tracer_lightning.data.images.files import FORMAT_OF, SUFFIXES, hidden, suffix_of
 from tracer_lightning.data.shards.tar import Member, TarBytes, walk
-from tracer_lightning.storage import decoded
+from tracer_lightning.storage import decode_text
 
 LABEL, CAPTION, FACTS = "cls", "txt", "json"
 KNOWN = frozenset((*FORMAT_OF, LABEL, CAPTION, FACTS))
@@ -117,11 +117,11 @@ def parts_of(tar: object, key: str, sample: Mapping[str, T], content: Callable[[
         return NO_IMAGE
     label = None
     if LABEL in sample:
-        label = label_of(tar, decoded(content(sample[LABEL]), f"{tar}: {key}.{LABEL}"))
+        label = label_of(tar, decode_text(content(sample[LABEL]), f"{tar}: {key}.{LABEL}"))
     elif FACTS in sample:
         label = _label_in_facts(tar, content(sample[FACTS]))
     caption = sample.get(CAPTION)
-    if caption is not None and not decoded(content(caption), f"{tar}: {key}.{CAPTION}").strip():
+    if caption is not None and not decode_text(content(caption), f"{tar}: {key}.{CAPTION}").strip():
         caption = None
     if label is None and caption is None:
         return EMPTY_CAPTION if CAPTION in sample else NO_LABEL_OR_CAPTION

@@ -16,7 +16,7 @@ from tracer_lightning.data.shards.labels import NO_LABEL, Labels
 from tracer_lightning.data.shards.samples import REASONS, described, left_out
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import TarBytes
-from tracer_lightning.storage import decoded
+from tracer_lightning.storage import decode_text
 
 OPEN_FILES = 64
 
@@ -98,7 +98,7 @@ class IndexedSource:
         if places.caption_size[index]:
             caption = self._read(shard, places.caption_offset[index], places.caption_size[index])
         origin = f"{self.paths[shard]} at byte {places.image_offset[index]}"
-        text = None if caption is None else decoded(caption, origin)
+        text = None if caption is None else decode_text(caption, origin)
         return RawSample(data, int(self.labels[index]), origin, text, self._domains[shard])
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:

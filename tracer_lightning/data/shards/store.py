@@ -15,7 +15,7 @@ from tracer_lightning.data.images.files import hidden
 from tracer_lightning.data.images.imagenet import Classes
 from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, tar_files
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
-from tracer_lightning.storage import TEXT_BYTES, below, lines_of, read_text
+from tracer_lightning.storage import TEXT_BYTES, check_relative, read_text, split_lines
 
 ROLES = ("id", "ood", "val")
 MOST_SHARDS = 1_000_000
@@ -121,10 +121,10 @@ def place(key: str, entry: Mapping[str, Any]) -> Place:
         raise ValueError(f"{key} needs either split or shards, found split={found.split}, shards={found.shards}")
     for value in (found.split, found.shards):
         if not isinstance(value, str | None):
-            raise ValueError(f"{key}: {value} must be a name, of what lies below its folder")
+            raise ValueError(f"{key}: {value} must be a relative path within its folder")
     try:
         for name in [found.split] if found.split is not None else expanded(str(found.shards)):
-            below(name)
+            check_relative(name)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
     if found.samples is not None and (not isinstance(found.samples, int) or found.samples < 1):
@@ -171,7 +171,7 @@ class Store:
         """What an address of its own, or a folder below the store's, names."""
         if folder not in self._roots:
             alone = "://" in folder or folder.startswith(("/", "~"))
-            inside = "" if alone or folder == "." else below(folder.rstrip("/"))
+            inside = "" if alone or folder == "." else check_relative(folder.rstrip("/"))
             whole = folder if alone else f"{self.address}/{inside}".rstrip("/")
             try:
                 self._roots[folder] = open_root(whole, self.cache_dir / "downloads")
@@ -197,7 +197,7 @@ class Store:
 
     def lines(self, folder: str, name: str) -> list[str]:
         """The lines of a text file; FileNotFoundError where there is none."""
-        return lines_of(read_text(self.root(folder).fetch(name, TEXT_BYTES)))
+        return split_lines(read_text(self.root(folder).fetch(name, TEXT_BYTES)))
 
     def shards(self, place: Place, domain: int = 0) -> list[Shard]:
         """The tar files of a split; ValueError where it can't be told which they are."""

@@ -12,7 +12,7 @@ from tracer_lightning.data.shards.labels import Labels
 from tracer_lightning.data.shards.samples import CAPTION, KNOWN, REASONS, left_out, neighbours, parts_of
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import Member, TarBytes
-from tracer_lightning.storage import decoded
+from tracer_lightning.storage import decode_text
 
 POSITION_BITS = 32
 """A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
@@ -41,7 +41,7 @@ def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int,
             if isinstance(parts, int):
                 counts[parts] += 1
                 continue
-            caption = None if parts.caption is None else decoded(parts.caption, f"{shard}: {key}.{CAPTION}")
+            caption = None if parts.caption is None else decode_text(parts.caption, f"{shard}: {key}.{CAPTION}")
             label = labels.number(shard, parts.label, caption is not None)
             image = RawSample(parts.image, label, f"{key} in {shard}", caption, shard.domain)
             yield (number << POSITION_BITS) + position, image

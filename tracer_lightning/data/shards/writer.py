@@ -35,7 +35,7 @@ from tracer_lightning.data.shards.manifest import (
     tar_files,
 )
 from tracer_lightning.data.shards.packing import Item, write_shard
-from tracer_lightning.storage import held, lines_of, read_text, remove_stale, write_text
+from tracer_lightning.storage import file_lock, read_text, remove_stale, split_lines, write_text
 
 
 class Collection(NamedTuple):
@@ -105,7 +105,7 @@ def write_shards(
 def _alone(folder: Path) -> Iterator[None]:
     """Keep other processes from writing in the folder; ValueError where one does."""
     try:
-        with held(folder):
+        with file_lock(folder):
             yield
     except BlockingIOError:
         raise ValueError(f"{folder}: another process writes there; wait for it, or choose another folder") from None
@@ -186,7 +186,7 @@ def _texts(root: Path, split: str, texts: dict[str, Sequence[str]]) -> dict[Path
     others = sorted(path.parent.name for path in root.glob("*/0.tar") if path.parent.name != split)
     others = [name for name in others if not hidden(name)]
     for path, text in files.items():
-        if others and path.exists() and lines_of(read_text(path)) != lines_of(text):
+        if others and path.exists() and split_lines(read_text(path)) != split_lines(text):
             raise ValueError(f"{path} differs from that of split {split!r}, yet serves {', '.join(others)} too; "
                              "give all splits the same classnames and templates, or choose another folder")  # fmt: skip
     return files

@@ -12,7 +12,7 @@ import open_clip
 import timm
 from pydantic import AfterValidator, Field, StringConstraints
 
-from tracer_lightning.storage.records import Closed
+from tracer_lightning.storage.records import StrictRecord
 
 Size = Annotated[int, Field(ge=1, le=1 << 16)]
 """Width, height, or length of something in a model."""
@@ -47,19 +47,19 @@ Repository = Annotated[str, StringConstraints(max_length=200, pattern=r"^[A-Za-z
 """A repository on the Hugging Face hub: ``OWNER/NAME``, or ``NAME`` for the oldest ones."""
 
 
-class NormOptions(Closed):
+class NormOptions(StrictRecord):
     """Options of layer normalisation."""
 
     eps: Annotated[float, Field(gt=0, lt=1)]
 
 
-class ActivationOptions(Closed):
+class ActivationOptions(StrictRecord):
     """Options of the activation."""
 
     approximate: Literal["none", "tanh"]
 
 
-class TokenizerOptions(Closed):
+class TokenizerOptions(StrictRecord):
     """Options of a tokenizer that name neither files nor code."""
 
     clean: Literal["lower", "whitespace", "canonicalize"] | None = None
@@ -67,7 +67,7 @@ class TokenizerOptions(Closed):
     reduction_mask: Literal["", "simple", "random", "shuffle", "syntax"] | None = None
 
 
-class Tower(Closed):
+class Tower(StrictRecord):
     """What image and text towers have in common; what a file leaves out is open_clip's default."""
 
     width: Size | None = None
@@ -140,7 +140,7 @@ class Decoder(TextTower):
     attn_pooler_heads: Size | None = None
 
 
-class Architecture(Closed):
+class Architecture(StrictRecord):
     """A whole model: ``model_cfg`` in open_clip's configurations."""
 
     embed_dim: Size
@@ -154,7 +154,7 @@ class Architecture(Closed):
     nonscalar_logit_scale: bool | None = None
 
 
-class Preprocessing(Closed):
+class Preprocessing(StrictRecord):
     """What a model expects of its images: ``preprocess_cfg`` in open_clip's configurations."""
 
     size: Size | Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None
@@ -166,6 +166,6 @@ class Preprocessing(Closed):
     fill_color: Annotated[int, Field(ge=0, le=255)] | None = None
 
 
-def settings_of(record: Closed) -> dict[str, Any]:
+def settings_of(record: StrictRecord) -> dict[str, Any]:
     """The record's settings that its file gave, as plain containers."""
     return record.model_dump(exclude_unset=True, by_alias=True)
