@@ -104,7 +104,7 @@ def test_mistakes_are_one_line(pets, tmp_path, capsys, overrides, message):
     ("content", "message"),
     [
         (None, "No such file or directory"),
-        (b"", "is empty; it needs a line for each"),
+        (b"", "is empty; write one entry per line"),
         (b"cat\n\ndog\n", "line 2 is blank; write the name of class 1 there"),
         ("cat\nKäse\n".encode("cp1252"), "is not UTF-8 text: line 2 has the byte 0xe4; .* iconv -f CP1252 -t UTF-8"),
         ("cat\ndog\n".encode("utf-16"), "is not UTF-8 text, but in UTF-16; convert it with iconv -f UTF-16"),

@@ -14,7 +14,7 @@ from tests.fuzzing.running import ENTRIES, SMALL, attempt, entry
 from tests.storage.test_archives import crowded, deflated, overlapping
 from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image
 from tracer_lightning.data.shards.manifest import load_manifest
-from tracer_lightning.data.shards.store import expanded, place
+from tracer_lightning.data.shards.store import expand_pattern, parse_location
 from tracer_lightning.models import load_clip
 from tracer_lightning.reporting.runs import read_run
 
@@ -120,7 +120,7 @@ PATTERNS = [
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_no_pattern_leads_out_of_its_folder(pattern):
     with pytest.raises(ValueError, match=r"data\.train: .* must be a relative path within its folder"):
-        place("data.train", {"folder": "photo", "shards": pattern})
+        parse_location("data.train", {"folder": "photo", "shards": pattern})
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_no_pattern_leads_out_of_its_folder(pattern):
 def test_patterns_are_no_bombs(pattern):
     start = time.monotonic()
     with pytest.raises(ValueError, match=r"at most 1,000,000|nested too deeply"):
-        expanded(pattern)
+        expand_pattern(pattern)
     assert time.monotonic() - start < 5
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.paths import with_absolute_root
 from tracer_lightning.data.images.names import read_classnames, read_templates
-from tracer_lightning.data.images.splits import settled
+from tracer_lightning.data.images.splits import resolve_splits
 from tracer_lightning.storage.records import LONGEST_TEXT, check_literal
 
 TEXTS: dict[str, Callable[[Path], list[str]]] = {
@@ -54,7 +54,7 @@ def _settle_folders(cfg: DictConfig) -> None:
     if isinstance(root, str) and isinstance(folders, Mapping) and None in (folders.get("val"), folders.get("test")):
         names = [folders.get("val", ""), folders.get("test", ""), *(folders.get("ood") or {}).values()]
         if all(isinstance(name, str | None) for name in names):
-            cfg.data.folders = settled(Path(root), folders)
+            cfg.data.folders = resolve_splits(Path(root), folders)
 
 
 def _read_texts(cfg: DictConfig) -> dict[str, Path]:

@@ -18,7 +18,7 @@ from tracer_lightning import __version__
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
 from tracer_lightning.config.validate import without_nulls
-from tracer_lightning.data.shards.store import Store
+from tracer_lightning.data.shards.store import ShardStore
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import RESULTS
 from tracer_lightning.models.files import CHECKPOINT
@@ -53,7 +53,7 @@ def _fingerprint(cfg: DictConfig) -> str:
 def _found(cfg: DictConfig) -> list[str]:
     """The folders that a pattern of training folders stands for now: with another one it is another training set."""
     folder = OmegaConf.select(cfg, "data.train.folder")
-    return [*Store(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []
+    return [*ShardStore(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []
 
 
 def ensure_prerequisite(cfg: DictConfig) -> Path | None:

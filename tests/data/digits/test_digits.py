@@ -50,14 +50,14 @@ def test_roles_follow_the_training_styles(spec):
     assert len(data.test_dataloader()) == len(STYLES)
 
 
-def test_bad_settings_are_named(spec):
+def test_invalid_arguments_raise_errors(spec):
     for options, message in [
-        ({"train_styles": ["neon"]}, "train_styles must name some of .* found neon"),
-        ({"train_styles": []}, "found none"),
+        ({"train_styles": ["neon"]}, "train_styles must name some of .* got neon"),
+        ({"train_styles": []}, "got none"),
         ({"renders": 0}, "renders must be"),
         ({"num_workers": -1}, "num_workers must be"),
     ]:
         with pytest.raises(ValueError, match=message):
             digits(spec, **options)
-    with pytest.raises(ValueError, match="32 pixels wide and the backbone takes 224"):
+    with pytest.raises(ValueError, match="32 pixels wide, but the model expects 224"):
         digits(spec._replace(image_size=224))

@@ -11,7 +11,7 @@ from tests.data.shards.conftest import root as shard_root  # noqa: F401  a fixtu
 from tests.data.shards.helpers import png, rewrite, seen, shards
 from tests.data.shards.test_make_shards import error, image, samples, table
 from tracer_lightning.data.images.decoding import FORMATS, decode
-from tracer_lightning.data.images.files import FORMAT_OF, hidden
+from tracer_lightning.data.images.files import FORMAT_OF, is_hidden
 from tracer_lightning.data.images.folder import FolderSource
 
 CLUTTER = (
@@ -33,12 +33,12 @@ def clutter(folder):
 
 @pytest.mark.parametrize("name", [*CLUTTER, "a/.b/c.png", "./._x.png"])
 def test_hidden_names(name):
-    assert hidden(name)
+    assert is_hidden(name)
 
 
 @pytest.mark.parametrize("name", ["a.png", "./a.png", "../a/b.png", "a.b/c", "/data/x.tar"])
 def test_other_names(name):
-    assert not hidden(name)
+    assert not is_hidden(name)
 
 
 def test_hidden_files_are_no_data(root):  # noqa: F811
@@ -62,12 +62,12 @@ def test_what_is_passed_over_is_counted_by_reason_in_one_line(root):  # noqa: F8
     (train / "owl/notes").touch()
     (train / "owl/5.png").symlink_to(root / "nowhere.png")
     (train / "newt").symlink_to(root / "nowhere")
-    with pytest.warns(UserWarning, match="are passed over") as said:
+    with pytest.warns(UserWarning, match="are skipped") as said:
         assert len(FolderSource(train, CLASSES)) == 12
     (line,) = [str(warning.message) for warning in said]
-    assert line.startswith(f"{train}: 7 files are passed over: ")
+    assert line.startswith(f"{train}: 7 files are skipped: ")
     assert set(line.split(": ", 2)[2].split(", ")) == {
-        "2 in nested folders", "1 beside the class folders", "1 .dcm", "1 without a suffix", "2 links to nothing",
+        "2 in nested folders", "1 beside the class folders", "1 .dcm", "1 without a suffix", "2 broken links",
     }  # fmt: skip
 
 
@@ -96,11 +96,11 @@ def test_a_class_without_training_images_is_an_error(root, tmp_path, capsys):  #
         path.rename(path.with_suffix(".dcm"))
     module = data(root)
     with (
-        pytest.warns(UserWarning, match=r"4 files are passed over: 4 \.dcm"),
-        pytest.raises(ValueError, match=r"train/owl holds no images \(jpg, .*\); add some, or remove the class"),
+        pytest.warns(UserWarning, match=r"4 files are skipped: 4 \.dcm"),
+        pytest.raises(ValueError, match=r"train/owl contains no images \(jpg, .*\); add images or remove it"),
     ):
         module.train_dataloader()
-    assert "train/owl holds no images" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
+    assert "train/owl contains no images" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
     assert main(["folder", str(root / "train"), "--out", str(tmp_path / "out"), "--split", "test"]) == 0
 
 
@@ -114,7 +114,7 @@ def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
     assert (tmp_path / "out/classnames.txt").read_text() == "cat\nowl\n"
     rows = [("path", "label"), ("pets/cat/0.png", "cat"), ("pets/cat/._0.png", "cat"), ("pets/owl/0.png", "owl")]
     command = ["csv", table(tmp_path / "t.csv", *rows), "--out", str(tmp_path / "listed")]
-    with pytest.warns(UserWarning, match=r"t\.csv: 1 files are passed over: 1 hidden"):
+    with pytest.warns(UserWarning, match=r"t\.csv: 1 files are skipped: 1 hidden"):
         assert main(command) == 0
     assert len(samples(tmp_path / "listed/train")) == 2
     found = error(capsys, "torchvision", "ImageFolder", tmp_path / "pets", "--out", tmp_path / "vision")

@@ -16,11 +16,11 @@ TOKENIZE = get_tokenizer("ViT-B-32")
 
 @pytest.mark.parametrize("pair", [("dog", " dog"), ("Dog", "dog"), ("hot dog", "hot  dog"), ("a &amp; b", "a & b")])
 def test_classes_of_equal_tokens_are_named(pair):
-    with pytest.warns(UserWarning, match="read the same") as said:
+    with pytest.warns(UserWarning, match="have the same text") as said:
         CaptionTable(["cat", *pair, pair[0]], ["a {c}.", "{c}"], TOKENIZE)
     (line,) = [str(warning.message) for warning in said]
-    assert line.startswith(f"classes 1 ({pair[0]!r}) and 2 ({pair[1]!r}) read the same")
-    assert "(and 1 more such)" in line
+    assert line.startswith(f"classes 1 ({pair[0]!r}) and 2 ({pair[1]!r}) have the same text")
+    assert "(and 1 more pairs)" in line
 
 
 def test_classes_that_differ_are_not_warned_of():
@@ -35,7 +35,7 @@ def test_in_folders(tmp_path):
             image(tmp_path / split / name / "0.png")
     module = data(tmp_path, ood={}, texts=TEXTS)
     assert module.classnames == ["cat", "hot dog", "hot dog"]
-    with pytest.warns(UserWarning, match=r"classes 1 \('hot dog'\) and 2 \('hot dog'\) read the same"):
+    with pytest.warns(UserWarning, match=r"classes 1 \('hot dog'\) and 2 \('hot dog'\) have the same text"):
         module.prompts()
 
 
@@ -44,7 +44,7 @@ def test_in_shards(tmp_path, stream):
     for split in ("train", "test"):
         write(tmp_path / "sets/photo", split, 12, classes=["dog", "cat", "Dog"])
     module = shards(tmp_path / "sets", stream=stream, suite={"own": {"folder": "photo", "split": "test", "role": "id"}})
-    with pytest.warns(UserWarning, match=r"classes 0 \('dog'\) and 2 \('Dog'\) read the same"):
+    with pytest.warns(UserWarning, match=r"classes 0 \('dog'\) and 2 \('Dog'\) have the same text"):
         module.prompts()
 
 
@@ -66,5 +66,5 @@ def test_make_shards_warns_of_labels_that_differ_in_case_only(tmp_path):
     for number in range(3):
         image(tmp_path / f"{number}.png")
     rows = [("path", "label"), ("0.png", "Dog"), ("1.png", "dog"), ("2.png", "cat")]
-    with pytest.warns(UserWarning, match=r"classes 0 \('Dog'\) and 2 \('dog'\) read the same"):
+    with pytest.warns(UserWarning, match=r"classes 0 \('Dog'\) and 2 \('dog'\) have the same text"):
         assert main(["csv", table(tmp_path / "t.csv", *rows), "--out", str(tmp_path / "out")]) == 0

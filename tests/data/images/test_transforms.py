@@ -77,9 +77,9 @@ def test_damaged_images_are_unreadable(decoder, damage):
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="eval_decoder must be one of torchvision, pil, found 'cv2'"):
+    with pytest.raises(ValueError, match="eval_decoder must be one of torchvision, pil, got 'cv2'"):
         EvalCrop(SPEC, "cv2")
-    with pytest.raises(ValueError, match="resizes by 'longest'"):
+    with pytest.raises(ValueError, match="resize_mode must be shortest or squash, got 'longest'"):
         EvalCrop(SPEC._replace(resize_mode="longest"), "pil")
 
 

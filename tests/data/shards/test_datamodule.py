@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.data.shards.helpers import CLASSES, SHARED, png, rewrite, seen, served, shards
-from tracer_lightning.data.shards.labels import Labels
-from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.labels import ClassLabels
+from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.source import IndexedSource
-from tracer_lightning.data.shards.store import Place, Store
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.store import ShardStore, SplitLocation
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 
 
 def test_an_epoch_is_a_permutation_of_all_shards(root):
@@ -70,10 +70,10 @@ def test_few_files_are_open_at_once(root, monkeypatch):
 
 
 def test_samples_have_their_own_captions(tmp_path):
-    items = [Item(functools.partial(png, n), f"{n}", "png", caption=f"grey level {n}") for n in range(5)]
-    write_shards(Collection(items, []), tmp_path / "pairs", "train", ["a {c}."], Layout())
-    store = Store(str(tmp_path), tmp_path / "cache")
-    source = IndexedSource(store.shards(Place("pairs", "train")), Labels(None), tmp_path / "cache")
+    items = [SourceSample(functools.partial(png, n), f"{n}", "png", caption=f"grey level {n}") for n in range(5)]
+    write_shards(SampleCollection(items, []), tmp_path / "pairs", "train", ["a {c}."], ShardLayout())
+    store = ShardStore(str(tmp_path), tmp_path / "cache")
+    source = IndexedSource(store.shards(SplitLocation("pairs", "train")), ClassLabels(None), tmp_path / "cache")
     assert sorted(source[position].caption for position in range(5)) == [f"grey level {n}" for n in range(5)]
     assert {source[position].label for position in range(5)} == {-1}
 

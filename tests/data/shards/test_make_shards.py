@@ -267,8 +267,8 @@ def test_iwildcam_mistakes(wild, capsys):
 def test_other_mistakes_end_with_one_line(pets, tmp_path, capsys):
     to = ("--out", tmp_path / "out")
     (tmp_path / "hollow/cat").mkdir(parents=True)
-    assert "holds no images" in error(capsys, "folder", tmp_path / "hollow", *to)
-    assert "holds no class folders" in error(capsys, "folder", tmp_path / "hollow/cat", *to)
+    assert "contains no images" in error(capsys, "folder", tmp_path / "hollow", *to)
+    assert "contains no class folders" in error(capsys, "folder", tmp_path / "hollow/cat", *to)
     assert "is no folder" in error(capsys, "folder", tmp_path / "nowhere", *to)
     assert "invalid choice: 'floder'" in error(capsys, "floder", pets, *to)
     assert "--out" in error(capsys, "folder", pets)

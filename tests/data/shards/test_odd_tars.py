@@ -8,7 +8,7 @@ from scripts.make_shards import main
 from tests.data.shards.helpers import CLASSES, png, rewrite, seen, shards, write
 from tests.data.shards.test_index import tar
 from tests.data.shards.test_make_shards import error, image, samples, table
-from tracer_lightning.data.shards.labels import Labels
+from tracer_lightning.data.shards.labels import ClassLabels
 
 READERS = pytest.mark.parametrize("stream", [False, True], ids=["indexed", "stream"])
 SUITE = {"own": {"folder": "odd", "split": "test", "role": "id"}}
@@ -96,7 +96,7 @@ def test_texts_in_another_encoding_are_named(tmp_path, stream, suffix, encoding,
 
 
 def test_a_name_is_found_as_it_is_before_it_is_found_without_case():
-    labels = Labels(4, ["Dog", "dog", "hot_dog", ""])
+    labels = ClassLabels(4, ["Dog", "dog", "hot_dog", ""])
     found = [labels.number("0.tar", name, False) for name in ("dog", "Dog", "DOG", "hot dog", 3, None)]
     assert found == [1, 0, 1, 2, 3, -1]
 
@@ -178,6 +178,6 @@ def test_make_shards_skips_empty_rows_where_it_is_asked_to(tmp_path, capsys):
     rows = [("path", "caption"), ("0.png", "a cat"), ("1.png", ""), ("2.png", "  "), ("3.png", "a dog")]
     command = ["csv", table(tmp_path / "t.csv", *rows), "--out", tmp_path / "out", "--verify"]
     assert "1.png has neither label nor caption" in error(capsys, *command)
-    with pytest.warns(UserWarning, match=r"t\.csv: 2 files are passed over: 2 without label or caption"):
+    with pytest.warns(UserWarning, match=r"t\.csv: 2 files are skipped: 2 without label or caption"):
         assert main([str(argument) for argument in (*command, "--skip-empty")]) == 0
     assert sorted(sample["txt"] for sample in samples(tmp_path / "out/train")) == [b"a cat", b"a dog"]

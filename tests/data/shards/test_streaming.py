@@ -5,7 +5,7 @@ import torch
 
 from tests.data.shards.helpers import rewrite, seen, served, shards, write
 from tracer_lightning.data.shards import stream_loaders
-from tracer_lightning.data.shards.stream_loaders import EqualSteps, LanePosition
+from tracer_lightning.data.shards.stream_loaders import LanePosition, PaddedLoader
 from tracer_lightning.data.shards.streaming import assign_shards
 
 
@@ -137,7 +137,7 @@ def test_evaluation_is_exact_with_fewer_shards_than_readers(root, world, workers
 def test_ranks_that_are_done_wait_with_padding(monkeypatch):
     answers = iter([True, True, True, False])
     monkeypatch.setattr(stream_loaders, "any_rank", lambda flag: next(answers))
-    assert list(EqualSteps(["first"], "padding")) == ["first", "padding", "padding"]
+    assert list(PaddedLoader(["first"], "padding")) == ["first", "padding", "padding"]
 
 
 def test_only_indexed_shards_are_evaluated_in_random_order(root):

@@ -53,7 +53,7 @@ def test_training_on_several_folders_names_the_domain_of_each(root, stream):
 
 
 def test_a_domain_needs_a_name(root):
-    with pytest.raises(ValueError, match=r"template 'a \{d\} of \{c\}' names a domain; only train_templates"):
+    with pytest.raises(ValueError, match=r"template 'a \{d\} of \{c\}' names a domain, but there are no domains; only"):
         data(root, {"photo": ID}, texts={**TEXTS, "train_templates": ["a {d} of {c}"]}).train_dataloader()
 
 
@@ -116,7 +116,7 @@ def test_two_sets_have_two_names(root):
 def test_the_head_names_no_domains(root):
     suite, texts = {"all": {**ID, "folder": "pets_*"}}, {**TEXTS, "templates": ["a {d} of a {c}."]}
     module = data(root, suite, train={"folder": "pets_*", "split": "train"}, texts=texts)
-    with pytest.raises(ValueError, match=r"names a domain; only train_templates of several folders may"):
+    with pytest.raises(ValueError, match=r"names a domain, but there are no domains; only train_templates of several"):
         module.prompts()
 
 

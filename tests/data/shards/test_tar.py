@@ -13,10 +13,10 @@ import pytest
 
 from tests.data.shards.helpers import png, seen, shards
 from tracer_lightning.data.shards.index import scan_shard
-from tracer_lightning.data.shards.labels import Labels
+from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.roots import LocalRoot
-from tracer_lightning.data.shards.samples import neighbours
-from tracer_lightning.data.shards.store import Shard, place
+from tracer_lightning.data.shards.samples import stream_samples
+from tracer_lightning.data.shards.store import Shard, parse_location
 from tracer_lightning.data.shards.streaming import read_shard
 from tracer_lightning.data.shards.tar import MEMBER_BYTES, TEXT_BYTES, TarBytes
 from tracer_lightning.types import EvalSet
@@ -39,7 +39,7 @@ def indexed(path):
 
 
 def streamed(path):
-    return list(read_shard(Shard(LocalRoot(path.parent), path.name), 0, Labels(3)))
+    return list(read_shard(Shard(LocalRoot(path.parent), path.name), 0, ClassLabels(3)))
 
 
 class Pipe(io.RawIOBase):
@@ -57,7 +57,7 @@ class Pipe(io.RawIOBase):
 
 def piped(path):
     file = TarBytes(io.BufferedReader(Pipe(path.read_bytes())), path)
-    return list(neighbours(file, lambda one, suffix: file.read(one.size)))
+    return list(stream_samples(file, lambda one, suffix: file.read(one.size)))
 
 
 READERS = pytest.mark.parametrize("reader", [indexed, streamed, piped])
@@ -187,9 +187,9 @@ def test_images_of_huge_pixel_counts_are_left_out_and_named(root, stream):
 @pytest.mark.parametrize("shard", ["/etc/0.tar", "../0.tar", "a/../../0.tar"])
 def test_shards_lie_below_their_folder(shard):
     with pytest.raises(ValueError, match=r"data\.train: .* must be a relative path within its folder"):
-        place("data.train", {"folder": ".", "split": None, "shards": shard})
+        parse_location("data.train", {"folder": ".", "split": None, "shards": shard})
     with pytest.raises(ValueError, match=r"must be a relative path"):
-        place("data.train", {"folder": ".", "split": shard})
+        parse_location("data.train", {"folder": ".", "split": shard})
 
 
 def test_texts_of_a_set_are_small_and_texts(root):

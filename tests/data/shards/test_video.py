@@ -114,7 +114,7 @@ def changed(root, name, change):
     ("name", "change", "message"),
     [
         ("metadata/labels.json", "[1]", "vid: labels: Input should be a valid dictionary"),
-        ("metadata/labels.json", "{", r"labels\.json is no JSON text"),
+        ("metadata/labels.json", "{", r"labels\.json is not valid JSON"),
         ("metadata/labels.json", "{}", r"must give val/a/0\.JPEG some of 2 classes, from 0; found None"),
         (
             "metadata/labels.json",
@@ -142,7 +142,7 @@ def test_missing_files_and_wrong_entries_are_said(root):
     with pytest.raises(ValueError, match=r"val/b/4\.JPEG is missing, one of 5 frames"):
         data(root)
     (root / "vid/misc/rev_wnid_map.json").unlink()
-    with pytest.raises(ValueError, match=r"rev_wnid_map\.json is missing; give the folder of ImageNet-Vid-Robust"):
+    with pytest.raises(ValueError, match=r"rev_wnid_map\.json is missing; give a folder in ImageNet-Vid-Robust"):
         data(root)
     for wrong in ({"video": 1}, {"split": "test"}, {"classes": [[0]]}):
         with pytest.raises(ValueError, match=r"suite\.vid\.video must be true, with split=val and no classes"):

@@ -13,25 +13,27 @@ from tests.faults.children import in_a_child
 from tests.faults.events import kill_before
 from tests.storage.mounts import mounted
 from tracer_lightning.data.shards.manifest import verify_shards
-from tracer_lightning.data.shards.packing import Item
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.packing import SourceSample
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 from tracer_lightning.storage import file_lock
 
 NAMES = ["cat", "dog", "owl"]
 TEMPLATES = ["a {c}.", "a photo of a {c}."]
 PNG = png(128)
 PNG += bytes(len(PNG) % 2)
-LAYOUT = Layout(seed=3, max_samples=10)
+LAYOUT = ShardLayout(seed=3, max_samples=10)
 
 
 def collection(count=47, read=None, caption=None):
     """Images of different lengths, by bytes behind their end; the writer doesn't care what is in them."""
     read = read or (lambda index: PNG + bytes([index, 255 - index]) * (300 + 40 * index - len(PNG) // 2))
     items = [
-        Item(lambda index=index: read(index), f"{index}.jpg", "jpg", index % 3, caption and f"{caption} {index}")
+        SourceSample(
+            lambda index=index: read(index), f"{index}.jpg", "jpg", index % 3, caption and f"{caption} {index}"
+        )
         for index in range(count)
     ]
-    return Collection(items, NAMES)
+    return SampleCollection(items, NAMES)
 
 
 def write(root, samples=None, layout=LAYOUT, **options):
@@ -86,17 +88,17 @@ def test_webdataset_reads_every_image_bit_for_bit(tmp_path):
 
 
 def test_shards_keep_within_their_bytes(tmp_path):
-    manifest = write(tmp_path, layout=Layout(max_bytes=30_000))
+    manifest = write(tmp_path, layout=ShardLayout(max_bytes=30_000))
     sizes = [shard["bytes"] for shard in manifest["shards"]]
     assert len(sizes) > 3
     assert max(sizes) <= 30_000
-    alone = write(tmp_path / "alone", layout=Layout(max_bytes=1))
+    alone = write(tmp_path / "alone", layout=ShardLayout(max_bytes=1))
     assert [shard["samples"] for shard in alone["shards"]] == [1] * 47
 
 
 def test_pairs_without_classes(tmp_path):
     items = [item._replace(label=None) for item in collection(caption="número").items]
-    manifest = write(tmp_path, Collection(items, []))
+    manifest = write(tmp_path, SampleCollection(items, []))
     assert manifest["num_classes"] == 0
     assert verify_shards(tmp_path, "train")["samples"] == 47
     assert not any(name.endswith("cls") for name in members(tmp_path / "train/0.tar"))
@@ -247,9 +249,9 @@ def test_samples_and_texts_that_cannot_be_written(tmp_path):
         ({"read": bytes}, r"0\.jpg is empty"),
     ):
         with pytest.raises(ValueError, match=message):
-            write(tmp_path / "out", Collection([good.items[0]._replace(**change)], NAMES))
+            write(tmp_path / "out", SampleCollection([good.items[0]._replace(**change)], NAMES))
     with pytest.raises(ValueError, match="has no samples"):
-        write(tmp_path, Collection([], NAMES))
+        write(tmp_path, SampleCollection([], NAMES))
     with pytest.raises(ValueError, match="class 1 is called ''"):
         write(tmp_path, good._replace(classnames=["cat", "", "owl"]))
     with pytest.raises(ValueError, match="must be one line with the placeholder"):
@@ -257,4 +259,4 @@ def test_samples_and_texts_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match="split must be a folder name"):
         write_shards(good, tmp_path, "../train", TEMPLATES, LAYOUT)
     with pytest.raises(ValueError, match="max_samples must be a whole number >= 1, found 0"):
-        Layout(max_samples=0)
+        ShardLayout(max_samples=0)

@@ -1,4 +1,4 @@
-"""What a source of images gives."""
+"""Interface of image sources."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ import numpy as np
 
 
 class RawSample(NamedTuple):
-    """What a source holds of one sample."""
+    """A sample as its source holds it, before decoding and captioning."""
 
     data: Any
-    """An encoded image (bytes), or one of the model's size (3, H, W) uint8."""
+    """Encoded image (bytes), or an image of the model's size, (3, H, W) uint8."""
     label: int
-    """Its class; -1 where there is none."""
+    """Class of the image; -1 for none."""
     origin: str
-    """Where it is, for messages."""
+    """Location of the image, for messages."""
     caption: str | None = None
-    """A caption of its own."""
+    """Caption of this image; None where captions come from class names and templates."""
     domain: int = 0
-    """Which of the named domains it comes from."""
+    """Index of the domain that the image comes from."""
 
 
 class ImageSource(Protocol):
-    """Labelled images by position."""
+    """Random access to labelled images."""
 
     @property
     def labels(self) -> Sequence[int] | np.ndarray:
-        """(N,) classes; -1 where there is none."""
+        """(N,) classes; -1 for none."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of images."""
 
     def __getitem__(self, index: int) -> RawSample:
-        """One sample."""
+        """Return one sample."""
