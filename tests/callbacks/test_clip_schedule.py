@@ -58,7 +58,7 @@ def test_norms_are_those_of_the_released_schedule(tmp_path):
 
 
 def test_a_second_norm_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"gradient_clip_val=1 and callbacks\.clip_schedule; set one to null"):
+    with pytest.raises(ValueError, match="gradient_clip_val=1 conflicts with ClipSchedule; set it to None"):
         fit(tmp_path, Project(), ClipSchedule(1e-4, 1e-2), gradient_clip_val=1.0)
 
 

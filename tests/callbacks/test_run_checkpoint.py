@@ -161,6 +161,6 @@ def test_a_signal_between_accumulated_batches_waits_for_their_step(tmp_path):
 
 
 def test_it_is_no_checkpoint_where_there_is_none(tmp_path):
-    with pytest.raises(ValueError, match="every_n_train_steps must be null or a whole number >= 1, found 0"):
+    with pytest.raises(ValueError, match="every_n_train_steps must be >= 1 or None, got 0"):
         RunCheckpoint(str(tmp_path), 0)
     assert RunCheckpoint(str(tmp_path)).last_good == "there is no checkpoint yet"

@@ -63,7 +63,7 @@ def test_a_step_without_a_loss_moves_neither_teacher_nor_clock(tmp_path):
 
 def test_an_interval_beyond_the_run_is_said(tmp_path):
     module = Project()
-    with pytest.warns(UserWarning, match=r"every_n_steps=500 in a run of 8 steps: the teacher never moves"):
+    with pytest.warns(UserWarning, match=r"every_n_steps=500 of TeacherUpdate in a run of 8 steps: no teacher updates"):
         trainer(tmp_path, TeacherUpdate(every_n_steps=500)).fit(module, DataLoader(torch.randn(64, 4), 8))
 
 
@@ -84,7 +84,7 @@ def test_unsized_data_need_a_horizon(tmp_path):
 
 
 def test_refuses_bad_intervals_and_manual_optimization(tmp_path):
-    with pytest.raises(ValueError, match="every_n_steps must be a whole number >= 1, found 0"):
+    with pytest.raises(ValueError, match="every_n_steps must be >= 1, got 0"):
         TeacherUpdate(every_n_steps=0)
     module = Project()
     module.automatic_optimization = False

@@ -79,7 +79,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         ),
         (["teacher=none"], "teacher=none; choose a teacher"),
         (["teacher=ema", "teacher.module.momentum=2"], "teacher.module: momentum must lie in [0, 1], found 2"),
-        (["teacher.every_n_steps=0"], "every_n_steps must be a whole number >= 1, found 0"),
+        (["teacher.every_n_steps=0"], "every_n_steps must be >= 1, got 0"),
         (
             ["positives=all"],
             "positives must be of type Literal['diagonal', 'same_label'], found 'all'",

@@ -107,7 +107,7 @@ def test_mistakes_are_one_line(pets, tmp_path, capsys, overrides, message):
         (b"", "is empty; write one entry per line"),
         (b"cat\n\ndog\n", "line 2 is blank; write the name of class 1 there"),
         ("cat\nKäse\n".encode("cp1252"), "is not UTF-8 text: line 2 has the byte 0xe4; .* iconv -f CP1252 -t UTF-8"),
-        ("cat\ndog\n".encode("utf-16"), "is not UTF-8 text, but in UTF-16; convert it with iconv -f UTF-16"),
+        ("cat\ndog\n".encode("utf-16"), "is not UTF-8 text, but UTF-16; convert it with iconv -f UTF-16"),
         ("cat\ndog\n".encode("utf-16-le"), "is not UTF-8 text: line 1 has the byte 0x00"),
         (b"\x89PNG\r\n\x1a\n\0\0", "is not UTF-8 text: line 1 has the byte 0x89"),
         (b"cat\n${oc.env:HOME}\n", "line 2: it must be plain text, without references"),

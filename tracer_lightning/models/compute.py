@@ -1,4 +1,4 @@
-"""How a model computes: what changes memory and speed, not results."""
+"""Options that change a model's memory use and speed, but not its results."""
 
 from __future__ import annotations
 
@@ -14,29 +14,31 @@ def configure_compute(
     channels_last: bool = False,
     micro_batch: int | None = None,
 ) -> None:
-    """Set up a model before its teacher is made of it; a teacher drops checkpointing, which it has no use for.
+    """Configure a model in place; call this before its teacher is created.
 
     Args:
-        model: changed in place.
-        gradient_checkpointing: recompute the blocks' activations in the backward pass instead of keeping them.
-        channels_last: lay out convolutions' weights as (out, height, width, in), which ResNets run faster with on GPUs.
-        micro_batch: keep the activations of so many samples at a time, and compute them again in the backward pass.
-            The loss is still that of the whole batch, unlike that of accumulated gradients.
+        model: model to configure.
+        gradient_checkpointing: whether blocks recompute their activations in the backward pass instead of storing them.
+        channels_last: whether convolution weights use the memory layout (out, height, width, in), with which ResNets
+            run faster on GPUs.
+        micro_batch: number of samples whose activations are stored at a time and recomputed in the backward pass; None
+            for all. Unlike with accumulated gradients, the loss is that of the full batch.
 
     Raises:
-        ValueError: checkpointing is asked of an image tower without it, or micro-batches of one with BatchNorm.
+        ValueError: the image tower does not support checkpointing, or micro-batches would change its BatchNorm
+            statistics.
     """
     if gradient_checkpointing:
         if isinstance(model.model.visual, ModifiedResNet):
-            raise ValueError("compute.gradient_checkpointing: open_clip's ResNets have none; set it false")
+            raise ValueError("gradient_checkpointing must be False: open_clip's ResNets don't support it")
         model.model.set_grad_checkpointing(True)
     if micro_batch is not None:
         if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
             raise ValueError(f"compute.micro_batch must be null or a whole number >= 1, found {micro_batch!r}")
         if model.trains_batch_norm_statistics:
             raise ValueError(
-                "compute.micro_batch: BatchNorm would take the statistics of a part of the batch; set it null, or keep "
-                "the pretrained ones with batch_norm=frozen"
+                "micro_batch must be None for a model that trains BatchNorm, whose statistics would be those of a part "
+                "of the batch; freeze BatchNorm, or set micro_batch to None"
             )
         model.micro_batch = micro_batch
     if channels_last:

@@ -138,7 +138,7 @@ def test_what_has_no_classes_or_does_not_know_them_is_refused(sets, tmp_path):
         pairs.setup("fit")
     stream = shards(sets, stream=True, shots=4)
     for opened in (stream.train_dataloader, stream.predict_dataloader):
-        with pytest.raises(ValueError, match=r"data\.shots=4 must know .* read the shards with data/reader=indexed"):
+        with pytest.raises(ValueError, match=r"shots=4 requires the classes .* read the shards by index"):
             opened()
     stream.trains = False
     stream.setup("test")

@@ -62,7 +62,7 @@ def test_worker_processes_read_the_same(root):
 
 
 def test_few_files_are_open_at_once(root, monkeypatch):
-    monkeypatch.setattr("tracer_lightning.data.shards.source.OPEN_FILES", 2)
+    monkeypatch.setattr("tracer_lightning.data.shards.source.MAX_OPEN_FILES", 2)
     source = shards(root).train_source()
     before = [source[position].data for position in range(50)]
     assert [source[position].data for position in reversed(range(50))] == before[::-1]
@@ -80,18 +80,18 @@ def test_samples_have_their_own_captions(tmp_path):
 
 def test_mistakes_are_named(root):
     (root / "photo/train/2.tar").rename(root / "photo/train/x.tar")
-    with pytest.raises(ValueError, match=r"no .*2\.tar, which the number of shards asks for"):
+    with pytest.raises(ValueError, match=r"no .*2\.tar, although the number of shards includes it"):
         shards(root).train_dataloader()
     (root / "photo/train/x.tar").rename(root / "photo/train/2.tar")
-    with pytest.raises(ValueError, match=r"no .*nshards\.txt: no split valid of shards there"):
+    with pytest.raises(ValueError, match=r"no .*nshards\.txt: there is no split valid of shards"):
         shards(root, train={"folder": "photo", "split": "valid"}).train_dataloader()
-    with pytest.raises(ValueError, match="holds no folder photos"):
+    with pytest.raises(ValueError, match="contains no folder photos"):
         shards(root, train={"folder": "photos", "split": "train"})
     (root / "sketch/classnames.txt").write_text("cat\ndog\n")
-    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 2 classes, and 3 are expected"):
+    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 2 classes, but 3 are expected"):
         shards(root)
     (root / "sketch/classnames.txt").write_text("cat\ndog\nbat\n")
-    with pytest.raises(ValueError, match=r"suite\.sketch: sketch calls class 2 'bat', and 'owl' is expected"):
+    with pytest.raises(ValueError, match=r"suite\.sketch: sketch calls class 2 'bat', but 'owl' is expected"):
         shards(root)
     (root / "sketch/classnames.txt").write_text("cat\ndog\n")
     (root / "photo/classnames.txt").write_text("cat\ndog\n")
@@ -118,5 +118,5 @@ def test_real_images(tmp_path):
 
 def test_incomplete_samples_are_said(root):
     rewrite(root / "photo/train/0.tar", lambda name, content: None if name == "s0000000.cls" else (name, content))
-    with pytest.warns(UserWarning, match=r"data\.train: 1 samples are left out: 1 without label or caption"):
+    with pytest.warns(UserWarning, match=r"train: 1 samples are left out: 1 without label or caption"):
         assert len(shards(root).train_source()) == 49

@@ -93,7 +93,7 @@ def test_as_much_as_the_limit_is(tmp_path):
 @pytest.mark.parametrize("length", ["-1", "1e3", "", "0x10", "1 000", "9" * 30, "+5", "²"])
 def test_sizes_that_are_none_are_refused(tmp_path, length):
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nx".encode("latin-1")
-    with answering(answer) as (host, requests), pytest.raises(ValueError, match="which is none"):
+    with answering(answer) as (host, requests), pytest.raises(ValueError, match="which is invalid"):
         fetched(host, tmp_path)
     assert len(requests) == 1
 
@@ -101,7 +101,7 @@ def test_sizes_that_are_none_are_refused(tmp_path, length):
 def test_two_sizes_are_none(tmp_path):
     with (
         answering(response("Content-Length: 1", "Content-Length: 2", body=b"xx")) as (host, _),
-        pytest.raises(ValueError, match="which is none"),
+        pytest.raises(ValueError, match="which is invalid"),
     ):
         fetched(host, tmp_path)
 
@@ -114,7 +114,7 @@ def test_bodies_that_are_shorter_or_longer_than_they_say_are_refused(tmp_path):
         fetched(host, tmp_path)
     assert len(requests) == 7
     chunked = response("Content-Length: 1", "Transfer-Encoding: chunked", body=b"5\r\nxxxxx\r\n0\r\n\r\n")
-    with answering(chunked) as (host, _), pytest.raises(ValueError, match="brings more than the 1 bytes"):
+    with answering(chunked) as (host, _), pytest.raises(ValueError, match="sends more than the 1 bytes"):
         fetched(host, tmp_path)
 
 
@@ -133,7 +133,10 @@ BEGUN = response("Content-Length: 9", body=b"abc")
     ids=["another part", "another size", "no bytes", "not said", "a shorter file"],
 )
 def test_another_part_than_was_asked_for_is_refused(tmp_path, answer):
-    with answering(BEGUN, answer) as (host, requests), pytest.raises(ValueError, match=r"another part|has changed"):
+    with (
+        answering(BEGUN, answer) as (host, requests),
+        pytest.raises(ValueError, match=r"not the requested range|has changed"),
+    ):
         fetched(host, tmp_path)
     assert "Range: bytes=3-" in requests[1]
 
@@ -157,7 +160,7 @@ def test_a_part_that_nobody_asked_for_is_refused(tmp_path):
 def test_only_web_addresses_are_followed(tmp_path, target):
     with (
         answering(response(f"Location: {target}", status="302 Found")) as (host, requests),
-        pytest.raises(ValueError, match=r"not followed|may not be read: 302|a login in it is not read") as refusal,
+        pytest.raises(ValueError, match=r"not followed|can't be read: 302|must not contain a login") as refusal,
     ):
         fetched(host, tmp_path)
     assert len(requests) == 1
@@ -167,7 +170,7 @@ def test_only_web_addresses_are_followed(tmp_path, target):
 def test_redirects_end(tmp_path):
     with (
         answering(response("Location: /next", body=b"x" * 99, status="302 Found")) as (host, requests),
-        pytest.raises(ValueError, match="may not be read: 302"),
+        pytest.raises(ValueError, match="can't be read: 302"),
     ):
         fetched(host, tmp_path)
     assert len(requests) < 20
@@ -195,7 +198,7 @@ def test_a_login_stays_with_its_host():
 
 def test_addresses_with_a_login_are_refused_without_repeating_it(tmp_path):
     for read in (lambda address: open_root(address, tmp_path), HttpStream):
-        with pytest.raises(ValueError, match=r"http://\.\.\.@example\.org: an address with a login") as refusal:
+        with pytest.raises(ValueError, match=r"http://\.\.\.@example\.org: .* must not contain a login") as refusal:
             read("http://me:secret@example.org/data")
         assert "secret" not in str(refusal.value)
 
@@ -214,7 +217,7 @@ def test_servers_that_drip_are_given_up(tmp_path, monkeypatch, dripped):
             threading.Event().wait(0.1)
 
     start = time.monotonic()
-    with answering(drip) as (host, _), pytest.raises(ValueError, match="too slow to go on"):
+    with answering(drip) as (host, _), pytest.raises(ValueError, match="which is too slow"):
         fetched(host, tmp_path)
     assert time.monotonic() - start < 8  # of the ten seconds that the server goes on
 

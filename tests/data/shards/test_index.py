@@ -74,7 +74,7 @@ def test_truncated_shards_are_refused(tmp_path, where):
     ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n" + b" " * 600, "Git LFS pointer"),
-        (b"<html>not found</html>" + b" " * 600, "no tar file"),
+        (b"<html>not found</html>" + b" " * 600, "not a tar file"),
     ],
 )
 def test_what_is_no_shard_is_named(tmp_path, content, message):

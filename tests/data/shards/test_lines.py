@@ -38,7 +38,7 @@ def test_a_blank_class_name_shifts_no_other(root, stream):
 
 def test_a_blank_line_makes_another_list_of_classes(root):
     (root / "sketch" / NAMES).write_text("cat\ndog\n\nowl\n")
-    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 4 classes, and 3 are expected"):
+    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 4 classes, but 3 are expected"):
         shards(root)
 
 

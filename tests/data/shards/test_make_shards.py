@@ -42,7 +42,7 @@ def table(path, *rows):
 
 @pytest.mark.parametrize(
     ("encoding", "expected"),
-    [("cp1252", "line 3 has the byte 0xe4; .*iconv -f CP1252"), ("utf-16", "in UTF-16; convert")],
+    [("cp1252", "line 3 has the byte 0xe4; .*iconv -f CP1252"), ("utf-16", "but UTF-16; convert")],
 )
 def test_tables_and_names_in_another_encoding_are_named(tmp_path, capsys, encoding, expected):
     image(tmp_path / "0.png")
@@ -130,11 +130,11 @@ def test_torchvision_pixels_survive(split, tmp_path):
 @pytest.mark.skipif(not (SHARED / "MNIST").is_dir(), reason="needs shared/data")
 def test_torchvision_mnist():
     samples = torchvision_collection("MNIST", SHARED, "test", [str(digit) for digit in range(10)])
-    assert len(samples.items) == 10_000
+    assert len(samples.samples) == 10_000
     image, label = torchvision.datasets.MNIST(SHARED, train=False)[7]
-    assert (np.array(Image.open(io.BytesIO(samples.items[7].read()))) == np.array(image)).all()
-    assert samples.items[7].label == label
-    assert samples.items[7].read() == samples.items[7].read()
+    assert (np.array(Image.open(io.BytesIO(samples.samples[7].read()))) == np.array(image)).all()
+    assert samples.samples[7].label == label
+    assert samples.samples[7].read() == samples.samples[7].read()
 
 
 def test_torchvision_files_are_not_encoded_again(tmp_path):
@@ -153,7 +153,7 @@ def test_torchvision_mistakes(tmp_path, capsys):
     to = ("--out", tmp_path / "out")
     assert "has no 'NMIST'" in error(capsys, "torchvision", "NMIST", tmp_path, *to)
     assert "where it must already be: Dataset not found" in error(capsys, "torchvision", "MNIST", tmp_path, *to)
-    assert "must be train or test, found 'val'" in error(capsys, "torchvision", "MNIST", ".", *to, "--split", "val")
+    assert "must be train or test, got 'val'" in error(capsys, "torchvision", "MNIST", ".", *to, "--split", "val")
 
 
 def test_csv_with_names_indices_or_captions(tmp_path):
@@ -200,10 +200,10 @@ def test_csv_mistakes(tmp_path, capsys):
 
     twice = ("--classnames", tmp_path / "twice.txt")
     assert "gone.png is missing" in fails(["path", "label"], ["gone.png", "cat"])
-    assert "columns must be path with label or caption" in fails(["path", "lable"], ["a.png", "cat"])
-    assert "columns must be path with label or caption" in fails(["path"], ["a.png"])
+    assert "columns must be path with label, caption or both" in fails(["path", "lable"], ["a.png", "cat"])
+    assert "columns must be path with label, caption or both" in fails(["path"], ["a.png"])
     assert "lacks the column path" in fails(["file", "label"], ["a.png", "cat"])
-    assert "give a file of classnames to name them" in fails(["path", "label"], ["a.png", "3"])
+    assert "pass classnames that name them" in fails(["path", "label"], ["a.png", "3"])
     assert "label '2', which isn't among the 2" in fails(["path", "label"], ["a.png", "2"], options=twice)
     assert "label 'cat', which isn't among the 2" in fails(["path", "label"], ["a.png", "cat"], options=twice)
     assert "two classes are called 'crane'" in fails(["path", "label"], ["a.png", "crane"], options=twice)
@@ -260,7 +260,7 @@ def test_iwildcam_mistakes(wild, capsys):
     table(wild / "iwildcam_v2.0/categories.csv", ["y", "name"], [0, "empty"])
     assert "doesn't name class 1" in error(capsys, *command)
     (wild / "iwildcam_v2.0/categories.csv").unlink()
-    assert "give a file of classnames instead" in error(capsys, *command)
+    assert "pass classnames instead" in error(capsys, *command)
     assert "metadata.csv is missing" in error(capsys, "iwildcam", wild / "nowhere", "--out", wild / "out")
 
 
@@ -269,7 +269,7 @@ def test_other_mistakes_end_with_one_line(pets, tmp_path, capsys):
     (tmp_path / "hollow/cat").mkdir(parents=True)
     assert "contains no images" in error(capsys, "folder", tmp_path / "hollow", *to)
     assert "contains no class folders" in error(capsys, "folder", tmp_path / "hollow/cat", *to)
-    assert "is no folder" in error(capsys, "folder", tmp_path / "nowhere", *to)
+    assert "is not a folder" in error(capsys, "folder", tmp_path / "nowhere", *to)
     assert "invalid choice: 'floder'" in error(capsys, "floder", pets, *to)
     assert "--out" in error(capsys, "folder", pets)
     assert "max_samples must be" in error(capsys, "folder", pets, *to, "--max-samples", "0")

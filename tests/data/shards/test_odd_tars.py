@@ -87,7 +87,7 @@ def test_names_that_are_no_class_are_named(tmp_path, stream):
 
 @READERS
 @pytest.mark.parametrize("suffix", ["cls", "txt"])
-@pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "line 1 has the byte 0xe4"), ("utf-16", "in UTF-16")])
+@pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "line 1 has the byte 0xe4"), ("utf-16", "but UTF-16")])
 def test_texts_in_another_encoding_are_named(tmp_path, stream, suffix, encoding, byte):
     other = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
     other = [*other[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *other[12:]]
@@ -104,7 +104,7 @@ def test_a_name_is_found_as_it_is_before_it_is_found_without_case():
 def test_members_that_are_no_neighbours_are_found_by_the_index_and_named_by_a_stream(tmp_path):
     apart = [*members()[::2], *members()[1::2]]
     assert trained(odd(tmp_path, apart, False)) == WHOLE
-    with pytest.raises(ValueError, match=r"0\.tar: member 's000\.cls' is apart from the others.*data/reader=indexed"):
+    with pytest.raises(ValueError, match=r"0\.tar: member 's000\.cls' is not adjacent to.*read the shards by index"):
         trained(odd(tmp_path, apart, True))
 
 
@@ -131,7 +131,7 @@ def odd_again(tmp_path, stream):
 @READERS
 def test_a_tar_without_samples_says_what_it_holds(tmp_path, stream):
     module = odd(tmp_path, members(image_suffix="dcm", label_suffix="xml"), stream)
-    with pytest.raises(ValueError, match=r"train holds no sample: its members are 12 \.dcm, 12 \.xml; a sample is"):
+    with pytest.raises(ValueError, match=r"train contains no sample: its members are 12 \.dcm, 12 \.xml; a sample is"):
         trained(module)
     module = odd(tmp_path, members()[::2], stream)
     with pytest.raises(ValueError, match=r"12 \.png; .*; 12 samples are left out: 12 without label or caption"):
@@ -144,7 +144,7 @@ def test_classes_without_samples_are_said(tmp_path, stream):
     if stream:
         assert {label for _, label in trained(module)} == {0}
         return
-    with pytest.warns(UserWarning, match=r"data\.train: 2 classes have no sample, the first is 1 \('dog'\)"):
+    with pytest.warns(UserWarning, match=r"train: 2 classes have no sample, the first is 1 \('dog'\)"):
         trained(module)
 
 

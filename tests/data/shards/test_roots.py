@@ -106,7 +106,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(server, tmp_path):
 
 
 def test_what_may_not_be_read_is_not_tried_again(server, tmp_path):
-    with pytest.raises(ValueError, match=r"forbidden\.txt may not be read: 403 Forbidden"):
+    with pytest.raises(ValueError, match=r"forbidden\.txt can't be read: 403 Forbidden"):
         HttpRoot(address(server), tmp_path).fetch("forbidden.txt")
     assert len(server.requests) == 1
 

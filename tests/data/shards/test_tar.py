@@ -186,7 +186,7 @@ def test_images_of_huge_pixel_counts_are_left_out_and_named(root, stream):
 
 @pytest.mark.parametrize("shard", ["/etc/0.tar", "../0.tar", "a/../../0.tar"])
 def test_shards_lie_below_their_folder(shard):
-    with pytest.raises(ValueError, match=r"data\.train: .* must be a relative path within its folder"):
+    with pytest.raises(ValueError, match=r"train: .* must be a relative path within its folder"):
         parse_location("data.train", {"folder": ".", "split": None, "shards": shard})
     with pytest.raises(ValueError, match=r"must be a relative path"):
         parse_location("data.train", {"folder": ".", "split": shard})

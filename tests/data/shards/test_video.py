@@ -115,7 +115,7 @@ def changed(root, name, change):
     [
         ("metadata/labels.json", "[1]", "vid: labels: Input should be a valid dictionary"),
         ("metadata/labels.json", "{", r"labels\.json is not valid JSON"),
-        ("metadata/labels.json", "{}", r"must give val/a/0\.JPEG some of 2 classes, from 0; found None"),
+        ("metadata/labels.json", "{}", r"must map val/a/0\.JPEG to some of 2 classes, from 0; found None"),
         (
             "metadata/labels.json",
             lambda text: text.replace("[0, 1]", "[0, 2]"),
@@ -128,7 +128,7 @@ def changed(root, name, change):
             lambda text: text.replace("n02123045", "n0"),
             "class 1 must have a wnid in .*",
         ),
-        ("misc/imagenet_vid_class_index.json", '{"1": ["n1"]}', "class 0 must have a wnid in .* found '' and None"),
+        ("misc/imagenet_vid_class_index.json", '{"1": ["n1"]}', "class 0 must have a wnid in .*found '' and None"),
     ],
 )
 def test_what_is_wrong_with_the_folder_is_said(root, name, change, message):

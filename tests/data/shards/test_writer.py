@@ -82,7 +82,7 @@ def test_webdataset_reads_every_image_bit_for_bit(tmp_path):
     read = list(wds.WebDataset(urls, shardshuffle=False))
     assert [sample["__key__"] for sample in read] == [f"s{index:07d}" for index in range(47)]
     found = {(sample["jpg"], int(sample["cls"]), sample["txt"].decode()) for sample in read}
-    assert found == {(item.read(), item.label, item.caption) for item in samples.items}
+    assert found == {(item.read(), item.label, item.caption) for item in samples.samples}
     labels = [int(sample["cls"]) for sample in read]
     assert labels != [index % 3 for index in range(47)]
 
@@ -97,7 +97,7 @@ def test_shards_keep_within_their_bytes(tmp_path):
 
 
 def test_pairs_without_classes(tmp_path):
-    items = [item._replace(label=None) for item in collection(caption="número").items]
+    items = [item._replace(label=None) for item in collection(caption="número").samples]
     manifest = write(tmp_path, SampleCollection(items, []))
     assert manifest["num_classes"] == 0
     assert verify_shards(tmp_path, "train")["samples"] == 47
@@ -118,7 +118,7 @@ def interrupt(root, samples_before):
         return item._replace(read=read)
 
     with pytest.raises(KeyboardInterrupt):
-        write(root, sound._replace(items=[dying(item) for item in sound.items]))
+        write(root, sound._replace(samples=[dying(sample) for sample in sound.samples]))
 
 
 def test_a_killed_run_is_continued_and_ends_the_same(tmp_path):
@@ -232,7 +232,7 @@ def test_another_run_is_refused_or_starts_over(tmp_path, other, message, finishe
 def test_foreign_shards_and_texts_of_other_splits_are_respected(tmp_path):
     (tmp_path / "foreign/train").mkdir(parents=True)
     (tmp_path / "foreign/train/0.tar").write_bytes(b"precious")
-    with pytest.raises(ValueError, match=r"holds shards without manifest\.json"):
+    with pytest.raises(ValueError, match=r"contains shards without manifest\.json"):
         write(tmp_path / "foreign")
     write(tmp_path)
     write_shards(collection(5), tmp_path, "test", TEMPLATES, LAYOUT)
@@ -249,7 +249,7 @@ def test_samples_and_texts_that_cannot_be_written(tmp_path):
         ({"read": bytes}, r"0\.jpg is empty"),
     ):
         with pytest.raises(ValueError, match=message):
-            write(tmp_path / "out", SampleCollection([good.items[0]._replace(**change)], NAMES))
+            write(tmp_path / "out", SampleCollection([good.samples[0]._replace(**change)], NAMES))
     with pytest.raises(ValueError, match="has no samples"):
         write(tmp_path, SampleCollection([], NAMES))
     with pytest.raises(ValueError, match="class 1 is called ''"):
@@ -258,5 +258,5 @@ def test_samples_and_texts_that_cannot_be_written(tmp_path):
         write_shards(good, tmp_path, "train", ["a photo"], LAYOUT)
     with pytest.raises(ValueError, match="split must be a folder name"):
         write_shards(good, tmp_path, "../train", TEMPLATES, LAYOUT)
-    with pytest.raises(ValueError, match="max_samples must be a whole number >= 1, found 0"):
+    with pytest.raises(ValueError, match="max_samples must be >= 1, got 0"):
         ShardLayout(max_samples=0)

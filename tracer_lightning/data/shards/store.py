@@ -189,7 +189,7 @@ class ShardStore:
         return self._roots[folder]
 
     def matches(self, folder: str) -> dict[str, str]:
-        """Return the folders that match a pattern, by the part that ``*`` matches; raise ValueError if there is none."""
+        """Return folders that match a pattern, by the part that ``*`` matches; raise ValueError if there is none."""
         if "://" in f"{self.address}{folder}" or folder.count("*") != 1 or "/" in folder:
             raise ValueError(
                 f"folder {folder!r}: * is allowed once, in a folder directly below a local root; list the sets by name"
