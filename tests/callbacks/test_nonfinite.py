@@ -190,7 +190,7 @@ def test_the_clock_of_skipped_steps_is_continued(tmp_path):
 
 @pytest.mark.parametrize(
     ("action", "most", "message"),
-    [("ignore", 1, "action must be one of stop, skip"), ("skip", -1, "max_skipped must be a whole number >= 0")],
+    [("ignore", 1, "action must be one of stop, skip"), ("skip", -1, "max_skipped must be an integer >= 0")],
 )
 def test_mistakes(action, most, message):
     with pytest.raises(ValueError, match=message):

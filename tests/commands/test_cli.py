@@ -117,7 +117,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         ([f"resume={ROOT / 'README.md'}"], "not a file of plain weights"),
         (["prerequisite=nope"], "prerequisite must be null or have experiment and overrides, found 'nope'"),
         (["method.freeze=visual"], "method.freeze must be a list, found 'visual'; write method.freeze=[visual]"),
-        (["data.train_styles=plain"], "must be a list, found 'plain'"),
+        (["data.train_styles=plain"], "must be a list, got 'plain'"),
         (["data=image_folder"], "data.root is not set and has no default; give it as data.root=VALUE"),
         (["distill_losses.fd.weight=nan"], "distill_losses.fd.weight must be a number >= 0, found nan"),
         (["method.strength=true"], "method.strength must be a number >= 0, found True"),

@@ -93,7 +93,7 @@ def test_adapters_have_no_place_in_open_clip(finished, tmp_path):
 
 def test_a_run_does_not_start_from_unmerged_weights(finished, tmp_path):
     folder = finished("lora")[0]
-    with hydra_context(), pytest.raises(ValueError, match="of a run with peft=lora; export it"):
+    with hydra_context(), pytest.raises(ValueError, match="the weights have LoRA updates; export the run"):
         run(composed(tmp_path, f"init_weights={folder}"))
 
 

@@ -52,5 +52,5 @@ def test_an_architecture_of_ones_own_is_described(tmp_path):
 def test_no_other_backbone_is_named_where_it_is_the_right_one(tmp_path):
     state = tiny_backbone().model.model.state_dict()
     torch.save(state | {"visual.extra": torch.zeros(1)}, tmp_path / "more.pt")
-    with pytest.raises(ValueError, match=r"holds visual\.extra, which the backbone lacks; choose another backbone=$"):
+    with pytest.raises(ValueError, match=r"contains visual\.extra, which the backbone lacks; choose another backbone$"):
         read_weights(tiny_backbone().model, tmp_path / "more.pt")

@@ -123,8 +123,8 @@ def test_blocks_and_towers_may_be_chosen():
     [
         (partial(train_only, patterns=["attn.nope"]), "'attn.nope' matches no parameter"),
         (partial(train_only, patterns=["*"], towers=["sound"]), "towers must be some of image, text"),
-        (partial(add_lora, rank=4, scale=1.0, blocks=[7]), "has 1 blocks, and none of number 7"),
-        (partial(add_lora, rank=0, scale=1.0), "rank must be a whole number >= 1"),
+        (partial(add_lora, rank=4, scale=1.0, blocks=[7]), "1 blocks, got 7"),
+        (partial(add_lora, rank=0, scale=1.0), "rank must be >= 1, got 0"),
         (partial(add_adapters, reduction=4, ratio=1.0), "ratio in"),
     ],
 )
@@ -135,7 +135,7 @@ def test_mistakes_are_named(prepare, message):
 
 def test_a_tower_without_blocks_is_named():
     model = build_clip(16, VISION, TEXT).model
-    with pytest.raises(ValueError, match=r"the image tower is no transformer; leave it out of peft\.towers"):
+    with pytest.raises(ValueError, match="towers must not include image: the image tower is not a transformer"):
         add_lora(model, rank=2, scale=0.2)
     add_lora(model, rank=2, scale=0.2, towers=["text"])
 

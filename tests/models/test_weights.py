@@ -47,7 +47,7 @@ def test_another_architecture_is_named_by_its_first_key(tmp_path):
     with pytest.raises(ValueError, match="lacks logit_scale"):
         load_weights(tiny_backbone().model, tmp_path / "lacks.pt")
     torch.save(state | {"visual.extra": torch.zeros(1)}, tmp_path / "more.pt")
-    with pytest.raises(ValueError, match=r"holds visual\.extra"):
+    with pytest.raises(ValueError, match=r"contains visual\.extra"):
         load_weights(tiny_backbone().model, tmp_path / "more.pt")
 
 

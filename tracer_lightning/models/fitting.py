@@ -45,29 +45,31 @@ class Sizes(NamedTuple):
         )
 
 
-def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str) -> None:
+def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str) -> None:
     """Raise ValueError for the first name or shape in which the weights of a model and a file differ.
 
     Args:
-        own: weights of the model.
+        expected: weights of the model.
         state: weights in the file.
         where: name of the file, for errors.
     """
-    if len(own) < len(state) and any(ADDED in name for name in state):
+    if len(expected) < len(state) and any(ADDED in name for name in state):
         raise ValueError(f"{where}: the weights have LoRA updates; export the run, and use the export")
-    missing = [name for name in own if name not in state]
+    missing = [name for name in expected if name not in state]
     if missing:
-        raise ValueError(f"{where}: {_describe_missing(missing, state)}{_describe_fit(own, state)}")
-    for name, value in own.items():
+        raise ValueError(f"{where}: {_describe_missing(missing, state)}{_describe_fit(expected, state)}")
+    for name, value in expected.items():
         if state[name].shape != value.shape:
             raise ValueError(
                 f"{where}: {name.removeprefix(CLIP)} has shape {tuple(state[name].shape)}, but "
-                f"{tuple(value.shape)} in the backbone; choose the backbone of these weights{_describe_fit(own, state)}"
+                f"{tuple(value.shape)} in the backbone; choose their own backbone{_describe_fit(expected, state)}"
             )
-    if surplus := sorted(set(state) - set(own)):
+    if surplus := sorted(set(state) - set(expected)):
         name = surplus[0].removeprefix(CLIP)
         remedy = "SigLIP models are not supported" if name == BIAS else "choose another backbone"
-        raise ValueError(f"{where}: contains {name}, which the backbone lacks; {remedy}{_describe_fit(own, state)}")
+        raise ValueError(
+            f"{where}: contains {name}, which the backbone lacks; {remedy}{_describe_fit(expected, state)}"
+        )
 
 
 def _describe_missing(missing: list[str], state: Mapping[str, Tensor]) -> str:
@@ -82,10 +84,10 @@ def _describe_missing(missing: list[str], state: Mapping[str, Tensor]) -> str:
     return f"lacks {names[0]}; the file has another architecture than the backbone"
 
 
-def _describe_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+def _describe_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     """Describe which other backbones the weights would fit, as the end of a message; empty where this is unknown."""
     sizes = infer_sizes(state)
-    if sizes is None or sizes == infer_sizes(own):
+    if sizes is None or sizes == infer_sizes(expected):
         return ""
     names = [name for name, known_sizes in _known_sizes().items() if known_sizes == sizes]
     if names:

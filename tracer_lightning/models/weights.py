@@ -84,18 +84,18 @@ def _for_open_clip(clip: nn.Module, state: dict[str, Tensor], resized: bool) -> 
         state = convert_state_dict(clip, state)
     if not hasattr(clip, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
-    own = clip.state_dict()
-    if SCALE in state and state[SCALE].numel() == own[SCALE].numel() == 1:
-        state[SCALE] = state[SCALE].reshape(own[SCALE].shape)
-    if resized and POSITIONS in state and POSITIONS in own and _is_grid(state[POSITIONS], own[POSITIONS]):
+    expected = clip.state_dict()
+    if SCALE in state and state[SCALE].numel() == expected[SCALE].numel() == 1:
+        state[SCALE] = state[SCALE].reshape(expected[SCALE].shape)
+    if resized and POSITIONS in state and POSITIONS in expected and _is_grid(state[POSITIONS], expected[POSITIONS]):
         resize_pos_embed(state, clip)
     return {CLIP + name: value for name, value in state.items()}
 
 
-def _is_grid(positions: Tensor, own: Tensor) -> bool:
+def _is_grid(positions: Tensor, model_positions: Tensor) -> bool:
     """Whether a tensor has the form of position embeddings (1 + n², width) with the model's width."""
     square = positions.ndim == 2 and len(positions) > 1 and math.isqrt(len(positions) - 1) ** 2 == len(positions) - 1
-    return square and positions.shape[1] == own.shape[1]
+    return square and positions.shape[1] == model_positions.shape[1]
 
 
 def load_head(model: ClipModel, folder: Path) -> None:

@@ -75,18 +75,21 @@ def test_weights_of_another_precision_become_the_models(tmp_path, source, dtype)
 
 
 REFUSED = {
-    "holds the weights of several models: model, model_ema; write": lambda state: {"model": state, "model_ema": state},
-    r"several models: state_dict, ema\.module; write": lambda state: {"state_dict": state, "ema": {"module": state}},
+    "the weights of several models: model, model_ema; save": lambda state: {
+        "model": state,
+        "model_ema": state,
+    },
+    r"several models: state_dict, ema\.module; save": lambda state: {"state_dict": state, "ema": {"module": state}},
     r"several models, by the prefixes of their names: model\., ema_model\.;": lambda state: {
         **prefixed(state, "model."),
         **prefixed(state, "ema_model."),
     },
-    "holds no weights, only epoch, optimizer; give": lambda state: {"epoch": 3, "optimizer": OPTIMIZER},
-    "holds no weights, only nothing": lambda state: {},
+    "contains no weights, only epoch, optimizer; use": lambda state: {"epoch": 3, "optimizer": OPTIMIZER},
+    "contains no weights, only nothing": lambda state: {},
     r"lacks logit_scale, .*; add it": lambda state: {k: v for k, v in state.items() if k != "logit_scale"},
-    "holds logit_bias, which the backbone lacks; .*SigLIP": lambda state: {**state, "logit_bias": torch.zeros(())},
-    "holds no text tower": lambda state: {name: value for name, value in state.items() if "visual" in name},
-    "holds no image tower": lambda state: {name: value for name, value in state.items() if "visual" not in name},
+    "contains logit_bias, which the backbone lacks; .*SigLIP": lambda state: {**state, "logit_bias": torch.zeros(())},
+    "contains no text tower": lambda state: {name: value for name, value in state.items() if "visual" in name},
+    "contains no image tower": lambda state: {name: value for name, value in state.items() if "visual" not in name},
 }
 
 
