@@ -139,8 +139,8 @@ class Normalised(Project):
 
     def training_step(self, batch, batch_idx):
         poisoned = batch_idx in self.poisoned
-        found = self.student(batch * float("inf") if poisoned else batch)
-        loss = (self.student[1].weight if poisoned and self.hidden else found).square().mean()
+        result = self.student(batch * float("inf") if poisoned else batch)
+        loss = (self.student[1].weight if poisoned and self.hidden else result).square().mean()
         return {"loss": loss, "terms": {}}
 
     def on_train_batch_end(self, *_):
@@ -179,13 +179,13 @@ def test_a_gradient_scaler_that_skips_steps_does_not_move_the_clock(tmp_path):
 
 
 def test_the_clock_of_skipped_steps_is_continued(tmp_path):
-    whole, resumed = Project(scaled=[2]), Project(scaled=[2])
-    fit(tmp_path / "whole", whole, NonFinite("stop", 0), plugins=[half()])
+    complete, resumed = Project(scaled=[2]), Project(scaled=[2])
+    fit(tmp_path / "whole", complete, NonFinite("stop", 0), plugins=[half()])
     with pytest.raises(Killed):
         fit(tmp_path, Project(scaled=[2]), NonFinite("stop", 0), At("on_before_zero_grad", 5, die), plugins=[half()])
     fit(tmp_path, resumed, NonFinite("stop", 0), checkpoint=tmp_path / "last.ckpt", plugins=[half()])
-    assert whole.teacher.step == resumed.teacher.step == BATCHES - 1
-    assert whole.path[-1][2] == resumed.path[-1][2]
+    assert complete.teacher.step == resumed.teacher.step == BATCHES - 1
+    assert complete.path[-1][2] == resumed.path[-1][2]
 
 
 @pytest.mark.parametrize(

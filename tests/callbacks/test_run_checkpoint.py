@@ -152,12 +152,12 @@ def test_a_signal_in_the_last_step_loses_nothing(tmp_path, unbroken):
 
 def test_a_signal_between_accumulated_batches_waits_for_their_step(tmp_path):
     options = {"accumulate_grad_batches": 2}
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    fit(whole, **options)
+    complete, broken = tmp_path / "whole", tmp_path / "broken"
+    fit(complete, **options)
     with SIGNALS, pytest.raises(Stopped):
         fit(broken, At("on_train_batch_start", 3, partial(send, signal.SIGTERM)), **options)
     fit(broken, checkpoint=broken / "last.ckpt", **options)
-    assert_same_end(broken, load(whole))
+    assert_same_end(broken, load(complete))
 
 
 def test_it_is_no_checkpoint_where_there_is_none(tmp_path):

@@ -80,8 +80,8 @@ def test_what_is_logged_is_of_the_step_it_is_logged_at(tmp_path):
     assert 0 < curves["teacher/kl"].values[0] == pytest.approx(curves["train/loss/crd"].values[0] / 2, rel=1e-5)
 
 
-def norm(one, other):
-    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
+def norm(first, second):
+    return sum(float((first[name] - second[name]).square().sum()) for name in first) ** 0.5
 
 
 def averages(points, teacher, total):

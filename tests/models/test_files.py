@@ -42,9 +42,9 @@ BYTES = {
 
 def refused(path, message):
     for load in (lambda: load_weights(tiny_backbone().model, path), lambda: load_clip("RN50", str(path))):
-        with pytest.raises(ValueError, match=message) as caught:
+        with pytest.raises(ValueError, match=message) as raised:
             load()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

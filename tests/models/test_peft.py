@@ -72,8 +72,8 @@ def test_it_begins_as_the_model_was_learns_and_leaves_the_rest_bit_for_bit(metho
         assert torch.equal(after[name], value)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters() if p.requires_grad)
     again = [model.eval()(*batch) for _ in range(2)]
-    for one, other in zip(*again, strict=True):
-        assert torch.equal(one, other)
+    for first, second in zip(*again, strict=True):
+        assert torch.equal(first, second)
     changed = {
         name for name, value in model.state_dict().items() if name in start and not torch.equal(value, start[name])
     }

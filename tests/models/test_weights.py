@@ -29,8 +29,8 @@ def test_loads_every_form(tmp_path, name):
     else:
         torch.save(variants(state)[name], tmp_path / name)
     load_weights(model, tmp_path / name)
-    for one, other in zip(source.parameters(), model.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for first, second in zip(source.parameters(), model.parameters(), strict=True):
+        assert torch.equal(first, second)
 
 
 def test_missing_file_is_named(tmp_path):

@@ -87,6 +87,6 @@ def test_a_batch_that_can_not_be_sent_raises_an_error(error):
     loader = DataLoader(
         Unsendable(error), None, num_workers=1, worker_init_fn=init_worker, multiprocessing_context="fork"
     )
-    with pytest.raises(type(error), match="in DataLoader worker process 0") as caught:
+    with pytest.raises(type(error), match="in DataLoader worker process 0") as raised:
         list(loader)
-    assert lacks_memory(caught.value) == isinstance(error, OSError)
+    assert lacks_memory(raised.value) == isinstance(error, OSError)

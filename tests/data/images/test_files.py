@@ -62,9 +62,9 @@ def test_what_is_passed_over_is_counted_by_reason_in_one_line(root):  # noqa: F8
     (train / "owl/notes").touch()
     (train / "owl/5.png").symlink_to(root / "nowhere.png")
     (train / "newt").symlink_to(root / "nowhere")
-    with pytest.warns(UserWarning, match="are skipped") as said:
+    with pytest.warns(UserWarning, match="are skipped") as warned:
         assert len(FolderSource(train, CLASSES)) == 12
-    (line,) = [str(warning.message) for warning in said]
+    (line,) = [str(warning.message) for warning in warned]
     assert line.startswith(f"{train}: 7 files are skipped: ")
     assert set(line.split(": ", 2)[2].split(", ")) == {
         "2 in nested folders", "1 beside the class folders", "1 .dcm", "1 without a suffix", "2 broken links",
@@ -117,15 +117,15 @@ def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
     with pytest.warns(UserWarning, match=r"t\.csv: 1 files are skipped: 1 hidden"):
         assert main(command) == 0
     assert len(samples(tmp_path / "listed/train")) == 2
-    found = error(capsys, "torchvision", "ImageFolder", tmp_path / "pets", "--out", tmp_path / "vision")
-    assert "ImageFolder takes the hidden folder .ipynb_checkpoints" in found or "Found no valid file" in found
+    message = error(capsys, "torchvision", "ImageFolder", tmp_path / "pets", "--out", tmp_path / "vision")
+    assert "ImageFolder takes the hidden folder .ipynb_checkpoints" in message or "Found no valid file" in message
 
 
 def test_verification_decodes(tmp_path, capsys):
     (tmp_path / "pets/cat").mkdir(parents=True)
     (tmp_path / "pets/cat/0.png").write_bytes(png(7)[:-30])
-    found = error(capsys, "folder", tmp_path / "pets", "--out", tmp_path / "out", "--verify")
-    assert "sample s0000000 has an image that can't be read: damaged" in found
+    message = error(capsys, "folder", tmp_path / "pets", "--out", tmp_path / "out", "--verify")
+    assert "sample s0000000 has an image that can't be read: damaged" in message
 
 
 @pytest.mark.parametrize("stream", [False, True])

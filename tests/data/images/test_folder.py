@@ -86,12 +86,12 @@ def test_mistakes_are_named(root, tmp_path):
 
 
 def test_unreadable_images_are_replaced_counted_and_named(root):
-    whole = {label for batch in data(root).train_dataloader() for label in batch.labels.tolist()}
+    complete = {label for batch in data(root).train_dataloader() for label in batch.labels.tolist()}
     (root / "train/cat/0.jpg").write_bytes(b"<html>")
     (root / "val/owl/1.png").write_bytes((root / "val/owl/1.png").read_bytes()[:60])
     module = data(root)
     batches = [module.on_after_batch_transfer(batch, 0) for batch in module.train_dataloader()]
-    assert {label for batch in batches for label in batch.labels.tolist()} == whole
+    assert {label for batch in batches for label in batch.labels.tolist()} == complete
     assert module.unreadable == {f"{root / 'train/cat/0.jpg'}: damaged, or of another format"}
     assert sum(len(batch.labels) for batch in batches) == 12
     batches = list(module.val_dataloader())

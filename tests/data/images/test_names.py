@@ -16,9 +16,9 @@ TOKENIZE = get_tokenizer("ViT-B-32")
 
 @pytest.mark.parametrize("pair", [("dog", " dog"), ("Dog", "dog"), ("hot dog", "hot  dog"), ("a &amp; b", "a & b")])
 def test_classes_of_equal_tokens_are_named(pair):
-    with pytest.warns(UserWarning, match="have the same text") as said:
+    with pytest.warns(UserWarning, match="have the same text") as warned:
         CaptionTable(["cat", *pair, pair[0]], ["a {c}.", "{c}"], TOKENIZE)
-    (line,) = [str(warning.message) for warning in said]
+    (line,) = [str(warning.message) for warning in warned]
     assert line.startswith(f"classes 1 ({pair[0]!r}) and 2 ({pair[1]!r}) have the same text")
     assert "(and 1 more pairs)" in line
 
@@ -58,8 +58,8 @@ def test_blanks_around_labels_are_no_part_of_them(tmp_path, capsys):
         out = tmp_path / f"out{len(options)}"
         assert main(["csv", table(tmp_path / "t.csv", *rows), "--out", str(out), "--verify", *options]) == 0
         assert (out / "classnames.txt").read_text() == expected
-        found = sorted(int(sample["cls"]) for sample in samples(out / "train"))
-        assert found == [0, 0, 1, 1]
+        result = sorted(int(sample["cls"]) for sample in samples(out / "train"))
+        assert result == [0, 0, 1, 1]
 
 
 def test_make_shards_warns_of_labels_that_differ_in_case_only(tmp_path):

@@ -76,15 +76,15 @@ def test_a_folder_that_is_tested_on_never_validates(tmp_path, options):
 
 def test_the_same_images_are_held_out_wherever_whenever_and_by_whomever(tmp_path):
     root = write(tmp_path / "pets", ["train", "val"])
-    whole = files(module(root).eval_source(module(root).val_set))
+    complete = files(module(root).eval_source(module(root).val_set))
     moved = write(tmp_path / "elsewhere", ["train", "val"])
     others = [module(moved), module(root, batch_size=2, num_workers=1, seed=7)]
-    assert all(files(other.eval_source(other.val_set)) == whole for other in others)
+    assert all(files(other.eval_source(other.val_set)) == complete for other in others)
     seeded = module(root, chosen_by=1)
-    assert files(seeded.eval_source(seeded.val_set)) != whole
+    assert files(seeded.eval_source(seeded.val_set)) != complete
     write(root, ["train"], {"train": {"cat": 21, "dog": 10}})
     more = module(root)
-    assert len(whole - files(more.eval_source(more.val_set))) <= 1
+    assert len(complete - files(more.eval_source(more.val_set))) <= 1
 
 
 def test_every_reader_of_training_images_leaves_them_out(tmp_path):

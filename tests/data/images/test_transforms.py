@@ -57,8 +57,8 @@ def test_squashing_is_open_clips(decoder):
 
 def test_both_decoders_nearly_agree():
     data = encoded(image())
-    one, other = (EvalCrop(SPEC, decoder)(data, RNG).float() for decoder in ("torchvision", "pil"))
-    assert (one - other).abs().max() <= 2
+    first, second = (EvalCrop(SPEC, decoder)(data, RNG).float() for decoder in ("torchvision", "pil"))
+    assert (first - second).abs().max() <= 2
 
 
 @pytest.mark.parametrize("decoder", ["torchvision", "pil"])

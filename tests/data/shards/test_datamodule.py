@@ -35,8 +35,8 @@ def test_remote_sets_are_the_same(root, tmp_path):
     with served(root) as address:
         remote = shards(address, cache_dir=str(tmp_path / "cache"))
         remote.prepare_data()
-        one, other = list(shards(root).train_dataloader()), list(remote.train_dataloader())
-    for ours, theirs in zip(one, other, strict=True):
+        first, second = list(shards(root).train_dataloader()), list(remote.train_dataloader())
+    for ours, theirs in zip(first, second, strict=True):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.indices, theirs.indices)
     assert seen(remote.test_dataloader()[1]) == [(number, number % 3) for number in range(11)]  # the server is gone

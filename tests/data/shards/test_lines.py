@@ -66,8 +66,8 @@ def test_make_shards_names_the_blank_line(tmp_path, capsys):
         image(tmp_path / "pets" / name / "0.png")
     command = ("folder", tmp_path / "pets", "--out", tmp_path / "out")
     (tmp_path / "names.txt").write_text("ant\n\ncow\n")
-    found = error(capsys, *command, "--classnames", tmp_path / "names.txt")
-    assert "names.txt: line 2 is blank; write the name of class 1 there" in found
+    message = error(capsys, *command, "--classnames", tmp_path / "names.txt")
+    assert "names.txt: line 2 is blank; write the name of class 1 there" in message
     (tmp_path / "templates.txt").write_text("a {c}\n\nthe {c}\n")
-    found = error(capsys, *command, "--templates", tmp_path / "templates.txt")
-    assert "templates.txt: line 2: template '' lacks the placeholder" in found
+    message = error(capsys, *command, "--templates", tmp_path / "templates.txt")
+    assert "templates.txt: line 2: template '' lacks the placeholder" in message

@@ -25,13 +25,13 @@ def image(path, grey=0):
 
 def samples(folder):
     """Suffixes to contents of every sample of a split."""
-    found = {}
+    result = {}
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
-                found.setdefault(key, {})[suffix] = tar.extractfile(member).read()
-    return list(found.values())
+                result.setdefault(key, {})[suffix] = tar.extractfile(member).read()
+    return list(result.values())
 
 
 def table(path, *rows):
@@ -82,10 +82,10 @@ def test_a_folder_is_copied_bit_for_bit(pets, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out / 'test'}: 9 samples, 3 shards, {size:,} bytes, verified\n"
     assert (out / "classnames.txt").read_text() == "big dog\ncat\nowl\n"
     assert (out / "zeroshot_classification_templates.txt").read_text() == "a photo of a {c}.\n"
-    found = {(suffix, data, s["cls"]) for s in samples(out / "test") for suffix, data in s.items() if suffix != "cls"}
+    result = {(suffix, data, s["cls"]) for s in samples(out / "test") for suffix, data in s.items() if suffix != "cls"}
     files = [path for path in pets.rglob("*.*") if path.suffix != ".txt"]
     labels = {"big_dog": b"0", "cat": b"1", "owl": b"2"}
-    assert found == {(path.suffix[1:].lower(), path.read_bytes(), labels[path.parent.name]) for path in files}
+    assert result == {(path.suffix[1:].lower(), path.read_bytes(), labels[path.parent.name]) for path in files}
 
 
 def test_texts_from_files(pets, tmp_path, capsys):
@@ -95,9 +95,9 @@ def test_texts_from_files(pets, tmp_path, capsys):
     assert main([str(a) for a in ("folder", pets, "--out", tmp_path / "out", *texts)]) == 0
     assert (tmp_path / "out/classnames.txt").read_text() == "hound\ncat\nowl\n"
     (tmp_path / "names.txt").write_text("hound\n")
-    found = error(capsys, "folder", pets, "--out", tmp_path / "out", *texts)
-    assert "there are 1 classnames" in found
-    assert "class folders: 3" in found
+    message = error(capsys, "folder", pets, "--out", tmp_path / "out", *texts)
+    assert "there are 1 classnames" in message
+    assert "class folders: 3" in message
 
 
 def write_mnist(root, count=30):
@@ -118,12 +118,12 @@ def write_mnist(root, count=30):
 def test_torchvision_pixels_survive(split, tmp_path):
     root = write_mnist(tmp_path)
     assert main(["torchvision", "MNIST", str(root), "--out", str(tmp_path / "out"), "--split", split]) == 0
-    found = {
+    result = {
         (np.array(Image.open(io.BytesIO(sample["png"]))).tobytes(), int(sample["cls"]))
         for sample in samples(tmp_path / "out" / split)
     }
     original = torchvision.datasets.MNIST(root, train=split == "train")
-    assert found == {(np.array(image).tobytes(), label) for image, label in original}
+    assert result == {(np.array(image).tobytes(), label) for image, label in original}
     assert (tmp_path / "out/classnames.txt").read_text().startswith("0 - zero\n")
 
 
@@ -171,15 +171,15 @@ def test_csv_with_names_indices_or_captions(tmp_path):
         ["images/c.png", "ant", ""],
     )
     names = ["--classnames", str(tmp_path / "names.txt")]
-    found, files = {}, {"sorted": named, "named": named, "indexed": indexed, "captions": captions, "both": both}
+    result, files = {}, {"sorted": named, "named": named, "indexed": indexed, "captions": captions, "both": both}
     for name, file in files.items():
         extra = names if name in ("named", "indexed") else []
         assert main(["csv", file, "--out", str(tmp_path / name), "--verify", *extra]) == 0
-        found[name] = {
+        result[name] = {
             tuple(s.get(k, b"").decode() for k in ("cls", "txt")) for s in samples(tmp_path / name / "train")
         }
     assert (tmp_path / "sorted/classnames.txt").read_text() == "ant\nyak\n"
-    assert found == {
+    assert result == {
         "sorted": {("0", ""), ("1", "")},
         "named": {("0", ""), ("1", "")},
         "indexed": {("0", ""), ("2", "")},
@@ -237,8 +237,8 @@ def test_iwildcam_has_a_root_per_split(wild, capsys):
     for root, split in (path.split("/") for path in written):
         assert (wild / "out" / root / "classnames.txt").read_text() == "empty\ngazelle\n"
         assert verify_shards(wild / "out" / root, split)["class_counts"] == [1, 1]
-    found = {sample["jpg"] for sample in samples(wild / "out/iwildcam_ood_test/test")}
-    assert found == {(wild / f"iwildcam_v2.0/train/test{number}.jpg").read_bytes() for number in range(2)}
+    result = {sample["jpg"] for sample in samples(wild / "out/iwildcam_ood_test/test")}
+    assert result == {(wild / f"iwildcam_v2.0/train/test{number}.jpg").read_bytes() for number in range(2)}
 
 
 def test_iwildcam_has_the_names_of_a_table_of_classes(wild, recwarn):

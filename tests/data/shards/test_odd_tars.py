@@ -97,8 +97,8 @@ def test_texts_in_another_encoding_are_named(tmp_path, stream, suffix, encoding,
 
 def test_a_name_is_found_as_it_is_before_it_is_found_without_case():
     labels = ClassLabels(4, ["Dog", "dog", "hot_dog", ""])
-    found = [labels.number("0.tar", name, False) for name in ("dog", "Dog", "DOG", "hot dog", 3, None)]
-    assert found == [1, 0, 1, 2, 3, -1]
+    result = [labels.number("0.tar", name, False) for name in ("dog", "Dog", "DOG", "hot dog", 3, None)]
+    assert result == [1, 0, 1, 2, 3, -1]
 
 
 def test_members_that_are_no_neighbours_are_found_by_the_index_and_named_by_a_stream(tmp_path):

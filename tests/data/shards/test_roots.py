@@ -124,8 +124,8 @@ def test_gives_up_in_the_end_and_keeps_nothing_half(server, tmp_path):
 
 
 def test_equal_names_of_other_addresses_are_kept_apart(server, tmp_path):
-    one, other = (HttpRoot(address(server, name), tmp_path).fetch("0.tar") for name in ("a", "b"))
-    assert one != other
+    first, second = (HttpRoot(address(server, name), tmp_path).fetch("0.tar") for name in ("a", "b"))
+    assert first != second
 
 
 def test_missing_files(server, tmp_path):

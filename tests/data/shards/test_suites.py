@@ -46,9 +46,9 @@ def test_training_on_several_folders_names_the_domain_of_each(root, stream):
     assert seen([batch]) == sorted((n, n % 3) for size in (30, 12, 9) for n in range(size))
     names = [f"a {domain} of a {CLASSES[c]}." for domain in module.domains for c in range(3)]
     rows = module.spec.tokenize(names)[:, : batch.texts.shape[1]]
-    found = [(rows == text).all(dim=1).nonzero().item() for text in batch.texts[batch.text_of]]
-    assert [row % 3 for row in found] == batch.labels.tolist()
-    assert [found.count(row) for row in range(9)] == [4, 4, 4, 10, 10, 10, 3, 3, 3]
+    result = [(rows == text).all(dim=1).nonzero().item() for text in batch.texts[batch.text_of]]
+    assert [row % 3 for row in result] == batch.labels.tolist()
+    assert [result.count(row) for row in range(9)] == [4, 4, 4, 10, 10, 10, 3, 3, 3]
     assert module.prompts().shape[:2] == (3, 1)  # the head knows no domains
 
 

@@ -108,8 +108,8 @@ def test_folders_and_leading_dots_do_no_harm(tmp_path, reader):
     path = archive(
         tmp_path / "0.tar", member("./", kind=tarfile.DIRTYPE), member("./s1.png", png(1)), member("./s1.cls", b"2")
     )
-    found = reader(path)
-    assert len(found.label if reader is indexed else found) == 2
+    result = reader(path)
+    assert len(result.label if reader is indexed else result) == 2
 
 
 @READERS

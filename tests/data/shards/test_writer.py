@@ -81,8 +81,8 @@ def test_webdataset_reads_every_image_bit_for_bit(tmp_path):
     urls = [str(tmp_path / f"train/{index}.tar") for index in range(5)]
     read = list(wds.WebDataset(urls, shardshuffle=False))
     assert [sample["__key__"] for sample in read] == [f"s{index:07d}" for index in range(47)]
-    found = {(sample["jpg"], int(sample["cls"]), sample["txt"].decode()) for sample in read}
-    assert found == {(item.read(), item.label, item.caption) for item in samples.samples}
+    result = {(sample["jpg"], int(sample["cls"]), sample["txt"].decode()) for sample in read}
+    assert result == {(item.read(), item.label, item.caption) for item in samples.samples}
     labels = [int(sample["cls"]) for sample in read]
     assert labels != [index % 3 for index in range(47)]
 
@@ -195,12 +195,12 @@ def test_killed_before_the_journal_knew_of_the_shard(tmp_path):
 
 def test_only_damaged_shards_are_written_again(tmp_path):
     write(tmp_path)
-    whole = contents(tmp_path)
+    complete = contents(tmp_path)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("train/*.tar")}
     (tmp_path / "train/1.tar").write_bytes(b"")
     (tmp_path / "train/3.tar").unlink()
     write(tmp_path)
-    assert contents(tmp_path) == whole
+    assert contents(tmp_path) == complete
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("train/*.tar")}
     assert {name for name in before if before[name] != after[name]} == {"1.tar", "3.tar"}
 

@@ -44,12 +44,12 @@ def test_features_and_gradients_are_those_of_open_clip(vision):
     plain, ours = pair(vision)
     images, texts = inputs()
     expected = plain(images, texts)
-    found = ours(images, texts)
+    result = ours(images, texts)
     weights = torch.randn(2, 3, 16, generator=torch.Generator().manual_seed(1), dtype=torch.double)
-    for image, text in ((expected[0], expected[1]), (found.image, found.text)):
+    for image, text in ((expected[0], expected[1]), (result.image, result.text)):
         ((image * weights[0]).sum() + (text * weights[1]).sum()).backward()
-    torch.testing.assert_close(found.image, expected[0], rtol=1e-12, atol=1e-13)
-    torch.testing.assert_close(found.text, expected[1], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(result.image, expected[0], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(result.text, expected[1], rtol=1e-12, atol=1e-13)
     gradients = dict(ours.model.named_parameters())
     assert list(gradients) == [name for name, _ in plain.named_parameters()]
     for name, parameter in plain.named_parameters():
