@@ -49,7 +49,7 @@ def refused(path, message):
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("kind", BYTES)
-def test_what_is_no_file_of_weights_is_named(tmp_path, kind, suffix):
+def test_files_without_weights_raise_errors_with_advice(tmp_path, kind, suffix):
     content, message = BYTES[kind]
     (tmp_path / f"file{suffix}").write_bytes(content)
     if (kind, suffix) != ("noise", ".safetensors"):  # it may be a damaged header
@@ -61,7 +61,7 @@ class Whole(torch.nn.Linear):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_archives_and_pickles_are_named(tmp_path):
+def test_archives_and_pickles_raise_errors(tmp_path):
     state = tiny_backbone().model.model.state_dict()
     torch.save(state, tmp_path / "weights.pt")
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
@@ -91,7 +91,7 @@ def test_archives_and_pickles_are_named(tmp_path):
         refused(tmp_path / name, message)
 
 
-def test_files_that_are_cut_short_say_so(tmp_path):
+def test_truncated_files_raise_errors(tmp_path):
     state = {name: value.contiguous() for name, value in tiny_backbone().model.model.state_dict().items()}
     torch.save(state, tmp_path / "whole.pt")
     save_file(state, tmp_path / "whole.safetensors")
@@ -103,7 +103,7 @@ def test_files_that_are_cut_short_say_so(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["torch.safetensors", "safetensors.pt", "safetensors.bin"])
-def test_contents_count_and_not_names(tmp_path, name):
+def test_files_are_recognised_by_content_and_not_by_name(tmp_path, name):
     state = {key: value.contiguous() for key, value in tiny_backbone(1).model.model.state_dict().items()}
     (torch.save if name.startswith("torch") else save_file)(state, tmp_path / name)
     model = tiny_backbone(2).model
@@ -126,7 +126,7 @@ def test_weights_are_found_in_folders(tmp_path):
         assert (model.head is not None) == (name == "export")
 
 
-def test_folders_without_one_file_of_weights_are_named(tmp_path):
+def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
     for name in ("empty/notes.txt", "two/a.pt", "two/b.pt", "parts/model.safetensors.index.json", "ranks/0.distcp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()

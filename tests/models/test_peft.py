@@ -111,7 +111,7 @@ def test_lora_by_hand():
     assert not torch.nn.utils.parametrize.is_parametrized(model.model.visual.transformer.resblocks[0].attn)
 
 
-def test_blocks_and_towers_may_be_chosen():
+def test_blocks_and_towers_can_be_selected():
     model = tiny_backbone().model
     train_only(model, ["attn.in_proj_weight"], towers=["image"], blocks=[-1])
     free = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -128,12 +128,12 @@ def test_blocks_and_towers_may_be_chosen():
         (partial(add_adapters, reduction=4, ratio=1.0), "ratio in"),
     ],
 )
-def test_mistakes_are_named(prepare, message):
+def test_invalid_arguments_raise_errors(prepare, message):
     with pytest.raises(ValueError, match=message):
         prepare(tiny_backbone().model)
 
 
-def test_a_tower_without_blocks_is_named():
+def test_a_tower_without_blocks_raises_an_error():
     model = build_clip(16, VISION, TEXT).model
     with pytest.raises(ValueError, match="towers must not include image: the image tower is not a transformer"):
         add_lora(model, rank=2, scale=0.2)

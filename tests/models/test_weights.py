@@ -33,7 +33,7 @@ def test_loads_every_form(tmp_path, name):
         assert torch.equal(first, second)
 
 
-def test_missing_file_is_named(tmp_path):
+def test_missing_file_raises_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"init_weights=.*nowhere\.pt: no such file"):
         load_weights(tiny_backbone().model, tmp_path / "nowhere.pt")
 
@@ -52,7 +52,7 @@ def test_another_architecture_is_named_by_its_first_key(tmp_path):
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)]], ids=["tensor", "list"])
-def test_what_is_no_state_dict_is_named(tmp_path, content):
+def test_what_is_no_state_dict_raises_an_error(tmp_path, content):
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(ValueError, match="not a checkpoint or state dict"):
         load_weights(tiny_backbone().model, tmp_path / "file.pt")
@@ -64,7 +64,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("content", ["pickle", "garbage", "empty"])
-def test_pickles_are_not_executed_and_garbage_is_refused(tmp_path, content):
+def test_pickles_are_not_executed_and_garbage_raises_an_error(tmp_path, content):
     path = tmp_path / "file.pt"
     if content == "pickle":
         torch.save({"state_dict": Evil()}, path, pickle_module=pickle)

@@ -41,7 +41,7 @@ def test_other_names(name):
     assert not is_hidden(name)
 
 
-def test_hidden_files_are_no_data(root):  # noqa: F811
+def test_hidden_files_are_ignored(root):  # noqa: F811
     plain = data(root)
     expected = [plain.train_source().files, plain.eval_source(plain.eval_sets[1]).files]
     for folder in [root, *root.glob("*"), *root.glob("*/*")]:
@@ -53,7 +53,7 @@ def test_hidden_files_are_no_data(root):  # noqa: F811
     assert module.classnames == ["big dog", "cat", "owl"]
 
 
-def test_what_is_passed_over_is_counted_by_reason_in_one_line(root):  # noqa: F811
+def test_skipped_files_are_counted_by_reason_in_one_warning(root):  # noqa: F811
     train = root / "train"
     image(train / "cat/kittens/small/0.png")
     image(train / "cat/kittens/1.png")
@@ -129,7 +129,7 @@ def test_verification_decodes(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_hidden_shards_and_members_are_no_data(shard_root, stream):  # noqa: F811
+def test_hidden_shards_and_members_are_ignored(shard_root, stream):  # noqa: F811
     expected = read(shards(shard_root, stream=stream))
     for split in ("photo/train", "photo/test"):
         (shard_root / split / "._0.tar").write_bytes(b"Mac OS X")

@@ -64,7 +64,7 @@ def test_crops_are_the_same_for_the_same_key_and_differ_by_epoch(root):
     assert any(not torch.equal(dataset[(epoch, 1)].image, dataset[(0, 1)].image) for epoch in range(1, 4))
 
 
-def test_mistakes_are_named(root, tmp_path):
+def test_invalid_arguments_raise_errors(root, tmp_path):
     with pytest.raises(ValueError, match=r"nowhere/train is not a folder; root must"):
         data(tmp_path / "nowhere")
     (root / "val" / "owl").rename(root / "owl")

@@ -15,7 +15,7 @@ TOKENIZE = get_tokenizer("ViT-B-32")
 
 
 @pytest.mark.parametrize("pair", [("dog", " dog"), ("Dog", "dog"), ("hot dog", "hot  dog"), ("a &amp; b", "a & b")])
-def test_classes_of_equal_tokens_are_named(pair):
+def test_classes_of_equal_tokens_cause_a_warning(pair):
     with pytest.warns(UserWarning, match="have the same text") as warned:
         CaptionTable(["cat", *pair, pair[0]], ["a {c}.", "{c}"], TOKENIZE)
     (line,) = [str(warning.message) for warning in warned]

@@ -107,13 +107,13 @@ def test_every_reader_of_training_images_leaves_them_out(tmp_path):
     assert not kept & held
 
 
-def test_without_validation_images_the_test_set_is_watched(tmp_path):
+def test_fraction_0_monitors_the_test_set(tmp_path):
     split = module(write(tmp_path / "pets", ["train", "val"]), fraction=0)
     assert split.val_set == split.eval_sets[0]
     assert sizes(split.train_source()) == SIZES["train"]
 
 
-def test_what_cannot_be_split_is_named(tmp_path):
+def test_invalid_splits_raise_errors(tmp_path):
     root = write(tmp_path / "pets", ["train"])
     with pytest.raises(ValueError, match="contains no folder test or val to test on; add one, or set folders"):
         module(root)

@@ -22,7 +22,7 @@ def test_an_epoch_is_a_permutation_of_all_shards(root):
     assert len({position // 8 for position in order[:10]}) > 3  # a batch draws on many shards
 
 
-def test_the_suite_is_read_once_each(root):
+def test_every_set_of_the_suite_is_read_once(root):
     data = shards(root)
     photo, sketch = (seen(loader) for loader in data.test_dataloader())
     assert photo == [(number, number % 3) for number in range(20)]
@@ -31,7 +31,7 @@ def test_the_suite_is_read_once_each(root):
     assert data.val_set.name == "photo"
 
 
-def test_remote_sets_are_the_same(root, tmp_path):
+def test_remote_and_local_sets_are_equal(root, tmp_path):
     with served(root) as address:
         remote = shards(address, cache_dir=str(tmp_path / "cache"))
         remote.prepare_data()
@@ -43,7 +43,7 @@ def test_remote_sets_are_the_same(root, tmp_path):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_evaluation_looks_at_no_training_data(root, tmp_path, stream):
+def test_evaluation_does_not_open_training_data(root, tmp_path, stream):
     data = shards(root, stream=stream, train={"folder": "photo", "split": "nowhere"})
     data.trains = False
     data.prepare_data()
@@ -61,7 +61,7 @@ def test_worker_processes_read_the_same(root):
         assert torch.equal(ours.images, theirs.images)
 
 
-def test_few_files_are_open_at_once(root, monkeypatch):
+def test_the_number_of_open_files_is_limited(root, monkeypatch):
     monkeypatch.setattr("tracer_lightning.data.shards.source.MAX_OPEN_FILES", 2)
     source = shards(root).train_source()
     before = [source[position].data for position in range(50)]
@@ -78,7 +78,7 @@ def test_samples_have_their_own_captions(tmp_path):
     assert {source[position].label for position in range(5)} == {-1}
 
 
-def test_mistakes_are_named(root):
+def test_invalid_arguments_raise_errors(root):
     (root / "photo/train/2.tar").rename(root / "photo/train/x.tar")
     with pytest.raises(ValueError, match=r"no .*2\.tar, although the number of shards includes it"):
         shards(root).train_dataloader()
@@ -116,7 +116,7 @@ def test_real_images(tmp_path):
     assert len(data.train_source()) + len(data.eval_source(data.eval_sets[0])) == 1670
 
 
-def test_incomplete_samples_are_said(root):
+def test_incomplete_samples_cause_warnings(root):
     rewrite(root / "photo/train/0.tar", lambda name, content: None if name == "s0000000.cls" else (name, content))
     with pytest.warns(UserWarning, match=r"train: 1 samples are left out: 1 without label or caption"):
         assert len(shards(root).train_source()) == 49

@@ -44,7 +44,7 @@ def table(path, *rows):
     ("encoding", "expected"),
     [("cp1252", "line 3 has the byte 0xe4; .*iconv -f CP1252"), ("utf-16", "but UTF-16; convert")],
 )
-def test_tables_and_names_in_another_encoding_are_named(tmp_path, capsys, encoding, expected):
+def test_tables_and_names_in_another_encoding_raise_errors(tmp_path, capsys, encoding, expected):
     image(tmp_path / "0.png")
     (tmp_path / "t.csv").write_bytes("path,caption\n0.png,cheese\n0.png,Käse\n".encode(encoding))
     (tmp_path / "names.txt").write_bytes("dog\ncat\nKäse\n".encode(encoding))
@@ -75,7 +75,7 @@ def pets(tmp_path):
     return tmp_path / "pets"
 
 
-def test_a_folder_is_copied_bit_for_bit(pets, tmp_path, capsys):
+def test_images_of_a_folder_are_packed_unchanged(pets, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["folder", str(pets), "--out", str(out), "--split", "test", "--max-samples", "4", "--verify"]) == 0
     size = sum(path.stat().st_size for path in out.glob("test/*.tar"))
@@ -115,7 +115,7 @@ def write_mnist(root, count=30):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_torchvision_pixels_survive(split, tmp_path):
+def test_torchvision_pixels_are_encoded_losslessly(split, tmp_path):
     root = write_mnist(tmp_path)
     assert main(["torchvision", "MNIST", str(root), "--out", str(tmp_path / "out"), "--split", split]) == 0
     result = {

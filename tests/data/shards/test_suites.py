@@ -102,7 +102,7 @@ def test_class_names_of_another_number_are_named_by_their_setting(root):
         ({"folder": "pets_clay"}, r"contains no folder pets_clay"),
     ],
 )
-def test_mistakes_are_named(root, entry, message):
+def test_invalid_arguments_raise_errors(root, entry, message):
     with pytest.raises(ValueError, match=message):
         data(root, {"photo": ID | entry}).setup("fit")
 
@@ -121,7 +121,7 @@ def test_the_head_names_no_domains(root):
 
 
 @pytest.mark.parametrize("classes", [[0, 1, 2], [[0], [], [2]], [["a"], [1], [2]], [[-1], [1], [2]], []])
-def test_malformed_classes_are_named(root, classes):
+def test_malformed_classes_raise_errors(root, classes):
     with pytest.raises(ValueError, match=r"suite\.photo\.classes must be a list of class indices for each label"):
         data(root, {"photo": {**ID, "classes": classes}})
 

@@ -95,7 +95,7 @@ FORBIDDEN = {
 
 @READERS
 @pytest.mark.parametrize("kind", FORBIDDEN)
-def test_what_no_shard_may_have_is_named(tmp_path, reader, kind):
+def test_members_that_a_shard_must_not_have_raise_errors(tmp_path, reader, kind):
     forbidden, message = FORBIDDEN[kind]
     with pytest.raises(ValueError, match=rf"0\.tar: {message}") as error:
         reader(archive(tmp_path / "0.tar", forbidden))
@@ -124,7 +124,7 @@ def test_sizes_that_are_no_octal_numbers_do_not_lead_in_circles(tmp_path, reader
 
 @READERS
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress], ids=["gz", "bz2"])
-def test_compressed_archives_are_refused(tmp_path, reader, pack):
+def test_compressed_archives_raise_errors(tmp_path, reader, pack):
     path = archive(tmp_path / "0.tar")
     path.write_bytes(pack(path.read_bytes() + b"\0" * 10_000_000))
     with pytest.raises(ValueError, match=r"0\.tar is compressed, and a shard is a plain tar file"):
@@ -132,7 +132,7 @@ def test_compressed_archives_are_refused(tmp_path, reader, pack):
 
 
 @READERS
-def test_labels_beyond_any_number_of_classes_are_named(tmp_path, reader):
+def test_labels_beyond_any_number_of_classes_raise_errors(tmp_path, reader):
     path = archive(tmp_path / "0.tar", member("s1.png", png(1)), member("s1.cls", b"9" * 30))
     if reader is not piped:
         with pytest.raises(ValueError, match=r"0\.tar has the label 9+, which is no class"):

@@ -131,13 +131,13 @@ def changed(root, name, change):
         ("misc/imagenet_vid_class_index.json", '{"1": ["n1"]}', "class 0 must have a wnid in .*found '' and None"),
     ],
 )
-def test_what_is_wrong_with_the_folder_is_said(root, name, change, message):
+def test_invalid_folders_raise_errors(root, name, change, message):
     changed(root, name, change)
     with pytest.raises(ValueError, match=message):
         data(root)
 
 
-def test_missing_files_and_wrong_entries_are_said(root):
+def test_missing_files_and_invalid_entries_raise_errors(root):
     (root / "vid/val/b/4.JPEG").unlink()
     with pytest.raises(ValueError, match=r"val/b/4\.JPEG is missing, one of 5 frames"):
         data(root)

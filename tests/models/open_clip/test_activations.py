@@ -123,7 +123,7 @@ def test_nothing_is_left_on_the_model(vit, images):
     assert not any(module._forward_hooks for module in vit.model.modules())
 
 
-def test_towers_whose_blocks_are_not_known_are_refused():
+def test_towers_whose_blocks_are_not_known_raise_errors():
     model = tiny_backbone().model
     model.model.visual = torch.nn.Linear(1, 1)
     with pytest.raises(ValueError, match="blocks of the image tower, a Linear, are unknown; use another tower"):

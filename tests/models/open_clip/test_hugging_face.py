@@ -74,7 +74,7 @@ def test_features_are_those_of_the_transformers_library(tmp_path, form, activati
         ("{", "is not valid JSON"),
     ],
 )
-def test_what_no_weight_shows_is_read_from_the_configuration(tmp_path, changed, message):
+def test_settings_that_shapes_do_not_determine_are_checked(tmp_path, changed, message):
     clip_model(tmp_path)
     file = tmp_path / "config.json"
     if isinstance(changed, dict):
@@ -102,7 +102,7 @@ def test_without_a_configuration_there_is_a_warning(tmp_path):
         load_weights(backbone().model, tmp_path)
 
 
-def test_parts_of_a_model_are_named(tmp_path):
+def test_parts_of_a_model_raise_errors(tmp_path):
     model = clip_model(tmp_path)
     state = model.state_dict()
     key = "vision_model.encoder.layers.0.self_attn.k_proj.weight"

@@ -56,7 +56,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("form", WRAPPED)
-def test_one_model_is_found_in_whatever_holds_it(tmp_path, source, form):
+def test_a_model_is_found_in_all_supported_formats(tmp_path, source, form):
     torch.save(WRAPPED[form](source), tmp_path / "weights.pt")
     model = tiny_backbone(2).model
     load_weights(model, tmp_path / "weights.pt")
@@ -65,7 +65,7 @@ def test_one_model_is_found_in_whatever_holds_it(tmp_path, source, form):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_another_precision_become_the_models(tmp_path, source, dtype):
+def test_weights_are_converted_to_the_precision_of_the_model(tmp_path, source, dtype):
     torch.save({name: value.to(dtype) for name, value in source.items()}, tmp_path / "weights.pt")
     model = tiny_backbone(2).model
     load_weights(model, tmp_path / "weights.pt")
@@ -94,7 +94,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_is_not_one_whole_model_is_named(tmp_path, source, message):
+def test_incomplete_or_several_models_raise_errors(tmp_path, source, message):
     torch.save(REFUSED[message](source), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match=rf"^init_weights=.*weights\.pt: {message}|^init_weights=.*: .*{message}"):
         load_weights(tiny_backbone().model, tmp_path / "weights.pt")
