@@ -47,7 +47,7 @@ def test_our_reader_agrees_with_clip_benchmark(tmp_path):
     ours = data.eval_source(data.eval_sets[0])
     assert len(ours) == len(theirs) == 334
     crop = data.eval_transform(data.eval_sets[0])
-    crop.size, crop.resized = [112, 112], [112]
+    crop.size, crop.resize_to = [112, 112], [112]
     for position in range(0, 334, 37):
         image, label = theirs[position]
         assert ours[position].label == label

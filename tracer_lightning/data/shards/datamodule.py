@@ -71,14 +71,16 @@ class ShardDataModule(ClipDataModule):
         self.store = ShardStore(root, self.cache_dir)
         self.train_locations = self._expand(parse_location("train", train))
         self.domains = [name.replace("_", " ") for name in self.train_locations if name]
-        self.suite = self._parse_suite(suite)
-        self._videos = read_videos(self.store, self.suite)
+        self.suite_entries = self._parse_suite(suite)
+        self._videos = read_videos(self.store, self.suite_entries)
         for name, video in self._videos.items():
-            self.suite[name] = self.suite[name]._replace(classes=video.classes)
+            self.suite_entries[name] = self.suite_entries[name]._replace(classes=video.classes)
         self._set_texts(texts)
         crop = RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation)
         self.train_transform = DecodeAndCrop(crop)
-        self._eval_crops = {name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.suite.items()}
+        self._eval_crops = {
+            name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.suite_entries.items()
+        }
         sets = {
             name: EvalSet(
                 name,
@@ -88,10 +90,12 @@ class ShardDataModule(ClipDataModule):
                 entry.location.samples,
                 self._videos[name].neighbours if entry.video else None,
             )
-            for name, entry in self.suite.items()
+            for name, entry in self.suite_entries.items()
         }
-        self.eval_sets = tuple(sets[name] for name, entry in self.suite.items() if entry.role != "val")
-        candidates = [name for role in ("val", "id") for name, entry in self.suite.items() if entry.role == role]
+        self.eval_sets = tuple(sets[name] for name, entry in self.suite_entries.items() if entry.role != "val")
+        candidates = [
+            name for role in ("val", "id") for name, entry in self.suite_entries.items() if entry.role == role
+        ]
         self.val_set = sets[candidates[0]] if candidates else self.eval_sets[0]
 
     # -- arguments -------------------------------------------------------------------------------
@@ -138,7 +142,7 @@ class ShardDataModule(ClipDataModule):
         self.num_classes = len(texts["classnames"] or own_names) or None  # None: pairs of images and captions
         self._names_source = " in texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
-        text_folder = folders[0] if self.num_classes else next(iter(self.suite.values())).location.folder
+        text_folder = folders[0] if self.num_classes else next(iter(self.suite_entries.values())).location.folder
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
         self.templates = texts["templates"] or self._read_lines(text_folder, TEMPLATES)
         self.train_classnames, self.train_templates = texts.get("train_classnames"), texts["train_templates"] or ()
@@ -153,7 +157,7 @@ class ShardDataModule(ClipDataModule):
             )
         for folder in folders if self.num_classes else ():
             self._check_class_file("train", folder, self.classnames, by_name=not texts["classnames"])
-        for name, entry in self.suite.items():
+        for name, entry in self.suite_entries.items():
             largest = max((index for group in entry.classes or () for index in group), default=-1)
             if largest >= len(self.classnames):
                 raise ValueError(
@@ -198,7 +202,7 @@ class ShardDataModule(ClipDataModule):
 
     def eval_labels(self, eval_set: EvalSet) -> ClassLabels:
         """Classes of the samples of a test set."""
-        entry = self.suite[eval_set.name]
+        entry = self.suite_entries[eval_set.name]
         names = () if entry.classes else self.classnames
         source = "" if entry.classes else self._names_source
         own_names = self._read_own_names(entry.location.folder)
@@ -215,7 +219,7 @@ class ShardDataModule(ClipDataModule):
     def prepare_data(self) -> None:
         """Download remote shards, with a progress bar."""
         shards = self.train_shards() if self.trains else []
-        for name, entry in self.suite.items():
+        for name, entry in self.suite_entries.items():
             if entry.video:
                 continue
             shards += self.store.shards(entry.location)
@@ -241,7 +245,7 @@ class ShardDataModule(ClipDataModule):
         """Samples of a test set."""
         if eval_set.name in self._videos:
             return self._videos[eval_set.name].source
-        entry = self.suite[eval_set.name]
+        entry = self.suite_entries[eval_set.name]
         key = f"suite.{eval_set.name}"
         expected = self.store.expected_samples(key, entry.location)
         source = self._index(key, self.store.shards(entry.location), self.eval_labels(eval_set), expected)

@@ -88,7 +88,7 @@ class SuiteEntry(NamedTuple):
 
 def parse_suite_entry(name: str, entry: Mapping[str, Any]) -> SuiteEntry:
     """Parse a set of a suite; raise ValueError where a field is unknown, missing or invalid."""
-    unknown = set(entry) - {*SplitLocation._fields, *SuiteEntry._fields} - {"location"}
+    unknown = set(entry) - ({*SplitLocation._fields, *SuiteEntry._fields} - {"location"})
     if unknown or "folder" not in entry or "role" not in entry:
         raise ValueError(
             f"suite.{name} must have folder, role, and split or shards, and may have samples, classes, border and "

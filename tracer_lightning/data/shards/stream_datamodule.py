@@ -89,7 +89,7 @@ class StreamedShardDataModule(ShardDataModule):
 
     def eval_loader(self, eval_set: EvalSet) -> Iterable[Batch]:
         """Loader of every sample of an evaluation set once, in equally many batches on every rank."""
-        entry = self.suite[eval_set.name]
+        entry = self.suite_entries[eval_set.name]
         if entry.video:
             return super().eval_loader(eval_set)
         shards = self._prepare_shards(self.store.shards(entry.location))
@@ -123,9 +123,9 @@ class StreamedShardDataModule(ShardDataModule):
         """Number of images in an evaluation set or, for None, in the training set."""
         if eval_set is None:
             return self._train_size()
-        if self.suite[eval_set.name].video:
+        if self.suite_entries[eval_set.name].video:
             return super().set_size(eval_set)
-        size = self._count_samples(f"suite.{eval_set.name}", self.suite[eval_set.name].location)
+        size = self._count_samples(f"suite.{eval_set.name}", self.suite_entries[eval_set.name].location)
         return ASSUMED_SIZE if size is None else size
 
     def _count_samples(self, key: str, location: SplitLocation) -> int | None:
