@@ -133,9 +133,9 @@ def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
     (tmp_path / "parts/model-00001-of-00002.safetensors").touch()
     for name, message in {
         "empty": r"empty/checkpoints/last\.ckpt: no such file, nor other weights",
-        "two": r"a folder of several files; name one of a\.pt, b\.pt",
+        "two": r"contains several files of weights; use one of a\.pt, b\.pt",
         "parts": "holds the index of weights in several files; write them as one",
-        "ranks": "a checkpoint in parts, .*dcp_to_torch",
+        "ranks": "a sharded checkpoint, .*dcp_to_torch",
     }.items():
         refused(tmp_path / name, message)
 

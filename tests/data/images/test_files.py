@@ -118,7 +118,7 @@ def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
         assert main(command) == 0
     assert len(samples(tmp_path / "listed/train")) == 2
     message = error(capsys, "torchvision", "ImageFolder", tmp_path / "pets", "--out", tmp_path / "vision")
-    assert "ImageFolder takes the hidden folder .ipynb_checkpoints" in message or "Found no valid file" in message
+    assert "ImageFolder treats the hidden folder .ipynb_checkpoints" in message or "Found no valid file" in message
 
 
 def test_verification_decodes(tmp_path, capsys):

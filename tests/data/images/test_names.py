@@ -1,4 +1,4 @@
-"""Classes that no text can tell apart."""
+"""Warnings of classes with equal texts."""
 
 import warnings
 

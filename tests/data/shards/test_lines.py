@@ -1,4 +1,4 @@
-"""Text files in which the number of a line says whose it is."""
+"""Text files whose line numbers identify classes."""
 
 import warnings
 

@@ -207,7 +207,7 @@ def test_csv_mistakes(tmp_path, capsys):
     assert "label '2', which isn't among the 2" in fails(["path", "label"], ["a.png", "2"], options=twice)
     assert "label 'cat', which isn't among the 2" in fails(["path", "label"], ["a.png", "cat"], options=twice)
     assert "two classes are called 'crane'" in fails(["path", "label"], ["a.png", "crane"], options=twice)
-    assert "line 2 has another number of values" in fails(["path", "caption"], ["a.png", "a cat", " asleep"])
+    assert "line 2 does not have as many values" in fails(["path", "caption"], ["a.png", "a cat", " asleep"])
     assert "a.png has neither label nor caption" in fails(["path", "caption"], ["a.png", ""])
     assert "table.csv is no image" in fails(["path", "caption"], ["table.csv", "a table"])
     assert "has no samples" in fails(["path", "caption"])

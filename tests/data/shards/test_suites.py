@@ -68,7 +68,7 @@ def test_the_val_set_is_watched_and_not_tested(root):
     assert (module.val_set.name, module.val_set.role) == ("watched", "id")
     assert [entry.name for entry in module.eval_sets] == ["photo"]
     assert len(seen(module.val_dataloader())) == 30
-    with pytest.raises(ValueError, match="names no test set"):
+    with pytest.raises(ValueError, match="contains no test set"):
         data(root, {"watched": {**ID, "role": "val"}})
 
 
@@ -109,7 +109,7 @@ def test_invalid_arguments_raise_errors(root, entry, message):
 
 def test_two_sets_have_two_names(root):
     suite = {"rest": {"folder": "pets_*", "split": "test", "role": "ood"}, "sketch": {**ID, "role": "ood"}}
-    with pytest.raises(ValueError, match="suite: two sets are called sketch; give one another name"):
+    with pytest.raises(ValueError, match="suite: two sets are called sketch; rename one of them"):
         data(root, suite)
 
 
@@ -151,7 +151,7 @@ def test_places_lie_below_their_folders(root):
 
 def test_labels_cover_classes_that_exist(root):
     shift = {"folder": "pets_sketch", "split": "test", "role": "ood", "classes": [[0], [1, 3], [2]]}
-    with pytest.raises(ValueError, match=r"suite\.shift\.classes covers class 3, and there are 3"):
+    with pytest.raises(ValueError, match=r"suite\.shift\.classes contains class 3, but there are 3"):
         data(root, {"photo": ID, "shift": shift})
 
 

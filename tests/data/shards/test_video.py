@@ -121,7 +121,7 @@ def changed(root, name, change):
             lambda text: text.replace("[0, 1]", "[0, 2]"),
             r"of 2 classes, .* found \[0, 2\]",
         ),
-        ("metadata/pmsets.json", "{}", r"pmsets\.json names no anchor"),
+        ("metadata/pmsets.json", "{}", r"pmsets\.json contains no anchor"),
         ("metadata/pmsets.json", lambda text: text.replace("a/0", "../0"), "must give val/../0.JPEG some of 2 classes"),
         (
             "misc/rev_wnid_map.json",
@@ -145,5 +145,5 @@ def test_missing_files_and_invalid_entries_raise_errors(root):
     with pytest.raises(ValueError, match=r"rev_wnid_map\.json is missing; give a folder in ImageNet-Vid-Robust"):
         data(root)
     for wrong in ({"video": 1}, {"split": "test"}, {"classes": [[0]]}):
-        with pytest.raises(ValueError, match=r"suite\.vid\.video must be true, with split=val and no classes"):
+        with pytest.raises(ValueError, match=r"suite\.vid\.video must be a bool, and True only for split 'val'"):
             data(root, **wrong)

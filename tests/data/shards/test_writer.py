@@ -167,7 +167,10 @@ def test_what_others_have_in_the_folder_is_left_alone(tmp_path):
 def test_only_one_process_writes_a_split(tmp_path):
     interrupt(tmp_path, 26)
     before = contents(tmp_path)
-    with file_lock(tmp_path / "train"), pytest.raises(ValueError, match="train: another process writes there"):
+    with (
+        file_lock(tmp_path / "train"),
+        pytest.raises(ValueError, match="train: another process is writing to this folder"),
+    ):
         write(tmp_path)
     assert contents(tmp_path) == before
 
@@ -236,7 +239,7 @@ def test_foreign_shards_and_texts_of_other_splits_are_respected(tmp_path):
         write(tmp_path / "foreign")
     write(tmp_path)
     write_shards(collection(5), tmp_path, "test", TEMPLATES, LAYOUT)
-    with pytest.raises(ValueError, match=r"classnames\.txt differs from that of split 'more', yet serves test, train"):
+    with pytest.raises(ValueError, match=r"classnames\.txt differs from that of split 'more', but test, train use it"):
         write_shards(collection(5)._replace(classnames=["a", "b", "c"]), tmp_path, "more", TEMPLATES, LAYOUT)
     assert not (tmp_path / "more").exists()
 
