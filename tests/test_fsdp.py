@@ -156,5 +156,5 @@ def test_what_no_shards_allow_is_refused_by_every_rank(sharded, name, reason):
 def test_pictures_are_refused_in_one_line(tmp_path):
     result = train(*SHORT, *FSDP, TWO, "callbacks.report.pictures=1", cwd=tmp_path)
     assert result.returncode == 1
-    assert "error: callbacks.report.pictures: there are none of models in shards" in result.stderr
+    assert "error: pictures must be 0 for sharded models" in result.stderr
     assert "Traceback" not in result.stderr

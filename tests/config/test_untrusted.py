@@ -222,7 +222,7 @@ def test_mnists_processed_files_are_not_executed(marker, tmp_path):
     for name in ("training.pt", "test.pt"):
         plant(tmp_path / f"data/MNIST/processed/{name}", marker)
     coloured_digits.mnist_digits.cache_clear()
-    with pytest.raises(ValueError, match=r"data\.root=data: no MNIST there"):
+    with pytest.raises(ValueError, match=r"data\.root=data: MNIST can't be loaded"):
         coloured_digits.mnist_digits("data", False)
     with pytest.raises(ValueError, match="torchvision can't read MNIST"):
         torchvision_collection("MNIST", tmp_path / "data", "train")

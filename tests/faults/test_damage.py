@@ -15,7 +15,7 @@ from tests.storage.mounts import mounted, read_only
 from tracer_lightning.commands import train as module
 from tracer_lightning.commands.cli import task
 from tracer_lightning.commands.train import prerequisite_checkpoint, train
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import atomic_file
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +70,7 @@ def test_what_a_kill_left_is_cleaned_up(tmp_path):
     checkpoints = tmp_path / "run/checkpoints"
     checkpoints.mkdir(parents=True)
     for written in (checkpoints / "next.ckpt", tmp_path / "run/report.html"):
-        killed_while(replacing(written))
+        killed_while(atomic_file(written))
     (checkpoints / "next.ckpt").write_bytes(b"half")
     (tmp_path / "run/notes.tmp").write_text("a user's")
     (tmp_path / "run/folder.tmp").mkdir()

@@ -103,5 +103,8 @@ def test_weights_are_exported(finished, tmp_path):
 
 
 def test_losses_of_another_family_are_refused(tmp_path):
-    with hydra_context(), pytest.raises(ValueError, match=r"fd .* reads ClipFeatures, and the model gives VectorFeatures"):
+    with (
+        hydra_context(),
+        pytest.raises(ValueError, match=r"fd .* reads ClipFeatures, and the model gives VectorFeatures"),
+    ):
         run(vectors(tmp_path, "distill_losses=[fd]"))

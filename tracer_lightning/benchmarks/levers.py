@@ -16,7 +16,7 @@ from tracer_lightning.benchmarks.ours import collated, compile_in_place, step_se
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import Backbone, configure_compute, load_clip
-from tracer_lightning.models.open_clip.fast_attention import LastBlock, SelfAttention
+from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention
 from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers.base import Precision
 from tracer_lightning.types import Batch
@@ -84,7 +84,7 @@ def as_open_clip_computes(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, SelfAttention):
             module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]
-        elif isinstance(module, LastBlock):
+        elif isinstance(module, ClassTokenBlock):
             module.__class__ = ResidualAttentionBlock
 
 

@@ -27,7 +27,7 @@ from tracer_lightning.benchmarks.pictures import (
     write_split,
 )
 from tracer_lightning.data import ShardDataModule
-from tracer_lightning.data.images.transforms import Decoded, EvalCrop, RandomCrop
+from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, RandomCrop
 from tracer_lightning.types import InputSpec
 
 CLASSES = ("temple", "flower")
@@ -87,7 +87,7 @@ def _crops(encoded: list[bytes], spec: InputSpec, rounds: int) -> dict[str, dict
     """In one thread."""
     rng, found = np.random.default_rng(0), {}
     ours: dict[str, tuple[Callable[..., Any], bool]] = {
-        "training crop, one core": (Decoded(RandomCrop(spec.image_size, CROP, FLIP)), True),
+        "training crop, one core": (DecodeAndCrop(RandomCrop(spec.image_size, CROP, FLIP)), True),
         "evaluation crop, one core": (EvalCrop(spec, "torchvision"), False),
     }
     for name, (crop, train) in ours.items():

@@ -14,8 +14,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
-from tracer_lightning.data.shards.packing import Item
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.packing import SourceSample
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 from tracer_lightning.types import InputSpec
 
 CROP = (0.9, 1.0)
@@ -44,8 +44,10 @@ def jpegs(count: int, classes: int) -> list[Encoded]:
 
 def write_split(shards: Path, split: str, encoded: Sequence[Encoded], classes: Sequence[str]) -> None:
     """Shards of these pictures."""
-    items = [Item(functools.partial(bytes, data), f"{i}", "jpg", label) for i, (data, label) in enumerate(encoded)]
-    write_shards(Collection(items, classes), shards, split, ["a photo of a {c}."], Layout(max_samples=256))
+    items = [
+        SourceSample(functools.partial(bytes, data), f"{i}", "jpg", label) for i, (data, label) in enumerate(encoded)
+    ]
+    write_shards(SampleCollection(items, classes), shards, split, ["a photo of a {c}."], ShardLayout(max_samples=256))
 
 
 def write_folder(folder: Path, encoded: Sequence[Encoded]) -> None:

@@ -97,7 +97,7 @@ class ClipSizes(NamedTuple):
         Args:
             tokens: L, of the text.
             pools_first: whether the image tower's last block computes the class token only, as
-                :class:`tracer_lightning.models.open_clip.fast_attention.LastBlock` does and open_clip's does not.
+                :class:`tracer_lightning.models.open_clip.fast_attention.ClassTokenBlock` does and open_clip's does not.
         """
         image = self.patch_flops + self.image.flops(self.patches + 1, pools_first) + 2 * self.image.width * self.dim
         return image + self.text.flops(tokens) + 2 * self.text.width * self.dim

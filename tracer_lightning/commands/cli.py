@@ -31,10 +31,10 @@ def _join_names(terms: Mapping[str, Any]) -> str:
 
 def _below(path: str) -> str:
     """The path, if it stays below its folder: Hydra makes this folder before any check of the configuration runs."""
-    from tracer_lightning.storage import below
+    from tracer_lightning.storage import check_relative
 
     try:
-        return below(path)
+        return check_relative(path)
     except ValueError as error:
         raise ValueError(f"name, run or another name of a folder: {error}") from error
 

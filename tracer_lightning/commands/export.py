@@ -31,7 +31,7 @@ from tracer_lightning.reporting.escaping import markdown, markdown_code, printab
 from tracer_lightning.reporting.results import Results, read_results
 from tracer_lightning.reporting.settings import in_force
 from tracer_lightning.reporting.versions import versions
-from tracer_lightning.storage import making
+from tracer_lightning.storage import atomic_folder
 
 CARD = "README.md"
 
@@ -109,7 +109,7 @@ def export(cfg: DictConfig) -> Path:
     backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
-    with making(folder) as partial:
+    with atomic_folder(folder) as partial:
         export_clip(backbone, partial)
         card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes)
         (partial / CARD).write_text(card, encoding="utf-8")

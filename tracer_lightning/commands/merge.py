@@ -35,7 +35,7 @@ from tracer_lightning.reporting.merged import (
     write_scores,
 )
 from tracer_lightning.reporting.style import save, style
-from tracer_lightning.storage import making
+from tracer_lightning.storage import atomic_folder
 
 CURVES = {"wise_ft": "WiSE-FT", "fisher": "Fisher-weighted WiSE-FT"}
 """Names of interpolating merges in figures."""
@@ -83,7 +83,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         _report(cfg, runner.folder, results, ratios, sizes)
         print_unscored_sets(next(iter(scores.values())))
         if out is not None:
-            with making(out) as unfinished:
+            with atomic_folder(out) as unfinished:
                 export_clip(merged, unfinished)
             print_rank_zero(f'written: open_clip.create_model_and_transforms("local-dir:{out}")')
 

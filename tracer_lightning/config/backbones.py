@@ -14,7 +14,7 @@ from tracer_lightning.config.errors import setting
 from tracer_lightning.config.type_checks import TARGET, called
 from tracer_lightning.models import Backbone, ClipModel, configure_compute, load_weights
 from tracer_lightning.models.open_clip.pretrained import FOLDER, model_config
-from tracer_lightning.models.weights import fitting_weights
+from tracer_lightning.models.weights import read_weights
 
 
 def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
@@ -45,7 +45,7 @@ def finished_backbone(cfg: DictConfig, file: Path | None, setting: str, teacher:
     if file is None:
         return bare_backbone(cfg, weights_follow=False)
     with torch.device("meta"):
-        fitting_weights(_without_weights(cfg).model, file, setting, teacher)
+        read_weights(_without_weights(cfg).model, file, setting, teacher)
     backbone = _without_weights(cfg)
     load_weights(backbone.model, file, setting, teacher)
     return backbone

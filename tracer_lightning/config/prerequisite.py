@@ -11,9 +11,9 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
-from tracer_lightning.data.shards.store import Store
+from tracer_lightning.data.shards.store import ShardStore
 from tracer_lightning.engine.settings import without_nulls
-from tracer_lightning.storage import below
+from tracer_lightning.storage import check_relative
 
 NOT_HASHED = (
     "paths",
@@ -37,7 +37,7 @@ def compose_prerequisite(cfg: DictConfig) -> DictConfig:
     required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
     required.backbone = cfg.backbone
     required.trainer.accelerator = cfg.trainer.accelerator
-    folder = Path(cfg.paths.prerequisites) / below(f"{required.name}-{_fingerprint(required)}")
+    folder = Path(cfg.paths.prerequisites) / check_relative(f"{required.name}-{_fingerprint(required)}")
     required.paths = {**cfg.paths, "output_dir": str(folder)}
     required.run = folder.name
     return required
@@ -54,4 +54,4 @@ def _fingerprint(cfg: DictConfig) -> str:
 def _training_folders(cfg: DictConfig) -> list[str]:
     """The folders that a pattern of training folders matches now: another folder makes another training set."""
     folder = OmegaConf.select(cfg, "data.train.folder")
-    return [*Store(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []
+    return [*ShardStore(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracer_lightning.config.record import Groups
-from tracer_lightning.models.open_clip.architecture import settings_of
-from tracer_lightning.storage.records import Closed, read_record
+from tracer_lightning.models.open_clip.architecture import explicit_settings
+from tracer_lightning.storage.records import StrictRecord, read_record
 
 LOCAL: dict[str, dict[str, Any]] = {"data": {"cache_dir": "${paths.cache}", "suite": "${suite}", "download": False}}
 """Settings that describe this machine, and so are taken from the configuration instead of the checkpoint, by group."""
@@ -30,9 +30,13 @@ def group_settings(settings: Mapping[str, Any], group: str, where: str) -> dict[
         record = getattr(read_record(Groups, {group: settings[group]}, f"{where}: its settings"), group)
     except ValueError as error:
         raise ValueError(f"{error}; set {group}= yourself") from error
-    plain = {name: _plain(entry) for name, entry in record.items()} if isinstance(record, dict) else settings_of(record)
+    plain = (
+        {name: _plain(entry) for name, entry in record.items()}
+        if isinstance(record, dict)
+        else explicit_settings(record)
+    )
     return {**plain, **{key: value for key, value in LOCAL.get(group, {}).items() if key in plain}}
 
 
-def _plain(entry: Closed | None) -> dict[str, Any] | None:
-    return None if entry is None else settings_of(entry)
+def _plain(entry: StrictRecord | None) -> dict[str, Any] | None:
+    return None if entry is None else explicit_settings(entry)

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from tracer_lightning.reporting.files import read_json
-from tracer_lightning.storage.records import Closed, Shown, Text, read_record
+from tracer_lightning.storage.records import DisplayText, StrictRecord, Text, read_record
 
-Scores = dict[Shown, dict[Shown, float | int | Shown | list[Shown] | None]]
+Scores = dict[DisplayText, dict[DisplayText, float | int | DisplayText | list[DisplayText] | None]]
 """Data set or average to its metrics, and to its split, role, number of samples, or sets."""
 Count = Annotated[int, Field(ge=0)]
 
 
-class Parameters(Closed):
+class Parameters(StrictRecord):
     """How many parameters a model has."""
 
     total: Annotated[int, Field(ge=1)]
@@ -27,15 +27,15 @@ class Results(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
-    name: Shown | None = None
+    name: DisplayText | None = None
     seed: int | None = None
     zero_shot: Scores | None = None
     student: Scores | None = None
     teacher: Scores | None = None
     start: Text | None = None
-    precision: Shown | None = None
+    precision: DisplayText | None = None
     parameters: Parameters | None = None
-    versions: dict[Shown, Shown | None] | None = None
+    versions: dict[DisplayText, DisplayText | None] | None = None
 
 
 def read_results(path: Path) -> Results:

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import atomic_file
 
 COLOURS = {"zero_shot": "#8a8a8a", "student": "#333333", "teacher": "#1b6fb5", "published": "#d95f02"}
 """Of models; other lines have matplotlib's own."""
@@ -43,6 +43,6 @@ def save(figure: Figure, path: Path) -> Path:
     """Write the figure in the format that the name ends with, the same bytes for the same figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
     form = path.suffix.removeprefix(".") or "png"
-    with replacing(path) as partial:
+    with atomic_file(path) as partial:
         figure.savefig(partial, format=form, metadata={"Date": None} if form == "svg" else None)
     return path
