@@ -14,16 +14,14 @@ from rich.table import Table
 from tracer_lightning.engine.streams import standard_streams
 from tracer_lightning.reporting.plain_commands import table_console
 from tracer_lightning.reporting.style import save
-from tracer_lightning.studies.theory.bounds import BOUNDS
-from tracer_lightning.studies.theory.checks import CLAIMS, Check
-from tracer_lightning.studies.theory.conditions import ASSUMPTIONS, GAPS
+from tracer_lightning.studies.theory.claims import ASSUMPTIONS, CLAIMS, GAPS, Check
 from tracer_lightning.studies.theory.figures import FIGURES
 from tracer_lightning.studies.theory.linear import draw_problem
 
 WIDTH = 140
 """Columns of output that goes to no terminal."""
 TABLES = (
-    ("Claims", (*CLAIMS, *BOUNDS)),
+    ("Claims", CLAIMS),
     ("What the paper assumes: without it, it is otherwise", ASSUMPTIONS),
     ("What the theory leaves out", GAPS),
 )

@@ -3,7 +3,7 @@ import torch
 
 from tracer_lightning.kernels import BetaKernel, ExponentialKernel, PolynomialKernel, UniformKernel
 from tracer_lightning.studies.kernels import LEAST, MOST, figure, memory
-from tracer_lightning.studies.theory.paths import snapshot_weights, wma
+from tracer_lightning.studies.theory.linear import snapshot_weights, wma
 
 KERNELS = [BetaKernel(0.5), BetaKernel(1.0, alpha=0.5), UniformKernel(), ExponentialKernel(10.0), PolynomialKernel(3.0)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tracer_lightning.kernels import Kernel
 from tracer_lightning.reporting.style import COLOURS, style
-from tracer_lightning.studies.theory.paths import alphas
+from tracer_lightning.studies.theory.linear import kernel_weights
 
 COLUMNS = 4
 POINTS = 2_000
@@ -52,7 +52,7 @@ class Memory(NamedTuple):
 
 def memory(kernel: Kernel, steps: int) -> Memory:
     """The weights of a kernel over ``steps`` optimizer steps; ValueError where they are none, or all 0."""
-    weights = alphas(kernel, steps)
+    weights = kernel_weights(kernel, steps)
     if float(weights.sum()) == math.inf:
         raise ValueError(f"kernel must give weights whose sum over {steps} steps is finite")
     if not float(weights.sum()) > 0:
