@@ -13,8 +13,8 @@ from torch.distributed.tensor import DTensor
 from tracer_lightning.evaluation.changes import Changes, SetChanges
 from tracer_lightning.evaluation.logits import Classifier
 from tracer_lightning.evaluation.saliency import by_tower
-from tracer_lightning.reporting.changed import show
-from tracer_lightning.reporting.report.record import ChangedPictures
+from tracer_lightning.reporting.changed import collect_samples
+from tracer_lightning.reporting.report.record import ChangedImages
 from tracer_lightning.types import Batch
 
 
@@ -58,12 +58,15 @@ class ChangeWatch:
         """What changed, of all processes; None where nothing was compared."""
         return None if self._changes is None else self._changes.finish()
 
-    def pictures(self, changes: Mapping[str, SetChanges], data: Any) -> ChangedPictures:
+    def pictures(self, changes: Mapping[str, SetChanges], data: Any) -> ChangedImages:
         """What to show, without maps where there are none for such a tower."""
         assert self._changes is not None
         models, why = (self._changes.before, self._changes.after), ""
         try:
-            shown = show(changes, data.eval_sets, data.spec, models, by_tower)
+            shown = collect_samples(changes, data.eval_sets, data.spec, models, by_tower)
         except Exception as error:  # such as no memory for them: the pictures alone are better than no report
-            why, shown = f"There are no maps: {error}.", show(changes, data.eval_sets, data.spec, models, None)
-        return ChangedPictures(changes, shown, why)
+            why, shown = (
+                f"There are no maps: {error}.",
+                collect_samples(changes, data.eval_sets, data.spec, models, None),
+            )
+        return ChangedImages(changes, shown, why)

@@ -23,7 +23,7 @@ from tracer_lightning.evaluation.changes import COUNTS, ChangesModule, Predictio
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.evaluation.saliency import Maps
 from tracer_lightning.models import Backbone
-from tracer_lightning.reporting.changed import Shown, figure, show
+from tracer_lightning.reporting.changed import ShownSample, collect_samples, draw_changes
 from tracer_lightning.reporting.style import save
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.types import EvalSet
@@ -61,7 +61,7 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
     results = {"sets": sets, **about, "seconds": round(time.perf_counter() - begun, 1)}
     if trainer.is_global_zero:
         write_json(output / f"{CHANGED}.json", results)
-        shown = show(module.changes, data.eval_sets, backbone.spec, module.models, maps)
+        shown = collect_samples(module.changes, data.eval_sets, backbone.spec, module.models, maps)
         _draw(output, data.eval_sets, module.changes, shown, names)
         console.print(_table(f"{cfg.checkpoint}, {cfg.model}", sets))
         if lost:
@@ -99,7 +99,7 @@ def _draw(
     output: Path,
     sets: Sequence[EvalSet],
     changes: Mapping[str, SetChanges],
-    shown: Mapping[str, Mapping[str, Sequence[Shown]]],
+    shown: Mapping[str, Mapping[str, Sequence[ShownSample]]],
     names: Mapping[str, Sequence[str]],
 ) -> None:
     """Write changed.png and, where there are maps, changed_maps.png; data sets where nothing changed are left out."""
@@ -111,7 +111,7 @@ def _draw(
     mapped = any(len(one.panels) > 1 for of in shown.values() for found in of.values() for one in found)
     for name, maps in {CHANGED: False, f"{CHANGED}_maps": True}.items():
         if mapped or not maps:
-            save(figure(drawn, counts, shown, names, maps), output / f"{name}.png")
+            save(draw_changes(drawn, counts, shown, names, maps), output / f"{name}.png")
 
 
 def _table(title: str, sets: Mapping[str, Mapping[str, Any]]) -> Table:

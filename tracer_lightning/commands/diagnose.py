@@ -23,7 +23,7 @@ from tracer_lightning.reporting.difficulty_report import correlation_table, diff
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.forgetting import (
     NUMBERS,
-    Change,
+    AccuracyChange,
     Correlation,
     Measured,
     changes,
@@ -81,7 +81,7 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
     return results
 
 
-def changes_of(patterns: Sequence[str]) -> list[Change]:
+def changes_of(patterns: Sequence[str]) -> list[AccuracyChange]:
     """What runs at and below folders or patterns gained and forgot; ValueError where there are none."""
     try:
         runs, unread = find_runs(patterns)
@@ -93,7 +93,7 @@ def changes_of(patterns: Sequence[str]) -> list[Change]:
     return changes(groups)
 
 
-def _check_sets(found: Sequence[Change] | None, names: Sequence[str]) -> None:
+def _check_sets(found: Sequence[AccuracyChange] | None, names: Sequence[str]) -> None:
     if found is not None and not {change.data_set for change in found} & set(names):
         theirs = ", ".join(dict.fromkeys(change.data_set for change in found))
         raise ValueError(f"runs: tested on {theirs or 'nothing'}, and this is {', '.join(names)}; choose their data=")
@@ -116,7 +116,7 @@ def measure(module: FeatureModule, model: str, data: ClipDataModule, seed: int) 
     return measured
 
 
-def _plain(found: Sequence[Change] | None, related: Related | None) -> dict[str, Any]:
+def _plain(found: Sequence[AccuracyChange] | None, related: Related | None) -> dict[str, Any]:
     """Changes and correlations as JSON has them; null where there are no runs."""
     if found is None or related is None:
         return {"changes": None, "correlations": None}
@@ -140,7 +140,7 @@ def _write(output: Path, results: dict[str, Any], measured: dict[str, dict[str, 
     write_text(output / f"{DIFFICULTY}.csv", csv_text([COLUMNS, *rows]))
 
 
-def _compare(output: Path, model: str, sets: Measured, found: Sequence[Change], related: Related) -> None:
+def _compare(output: Path, model: str, sets: Measured, found: Sequence[AccuracyChange], related: Related) -> None:
     """Print and draw what the numbers of one model have to do with gain and forgetting."""
     if others := other_starts(sets, found):
         first, count = others[0], len({change.runs for change in others})

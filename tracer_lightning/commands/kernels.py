@@ -15,7 +15,7 @@ from tracer_lightning.config.validate import check_complete, check_whole
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.kernels import Kernel
 from tracer_lightning.reporting.style import save
-from tracer_lightning.studies.kernels import Memory, figure, memory
+from tracer_lightning.studies.kernels import TeacherMemory, memory, weights_figure
 
 
 def _called(node: Any) -> str:
@@ -32,7 +32,7 @@ def _kernel(cfg: DictConfig, key: str) -> Kernel:
     return kernel
 
 
-def _table(kernels: dict[str, Memory], steps: int) -> Table:
+def _table(kernels: dict[str, TeacherMemory], steps: int) -> Table:
     table = Table(box=SIMPLE_HEAD, title=f"What the last teacher remembers, T = {steps:,}, in percent")
     table.add_column("kernel", no_wrap=True)
     for column in ("theta_0", "first tenth", "last tenth", "centre", "effective"):
@@ -43,7 +43,7 @@ def _table(kernels: dict[str, Memory], steps: int) -> Table:
     return table
 
 
-def draw_kernels(cfg: DictConfig) -> dict[str, Memory]:
+def draw_kernels(cfg: DictConfig) -> dict[str, TeacherMemory]:
     """Draw the kernels of ``cfg``.
 
     Returns:
@@ -61,7 +61,7 @@ def draw_kernels(cfg: DictConfig) -> dict[str, Memory]:
         with setting(key):
             found[title] = memory(_kernel(cfg, key), cfg.steps)
     console.print(_table(found, cfg.steps))
-    drawn = figure(found, reference=next(iter(found.values())))
+    drawn = weights_figure(found, reference=next(iter(found.values())))
     for suffix in ("png", "svg"):
         print_rank_zero(str(save(drawn, Path(cfg.out) / f"kernels.{suffix}")))
     return found

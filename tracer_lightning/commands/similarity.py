@@ -25,7 +25,7 @@ from tracer_lightning.evaluation.similarity import Pair, Similarity, SimilarityM
 from tracer_lightning.models import Backbone
 from tracer_lightning.models.open_clip.activations import BlockOutputs
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.reporting.similarity import Compared, curves, heat_maps, similarity_table, write_similarities
+from tracer_lightning.reporting.similarity import ModelPair, curves, heat_maps, similarity_table, write_similarities
 from tracer_lightning.reporting.style import save, style
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.types import EvalSet
@@ -36,7 +36,7 @@ HIGH = 0.3
 """SVCCA by chance from which a warning says so."""
 TEXT = "text"
 """What tables call the texts, beside the names of data sets."""
-Found = dict[str, dict[Compared, Similarity]]
+Found = dict[str, dict[ModelPair, Similarity]]
 """By inputs: the name of a data set, or ``text``."""
 
 
@@ -45,7 +45,7 @@ class Models(NamedTuple):
 
     backbones: dict[str, Backbone]
     """By numbers."""
-    pairs: dict[Compared, Pair]
+    pairs: dict[ModelPair, Pair]
     """Of these."""
 
 
@@ -60,7 +60,7 @@ def _models_of(checkpoint: str, chosen: Sequence[str] | None, key: str) -> tuple
     return kept
 
 
-def _compared(cfg: DictConfig) -> list[Compared]:
+def _compared(cfg: DictConfig) -> list[ModelPair]:
     """What is compared with what."""
     found, names = [], names_of(cfg.first)
     for checkpoint, run in zip(cfg.first, names, strict=True):
@@ -71,11 +71,11 @@ def _compared(cfg: DictConfig) -> list[Compared]:
         models = _models_of(checkpoint, cfg.models, "first")
         for model in models:
             name = f"{run} {model}" if len(models) > 1 else run
-            found.append(Compared(checkpoint, model, second, ONLY if ONLY in other else cfg.second_model, run, name))
+            found.append(ModelPair(checkpoint, model, second, ONLY if ONLY in other else cfg.second_model, run, name))
     return found
 
 
-def _read(cfg: DictConfig, compared: Sequence[Compared]) -> Models:
+def _read(cfg: DictConfig, compared: Sequence[ModelPair]) -> Models:
     """Load each model that is compared once."""
     numbers: dict[tuple[str, str], str] = {}
     backbones, pairs = {}, {}
