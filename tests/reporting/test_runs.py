@@ -101,7 +101,5 @@ def test_older_results_without_members_and_top5(tmp_path):
     comparison = compare(group_runs(find_runs([str(tmp_path)])[0])[0])
     assert comparison.headline_sets == ["mine", "avg_ood"]
     assert "accuracy_top5" not in {key.metric for key in comparison.rows[-1].cells}
-    with pytest.raises(
-        ValueError, match=r"metrics accuracy_top5: none of these runs has it; they have accuracy, ece"
-    ):
+    with pytest.raises(ValueError, match=r"metrics accuracy_top5: none of these runs has it; they have accuracy, ece"):
         select_results(comparison, None, ["accuracy_top5"])

@@ -1,4 +1,4 @@
-"""What anchors need of a model, and what they are."""
+"""Interfaces of anchors and of the models that they use."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from torch import Tensor
 from tracer_lightning.types import ClipFeatures
 
 EncodeText = Callable[[Tensor], Tensor]
-"""(N, L) tokens to (N, D) normalised features."""
+"""Function from tokens (N, L) to normalised features (N, D)."""
 
 
 class HasTexts(Protocol):
     """A model with a text tower."""
 
     def encode_text(self, texts: Tensor) -> Tensor:
-        """(N, D) normalised features of (N, L) tokens."""
+        """Encode tokens (N, L) as normalised features (N, D)."""
 
     @property
     def trims_text(self) -> bool:
-        """Whether texts of any length may be given, pooled at the end-of-text token."""
+        """Whether texts may have any length, as they are pooled at the end-of-text token."""
 
     @property
     def context_length(self) -> int:
-        """Tokens that a text may have."""
+        """Largest number of tokens of a text."""
 
 
 class Anchors(Protocol):
-    """Gives the anchors of a step, the same on every rank."""
+    """Callable that returns the anchors of a step, which are the same on every rank."""
 
     needs_texts: bool
-    """Whether they are made of the batch's captions."""
+    """Whether the anchors are computed from the batch's captions."""
 
     def __call__(self, encode_text: EncodeText, teacher: ClipFeatures, step: int) -> Tensor:
-        """(A, D) normalised text features.
+        """Compute the anchors of a step as normalised text features (A, D).
 
         Args:
             encode_text: the teacher's text tower.
-            teacher: its features of the global batch.
-            step: optimizer steps so far.
+            teacher: the teacher's features of the global batch.
+            step: number of optimizer steps so far.
         """

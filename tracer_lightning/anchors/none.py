@@ -6,4 +6,4 @@ from torch import Tensor
 
 
 def no_anchors(model: object, prompts: Tensor) -> None:
-    """Images are compared with nothing but the captions of their batch."""
+    """Use no anchors: images are compared with the captions of their batch only."""

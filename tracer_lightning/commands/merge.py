@@ -24,7 +24,7 @@ from tracer_lightning.engine.precision import evaluated_in
 from tracer_lightning.engine.run import check_counts, say_unscored
 from tracer_lightning.engine.run_folder import write_json
 from tracer_lightning.evaluation import EvaluationModule, Scores, ZeroShotSuite
-from tracer_lightning.merging import Ratio, Weights, check_alike, fisher_merge, mean, model_stock, wise_ft
+from tracer_lightning.merging import Ratio, Weights, check_mergeable, fisher_merge, mean, model_stock, wise_ft
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.open_clip.export import export_clip
 from tracer_lightning.models.open_clip.state_dicts import CLIP
@@ -68,7 +68,7 @@ def comparable(start: ClipModel, tuned: Mapping[str, ClipModel]) -> tuple[Weight
     """
     first, others = weights_of(start), {name: weights_of(model) for name, model in tuned.items()}
     for name, weights in others.items():
-        check_alike(first, weights, ("the start", name))
+        check_mergeable(first, weights, ("the start", name))
     return first, others
 
 
