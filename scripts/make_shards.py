@@ -15,8 +15,8 @@ from tracer_lightning.data.shards.sources import folder_collection, torchvision_
 from tracer_lightning.data.shards.tables import IWILDCAM_SPLITS, csv_collection, iwildcam_collections
 from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.command_line import Parser, run_command, say
 from tracer_lightning.reporting.console import PlainConsole, one_line_warnings
-from tracer_lightning.reporting.plain_commands import Parser, say
 
 TEMPLATES = ("a photo of a {c}.",)
 IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")
@@ -33,7 +33,7 @@ Job = tuple[Path, str, SampleCollection]
 """Root, split and samples of a split to write."""
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser, with one subcommand per type of source."""
     layout, shared = ShardLayout(), Parser(add_help=False)
     shared.add_argument("--out", type=Path, required=True, metavar="ROOT", help="folder of the dataset")
@@ -51,8 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     split = Parser(add_help=False)
     split.add_argument("--split", default="train", help="folder within ROOT (%(default)s)")
 
-    style = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description="Write images as shards.", epilog=EXAMPLES, formatter_class=style)
+    parser = Parser(description="Write images as shards.", epilog=EXAMPLES)
     sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
     folder = sources.add_parser("folder", parents=[split, shared], help="one folder of images per class")
     folder.add_argument("path", type=Path, metavar="PATH")
@@ -118,25 +117,24 @@ def write(args: argparse.Namespace, job: Job) -> Manifest:
     return manifest
 
 
+def make_shards(args: argparse.Namespace) -> None:
+    """Write all splits of a source and print a line for each."""
+    classnames = read_classnames(args.classnames) if args.classnames else None
+    for job in args.jobs(args, classnames):
+        manifest = write(args, job)
+        size = sum(shard["bytes"] for shard in manifest["shards"])
+        summary = f"{manifest['samples']:,} samples, {len(manifest['shards']):,} shards, {size:,} bytes"
+        say(f"{job[0] / job[1]}: {summary}{', verified' if args.verify else ''}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
+    """Run the command line; returns the exit status."""
+    one_line_warnings()
     try:
-        one_line_warnings()
-        args = build_parser().parse_args(arguments)
-        classnames = read_classnames(args.classnames) if args.classnames else None
-        for job in args.jobs(args, classnames):
-            manifest = write(args, job)
-            size = sum(shard["bytes"] for shard in manifest["shards"])
-            summary = f"{manifest['samples']:,} samples, {len(manifest['shards']):,} shards, {size:,} bytes"
-            say(f"{job[0] / job[1]}: {summary}{', verified' if args.verify else ''}")
-    except (ValueError, OSError) as error:
-        message = " ".join(str(error).split()).replace("overwrite=True", "--overwrite")
-        say(f"error: {message}", stderr=True)
-        return 1
+        return run_command(make_shards, build_parser(), arguments)
     except KeyboardInterrupt:
-        say("interrupted: the same command again writes the rest", stderr=True)
+        say("interrupted: run the same command again to write the rest", stderr=True)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def is_there(name, module, given):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_a_lever_is_there_on_one_side_only_and_changes_no_weight(modules, name):
-    levers.pair_in_turn(*LEVERS[name], OPTIONS)
+    levers.measure_pair(*LEVERS[name], OPTIONS)
     (one, given), (other, others) = modules[:2]
     assert len(given) == len(others) == 3
     assert is_there(name, one, given)

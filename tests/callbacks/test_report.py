@@ -13,7 +13,7 @@ from tracer_lightning.callbacks import Report, TeacherStatistics, report
 from tracer_lightning.commands.train import run
 from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
 from tracer_lightning.reporting.report import RunRecord, render
-from tracer_lightning.reporting.report.numbers import change, short, ticks
+from tracer_lightning.reporting.report.numbers import change, format_number, ticks
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 
 VOID = {"meta", "link", "br", "img"}
@@ -101,7 +101,7 @@ def test_the_report_contains_the_numbers_of_the_run(finished):
     labels = [svg["aria-label"] for svg in page.all("svg")]
     assert sum(label.startswith("Reliability diagram") for label in labels) == 3 * 10
     assert "did not finish" not in page.words
-    assert not page.all("img")  # pictures are for those who ask
+    assert not page.all("img")  # images are shown on request only
     assert all((finished / link["href"]).exists() for link in page.all("a") if not link["href"].startswith("#"))
 
 
@@ -114,7 +114,7 @@ def test_without_a_teacher_the_report_does_not_mention_one(tmp_path):
     with hydra_context():
         run(composed(tmp_path, "method=flyp", "logger=csv"))
     page = assert_complete_in_itself((tmp_path / "run/report.html").read_text())
-    shown = page.words.split("Settings As resolved")[0]
+    shown = page.words.split("Settings Resolved settings")[0]
     assert "teacher" not in shown.lower()
     assert "entropy" in shown
 
@@ -293,5 +293,11 @@ def test_changes_are_good_or_bad():
 
 def test_ticks_are_round():
     assert ticks(0, 48) == [0, 10, 20, 30, 40]
-    assert [short(tick, 6) for tick in ticks(14.213, 14.238)] == ["14.215", "14.22", "14.225", "14.23", "14.235"]
-    assert [short(tick) for tick in ticks(-1e-5, 1e-5)] == ["-1e-5", "-5e-6", "0", "5e-6", "1e-5"]
+    assert [format_number(tick, 6) for tick in ticks(14.213, 14.238)] == [
+        "14.215",
+        "14.22",
+        "14.225",
+        "14.23",
+        "14.235",
+    ]
+    assert [format_number(tick) for tick in ticks(-1e-5, 1e-5)] == ["-1e-5", "-5e-6", "0", "5e-6", "1e-5"]

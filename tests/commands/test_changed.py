@@ -54,7 +54,7 @@ def test_the_report_shows_what_changed(finished):
     html = (finished / "report.html").read_text()
     page = assert_complete_in_itself(html)
     results = json.loads((finished / "results.json").read_text())
-    section = html.partition('<h2 id="pictures">')[2].partition("</section>")[0]
+    section = html.partition('<h2 id="images">')[2].partition("</section>")[0]
     cards = section.split('<div class="card">')[1:]
     assert cards
     for card in cards:
@@ -89,7 +89,7 @@ def test_towers_without_maps_are_shown_without(finished, tmp_path, monkeypatch):
     page = assert_complete_in_itself((tmp_path / "run/report.html").read_text())
     assert "There are no maps: maps: TimmModel is no ViT of open_clip." in page.words
     assert 0 < len(page.all("img")) <= 2 * 10
-    assert {image["alt"] for image in page.all("img")} == {"the picture"}
+    assert {image["alt"] for image in page.all("img")} == {"the image"}
 
 
 @pytest.mark.slow

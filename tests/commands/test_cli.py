@@ -141,8 +141,8 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["method=ft", "head=kept"], "head=kept: the weights started from have no head; choose zero_shot, random"),
         (["method=lp", "head.make.inverse_strength=0"], "head: inverse_strength must be > 0 and iterations >= 1"),
         (["method=lp", "head.make.iterations=many"], "head.make.iterations must be of type int, found 'many'"),
-        (["method=lipsum_ft", "anchors.make.length=15"], "anchors: length=15 and two tokens around it are more than"),
-        (["method=lipsum_ft", "anchors.make.count=0"], "anchors: count and length must be whole numbers >= 1, found 0"),
+        (["method=lipsum_ft", "anchors.make.length=15"], "anchors.make: length must be from 1 to 14"),
+        (["method=lipsum_ft", "anchors.make.count=0"], "anchors.make: count must be >= 1, found 0"),
         (
             ["distill_losses.fd.term={_target_:pathlib.Path}"],
             "distill_losses.fd.term._target_ must make a Term, found PosixPath",

@@ -220,7 +220,7 @@ def test_a_teacher_may_average_the_weights_that_lora_comes_to():
 
 def test_lora_space_without_lora_and_unknown_ones():
     model = tiny_backbone().model
-    with pytest.warns(UserWarning, match=r"teacher.lora_space=merged: no weight has a low-rank update"):
+    with pytest.warns(UserWarning, match=r"lora_space 'merged' is ignored: no weight has a low-rank update"):
         assert not WMATeacher(model, lambda progress: 1.0, lora_space="merged").merged
     with pytest.raises(ValueError, match="lora_space must be one of factors, merged, found 'product'"):
         WMATeacher(model, lambda progress: 1.0, lora_space="product")

@@ -13,8 +13,8 @@ from torch.distributed.tensor import DTensor
 from tracer_lightning.evaluation.changes import Changes, SetChanges
 from tracer_lightning.evaluation.logits import Classifier
 from tracer_lightning.evaluation.saliency import by_tower
-from tracer_lightning.reporting.changed import show
-from tracer_lightning.reporting.report.record import ChangedPictures
+from tracer_lightning.reporting.changed import collect_samples
+from tracer_lightning.reporting.report.record import ChangedImages
 from tracer_lightning.types import Batch
 
 
@@ -60,12 +60,15 @@ class ChangeWatch:
         """Return the changes, gathered over all processes; None where nothing was compared."""
         return None if self._changes is None else self._changes.finish()
 
-    def changed_images(self, changes: Mapping[str, SetChanges], data: Any) -> ChangedPictures:
+    def changed_images(self, changes: Mapping[str, SetChanges], data: Any) -> ChangedImages:
         """Return the images to show, with saliency maps where these can be computed."""
         assert self._changes is not None
         models, note = (self._changes.before, self._changes.after), ""
         try:
-            images = show(changes, data.eval_sets, data.spec, models, by_tower)
+            images = collect_samples(changes, data.eval_sets, data.spec, models, by_tower)
         except Exception as error:  # for example, lack of memory: a report without maps is better than none
-            note, images = f"There are no maps: {error}.", show(changes, data.eval_sets, data.spec, models, None)
-        return ChangedPictures(changes, images, note)
+            note, images = (
+                f"There are no maps: {error}.",
+                collect_samples(changes, data.eval_sets, data.spec, models, None),
+            )
+        return ChangedImages(changes, images, note)

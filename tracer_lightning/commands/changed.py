@@ -21,7 +21,7 @@ from tracer_lightning.evaluation.changes import COUNTS, ChangesModule, Predictio
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.evaluation.saliency import Maps
 from tracer_lightning.models import Backbone
-from tracer_lightning.reporting.changed import Shown, figure, show
+from tracer_lightning.reporting.changed import ShownSample, collect_samples, draw_changes
 from tracer_lightning.reporting.style import save
 from tracer_lightning.types import EvalSet
 
@@ -55,7 +55,7 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
     }
 
     def report(_: dict[str, Any]) -> None:
-        panels = show(module.changes, data.eval_sets, backbone.spec, module.models, maps)
+        panels = collect_samples(module.changes, data.eval_sets, backbone.spec, module.models, maps)
         _draw(runner.folder, data.eval_sets, module.changes, panels, labels)
         console.print(_table(f"{cfg.checkpoint}, {cfg.model}", sets))
         print_unreadable_samples(unreadable)
@@ -101,7 +101,7 @@ def _draw(
     folder: Path,
     sets: Sequence[EvalSet],
     changes: Mapping[str, SetChanges],
-    panels: Mapping[str, Mapping[str, Sequence[Shown]]],
+    panels: Mapping[str, Mapping[str, Sequence[ShownSample]]],
     labels: Mapping[str, Sequence[str]],
 ) -> None:
     """Write changed.png and, with maps, changed_maps.png; data sets without changes are left out."""
@@ -114,7 +114,7 @@ def _draw(
     has_maps = any(len(image.panels) > 1 for image in images)
     for name, with_maps in {CHANGED: False, f"{CHANGED}_maps": True}.items():
         if has_maps or not with_maps:
-            save(figure(drawn, counts, panels, labels, with_maps), folder / f"{name}.png")
+            save(draw_changes(drawn, counts, panels, labels, with_maps), folder / f"{name}.png")
 
 
 def _table(title: str, sets: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -19,7 +19,7 @@ from tracer_lightning.reporting.difficulty_report import correlation_table, diff
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.forgetting import (
     NUMBERS,
-    Change,
+    AccuracyChange,
     Correlation,
     Measured,
     changes,
@@ -69,7 +69,7 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
     return runner.finish(f"{DIFFICULTY}.json", results, report, contents)
 
 
-def read_changes(patterns: Sequence[str]) -> list[Change]:
+def read_changes(patterns: Sequence[str]) -> list[AccuracyChange]:
     """Gain and forgetting of the runs at and below folders or patterns; ValueError where there are no runs."""
     try:
         runs, unread = find_runs(patterns)
@@ -81,7 +81,7 @@ def read_changes(patterns: Sequence[str]) -> list[Change]:
     return changes(groups)
 
 
-def _check_common_sets(run_changes: Sequence[Change] | None, names: Sequence[str]) -> None:
+def _check_common_sets(run_changes: Sequence[AccuracyChange] | None, names: Sequence[str]) -> None:
     if run_changes is not None and not {change.data_set for change in run_changes} & set(names):
         tested = ", ".join(dict.fromkeys(change.data_set for change in run_changes))
         raise ValueError(f"runs: tested on {tested or 'nothing'}, and this is {', '.join(names)}; choose their data=")
@@ -104,7 +104,7 @@ def measure(module: FeatureModule, model: str, data: ClipDataModule, seed: int) 
     return measured
 
 
-def _to_plain(run_changes: Sequence[Change] | None, related: Mapping[str, Correlations]) -> dict[str, Any]:
+def _to_plain(run_changes: Sequence[AccuracyChange] | None, related: Mapping[str, Correlations]) -> dict[str, Any]:
     """Changes and correlations as JSON values; null without runs."""
     if run_changes is None:
         return {"changes": None, "correlations": None}
@@ -127,7 +127,9 @@ def _write_csv(folder: Path, measured: Mapping[str, Mapping[str, Mapping[str, An
     write_text(folder / f"{DIFFICULTY}.csv", csv_text([COLUMNS, *rows]))
 
 
-def _relate(folder: Path, model: str, sets: Measured, run_changes: Sequence[Change], related: Correlations) -> None:
+def _relate(
+    folder: Path, model: str, sets: Measured, run_changes: Sequence[AccuracyChange], related: Correlations
+) -> None:
     """Print and draw how the difficulty for one model is related to gain and forgetting."""
     if others := other_starts(sets, run_changes):
         first, count = others[0], len({change.runs for change in others})

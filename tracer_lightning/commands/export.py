@@ -29,7 +29,7 @@ from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
 from tracer_lightning.reporting.results import Results, read_results
-from tracer_lightning.reporting.settings import in_force
+from tracer_lightning.reporting.settings import active_terms
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import atomic_folder
 
@@ -60,7 +60,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
             head=head,
             method=name,
             settings=settings,
-            terms=in_force(settings.get("distill_losses", {})),
+            terms=active_terms(settings.get("distill_losses", {})),
             steps=content.get("global_step"),
             versions=results.versions or versions(),
             before=results.zero_shot,

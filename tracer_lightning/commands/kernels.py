@@ -16,10 +16,10 @@ from tracer_lightning.config.validate import validate
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.kernels import Kernel
 from tracer_lightning.reporting.style import save
-from tracer_lightning.studies.kernels import Memory, figure, memory
+from tracer_lightning.studies.kernels import TeacherMemory, memory
 
 
-def draw_kernels(cfg: DictConfig) -> dict[str, Memory]:
+def draw_kernels(cfg: DictConfig) -> dict[str, TeacherMemory]:
     """Draw the kernels of ``cfg``.
 
     Returns:
@@ -36,7 +36,7 @@ def draw_kernels(cfg: DictConfig) -> dict[str, Memory]:
         with setting(key):
             memories[title] = memory(_make_kernel(cfg, key), cfg.steps)
     console.print(_table(memories, cfg.steps))
-    drawing = figure(memories, reference=next(iter(memories.values())))
+    drawing = weights_figure(memories, reference=next(iter(memories.values())))
     for suffix in ("png", "svg"):
         print_rank_zero(str(save(drawing, Path(cfg.out) / f"kernels.{suffix}")))
     return memories
@@ -58,7 +58,7 @@ def _make_kernel(cfg: DictConfig, key: str) -> Kernel:
     return kernel
 
 
-def _table(memories: dict[str, Memory], steps: int) -> Table:
+def _table(memories: dict[str, TeacherMemory], steps: int) -> Table:
     table = Table(box=SIMPLE_HEAD, title=f"What the last teacher remembers, T = {steps:,}, in percent")
     table.add_column("kernel", no_wrap=True)
     for column in ("theta_0", "first tenth", "last tenth", "centre", "effective"):

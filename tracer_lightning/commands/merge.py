@@ -20,7 +20,7 @@ from tracer_lightning.engine.fisher import image_fisher
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.samples import print_unscored_sets
 from tracer_lightning.evaluation import EvaluationModule, Scores, ZeroShotSuite
-from tracer_lightning.merging import Ratio, Weights, check_alike, fisher_merge, mean, model_stock, wise_ft
+from tracer_lightning.merging import Ratio, Weights, check_mergeable, fisher_merge, mean, model_stock, wise_ft
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.open_clip.export import export_clip
 from tracer_lightning.models.open_clip.state_dicts import CLIP
@@ -113,7 +113,7 @@ def comparable_weights(start: ClipModel, tuned: Mapping[str, ClipModel]) -> tupl
     """
     start_weights, weights = weights_of(start), {name: weights_of(model) for name, model in tuned.items()}
     for name, model_weights in weights.items():
-        check_alike(start_weights, model_weights, ("the start", name))
+        check_mergeable(start_weights, model_weights, ("the start", name))
     return start_weights, weights
 
 

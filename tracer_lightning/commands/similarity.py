@@ -25,7 +25,7 @@ from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.evaluation.similarity import Pair, Similarity, SimilarityModule, text_similarity
 from tracer_lightning.models import Backbone
 from tracer_lightning.models.open_clip.activations import BlockOutputs
-from tracer_lightning.reporting.similarity import Compared, curves, heat_maps, similarity_table, write_similarities
+from tracer_lightning.reporting.similarity import ModelPair, curves, heat_maps, similarity_table, write_similarities
 from tracer_lightning.reporting.style import save, style
 from tracer_lightning.types import EvalSet
 
@@ -37,7 +37,7 @@ TEXT = "text"
 """Name of the texts in tables, beside the names of data sets."""
 PROBE_WORDS = ("dog", "hovercraft", "zucchini")
 """Words that are tokenized to find out whether two tokenizers differ."""
-Similarities = dict[str, dict[Compared, Similarity]]
+Similarities = dict[str, dict[ModelPair, Similarity]]
 """Similarities by inputs (name of a data set, or ``text``) and comparison."""
 
 
@@ -46,7 +46,7 @@ class Models(NamedTuple):
 
     backbones: dict[str, Backbone]
     """Backbones by number."""
-    pairs: dict[Compared, Pair]
+    pairs: dict[ModelPair, Pair]
     """Numbers of the two backbones of each comparison."""
 
 
@@ -92,7 +92,7 @@ def _select_models(checkpoint: str, models: Sequence[str] | None) -> tuple[str, 
     return selected
 
 
-def _list_comparisons(cfg: DictConfig) -> list[Compared]:
+def _list_comparisons(cfg: DictConfig) -> list[ModelPair]:
     comparisons = []
     for checkpoint, run in zip(cfg.first, display_names(cfg.first), strict=True):
         second = recorded_start(checkpoint, "second") if cfg.second is None else cfg.second
@@ -103,11 +103,11 @@ def _list_comparisons(cfg: DictConfig) -> list[Compared]:
         models = _select_models(checkpoint, cfg.models)
         for model in models:
             name = f"{run} {model}" if len(models) > 1 else run
-            comparisons.append(Compared(checkpoint, model, second, second_model, run, name))
+            comparisons.append(ModelPair(checkpoint, model, second, second_model, run, name))
     return comparisons
 
 
-def _load(cfg: DictConfig, comparisons: Sequence[Compared]) -> Models:
+def _load(cfg: DictConfig, comparisons: Sequence[ModelPair]) -> Models:
     """Load each model that is compared once."""
     numbers: dict[tuple[str, str], str] = {}
     backbones, pairs = {}, {}

@@ -1,4 +1,4 @@
-"""What results.json may say, whoever wrote it."""
+"""Schema of results.json."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from tracer_lightning.reporting.files import read_json
 from tracer_lightning.storage.records import DisplayText, StrictRecord, Text, read_record
 
 Scores = dict[DisplayText, dict[DisplayText, float | int | DisplayText | list[DisplayText] | None]]
-"""Data set or average to its metrics, and to its split, role, number of samples, or sets."""
+"""Metrics by data set or average, with its split, role and number of samples, or its sets."""
 Count = Annotated[int, Field(ge=0)]
 
 
 class Parameters(StrictRecord):
-    """How many parameters a model has."""
+    """Numbers of parameters of a model."""
 
     total: Annotated[int, Field(ge=1)]
     trained: Count
 
 
 class Results(BaseModel):
-    """The entries of results.json that are used; others are not looked at."""
+    """Entries of results.json that are used; others are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
@@ -39,10 +39,10 @@ class Results(BaseModel):
 
 
 def read_results(path: Path) -> Results:
-    """The results in a file.
+    """Read and validate the results in a file.
 
     Raises:
-        ValueError: it holds something else; names the file and the entry.
+        ValueError: the content is invalid; the message names the file and the entry.
     """
     content: dict[str, Any] = read_json(path)
     return read_record(Results, content, f"{path} is not as a run writes it")
