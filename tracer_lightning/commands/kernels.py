@@ -16,7 +16,7 @@ from tracer_lightning.config.validate import validate
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.kernels import Kernel
 from tracer_lightning.reporting.style import save
-from tracer_lightning.studies.kernels import TeacherMemory, memory
+from tracer_lightning.studies.kernels import TeacherMemory, memory, weights_figure
 
 
 def draw_kernels(cfg: DictConfig) -> dict[str, TeacherMemory]:
