@@ -52,7 +52,7 @@ def stop(signum=signal.SIGTERM, requeues=True):
     """A job that a signal stops; its status."""
     job = SlurmJob()
     job.requeues = requeues
-    with pytest.raises(SystemExit) as end, job.kept_in_queue():
+    with pytest.raises(SystemExit) as end, job.requeue_on_preemption():
         raise Stopped(signum)
     return end.value.code
 
@@ -85,16 +85,16 @@ def test_lightning_s_setting_leaves_the_queue_alone(scontrol):
 
 def test_a_preempted_job_comes_back_whatever_ends_it_before_its_signal(scontrol):
     requests = scontrol(PREEMPTED)
-    with pytest.raises(OSError, match="lost"), SlurmJob().kept_in_queue():
+    with pytest.raises(OSError, match="lost"), SlurmJob().requeue_on_preemption():
         raise OSError("another process of this run was lost")
     assert "requeue 7" in requests.read_text()
 
 
 def test_a_complete_job_asks_nothing(scontrol):
     requests = scontrol(PREEMPTED)
-    with SlurmJob().kept_in_queue():
+    with SlurmJob().requeue_on_preemption():
         pass
-    with pytest.raises(SystemExit), SlurmJob().kept_in_queue():
+    with pytest.raises(SystemExit), SlurmJob().requeue_on_preemption():
         raise SystemExit(0)
     assert not requests.exists()
 
