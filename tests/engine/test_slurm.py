@@ -39,7 +39,7 @@ def scontrol(tmp_path, monkeypatch):
         (tmp_path / "scontrol").chmod(0o755)
         return tmp_path / "requests"
 
-    for name in slurm.RANKS:
+    for name in slurm.RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -99,7 +99,7 @@ def test_a_complete_job_asks_nothing(scontrol):
     assert not requests.exists()
 
 
-@pytest.mark.parametrize("rank", slurm.RANKS)
+@pytest.mark.parametrize("rank", slurm.RANK_VARIABLES)
 def test_only_the_first_process_asks_and_the_others_end_well(scontrol, monkeypatch, rank):
     requests = scontrol(PREEMPTED)
     monkeypatch.setenv(rank, "1")
