@@ -117,7 +117,7 @@ def test_only_the_first_process_asks_and_the_others_end_well(scontrol, monkeypat
     ],
 )
 def test_what_scontrol_does_not_do_is_one_line(scontrol, monkeypatch, capsys, show, requeue, warning):
-    monkeypatch.setattr(slurm, "PATIENCE", 1)
+    monkeypatch.setattr(slurm, "TIMEOUT", 1)
     scontrol(show, requeue)
     assert stop() == 143
     output = capsys.readouterr().out
