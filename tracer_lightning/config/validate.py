@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.config.limits import TEST_LIMITS, TRAIN_LIMITS, check_limits
 from tracer_lightning.config.schema import FISHER, INTERPOLATE, INTERPOLATIONS, SCHEMAS, Rule, one_of
-from tracer_lightning.config.type_checks import TARGET, called, check_type_of
+from tracer_lightning.config.type_checks import TARGET, check_type_of, target_of
 from tracer_lightning.engine.settings import shortened
 
 MAX_PICTURES = 20
@@ -71,7 +71,7 @@ def _check_train_limits(cfg: DictConfig) -> None:
 
 def _check_metrics(cfg: DictConfig) -> None:
     """Are the primary and the optimized metric among those that the suite declares?"""
-    suite: Any = called(cfg.evaluation.test_suite.get(TARGET), "evaluation.test_suite")
+    suite: Any = target_of(cfg.evaluation.test_suite.get(TARGET), "evaluation.test_suite")
     names = [metric.name for metric in getattr(suite, "metrics", ()) if metric.shown]
     check_schema(cfg, {"primary_metric": one_of(*names), "optimized_metric": one_of(*names, optional=True)})
 
