@@ -15,7 +15,7 @@ USER_WANTS_TRACEBACK = wants_traceback()
 def main(cfg: DictConfig) -> Any:
     """Run the composed experiment; a sweeper that searches is given its objective."""
     with imports(USER_WANTS_TRACEBACK):
-        from tracer_lightning.engine.run import train
+        from tracer_lightning.commands.train import train
 
     return task(cfg, USER_WANTS_TRACEBACK, train)
 

@@ -1,7 +1,7 @@
 """Draw the idea of TRACER for the README: ``python scripts/figure_idea.py [OUTPUT.png]``.
 
 A student is trained by noisy gradient descent from pretrained weights towards a task's optimum in the plane. Beside it
-run the two teachers of this package, fed with the same student: an EMA and the trajectory average (WMA).
+run two teachers of this package that average the same student: an EMA and the trajectory average (WMA).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COLOURS = {"student": "#333333", "EMA teacher": "#d95f02", "WMA teacher": "#1b6f
 
 
 class Point(nn.Module):
-    """Two weights."""
+    """Model with two weights, a point in the plane."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Point(nn.Module):
 
 
 def trajectories() -> dict[str, np.ndarray]:
-    """(STEPS + 1, 2) weights of student and teachers."""
+    """Weights (STEPS + 1, 2) of student and teachers along the training."""
     generator = torch.Generator().manual_seed(4)
     student = Point()
     teachers = {
@@ -51,7 +51,7 @@ def trajectories() -> dict[str, np.ndarray]:
 
 
 def draw(output: str) -> None:
-    """Paths on the left, distance between teacher and student on the right."""
+    """Draw the paths on the left and the distance between teacher and student on the right."""
     paths = trajectories()
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     x, y = np.meshgrid(np.linspace(-2.6, 0.9, 200), np.linspace(-0.6, 1.9, 200))

@@ -1,11 +1,11 @@
 """Try random command lines of train.py: ``python scripts/fuzz_config.py COUNT SEED``.
 
-Each must run one step of a tiny model, or end in one clear line that begins with ``error:``. What does neither is
-printed with the command line that shows it.
+Each command line must run one step of a tiny model or fail with one clear line that begins with ``error:``; every
+other outcome is printed with its command line.
 
-``--inside`` changes the settings inside checkpoints and run folders instead, with attacks among the changes, and has
-every command read them: each must end in one clear line, or build exactly what the file says; no file outside of the
-case's folder, no socket and no process may be touched.
+``--inside`` changes the settings inside checkpoints and run folders instead, some of the changes being attacks, and
+lets every command read them: each command must fail with one clear line or build exactly what the file says, without
+touching a file outside the case's folder, a socket or a process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
-os.environ["HF_HUB_OFFLINE"] = "1"  # mistaken names are not to be asked for
+os.environ["HF_HUB_OFFLINE"] = "1"  # random names must not be looked up
 
 from tests.fuzzing.inside import draw as draw_inside  # noqa: E402
 from tests.fuzzing.inside import make_bases, try_case  # noqa: E402
@@ -32,16 +32,17 @@ from tracer_lightning.engine.streams import standard_streams  # noqa: E402
 
 
 def main() -> int:
-    """Run the campaign; the exit status."""
+    """Run the cases; returns 1 if one ended neither well nor in one clear line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("count", type=int, help="how many command lines")
-    parser.add_argument("seed", type=int, help="of the random numbers")
-    parser.add_argument("--inside", action="store_true", help="change what checkpoints and run folders say")
+    parser.add_argument("seed", type=int, help="seed of the random cases")
+    parser.add_argument("--inside", action="store_true", help="change the settings inside checkpoints and run folders")
     parser.add_argument("--verbose", action="store_true", help="print every case")
     options = parser.parse_args()
     verdicts: Counter[str] = Counter()
     start, fault = time.perf_counter(), False
-    for number, (line, outcome) in enumerate((inside if options.inside else lines)(options.count, options.seed)):
+    cases = changed_files if options.inside else command_lines
+    for number, (line, outcome) in enumerate(cases(options.count, options.seed)):
         verdicts[outcome.verdict] += 1
         fault = fault or outcome.fault
         if outcome.fault or options.verbose:
@@ -52,8 +53,8 @@ def main() -> int:
     return int(fault)
 
 
-def lines(count: int, seed: int) -> Iterator[tuple[str, Outcome]]:
-    """Command lines of train.py, and how they end."""
+def command_lines(count: int, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """Run random command lines of train.py and yield each with its outcome."""
     module = entry("train.py")
     for case in draw(count, seed, defaults()):
         with tempfile.TemporaryDirectory() as folder, bounded():
@@ -63,8 +64,8 @@ def lines(count: int, seed: int) -> Iterator[tuple[str, Outcome]]:
         yield f"{case.kind}: {shlex.join(['python', 'train.py', *command(case)])}", outcome
 
 
-def inside(count: int, seed: int) -> Iterator[tuple[str, Outcome]]:
-    """Changes inside the files of runs, and how the commands that read them end."""
+def changed_files(count: int, seed: int) -> Iterator[tuple[str, Outcome]]:
+    """Change settings inside the files of runs and yield each change with the outcome of a command that reads them."""
     with tempfile.TemporaryDirectory() as runs:
         bases = make_bases(Path(runs))
         for case in draw_inside(count, seed, bases):

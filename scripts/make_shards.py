@@ -1,4 +1,4 @@
-"""Write shards in the format of the clip-benchmark data sets: ``python scripts/make_shards.py --help``."""
+"""Write shards in the format of the clip-benchmark datasets: ``python scripts/make_shards.py --help``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tracer_lightning.data.images.names import read_classnames, read_templates
 from tracer_lightning.data.shards.manifest import Manifest, verify_shards
 from tracer_lightning.data.shards.sources import folder_collection, torchvision_collection
 from tracer_lightning.data.shards.tables import IWILDCAM_SPLITS, csv_collection, iwildcam_collections
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.command_line import Parser, run_command, say
 from tracer_lightning.reporting.console import PlainConsole, one_line_warnings
-from tracer_lightning.reporting.plain_commands import Parser, say
 
 TEMPLATES = ("a photo of a {c}.",)
 IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")
-"""Those of FLYP (Goyal et al., 2023)."""
+"""Templates of FLYP (Goyal et al., 2023)."""
 EXAMPLES = """examples:
   %(prog)s folder pets/train --out shards/pets --split train --verify
   %(prog)s torchvision CIFAR10 ~/data --out shards/cifar10 --split test --templates templates.txt
@@ -28,79 +28,88 @@ EXAMPLES = """examples:
   %(prog)s iwildcam ~/data --out shards
 
 Interrupted? The same command again keeps the shards that are complete and writes the others.
-Give the splits of one data set (train, test) the same --out."""
-Job = tuple[Path, str, Collection]
-"""Root, split and samples."""
+Use the same --out for all splits (train, test) of a dataset."""
+Job = tuple[Path, str, SampleCollection]
+"""Root, split and samples of a split to write."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """One subcommand per kind of source."""
-    layout, shared = Layout(), Parser(add_help=False)
-    shared.add_argument("--out", type=Path, required=True, metavar="ROOT", help="folder of the data set")
-    shared.add_argument("--seed", type=int, default=layout.seed, help="of the order of samples (%(default)s)")
-    shared.add_argument("--max-samples", type=int, default=layout.max_samples, help="per shard (%(default)s)")
-    shared.add_argument("--max-bytes", type=int, default=layout.max_bytes, help="per shard (%(default)s)")
-    shared.add_argument("--classnames", type=Path, metavar="FILE", help="one class a line, instead of the source's")
-    shared.add_argument("--templates", type=Path, metavar="FILE", help="one a line, with {c} for the class")
-    shared.add_argument("--overwrite", action="store_true", help="start over where ROOT holds something else")
+def build_parser() -> Parser:
+    """Build the parser, with one subcommand per type of source."""
+    layout, shared = ShardLayout(), Parser(add_help=False)
+    shared.add_argument("--out", type=Path, required=True, metavar="ROOT", help="folder of the dataset")
+    shared.add_argument("--seed", type=int, default=layout.seed, help="seed of the order of samples (%(default)s)")
+    shared.add_argument("--max-samples", type=int, default=layout.max_samples, help="samples per shard (%(default)s)")
+    shared.add_argument("--max-bytes", type=int, default=layout.max_bytes, help="bytes per shard (%(default)s)")
+    shared.add_argument(
+        "--classnames", type=Path, metavar="FILE", help="class names, one per line, instead of the source's"
+    )
+    shared.add_argument(
+        "--templates", type=Path, metavar="FILE", help="templates, one per line, with {c} for the class"
+    )
+    shared.add_argument("--overwrite", action="store_true", help="start over where ROOT contains another split")
     shared.add_argument("--verify", action="store_true", help="read everything again and check it")
     split = Parser(add_help=False)
     split.add_argument("--split", default="train", help="folder within ROOT (%(default)s)")
 
-    style = argparse.RawDescriptionHelpFormatter
-    parser = Parser(description="Write pictures as shards.", epilog=EXAMPLES, formatter_class=style)
+    parser = Parser(description="Write images as shards.", epilog=EXAMPLES)
     sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
-    folder = sources.add_parser("folder", parents=[split, shared], help="one folder of pictures per class")
+    folder = sources.add_parser("folder", parents=[split, shared], help="one folder of images per class")
     folder.add_argument("path", type=Path, metavar="PATH")
     folder.set_defaults(jobs=folder_jobs)
-    vision = sources.add_parser("torchvision", parents=[split, shared], help="a data set of torchvision, on disk")
-    vision.add_argument("name", metavar="NAME", help="its class, such as CIFAR10")
-    vision.add_argument("path", type=Path, metavar="ROOT", help="its root; nothing is downloaded")
+    vision = sources.add_parser("torchvision", parents=[split, shared], help="a dataset of torchvision, on disk")
+    vision.add_argument("name", metavar="NAME", help="class of the dataset, such as CIFAR10")
+    vision.add_argument("path", type=Path, metavar="ROOT", help="root of the dataset; nothing is downloaded")
     vision.set_defaults(jobs=torchvision_jobs)
     table = sources.add_parser("csv", parents=[split, shared], help="a table: path, label (name or index), caption")
-    table.add_argument("path", type=Path, metavar="FILE", help="its paths are relative to its own folder")
-    table.add_argument("--skip-empty", action="store_true", help="leave out rows without label and caption")
+    table.add_argument("path", type=Path, metavar="FILE", help="table with paths relative to its folder")
+    table.add_argument("--skip-empty", action="store_true", help="skip rows without label and caption")
     table.set_defaults(jobs=csv_jobs)
     wild = sources.add_parser("iwildcam", parents=[shared], help="iWildCam of WILDS: train, id_val, id_test, ood_test")
-    wild.add_argument("path", type=Path, metavar="ROOT", help="folder that holds iwildcam_v2.0")
-    wild.add_argument("--labels", type=Path, metavar="FILE", help="a table of classes: y, name, perhaps english")
+    wild.add_argument("path", type=Path, metavar="ROOT", help="folder that contains iwildcam_v2.0")
+    wild.add_argument("--labels", type=Path, metavar="FILE", help="table of classes: y, name, optionally english")
     wild.set_defaults(jobs=iwildcam_jobs)
     return parser
 
 
 def folder_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
-    """The one split of a folder."""
+    """Yield the split in a folder."""
     yield args.out, args.split, folder_collection(args.path, classnames, every_class=args.split == "train")
 
 
 def torchvision_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
-    """The split of a data set, written under its own name."""
+    """Yield a split of a dataset, which keeps its name."""
     yield args.out, args.split, torchvision_collection(args.name, args.path, args.split, classnames)
 
 
 def csv_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
-    """The one split of a table."""
+    """Yield the split in a table."""
     yield args.out, args.split, csv_collection(args.path, classnames, args.skip_empty)
 
 
 def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
-    """A root of its own for every split, so that each can be a set of the suite."""
+    """Yield every split with its own root, so that each can be a test set of a suite."""
     for name, collection in iwildcam_collections(args.path, classnames, args.labels).items():
         root, split = IWILDCAM_SPLITS[name]
         yield args.out / root, split, collection
 
 
 def write(args: argparse.Namespace, job: Job) -> Manifest:
-    """Write, and verify where asked, with a progress bar."""
+    """Write and optionally verify a split, with a progress bar."""
     root, split, collection = job
     default = IWILDCAM_TEMPLATES if args.jobs is iwildcam_jobs else TEMPLATES
     templates = read_templates(args.templates) if args.templates else default
-    layout = Layout(args.seed, args.max_samples, args.max_bytes)
+    layout = ShardLayout(args.seed, args.max_samples, args.max_bytes)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=PlainConsole(stderr=True)) as progress:
-        task = progress.add_task(f"{root.name}/{split}", total=len(collection.items))
+        task = progress.add_task(f"{root.name}/{split}", total=len(collection.samples))
         manifest = write_shards(
-            collection, root, split, templates, layout, args.overwrite, lambda n: progress.update(task, completed=n)
+            collection,
+            root,
+            split,
+            templates,
+            layout,
+            args.overwrite,
+            lambda count: progress.update(task, completed=count),
         )
         if args.verify:
             progress.update(task, description=f"verifying {root.name}/{split}")
@@ -108,24 +117,24 @@ def write(args: argparse.Namespace, job: Job) -> Manifest:
     return manifest
 
 
+def make_shards(args: argparse.Namespace) -> None:
+    """Write all splits of a source and print a line for each."""
+    classnames = read_classnames(args.classnames) if args.classnames else None
+    for job in args.jobs(args, classnames):
+        manifest = write(args, job)
+        size = sum(shard["bytes"] for shard in manifest["shards"])
+        summary = f"{manifest['samples']:,} samples, {len(manifest['shards']):,} shards, {size:,} bytes"
+        say(f"{job[0] / job[1]}: {summary}{', verified' if args.verify else ''}")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line; returns the exit status."""
+    one_line_warnings()
     try:
-        one_line_warnings()
-        args = build_parser().parse_args(arguments)
-        classnames = read_classnames(args.classnames) if args.classnames else None
-        for job in args.jobs(args, classnames):
-            manifest = write(args, job)
-            size = sum(shard["bytes"] for shard in manifest["shards"])
-            what = f"{manifest['samples']:,} samples, {len(manifest['shards']):,} shards, {size:,} bytes"
-            say(f"{job[0] / job[1]}: {what}{', verified' if args.verify else ''}")
-    except (ValueError, OSError) as error:
-        say(f"error: {' '.join(str(error).split())}", stderr=True)
-        return 1
+        return run_command(make_shards, build_parser(), arguments)
     except KeyboardInterrupt:
-        say("interrupted: the same command again writes the rest", stderr=True)
+        say("interrupted: run the same command again to write the rest", stderr=True)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

@@ -12,31 +12,28 @@ from rich.console import Console
 from rich.table import Table
 
 from tracer_lightning.engine.streams import standard_streams
-from tracer_lightning.reporting.plain_commands import table_console
-from tracer_lightning.reporting.style import save
-from tracer_lightning.studies.theory.bounds import BOUNDS
-from tracer_lightning.studies.theory.checks import CLAIMS, Check
-from tracer_lightning.studies.theory.conditions import ASSUMPTIONS, GAPS
+from tracer_lightning.reporting.command_line import Parser, run_command, save_png_and_svg, say, table_console
+from tracer_lightning.studies.theory.claims import ASSUMPTIONS, CLAIMS, GAPS, Check
 from tracer_lightning.studies.theory.figures import FIGURES
 from tracer_lightning.studies.theory.linear import draw_problem
 
 WIDTH = 140
-"""Columns of output that goes to no terminal."""
+"""Number of columns where the output does not go to a terminal."""
 TABLES = (
-    ("Claims", (*CLAIMS, *BOUNDS)),
+    ("Claims", CLAIMS),
     ("What the paper assumes: without it, it is otherwise", ASSUMPTIONS),
     ("What the theory leaves out", GAPS),
 )
-EPILOG = """The first table has the claims; the second shows for each assumption of the paper that without it the
-statement is false; the third shows what the theory does not cover. Exit status 1: something does not hold. --out writes
-theory_geometry, theory_gap, theory_bounds and theory_weights as png and svg."""
+EPILOG = """The first table has the claims; the second shows that each statement is false without the paper's
+assumption; the third shows what the theory does not cover. The exit status is 1 if a check fails. --out writes
+theory_geometry, theory_gap, theory_bounds and theory_weights as PNG and SVG."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Claims of the theory, measured.", epilog=EPILOG)
-    parser.add_argument("--seed", type=int, default=0, help="of the random linear problem (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also draw the figures there")
+def build_parser() -> Parser:
+    """Build the parser of the command line."""
+    parser = Parser(description="Claims of the theory, measured.", epilog=EPILOG)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random linear problem (%(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also draw the figures to this folder")
     return parser
 
 
@@ -50,23 +47,25 @@ def show(console: Console, title: str, checks: Sequence[Check]) -> None:
     console.print(table, markup=False, highlight=False)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status."""
-    args = build_parser().parse_args(arguments)
+def check_theory(args: argparse.Namespace) -> int:
+    """Check all claims; returns 1 if one does not hold."""
     problem = draw_problem(args.seed)
     console = table_console(WIDTH)
-    held = True
-    for title, functions in TABLES:
-        checks = [check for function in functions for check in function(problem)]
+    all_hold = True
+    for title, claims in TABLES:
+        checks = [check for claim in claims for check in claim(problem)]
         show(console, title, checks)
-        held = held and all(check.holds for check in checks)
+        all_hold = all_hold and all(check.holds for check in checks)
     if args.out is not None:
         for name, draw in FIGURES.items():
-            figure = draw(problem)
-            for suffix in ("png", "svg"):
-                path = save(figure, args.out / f"theory_{name}.{suffix}")
-                console.print(str(path), markup=False, highlight=False, soft_wrap=True)
-    return 0 if held else 1
+            for path in save_png_and_svg(draw(problem), args.out / f"theory_{name}"):
+                say(str(path))
+    return 0 if all_hold else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return run_command(check_theory, build_parser(), arguments)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_cli import ROOT, train
 from tests.training_helpers import make_data, make_module
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 from tracer_lightning.reporting.training_curves import read_curves
 from tracer_lightning.types import Batch, LossInputs
 

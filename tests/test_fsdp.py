@@ -14,8 +14,8 @@ from tests.commands.test_cli import train
 from tests.commands.test_evaluate import script
 from tests.test_distributed import DOUBLE, SHORT, assert_same_run
 from tests.test_traffic import free_ports
+from tracer_lightning.commands.train import run
 from tracer_lightning.data.digits.styles import STYLES
-from tracer_lightning.engine.run import run
 from tracer_lightning.reporting.training_curves import read_curves
 
 PLUGIN = "trainer.plugins=[{_target_: lightning.pytorch.plugins.precision.DoublePrecision}]"
@@ -156,5 +156,5 @@ def test_what_no_shards_allow_is_refused_by_every_rank(sharded, name, reason):
 def test_pictures_are_refused_in_one_line(tmp_path):
     result = train(*SHORT, *FSDP, TWO, "callbacks.report.pictures=1", cwd=tmp_path)
     assert result.returncode == 1
-    assert "error: callbacks.report.pictures: there are none of models in shards" in result.stderr
+    assert "error: pictures must be 0 for sharded models" in result.stderr
     assert "Traceback" not in result.stderr

@@ -108,7 +108,7 @@ class TracerModule(pl.LightningModule):
         if isinstance(self.teacher, AveragedTeacher):
             averaged: Any = self.teacher.module
             shard(averaged, mesh, trained=False)
-            self.teacher.hold_as_averages()
+            self.teacher.shard_compensations()
 
     # -- training ---------------------------------------------------------------------------------------------------
 

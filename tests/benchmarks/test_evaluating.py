@@ -4,21 +4,21 @@ import pytest
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.benchmarks import evaluating
-from tracer_lightning.benchmarks.evaluating import OURS, PLAIN, EvaluationOptions, Suite
+from tracer_lightning.benchmarks.evaluating import OURS, PLAIN, BenchmarkSuite, EvaluationOptions
 from tracer_lightning.data.images.transforms import EvalCrop
 
-SUITE = Suite(sets=2, pictures=10, classes=7, templates=3)
+SUITE = BenchmarkSuite(sets=2, pictures=10, classes=7, templates=3)
 
 
 @pytest.fixture
-def entered(tmp_path, monkeypatch):
+def candidates(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluating, "load_clip", lambda name: tiny_backbone())
     options = EvaluationOptions("any", SUITE, 4, num_workers=0, rounds=1, accelerator="cpu", precision="32-true")
-    return evaluating.entered(tmp_path, options, decoder="pil")
+    return evaluating.candidates(tmp_path, options, decoder="pil")
 
 
-def test_plain_evaluation_is_ours(entered):
-    ours, plain = entered[OURS](), entered[PLAIN]()
+def test_plain_evaluation_is_ours(candidates):
+    ours, plain = candidates[OURS](), candidates[PLAIN]()
     assert list(plain) == ["student", "teacher"]
     for model, sets in plain.items():
         assert list(sets) == SUITE.names
@@ -28,9 +28,9 @@ def test_plain_evaluation_is_ours(entered):
     assert ours["student"]["set0"]["ece"] != ours["teacher"]["set0"]["ece"]
 
 
-def test_each_picture_is_decoded_once_for_all_models(entered, monkeypatch):
+def test_each_image_is_decoded_once_for_all_models(candidates, monkeypatch):
     decoded = []
     decode = EvalCrop.__call__
     monkeypatch.setattr(EvalCrop, "__call__", lambda self, data, rng: decoded.append(data) or decode(self, data, rng))
-    assert set(entered[OURS]()) == {"student", "teacher"}
+    assert set(candidates[OURS]()) == {"student", "teacher"}
     assert len(decoded) == len(set(decoded)) == SUITE.sets * SUITE.pictures

@@ -7,7 +7,7 @@ from tracer_lightning.benchmarks import levers
 from tracer_lightning.benchmarks.levers import LEVERS, LeverOptions
 from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.models import build_clip
-from tracer_lightning.models.open_clip.fast_attention import LastBlock, SelfAttention
+from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention
 
 OPTIONS = LeverOptions("any", 32, 2, 1, "cpu", "64-true", ())
 EXACT = [
@@ -45,7 +45,7 @@ def is_there(name, module, given):
     """Whether the lever is in use."""
     model = module.student.model
     return {
-        "attention as it lies, last block's class token": any(isinstance(m, LastBlock) for m in model.modules())
+        "attention as it lies, last block's class token": any(isinstance(m, ClassTokenBlock) for m in model.modules())
         and any(isinstance(m, SelfAttention) for m in model.modules()),
         "captions trimmed": given[0].texts.shape[1] < model.context_length,
         "repeated captions once (16 different)": given[0].text_of is not None,
@@ -59,7 +59,7 @@ def is_there(name, module, given):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXACT)
 def test_a_lever_is_there_on_one_side_only_and_changes_no_weight(modules, name):
-    levers.pair_in_turn(*LEVERS[name], OPTIONS)
+    levers.measure_pair(*LEVERS[name], OPTIONS)
     (one, given), (other, others) = modules[:2]
     assert len(given) == len(others) == 3
     assert is_there(name, one, given)

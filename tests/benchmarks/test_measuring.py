@@ -41,7 +41,7 @@ def test_the_peak_is_that_of_the_work():
 
 
 def test_the_machine_is_written_with_the_results(tmp_path, monkeypatch):
-    monkeypatch.setattr(measuring, "PROCESSOR", tmp_path / "cpuinfo")
+    monkeypatch.setattr(measuring, "CPU_INFO", tmp_path / "cpuinfo")
     assert machine()["processor"]
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU\nmodel name\t: Some CPU\n")
     write_json(tmp_path / "found.json", {"a": 1})

@@ -3,14 +3,14 @@
 import pytest
 
 from tracer_lightning.benchmarks import memory
-from tracer_lightning.benchmarks.memory import MemoryOptions, measure_apart
+from tracer_lightning.benchmarks.memory import MemoryOptions, measure_in_subprocess
 
 
 @pytest.mark.slow
 def test_fewer_activations_take_less_memory():
     """Real processes and a real ViT."""
     base = MemoryOptions("ViT-B-32", "tracer", 24, False, None, "cpu", "32-true")
-    plain, thrifty = measure_apart(base), measure_apart(base._replace(micro_batch=4))
+    plain, thrifty = measure_in_subprocess(base), measure_in_subprocess(base._replace(micro_batch=4))
     assert thrifty["peak"] < plain["peak"] - 300
     assert plain["imports"] < thrifty["peak"] < 8000
 
@@ -18,7 +18,7 @@ def test_fewer_activations_take_less_memory():
 @pytest.mark.slow
 def test_a_failure_is_no_lack_of_memory():
     with pytest.raises(RuntimeError, match="no-such-model"):
-        measure_apart(MemoryOptions("no-such-model", "flyp", 2, False, None, "cpu", "32-true"))
+        measure_in_subprocess(MemoryOptions("no-such-model", "flyp", 2, False, None, "cpu", "32-true"))
 
 
 def test_a_lack_of_memory_is_told(monkeypatch):
@@ -26,6 +26,6 @@ def test_a_lack_of_memory_is_told(monkeypatch):
         returncode, stderr, stdout = -9, "", ""
 
     monkeypatch.setattr(memory.subprocess, "run", lambda *args, **kwargs: Killed)
-    found = measure_apart(MemoryOptions("ViT-B-32", "flyp", 2, False, None, "cpu", "32-true"))
+    found = measure_in_subprocess(MemoryOptions("ViT-B-32", "flyp", 2, False, None, "cpu", "32-true"))
     assert found["peak"] is None
     assert found["batch_size"] == 2

@@ -6,7 +6,7 @@ import torch
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.benchmarks import step
-from tracer_lightning.benchmarks.ours import collated, flyp, step_seconds, tracer
+from tracer_lightning.benchmarks.ours import collate, flyp, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.benchmarks.step import StepOptions, random_batches
 from tracer_lightning.kernels import BetaKernel
@@ -38,7 +38,7 @@ def test_plain_flyp_is_ours(start, batches):
     for batch in batches:
         plain.step(batch.images.double(), batch.texts)
     ours = flyp(start.model)
-    assert len(step_seconds(ours, [collated(batch) for batch in batches], "cpu", "64-true")) == STEPS - 1
+    assert len(step_seconds(ours, [collate(batch) for batch in batches], "cpu", "64-true")) == STEPS - 1
     assert_same(ours.student.model, plain.model)
 
 
@@ -47,7 +47,7 @@ def test_naive_tracer_is_ours(start, batches):
     for batch in batches:
         naive.step(batch.images.double(), batch.texts)
     ours = tracer(start.model)
-    step_seconds(ours, [collated(batch) for batch in batches], "cpu", "64-true")
+    step_seconds(ours, [collate(batch) for batch in batches], "cpu", "64-true")
     assert_same(ours.student.model, naive.model)
     assert_same(ours.teacher.module.model, naive.teacher)
     moved = (naive.teacher.visual.proj - naive.model.visual.proj).abs().max()

@@ -33,8 +33,11 @@ def ddp(ranks, batch):
     arriving = traffic(SIZES, batch, ranks, teacher=True).total
     cells = (
         *(f"{ranks:,}", f"{batch:,}", f"{batch * ranks:,}", f"{tracer / 1e12:,.2f}", f"{losses:.1%}"),
-        *(f"{tracer / flyp:.2f}", f"{1e3 * H100S.computing(tracer):,.1f}", f"{arriving / 1e6:,.0f}"),
-        *(f"{1e3 * H100S.sending(arriving, ranks):,.1f}", f"{memory(SIZES, batch, ranks, TOKENS).total / 1e9:,.1f}"),
+        *(f"{tracer / flyp:.2f}", f"{1e3 * H100S.compute_seconds(tracer):,.1f}", f"{arriving / 1e6:,.0f}"),
+        *(
+            f"{1e3 * H100S.transfer_seconds(arriving, ranks):,.1f}",
+            f"{memory(SIZES, batch, ranks, TOKENS).total / 1e9:,.1f}",
+        ),
     )
     return "| " + " | ".join(cells) + " |"
 

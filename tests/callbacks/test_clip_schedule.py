@@ -57,12 +57,12 @@ def test_norms_are_those_of_the_released_schedule(tmp_path):
     assert (module.moved[0], module.moved[-1]) == pytest.approx((1e-4, 1e-2), rel=1e-3)
 
 
-def test_a_second_norm_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"gradient_clip_val=1 and callbacks\.clip_schedule; set one to null"):
+def test_a_second_clipping_norm_raises_an_error(tmp_path):
+    with pytest.raises(ValueError, match="gradient_clip_val=1 conflicts with ClipSchedule; set it to None"):
         fit(tmp_path, Project(), ClipSchedule(1e-4, 1e-2), gradient_clip_val=1.0)
 
 
 @pytest.mark.parametrize("norms", [(0.0, 1.0), (1.0, math.inf)])
-def test_impossible_norms_are_named(norms):
+def test_impossible_norms_raise_errors(norms):
     with pytest.raises(ValueError, match="must be a finite number > 0"):
         ClipSchedule(*norms)

@@ -81,7 +81,7 @@ def test_the_run_ends_and_names_step_terms_and_checkpoint(tmp_path):
     assert all(value.isfinite().all() for value in saved["state_dict"].values() if isinstance(value, torch.Tensor))
 
 
-def test_looking_late_still_names_the_first_step_and_saves_nothing_bad(tmp_path, monkeypatch):
+def test_late_checks_name_the_first_bad_step_and_save_no_bad_weights(tmp_path, monkeypatch):
     """As on a GPU, where only logging steps and checkpoints wait for the device."""
     monkeypatch.setattr(Project, "device", torch.device("cuda"))
     with pytest.raises(NonFiniteError, match=r"step 3: the loss is not finite \(penalty\); .*, of step 2;"):
@@ -96,7 +96,7 @@ def test_weights_that_are_not_finite_never_replace_good_ones(tmp_path, monkeypat
     assert weights(tmp_path)["global_step"] == 3
 
 
-def test_skipped_steps_move_nothing_but_the_schedule(tmp_path):
+def test_skipped_steps_change_only_the_schedule(tmp_path):
     module, callback = Project(bad=[2, 5]), NonFinite("skip", 2)
     with pytest.warns(UserWarning, match=r"step 3: the loss is not finite \(penalty\); skipped, 1 of at most 2"):
         trainer = fit(tmp_path, module, callback)
@@ -111,7 +111,7 @@ def test_skipped_steps_move_nothing_but_the_schedule(tmp_path):
     assert module.student.weight.isfinite().all()
 
 
-def test_skipping_is_bounded_and_counted_across_continuations(tmp_path):
+def test_skipped_steps_are_limited_and_counted_across_resumptions(tmp_path):
     with pytest.warns(UserWarning, match="skipped, 1 of at most 1"), pytest.raises(Killed):
         fit(tmp_path, Project(bad=[1]), NonFinite("skip", 1), At("on_before_zero_grad", 4, die))
     again = Project(bad=[6])
@@ -139,15 +139,15 @@ class Normalised(Project):
 
     def training_step(self, batch, batch_idx):
         poisoned = batch_idx in self.poisoned
-        found = self.student(batch * float("inf") if poisoned else batch)
-        loss = (self.student[1].weight if poisoned and self.hidden else found).square().mean()
+        result = self.student(batch * float("inf") if poisoned else batch)
+        loss = (self.student[1].weight if poisoned and self.hidden else result).square().mean()
         return {"loss": loss, "terms": {}}
 
     def on_train_batch_end(self, *_):
         self.path.append(self.student[0].running_mean.clone())
 
 
-def test_a_skipped_step_leaves_the_statistics_of_batch_norm(tmp_path):
+def test_a_skipped_step_keeps_batch_norm_statistics(tmp_path):
     module, callback = Normalised([2]), NonFinite("skip", 1)
     with pytest.warns(UserWarning, match="skipped, 1 of at most 1"):
         fit(tmp_path, module, callback)
@@ -167,7 +167,7 @@ def half():
     return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=256.0))
 
 
-def test_a_gradient_scaler_that_skips_steps_does_not_move_the_clock(tmp_path):
+def test_steps_skipped_by_a_gradient_scaler_do_not_count(tmp_path):
     """The trainer counts the step, the teacher does not."""
     module = Project(scaled=[2, 3])
     trainer = fit(tmp_path, module, NonFinite("stop", 0), plugins=[half()])
@@ -178,20 +178,20 @@ def test_a_gradient_scaler_that_skips_steps_does_not_move_the_clock(tmp_path):
     assert torch.equal(module.path[1][1], module.path[3][1])
 
 
-def test_the_clock_of_skipped_steps_is_continued(tmp_path):
-    whole, resumed = Project(scaled=[2]), Project(scaled=[2])
-    fit(tmp_path / "whole", whole, NonFinite("stop", 0), plugins=[half()])
+def test_the_number_of_skipped_steps_is_restored(tmp_path):
+    complete, resumed = Project(scaled=[2]), Project(scaled=[2])
+    fit(tmp_path / "whole", complete, NonFinite("stop", 0), plugins=[half()])
     with pytest.raises(Killed):
         fit(tmp_path, Project(scaled=[2]), NonFinite("stop", 0), At("on_before_zero_grad", 5, die), plugins=[half()])
     fit(tmp_path, resumed, NonFinite("stop", 0), checkpoint=tmp_path / "last.ckpt", plugins=[half()])
-    assert whole.teacher.step == resumed.teacher.step == BATCHES - 1
-    assert whole.path[-1][2] == resumed.path[-1][2]
+    assert complete.teacher.step == resumed.teacher.step == BATCHES - 1
+    assert complete.path[-1][2] == resumed.path[-1][2]
 
 
 @pytest.mark.parametrize(
     ("action", "most", "message"),
-    [("ignore", 1, "action must be one of stop, skip"), ("skip", -1, "max_skipped must be a whole number >= 0")],
+    [("ignore", 1, "action must be one of stop, skip"), ("skip", -1, "max_skipped must be an integer >= 0")],
 )
-def test_mistakes(action, most, message):
+def test_invalid_arguments_raise_errors(action, most, message):
     with pytest.raises(ValueError, match=message):
         NonFinite(action, most)

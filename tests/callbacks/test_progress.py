@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_loss_is_shown_as_often_as_the_bar_is_drawn(tmp_path, monkeypatch):
+def test_the_loss_is_read_whenever_the_bar_is_updated(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Terminal())
     shown, losses = Shown(), Losses()
     make_trainer(tmp_path, 6, [shown, losses], enable_progress_bar=True).fit(make_module(make_data()), make_data())
@@ -35,7 +35,7 @@ def test_the_loss_is_shown_as_often_as_the_bar_is_drawn(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("seconds", "lines"), [(60.0, ["6"]), (0.0, list("123456"))])
-def test_there_are_lines_where_there_is_no_terminal(tmp_path, capsys, seconds, lines):
+def test_progress_is_printed_as_lines_without_a_terminal(tmp_path, capsys, seconds, lines):
     losses, data = Losses(), make_data()
     shown = Progress(refresh_rate=1, seconds=seconds)
     trainer = make_trainer(tmp_path, 6, [shown, losses], enable_progress_bar=True, limit_train_batches=6)
@@ -48,7 +48,7 @@ def test_there_are_lines_where_there_is_no_terminal(tmp_path, capsys, seconds, l
     assert "\r" not in out + err
 
 
-def test_nothing_is_shown_where_nothing_is_wanted(tmp_path, capsys):
+def test_refresh_rate_0_disables_all_output(tmp_path, capsys):
     make_trainer(tmp_path, 2, [Progress(refresh_rate=0)], enable_progress_bar=True).fit(
         make_module(make_data()), make_data()
     )

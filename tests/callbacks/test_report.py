@@ -10,10 +10,10 @@ import pytest
 from tests.commands.helpers import composed, hydra_context
 from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.callbacks import Report, TeacherStatistics, report
+from tracer_lightning.commands.train import run
 from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
-from tracer_lightning.engine.run import run
 from tracer_lightning.reporting.report import RunRecord, render
-from tracer_lightning.reporting.report.numbers import change, short, ticks
+from tracer_lightning.reporting.report.numbers import change, format_number, ticks
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 
 VOID = {"meta", "link", "br", "img"}
@@ -78,7 +78,7 @@ def finished(tmp_path_factory):
     return path / "run"
 
 
-def test_a_run_leaves_a_page_that_holds_its_numbers(finished):
+def test_the_report_contains_the_numbers_of_the_run(finished):
     html = (finished / "report.html").read_text()
     page = assert_complete_in_itself(html)
     assert len(html) < 3e6
@@ -101,7 +101,7 @@ def test_a_run_leaves_a_page_that_holds_its_numbers(finished):
     labels = [svg["aria-label"] for svg in page.all("svg")]
     assert sum(label.startswith("Reliability diagram") for label in labels) == 3 * 10
     assert "did not finish" not in page.words
-    assert not page.all("img")  # pictures are for those who ask
+    assert not page.all("img")  # images are shown on request only
     assert all((finished / link["href"]).exists() for link in page.all("a") if not link["href"].startswith("#"))
 
 
@@ -110,11 +110,11 @@ def test_statistics_are_logged_where_losses_are(finished):
     assert curves["teacher/kl"].steps == curves["train/loss/total"].steps == list(range(8))
 
 
-def test_without_a_teacher_nothing_is_said_of_one(tmp_path):
+def test_without_a_teacher_the_report_does_not_mention_one(tmp_path):
     with hydra_context():
         run(composed(tmp_path, "method=flyp", "logger=csv"))
     page = assert_complete_in_itself((tmp_path / "run/report.html").read_text())
-    shown = page.words.split("Settings As resolved")[0]
+    shown = page.words.split("Settings Resolved settings")[0]
     assert "teacher" not in shown.lower()
     assert "entropy" in shown
 
@@ -159,7 +159,7 @@ def fit(path, *callbacks, test=True, checkpoint=None, checkpoint_every=None, ste
         (RuntimeError("<b>no</b> memory"), RuntimeError, "RuntimeError: <b>no</b> memory"),
     ],
 )
-def test_an_ended_run_leaves_what_there_is(tmp_path, error, ends, told):
+def test_a_failed_run_writes_a_report(tmp_path, error, ends, told):
     with pytest.raises(ends):
         fit(tmp_path, Stop(3, error))
     page = assert_complete_in_itself((tmp_path / "report.html").read_text())
@@ -178,7 +178,7 @@ def test_settings_are_text(tmp_path):
     assert not page.all("img")
 
 
-def test_a_continued_run_shows_its_whole_curves(tmp_path):
+def test_a_resumed_run_shows_its_complete_curves(tmp_path):
     with pytest.raises(RuntimeError):
         fit(tmp_path, Stop(4, RuntimeError()), checkpoint_every=3, steps=6)
     fit(tmp_path, checkpoint=tmp_path / "step=3.ckpt", steps=6)
@@ -188,19 +188,19 @@ def test_a_continued_run_shows_its_whole_curves(tmp_path):
     assert "did not finish" not in page.words
 
 
-def test_a_run_that_was_not_tested_before_is_reported(tmp_path):
+def test_a_run_without_a_test_before_training_is_reported(tmp_path):
     fit(tmp_path, test=False)
     assert "total loss" in assert_complete_in_itself((tmp_path / "report.html").read_text()).words
 
 
-def test_only_the_first_process_writes(tmp_path, monkeypatch):
+def test_only_rank_zero_writes_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(pl.Trainer, "is_global_zero", property(lambda self: False))
     fit(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_report_that_fails_costs_the_run_nothing(tmp_path, monkeypatch):
+def test_a_failed_report_does_not_fail_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "render", lambda record: 1 / 0)
     with pytest.warns(UserWarning, match=r"report.html could not be written: ZeroDivisionError"):
         assert fit(tmp_path).global_step == 4
@@ -261,7 +261,7 @@ def test_scores_may_all_be_equal(value):
     assert_complete_in_itself(render(alike._replace(settings=alike.settings | {"primary_metric": "accuracy"})))
 
 
-def test_a_run_of_which_nothing_is_known():
+def test_a_run_without_any_data_is_reported():
     page = assert_complete_in_itself(render(record(2, 1, scores={}, details={}, curves={}, settings={}, problem="x")))
     assert "This run did not finish" in page.words
     assert not page.all("svg")
@@ -293,5 +293,11 @@ def test_changes_are_good_or_bad():
 
 def test_ticks_are_round():
     assert ticks(0, 48) == [0, 10, 20, 30, 40]
-    assert [short(tick, 6) for tick in ticks(14.213, 14.238)] == ["14.215", "14.22", "14.225", "14.23", "14.235"]
-    assert [short(tick) for tick in ticks(-1e-5, 1e-5)] == ["-1e-5", "-5e-6", "0", "5e-6", "1e-5"]
+    assert [format_number(tick, 6) for tick in ticks(14.213, 14.238)] == [
+        "14.215",
+        "14.22",
+        "14.225",
+        "14.23",
+        "14.235",
+    ]
+    assert [format_number(tick) for tick in ticks(-1e-5, 1e-5)] == ["-1e-5", "-5e-6", "0", "5e-6", "1e-5"]

@@ -59,7 +59,7 @@ def assert_same_end(path, unbroken):
         assert not differences(unbroken[part], load(path)[part], part)
 
 
-def test_the_last_two_epochs_are_kept(tmp_path):
+def test_the_last_two_checkpoints_are_kept(tmp_path):
     fit(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.ckpt", "previous.ckpt"]
     assert (step_of(tmp_path), step_of(tmp_path, "previous.ckpt")) == (6, 4)
@@ -82,7 +82,7 @@ def die():
         ("on_before_zero_grad", 3, 3),
     ],
 )
-def test_a_checkpoint_is_in_force_once_its_step_is_logged(tmp_path, unbroken, hook, step, in_force):
+def test_a_checkpoint_is_promoted_after_its_step_is_logged(tmp_path, unbroken, hook, step, in_force):
     with pytest.raises(Killed):
         fit(tmp_path, At(hook, step, die), every=1)
     assert step_of(tmp_path) == in_force
@@ -92,7 +92,7 @@ def test_a_checkpoint_is_in_force_once_its_step_is_logged(tmp_path, unbroken, ho
 
 @pytest.mark.parametrize("validation", [0, None])
 @pytest.mark.parametrize("length", [{}, {"max_steps": -1, "max_epochs": 3}])
-def test_the_end_of_an_epoch_is_a_place_to_continue_from(tmp_path, length, validation):
+def test_runs_resume_exactly_from_the_end_of_an_epoch(tmp_path, length, validation):
     """However the length of the run is given, and whether it is validated."""
     options = {**length, "limit_val_batches": validation}
     fit(tmp_path / "whole", **options)
@@ -103,7 +103,7 @@ def test_the_end_of_an_epoch_is_a_place_to_continue_from(tmp_path, length, valid
     assert_same_end(tmp_path / "broken", load(tmp_path / "whole"))
 
 
-def test_steps_are_counted_right_through_several_continuations(tmp_path):
+def test_steps_are_counted_correctly_over_several_resumptions(tmp_path):
     """After an epoch's last step, and then within the next epoch."""
     logged, checkpoint = [], None
 
@@ -119,7 +119,7 @@ def test_steps_are_counted_right_through_several_continuations(tmp_path):
     assert logged == [(step, step) for step in range(1, STEPS + 1)]
 
 
-def test_a_damaged_checkpoint_is_not_kept_as_the_previous(tmp_path, unbroken):
+def test_a_damaged_checkpoint_does_not_replace_the_previous_one(tmp_path, unbroken):
     with pytest.raises(Killed):
         fit(tmp_path, At("on_before_zero_grad", 4, die), every=1)
     (tmp_path / "last.ckpt").write_bytes(b"half")
@@ -144,7 +144,7 @@ def test_a_signal_stops_at_the_end_of_the_step(tmp_path, unbroken, signum, hook,
     assert_same_end(tmp_path, unbroken)
 
 
-def test_a_signal_in_the_last_step_loses_nothing(tmp_path, unbroken):
+def test_a_signal_in_the_last_step_keeps_the_final_checkpoint(tmp_path, unbroken):
     with SIGNALS, pytest.raises(Stopped):
         fit(tmp_path, At("on_before_backward", 5, partial(send, signal.SIGTERM)))
     assert_same_end(tmp_path, unbroken)
@@ -152,15 +152,15 @@ def test_a_signal_in_the_last_step_loses_nothing(tmp_path, unbroken):
 
 def test_a_signal_between_accumulated_batches_waits_for_their_step(tmp_path):
     options = {"accumulate_grad_batches": 2}
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    fit(whole, **options)
+    complete, broken = tmp_path / "whole", tmp_path / "broken"
+    fit(complete, **options)
     with SIGNALS, pytest.raises(Stopped):
         fit(broken, At("on_train_batch_start", 3, partial(send, signal.SIGTERM)), **options)
     fit(broken, checkpoint=broken / "last.ckpt", **options)
-    assert_same_end(broken, load(whole))
+    assert_same_end(broken, load(complete))
 
 
-def test_it_is_no_checkpoint_where_there_is_none(tmp_path):
-    with pytest.raises(ValueError, match="every_n_train_steps must be null or a whole number >= 1, found 0"):
+def test_last_good_without_a_checkpoint(tmp_path):
+    with pytest.raises(ValueError, match="every_n_train_steps must be >= 1 or None, got 0"):
         RunCheckpoint(str(tmp_path), 0)
     assert RunCheckpoint(str(tmp_path)).last_good == "there is no checkpoint yet"

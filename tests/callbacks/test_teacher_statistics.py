@@ -70,7 +70,7 @@ def of_models(curves):
     return {name: curve for name, curve in curves.items() if not name.startswith("train/")}
 
 
-def test_what_is_logged_is_of_the_step_it_is_logged_at(tmp_path):
+def test_statistics_are_logged_at_their_own_step(tmp_path):
     reference = Reference()
     _, curves = fit(tmp_path, callbacks=[reference])
     assert set(of_models(curves)) == NAMES
@@ -80,8 +80,8 @@ def test_what_is_logged_is_of_the_step_it_is_logged_at(tmp_path):
     assert 0 < curves["teacher/kl"].values[0] == pytest.approx(curves["train/loss/crd"].values[0] / 2, rel=1e-5)
 
 
-def norm(one, other):
-    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
+def norm(first, second):
+    return sum(float((first[name] - second[name]).square().sum()) for name in first) ** 0.5
 
 
 def averages(points, teacher, total):
@@ -131,7 +131,7 @@ def test_teachers_at_their_limits(tmp_path, teacher, gap):
         assert curves["teacher/true_pair"].values == pytest.approx(curves["student/true_pair"].values)
 
 
-def test_no_teacher_no_statistics_of_it(tmp_path):
+def test_without_a_teacher_there_are_no_teacher_statistics(tmp_path):
     module = make_module(make_data(400), teacher=NoTeacher, terms=("info_nce",))
     _, curves = fit(tmp_path, module=module, distances=True)
     assert set(of_models(curves)) == {*OF_STUDENT, WAYS[0]}
@@ -150,7 +150,7 @@ class Lora(pl.Callback):
 
 
 @pytest.mark.parametrize("space", ["factors", "merged"])
-def test_low_rank_updates_count_as_what_they_come_to(tmp_path, space, monkeypatch):
+def test_low_rank_updates_are_merged_in_distances(tmp_path, space, monkeypatch):
     backbone = tiny_backbone()
     add_lora(backbone.model, rank=2, scale=1.0, towers=["image"])
     monkeypatch.setattr("tests.training_helpers.tiny_backbone", lambda: backbone)
@@ -166,7 +166,7 @@ def test_low_rank_updates_count_as_what_they_come_to(tmp_path, space, monkeypatc
     assert 0 < curves[WAYS[2]].values[-1] < curves[WAYS[0]].values[-1]
 
 
-def test_a_continued_run_logs_what_an_unbroken_one_logs(tmp_path):
+def test_a_resumed_run_logs_the_same_statistics(tmp_path):
     """To the last bit; the distances, too, which are to the same theta_0."""
     _, whole = fit(tmp_path / "whole", checkpoint_every=3, distances=True)
     _, rest = fit(tmp_path / "rest", checkpoint=tmp_path / "whole" / "step=3.ckpt", distances=True)
@@ -177,7 +177,7 @@ def test_a_continued_run_logs_what_an_unbroken_one_logs(tmp_path):
     assert 0 < rest[WAYS[0]].values[0] < rest[WAYS[0]].values[1]
 
 
-def test_statistics_change_nothing(tmp_path):
+def test_statistics_do_not_change_training(tmp_path):
     """Losses and weights of a run with all of them are those of one without any, to the last bit."""
     runs = []
     for every in (1, 10**6):
@@ -203,7 +203,7 @@ def test_under_autocast_statistics_are_in_full_precision(tmp_path):
     assert curves[WAYS[0]].values == pytest.approx([norm(path.points[1], path.points[0])], rel=1e-5)
 
 
-def test_what_the_training_step_hands_over(tmp_path):
+def test_the_training_step_returns_features(tmp_path):
     kept = Features()
     fit(tmp_path, steps=1, callbacks=[kept])
     for features in (kept.inputs.student, kept.inputs.teacher):
@@ -212,17 +212,17 @@ def test_what_the_training_step_hands_over(tmp_path):
     assert kept.inputs.student.labels.shape == (400,)
 
 
-def test_the_device_is_waited_for_once_where_statistics_are_logged():
+def test_logging_synchronises_once():
     source = inspect.getsource(teacher_statistics)
     assert not any(call in source for call in (".item(", ".cpu(", "float("))
     assert source.count(".tolist(") == 1
 
 
-def test_an_interval_beyond_the_run_is_said(tmp_path):
-    with pytest.warns(UserWarning, match=r"every_n_steps=50 in a run of 6 steps: there will be no statistics"):
+def test_an_interval_beyond_the_run_causes_a_warning(tmp_path):
+    with pytest.warns(UserWarning, match="every_n_steps=50 of TeacherStatistics in a run of 6 steps: there will be no"):
         fit(tmp_path, every=50, distances=True)
 
 
-def test_bad_intervals_are_refused():
-    with pytest.raises(ValueError, match="every_n_steps must be a whole number >= 1, found 0"):
+def test_bad_intervals_raise_errors():
+    with pytest.raises(ValueError, match="every_n_steps must be >= 1, got 0"):
         TeacherStatistics(0)

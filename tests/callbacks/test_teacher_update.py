@@ -51,7 +51,7 @@ def test_counts_optimizer_steps_not_batches(tmp_path):
     assert (module.teacher.total_steps, module.teacher.step, module.teacher.updates) == (4, 4, 4)
 
 
-def test_a_step_without_a_loss_moves_neither_teacher_nor_clock(tmp_path):
+def test_a_step_without_a_loss_does_not_update_the_teacher(tmp_path):
     """The trainer counts it; the optimizer had nothing to do."""
     module = Project(skip=(0, 3))
     callback = TeacherUpdate()
@@ -61,9 +61,9 @@ def test_a_step_without_a_loss_moves_neither_teacher_nor_clock(tmp_path):
     assert module.teacher.updates == module.teacher.step == 6
 
 
-def test_an_interval_beyond_the_run_is_said(tmp_path):
+def test_an_interval_beyond_the_run_causes_a_warning(tmp_path):
     module = Project()
-    with pytest.warns(UserWarning, match=r"every_n_steps=500 in a run of 8 steps: the teacher never moves"):
+    with pytest.warns(UserWarning, match=r"every_n_steps=500 of TeacherUpdate in a run of 8 steps: no teacher updates"):
         trainer(tmp_path, TeacherUpdate(every_n_steps=500)).fit(module, DataLoader(torch.randn(64, 4), 8))
 
 
@@ -73,7 +73,7 @@ def test_updates_every_n_steps(tmp_path):
     assert (module.teacher.step, module.teacher.updates) == (6, 2)
 
 
-def test_unsized_data_need_a_horizon(tmp_path):
+def test_data_of_unknown_length_need_a_number_of_steps(tmp_path):
     with pytest.raises(ValueError, match=r"number of optimizer steps is unknown .* trainer\.limit_train_batches"):
         trainer(tmp_path, TeacherUpdate()).fit(Project(), DataLoader(Stream(), 8))
     module = Project()
@@ -83,8 +83,8 @@ def test_unsized_data_need_a_horizon(tmp_path):
     assert module.teacher.total_steps == 5
 
 
-def test_refuses_bad_intervals_and_manual_optimization(tmp_path):
-    with pytest.raises(ValueError, match="every_n_steps must be a whole number >= 1, found 0"):
+def test_invalid_intervals_and_manual_optimization_raise_errors(tmp_path):
+    with pytest.raises(ValueError, match="every_n_steps must be >= 1, got 0"):
         TeacherUpdate(every_n_steps=0)
     module = Project()
     module.automatic_optimization = False

@@ -7,7 +7,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import CONF
 from tracer_lightning.commands import cli  # noqa: F401 (the resolvers that every configuration may use)
-from tracer_lightning.engine import run as run_module
+from tracer_lightning.commands import train as run_module
 
 TINY = (
     "prerequisite=null",

@@ -7,8 +7,8 @@ import json
 import numpy as np
 from PIL import Image
 
-from tracer_lightning.data.shards.packing import Item
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.packing import SourceSample
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 
 IMAGENET = {
     "wds_imagenet1k": (("train", "test"), 1000),
@@ -36,10 +36,12 @@ def picture(number):
 
 def write(root, sets, samples=12):
     for folder, (splits, classes) in sets.items():
-        items = [Item(functools.partial(picture, n), f"{n}", "jpg", n % classes) for n in range(samples)]
+        items = [SourceSample(functools.partial(picture, n), f"{n}", "jpg", n % classes) for n in range(samples)]
         names = [f"name {number}" for number in range(classes)]
         for split in splits:
-            write_shards(Collection(items, names), root / folder, split, ["a photo of a {c}."], Layout(max_samples=5))
+            write_shards(
+                SampleCollection(items, names), root / folder, split, ["a photo of a {c}."], ShardLayout(max_samples=5)
+            )
 
 
 UNCOUNTED = {

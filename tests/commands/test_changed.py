@@ -13,9 +13,9 @@ from torch import nn
 from tests.callbacks.test_report import assert_complete_in_itself
 from tests.commands.helpers import EVERY_ENTRY, composed, hydra_context
 from tests.commands.test_evaluate import script
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
-from tracer_lightning.config.validate import check_changed
-from tracer_lightning.engine.run import run
+from tracer_lightning.config.validate import validate
 from tracer_lightning.evaluation.changes import FORGOTTEN, LEARNED
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.reporting.changed import KINDS
@@ -54,7 +54,7 @@ def test_the_report_shows_what_changed(finished):
     html = (finished / "report.html").read_text()
     page = assert_complete_in_itself(html)
     results = json.loads((finished / "results.json").read_text())
-    section = html.partition('<h2 id="pictures">')[2].partition("</section>")[0]
+    section = html.partition('<h2 id="images">')[2].partition("</section>")[0]
     cards = section.split('<div class="card">')[1:]
     assert cards
     for card in cards:
@@ -89,7 +89,7 @@ def test_towers_without_maps_are_shown_without(finished, tmp_path, monkeypatch):
     page = assert_complete_in_itself((tmp_path / "run/report.html").read_text())
     assert "There are no maps: maps: TimmModel is no ViT of open_clip." in page.words
     assert 0 < len(page.all("img")) <= 2 * 10
-    assert {image["alt"] for image in page.all("img")} == {"the picture"}
+    assert {image["alt"] for image in page.all("img")} == {"the image"}
 
 
 @pytest.mark.slow
@@ -135,9 +135,9 @@ def test_more_pictures_than_fit_are_refused():
         "checkpoint": "a",
         "start": None,
     }
-    check_changed(OmegaConf.create(settings))
+    validate(OmegaConf.create(settings), "changed")
     with pytest.raises(ValueError, match="pictures must be at most 20"):
-        check_changed(OmegaConf.create({**settings, "pictures": 21}))
+        validate(OmegaConf.create({**settings, "pictures": 21}), "changed")
 
 
 @pytest.mark.slow

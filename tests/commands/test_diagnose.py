@@ -14,10 +14,10 @@ from tests.commands.helpers import TINY, composed, hydra_context
 from tests.commands.test_evaluate import ROOT, script
 from tests.reporting.run_folders import scores, write_run
 from tests.test_distributed import succeeded
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
 from tracer_lightning.data.digits.styles import STYLES
-from tracer_lightning.engine.run import run
 from tracer_lightning.evaluation.difficulty import difficulty, labelled
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.reporting.forgetting import NUMBERS

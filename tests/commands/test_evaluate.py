@@ -19,10 +19,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.commands.helpers import TINY, composed, hydra_context
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.data.digits.styles import STYLES
-from tracer_lightning.engine.run import run
 
 ROOT = Path(__file__).parent.parent.parent
 

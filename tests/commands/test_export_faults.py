@@ -16,7 +16,7 @@ from tests.fuzzing.running import ENTRIES, attempt, entry
 from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted
 from tracer_lightning.commands.export import model_card
-from tracer_lightning.storage import making
+from tracer_lightning.storage import atomic_folder
 
 SCRIPT = "scripts/export.py"
 NAMES = ["README.md", "open_clip_config.json", "open_clip_model.safetensors"]
@@ -67,8 +67,8 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, export):
 
 
 def test_an_export_that_is_being_written_is_left_alone(tmp_path, export):
-    killed_while(making(tmp_path / "mine"))
-    with making(tmp_path / "other") as partial:
+    killed_while(atomic_folder(tmp_path / "mine"))
+    with atomic_folder(tmp_path / "other") as partial:
         (partial / "file").touch()
         assert export("mine").verdict == "ran"
         assert partial.exists()

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_evaluate import script
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
 from tracer_lightning.data.digits.styles import STYLES
-from tracer_lightning.engine.run import run
 from tracer_lightning.models import build_clip
 from tracer_lightning.models.heads import zero_shot_linear
 

@@ -17,11 +17,11 @@ from tests.commands.test_evaluate import ROOT, script
 from tests.evaluation.test_similarity import matrix
 from tests.functional.test_representations import alignment, svcca
 from tests.test_distributed import succeeded
-from tracer_lightning.commands.similarity import data_for
+from tracer_lightning.commands.similarity import check_same_inputs
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
-from tracer_lightning.config.validate import check_similarity
-from tracer_lightning.engine.run import run
+from tracer_lightning.config.validate import validate
 
 SIZES = [text for text in TINY if text.startswith("backbone.")]
 
@@ -258,7 +258,7 @@ def test_mistakes_are_one_line(start, folder, tmp_path, arguments, message):
 def test_models_that_take_other_inputs_are_not_compared(backbone, changed, names):
     other = backbone._replace(spec=backbone.spec._replace(**changed))
     with pytest.raises(ValueError, match=f"second: the models differ in {names}, and must take the same inputs"):
-        data_for(OmegaConf.create({"towers": ["image", "text"]}), {"0": backbone, "1": other})
+        check_same_inputs({"0": backbone, "1": other}, ["image", "text"])
 
 
 SETTINGS = {
@@ -276,7 +276,7 @@ SETTINGS = {
         ({"second": ["b"]}, "second must be a path, a name or null"),
         ({"second_model": "teach"}, "second_model must be student or teacher, found 'teach'"),
         ({"tokens": "all"}, "tokens must be pooled or patches, found 'all'"),
-        ({"towers": "image"}, "towers must be a list of image, text or both, found image"),
+        ({"towers": "image"}, "towers must be a list of image, text or both, found 'image'"),
         ({"towers": []}, "towers must be a list"),
         ({"data": {"eval_batch_size": 3}}, "data.eval_batch_size must be a whole number >= 4, found 3"),
         ({"samples": 3}, "samples must be a whole number >= 4, found 3"),
@@ -284,6 +284,6 @@ SETTINGS = {
     ],
 )
 def test_mistakes_in_values(changed, message):
-    check_similarity(OmegaConf.create(SETTINGS))
+    validate(OmegaConf.create(SETTINGS), "similarity")
     with pytest.raises(ValueError, match=message):
-        check_similarity(OmegaConf.create({**SETTINGS, **changed}))
+        validate(OmegaConf.create({**SETTINGS, **changed}), "similarity")

@@ -6,9 +6,9 @@ import pytest
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_evaluate import script
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 from tracer_lightning.reporting.training_curves import read_curves
-from tracer_lightning.studies.toy.arms import late
+from tracer_lightning.studies.toy.arms import late_mean
 
 SMALL = (
     "backbone.embed_dim=64",
@@ -72,8 +72,8 @@ def test_direct_fine_tuning_keeps_least_and_ema_less_than_wma(toy):
 @pytest.mark.parametrize("measure", ["train/loss/fd", "teacher/kl"])
 def test_emas_gap_vanishes_and_wmas_does_not(toy, measure):
     ema, wma = (toy[1][arm][1][measure] for arm in ("ema", "wma"))
-    assert late(ema) < 0.1 * late(wma)
-    assert late(wma) > 0.02 * max(wma.values)
+    assert late_mean(ema) < 0.1 * late_mean(wma)
+    assert late_mean(wma) > 0.02 * max(wma.values)
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from tests.conftest import CONF
 from tests.data.digits import mnist_files
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
-from tracer_lightning.data.shards.packing import Item
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.packing import SourceSample
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 from tracer_lightning.losses import FeatureDistillation
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
 
@@ -94,8 +94,8 @@ def imagenet(tmp_path_factory):
         for number in range(1000):
             (root / split / f"n{number:08d}").mkdir(parents=True)
     for split in ("train", "test"):
-        item = Item(lambda: b"picture", "picture", "png", label=0)
-        write_shards(Collection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], Layout())
+        item = SourceSample(lambda: b"picture", "picture", "png", label=0)
+        write_shards(SampleCollection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], ShardLayout())
     write(root / "sets", IMAGENET | IWILDCAM | PACS, samples=1)
     write_video(root / "sets/imagenet-vid-robust")
     (root / "sets/imagenet-1k-wds").mkdir()

@@ -10,7 +10,7 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import IMAGENET, IWILDCAM, UNCOUNTED, write
 from tests.conftest import CONF
 from tests.faults.processes import finish, start
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 
 BACKBONES = ("rn50", "vitb16", "vitl14")
 OF_EACH_BACKBONE = ("flyp", "carot", "ft", "lp_ft")

@@ -11,9 +11,9 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_evaluate import script
 from tests.data.images.test_splits import write
 from tracer_lightning.commands.cli import task
+from tracer_lightning.commands.train import train
 from tracer_lightning.config.local_data import local_data
 from tracer_lightning.config.saved_settings import group_settings
-from tracer_lightning.engine.run import train
 
 SIZES = {"train": {"n1": 10, "n2": 10}, "val": {"n1": 3, "n2": 3}, "test": {"n1": 2, "n2": 2}}
 OWN = ("data=image_folder", "data.root=pets", "data.batch_size=9", "data.num_workers=0", "trainer.max_epochs=1")
@@ -104,12 +104,12 @@ def test_mistakes_are_one_line(pets, tmp_path, capsys, overrides, message):
     ("content", "message"),
     [
         (None, "No such file or directory"),
-        (b"", "is empty; it needs a line for each"),
+        (b"", "is empty; write one entry per line"),
         (b"cat\n\ndog\n", "line 2 is blank; write the name of class 1 there"),
-        ("cat\nKäse\n".encode("cp1252"), "is no text in UTF-8: line 2 has the byte 0xe4; .* iconv -f CP1252 -t UTF-8"),
-        ("cat\ndog\n".encode("utf-16"), "is no text in UTF-8, but in UTF-16; convert it with iconv -f UTF-16"),
-        ("cat\ndog\n".encode("utf-16-le"), "is no text in UTF-8: line 1 has the byte 0x00"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "is no text in UTF-8: line 1 has the byte 0x89"),
+        ("cat\nKäse\n".encode("cp1252"), "is not UTF-8 text: line 2 has the byte 0xe4; .* iconv -f CP1252 -t UTF-8"),
+        ("cat\ndog\n".encode("utf-16"), "is not UTF-8 text, but UTF-16; convert it with iconv -f UTF-16"),
+        ("cat\ndog\n".encode("utf-16-le"), "is not UTF-8 text: line 1 has the byte 0x00"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "is not UTF-8 text: line 1 has the byte 0x89"),
         (b"cat\n${oc.env:HOME}\n", "line 2: it must be plain text, without references"),
         (b"cat\n???\n", "line 2: it must be plain text"),
         (b"cat\n" * 50_001, "has 50,001 lines, and at most 50,000 may be"),
@@ -128,7 +128,7 @@ def test_a_file_that_gives_no_names_is_named_with_its_setting(pets, tmp_path, co
 def test_other_kinds_of_files_are_refused(pets, tmp_path):
     for key, value in (("data.texts.classnames", "pets"), ("data.texts.templates", str(tmp_path / "pets"))):
         with (
-            pytest.raises(ValueError, match=rf"{key}: .*/pets is a folder, and not a file"),
+            pytest.raises(ValueError, match=rf"{key}: .*/pets is a folder, not a regular file"),
             local_data(configured(key, value)),
         ):
             pass

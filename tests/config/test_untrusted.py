@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from tests.conftest import tiny_backbone
 from tests.data.shards.helpers import shards
 from tests.fuzzing.running import ENTRIES, SMALL, attempt, bounded, entry
+from tracer_lightning.commands import train as run_module
 from tracer_lightning.data.digits import coloured as coloured_digits
 from tracer_lightning.data.shards.sources import torchvision_collection
-from tracer_lightning.engine import run as run_module
 from tracer_lightning.models import load_clip, load_weights
 from tracer_lightning.models.open_clip.export import export_clip
 from tracer_lightning.reporting.runs import read_run
@@ -157,7 +157,7 @@ def test_the_code_of_a_tokenizer_is_not_executed(marker, tmp_path):
 
 def test_a_prerequisites_checkpoint_is_not_executed(marker, tmp_path, monkeypatch):
     plant(tmp_path / "cached.ckpt", marker)
-    monkeypatch.setattr(run_module, "ensure_prerequisite", lambda cfg: tmp_path / "cached.ckpt")
+    monkeypatch.setattr(run_module, "prerequisite_checkpoint", lambda cfg: tmp_path / "cached.ckpt")
     outcome = attempt(entry("train.py"), SMALL)
     assert outcome.verdict == "refused", outcome
     assert "cached.ckpt: not a file of plain weights" in outcome.message
@@ -222,7 +222,7 @@ def test_mnists_processed_files_are_not_executed(marker, tmp_path):
     for name in ("training.pt", "test.pt"):
         plant(tmp_path / f"data/MNIST/processed/{name}", marker)
     coloured_digits.mnist_digits.cache_clear()
-    with pytest.raises(ValueError, match=r"data\.root=data: no MNIST there"):
+    with pytest.raises(ValueError, match=r"data\.root=data: MNIST can't be loaded"):
         coloured_digits.mnist_digits("data", False)
     with pytest.raises(ValueError, match="torchvision can't read MNIST"):
         torchvision_collection("MNIST", tmp_path / "data", "train")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image, rgb
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image, rgb
 from tracer_lightning.data.images.transforms import EvalCrop
 
 HEIGHT, WIDTH = 24, 20
@@ -142,10 +142,10 @@ def test_every_mode_becomes_rgb_of_8_bits(name):
 
 
 @pytest.mark.parametrize("name", LEFT_OUT)
-def test_what_may_mean_any_brightness_is_unreadable_and_says_why(name):
+def test_modes_without_a_defined_white_are_unreadable(name):
     data, reason = LEFT_OUT[name]
     for read in (decode, crops):
-        with pytest.raises(UnreadablePictureError, match=reason):
+        with pytest.raises(UnreadableImageError, match=reason):
             read(data)
 
 
@@ -166,7 +166,7 @@ def test_jpegs_of_four_inks_are_the_same_from_both_decoders():
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF"])
-def test_of_an_animation_both_decoders_read_the_first_frame(kind):
+def test_both_decoders_read_the_first_frame_of_an_animation(kind):
     frames = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
     data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
     assert pil_image(data).n_frames == 3

@@ -16,11 +16,11 @@ from tests.commands.test_evaluate import script
 from tests.comparing import differences
 from tests.engine.test_run import run_until
 from tests.training_helpers import Trajectory
+from tracer_lightning.commands import train as run_module
 from tracer_lightning.commands.export import model_card
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
-from tracer_lightning.engine import run as run_module
-from tracer_lightning.engine.run import run
 from tracer_lightning.models import ClipModel
 from tracer_lightning.module import TracerModule
 

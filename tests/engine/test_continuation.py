@@ -8,12 +8,12 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from tests.commands.helpers import composed, hydra_context
+from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data, build_module, build_trainer
 from tracer_lightning.config.errors import setting
-from tracer_lightning.engine.continuation import check_continued, check_restorable, restoring
+from tracer_lightning.engine.continuation import check_content, check_restorable, restoring
 from tracer_lightning.engine.resume import check_position
-from tracer_lightning.engine.run import run
 
 
 def saved(**changes):
@@ -38,7 +38,7 @@ def test_a_checkpoint_does_not_say_what_is_removed(tmp_path, path, key):
     path = path.format(folder=tmp_path)
     state = {"ModelCheckpoint": {key: {path: 1} if key == "best_k_models" else path}}
     with pytest.raises(ValueError, match=r"resume=x: it names the file .*, out of its folder"):
-        check_continued(saved(callbacks=state), Path("x"))
+        check_content(saved(callbacks=state), Path("x"))
 
 
 def test_lightning_would_remove_it(tmp_path):
@@ -55,7 +55,7 @@ NEEDED = ("hyper_parameters", "state_dict", "callbacks", "loops", "epoch", "tota
 
 
 def test_a_run_that_trains_nothing_by_steps_is_continued():
-    check_continued(saved(total_steps=None), Path("x"))
+    check_content(saved(total_steps=None), Path("x"))
 
 
 @pytest.mark.parametrize(
@@ -63,15 +63,15 @@ def test_a_run_that_trains_nothing_by_steps_is_continued():
     [(key, value) for key in NEEDED for value in (None, "x", 0.5, [[1]]) if (key, value) != ("total_steps", None)],
 )
 def test_what_is_no_checkpoint_of_a_run_is_not_continued(key, value):
-    check_continued(saved(), Path("x"))
+    check_content(saved(), Path("x"))
     with pytest.raises(ValueError, match="resume=x: no checkpoint of a run of this project"):
-        check_continued(saved(**{key: value}), Path("x"))
+        check_content(saved(**{key: value}), Path("x"))
 
 
 @pytest.mark.parametrize("version", ["", "x", "1.9.5", "0.0.0", "3.0.0", "99", "2.6.0; import os"])
 def test_checkpoints_of_other_versions_of_lightning_are_not_continued(version):
     with pytest.raises(ValueError, match=r"resume=x: it is of Lightning '"):
-        check_continued(saved(**{"pytorch-lightning_version": version}), Path("x"))
+        check_content(saved(**{"pytorch-lightning_version": version}), Path("x"))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,7 @@ def damaged(finished, kind):
 
 
 def check(content, trainer, module, data):
-    check_continued(content, Path("x"))
+    check_content(content, Path("x"))
     check_restorable(content, Path("x"), trainer, module)
     with setting("resume=x"):
         check_position(content, trainer, data)

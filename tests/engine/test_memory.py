@@ -9,7 +9,7 @@ import torch
 
 from tests.commands.helpers import TINY
 from tests.commands.test_cli import ROOT
-from tracer_lightning.config.errors import complain, setting
+from tracer_lightning.config.errors import print_error, setting
 from tracer_lightning.engine.memory import lacks_memory, shortage
 
 LIMITED = """
@@ -41,7 +41,7 @@ def limited(cwd, megabytes, *overrides):
 def test_the_setting_is_named_whoever_asked(capsys, request_memory, words):
     with pytest.raises(MemoryError) as lack, setting("kernel"):
         request_memory()
-    complain(lack.value)
+    print_error(lack.value)
     assert capsys.readouterr().err.startswith(f"error: out of memory: {words}")
 
 

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_evaluate import script
-from tracer_lightning.engine.precision import evaluating_in
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
+from tracer_lightning.engine.precision import set_evaluation_precision
 from tracer_lightning.evaluation.logits import image_logits
 
 
@@ -49,14 +49,14 @@ def test_steps_are_computed_in(tmp_path, training, evaluation, types):
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     trainer = Trainer(precision=training, max_steps=1, accelerator="cpu", default_root_dir=tmp_path, **quiet)
     module, data = Seen(), DataLoader(torch.randn(4, 4))
-    evaluating_in(trainer, evaluation).fit(module, data, data)
+    set_evaluation_precision(trainer, evaluation).fit(module, data, data)
     trainer.test(module, data, verbose=False)
     assert module.types == {"train": types[0], "validate": types[1], "test": types[1]}
 
 
 def test_unknown_precisions_are_named(tmp_path):
-    with pytest.raises(ValueError, match=r"evaluation\.precision must be one of fp32, bf16"):
-        evaluating_in(Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False), "fp16")
+    with pytest.raises(ValueError, match="precision must be one of fp32, bf16"):
+        set_evaluation_precision(Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False), "fp16")
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])

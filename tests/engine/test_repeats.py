@@ -3,7 +3,7 @@
 import pytest
 
 from tests.commands.helpers import composed, hydra_context
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
 
 
 @pytest.mark.parametrize(

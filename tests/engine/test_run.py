@@ -11,11 +11,10 @@ from omegaconf import OmegaConf
 
 from tests.commands.helpers import composed, hydra_context, with_callback
 from tests.comparing import differences
+from tracer_lightning.commands.train import checkpoint_to_resume, prerequisite_checkpoint, run
 from tracer_lightning.data.digits.styles import STYLES
 from tracer_lightning.engine import prerequisite as prerequisite_module
-from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.resume import checkpoint_to_resume, lock_run_dir
-from tracer_lightning.engine.run import run
+from tracer_lightning.engine.run_folder import lock_run_dir
 from tracer_lightning.reporting.training_curves import read_curves
 
 
@@ -188,10 +187,10 @@ def prerequisite(tmp_path, *overrides):
 
 
 def test_prerequisites_run_once_and_are_cached_by_their_settings(tmp_path):
-    checkpoint = ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.0"))
+    checkpoint = prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.0"))
     written = checkpoint.stat().st_mtime_ns
-    assert ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.01")).stat().st_mtime_ns == written
-    other = ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.0", "seed=3"))
+    assert prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.01")).stat().st_mtime_ns == written
+    other = prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.0", "seed=3"))
     assert other != checkpoint
     assert json.loads((checkpoint.parent.parent / "results.json").read_text())["name"] == "digits_pretrain"
 
@@ -200,7 +199,7 @@ def test_a_prerequisite_below_its_floor_is_an_error(tmp_path):
     with pytest.raises(
         ValueError, match=r"digits_pretrain reached a mean accuracy of 0\.\d+, below its min_accuracy of 0\.9"
     ):
-        ensure_prerequisite(prerequisite(tmp_path, "min_accuracy=0.9"))
+        prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.9"))
 
 
 @pytest.mark.slow
@@ -258,11 +257,11 @@ def test_a_continuation_with_other_settings_is_refused_or_said(tmp_path, capsys)
 
 
 def test_other_ranks_do_not_wait_for_a_dead_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(prerequisite_module, "PATIENCE", 1)
+    monkeypatch.setattr(prerequisite_module, "CHECK_INTERVAL", 1)
     with pytest.raises(ValueError, match="has ended without results"):
-        prerequisite_module._wait(tmp_path)
+        prerequisite_module.wait_until_finished(tmp_path)
     (tmp_path / "results.json").write_text("{}")
-    prerequisite_module._wait(tmp_path)
+    prerequisite_module.wait_until_finished(tmp_path)
 
 
 @pytest.mark.slow

@@ -13,9 +13,8 @@ from tests.comparing import differences
 from tests.data.shards.helpers import rewrite, shards, write
 from tests.test_distributed import succeeded
 from tests.training_helpers import make_module, make_trainer
+from tracer_lightning.commands.train import prerequisite_checkpoint, run
 from tracer_lightning.engine.features import training_features
-from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.run import run
 
 STREAM = ["data/reader=stream", "data.lanes=4"]
 SMALL = ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1"]
@@ -107,7 +106,7 @@ def test_two_processes_see_the_same_to_the_last_digit(tmp_path):
         cwd.mkdir()
         result = train(*options, *ddp, *reader, cwd=cwd)
         succeeded(result)
-        assert "could not be read: 1 of the pictures, among them" in result.stdout + result.stderr
+        assert "could not be read: 1 of the images, among them" in result.stdout + result.stderr
         results = json.loads((cwd / "outputs/digits/test/results.json").read_text())
         assert results["zero_shot"] == single["zero_shot"]
         assert results["zero_shot"]["sketch"]["n"] == 11
@@ -175,18 +174,18 @@ def test_another_domain_makes_another_prerequisite(tmp_path):
     cfg.data.batch_size, cfg.data.num_workers = 4, 0
     cfg.backbone.vision_cfg.width, cfg.trainer.accelerator = 8, "auto"
     cfg.prerequisite.overrides += [*small, "callbacks.progress.refresh_rate=0"]
-    first = ensure_prerequisite(cfg)
+    first = prerequisite_checkpoint(cfg)
     assert set(json.loads((first.parents[1] / "results.json").read_text())["student"]) == {
         "art_painting", "photo", "sketch",
     }  # fmt: skip
     required = OmegaConf.load(first.parents[1] / "config.yaml")
     assert (required.backbone.vision_cfg.width, required.trainer.accelerator) == (8, "auto")
-    assert ensure_prerequisite(cfg) == first
+    assert prerequisite_checkpoint(cfg) == first
     stand_ins.write(root, {"pacs_clay": (("train", "test"), 7)})
-    assert ensure_prerequisite(cfg) != first
+    assert prerequisite_checkpoint(cfg) != first
 
 
 def test_mistakes_in_data_are_named_before_the_prerequisite_is_trained(tmp_path, sets):
     cfg = composed(tmp_path, "experiment=pacs_flyp", f"data.root={sets}", "data.batch_size=1000", tiny=False)
     with pytest.raises(ValueError, match=r"data\.batch_size=1000 is larger than the training set of 12 samples"):
-        ensure_prerequisite(cfg)
+        prerequisite_checkpoint(cfg)

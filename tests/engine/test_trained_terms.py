@@ -6,10 +6,9 @@ import torch
 
 from tests.commands.helpers import TINY, composed, hydra_context
 from tests.comparing import differences
-from tracer_lightning.engine.run import run
+from tracer_lightning.commands.train import run
+from tracer_lightning.engine.run_folder import CHECKPOINT, PREVIOUS
 from tracer_lightning.models import read_checkpoint
-from tracer_lightning.models.files import CHECKPOINT
-from tracer_lightning.storage.checkpoints import PREVIOUS
 
 SETTINGS = (*TINY, "distill_losses=[fd,afd]", "trainer.max_epochs=2")
 FUSIONS = [f"loss.terms.afd.{tower}_fusion.{part}" for tower in ("image", "text") for part in ("weight", "bias")]

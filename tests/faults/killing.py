@@ -14,7 +14,7 @@ from tests.commands.helpers import with_callback
 from tests.faults.children import begin, checked
 from tests.faults.processes import ROOT
 from tests.fuzzing.running import attempt, entry
-from tracer_lightning.engine import run as run_module
+from tracer_lightning.commands import train as run_module
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 
 SMALL = (

@@ -12,11 +12,10 @@ from tests.engine.test_run import Killed, prerequisite, run_until
 from tests.faults.whole_runs import run
 from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted, read_only
+from tracer_lightning.commands import train as module
 from tracer_lightning.commands.cli import task
-from tracer_lightning.engine import run as module
-from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.run import train
-from tracer_lightning.storage import replacing
+from tracer_lightning.commands.train import prerequisite_checkpoint, train
+from tracer_lightning.storage import atomic_file
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +70,7 @@ def test_what_a_kill_left_is_cleaned_up(tmp_path):
     checkpoints = tmp_path / "run/checkpoints"
     checkpoints.mkdir(parents=True)
     for written in (checkpoints / "next.ckpt", tmp_path / "run/report.html"):
-        killed_while(replacing(written))
+        killed_while(atomic_file(written))
     (checkpoints / "next.ckpt").write_bytes(b"half")
     (tmp_path / "run/notes.tmp").write_text("a user's")
     (tmp_path / "run/folder.tmp").mkdir()
@@ -121,10 +120,10 @@ def test_a_read_only_folder_fails_before_anything_is_trained(tmp_path):
 @pytest.mark.slow
 def test_a_cached_prerequisite_may_be_read_only(tmp_path):
     with mounted(tmp_path / "disk", "80m") as disk:
-        first = ensure_prerequisite(prerequisite(disk, "min_accuracy=0.0"))
+        first = prerequisite_checkpoint(prerequisite(disk, "min_accuracy=0.0"))
         cfg = prerequisite(disk, "min_accuracy=0.0")
         read_only(disk)
-        assert ensure_prerequisite(cfg) == first
+        assert prerequisite_checkpoint(cfg) == first
 
 
 @pytest.mark.slow
@@ -133,13 +132,13 @@ def test_a_prerequisite_that_was_killed_is_trained_to_the_same_end(tmp_path):
     frequent = ("min_accuracy=0.0", EVERY, "trainer.max_steps=4", "data.batch_size=512")
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
-    whole = ensure_prerequisite(prerequisite(tmp_path / "whole", *frequent))
+    whole = prerequisite_checkpoint(prerequisite(tmp_path / "whole", *frequent))
     killed = prerequisite(tmp_path / "broken", *frequent)
     run_until_step(killed, 3)
     folder = next((tmp_path / "broken/prerequisites").iterdir())
     assert (folder / "checkpoints/last.ckpt").exists()
     assert not (folder / "results.json").exists()
-    again = ensure_prerequisite(prerequisite(tmp_path / "broken", *frequent))
+    again = prerequisite_checkpoint(prerequisite(tmp_path / "broken", *frequent))
     one, other = (torch.load(path, weights_only=True)["state_dict"] for path in (whole, again))
     assert not differences(one, other)
 
@@ -153,4 +152,4 @@ def run_until_step(cfg, step):
                 raise Killed
 
     with with_callback(Kill()), pytest.raises(Killed):
-        ensure_prerequisite(cfg)
+        prerequisite_checkpoint(cfg)

@@ -12,9 +12,9 @@ from tests.data.images.test_decoding import jpeg_in_a_comment
 from tests.data.shards.helpers import shards, write
 from tests.fuzzing.running import ENTRIES, SMALL, attempt, entry
 from tests.storage.test_archives import crowded, deflated, overlapping
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image
 from tracer_lightning.data.shards.manifest import load_manifest
-from tracer_lightning.data.shards.store import expanded, place
+from tracer_lightning.data.shards.store import expand_pattern, parse_location
 from tracer_lightning.models import load_clip
 from tracer_lightning.reporting.runs import read_run
 
@@ -94,7 +94,7 @@ def test_no_name_leads_out_of_the_outputs(tmp_path, monkeypatch, script, overrid
     monkeypatch.chdir(tmp_path / "here")
     outcome = attempt(entry(script), ["hydra.mode=RUN", override], **ENTRIES[script])
     assert outcome.verdict == "refused", outcome
-    assert "must be a name, of what lies below its folder" in outcome.message
+    assert "must be a relative path within its folder" in outcome.message
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 
 
@@ -119,8 +119,8 @@ PATTERNS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_no_pattern_leads_out_of_its_folder(pattern):
-    with pytest.raises(ValueError, match=r"data\.train: .* must be a name, of what lies below its folder"):
-        place("data.train", {"folder": "photo", "shards": pattern})
+    with pytest.raises(ValueError, match=r"data\.train: .* must be a relative path within its folder"):
+        parse_location("data.train", {"folder": "photo", "shards": pattern})
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_no_pattern_leads_out_of_its_folder(pattern):
 def test_patterns_are_no_bombs(pattern):
     start = time.monotonic()
     with pytest.raises(ValueError, match=r"at most 1,000,000|nested too deeply"):
-        expanded(pattern)
+        expand_pattern(pattern)
     assert time.monotonic() - start < 5
 
 
@@ -138,7 +138,7 @@ def test_a_folder_of_shards_stays_below_their_root(tmp_path, folder):
     write(tmp_path / "sets/photo", "train", 3)
     write(tmp_path / "other", "train", 3)
     suite = {"photo": {"folder": folder, "split": "train", "role": "id"}}
-    with pytest.raises(ValueError, match="must be a name, of what lies below its folder"):
+    with pytest.raises(ValueError, match="must be a relative path within its folder"):
         shards(tmp_path / "sets", suite=suite).setup("fit")
 
 
@@ -173,7 +173,7 @@ def tiled(side):
 @pytest.mark.parametrize("data", [jpeg_in_a_comment(16_384), tiled(30_000)], ids=["jpeg", "tiff"])
 def test_no_picture_is_larger_than_it_is_taken_for(data):
     for read in (decode, pil_image):
-        with pytest.raises(UnreadablePictureError, match=r"too large"):
+        with pytest.raises(UnreadableImageError, match=r"too large"):
             read(data)
 
 

@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 
 from tests.commands.helpers import composed, with_callback
-from tracer_lightning.engine import run as run_module
+from tracer_lightning.commands import train as run_module
 
 
 def run(tmp_path, *overrides, callback=None):

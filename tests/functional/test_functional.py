@@ -66,7 +66,7 @@ def test_warmup_cosine():
 
 
 def test_warmup_longer_than_the_run_is_said_and_negative_ones_refused():
-    with pytest.warns(UserWarning, match=r"warmup of 11 steps in a run of 10"):
+    with pytest.warns(UserWarning, match=r"warmup_steps \(11\) is not less than the 10 steps of the run"):
         schedule = warmup_cosine(optimizer(), total_steps=10, warmup_steps=11)
     assert schedule.get_last_lr() == pytest.approx([2 / 11])
     with pytest.raises(ValueError, match="warmup_steps must be a whole number >= 0, found -1"):

@@ -24,7 +24,7 @@ from tests.data.shards.helpers import write
 from tests.fuzzing.canary import watched
 from tests.fuzzing.running import ENTRIES, LINE, SMALL, Outcome, attempt, bounded, entry, judged
 from tracer_lightning.config import checkpoint as checkpoint_module
-from tracer_lightning.config.saved_settings import HERE
+from tracer_lightning.config.saved_settings import LOCAL
 
 CALL = {"_target_": "os.mkdir", "path": "executed"}
 LOGGING = {"version": 1, "formatters": {"x": {"()": "os.mkdir", "path": "executed"}}}
@@ -209,6 +209,6 @@ def _as_said(group: str, cfg: dict[str, Any], case: Case) -> bool:
     said = case.content.get(group)
     if group not in cfg or said is None:
         return True
-    here = HERE.get(group, {})
+    here = LOCAL.get(group, {})
     strip = lambda node: {key: value for key, value in node.items() if key not in here}  # noqa: E731
     return bool(strip(cfg[group]) == strip(said))

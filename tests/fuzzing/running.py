@@ -22,10 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.commands.helpers import TINY, hydra_context
 from tests.fuzzing.overrides import Case, leaves
+from tracer_lightning.commands import train
 from tracer_lightning.commands.cli import cli
 from tracer_lightning.config import build
 from tracer_lightning.config.shorthand import firsts_listed, spelled_out
-from tracer_lightning.engine import run
 
 ROOT = Path(__file__).parents[2]
 SMALL = (*TINY, "callbacks.progress.refresh_rate=0", "data.eval_batch_size=64", "run=case", "hydra.mode=RUN")
@@ -99,21 +99,21 @@ def outside(cfg: DictConfig) -> None:
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
     """Runs of one step, from here on."""
-    original = build.build_trainer, run.check_settings
+    original = build.build_trainer, train.validate
 
     def small(cfg: DictConfig, **options: Any) -> Any:
         outside(cfg)
         return original[0](cfg, **options | BOUNDS)
 
-    def checked(cfg: DictConfig) -> None:
-        original[1](cfg)
+    def checked(cfg: DictConfig, command: str) -> None:
+        original[1](cfg, command)
         outside(cfg)
 
-    run.build_trainer, run.check_settings = small, checked
+    train.build_trainer, train.validate = small, checked
     try:
         yield
     finally:
-        run.build_trainer, run.check_settings = original
+        train.build_trainer, train.validate = original
 
 
 def entry(script: str) -> ModuleType:

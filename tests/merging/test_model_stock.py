@@ -98,7 +98,7 @@ def test_statistics_are_merged_and_counters_taken_from_the_first_model():
 
 
 def test_one_model_is_none():
-    with pytest.raises(ValueError, match="takes two models or more, found 1"):
+    with pytest.raises(ValueError, match="tuned must hold two models or more, found 1"):
         model_stock({}, [{}])
 
 

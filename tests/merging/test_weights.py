@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tracer_lightning.merging.weights import average, blend, check_alike, common_type, mean
+from tracer_lightning.merging.weights import average, blend, check_mergeable, common_type, mean
 
 
 def test_blending_is_the_weighted_sum_in_float64():
@@ -44,7 +44,7 @@ def test_two_types_become_the_wider_one():
 def test_infinite_values_of_both_stay():
     """Such as those of a mask."""
     mask = torch.tensor([0.0, -torch.inf])
-    check_alike({"mask": mask}, {"mask": mask.clone()}, ("a", "b"))
+    check_mergeable({"mask": mask}, {"mask": mask.clone()}, ("a", "b"))
     assert torch.equal(blend(mask, mask.clone(), 0.5), mask)
 
 
@@ -75,4 +75,4 @@ NAN = torch.tensor([0.0, torch.nan])
 )
 def test_the_first_difference_is_named(one, other, message):
     with pytest.raises(ValueError, match=message):
-        check_alike(one, other, ("x", "y"))
+        check_mergeable(one, other, ("x", "y"))

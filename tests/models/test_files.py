@@ -32,7 +32,7 @@ BYTES = {
     "flax": (b"\x82\xa6params\x81", "Flax.*safetensors"),
     "hdf5": (b"\x89HDF\r\n\x1a\n", "HDF5.*safetensors"),
     "gguf": (b"GGUF\x03\0\0\0", "GGUF.*safetensors"),
-    "npy": (b"\x93NUMPY\x01", "an array of NumPy's"),
+    "npy": (b"\x93NUMPY\x01", "a NumPy array"),
     "pickle": (pickle.dumps({"a": 1}), "a bare pickle, which is not executed.*pickle.load"),
     "zeros": (bytes(9000), "nothing but zeros.*download"),
     "text": (b"Entry not found", "a text that begins with 'Entry not found'"),
@@ -42,14 +42,14 @@ BYTES = {
 
 def refused(path, message):
     for load in (lambda: load_weights(tiny_backbone().model, path), lambda: load_clip("RN50", str(path))):
-        with pytest.raises(ValueError, match=message) as caught:
+        with pytest.raises(ValueError, match=message) as raised:
             load()
-        assert "\n" not in str(caught.value)
+        assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("kind", BYTES)
-def test_what_is_no_file_of_weights_is_named(tmp_path, kind, suffix):
+def test_files_without_weights_raise_errors_with_advice(tmp_path, kind, suffix):
     content, message = BYTES[kind]
     (tmp_path / f"file{suffix}").write_bytes(content)
     if (kind, suffix) != ("noise", ".safetensors"):  # it may be a damaged header
@@ -61,7 +61,7 @@ class Whole(torch.nn.Linear):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_archives_and_pickles_are_named(tmp_path):
+def test_archives_and_pickles_raise_errors(tmp_path):
     state = tiny_backbone().model.model.state_dict()
     torch.save(state, tmp_path / "weights.pt")
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
@@ -80,8 +80,8 @@ def test_archives_and_pickles_are_named(tmp_path):
         "a.tar": "a tar archive.*unpack",
         "a.zip": r"a zip of other files, such as 'weights\.pt'.*unpack",
         "empty.zip": "an archive without members",
-        "a.npz": r"arrays of NumPy's \(\.npz\)",
-        "script.pt": "TorchScript, which is a program.*hub.*torch.jit.load",
+        "a.npz": r"NumPy arrays \(\.npz\)",
+        "script.pt": "TorchScript, which is executable code.*hub.*torch.jit.load",
         "whole.pt": r"test_files\.Whole, which is not executed.*x\.state_dict\(\)",
         "older.pt": r"a pickled model in the format before torch 1\.6, which is not executed.*x\.state_dict\(\)",
         "old.pt": r"load older files there, and save them again.*weights_only=True",
@@ -91,7 +91,7 @@ def test_archives_and_pickles_are_named(tmp_path):
         refused(tmp_path / name, message)
 
 
-def test_files_that_are_cut_short_say_so(tmp_path):
+def test_truncated_files_raise_errors(tmp_path):
     state = {name: value.contiguous() for name, value in tiny_backbone().model.model.state_dict().items()}
     torch.save(state, tmp_path / "whole.pt")
     save_file(state, tmp_path / "whole.safetensors")
@@ -99,11 +99,11 @@ def test_files_that_are_cut_short_say_so(tmp_path):
         content = (tmp_path / f"whole{suffix}").read_bytes()
         for length in (5, 100, len(content) // 2, len(content) - 1):
             (tmp_path / f"part{suffix}").write_bytes(content[:length])
-            refused(tmp_path / f"part{suffix}", "cut short.*download or copy it again")
+            refused(tmp_path / f"part{suffix}", "truncated.*download or copy it again")
 
 
 @pytest.mark.parametrize("name", ["torch.safetensors", "safetensors.pt", "safetensors.bin"])
-def test_contents_count_and_not_names(tmp_path, name):
+def test_files_are_recognised_by_content_and_not_by_name(tmp_path, name):
     state = {key: value.contiguous() for key, value in tiny_backbone(1).model.model.state_dict().items()}
     (torch.save if name.startswith("torch") else save_file)(state, tmp_path / name)
     model = tiny_backbone(2).model
@@ -126,16 +126,16 @@ def test_weights_are_found_in_folders(tmp_path):
         assert (model.head is not None) == (name == "export")
 
 
-def test_folders_without_one_file_of_weights_are_named(tmp_path):
+def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
     for name in ("empty/notes.txt", "two/a.pt", "two/b.pt", "parts/model.safetensors.index.json", "ranks/0.distcp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "parts/model-00001-of-00002.safetensors").touch()
     for name, message in {
         "empty": r"empty/checkpoints/last\.ckpt: no such file, nor other weights",
-        "two": r"a folder of several files; name one of a\.pt, b\.pt",
+        "two": r"contains several files of weights; use one of a\.pt, b\.pt",
         "parts": "holds the index of weights in several files; write them as one",
-        "ranks": "a checkpoint in parts, .*dcp_to_torch",
+        "ranks": "a sharded checkpoint, .*dcp_to_torch",
     }.items():
         refused(tmp_path / name, message)
 

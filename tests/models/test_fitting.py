@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.models import ClipModel
-from tracer_lightning.models.weights import fitting_weights
+from tracer_lightning.models.weights import read_weights
 
 
 def on_meta(name):
@@ -35,22 +35,22 @@ def fp8_file(tmp_path_factory):
         ("RN50", "RN101", r"\(it fits RN50 or RN50-quickgelu\)"),
     ],
 )
-def test_the_published_backbone_is_named(fp8_file, file, backbone, message):
+def test_the_error_names_the_fitting_backbone(fp8_file, file, backbone, message):
     path = fp8_file(file)
     for model in (on_meta(backbone), tiny_backbone().model):
         with pytest.raises(ValueError, match=message):
-            fitting_weights(model, path)
+            read_weights(model, path)
 
 
-def test_an_architecture_of_ones_own_is_described(tmp_path):
+def test_the_error_describes_an_unknown_architecture(tmp_path):
     torch.save(tiny_backbone().model.model.state_dict(), tmp_path / "tiny.pt")
     described = r"it is a ViT of 1 blocks, width 32, patches of 16 px, images of 32 px, .* 16 tokens, and 16 features"
     with pytest.raises(ValueError, match=described):
-        fitting_weights(on_meta("ViT-B-32"), tmp_path / "tiny.pt")
+        read_weights(on_meta("ViT-B-32"), tmp_path / "tiny.pt")
 
 
-def test_no_other_backbone_is_named_where_it_is_the_right_one(tmp_path):
+def test_the_error_names_no_backbone_where_the_architecture_fits(tmp_path):
     state = tiny_backbone().model.model.state_dict()
     torch.save(state | {"visual.extra": torch.zeros(1)}, tmp_path / "more.pt")
-    with pytest.raises(ValueError, match=r"holds visual\.extra, which the backbone lacks; choose another backbone=$"):
-        fitting_weights(tiny_backbone().model, tmp_path / "more.pt")
+    with pytest.raises(ValueError, match=r"contains visual\.extra, which the backbone lacks; choose another backbone$"):
+        read_weights(tiny_backbone().model, tmp_path / "more.pt")

@@ -216,7 +216,7 @@ def test_a_classifier_of_another_architecture_is_named(tmp_path):
     other = build_clip(WIDTH, VISION, TEXT).model
     other.head = torch.nn.Linear(WIDTH, CLASSES)
     checkpoint(tmp_path / "run.ckpt", other, other)
-    with pytest.raises(ValueError, match="the file is of another architecture than backbone="):
+    with pytest.raises(ValueError, match="the file has another architecture than the backbone"):
         load_weights(tiny_backbone().model, tmp_path / "run.ckpt")
 
 

@@ -29,11 +29,11 @@ def test_loads_every_form(tmp_path, name):
     else:
         torch.save(variants(state)[name], tmp_path / name)
     load_weights(model, tmp_path / name)
-    for one, other in zip(source.parameters(), model.parameters(), strict=True):
-        assert torch.equal(one, other)
+    for first, second in zip(source.parameters(), model.parameters(), strict=True):
+        assert torch.equal(first, second)
 
 
-def test_missing_file_is_named(tmp_path):
+def test_missing_file_raises_an_error(tmp_path):
     with pytest.raises(ValueError, match=r"init_weights=.*nowhere\.pt: no such file"):
         load_weights(tiny_backbone().model, tmp_path / "nowhere.pt")
 
@@ -47,12 +47,12 @@ def test_another_architecture_is_named_by_its_first_key(tmp_path):
     with pytest.raises(ValueError, match="lacks logit_scale"):
         load_weights(tiny_backbone().model, tmp_path / "lacks.pt")
     torch.save(state | {"visual.extra": torch.zeros(1)}, tmp_path / "more.pt")
-    with pytest.raises(ValueError, match=r"holds visual\.extra"):
+    with pytest.raises(ValueError, match=r"contains visual\.extra"):
         load_weights(tiny_backbone().model, tmp_path / "more.pt")
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)]], ids=["tensor", "list"])
-def test_what_is_no_state_dict_is_named(tmp_path, content):
+def test_what_is_no_state_dict_raises_an_error(tmp_path, content):
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(ValueError, match="not a checkpoint or state dict"):
         load_weights(tiny_backbone().model, tmp_path / "file.pt")
@@ -64,7 +64,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("content", ["pickle", "garbage", "empty"])
-def test_pickles_are_not_executed_and_garbage_is_refused(tmp_path, content):
+def test_pickles_are_not_executed_and_garbage_raises_an_error(tmp_path, content):
     path = tmp_path / "file.pt"
     if content == "pickle":
         torch.save({"state_dict": Evil()}, path, pickle_module=pickle)

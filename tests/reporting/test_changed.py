@@ -2,7 +2,17 @@ import numpy as np
 import torch
 
 from tracer_lightning.evaluation.changes import COUNTS, FORGOTTEN, LEARNED, Changed, Prediction
-from tracer_lightning.reporting.changed import GAP, KINDS, SMALLEST, Shown, figure, overlay, pixels, short, side_by_side
+from tracer_lightning.reporting.changed import (
+    GAP,
+    KINDS,
+    MIN_SIZE,
+    ShownSample,
+    draw_changes,
+    overlay,
+    shorten,
+    side_by_side,
+    to_pixels,
+)
 from tracer_lightning.types import EvalSet, InputSpec
 
 SPEC = InputSpec(2, (0.5, 0.4, 0.3), (0.5, 0.2, 0.1), lambda texts: torch.zeros(len(texts), 1), False)
@@ -11,9 +21,9 @@ SPEC = InputSpec(2, (0.5, 0.4, 0.3), (0.5, 0.2, 0.1), lambda texts: torch.zeros(
 def test_pixels_are_those_that_were_normalised():
     plain = torch.tensor([[[0, 255], [17, 100]]] * 3, dtype=torch.uint8)
     mean, std = (torch.tensor(values)[:, None, None] for values in (SPEC.mean, SPEC.std))
-    found = pixels((plain / 255 - mean) / std, SPEC)
-    factor = SMALLEST // 2
-    assert found.shape == (SMALLEST, SMALLEST, 3)
+    found = to_pixels((plain / 255 - mean) / std, SPEC)
+    factor = MIN_SIZE // 2
+    assert found.shape == (MIN_SIZE, MIN_SIZE, 3)
     np.testing.assert_array_equal(found[::factor, ::factor, 0], plain[0].numpy())
     np.testing.assert_array_equal(found[factor - 1 :: factor, factor - 1 :: factor, 2], plain[2].numpy())
 
@@ -37,17 +47,19 @@ def test_panels_stand_side_by_side():
 
 
 def test_long_names_are_cut():
-    assert short("seven") == "seven"
-    assert short("x" * 50) == "x" * 21 + "…"
+    assert shorten("seven") == "seven"
+    assert shorten("x" * 50) == "x" * 21 + "…"
 
 
 def test_a_figure_has_all_pictures_with_what_was_said_of_them():
     one = Changed(3, 0, Prediction(0, 0.9, 0.9), Prediction(1, 0.8, 0.1), torch.zeros(3, 2, 2))
-    shown = {FORGOTTEN: [Shown(one, [np.zeros((9, 9, 3), np.uint8)] * 3)] * 2, LEARNED: []}
+    shown = {FORGOTTEN: [ShownSample(one, [np.zeros((9, 9, 3), np.uint8)] * 3)] * 2, LEARNED: []}
     sets = [EvalSet("one", "test", "id"), EvalSet("two", "test", "ood")]
     counts = {of.name: dict.fromkeys(COUNTS, 2) for of in sets}
     for maps, width in ((False, 9), (True, 27 + 2 * GAP)):
-        drawn = figure(sets, counts, {of.name: shown for of in sets}, {of.name: ["cat", "dog"] for of in sets}, maps)
+        drawn = draw_changes(
+            sets, counts, {of.name: shown for of in sets}, {of.name: ["cat", "dog"] for of in sets}, maps
+        )
         assert len(drawn.axes) == 4
         assert {axes.get_title() for axes in drawn.axes} == {"cat 90 %\n$\\to$ dog 80 %"}
         assert {axes.images[0].get_array().shape for axes in drawn.axes} == {(9, width, 3)}

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from tests.reporting.run_folders import scores, write_run
-from tracer_lightning.reporting.comparison import Place, compare, places
+from tracer_lightning.reporting.comparison import ResultKey, compare, select_results
 from tracer_lightning.reporting.gains import gains
 from tracer_lightning.reporting.runs import find_runs, group_runs
 
@@ -23,11 +23,11 @@ def methods(tmp_path):
 
 def test_mean_and_deviation_by_hand(methods):
     rows = {row.label: row for row in comparison(methods).rows}
-    cell = rows["method=tracer"].cells[Place("mine", "accuracy")]
+    cell = rows["method=tracer"].cells[ResultKey("mine", "accuracy")]
     assert cell.mean == pytest.approx(0.93)
     assert cell.std == pytest.approx(math.sqrt((0.03**2 + 0.01**2 + 0.04**2) / 2))
     assert rows["method=tracer"].seeds == [0, 1, 2]
-    alone = rows["method=flyp"].cells[Place("avg_ood", "accuracy")]
+    alone = rows["method=flyp"].cells[ResultKey("avg_ood", "accuracy")]
     assert (alone.mean, alone.std) == (0.6, None)
 
 
@@ -50,7 +50,7 @@ def test_models(methods, model, expected):
 
 def test_no_run_has_a_teacher(tmp_path):
     write_run(tmp_path / "flyp", scores(0.9, 0.8))
-    with pytest.raises(ValueError, match=r"--model teacher: none of these runs has one"):
+    with pytest.raises(ValueError, match=r"model teacher: none of these runs has one"):
         comparison(tmp_path, "teacher")
 
 
@@ -63,7 +63,7 @@ def test_distinct_zero_shot_results_are_told_apart(tmp_path):
             )
     found = comparison(tmp_path).rows
     assert [row.label for row in found][:2] == ["zero-shot, backbone=large", "zero-shot, backbone=small"]
-    assert [row.cells[Place("mine", "accuracy")].mean for row in found][:2] == [0.4, 0.3]
+    assert [row.cells[ResultKey("mine", "accuracy")].mean for row in found][:2] == [0.4, 0.3]
 
 
 def test_swept_numbers_and_terms_are_sorted(tmp_path):
@@ -76,15 +76,18 @@ def test_swept_numbers_and_terms_are_sorted(tmp_path):
     assert [row.label for row in terms][1:] == ["distill_losses=none", "distill_losses=icl", "distill_losses=fd+crd"]
 
 
-def test_places(methods):
+def test_select_results(methods):
     found = comparison(methods)
-    assert places(found, None, None) == [
-        Place("mine", "accuracy"), Place("avg_ood", "accuracy"), Place("mine", "ece"), Place("avg_ood", "ece"),
-    ]  # fmt: skip
-    assert [place.data_set for place in places(found, ["all"], ["ece"])] == ["mine", "other", "avg_ood"]
-    assert places(found, ["other"], ["macro_f1"]) == [Place("other", "macro_f1")]
-    with pytest.raises(ValueError, match=r"--sets nowhere: none of these runs has it; they have mine, other, avg_ood"):
-        places(found, ["nowhere"], None)
+    assert select_results(found, None, None) == [
+        ResultKey("mine", "accuracy"),
+        ResultKey("avg_ood", "accuracy"),
+        ResultKey("mine", "ece"),
+        ResultKey("avg_ood", "ece"),
+    ]
+    assert [key.data_set for key in select_results(found, ["all"], ["ece"])] == ["mine", "other", "avg_ood"]
+    assert select_results(found, ["other"], ["macro_f1"]) == [ResultKey("other", "macro_f1")]
+    with pytest.raises(ValueError, match=r"sets nowhere: none of these runs has it; they have mine, other, avg_ood"):
+        select_results(found, ["nowhere"], None)
 
 
 def test_one_set_without_an_average(tmp_path):
@@ -109,5 +112,5 @@ def test_sets_without_scores_are_left_out(tmp_path):
     (before, after) = comparison(tmp_path).rows
     for row in (before, after):
         assert {place.data_set for place in row.cells} == {"mine"}
-    assert after.cells[Place("mine", "accuracy")].mean == pytest.approx(0.85)
+    assert after.cells[ResultKey("mine", "accuracy")].mean == pytest.approx(0.85)
     assert {place.data_set for place in gains(after)} == {"mine"}

@@ -73,7 +73,7 @@ def test_sets_of_terms_are_points(tmp_path):
 
 
 def test_what_cannot_be_drawn(betas):
-    with pytest.raises(ValueError, match=r"another --model"):
+    with pytest.raises(ValueError, match=r"choose another model"):
         draw(comparison(betas, "zero_shot"))
     write_run(betas / "flyp", scores(0.9, 0.8), method="flyp", beta=0.7)
     with pytest.raises(ValueError, match=r"exactly one setting varies; here vary: method, kernel.beta"):

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from tracer_lightning.reporting.difficulty_report import NAMES, correlation_table, difficulty_table, scatter
-from tracer_lightning.reporting.forgetting import NUMBERS, Change, correlations
+from tracer_lightning.reporting.forgetting import NUMBERS, AccuracyChange, correlations
 
 VALUES = (0.905, 0.125, -0.0001, 0.6, 0.25)
 
@@ -19,7 +19,7 @@ def measured(count):
 
 def changed(sets, groups=3):
     return [
-        Change(f"beta={group}", 1, name, "forgetting", 0.9, (place + group) / 100)
+        AccuracyChange(f"beta={group}", 1, name, "forgetting", 0.9, (place + group) / 100)
         for group in range(groups)
         for place, name in enumerate(sets)
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.reporting.run_folders import scores, write_run
-from tracer_lightning.reporting.dynamics import GAP, SHARE, WAY, as_csv, draw, read_dynamics, rows
+from tracer_lightning.reporting.dynamics import GAP, SHARE, WAY, as_csv, draw, read_dynamics, summarize
 from tracer_lightning.reporting.runs import find_runs, group_runs
 
 
@@ -49,7 +49,7 @@ def test_groups_and_what_they_logged(runs):
 
 
 def test_the_table_has_tenths_at_both_ends_and_in_the_middle(runs):
-    table = {(row.statistic, row.label): row for row in rows(read(runs))}
+    table = {(row.statistic, row.label): row for row in summarize(read(runs))}
     row = table["teacher/kl", "method=tracer"]
     assert row.means == pytest.approx([0.05 + 0.5, 0.95 + 0.5, 1.85 + 0.5])  # steps 0 and 1; 9, 10; 18, 19
     assert row.stds == pytest.approx([math.sqrt(0.5)] * 3)

@@ -5,7 +5,14 @@ import pytest
 from tests.evaluation.test_difficulty import by_hand
 from tests.reporting.run_folders import scores, write_run
 from tracer_lightning.evaluation.difficulty import difficulty
-from tracer_lightning.reporting.forgetting import NUMBERS, Change, changes, correlations, other_starts, rank_correlation
+from tracer_lightning.reporting.forgetting import (
+    NUMBERS,
+    AccuracyChange,
+    changes,
+    correlations,
+    other_starts,
+    rank_correlation,
+)
 from tracer_lightning.reporting.runs import find_runs, group_runs
 
 SETS = ("mine", "plain", "small")
@@ -26,8 +33,8 @@ def test_changes_are_means_over_seeds_of_each_group(tmp_path):
     write_run(tmp_path / "b", scores(0.5, 0.6, names=SETS), zero_shot=before, beta=0.2)
     one = {(change.runs, change.data_set): change for change in found(tmp_path)}
     assert set(one) == {(f"kernel.beta={beta}", name) for beta in (0.5, 0.2) for name in SETS}
-    assert one["kernel.beta=0.5", "mine"] == Change("kernel.beta=0.5", 2, "mine", "gain", 0.5, 0.3)
-    assert one["kernel.beta=0.5", "small"] == Change("kernel.beta=0.5", 2, "small", "forgetting", 0.4, 0.2)
+    assert one["kernel.beta=0.5", "mine"] == AccuracyChange("kernel.beta=0.5", 2, "mine", "gain", 0.5, 0.3)
+    assert one["kernel.beta=0.5", "small"] == AccuracyChange("kernel.beta=0.5", 2, "small", "forgetting", 0.4, 0.2)
     assert one["kernel.beta=0.2", "small"].change == -0.2
     assert str(one["kernel.beta=0.2", "mine"].change) == "0.0"
 

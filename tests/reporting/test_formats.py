@@ -9,14 +9,14 @@ from rich.console import Console
 
 from tests.reporting.run_folders import OOD, imagenet_run, scores, write_run
 from tests.reporting.test_comparison import comparison
-from tracer_lightning.reporting.comparison import places
+from tracer_lightning.reporting.comparison import select_results
 from tracer_lightning.reporting.formats import latex, markdown, raw, terminal
-from tracer_lightning.reporting.tables import Section, blocks, notes
+from tracer_lightning.reporting.tables import TableSection, blocks, notes
 
 
 def tables(found, sets=None, metrics=None):
-    shown = places(found, sets, metrics)
-    return Section(blocks(found, shown), notes(found, shown))
+    shown = select_results(found, sets, metrics)
+    return TableSection(blocks(found, shown), notes(found, shown))
 
 
 def lines(found, sets=None, metrics=None):

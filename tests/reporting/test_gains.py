@@ -5,13 +5,17 @@ import pytest
 
 from tests.reporting.run_folders import imagenet_run, scores, set_scores, write_run
 from tests.reporting.test_comparison import comparison
-from tracer_lightning.reporting.comparison import Place, places
+from tracer_lightning.reporting.comparison import ResultKey, select_results
 from tracer_lightning.reporting.formats import latex, markdown, raw
 from tracer_lightning.reporting.gains import gains
 from tracer_lightning.reporting.tables import sections
 
 ALL_BUT_ID = "sketch photo"
-NOTHING = {Place("mine", "gain_id"): 0.0, Place("other", "gain_ood"): 0.0, Place("other", "forgetting"): 0.0}
+NOTHING = {
+    ResultKey("mine", "gain_id"): 0.0,
+    ResultKey("other", "gain_ood"): 0.0,
+    ResultKey("other", "forgetting"): 0.0,
+}
 
 
 def results(mine, sketch, photo):
@@ -49,7 +53,7 @@ def values(row):
 def gains_table(folder, model="student"):
     """Lines of the Markdown table against zero-shot."""
     found = comparison(folder, model)
-    text = markdown(sections(found, places(found, None, None))[1:])
+    text = markdown(sections(found, select_results(found, None, None))[1:])
     return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
 
 
@@ -58,10 +62,10 @@ def test_by_hand_over_seeds(seeds):
     found = gains(row)
     mean = {place: cell.mean for place, cell in found.items()}
     assert mean == {
-        Place("mine", "gain_id"): pytest.approx((0.30 + 0.36) / 2),
-        Place(ALL_BUT_ID, "gain_ood"): pytest.approx((-0.05 - 0.07) / 2),
-        Place(ALL_BUT_ID, "forgetting"): pytest.approx(((0.00 + 0.20) / 2 + (0.04 + 0.10) / 2) / 2),
-        Place("", "trained_share"): 0.0065,
+        ResultKey("mine", "gain_id"): pytest.approx((0.30 + 0.36) / 2),
+        ResultKey(ALL_BUT_ID, "gain_ood"): pytest.approx((-0.05 - 0.07) / 2),
+        ResultKey(ALL_BUT_ID, "forgetting"): pytest.approx(((0.00 + 0.20) / 2 + (0.04 + 0.10) / 2) / 2),
+        ResultKey("", "trained_share"): 0.0065,
     }
     std = {place.metric: cell.std for place, cell in found.items()}
     assert std["gain_id"] == pytest.approx(0.06 / 2**0.5)
@@ -74,8 +78,8 @@ def test_what_one_set_gained_makes_up_for_no_loss_elsewhere(tmp_path):
     write_run(tmp_path / "run", results(0.8, 0.7, 0.5), zero_shot=results(0.5, 0.4, 0.6))
     [row] = rows_of(tmp_path)
     found = gains(row)
-    assert found[Place(ALL_BUT_ID, "gain_ood")].mean == pytest.approx((0.3 - 0.1) / 2)
-    assert found[Place(ALL_BUT_ID, "forgetting")].mean == pytest.approx((0 + 0.1) / 2)
+    assert found[ResultKey(ALL_BUT_ID, "gain_ood")].mean == pytest.approx((0.3 - 0.1) / 2)
+    assert found[ResultKey(ALL_BUT_ID, "forgetting")].mean == pytest.approx((0 + 0.1) / 2)
 
 
 def test_the_mean_over_several_id_sets(tmp_path):
@@ -83,7 +87,7 @@ def test_the_mean_over_several_id_sets(tmp_path):
     after = {"a": set_scores(0.8, role="id"), "b": set_scores(0.6, role="id")}
     write_run(tmp_path / "run", after, zero_shot=before)
     [row] = rows_of(tmp_path)
-    assert values(row) == {Place("a b", "gain_id"): (0.3 - 0.1) / 2}
+    assert values(row) == {ResultKey("a b", "gain_id"): (0.3 - 0.1) / 2}
     assert gains_table(tmp_path)[-1] == ["method=tracer", "1", "+10.0", "–", "–", "–"]
 
 
@@ -93,9 +97,9 @@ def test_a_set_of_another_role_may_be_forgotten_but_is_not_ood(tmp_path):
     write_run(tmp_path / "run", after, zero_shot=before)
     [row] = rows_of(tmp_path)
     assert values(row) == {
-        Place("mine", "gain_id"): 0.3,
-        Place(ALL_BUT_ID, "gain_ood"): 0.0,
-        Place(f"{ALL_BUT_ID} birds", "forgetting"): 0.1,
+        ResultKey("mine", "gain_id"): 0.3,
+        ResultKey(ALL_BUT_ID, "gain_ood"): 0.0,
+        ResultKey(f"{ALL_BUT_ID} birds", "forgetting"): 0.1,
     }
 
 
@@ -103,7 +107,7 @@ def test_a_model_that_was_not_trained(tmp_path):
     same = scores(0.5, 0.4)
     write_run(tmp_path / "zs", same, zero_shot=same, trained=0, method="zs")
     [row] = rows_of(tmp_path)
-    assert {place: cell.mean for place, cell in gains(row).items()} == {**NOTHING, Place("", "trained_share"): 0.0}
+    assert {place: cell.mean for place, cell in gains(row).items()} == {**NOTHING, ResultKey("", "trained_share"): 0.0}
     assert gains_table(tmp_path)[-1] == ["method=zs", "1", "+0.0", "+0.0", "0.0", "0.00"]
 
 
@@ -128,12 +132,12 @@ def test_a_run_without_zero_shot_scores(tmp_path):
 def test_no_table_where_no_run_has_zero_shot_scores(tmp_path):
     write_run(tmp_path / "run", scores(0.8, 0.5), zero_shot={}, trained=20)
     found = comparison(tmp_path)
-    assert len(sections(found, places(found, None, None))) == 1
+    assert len(sections(found, select_results(found, None, None))) == 1
 
 
 def test_no_table_of_zero_shot_models_alone(seeds):
     found = comparison(seeds, "zero_shot")
-    assert len(sections(found, places(found, None, None))) == 1
+    assert len(sections(found, select_results(found, None, None))) == 1
 
 
 def test_markdown(seeds):
@@ -148,7 +152,7 @@ def test_markdown(seeds):
 
 def test_each_table_has_its_notes(seeds):
     found = comparison(seeds)
-    text = markdown(sections(found, places(found, None, None)))
+    text = markdown(sections(found, select_results(found, None, None)))
     assert text.count("in percent.\n\n**digits: against zero-shot**") == 1
     assert text.endswith("in percent.\n")
     assert "Forgetting: max(0, zero-shot − after), the mean over all sets but the ID ones." in text
@@ -156,7 +160,7 @@ def test_each_table_has_its_notes(seeds):
 
 def test_latex(seeds):
     found = comparison(seeds)
-    text = latex(sections(found, places(found, None, None)))
+    text = latex(sections(found, select_results(found, None, None)))
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
     assert r"\multicolumn{3}{c}{accuracy} & \multicolumn{1}{c}{parameters} \\" in text
     assert r"method=tracer & 2 & +33.0 $\pm$ 4.2 & $-$6.0 $\pm$ 1.4 & 8.5 $\pm$ 2.1 & 0.65 \\" in text

@@ -7,10 +7,10 @@ from rich.console import Console
 from tracer_lightning.reporting.merged import (
     by_role,
     id_ood_figure,
-    kind,
     merged_table,
     ratio_summary,
     ratio_table,
+    tensor_kind,
     write_ratios,
     write_scores,
 )
@@ -110,7 +110,7 @@ def test_models_that_are_no_curve_are_in_the_legend_once():
     ],
 )
 def test_blocks_are_of_a_kind(name, expected):
-    assert kind(name) == expected
+    assert tensor_kind(name) == expected
 
 
 def test_ratios_are_summed_up(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from tracer_lightning.reporting.bins import ece_of, merged
+from tracer_lightning.reporting.bins import bin_statistics, binned_ece
 from tracer_lightning.reporting.reliability import reliability_figure
 from tracer_lightning.reporting.training_curves import read_curves
 
@@ -19,12 +19,12 @@ BINS = {
 
 
 def test_ece_of_bins():
-    assert ece_of(BINS) == pytest.approx((2 + 0.5 + 1) / 40)
-    assert math.isnan(ece_of({name: [0] * 11 for name in BINS}))
+    assert binned_ece(BINS) == pytest.approx((2 + 0.5 + 1) / 40)
+    assert math.isnan(binned_ece({name: [0] * 11 for name in BINS}))
 
 
 def test_confidence_of_one_is_drawn_in_the_last_bin():
-    n, accuracy, confidence = merged(BINS)
+    n, accuracy, confidence = bin_statistics(BINS)
     assert n.tolist() == [0, 0, 4, 0, 0, 10, 0, 0, 0, 26]
     assert (accuracy[9], confidence[9]) == pytest.approx((24 / 26, 25 / 26))
     assert BINS["n"][9] == 20

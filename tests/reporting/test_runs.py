@@ -6,7 +6,7 @@ from tests.reporting.run_folders import scores, write_run
 from tracer_lightning.engine import run_folder as results
 from tracer_lightning.evaluation import suite
 from tracer_lightning.reporting import runs as module
-from tracer_lightning.reporting.comparison import AVERAGE, compare, places
+from tracer_lightning.reporting.comparison import AVERAGE, compare, select_results
 from tracer_lightning.reporting.runs import find_runs, group_runs
 
 
@@ -100,8 +100,6 @@ def test_older_results_without_members_and_top5(tmp_path):
     write_run(tmp_path / "new", scores(0.9, 0.8, accuracy_top5=1.0), seed=1)
     comparison = compare(group_runs(find_runs([str(tmp_path)])[0])[0])
     assert comparison.headline_sets == ["mine", "avg_ood"]
-    assert "accuracy_top5" not in {place.metric for place in comparison.rows[-1].cells}
-    with pytest.raises(
-        ValueError, match=r"--metrics accuracy_top5: none of these runs has it; they have accuracy, ece"
-    ):
-        places(comparison, None, ["accuracy_top5"])
+    assert "accuracy_top5" not in {key.metric for key in comparison.rows[-1].cells}
+    with pytest.raises(ValueError, match=r"metrics accuracy_top5: none of these runs has it; they have accuracy, ece"):
+        select_results(comparison, None, ["accuracy_top5"])

@@ -6,9 +6,9 @@ from rich.console import Console
 
 from tracer_lightning.evaluation.similarity import MEASURES, Similarity
 from tracer_lightning.reporting.similarity import (
-    Compared,
-    along,
+    ModelPair,
     curves,
+    diagonal,
     heat_maps,
     similarity_table,
     write_similarities,
@@ -23,7 +23,7 @@ def similar(first=4, second=4, start=0.9):
 
 
 def compared(run="tracer", model="student"):
-    return Compared(f"runs/{run}", model, "start", "model", run, f"{run} {model}")
+    return ModelPair(f"runs/{run}", model, "start", "model", run, f"{run} {model}")
 
 
 FOUND = {compared(): similar(), compared(model="teacher"): similar(start=0.95), compared("flyp"): similar(start=-0.5)}
@@ -37,7 +37,7 @@ def shown(table):
 
 
 def test_the_same_blocks_are_along_the_diagonal():
-    assert along(similar(), "cka") == pytest.approx([0.9, 0.81, 0.72, 0.63])
+    assert diagonal(similar(), "cka") == pytest.approx([0.9, 0.81, 0.72, 0.63])
 
 
 def test_the_table_has_each_measure_of_each_comparison():
@@ -64,7 +64,7 @@ def test_curves_are_those_of_the_same_blocks():
     panels = curves("title", FOUND).axes
     lines = panels[0].get_lines()[:3]
     for line, (one, similarity) in zip(lines, FOUND.items(), strict=True):
-        assert line.get_ydata().tolist() == along(similarity, "cka")
+        assert line.get_ydata().tolist() == diagonal(similarity, "cka")
         assert line.get_label() == one.name
     assert [line.get_linestyle() for line in lines] == ["-", "--", "-"]
     assert lines[0].get_color() == lines[1].get_color() != lines[2].get_color()

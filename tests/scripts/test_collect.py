@@ -71,9 +71,9 @@ def test_mistakes_are_named(sweep, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert "no finished run there" in error(capsys, tmp_path / "empty")
     assert "invalid choice: 'best'" in error(capsys, sweep, "--model", "best")
-    assert "--model teacher: none of these runs" in error(capsys, sweep, "--model", "teacher")
-    assert "--metrics auc: none of these runs has it" in error(capsys, sweep, "--metrics", "auc")
-    assert "--sets pets: none of these runs has it" in error(capsys, sweep, "--sets", "pets")
+    assert "error: model teacher: none of these runs" in error(capsys, sweep, "--model", "teacher")
+    assert "error: metrics auc: none of these runs has it" in error(capsys, sweep, "--metrics", "auc")
+    assert "error: sets pets: none of these runs has it" in error(capsys, sweep, "--sets", "pets")
     (tmp_path / "file").touch()
     assert "file" in error(capsys, sweep, "--out", tmp_path / "file")
 

@@ -1,5 +1,5 @@
 from scripts import theory
-from tracer_lightning.studies.theory.checks import Check
+from tracer_lightning.studies.theory.claims import Check
 
 
 def test_the_command_end_to_end(tmp_path, capsys):

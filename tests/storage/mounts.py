@@ -1,4 +1,4 @@
-"""Small file systems of their own, where the machine lets a test mount them."""
+"""Temporary small file systems, where the machine allows to mount them."""
 
 import subprocess
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ import pytest
 
 @contextmanager
 def mounted(folder, size):
-    """A file system of ``size`` in ``folder``, gone afterwards."""
+    """Mount a file system of ``size`` at ``folder``, and unmount it on exit."""
     folder.mkdir(exist_ok=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:
@@ -24,5 +24,5 @@ def mounted(folder, size):
 
 
 def read_only(folder):
-    """Let nobody write there any more, not even root."""
+    """Make the file system read-only, also for root."""
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)

@@ -1,4 +1,4 @@
-"""Archives of tensors that take more time or memory than their size."""
+"""Hostile tensor archives, which would take more time or memory than their size suggests."""
 
 import io
 import json
@@ -28,17 +28,17 @@ def archive(path, members, compression=zipfile.ZIP_STORED):
 
 
 def deflated(path):
-    """4 MiB, which may as well be as many GiB."""
+    """A compressed archive; its 4 MiB of zeros could as well be GiB."""
     return archive(path, {"a/data.pkl": b"}.", "a/data/0": bytes(1 << 22)}, zipfile.ZIP_DEFLATED)
 
 
 def overlapping(path):
-    """A directory whose thousand entries stand for the same member."""
-    whole = archive(path, {"a/data/0": bytes(1 << 20)}).read_bytes()
-    end = whole.rindex(b"PK\x05\x06")
-    size, start = struct.unpack_from("<2L", whole, end + 12)
+    """An archive whose directory lists the same member a thousand times."""
+    content = archive(path, {"a/data/0": bytes(1 << 20)}).read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    size, start = struct.unpack_from("<2L", content, end + 12)
     forged = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1000, 1000, 1000 * size, start, 0)
-    path.write_bytes(whole[:start] + whole[start:end] * 1000 + forged)
+    path.write_bytes(content[:start] + content[start:end] * 1000 + forged)
     return path
 
 
@@ -47,10 +47,10 @@ def crowded(path):
 
 
 def two_directories(path):
-    """What follows the end of an archive is a comment to one reader and another archive to the next."""
-    other = archive(path.with_suffix(".other"), {"a/data.pkl": b"}."}).read_bytes()
+    """An archive whose comment is another archive, which some readers would read instead."""
+    second = archive(path.with_suffix(".other"), {"a/data.pkl": b"}."}).read_bytes()
     with zipfile.ZipFile(saved(path), "a") as target:
-        target.comment = other
+        target.comment = second
     return path
 
 
@@ -70,12 +70,12 @@ HOSTILE = {
     crowded: "20,000 members",
     two_directories: "not where it says",
     displaced: "not where it says",
-    truncated: "does not end as archives do",
+    truncated: "without a directory at its end",
 }
 
 
 @pytest.mark.parametrize(("forge", "message"), HOSTILE.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_what_torch_does_not_write_is_refused(tmp_path, forge, message):
+def test_hostile_archives_are_rejected(tmp_path, forge, message):
     path = forge(tmp_path / "last.ckpt")
     for check in (check_archive, check_tensors):
         with pytest.raises(ValueError, match=message):
@@ -83,7 +83,7 @@ def test_what_torch_does_not_write_is_refused(tmp_path, forge, message):
     assert not is_intact(path)
 
 
-def test_what_torch_and_numpy_write_is_taken(tmp_path):
+def test_files_of_torch_and_numpy_are_accepted(tmp_path):
     check_tensors(saved(tmp_path / "last.ckpt"))
     assert is_intact(tmp_path / "last.ckpt")
     torch.save(torch.nn.Sequential(torch.nn.Linear(2, 2)).half().state_dict(), tmp_path / "half.pt")
@@ -94,7 +94,7 @@ def test_what_torch_and_numpy_write_is_taken(tmp_path):
     check_tensors(tmp_path / "weights.safetensors")
 
 
-def test_entries_of_more_than_32_bits_are_read(tmp_path):
+def test_zip64_entries_are_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "wide.pt", "w") as target:
         info = zipfile.ZipInfo("a/data.pkl")
         with target.open(info, "w", force_zip64=True) as member:
@@ -117,14 +117,14 @@ def test_entries_of_more_than_32_bits_are_read(tmp_path):
         (b"\x80\x02" + b"]" * 2_000_000 + b".", "are described in 2,000,003 bytes"),
     ],
 )
-def test_pickles_that_ask_for_more_memory_or_time_than_they_have_bytes_are_refused(tmp_path, pickled, message):
+def test_pickles_that_take_more_memory_or_time_than_their_size_are_rejected(tmp_path, pickled, message):
     for name in ("a/data.pkl", "a/DATA.PKL"):
         path = archive(tmp_path / "file.pt", {name: pickled, "a/version": b"3\n"})
         with pytest.raises(ValueError, match=message):
             check_tensors(path)
 
 
-def test_headers_of_safetensors_are_bounded(tmp_path):
+def test_safetensors_headers_are_bounded(tmp_path):
     path = tmp_path / "file.safetensors"
     for header in (
         {f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(20_000)},
@@ -139,19 +139,19 @@ def test_headers_of_safetensors_are_bounded(tmp_path):
         check_tensors(path)
 
 
-def test_formats_before_torch_1_6_are_refused(tmp_path):
+def test_formats_before_torch_1_6_are_rejected(tmp_path):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(ValueError, match=r"load older files there, and save them again"):
         check_tensors(tmp_path / "old.pt")
 
 
-def test_random_damage_is_refused_or_of_plain_size(tmp_path):
+def test_random_damage_is_rejected_or_does_not_increase_the_size(tmp_path):
     content = saved(tmp_path / "sound.pt").read_bytes()
     rng, path = np.random.default_rng(0), tmp_path / "damaged.pt"
     for _ in range(300):
         damaged = bytearray(content)
-        for place in rng.integers(len(content) - 700, len(content), rng.integers(1, 4)):
-            damaged[place] = rng.integers(256)
+        for position in rng.integers(len(content) - 700, len(content), rng.integers(1, 4)):
+            damaged[position] = rng.integers(256)
         path.write_bytes(damaged)
         try:
             members = check_archive(path)
@@ -160,7 +160,7 @@ def test_random_damage_is_refused_or_of_plain_size(tmp_path):
         assert sum(member.size for member in members) <= len(content)
 
 
-def test_pipes_and_folders_are_refused_before_they_are_opened(tmp_path):
+def test_pipes_and_folders_are_rejected_before_they_are_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.ckpt")
     (tmp_path / "folder.ckpt").mkdir()
     for name, kind in (("pipe.ckpt", "a pipe"), ("folder.ckpt", "a folder")):

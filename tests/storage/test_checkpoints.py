@@ -1,64 +1,65 @@
-"""The checkpoint in force and the one before it."""
+"""Atomic checkpoints and their rotation."""
 
 import numpy as np
 import pytest
 import torch
 
 from tests.storage.mounts import mounted
-from tracer_lightning.storage.checkpoints import LAST, NEXT, PREVIOUS, AtomicCheckpointIO, is_intact, promote_checkpoint
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO, is_intact, promote_checkpoint
+from tracer_lightning.storage.run_layout import LAST, NEXT, PREVIOUS
 
 
 def checkpoint(value=0.0, size=1000):
     return {"state_dict": {"weight": torch.full((size,), value)}, "global_step": 3}
 
 
-def value_of(path):
+def saved_value(path):
     return AtomicCheckpointIO().load_checkpoint(path, weights_only=True)["state_dict"]["weight"][0].item()
 
 
-def test_the_last_becomes_the_previous(tmp_path):
+def test_promotion_turns_the_last_checkpoint_into_the_previous_one(tmp_path):
     for number in range(3):
         AtomicCheckpointIO().save_checkpoint(checkpoint(number), tmp_path / NEXT)
         promote_checkpoint(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [LAST, PREVIOUS]
-    assert (value_of(tmp_path / LAST), value_of(tmp_path / PREVIOUS)) == (2.0, 1.0)
+    assert (saved_value(tmp_path / LAST), saved_value(tmp_path / PREVIOUS)) == (2.0, 1.0)
 
 
-def test_a_damaged_last_one_does_not_displace_the_previous(tmp_path):
+def test_a_damaged_last_checkpoint_does_not_replace_the_previous_one(tmp_path):
     AtomicCheckpointIO().save_checkpoint(checkpoint(1.0), tmp_path / PREVIOUS)
     (tmp_path / LAST).write_bytes(b"half")
     AtomicCheckpointIO().save_checkpoint(checkpoint(2.0), tmp_path / NEXT)
     promote_checkpoint(tmp_path, keep=False)
-    assert (value_of(tmp_path / LAST), value_of(tmp_path / PREVIOUS)) == (2.0, 1.0)
+    assert (saved_value(tmp_path / LAST), saved_value(tmp_path / PREVIOUS)) == (2.0, 1.0)
 
 
-def test_damage_is_seen(tmp_path):
+def test_damage_is_detected(tmp_path):
     path = tmp_path / LAST
     AtomicCheckpointIO().save_checkpoint(checkpoint(), path)
-    whole = path.read_bytes()
+    content = path.read_bytes()
     assert is_intact(path)
-    path.write_bytes(whole[: len(whole) // 2])
+    path.write_bytes(content[: len(content) // 2])
     assert not is_intact(path)
     path.write_bytes(b"")
     assert not is_intact(path)
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1  # among the weights: torch itself would load it
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1  # a bit of the weights: torch itself would load the file
     path.write_bytes(bytes(flipped))
     assert not is_intact(path)
     assert not is_intact(tmp_path / "absent.ckpt")
 
 
-def test_numbers_of_numpy_are_restored_as_plain_ones(tmp_path):
+def test_numpy_scalars_are_restored_as_plain_numbers(tmp_path):
     AtomicCheckpointIO().save_checkpoint({**checkpoint(2.0), "best": np.float64(0.1)}, tmp_path / LAST)
     content = AtomicCheckpointIO().load_checkpoint(tmp_path / LAST, weights_only=True)
     assert type(content["best"]) is float
-    assert (content["best"], value_of(tmp_path / LAST)) == (0.1, 2.0)
+    assert (content["best"], saved_value(tmp_path / LAST)) == (0.1, 2.0)
 
 
-def test_a_full_disk_says_so_and_costs_nothing(tmp_path):
+def test_a_full_disk_raises_an_error_and_keeps_the_old_checkpoint(tmp_path):
     with mounted(tmp_path / "disk", "1m") as disk:
         AtomicCheckpointIO().save_checkpoint(checkpoint(1.0), disk / LAST)
         with pytest.raises(OSError, match="No space left on device"):
             AtomicCheckpointIO().save_checkpoint(checkpoint(2.0, size=1_000_000), disk / LAST)
-        assert value_of(disk / LAST) == 1.0
+        assert saved_value(disk / LAST) == 1.0
         assert [path.name for path in disk.iterdir()] == [LAST]

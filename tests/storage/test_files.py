@@ -1,4 +1,4 @@
-"""Files and folders are whole or absent."""
+"""Atomic writes of files and folders."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ import pytest
 
 from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted
-from tracer_lightning.storage import held, making, remove_stale, replacing, write_text
+from tracer_lightning.storage import atomic_file, atomic_folder, file_lock, remove_stale, write_text
 
 
 def names(folder):
@@ -15,29 +15,29 @@ def names(folder):
 
 
 @contextlib.contextmanager
-def another_process(writing):
-    """Another process is in the middle of it, and finishes at the end."""
-    (ready, begun), (go, finish) = os.pipe(), os.pipe()
+def another_process(atomic_write):
+    """Another process is in the middle of the write, and finishes it on exit."""
+    (started_read, started_write), (finish_read, finish_write) = os.pipe(), os.pipe()
     process = os.fork()
     if process == 0:
         status = 1
-        with contextlib.suppress(OSError), writing as partial:
-            os.write(begun, b".")
-            os.close(finish)
-            os.read(go, 1)
+        with contextlib.suppress(OSError), atomic_write as partial:
+            os.write(started_write, b".")
+            os.close(finish_write)
+            os.read(finish_read, 1)
             (partial / "theirs" if partial.is_dir() else partial).write_text("theirs")
             status = 0
         os._exit(status)
-    os.read(ready, 1)
+    os.read(started_read, 1)
     yield
-    os.close(finish)
+    os.close(finish_write)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
 
 
-def test_a_file_is_replaced_as_a_whole(tmp_path):
+def test_a_file_is_replaced_atomically(tmp_path):
     path = tmp_path / "results.json"
     write_text(path, "old")
-    with replacing(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text("ne")
         assert path.read_text() == "old"
         temporary.write_text("new")
@@ -46,12 +46,12 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_a_failed_write_keeps_the_old_file_and_nothing_else(tmp_path, error):
     path = tmp_path / "results.json"
     write_text(path, "old")
 
     def fail():
-        with replacing(path) as temporary:
+        with atomic_file(path) as temporary:
             temporary.write_text("half")
             raise error
 
@@ -61,7 +61,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert [entry.name for entry in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path):
+def test_a_full_disk_keeps_the_old_file(tmp_path):
     with mounted(tmp_path / "disk", "1m") as disk:
         write_text(disk / "log", "old")
         with pytest.raises(OSError, match="No space left"):
@@ -70,9 +70,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         assert [path.name for path in disk.iterdir()] == ["log"]
 
 
-def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
-    killed_while(replacing(tmp_path / "last.ckpt"))
-    (ours,) = names(tmp_path)
+def test_only_temporary_files_of_killed_processes_are_removed(tmp_path):
+    killed_while(atomic_file(tmp_path / "last.ckpt"))
+    (leftover,) = names(tmp_path)
     remove_stale(tmp_path)
     assert names(tmp_path) == []
     remove_stale(tmp_path / "absent")
@@ -80,62 +80,62 @@ def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
     (tmp_path / "last.ckpt.tmp").write_text("a user's")
     (tmp_path / ".tracer-partial-mine").write_text("a user's")
     (tmp_path / "folder.tmp").mkdir()
-    (tmp_path / ours).symlink_to("notes.tmp")
-    os.mkfifo(tmp_path / f"{ours[:-4]}0000")
-    (tmp_path / f"{ours[:-4]}1111").mkdir()
+    (tmp_path / leftover).symlink_to("notes.tmp")
+    os.mkfifo(tmp_path / f"{leftover[:-4]}0000")
+    (tmp_path / f"{leftover[:-4]}1111").mkdir()
     before = names(tmp_path)
     remove_stale(tmp_path)
-    write_text(tmp_path / "last.ckpt", "whole")  # a pipe does not hold it up, either
-    assert set(before) - set(names(tmp_path)) <= {f"{ours[:-4]}1111"}
+    write_text(tmp_path / "last.ckpt", "new")  # the pipe does not block it
+    assert set(before) - set(names(tmp_path)) <= {f"{leftover[:-4]}1111"}
     assert (tmp_path / "notes.tmp").read_text() == "a user's"
 
 
-def test_the_next_writing_removes_what_a_kill_left_of_the_same_file(tmp_path):
-    killed_while(replacing(tmp_path / "table.csv"))
-    killed_while(replacing(tmp_path / "other.csv"))
-    killed_while(making(tmp_path / "export"))
+def test_the_next_write_removes_leftovers_of_the_same_file(tmp_path):
+    killed_while(atomic_file(tmp_path / "table.csv"))
+    killed_while(atomic_file(tmp_path / "other.csv"))
+    killed_while(atomic_folder(tmp_path / "export"))
     assert len(names(tmp_path)) == 3
-    write_text(tmp_path / "table.csv", "whole")
+    write_text(tmp_path / "table.csv", "new")
     assert len(names(tmp_path)) == 3
-    with making(tmp_path / "export"):
+    with atomic_folder(tmp_path / "export"):
         pass
-    write_text(tmp_path / "other.csv", "whole")
+    write_text(tmp_path / "other.csv", "new")
     assert names(tmp_path) == ["export", "other.csv", "table.csv"]
 
 
-def test_halves_of_characters_are_written_as_escapes(tmp_path):
+def test_lone_surrogates_are_written_as_escapes(tmp_path):
     write_text(tmp_path / "table.csv", "é\ud800\n")
     assert (tmp_path / "table.csv").read_bytes() == b"\xc3\xa9\\ud800\n"
 
 
 def test_names_may_be_as_long_as_the_system_allows(tmp_path):
-    write_text(tmp_path / ("x" * 255), "whole")
-    with making(tmp_path / ("ü" * 127)) as partial:
+    write_text(tmp_path / ("x" * 255), "new")
+    with atomic_folder(tmp_path / ("ü" * 127)) as partial:
         (partial / "file").touch()
     assert names(tmp_path) == ["x" * 255, "ü" * 127]
 
 
-def test_what_another_process_is_writing_is_left_alone(tmp_path):
+def test_files_that_another_process_is_writing_are_kept(tmp_path):
     path = tmp_path / "index.npz"
-    with another_process(replacing(path)):
+    with another_process(atomic_file(path)):
         write_text(path, "ours")
         assert path.read_text() == "ours"
     assert path.read_text() == "theirs"
     assert names(tmp_path) == ["index.npz"]
 
 
-def test_errors_name_the_file_that_is_written(tmp_path):
+def test_errors_name_the_target_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent/table\.csv'"):
         write_text(tmp_path / "absent/table.csv", "")
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match=r"'.*/file'"), making(tmp_path / "file"):
+    with pytest.raises(NotADirectoryError, match=r"'.*/file'"), atomic_folder(tmp_path / "file"):
         pass
     assert names(tmp_path) == ["file"]
 
 
-def test_a_folder_appears_as_a_whole(tmp_path):
+def test_a_folder_appears_atomically(tmp_path):
     folder = tmp_path / "exports/mine"
-    with making(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "tokenizer").mkdir()
         (partial / "tokenizer/vocabulary").write_text("words")
         assert not folder.exists()
@@ -145,11 +145,11 @@ def test_a_folder_appears_as_a_whole(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt])
-def test_a_folder_that_fails_leaves_nothing(tmp_path, error):
+def test_a_failed_write_of_a_folder_leaves_nothing(tmp_path, error):
     (tmp_path / "mine").mkdir()
 
     def fail():
-        with making(tmp_path / "mine") as partial:
+        with atomic_folder(tmp_path / "mine") as partial:
             (partial / "half").touch()
             raise error
 
@@ -159,13 +159,13 @@ def test_a_folder_that_fails_leaves_nothing(tmp_path, error):
     assert names(tmp_path / "mine") == []
 
 
-def test_of_two_processes_that_make_a_folder_one_is_refused(tmp_path):
+def test_the_slower_of_two_processes_that_write_a_folder_fails(tmp_path):
     folder = tmp_path / "mine"
 
     def make():
-        with making(folder) as partial:
+        with atomic_folder(folder) as partial:
             (partial / "ours").touch()
-            with another_process(making(folder)):
+            with another_process(atomic_folder(folder)):
                 assert len(names(tmp_path)) == 2
 
     with pytest.raises(FileExistsError, match="mine exists already, and is not empty"):
@@ -174,10 +174,10 @@ def test_of_two_processes_that_make_a_folder_one_is_refused(tmp_path):
     assert names(tmp_path) == ["mine"]
 
 
-def test_a_lock_ends_with_its_process(tmp_path):
-    with held(tmp_path) as locked:
+def test_a_lock_excludes_others_until_it_is_released(tmp_path):
+    with file_lock(tmp_path) as locked:
         assert locked
-        with pytest.raises(BlockingIOError), held(tmp_path):
+        with pytest.raises(BlockingIOError), file_lock(tmp_path):
             pass
-    with held(tmp_path):
+    with file_lock(tmp_path):
         pass

@@ -1,18 +1,18 @@
-"""Texts and names from elsewhere."""
+"""Text files and relative paths from untrusted sources."""
 
 import os
 
 import pytest
 
-from tracer_lightning.storage import TEXT_BYTES, below, read_text
+from tracer_lightning.storage import TEXT_BYTES, check_relative, read_text
 
 
-def test_texts_are_bounded_regular_and_utf_8(tmp_path):
+def test_texts_must_be_small_regular_utf_8_files(tmp_path):
     path = tmp_path / "names.txt"
     path.write_bytes("Käse\r\nbread\n".encode())
     assert read_text(path) == "Käse\nbread\n"
     path.write_bytes(b"\xff")
-    with pytest.raises(ValueError, match=r"names\.txt is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"names\.txt is not UTF-8 text"):
         read_text(path)
     with path.open("wb") as file:
         file.truncate(TEXT_BYTES + 1)
@@ -30,11 +30,11 @@ def test_texts_are_bounded_regular_and_utf_8(tmp_path):
 @pytest.mark.parametrize(
     "path", ["", ".", "..", "/etc", "a/../b", "a/..", "../a", "a//b", "a/./b", "a/", "a\0b", " ", "a\n"]
 )
-def test_paths_that_lead_elsewhere_are_refused(path):
-    with pytest.raises(ValueError, match="must be a name, of what lies below its folder"):
-        below(path)
+def test_paths_that_leave_the_folder_are_rejected(path):
+    with pytest.raises(ValueError, match="must be a relative path within its folder"):
+        check_relative(path)
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "..a", "a..", ".hidden", "~", "0-tracer-beta-0.5-seed0", "Käse 1/x=2"])
-def test_paths_below_a_folder_are_taken(path):
-    assert below(path) == path
+def test_relative_paths_are_accepted(path):
+    assert check_relative(path) == path

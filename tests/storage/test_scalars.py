@@ -1,4 +1,4 @@
-"""NumPy's numbers in pickles: no name in them makes more than a number."""
+"""NumPy scalars in pickles, which may not call anything that makes more than a number."""
 
 import io
 import pickletools
@@ -18,14 +18,14 @@ VALUES = {
 }
 
 
-def test_numbers_are_read_as_pythons_own(tmp_path):
+def test_numpy_scalars_become_python_numbers(tmp_path):
     torch.save({"values": VALUES, "weights": torch.zeros(2, 2)}, tmp_path / "file.pt")
     for name, value in read_checkpoint(tmp_path / "file.pt", "checkpoint")["values"].items():
         assert type(value) in (bool, int, float)
         assert value == VALUES[name]
 
 
-def test_other_values_of_numpy_are_named(tmp_path):
+def test_other_numpy_values_are_rejected(tmp_path):
     for value, message in ((np.str_("text"), "a NumPy value of type 'U4'"), (np.complex64(1), "'c8'")):
         torch.save({"value": value, "weights": torch.zeros(2, 2)}, tmp_path / "file.pt")
         with pytest.raises(ValueError, match=message):
@@ -48,7 +48,7 @@ HOSTILE = {
     "called later": ENCODE + b"q\0h\0" + text("x") + text("latin1") + b"\x86R",
     "another codec from the memo": ENCODE + text("a") + text("latin1") + b"\x86R" + text("hex") + b"q\1"
     + ENCODE + text("b") + b"h\1\x86R",
-    "a place of the memo that is used twice": text("latin1") + b"q\1" + text("hex") + b"q\1" + ENCODE + text("b")
+    "a memo entry that is used twice": text("latin1") + b"q\1" + text("hex") + b"q\1" + ENCODE + text("b")
     + b"h\1\x86R",
     "without a codec": ENCODE + text("a") + b"\x85R",
     "an end before the call": ENCODE + text("a"),
@@ -59,11 +59,11 @@ UNSOUND = {
     "objects": SCALAR + DTYPE + text("O") + b"\x89\x88\x87R" + EIGHT + b"\x86R",
     "too few bytes": SCALAR + DTYPE + text("f8") + b"\x89\x88\x87R" + STATE + ENCODE + text("a") + text("latin1")
     + b"\x86R\x86R",
-    "an order that is none": SCALAR + DTYPE + text("f8") + b"\x89\x88\x87R(K\x03" + text("(9999999,)<") + b"NNtb"
+    "an invalid byte order": SCALAR + DTYPE + text("f8") + b"\x89\x88\x87R(K\x03" + text("(9999999,)<") + b"NNtb"
     + EIGHT + b"\x86R",
     "no type": SCALAR + text("f8") + EIGHT + b"\x86R",
-    "a type that was never made": SCALAR + DTYPE + b")\x81" + EIGHT + b"\x86R",
-    "a mapping for a type": SCALAR + b"ccollections\nOrderedDict\n)R}" + text("code") + text("O") + b"sb" + EIGHT
+    "an uninitialised type": SCALAR + DTYPE + b")\x81" + EIGHT + b"\x86R",
+    "a mapping instead of a type": SCALAR + b"ccollections\nOrderedDict\n)R}" + text("code") + text("O") + b"sb" + EIGHT
     + b"\x86R",
 }  # fmt: skip
 
@@ -78,7 +78,7 @@ def archive(path, value):
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_bytes_are_only_ever_those_of_a_number(tmp_path, kind):
+def test_only_bytes_of_numbers_are_decoded(tmp_path, kind):
     path = archive(tmp_path / "file.pt", HOSTILE[kind])
     with pytest.raises(ValueError, match=r"a pickle of something else, _codecs\.encode, which is not executed"):
         check_tensors(path)
@@ -87,14 +87,14 @@ def test_bytes_are_only_ever_those_of_a_number(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", UNSOUND)
-def test_no_type_is_larger_than_a_number(tmp_path, kind):
+def test_only_number_types_are_loaded(tmp_path, kind):
     path = archive(tmp_path / "file.pt", UNSOUND[kind])
     check_tensors(path)
     with pytest.raises(ValueError, match="not a file of plain weights"):
         read_checkpoint(path, "checkpoint")
 
 
-def test_what_is_tried_here_would_be_read_if_it_were_sound(tmp_path):
+def test_a_sound_pickle_of_this_form_is_loaded(tmp_path):
     sound = SCALAR + DTYPE + text("f8") + b"\x89\x88\x87R" + STATE + EIGHT + b"\x86R"
     assert read_checkpoint(archive(tmp_path / "file.pt", sound), "checkpoint") == {"value": 0.0}
     pickletools.dis(b"\x80\x02" + sound + b".", io.StringIO())

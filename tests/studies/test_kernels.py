@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from tracer_lightning.kernels import BetaKernel, ExponentialKernel, PolynomialKernel, UniformKernel
-from tracer_lightning.studies.kernels import LEAST, MOST, figure, memory
-from tracer_lightning.studies.theory.paths import snapshot_weights, wma
+from tracer_lightning.studies.kernels import MAX_WEIGHT, MIN_WEIGHT, memory, weights_figure
+from tracer_lightning.studies.theory.linear import snapshot_weights, wma
 
 KERNELS = [BetaKernel(0.5), BetaKernel(1.0, alpha=0.5), UniformKernel(), ExponentialKernel(10.0), PolynomialKernel(3.0)]
 
@@ -34,13 +34,13 @@ def test_a_kernel_of_zeros_has_no_memory():
 
 def test_each_kernel_has_its_panels():
     found = {str(number): memory(kernel, 300) for number, kernel in enumerate(KERNELS)}
-    drawn = figure(found, found["0"])
+    drawn = weights_figure(found, found["0"])
     assert [axes.get_title() for axes in drawn.axes if axes.get_title()] == list(found)
     assert len(drawn.axes) == 2 * len(KERNELS)
     above = next(axes for axes in drawn.axes if axes.get_title() == "2")
     _, line = above.lines
     assert torch.tensor(line.get_ydata()).allclose(torch.ones(1, dtype=torch.float64))
-    assert above.get_ylim() == (LEAST, MOST)
+    assert above.get_ylim() == (MIN_WEIGHT, MAX_WEIGHT)
     assert all(axes.lines for axes in drawn.axes)
     ends = [axes.lines[1].get_ydata()[-1] for axes in drawn.axes if axes.get_ylim() == (0, 100)]
     assert ends == pytest.approx([100.0] * len(KERNELS))

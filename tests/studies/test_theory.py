@@ -5,23 +5,20 @@ import pytest
 import torch
 
 from tracer_lightning.kernels import BetaKernel, UniformKernel
-from tracer_lightning.studies.theory import bounds as theory_bounds
-from tracer_lightning.studies.theory import checks as theory_checks
-from tracer_lightning.studies.theory import conditions as theory_conditions
+from tracer_lightning.studies.theory import claims
 from tracer_lightning.studies.theory import linear as theory
-from tracer_lightning.studies.theory import paths as theory_paths
-from tracer_lightning.studies.theory.bounds import BOUNDS
-from tracer_lightning.studies.theory.checks import BETAS, CLAIMS
-from tracer_lightning.studies.theory.conditions import ASSUMPTIONS, GAPS, LONG, RARE, without_start
-from tracer_lightning.studies.theory.linear import Problem, draw_problem
-from tracer_lightning.studies.theory.paths import (
-    alphas,
+from tracer_lightning.studies.theory.claims import ASSUMPTIONS, BETAS, CLAIMS, GAPS, LONG, RARE, without_start
+from tracer_lightning.studies.theory.linear import (
+    Distillation,
+    Problem,
+    draw_problem,
     ema,
-    follow,
-    official,
+    kernel_weights,
     self_distillation,
-    shares,
     snapshot_weights,
+    step_shares,
+    teacher_path,
+    update_counting_wma,
     wma,
 )
 from tracer_lightning.teachers import WMATeacher
@@ -82,7 +79,7 @@ def test_weights_of_snapshots():
         kernel = BetaKernel(beta)
         expected = np.array([kernel((k + 0.5) / 41) for k in range(41)])
         np.testing.assert_allclose(snapshot_weights(wma(kernel), 40), expected / expected.sum(), rtol=1e-12)
-        np.testing.assert_allclose(shares(kernel, 40), expected / np.cumsum(expected), rtol=1e-12)
+        np.testing.assert_allclose(step_shares(kernel, 40), expected / np.cumsum(expected), rtol=1e-12)
 
 
 def test_theta_0_weighs_most_with_rare_updates():
@@ -92,14 +89,16 @@ def test_theta_0_weighs_most_with_rare_updates():
     assert float(snapshot_weights(wma(kernel), LONG, RARE)[0]) == pytest.approx(taken[0] / sum(taken))
     assert taken[0] / sum(taken) == pytest.approx(0.383, abs=5e-4)
     counted = [kernel((k + 0.5) / (LONG + 1)) for k in range(len(taken))]
-    assert float(snapshot_weights(official(kernel), LONG, RARE)[0]) == pytest.approx(counted[0] / sum(counted))
-    weights = alphas(kernel, LONG)
+    assert float(snapshot_weights(update_counting_wma(kernel), LONG, RARE)[0]) == pytest.approx(
+        counted[0] / sum(counted)
+    )
+    weights = kernel_weights(kernel, LONG)
     assert float(weights[0] / weights.sum()) == pytest.approx(0.0029, abs=5e-5)
 
 
 def test_followed_teachers_are_the_running_mean(problem):
     path = theory.descent_path(problem, 6, 0.1)
-    teachers = follow(path, wma(UniformKernel()))
+    teachers = teacher_path(path, wma(UniformKernel()))
     for t in range(7):
         torch.testing.assert_close(teachers[t], path[: t + 1].mean(dim=0))
 
@@ -107,12 +106,10 @@ def test_followed_teachers_are_the_running_mean(problem):
 def test_bounds_by_hand(small):
     """With lambda = 2, one image direction of strength 2: gradient = 2 * 4 * gap, mu = 8 inside the images' span."""
     penalty = theory.output_penalty(small, 2.0, matrix([-1.0, 1.5]))
-    assert torch.allclose(theory_bounds.gradient_at(penalty, matrix([2.0, 7.0])), matrix([24.0, 0.0]))
+    assert torch.allclose(claims.gradient_at(penalty, matrix([2.0, 7.0])), matrix([24.0, 0.0]))
     for direction, mu in (([3.0, 0.0], 8.0), ([0.0, 3.0], 0.0), ([3.0, 3.0], 4.0)):
-        assert theory_bounds.curvature(penalty, small.start, matrix(direction)) == pytest.approx(mu)
-    divergence = theory_bounds.divergence_penalty(
-        Problem(matrix([1.0]), matrix([0.0], [0.0]), None), matrix([0.0], [0.0])
-    )
+        assert claims.curvature(penalty, small.start, matrix(direction)) == pytest.approx(mu)
+    divergence = claims.divergence_penalty(Problem(matrix([1.0]), matrix([0.0], [0.0]), None), matrix([0.0], [0.0]))
     assert float(divergence(matrix([0.0], [np.log(3.0)]))) == pytest.approx(0.5 * np.log(4.0 / 3.0))
 
 
@@ -126,15 +123,15 @@ def test_descent_path_is_descent(problem, monkeypatch):
     rate = theory.step_size(problem, 0.0)
     path = theory.descent_path(problem, 400, rate)
     torch.testing.assert_close(path[-1], theory.gradient_descent(problem, theory.no_penalty, problem.start, rate))
-    monkeypatch.setattr(theory, "MOST_STEPS", 50)
-    with pytest.raises(ValueError, match="give a smaller rate"):
+    monkeypatch.setattr(theory, "MAX_STEPS", 50)
+    with pytest.raises(ValueError, match="choose a smaller rate"):
         theory.gradient_descent(problem, theory.no_penalty, problem.start, 10 * rate)
 
 
 # -- claims, and what breaks them -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [*CLAIMS, *BOUNDS, *ASSUMPTIONS, *GAPS], ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", [*CLAIMS, *ASSUMPTIONS, *GAPS], ids=lambda function: function.__name__)
 def test_holds(function, problem):
     checks = list(function(problem))
     assert checks
@@ -143,30 +140,30 @@ def test_holds(function, problem):
 
 def test_a_wrong_target_is_noticed(problem, monkeypatch):
     monkeypatch.setattr(theory, "contrastive_target", lambda weights, texts: weights @ texts)
-    assert failing(theory_checks.target, problem)
+    assert failing(claims.target, problem)
 
 
 @pytest.mark.parametrize(("name", "claim"), [("l2_sp", "L2-SP"), ("static_distillation", "static SD")])
 def test_a_wrong_lambda_is_noticed(problem, monkeypatch, name, claim):
     method = getattr(theory, name)
     monkeypatch.setattr(theory, name, lambda problem, strength: method(problem, strength * 1.0001))
-    assert failing(theory_checks.closed_forms, problem) == [f"Theorem 3.2, {claim}"]
+    assert failing(claims.closed_forms, problem) == [f"Theorem 3.2, {claim}"]
 
 
 def test_the_minimum_norm_solution_alone_is_not_direct_fine_tuning(problem, monkeypatch):
     monkeypatch.setattr(theory, "direct", lambda problem: problem.solution)
-    assert failing(theory_checks.closed_forms, problem) == ["Theorem 3.2, direct"]
-    assert failing(theory_checks.limits, problem) == ["L2-SP tends to direct as lambda -> 0"]
+    assert failing(claims.closed_forms, problem) == ["Theorem 3.2, direct"]
+    assert failing(claims.limits, problem) == ["L2-SP tends to direct as lambda -> 0"]
 
 
 def test_another_penalty_has_another_bias_and_moves_what_it_should_not(problem, monkeypatch):
     monkeypatch.setattr(theory, "output_penalty", lambda problem, strength, teacher: sideways(teacher, strength))
-    broken = failing(theory_checks.closed_forms, problem)
+    broken = failing(claims.closed_forms, problem)
     assert "outside the task subspace nothing moves" in broken
     assert "static SD's bias is lambda/(1+lambda)(W_0 P - W*)" in broken
-    assert failing(theory_checks.iteration, problem)
+    assert failing(claims.iteration, problem)
     monkeypatch.setattr(theory, "distance_penalty", lambda problem, strength: sideways(problem.start, strength))
-    assert "L2-SP's bias is lambda/(lambda+sigma²) by direction" in failing(theory_checks.closed_forms, problem)
+    assert "L2-SP's bias is lambda/(lambda+sigma²) by direction" in failing(claims.closed_forms, problem)
 
 
 def sideways(anchor, strength):
@@ -176,22 +173,26 @@ def sideways(anchor, strength):
 
 def test_limits_fail_for_a_form_that_ignores_lambda(problem, monkeypatch):
     monkeypatch.setattr(theory, "l2_sp", lambda problem, strength: theory.static_distillation(problem, 1.0))
-    assert len(failing(theory_checks.limits, problem)) == 2
+    assert len(failing(claims.limits, problem)) == 2
 
 
-def wrong_strength(problem, strength, weights, teacher):
-    return theory.distilled(problem, 1.001 * strength, weights, teacher)
+def wrong_strength(problem, strength, make_teacher, steps):
+    return self_distillation(problem, 1.001 * strength, make_teacher, steps)
 
 
 def test_a_wrong_step_of_distillation_is_noticed(problem, monkeypatch):
-    monkeypatch.setattr(theory_paths, "distilled", wrong_strength)
-    assert failing(theory_checks.iteration, problem) == ["Proposition C.7, SD-WMA step by step"]
-    assert len(failing(theory_checks.contraction, problem)) == len(BETAS) + 1
+    monkeypatch.setattr(claims, "self_distillation", wrong_strength)
+    assert failing(claims.iteration, problem) == ["Proposition C.7, SD-WMA step by step"]
+    assert len(failing(claims.contraction, problem)) == len(BETAS) + 1
 
 
 def test_a_step_that_forgets_the_rest_is_noticed(problem, monkeypatch):
-    monkeypatch.setattr(theory_paths, "distilled", lambda *args: theory.distilled(*args) @ problem.inside)
-    assert "SD-WMA moves nothing outside the subspace" in failing(theory_checks.contraction, problem)
+    def inside_only(problem, strength, make_teacher, steps):
+        run = self_distillation(problem, strength, make_teacher, steps)
+        return run._replace(students=run.students @ problem.inside)
+
+    monkeypatch.setattr(claims, "self_distillation", inside_only)
+    assert "SD-WMA moves nothing outside the subspace" in failing(claims.contraction, problem)
 
 
 class Forgetful(WMATeacher):
@@ -202,51 +203,49 @@ class Forgetful(WMATeacher):
 
 
 def test_a_teacher_without_theta_0_is_noticed(problem, monkeypatch):
-    monkeypatch.setattr(theory_paths, "WMATeacher", Forgetful)
-    assert len(failing(theory_checks.contraction, problem)) == len(BETAS)
-    assert len(failing(theory_checks.convergence, problem)) == len(BETAS)
-    assert len([claim for claim in failing(theory_checks.persistence, problem) if "jump" in claim]) == len(BETAS)
-    assert failing(theory_checks.equivalence, problem)
+    monkeypatch.setattr(theory, "WMATeacher", Forgetful)
+    assert len(failing(claims.contraction, problem)) == len(BETAS)
+    assert len(failing(claims.convergence, problem)) == len(BETAS)
+    assert len([claim for claim in failing(claims.persistence, problem) if "jump" in claim]) == len(BETAS)
+    assert failing(claims.equivalence, problem)
 
 
 def test_an_ema_in_the_place_of_the_wma_does_not_persist(problem, monkeypatch):
-    monkeypatch.setattr(theory_checks, "wma", lambda kernel: ema(0.9))
-    assert len(failing(theory_checks.persistence, problem)) == 2 * len(BETAS)
-    assert len(failing(theory_checks.convergence, problem)) == len(BETAS)
+    monkeypatch.setattr(claims, "wma", lambda kernel: ema(0.9))
+    assert len(failing(claims.persistence, problem)) == 2 * len(BETAS)
+    assert len(failing(claims.convergence, problem)) == len(BETAS)
 
 
 def test_another_momentum_and_a_wma_in_the_place_of_the_ema_are_noticed(problem, monkeypatch):
-    monkeypatch.setattr(theory_checks, "ema", lambda momentum: ema(0.91))
-    assert len(failing(theory_checks.collapse, problem)) == 2
-    assert failing(theory_checks.equivalence, problem)
-    monkeypatch.setattr(theory_checks, "ema", lambda momentum: wma(BetaKernel()))
-    assert len(failing(theory_checks.collapse, problem)) == 3
+    monkeypatch.setattr(claims, "ema", lambda momentum: ema(0.91))
+    assert len(failing(claims.collapse, problem)) == 2
+    assert failing(claims.equivalence, problem)
+    monkeypatch.setattr(claims, "ema", lambda momentum: wma(BetaKernel()))
+    assert len(failing(claims.collapse, problem)) == 3
 
 
 def test_conditions_fail_where_the_theorem_would_hold_after_all(problem, monkeypatch):
-    monkeypatch.setattr(theory_conditions, "without_start", lambda kernel, steps: kernel)
-    assert failing(theory_conditions.algorithm_1, problem)
-    monkeypatch.setattr(theory_conditions, "ExponentialKernel", lambda rate: UniformKernel())
-    assert failing(theory_conditions.summable, problem)
-    monkeypatch.setattr(theory_conditions, "wma", lambda kernel: ema(1.0))
-    assert failing(theory_conditions.overshoot, problem)
+    monkeypatch.setattr(claims, "without_start", lambda kernel, steps: kernel)
+    assert failing(claims.algorithm_1, problem)
+    monkeypatch.setattr(claims, "ExponentialKernel", lambda rate: UniformKernel())
+    assert failing(claims.summable_weights, problem)
+    monkeypatch.setattr(claims, "wma", lambda kernel: ema(1.0))
+    assert failing(claims.overshoot, problem)
 
 
 def test_conditions_fail_for_another_optimizer_or_interval(problem, monkeypatch):
     monkeypatch.setattr(torch.optim, "AdamW", lambda parameters, lr, weight_decay: torch.optim.SGD(parameters, lr))
-    assert len(failing(theory_conditions.adaptive, problem)) == 2
-    monkeypatch.setattr(theory_conditions, "RARE", 1)
-    monkeypatch.setattr(theory_conditions, "LONG", 50)
-    assert failing(theory_conditions.rare_updates, problem)
+    assert len(failing(claims.adaptive_optimizer, problem)) == 2
+    monkeypatch.setattr(claims, "RARE", 1)
+    monkeypatch.setattr(claims, "LONG", 50)
+    assert failing(claims.rare_updates, problem)
 
 
 def test_bias_and_drift_fail_for_other_teachers(problem, monkeypatch):
-    monkeypatch.setattr(theory_conditions, "ema", lambda momentum: ema(0.8))
-    assert failing(theory_conditions.drifting, problem)
-    monkeypatch.setattr(
-        theory_conditions, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(0.9), t)
-    )
-    assert len(failing(theory_conditions.no_bias, problem)) == len(BETAS)
+    monkeypatch.setattr(claims, "ema", lambda momentum: ema(0.8))
+    assert failing(claims.drifting_student, problem)
+    monkeypatch.setattr(claims, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(0.9), t))
+    assert len(failing(claims.remaining_bias, problem)) == len(BETAS)
 
 
 def test_algorithm_1_is_the_kernel_without_its_first_weight():
@@ -263,29 +262,28 @@ def scaled(factor, function):
 
 @pytest.mark.parametrize("name", ["first_share", "curvature"])
 def test_a_gradient_bound_with_a_larger_constant_is_noticed(problem, monkeypatch, name):
-    monkeypatch.setattr(theory_bounds, name, scaled(1.0001, getattr(theory_bounds, name)))
-    met = [claim for claim in failing(theory_bounds.persistent_gradient, problem) if "met" in claim]
+    monkeypatch.setattr(claims, name, scaled(1.0001, getattr(claims, name)))
+    met = [claim for claim in failing(claims.persistent_gradient, problem) if "met" in claim]
     assert len(met) == len(BETAS)
-    monkeypatch.setattr(theory_bounds, name, scaled(30.0, getattr(theory_bounds, name)))
-    assert len(failing(theory_bounds.persistent_gradient, problem)) == 2 * len(BETAS)
-    assert len(failing(theory_bounds.persistent_divergence, problem)) == len(BETAS)
+    monkeypatch.setattr(claims, name, scaled(30.0, getattr(claims, name)))
+    assert len(failing(claims.persistent_gradient, problem)) == 2 * len(BETAS)
+    assert len(failing(claims.persistent_divergence, problem)) == len(BETAS)
 
 
 def test_an_ema_has_no_persistent_gradient(problem, monkeypatch):
-    monkeypatch.setattr(theory_bounds, "wma", lambda kernel: ema(0.9))
-    assert len(failing(theory_bounds.persistent_gradient, problem)) == 2 * len(BETAS)
-    assert len(failing(theory_bounds.persistent_divergence, problem)) == len(BETAS)
+    monkeypatch.setattr(claims, "wma", lambda kernel: ema(0.9))
+    assert len(failing(claims.persistent_gradient, problem)) == 2 * len(BETAS)
+    assert len(failing(claims.persistent_divergence, problem)) == len(BETAS)
     monkeypatch.undo()
-    monkeypatch.setattr(theory_bounds, "ema", lambda momentum: wma(BetaKernel()))
-    assert failing(theory_bounds.persistent_gradient, problem) == ["EMA's gradient vanishes"]
+    monkeypatch.setattr(claims, "ema", lambda momentum: wma(BetaKernel()))
+    assert failing(claims.persistent_gradient, problem) == ["EMA's gradient vanishes"]
 
 
 def test_a_student_that_comes_back_has_no_persistent_gradient(problem, monkeypatch):
     """W_0 + 2U, then W_0 + U: the hypothesis of a monotone path is violated, and the teacher passes the student."""
     monkeypatch.setattr(theory, "line_path", lambda problem, steps, kept: overshooting(problem, steps))
-    claims = failing(theory_bounds.persistent_gradient, problem)
-    assert "C.6's gradient bound, Beta 1" in claims
-    assert "C.6's gradient bound for a KL, Beta 1" in failing(theory_bounds.persistent_divergence, problem)
+    assert "C.6's gradient bound, Beta 1" in failing(claims.persistent_gradient, problem)
+    assert "C.6's gradient bound for a KL, Beta 1" in failing(claims.persistent_divergence, problem)
 
 
 def overshooting(problem, steps):
@@ -298,28 +296,28 @@ def overshooting(problem, steps):
 
 def test_a_loss_that_is_far_from_quadratic_has_no_bound(problem, monkeypatch):
     """Where r_T outgrows the signal the bound says nothing: logits 100 times as large."""
-    divergence = theory_bounds.divergence_penalty
+    divergence = claims.divergence_penalty
     monkeypatch.setattr(
-        theory_bounds,
+        claims,
         "divergence_penalty",
         lambda problem, teacher: divergence(Problem(100 * problem.images, problem.target, problem.start), teacher),
     )
-    assert len(failing(theory_bounds.persistent_divergence, problem)) == len(BETAS)
+    assert len(failing(claims.persistent_divergence, problem)) == len(BETAS)
 
 
 def test_a_rate_that_is_not_bounded_by_the_smallest_step_is_noticed(problem, monkeypatch):
     """Corollary C.9 with the largest omega_t in the place of omega_min, and with lambda left out."""
-    monkeypatch.setattr(theory_bounds, "shares", lambda kernel, steps: shares(kernel, steps)[1].expand(steps + 1))
-    assert len(failing(theory_bounds.linear_rate, problem)) == len(BETAS) + 1
+    monkeypatch.setattr(claims, "step_shares", lambda kernel, steps: step_shares(kernel, steps)[1].expand(steps + 1))
+    assert len(failing(claims.linear_rate, problem)) == len(BETAS) + 1
     monkeypatch.undo()
-    monkeypatch.setattr(theory_paths, "distilled", wrong_strength)
-    assert failing(theory_bounds.linear_rate, problem) == ["C.9 is met by a constant omega_t (EMA 0.9)"]
+    monkeypatch.setattr(claims, "self_distillation", wrong_strength)
+    assert failing(claims.linear_rate, problem) == ["C.9 is met by a constant omega_t (EMA 0.9)"]
 
 
 def test_a_step_weight_without_bound_has_no_rate(problem, monkeypatch):
     """A teacher that stops moving, whose smallest omega_t is 0, against the bound of one that does not."""
-    monkeypatch.setattr(theory_bounds, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(1.0), t))
-    assert len(failing(theory_bounds.linear_rate, problem)) == len(BETAS) + 2
+    monkeypatch.setattr(claims, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(1.0), t))
+    assert len(failing(claims.linear_rate, problem)) == len(BETAS) + 2
 
 
 def test_a_teacher_that_is_farther_than_the_start_loses_to_static_distillation(problem, monkeypatch):
@@ -327,29 +325,29 @@ def test_a_teacher_that_is_farther_than_the_start_loses_to_static_distillation(p
         run = self_distillation(problem, strength, make, steps)
         away = 1.5 * problem.anchor_error
         students = torch.stack([theory.distilled(problem, strength, problem.start, t + away) for t in run.teachers])
-        return theory_paths.Distillation(torch.cat([run.students[:1], students[:-1]]), run.teachers)
+        return Distillation(torch.cat([run.students[:1], students[:-1]]), run.teachers)
 
-    monkeypatch.setattr(theory_bounds, "self_distillation", from_farther)
-    assert len(failing(theory_bounds.dominance, problem)) == len(BETAS) + 1
-    monkeypatch.setattr(theory_bounds, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(1.0), t))
-    assert len(failing(theory_bounds.dominance, problem)) == len(BETAS)
+    monkeypatch.setattr(claims, "self_distillation", from_farther)
+    assert len(failing(claims.dominance, problem)) == len(BETAS) + 1
+    monkeypatch.setattr(claims, "self_distillation", lambda p, s, make, t: self_distillation(p, s, ema(1.0), t))
+    assert len(failing(claims.dominance, problem)) == len(BETAS)
 
 
 def test_a_wrong_strength_breaks_the_share_of_static_distillation(problem, monkeypatch):
-    monkeypatch.setattr(theory_paths, "distilled", wrong_strength)
-    assert failing(theory_bounds.dominance, problem) == ["C.10, the share is ‖E_t-1‖²/‖E_0‖²"]
+    monkeypatch.setattr(claims, "self_distillation", wrong_strength)
+    assert failing(claims.dominance, problem) == ["C.10, the share is ‖E_t-1‖²/‖E_0‖²"]
 
 
 def test_assumptions_of_the_bounds_fail_where_they_are_not_needed(problem, monkeypatch):
     monkeypatch.setattr(Problem, "outside", property(lambda problem: problem.inside))
-    assert failing(theory_conditions.flat, problem)
+    assert failing(claims.flat_direction, problem)
     monkeypatch.undo()
     monkeypatch.setattr(theory, "distilled", lambda problem, strength, weights, teacher: problem.solution)
-    assert failing(theory_conditions.distant, problem)
+    assert failing(claims.distant_teacher, problem)
 
 
 def test_gaps_of_the_bounds_close_for_a_constant_step_and_the_whole_error(problem, monkeypatch):
-    monkeypatch.setattr(theory_conditions, "shares", lambda kernel, steps: torch.full((steps + 1,), 0.1))
-    assert len(failing(theory_conditions.no_rate, problem)) == len(BETAS)
+    monkeypatch.setattr(claims, "step_shares", lambda kernel, steps: torch.full((steps + 1,), 0.1))
+    assert len(failing(claims.horizon_dependent_rate, problem)) == len(BETAS)
     at_zero = Problem(problem.images, torch.zeros_like(problem.target), problem.start)  # W* = 0: nothing is left out
-    assert failing(theory_conditions.proof_of_dominance, at_zero)
+    assert failing(claims.proof_of_dominance, at_zero)

@@ -7,7 +7,7 @@ from scripts.toy import main
 from tests.reporting.run_folders import scores, write_run
 from tracer_lightning.reporting.runs import find_runs, group_runs
 from tracer_lightning.reporting.training_curves import Curve
-from tracer_lightning.studies.toy.arms import arms, before, interval, late
+from tracer_lightning.studies.toy.arms import accuracy_before, arms, interval, late_mean
 from tracer_lightning.studies.toy.report import panels, tradeoff
 
 NAMES = ("coloured", "plain")
@@ -25,7 +25,7 @@ def write(folder, task, original, gap=(), **settings):
 
 def found(folder):
     groups, _ = group_runs(find_runs([str(folder)])[0])
-    return {(arm.name, arm.strength): arm for arm in arms(groups)}, before(groups)
+    return {(arm.name, arm.strength): arm for arm in arms(groups)}, accuracy_before(groups)
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_interval_is_students():
 
 
 def test_late_is_the_last_tenth_of_the_steps():
-    assert late(Curve(list(range(10, 201, 10)), [1.0] * 18 + [0.2, 0.4])) == pytest.approx(0.3)
-    assert late(Curve([10, 20], [1.0, 0.5])) == 0.5
+    assert late_mean(Curve(list(range(10, 201, 10)), [1.0] * 18 + [0.2, 0.4])) == pytest.approx(0.3)
+    assert late_mean(Curve([10, 20], [1.0, 0.5])) == 0.5
 
 
 def test_methods_are_named_by_what_varies(methods):
@@ -156,4 +156,4 @@ def test_a_name_with_a_dot_is_kept(methods, tmp_path):
 def test_runs_without_both_roles_are_refused(tmp_path, capsys):
     write_run(tmp_path / "run", scores(0.9, 0.8, names=("one",)), zero_shot=scores(0.9, 0.8, names=("one",)))
     assert main([str(tmp_path)]) == 1
-    assert "on sets of role ood; these are" in " ".join(capsys.readouterr().err.split())
+    assert "on sets of role ood; evaluate on" in " ".join(capsys.readouterr().err.split())

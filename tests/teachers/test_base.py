@@ -165,7 +165,7 @@ def test_steps_must_increase_and_the_horizon_be_known():
         WMATeacher(student, BetaKernel()).update(student)
     teacher = WMATeacher(student, BetaKernel(), 5)
     teacher.update(student, 2)
-    with pytest.raises(ValueError, match="already"):
+    with pytest.raises(ValueError, match="step must be larger than"):
         teacher.update(student, 2)
 
 

@@ -1,4 +1,4 @@
-"""Anchor texts: what images are compared with, besides the captions of their batch, to see how far features moved."""
+"""Anchor texts, with which image features are compared to measure how far fine-tuning moved them."""
 
 from tracer_lightning.anchors.captions import BatchCaptions
 from tracer_lightning.anchors.none import no_anchors

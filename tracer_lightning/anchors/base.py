@@ -1,4 +1,4 @@
-"""What anchors need of a model, and what they are."""
+"""Interfaces of anchors and of the models that they use."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ class HasTexts(Protocol):
     """A model with a text tower."""
 
     def encode_text(self, texts: Tensor) -> Tensor:
-        """(N, D) normalised features of (N, L) tokens."""
+        """Encode tokens (N, L) as normalised features (N, D)."""
 
     @property
     def trims_text(self) -> bool:
-        """Whether texts of any length may be given, pooled at the end-of-text token."""
+        """Whether texts may have any length, as they are pooled at the end-of-text token."""
 
     @property
     def context_length(self) -> int:
-        """Tokens that a text may have."""
+        """Largest number of tokens of a text."""
 
 
 class Anchors(Protocol):
-    """Gives the anchors of a step, the same on every rank."""
+    """Callable that returns the anchors of a step, which are the same on every rank."""
 
     reads: frozenset[str]
     """Fields of the teacher's features that they are made of."""
 
     def __call__(self, model: HasTexts, teacher: ClipFeatures, step: int) -> Tensor:
-        """(A, D) normalised text features, in the type of the teacher's.
+        """Compute the anchors of a step as normalised text features (A, D), in the type of the teacher's.
 
         Args:
             model: the teacher's averaged module.
-            teacher: its features of the global batch.
+            teacher: the teacher's features of the global batch.
             step: number of optimizer steps so far.
         """

@@ -1,4 +1,4 @@
-"""The captions of the batch."""
+"""Captions of the batch as anchors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tracer_lightning.types import ClipFeatures
 
 
 class BatchCaptions(nn.Module):
-    """The captions of the global batch, as the teacher sees them."""
+    """Captions of the global batch, encoded by the teacher."""
 
     reads = frozenset({"text"})
 
@@ -18,5 +18,5 @@ class BatchCaptions(nn.Module):
         del model, prompts
 
     def forward(self, model: HasTexts, teacher: ClipFeatures, step: int) -> Tensor:
-        """(B, D)."""
+        """Return the teacher's text features (B, D)."""
         return teacher.text

@@ -6,4 +6,4 @@ from typing import Any
 
 
 def no_anchors(model: object, **context: Any) -> None:
-    """Give no anchors: images are compared with nothing but the captions of their batch."""
+    """Use no anchors: images are compared with the captions of their batch only."""

@@ -1,4 +1,4 @@
-"""Prompts as the model saw them before training."""
+"""Prompts, encoded by the model before training, as anchors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracer_lightning.types import ClipFeatures
 
 
 class _Constant(nn.Module):
-    """Text features that stay what they are. They are not saved: a continued run makes them again."""
+    """Constant text features, which are not saved: a resumed run computes them again."""
 
     reads: frozenset[str] = frozenset()
     features: Tensor
@@ -21,16 +21,16 @@ class _Constant(nn.Module):
         self.register_buffer("features", features, persistent=False)
 
     def forward(self, model: HasTexts, teacher: ClipFeatures, step: int) -> Tensor:
-        """(A, D)."""
+        """Return the constant features (A, D)."""
         return self.features.to(teacher.image.dtype)
 
 
 class ClassPrompts(_Constant):
-    """One anchor per class, the zero-shot head's vector.
+    """One anchor per class: the vector of the zero-shot head.
 
     Args:
-        model: as it is before training.
-        prompts: (C, P, L) tokens of every template for every class.
+        model: the model before training.
+        prompts: tokens (C, P, L) of every template for every class.
     """
 
     def __init__(self, model: HasTexts, prompts: Tensor) -> None:
@@ -38,17 +38,17 @@ class ClassPrompts(_Constant):
 
 
 class ContextPrompts(_Constant):
-    """One anchor per template, the mean of its embeddings over the classes (CAR-FT; Mao et al., 2024).
+    """One anchor per template: the mean of its embeddings over the classes (CAR-FT; Mao et al., 2024).
 
     As in the zero-shot head, embeddings are normalised before the mean, and the mean after.
 
     Args:
-        model: as it is before training.
-        prompts: (C, P, L) tokens of every template for every class.
+        model: the model before training.
+        prompts: tokens (C, P, L) of every template for every class.
     """
 
     def __init__(self, model: HasTexts, prompts: Tensor) -> None:
         if prompts.shape[1] < 2:
-            raise ValueError("anchors=context_prompts compares templates, and the data have one; give more")
+            raise ValueError(f"prompts must have two templates or more to compare contexts, found {prompts.shape[1]}")
         contexts = prompt_features(model.encode_text, prompts).mean(dim=0)  # (P, D)
         super().__init__(torch.nn.functional.normalize(contexts, dim=-1))

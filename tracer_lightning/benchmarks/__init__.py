@@ -1,1 +1,1 @@
-"""Measuring speed side by side with plain implementations, which stand here for nothing else."""
+"""Benchmarks against plain reference implementations, which serve no other purpose."""

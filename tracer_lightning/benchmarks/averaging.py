@@ -1,4 +1,4 @@
-"""The teacher's update, against a naive loop and the machine's memory."""
+"""Benchmark of the teacher's update against a naive loop and the memory bandwidth."""
 
 from __future__ import annotations
 
@@ -15,41 +15,42 @@ from tracer_lightning.models import load_clip
 from tracer_lightning.teachers import WMATeacher
 
 TOTAL_STEPS = 25_000
-"""Of the paper's run."""
+"""Number of optimizer steps of the paper's run."""
 WEIGHT = 0.01
 INTERVALS = (1, 10, 500)
-"""Steps between updates, of the paper's Table 10."""
+"""Numbers of steps between updates in the paper's Table 10."""
 OURS, NAIVE, COPY = "our update", "naive loop", "copy"
 QUEUED = 100
-"""Copies that a GPU is given first."""
+"""Number of copies that keep the GPU busy before a measurement."""
 
 
 class TeacherOptions(NamedTuple):
-    """What is measured."""
+    """Options of the benchmark."""
 
     model: str
-    """An open_clip architecture, with random weights."""
+    """Name of an open_clip architecture, which gets random weights."""
     rounds: int
     accelerator: str
 
 
 @torch.no_grad()
 def naive_update(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
-    """Reference: tensor by tensor, with the whole weight of the past as 1 and no compensation."""
+    """Reference: update tensor by tensor, with a weight of 1 for the past and without compensation."""
     for average, value in zip(averages, values, strict=True):
         average.copy_((average + weight * value) / (1 + weight))
 
 
 @torch.no_grad()
 def copy_all(averages: Sequence[Tensor], values: Sequence[Tensor]) -> None:
-    """Reference: what the memory allows."""
+    """Reference: copy all tensors, which is limited by the memory bandwidth."""
     torch._foreach_copy_(list(averages), list(values))
 
 
 def traffic(teacher: WMATeacher) -> dict[str, int]:
-    """Bytes that must be read and written once: two and one of the average for each, one and one for a copy.
+    """Bytes that an update or a copy must read and write.
 
-    Compensated tensors have the compensation read and written, too.
+    An update reads two tensors and writes one for each average; for compensated tensors it also reads and writes the
+    compensation. A copy reads and writes one tensor.
     """
     averages = {name: teacher.module.get_parameter(name) for name in teacher.trained}
     sizes = {name: average.numel() * average.element_size() for name, average in averages.items()}
@@ -57,8 +58,8 @@ def traffic(teacher: WMATeacher) -> dict[str, int]:
     return {OURS: 3 * sum(sizes.values()) + 2 * compensated, COPY: 2 * sum(sizes.values())}
 
 
-def behind(filler: Callable[[], Any], work: Callable[[], Any]) -> float:
-    """Seconds of the GPU alone: it is kept busy meanwhile, as in training, so that it never waits for the host."""
+def gpu_seconds(filler: Callable[[], Any], work: Callable[[], Any]) -> float:
+    """Seconds of the GPU alone; ``filler`` keeps it busy before, as training does, so that it need not wait."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     filler()
     start.record()
@@ -68,7 +69,7 @@ def behind(filler: Callable[[], Any], work: Callable[[], Any]) -> float:
     return float(start.elapsed_time(end)) / 1000
 
 
-def _entered(teacher: WMATeacher, student: torch.nn.Module) -> dict[str, Callable[[], Any]]:
+def _candidates(teacher: WMATeacher, student: torch.nn.Module) -> dict[str, Callable[[], Any]]:
     parameters = dict(student.named_parameters())
     values = [parameters[name].detach() for name in teacher.trained]
     averages = [teacher.module.get_parameter(name).detach() for name in teacher.trained]
@@ -79,38 +80,38 @@ def _entered(teacher: WMATeacher, student: torch.nn.Module) -> dict[str, Callabl
     }
 
 
-def _gpu_seconds(entered: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def _gpu_rounds(candidates: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     def filler() -> None:
         for _ in range(QUEUED):
-            entered[COPY]()
+            candidates[COPY]()
 
-    found = [{name: behind(filler, work) for name, work in entered.items()} for _ in range(rounds)]
-    return {name: [one[name] for one in found] for name in entered}
+    results = [{name: gpu_seconds(filler, work) for name, work in candidates.items()} for _ in range(rounds)]
+    return {name: [result[name] for result in results] for name in candidates}
 
 
 def measure(options: TeacherOptions) -> dict[str, Any]:
-    """Seconds of each, bytes a second, and how ours compares."""
+    """Measure the seconds and bytes per second of each update, and the ratios to ours."""
     torch.manual_seed(0)
     gpu = options.accelerator == "gpu"
     student = load_clip(options.model).model.to("cuda" if gpu else "cpu")
     teacher = WMATeacher(student, BetaKernel(0.5), TOTAL_STEPS)
-    entered = _entered(teacher, student)
-    alone, peaks = in_turn(entered, options.rounds)
-    taken = _gpu_seconds(entered, options.rounds) if gpu else alone
-    moved = traffic(teacher)
-    rates = {name: [moved[name] / value for value in taken[name]] for name in moved}
-    median = statistics.median(taken[OURS])
+    candidates = _candidates(teacher, student)
+    waited, peaks = in_turn(candidates, options.rounds)
+    seconds = _gpu_rounds(candidates, options.rounds) if gpu else waited
+    moved_bytes = traffic(teacher)
+    rates = {name: [moved_bytes[name] / value for value in seconds[name]] for name in moved_bytes}
+    median = statistics.median(seconds[OURS])
     return {
         "options": options._asdict(),
         "tensors": len(teacher.trained),
         "parameters": sum(teacher.module.get_parameter(name).numel() for name in teacher.trained),
-        "bytes": moved,
-        "seconds": {name: spread(values) for name, values in taken.items()},
-        "seconds waited for": {name: spread(values) for name, values in alone.items()},
+        "bytes": moved_bytes,
+        "seconds": {name: spread(values) for name, values in seconds.items()},
+        "seconds waited for": {name: spread(values) for name, values in waited.items()},
         "bytes per second": {name: spread(values) for name, values in rates.items()},
         "share of the copy's bandwidth": ratio(rates[OURS], rates[COPY]),
-        "naive loop / our update": ratio(taken[NAIVE], taken[OURS]),
+        "naive loop / our update": ratio(seconds[NAIVE], seconds[OURS]),
         "seconds per step": {str(every): median / every for every in INTERVALS},
         "peak memory": peaks,
-        "rounds": taken,
+        "rounds": seconds,
     }

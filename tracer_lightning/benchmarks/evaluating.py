@@ -1,4 +1,4 @@
-"""Evaluation of student and teacher on a suite, against a plain one."""
+"""Benchmark of the evaluation of student and teacher on a suite against a plain implementation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from tracer_lightning.benchmarks.images import CROP, FLIP, jpegs, write_folder, write_split
 from tracer_lightning.benchmarks.measuring import in_turn, ratio, spread
-from tracer_lightning.benchmarks.pictures import CROP, FLIP, jpegs, write_folder, write_split
 from tracer_lightning.benchmarks.plain_evaluation import PlainEvaluation
 from tracer_lightning.data import ShardDataModule, imagenet_classnames, imagenet_templates
 from tracer_lightning.evaluation import EvaluationModule, Scores, ZeroShotSuite
@@ -25,16 +25,16 @@ TOTAL_STEPS = 10
 OURS, PLAIN = "ours", "plain"
 
 
-class Suite(NamedTuple):
-    """What is evaluated on."""
+class BenchmarkSuite(NamedTuple):
+    """Numbers of sets, images, classes and templates of the suite."""
 
     sets: int
     pictures: int
-    """Of each set."""
+    """Number of images per set."""
     classes: int
-    """The first of ImageNet's."""
+    """Number of classes, the first of ImageNet's."""
     templates: int
-    """The first of ImageNet's."""
+    """Number of templates, the first of ImageNet's."""
 
     @property
     def classnames(self) -> list[str]:
@@ -48,16 +48,16 @@ class Suite(NamedTuple):
 
     @property
     def names(self) -> list[str]:
-        """Of the sets."""
+        """Names of the sets."""
         return [f"set{number}" for number in range(self.sets)]
 
 
 class EvaluationOptions(NamedTuple):
-    """What is measured."""
+    """Options of the benchmark."""
 
     model: str
-    """An open_clip architecture, with random weights."""
-    suite: Suite
+    """Name of an open_clip architecture, which gets random weights."""
+    suite: BenchmarkSuite
     batch_size: int
     num_workers: int
     rounds: int
@@ -65,17 +65,17 @@ class EvaluationOptions(NamedTuple):
     precision: str
 
 
-def write_suite(root: Path, suite: Suite) -> None:
-    """The sets as shards and as folders."""
+def write_suite(root: Path, suite: BenchmarkSuite) -> None:
+    """Write the sets as shards and as folders."""
     encoded = jpegs(suite.sets * suite.pictures, suite.classes)
     for number, name in enumerate(suite.names):
-        mine = encoded[number * suite.pictures : (number + 1) * suite.pictures]
-        write_split(root / "shards" / name, "test", mine, suite.classnames)
-        write_folder(root / "folders" / name, mine)
+        set_images = encoded[number * suite.pictures : (number + 1) * suite.pictures]
+        write_split(root / "shards" / name, "test", set_images, suite.classnames)
+        write_folder(root / "folders" / name, set_images)
 
 
 def student_and_teacher(backbone: Backbone, device: torch.device) -> dict[str, nn.Module]:
-    """Two models that differ: the teacher's is halfway between the first weights and the student's."""
+    """Make a student and a teacher halfway between the initial weights and the student's."""
     student = backbone.model.to(device)
     teacher = WMATeacher(student, BetaKernel(1.0), TOTAL_STEPS)
     with torch.no_grad():
@@ -86,7 +86,7 @@ def student_and_teacher(backbone: Backbone, device: torch.device) -> dict[str, n
 
 
 def data_module(root: Path, spec: InputSpec, options: EvaluationOptions, decoder: Any) -> ShardDataModule:
-    """The application's data module on the shards."""
+    """Data module of the application on the shards."""
     suite = options.suite
     data = ShardDataModule(
         spec,
@@ -108,7 +108,7 @@ def data_module(root: Path, spec: InputSpec, options: EvaluationOptions, decoder
 
 
 def our_scores(models: dict[str, nn.Module], data: ShardDataModule, options: EvaluationOptions) -> dict[str, Scores]:
-    """Those of ``scripts/evaluate.py``: one pass for all models, heads included."""
+    """Evaluate like ``scripts/evaluate.py``: one pass for all models, including the heads."""
     suite = ZeroShotSuite(data.eval_sets, data.prompts(), tuple(models))
     module = EvaluationModule(models, suite)
     trainer = pl.Trainer(
@@ -128,18 +128,18 @@ def our_scores(models: dict[str, nn.Module], data: ShardDataModule, options: Eva
 def plain_scores(
     models: dict[str, nn.Module], spec: InputSpec, root: Path, options: EvaluationOptions
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Model by model, set by set."""
-    found = {}
+    """Evaluate model by model and set by set with the plain implementation."""
+    scores = {}
     for name, model in models.items():
         inner: Any = model
         plain = PlainEvaluation(inner.model, spec, options.precision, options.batch_size, options.num_workers)
         head: Tensor = plain.head(options.suite.classnames, options.suite.captions)
-        found[name] = {each: plain.scores(root / "folders" / each, head) for each in options.suite.names}
-    return found
+        scores[name] = {each: plain.scores(root / "folders" / each, head) for each in options.suite.names}
+    return scores
 
 
-def entered(root: Path, options: EvaluationOptions, decoder: str = "torchvision") -> dict[str, Callable[[], Any]]:
-    """Name to what evaluates both models on the whole suite, written below ``root``, and returns the scores."""
+def candidates(root: Path, options: EvaluationOptions, decoder: str = "torchvision") -> dict[str, Callable[[], Any]]:
+    """Functions by name that evaluate both models on the suite, which is written to ``root``, and return the scores."""
     torch.manual_seed(0)
     device = torch.device("cuda" if options.accelerator == "gpu" else "cpu")
     backbone = load_clip(options.model)
@@ -148,18 +148,18 @@ def entered(root: Path, options: EvaluationOptions, decoder: str = "torchvision"
     data = data_module(root, backbone.spec, options, decoder)
 
     def ours() -> dict[str, Scores]:
-        found = our_scores(models, data, options)
+        scores = our_scores(models, data, options)
         for model in models.values():
-            model.to(device)  # Lightning leaves them on the processor
-        return found
+            model.to(device)  # Lightning leaves them on the CPU
+        return scores
 
     return {OURS: ours, PLAIN: lambda: plain_scores(models, backbone.spec, root, options)}
 
 
 def measure(options: EvaluationOptions) -> dict[str, Any]:
-    """Seconds of whole evaluations of both models, pictures a second, their ratio, and peak memory."""
+    """Measure seconds, images per second and peak memory of evaluating both models, and the ratio of the seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        seconds, peaks = in_turn(entered(Path(folder), options), options.rounds)
+        seconds, peaks = in_turn(candidates(Path(folder), options), options.rounds)
     count = options.suite.sets * options.suite.pictures
     return {
         "options": {**options._asdict(), "suite": options.suite._asdict()},

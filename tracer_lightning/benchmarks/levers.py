@@ -1,4 +1,4 @@
-"""What each lever is worth: our TRACER step with it and without it, in turn."""
+"""Benchmark of each optimisation (lever): alternating TRACER steps with and without it."""
 
 from __future__ import annotations
 
@@ -12,92 +12,91 @@ from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
 from tracer_lightning.benchmarks.measuring import Turns, in_turn, median_of, ratio
-from tracer_lightning.benchmarks.ours import collated, compile_in_place, step_seconds, tracer
+from tracer_lightning.benchmarks.ours import collate, compile_in_place, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import Backbone, configure_compute, load_clip
-from tracer_lightning.models.open_clip.fast_attention import LastBlock, SelfAttention
+from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention
 from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers.base import Precision
 from tracer_lightning.types import Batch
 
 
-class Setting(NamedTuple):
-    """How a step is computed."""
+class StepSetting(NamedTuple):
+    """Optimisations with which a step is computed."""
 
     streamlined: bool = True
-    """Attention and last block of :mod:`tracer_lightning.models.open_clip.fast_attention`."""
+    """Whether to use the attention and last block of :mod:`tracer_lightning.models.open_clip.fast_attention`."""
     trimmed: bool = True
-    """Captions cut to the longest of the batch."""
-    once: bool = True
-    """Each caption once."""
+    """Whether captions are trimmed to the longest of the batch."""
+    deduplicated: bool = True
+    """Whether each distinct caption is encoded once."""
     captions: int | None = None
-    """Different ones in a batch, which then repeat; None for random ones of ImageNet."""
+    """Number of distinct captions in a batch, which then repeat; None for random captions of ImageNet."""
     fused: bool = True
-    """AdamW in one pass."""
+    """Whether AdamW is fused."""
     teacher: Precision = "same"
+    """Precision of the teacher."""
     every: int = 1
-    """Steps from one update of the teacher to the next."""
+    """Number of steps between updates of the teacher."""
     compiled: bool = False
     channels_last: bool = False
     checkpointed: bool = False
-    """Activations of blocks are computed again."""
+    """Whether activations of blocks are recomputed in the backward pass."""
     micro_batch: int | None = None
+    """Size of micro-batches; 0 stands for a quarter of the batch, None for no micro-batches."""
 
 
-LEVERS: dict[str, tuple[Setting, Setting]] = {
-    "nothing": (Setting(), Setting()),
-    "attention as it lies, last block's class token": (Setting(), Setting(streamlined=False)),
-    "captions trimmed": (Setting(), Setting(trimmed=False)),
-    "repeated captions once (16 different)": (Setting(captions=16), Setting(captions=16, once=False)),
-    "AdamW fused": (Setting(), Setting(fused=False)),
-    "teacher's pass in bf16": (Setting(teacher="bf16"), Setting()),
-    "teacher updated every 10 steps": (Setting(every=10), Setting()),
-    "channels last": (Setting(channels_last=True), Setting()),
-    "compiled": (Setting(compiled=True), Setting()),
-    "blocks checkpointed": (Setting(checkpointed=True), Setting()),
-    "micro-batches of a quarter": (Setting(micro_batch=0), Setting()),
+LEVERS: dict[str, tuple[StepSetting, StepSetting]] = {
+    "nothing": (StepSetting(), StepSetting()),
+    "attention as it lies, last block's class token": (StepSetting(), StepSetting(streamlined=False)),
+    "captions trimmed": (StepSetting(), StepSetting(trimmed=False)),
+    "repeated captions once (16 different)": (StepSetting(captions=16), StepSetting(captions=16, deduplicated=False)),
+    "AdamW fused": (StepSetting(), StepSetting(fused=False)),
+    "teacher's pass in bf16": (StepSetting(teacher="bf16"), StepSetting()),
+    "teacher updated every 10 steps": (StepSetting(every=10), StepSetting()),
+    "channels last": (StepSetting(channels_last=True), StepSetting()),
+    "compiled": (StepSetting(compiled=True), StepSetting()),
+    "blocks checkpointed": (StepSetting(checkpointed=True), StepSetting()),
+    "micro-batches of a quarter": (StepSetting(micro_batch=0), StepSetting()),
 }
-"""Name to settings with the lever and without it; a micro-batch of 0 stands for a quarter of the batch.
-
-``nothing`` shows how far two equal steps are apart.
-"""
+"""Settings with and without each lever, by name; ``nothing`` shows the difference between equal steps."""
 
 
 class LeverOptions(NamedTuple):
-    """What is measured."""
+    """Options of the benchmark."""
 
     model: str
-    """An open_clip architecture."""
+    """Name of an open_clip architecture."""
     batch_size: int
     steps: int
-    """Counted in each round; one more comes before."""
+    """Number of measured steps per round, after one warm-up step."""
     rounds: int
     accelerator: str
     precision: str
     levers: Sequence[str]
-    """Some of :data:`LEVERS`."""
+    """Names of the levers to measure, keys of :data:`LEVERS`."""
 
 
-def as_open_clip_computes(model: nn.Module) -> None:
+def remove_fast_attention(model: nn.Module) -> None:
     """Undo :func:`tracer_lightning.models.open_clip.fast_attention.use_fast_attention`."""
     for module in model.modules():
         if isinstance(module, SelfAttention):
             module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]
-        elif isinstance(module, LastBlock):
+        elif isinstance(module, ClassTokenBlock):
             module.__class__ = ResidualAttentionBlock
 
 
-def _repeated(batch: Batch, captions: int | None) -> Batch:
+def _repeat_captions(batch: Batch, captions: int | None) -> Batch:
     return batch if captions is None else batch._replace(texts=batch.texts[torch.arange(len(batch.texts)) % captions])
 
 
-def _module(backbone: Backbone, setting: Setting, batch_size: int) -> TracerModule:
+def _module(backbone: Backbone, setting: StepSetting, batch_size: int) -> TracerModule:
     model = backbone.model
     micro_batch = setting.micro_batch if setting.micro_batch != 0 else max(1, batch_size // 4)
     configure_compute(model, setting.checkpointed, setting.channels_last, micro_batch)
     if not setting.streamlined:
-        as_open_clip_computes(model)
+        remove_fast_attention(model)
     module = tracer(model, setting.teacher)
     if not setting.fused:
         module.optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=DECAY)
@@ -106,24 +105,29 @@ def _module(backbone: Backbone, setting: Setting, batch_size: int) -> TracerModu
     return module
 
 
-def pair_in_turn(with_it: Setting, without: Setting, options: LeverOptions) -> Turns:
-    """Median seconds of a step ``with`` a lever and ``without`` it, in each round that counts."""
-    entered = {}
-    for name, setting in (("with", with_it), ("without", without)):
+def measure_pair(with_lever: StepSetting, without_lever: StepSetting, options: LeverOptions) -> Turns:
+    """Measure the median seconds of a step ``with`` and ``without`` a lever in each round."""
+    candidates = {}
+    for name, setting in (("with", with_lever), ("without", without_lever)):
         torch.manual_seed(0)
         backbone = load_clip(options.model)
         batches = random_batches(backbone.spec, options.batch_size, options.steps + 1, options.accelerator)
-        given = [collated(_repeated(batch, setting.captions), setting.trimmed, setting.once) for batch in batches]
+        collated = [
+            collate(_repeat_captions(batch, setting.captions), setting.trimmed, setting.deduplicated)
+            for batch in batches
+        ]
         module = _module(backbone, setting, options.batch_size)
-        entered[name] = partial(step_seconds, module, given, options.accelerator, options.precision, setting.every)
-    return in_turn(entered, options.rounds, median_of)
+        candidates[name] = partial(
+            step_seconds, module, collated, options.accelerator, options.precision, setting.every
+        )
+    return in_turn(candidates, options.rounds, median_of)
 
 
 def measure(options: LeverOptions) -> dict[str, Any]:
-    """Of each lever the median seconds of a step with it and without it, and their ratio round by round."""
-    found = {}
+    """Measure the median seconds of a step with and without each lever, and their ratios in each round."""
+    results = {}
     for name in options.levers:
-        rounds = pair_in_turn(*LEVERS[name], options).seconds
+        rounds = measure_pair(*LEVERS[name], options).seconds
         medians = {side: statistics.median(values) for side, values in rounds.items()}
-        found[name] = {**medians, "ratio": ratio(rounds["with"], rounds["without"]), "rounds": rounds}
-    return {"options": options._asdict(), "levers": found}
+        results[name] = {**medians, "ratio": ratio(rounds["with"], rounds["without"]), "rounds": rounds}
+    return {"options": options._asdict(), "levers": results}

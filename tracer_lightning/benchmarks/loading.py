@@ -1,4 +1,4 @@
-"""Decoding, cropping and loading pictures, against PIL and torchvision."""
+"""Benchmark of decoding, cropping and loading images against PIL and torchvision."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ import torchvision
 from PIL import Image
 from torchvision.transforms import v2
 
-from tracer_lightning.benchmarks.measuring import in_turn, ratio, spread
-from tracer_lightning.benchmarks.pictures import (
+from tracer_lightning.benchmarks.images import (
     CROP,
     FLIP,
     jpegs,
@@ -26,17 +25,19 @@ from tracer_lightning.benchmarks.pictures import (
     write_folder,
     write_split,
 )
+from tracer_lightning.benchmarks.measuring import in_turn, ratio, spread
 from tracer_lightning.data import ShardDataModule
-from tracer_lightning.data.images.transforms import Decoded, EvalCrop, RandomCrop
+from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, RandomCrop
 from tracer_lightning.types import InputSpec
 
 CLASSES = ("temple", "flower")
 
 
 class LoadingOptions(NamedTuple):
-    """What is measured."""
+    """Options of the benchmark."""
 
     pictures: int
+    """Number of images."""
     image_size: int
     batch_size: int
     num_workers: int
@@ -67,7 +68,7 @@ def _module(root: Path, spec: InputSpec, options: LoadingOptions) -> ShardDataMo
 
 
 def _rates(count: int, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
-    """Images a second of both, each round's, and their ratio."""
+    """Images per second of both in each round, their medians and their ratio."""
     rates = {name: [count / value for value in values] for name, values in seconds.items()}
     medians = {name: spread(values)["median"] for name, values in rates.items()}
     return {**medians, "ratio": ratio(rates["ours"], rates["reference"]), "rounds": rates}
@@ -84,23 +85,23 @@ def _plain_crops(crop: Callable[..., Any], encoded: Sequence[bytes]) -> None:
 
 
 def _crops(encoded: list[bytes], spec: InputSpec, rounds: int) -> dict[str, dict[str, Any]]:
-    """In one thread."""
-    rng, found = np.random.default_rng(0), {}
+    """Measure decoding and cropping in one thread."""
+    rng, rates = np.random.default_rng(0), {}
     ours: dict[str, tuple[Callable[..., Any], bool]] = {
-        "training crop, one core": (Decoded(RandomCrop(spec.image_size, CROP, FLIP)), True),
+        "training crop, one core": (DecodeAndCrop(RandomCrop(spec.image_size, CROP, FLIP)), True),
         "evaluation crop, one core": (EvalCrop(spec, "torchvision"), False),
     }
     for name, (crop, train) in ours.items():
-        entered = {
+        candidates = {
             "ours": partial(_our_crops, crop, encoded, rng),
             "reference": partial(_plain_crops, v2.Compose(plain_crop(spec.image_size, train)), encoded),
         }
-        found[name] = _rates(len(encoded), in_turn(entered, rounds).seconds)
-    return found
+        rates[name] = _rates(len(encoded), in_turn(candidates, rounds).seconds)
+    return rates
 
 
 def _loaders(root: Path, spec: InputSpec, options: LoadingOptions) -> dict[str, Any]:
-    """Whole epochs of training batches."""
+    """Measure whole epochs of training batches."""
     module = _module(root, spec, options)
     loader = module.train_dataloader()
     folder = torchvision.datasets.ImageFolder(str(root / "folder"), plain_transform(spec, train=True))
@@ -113,21 +114,21 @@ def _loaders(root: Path, spec: InputSpec, options: LoadingOptions) -> dict[str, 
         for batch in loader:
             module.on_after_batch_transfer(batch, 0)
 
-    entered = {"ours": our_epoch, "reference": lambda: list(map(len, plain))}
-    return _rates(len(plain) * options.batch_size, in_turn(entered, options.rounds).seconds)
+    candidates = {"ours": our_epoch, "reference": lambda: list(map(len, plain))}
+    return _rates(len(plain) * options.batch_size, in_turn(candidates, options.rounds).seconds)
 
 
 def measure(options: LoadingOptions) -> dict[str, Any]:
-    """Images a second by what was done: decoding and cropping in one thread, and whole loaders."""
+    """Measure images per second of decoding and cropping in one thread, and of whole loaders."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         spec, encoded = _input(options.image_size), jpegs(options.pictures, len(CLASSES))
-        found = _crops([data for data, _ in encoded[: options.pictures // 4]], spec, options.rounds)
+        rates = _crops([data for data, _ in encoded[: options.pictures // 4]], spec, options.rounds)
         with tempfile.TemporaryDirectory() as folder:
             write_split(Path(folder) / "shards", "train", encoded, CLASSES)
             write_folder(Path(folder) / "folder", encoded)
-            found[f"training loader, {options.num_workers} workers"] = _loaders(Path(folder), spec, options)
+            rates[f"training loader, {options.num_workers} workers"] = _loaders(Path(folder), spec, options)
     finally:
         torch.set_num_threads(threads)
-    return {"options": options._asdict(), "images per second": found}
+    return {"options": options._asdict(), "images per second": rates}

@@ -1,4 +1,4 @@
-"""The most memory that training takes, each setting in a process of its own."""
+"""Benchmark of the peak memory of training, with a separate process for each setting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from tracer_lightning.benchmarks.measuring import host_peak
-from tracer_lightning.benchmarks.ours import collated, flyp, step_seconds, tracer
+from tracer_lightning.benchmarks.ours import collate, flyp, step_seconds, tracer
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import configure_compute, load_clip
 
@@ -20,12 +20,12 @@ MIB = 2**20
 
 
 class MemoryOptions(NamedTuple):
-    """One training run of three steps."""
+    """Options of a training run of three steps."""
 
     model: str
-    """An open_clip architecture."""
+    """Name of an open_clip architecture."""
     method: str
-    """``flyp`` or ``tracer``."""
+    """Name of the method, ``flyp`` or ``tracer``."""
     batch_size: int
     gradient_checkpointing: bool
     micro_batch: int | None
@@ -36,7 +36,7 @@ class MemoryOptions(NamedTuple):
 def settings(
     batch_sizes: Sequence[int], micro_batch: int, model: str, accelerator: str, precision: str
 ) -> list[MemoryOptions]:
-    """What is tabled: each batch size as it is, with each way to save memory, and with both."""
+    """Settings of the table: each batch size plain, with each way to save memory, and with both."""
     return [
         MemoryOptions(model, method, size, checkpointing, part, accelerator, precision)
         for method in ("flyp", "tracer")
@@ -47,33 +47,33 @@ def settings(
 
 
 def measure(options: MemoryOptions) -> dict[str, Any]:
-    """Train three steps here: the process's peak in MiB, on a GPU that of its tensors, and seconds a step.
+    """Train three steps in this process and measure its peak in MiB (of tensors, on a GPU) and the seconds per step.
 
-    The imports are within the peak of a process, and counted apart.
+    The process's peak includes the imports, which are also reported separately.
     """
     imported = _peak(options.accelerator)
     backbone = load_clip(options.model)
     configure_compute(backbone.model, options.gradient_checkpointing, micro_batch=options.micro_batch)
     module = {"flyp": flyp, "tracer": tracer}[options.method](backbone.model)
-    batches = [collated(batch) for batch in random_batches(backbone.spec, options.batch_size, 3, options.accelerator)]
+    batches = [collate(batch) for batch in random_batches(backbone.spec, options.batch_size, 3, options.accelerator)]
     seconds = step_seconds(module, batches, options.accelerator, options.precision)
     return {"peak": _peak(options.accelerator), "imports": imported, "seconds": statistics.median(seconds)}
 
 
-def measure_apart(options: MemoryOptions) -> dict[str, Any]:
-    """:func:`measure` in a process of its own.
+def measure_in_subprocess(options: MemoryOptions) -> dict[str, Any]:
+    """Run :func:`measure` in a new process.
 
     Returns:
-        Its values and the options; ``peak`` is None where the process ended for want of memory.
+        The measured values and the options; ``peak`` is None if the process ran out of memory.
     """
     command = [sys.executable, "-m", "tracer_lightning.benchmarks.memory", json.dumps(options)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    found: dict[str, Any] = {"peak": None, "imports": None, "seconds": None}
-    if done.returncode == 0:
-        found = json.loads(done.stdout.splitlines()[-1])
-    elif "OutOfMemoryError" not in done.stderr and done.returncode >= 0:
-        raise RuntimeError(done.stderr)
-    return {**options._asdict(), **found}
+    process = subprocess.run(command, capture_output=True, text=True)
+    values: dict[str, Any] = {"peak": None, "imports": None, "seconds": None}
+    if process.returncode == 0:
+        values = json.loads(process.stdout.splitlines()[-1])
+    elif "OutOfMemoryError" not in process.stderr and process.returncode >= 0:
+        raise RuntimeError(process.stderr)
+    return {**options._asdict(), **values}
 
 
 def _peak(accelerator: str) -> float:

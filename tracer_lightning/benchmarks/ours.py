@@ -1,4 +1,4 @@
-"""The application's own training step, as Lightning runs it, with the time that each takes."""
+"""Training steps of the application, as Lightning runs them, with their times."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ STATISTICS_EVERY = 50
 
 
 def now() -> float:
-    """Seconds, once the device has done all that it was given."""
+    """Current time in seconds, after all work on the device is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 class StepTimer(pl.Callback):
-    """Seconds from the end of one step to the end of the next: all that Lightning and the callbacks do is within.
+    """Measures the seconds between the ends of steps, which include all work of Lightning and the callbacks.
 
     It must be the last callback.
     """
@@ -55,12 +55,12 @@ class StepTimer(pl.Callback):
         self.ends: list[float] = []
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """A step ends."""
+        """Record the end of a step."""
         self.ends.append(now())
 
     @property
     def seconds(self) -> list[float]:
-        """Of each step but the first, which makes the optimizer's state."""
+        """Seconds of each step but the first, which allocates the optimizer's state."""
         return [end - start for start, end in itertools.pairwise(self.ends)]
 
 
@@ -70,13 +70,13 @@ def _suites(context_length: int) -> tuple[ZeroShotSuite, ZeroShotSuite]:
 
 
 def flyp(model: ClipModel) -> TracerModule:
-    """``method=flyp``."""
+    """Build the module of ``method=flyp``."""
     loss = WeightedSum({"info_nce": InfoNCE()}, {"info_nce": 1.0})
     return _module(model, NoTeacher(model), loss, WeightedSum({}, {}))
 
 
 def tracer(model: ClipModel, precision: Precision = "same") -> TracerModule:
-    """``method=tracer``, with the weights of the released ViT-B/16 run and ``teacher.precision``."""
+    """Build the module of ``method=tracer`` with the weights of the released ViT-B/16 run."""
     terms: dict[str, LossTerm] = {
         "info_nce": InfoNCE(),
         "fd": FeatureDistillation(),
@@ -95,16 +95,16 @@ def _module(model: ClipModel, teacher: Any, loss: WeightedSum, regularizers: Wei
 
 
 def compile_in_place(module: TracerModule) -> None:
-    """``compute.compile=true``."""
+    """Compile student and teacher, as with ``compute.compile=true``."""
     for model in (module.student, module.teacher.module):
         if model is not None:
             model.compile()
 
 
-def collated(batch: Batch, trimmed: bool = True, once: bool = True) -> Batch:
-    """The batch as the data module would give it: captions cut to the longest, and each there once."""
-    texts, text_of = trim_tokens(batch.texts) if trimmed else batch.texts, None
-    if once:
+def collate(batch: Batch, trim: bool = True, deduplicate: bool = True) -> Batch:
+    """Collate like the data module: trim captions to the longest and deduplicate them."""
+    texts, text_of = trim_tokens(batch.texts) if trim else batch.texts, None
+    if deduplicate:
         texts, text_of = unique_captions(texts)
     return batch._replace(texts=texts, text_of=text_of)
 
@@ -112,14 +112,14 @@ def collated(batch: Batch, trimmed: bool = True, once: bool = True) -> Batch:
 def step_seconds(
     module: TracerModule, batches: Sequence[Batch], accelerator: str, precision: str, every: int = 1
 ) -> list[float]:
-    """Train on these batches with the callbacks of a run; seconds of all steps but the first.
+    """Train on batches with the callbacks of a run and return the seconds of all steps but the first.
 
     Args:
-        module: to be trained.
-        batches: collated, one for each step.
+        module: the module to train.
+        batches: collated batches, one for each step.
         accelerator: ``cpu`` or ``gpu``.
         precision: as for Lightning's trainer.
-        every: steps from one update of the teacher to the next.
+        every: number of steps between updates of the teacher.
     """
     timer = StepTimer()
     trainer = pl.Trainer(
@@ -139,5 +139,5 @@ def step_seconds(
     module.zero_grad()
     module._trainer = None
     del trainer
-    gc.collect()  # the optimizer's state, which is in cycles: what has its turn next needs the memory
+    gc.collect()  # the optimizer's state is in reference cycles, and the next candidate needs the memory
     return timer.seconds

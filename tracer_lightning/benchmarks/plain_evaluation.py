@@ -1,7 +1,7 @@
-"""A plain evaluation to measure against: what one would write first, and no part of the application.
+"""Straightforward evaluation as a reference for benchmarks, not used by the application.
 
-A pass over the data for each model, a head built class by class of captions of all 77 tokens, PIL pictures from
-folders, metrics with ``.item()``.
+It passes over the data for each model, builds the head class by class from captions of all 77 tokens, reads PIL images
+from folders, and computes metrics with ``.item()``.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from tracer_lightning.benchmarks.pictures import plain_transform
+from tracer_lightning.benchmarks.images import plain_transform
 from tracer_lightning.types import InputSpec
 
 BINS = 10
 
 
 class PlainEvaluation:
-    """Tests one model on data sets.
+    """Evaluates one model on datasets.
 
     Args:
         model: an ``open_clip.CLIP``.
-        spec: what it expects.
+        spec: input specification of the model.
         precision: ``32-true``, or ``bf16-mixed`` for autocast.
-        batch_size: pictures in a batch.
-        num_workers: of the loaders.
+        batch_size: number of images in a batch.
+        num_workers: number of workers of the loaders.
     """
 
     def __init__(self, model: nn.Module, spec: InputSpec, precision: str, batch_size: int, num_workers: int) -> None:
@@ -45,7 +45,7 @@ class PlainEvaluation:
 
     @torch.no_grad()
     def head(self, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """(C, D), class by class."""
+        """Build the zero-shot head (C, D), class by class."""
         rows = []
         for name in classnames:
             tokens = self.spec.tokenize([template.replace("{c}", name) for template in templates])
@@ -54,27 +54,27 @@ class PlainEvaluation:
 
     @torch.no_grad()
     def scores(self, folder: Path, head: Tensor) -> dict[str, float]:
-        """``n``, ``accuracy``, ``accuracy_top5`` and ``ece`` of a folder with one for each class."""
-        pictures = torchvision.datasets.ImageFolder(str(folder), plain_transform(self.spec, train=False))
-        loader: Any = torch.utils.data.DataLoader(pictures, self.batch_size, num_workers=self.num_workers)
-        right, among, confidences = 0, 0, []
+        """Compute ``n``, ``accuracy``, ``accuracy_top5`` and ``ece`` on a folder with a subfolder for each class."""
+        dataset = torchvision.datasets.ImageFolder(str(folder), plain_transform(self.spec, train=False))
+        loader: Any = torch.utils.data.DataLoader(dataset, self.batch_size, num_workers=self.num_workers)
+        correct, correct_top5, confidences = 0, 0, []
         for images, labels in loader:
             features = self._encode(self.model.encode_image, images)
             probabilities = (self.model.logit_scale.exp() * features @ head.T).softmax(dim=-1)
             labels = labels.to(self.device)
             confidence, predicted = probabilities.max(dim=-1)
-            right += (predicted == labels).sum().item()
+            correct += (predicted == labels).sum().item()
             top = probabilities.topk(min(5, len(head)), dim=-1).indices
-            among += (top == labels[:, None]).any(dim=-1).sum().item()
+            correct_top5 += (top == labels[:, None]).any(dim=-1).sum().item()
             confidences += list(zip(confidence.tolist(), (predicted == labels).tolist(), strict=True))
-        n = len(pictures)
-        return {"n": n, "accuracy": right / n, "accuracy_top5": among / n, "ece": _ece(confidences)}
+        n = len(dataset)
+        return {"n": n, "accuracy": correct / n, "accuracy_top5": correct_top5 / n, "ece": _ece(confidences)}
 
 
 def _ece(confidences: Sequence[tuple[float, bool]]) -> float:
-    """Of (confidence, whether right)."""
-    found = 0.0
+    """Expected calibration error of pairs of confidence and correctness."""
+    error = 0.0
     for number in range(BINS + 1):  # the last for a confidence of 1
         inside = [pair for pair in confidences if int(pair[0] * BINS) == number]
-        found += abs(sum(right - confidence for confidence, right in inside))
-    return found / len(confidences)
+        error += abs(sum(correct - confidence for confidence, correct in inside))
+    return error / len(confidences)

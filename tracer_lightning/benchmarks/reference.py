@@ -1,6 +1,6 @@
-"""Plain implementations to measure against: what one would write first, and no part of the application.
+"""Straightforward training steps as references for benchmarks, not used by the application.
 
-Captions of all 77 tokens, torch's AdamW as it comes, no compilation.
+They use captions of all 77 tokens, torch's default AdamW and no compilation.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tracer_lightning.models import Backbone
 
 LEARNING_RATE, DECAY = 1e-5, 0.1
 WEIGHTS = {"fd": 3.516, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
-"""Of the terms, in the released ViT-B/16 run."""
+"""Weights of the terms in the released ViT-B/16 run."""
 Features = tuple[Tensor, Tensor, Tensor]
 """Image (B, D), text (B, D) and scale ()."""
 
 
-def _cross_entropy(one: Tensor, other: Tensor, scale: Tensor) -> Tensor:
-    return F.cross_entropy(scale * one @ other.T, torch.arange(len(one), device=one.device))
+def _cross_entropy(queries: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
+    return F.cross_entropy(scale * queries @ keys.T, torch.arange(len(queries), device=queries.device))
 
 
 def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
@@ -32,14 +32,14 @@ def _divergence(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def plain_model(backbone: Backbone) -> nn.Module:
-    """open_clip's own model, computed as open_clip computes it, with the weights of a backbone."""
+    """Build open_clip's own model with the weights of a backbone."""
     model: nn.Module = open_clip.CLIP(**backbone.config)
     model.load_state_dict(backbone.model.model.state_dict())
     return model
 
 
 class PlainFlyp:
-    """FLYP: InfoNCE of both towers.
+    """FLYP, which fine-tunes both towers with InfoNCE.
 
     Args:
         model: an ``open_clip.CLIP``, trained in place.
@@ -52,23 +52,23 @@ class PlainFlyp:
         self.begin()
 
     def begin(self) -> None:
-        """A new optimizer, and no gradients."""
+        """Create a new optimizer and clear the gradients."""
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, weight_decay=DECAY)
         self.optimizer.zero_grad()
 
     def features(self, model: nn.Module, images: Tensor, texts: Tensor) -> Features:
-        """Of images (B, 3, H, W) and texts (B, 77)."""
+        """Compute features of images (B, 3, H, W) and texts (B, 77)."""
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.autocast):
             image, text, scale = model(images, texts)
         return (image.float(), text.float(), scale) if self.autocast else (image, text, scale)
 
     def loss(self, images: Tensor, texts: Tensor) -> Tensor:
-        """InfoNCE ()."""
+        """Compute the InfoNCE loss ()."""
         image, text, scale = self.features(self.model, images, texts)
         return (_cross_entropy(image, text, scale) + _cross_entropy(text, image, scale)) / 2
 
     def step(self, images: Tensor, texts: Tensor) -> None:
-        """One optimizer step."""
+        """Take one optimizer step."""
         loss = self.loss(images, texts)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -76,13 +76,13 @@ class PlainFlyp:
 
 
 class NaiveTracer(PlainFlyp):
-    """TRACER with a teacher averaged parameter by parameter, and statistics of it in Python, at every step.
+    """TRACER whose teacher is averaged parameter by parameter, with its statistics computed in Python at every step.
 
     Args:
         model: an ``open_clip.CLIP``, trained in place.
         precision: ``32-true``, or ``bf16-mixed`` for autocast.
-        kernel: progress in (0, 1) to weight.
-        total_steps: optimizer steps of the run.
+        kernel: function from progress in (0, 1) to a weight.
+        total_steps: number of optimizer steps of the run.
     """
 
     def __init__(self, model: nn.Module, precision: str, kernel: Kernel, total_steps: int) -> None:
@@ -93,7 +93,7 @@ class NaiveTracer(PlainFlyp):
         self.statistics: list[dict[str, float]] = []
 
     def loss(self, images: Tensor, texts: Tensor) -> Tensor:
-        """InfoNCE, the four terms, and the cross-Frobenius penalty ()."""
+        """Compute InfoNCE plus the four distillation terms and the cross-Frobenius penalty ()."""
         with torch.no_grad():
             teacher = self.features(self.teacher, images, texts)
         student = self.features(self.model, images, texts)
@@ -109,22 +109,22 @@ class NaiveTracer(PlainFlyp):
         task: Tensor = (_cross_entropy(image, text, scale) + _cross_entropy(text, image, scale)) / 2
         weights: Any = self.model
         penalty: Tensor = torch.linalg.matrix_norm(weights.visual.proj @ weights.text_projection.T)
-        self._count(p_t, p)
+        self._record_statistics(p_t, p)
         for name, term in terms.items():
             task = task + WEIGHTS[name] * term
         return task + 0.05 * penalty
 
-    def _count(self, teacher: Tensor, student: Tensor) -> None:
-        """Means over rows, row by row."""
-        found = {}
+    def _record_statistics(self, teacher: Tensor, student: Tensor) -> None:
+        """Record the statistics, row by row."""
+        statistics = {}
         for name, logits in (("teacher", teacher), ("student", student)):
             rows = [row.detach().softmax(dim=-1) for row in logits]
-            found[f"{name}/entropy"] = sum(float(-(row * row.log()).sum()) for row in rows) / len(rows)
-            found[f"{name}/confidence"] = sum(float(row.max()) for row in rows) / len(rows)
-        self.statistics.append(found)
+            statistics[f"{name}/entropy"] = sum(float(-(row * row.log()).sum()) for row in rows) / len(rows)
+            statistics[f"{name}/confidence"] = sum(float(row.max()) for row in rows) / len(rows)
+        self.statistics.append(statistics)
 
     def step(self, images: Tensor, texts: Tensor) -> None:
-        """One optimizer step, and the teacher's update."""
+        """Take one optimizer step and update the teacher."""
         super().step(images, texts)
         self.steps += 1
         weight = self.kernel((self.steps + 0.5) / (self.total_steps + 1)) / self.weight_sum

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal."""
+"""Tables of benchmark results for the terminal."""
 
 from __future__ import annotations
 
@@ -20,62 +20,62 @@ def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], ca
     return table
 
 
-def _spread(found: Mapping[str, Any], form: str = ".2f", unit: float = 1.0) -> str:
-    value, low, high = (each / unit for each in (found["median"], *found["range"]))
-    return f"{value:{form}} ({low:{form}} to {high:{form}})"
+def _spread(results: Mapping[str, Any], form: str = ".2f", unit: float = 1.0) -> str:
+    median, low, high = (number / unit for number in (results["median"], *results["range"]))
+    return f"{median:{form}} ({low:{form}} to {high:{form}})"
 
 
-def _peak(found: Mapping[str, int]) -> str:
-    return " + ".join(f"{value / MB:,.0f} ({where})" for where, value in found.items())
+def _peak(results: Mapping[str, int]) -> str:
+    return " + ".join(f"{value / MB:,.0f} ({where})" for where, value in results.items())
 
 
-def step_tables(found: Mapping[str, Any]) -> list[Table]:
-    """Of :func:`tracer_lightning.benchmarks.step.summary`."""
-    options = found["options"]
+def step_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Tables of the results of :func:`tracer_lightning.benchmarks.step.measure`."""
+    options = results["options"]
     title = f"{options['model']}, batch {options['batch_size']}, {options['precision']}, {options['accelerator']}"
-    shares = found["utilisation"] or {}
+    shares = results["utilisation"] or {}
     steps = [
         (
             name,
-            _spread(each),
-            f"{found['images per second'][name]:.1f}",
-            f"{found['flops'][name] / 1e12:.2f}",
-            f"{found['flops per second'][name] / 1e12:.2f}" + (f" ({shares[name]:.0%})" if shares else ""),
-            _peak(found["peak memory"][name]),
+            _spread(value),
+            f"{results['images per second'][name]:.1f}",
+            f"{results['flops'][name] / 1e12:.2f}",
+            f"{results['flops per second'][name] / 1e12:.2f}" + (f" ({shares[name]:.0%})" if shares else ""),
+            _peak(results["peak memory"][name]),
         )
-        for name, each in found["seconds"].items()
+        for name, value in results["seconds"].items()
     ]
-    ratios = [(name, _spread(each)) for name, each in found["ratios"].items()]
+    ratios = [(name, _spread(value)) for name, value in results["ratios"].items()]
     return [
         _table(title, ("a training step", "seconds", "images/s", "TFLOP", "TFLOP/s", "peak MB"), steps),
         _table("", ("of steps", "ratio"), ratios, CAPTION),
     ]
 
 
-def loading_tables(found: Mapping[str, Any]) -> list[Table]:
-    """Of :func:`tracer_lightning.benchmarks.loading.measure`."""
+def loading_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Tables of the results of :func:`tracer_lightning.benchmarks.loading.measure`."""
     rows = [
-        (name, f"{each['ours']:.0f}", f"{each['reference']:.0f}", _spread(each["ratio"]))
-        for name, each in found["images per second"].items()
+        (name, f"{value['ours']:.0f}", f"{value['reference']:.0f}", _spread(value["ratio"]))
+        for name, value in results["images per second"].items()
     ]
-    return [_table("loading, images a second", ("what", "ours", "PIL + torchvision", "ratio"), rows, CAPTION)]
+    return [_table("loading, images per second", ("step", "ours", "PIL + torchvision", "ratio"), rows, CAPTION)]
 
 
-def teacher_tables(found: Mapping[str, Any]) -> list[Table]:
-    """Of :mod:`tracer_lightning.benchmarks.averaging` under ``update``, and of ``statistics`` of both."""
-    update, cost = found["update"], found["statistics"]
+def teacher_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Tables of the teacher's ``update`` and of the ``statistics`` of student and teacher."""
+    update, cost = results["update"], results["statistics"]
     title = f"teacher of {update['options']['model']}: {update['parameters']:,} weights in {update['tensors']} tensors"
     rows = [
         (
             name,
-            _spread(each, unit=1e-3),
+            _spread(value, unit=1e-3),
             _spread(update["bytes per second"][name], unit=GB) if name in update["bytes"] else "",
             _peak(update["peak memory"][name]),
         )
-        for name, each in update["seconds"].items()
+        for name, value in update["seconds"].items()
     ]
     ratios = [(name, _spread(update[name])) for name in ("share of the copy's bandwidth", "naive loop / our update")]
-    apart = [(every, f"{value * 1e3:.3f}") for every, value in update["seconds per step"].items()]
+    per_step = [(every, f"{value * 1e3:.3f}") for every, value in update["seconds per step"].items()]
     setting = f"statistics: batch {cost['options']['batch_size']}, {cost['options']['precision']}"
     statistics = [
         ("a step without them, s", _spread(cost["step"], ".3f")),
@@ -85,14 +85,14 @@ def teacher_tables(found: Mapping[str, Any]) -> list[Table]:
     return [
         _table(title, ("", "ms", "GB/s", "peak MB"), rows),
         _table("", ("ratio", ""), ratios, CAPTION),
-        _table("", ("an update every ... steps", "ms a step"), apart),
+        _table("", ("an update every ... steps", "ms per step"), per_step),
         _table(setting, ("statistics of student and teacher", ""), statistics),
     ]
 
 
-def evaluation_tables(found: Mapping[str, Any]) -> list[Table]:
-    """Of :func:`tracer_lightning.benchmarks.evaluating.measure`."""
-    options, suite = found["options"], found["options"]["suite"]
+def evaluation_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Tables of the results of :func:`tracer_lightning.benchmarks.evaluating.measure`."""
+    options, suite = results["options"], results["options"]["suite"]
     title = (
         f"student and teacher, {options['model']}, {suite['sets']} sets of {suite['pictures']}, "
         f"{suite['classes']} classes x {suite['templates']} templates, {options['precision']}, {options['accelerator']}"
@@ -100,33 +100,33 @@ def evaluation_tables(found: Mapping[str, Any]) -> list[Table]:
     rows = [
         (
             name,
-            _spread(each),
-            f"{found['images per second'][name]['median']:.1f}",
-            _peak(found["peak memory"][name]),
+            _spread(value),
+            f"{results['images per second'][name]['median']:.1f}",
+            _peak(results["peak memory"][name]),
         )
-        for name, each in found["seconds"].items()
+        for name, value in results["seconds"].items()
     ]
-    ratios = [("plain / ours", _spread(found["plain / ours"]))]
+    ratios = [("plain / ours", _spread(results["plain / ours"]))]
     return [
         _table(title, ("an evaluation", "seconds", "images/s", "peak MB"), rows),
         _table("", ("of times", "ratio"), ratios, CAPTION),
     ]
 
 
-def lever_tables(found: Mapping[str, Any]) -> list[Table]:
-    """Of :func:`tracer_lightning.benchmarks.levers.measure`."""
-    options = found["options"]
+def lever_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Tables of the results of :func:`tracer_lightning.benchmarks.levers.measure`."""
+    options = results["options"]
     title = f"{options['model']}, batch {options['batch_size']}, {options['precision']}, {options['accelerator']}"
     rows = [
-        (name, f"{each['with']:.3f}", f"{each['without']:.3f}", _spread(each["ratio"]))
-        for name, each in found["levers"].items()
+        (name, f"{value['with']:.3f}", f"{value['without']:.3f}", _spread(value["ratio"]))
+        for name, value in results["levers"].items()
     ]
     return [_table(title, ("a TRACER step, seconds", "with", "without", "ratio"), rows, CAPTION)]
 
 
-def memory_tables(found: Mapping[str, Any]) -> list[Table]:
-    """Of :func:`tracer_lightning.benchmarks.memory.measure_apart`, several times."""
-    runs = found["runs"]
+def memory_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Tables of several results of :func:`tracer_lightning.benchmarks.memory.measure_in_subprocess`."""
+    runs = results["runs"]
     title = f"{runs[0]['model']}, {runs[0]['precision']}, {runs[0]['accelerator']}"
     rows = [
         (
@@ -134,10 +134,10 @@ def memory_tables(found: Mapping[str, Any]) -> list[Table]:
             str(run["batch_size"]),
             "yes" if run["gradient_checkpointing"] else "no",
             str(run["micro_batch"] or "no"),
-            "too little memory" if run["peak"] is None else f"{run['peak']:,.0f}",
+            "out of memory" if run["peak"] is None else f"{run['peak']:,.0f}",
             "" if run["seconds"] is None else f"{run['seconds']:.2f}",
         )
         for run in runs
     ]
-    columns = ("method", "batch", "checkpointing", "micro-batch", "peak MiB", "s a step")
-    return [_table(title, columns, rows, f"imports are within the peak: {runs[0]['imports'] or 0:,.0f} MiB")]
+    columns = ("method", "batch", "checkpointing", "micro-batch", "peak MiB", "s per step")
+    return [_table(title, columns, rows, f"the peak includes the imports: {runs[0]['imports'] or 0:,.0f} MiB")]

@@ -1,7 +1,7 @@
-"""What the statistics of teacher and student cost.
+"""Benchmark of the statistics of teacher and student.
 
-A run of TRACER on random weights and pictures with all statistics at every step, each step timed with and without them:
-what they would take of the steps' time at the given interval.
+A TRACER run with random weights and images computes all statistics at every step. Timing each step with and without
+them gives their share of the time at a given interval.
 """
 
 from __future__ import annotations
@@ -14,61 +14,61 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from tracer_lightning.benchmarks.measuring import spread
-from tracer_lightning.benchmarks.ours import collated, now, tracer
+from tracer_lightning.benchmarks.ours import collate, now, tracer
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.callbacks import TeacherStatistics, TeacherUpdate
 from tracer_lightning.models import load_clip
 
 
 class StatisticsOptions(NamedTuple):
-    """What is measured."""
+    """Options of the benchmark."""
 
     model: str
-    """An open_clip architecture, with random weights."""
+    """Name of an open_clip architecture, which gets random weights."""
     batch_size: int
     steps: int
-    """Counted; one more comes before."""
+    """Number of measured steps, after one warm-up step."""
     every: int
-    """Steps from one set of statistics to the next."""
+    """Interval of the statistics in steps."""
     accelerator: str
     precision: str
 
 
 class TimedStatistics(TeacherStatistics):
-    """Knows how long it took in each step, and the step without it; the first step is not counted."""
+    """Statistics that record their own time and that of the rest of each step, except the first one."""
 
     def __init__(self) -> None:
         super().__init__(every_n_steps=1, distances=True)
-        self.taken: list[float] = []
-        self.steps: list[float] = []
+        self.seconds: list[float] = []
+        self.step_seconds: list[float] = []
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """The step begins."""
-        self._began, self._took = now(), 0.0
+        """Record the start of a step."""
+        self._step_start, self._step_cost = now(), 0.0
 
     def on_before_optimizer_step(self, *args: Any) -> None:
-        """Distances."""
+        """Compute and time the distances."""
         start = now()
         super().on_before_optimizer_step(*args)
-        self._took += now() - start
+        self._step_cost += now() - start
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Features, and the loggers."""
+        """Compute, log and time the statistics of the features."""
         start = now()
         super().on_train_batch_end(trainer, *args)
         end = now()
         if trainer.global_step > 1:
-            self.taken.append(self._took + end - start)
-            self.steps.append(end - self._began - self.taken[-1])
+            self.seconds.append(self._step_cost + end - start)
+            self.step_seconds.append(end - self._step_start - self.seconds[-1])
 
 
 def timed_run(options: StatisticsOptions) -> TimedStatistics:
-    """Train, and time."""
+    """Train with timed statistics."""
     torch.manual_seed(0)
     backbone, timed = load_clip(options.model), TimedStatistics()
     steps = options.steps + 1
     batches = [
-        collated(batch) for batch in random_batches(backbone.spec, options.batch_size, steps, options.accelerator)
+        collate(batch) for batch in random_batches(backbone.spec, options.batch_size, steps, options.accelerator)
     ]
     with tempfile.TemporaryDirectory() as folder:
         trainer = pl.Trainer(
@@ -89,13 +89,13 @@ def timed_run(options: StatisticsOptions) -> TimedStatistics:
 
 
 def measure(options: StatisticsOptions) -> dict[str, Any]:
-    """Seconds of a step and of the statistics, and their share of the time of ``every`` steps, pair by pair."""
+    """Measure the seconds of a step and of the statistics, and their share of the time of ``every`` steps."""
     timed = timed_run(options)
-    shares = [taken / (options.every * step) for taken, step in zip(timed.taken, timed.steps, strict=True)]
+    shares = [seconds / (options.every * step) for seconds, step in zip(timed.seconds, timed.step_seconds, strict=True)]
     return {
         "options": options._asdict(),
-        "step": spread(timed.steps),
-        "statistics": spread(timed.taken),
+        "step": spread(timed.step_seconds),
+        "statistics": spread(timed.seconds),
         "share": spread(shares),
-        "rounds": {"step": timed.steps, "statistics": timed.taken},
+        "rounds": {"step": timed.step_seconds, "statistics": timed.seconds},
     }

@@ -1,4 +1,4 @@
-"""Training steps, ours and plain ones in turn."""
+"""Benchmark of training steps, alternating between ours and plain references."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from tracer_lightning.benchmarks.cost import H100S, step_flops
 from tracer_lightning.benchmarks.measuring import in_turn, median_of, ratio, spread
-from tracer_lightning.benchmarks.ours import collated, compile_in_place, flyp, now, step_seconds, tracer
+from tracer_lightning.benchmarks.ours import collate, compile_in_place, flyp, now, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.benchmarks.sizes import clip_sizes
 from tracer_lightning.data import imagenet_classnames, imagenet_templates
@@ -31,31 +31,31 @@ RATIOS = [
 
 
 PEAKS = {"H100 80GB HBM3": H100S.peak, "H200": H100S.peak, "A100": 312e12}
-"""Operations a second of GPUs by a part of their name: dense products in bf16."""
+"""Peak operations per second of dense bf16 products by a part of the GPU's name."""
 
 
 class StepOptions(NamedTuple):
-    """What is measured."""
+    """Options of the benchmark."""
 
     model: str
-    """An open_clip architecture."""
+    """Name of an open_clip architecture."""
     batch_size: int
     steps: int
-    """Counted in each round; one more comes before."""
+    """Number of measured steps per round, after one warm-up step."""
     rounds: int
     accelerator: str
     precision: str
     compile: bool = False
-    """Whether ours is compiled."""
+    """Whether our modules are compiled."""
 
 
 def device_of(accelerator: str) -> torch.device:
-    """Where a benchmark computes."""
+    """Device of an accelerator, ``cpu`` or ``gpu``."""
     return torch.device("cuda" if accelerator == "gpu" else "cpu")
 
 
 def random_batches(spec: InputSpec, size: int, count: int, accelerator: str) -> list[Batch]:
-    """Noise, and real captions of ImageNet's classes and templates, 77 tokens each, where they are needed."""
+    """Make batches on the device, with noise images and ImageNet captions of 77 tokens."""
     device = device_of(accelerator)
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     names, templates = imagenet_classnames(), imagenet_templates()
@@ -69,34 +69,34 @@ def random_batches(spec: InputSpec, size: int, count: int, accelerator: str) -> 
     return batches
 
 
-def _plain(work: PlainFlyp, batches: Sequence[Batch]) -> list[float]:
+def _plain_seconds(method: PlainFlyp, batches: Sequence[Batch]) -> list[float]:
     ends = []
     for batch in batches:
-        work.step(batch.images, batch.texts)
+        method.step(batch.images, batch.texts)
         ends.append(now())
-    work.begin()  # what has its turn next needs the memory
+    method.begin()  # the next candidate needs the memory
     return [end - start for start, end in itertools.pairwise(ends)]
 
 
-class Entered(NamedTuple):
-    """What has its turn in each round."""
+class Candidates(NamedTuple):
+    """Training steps to compare."""
 
     work: dict[str, Callable[[], list[float]]]
-    """Name to what trains one round and returns the seconds of its steps."""
+    """Functions by name that train one round and return the seconds of its steps."""
     flops: dict[str, int]
-    """Floating-point operations of one step (:func:`tracer_lightning.benchmarks.cost.step_flops`)."""
+    """Floating-point operations of one step by name (:func:`tracer_lightning.benchmarks.cost.step_flops`)."""
 
 
-def contestants(options: StepOptions) -> Entered:
-    """Plain ones and ours; all begin with the same weights."""
+def make_candidates(options: StepOptions) -> Candidates:
+    """Make the plain references and our modules, all with the same initial weights."""
     torch.manual_seed(0)
     backbone = load_clip(options.model)
     device = device_of(options.accelerator)
     batches = random_batches(backbone.spec, options.batch_size, options.steps + 1, options.accelerator)
-    given = [collated(batch) for batch in batches]
-    if options.compile:  # for one length, that of the longest
-        longest = max(batch.texts.shape[1] for batch in given)
-        given = [collated(batch._replace(texts=batch.texts[:, :longest]), trimmed=False) for batch in batches]
+    collated = [collate(batch) for batch in batches]
+    if options.compile:  # for a single text length, the longest
+        longest = max(batch.texts.shape[1] for batch in collated)
+        collated = [collate(batch._replace(texts=batch.texts[:, :longest]), trim=False) for batch in batches]
     total = (options.steps + 1) * (options.rounds + 1)
     plain = PlainFlyp(plain_model(backbone).to(device), options.precision)
     naive = NaiveTracer(plain_model(backbone).to(device), options.precision, BetaKernel(0.5), total)
@@ -107,14 +107,14 @@ def contestants(options: StepOptions) -> Entered:
         compile_in_place(module)
 
     def lightning(module: TracerModule) -> list[float]:
-        return step_seconds(module, given, options.accelerator, options.precision)
+        return step_seconds(module, collated, options.accelerator, options.precision)
 
     work: dict[str, Callable[[], list[float]]] = {
-        PLAIN_FLYP: lambda: _plain(plain, batches),
-        NAIVE_TRACER: lambda: _plain(naive, batches),
+        PLAIN_FLYP: lambda: _plain_seconds(plain, batches),
+        NAIVE_TRACER: lambda: _plain_seconds(naive, batches),
         **{name: partial(lightning, module) for name, module in ours.items()},
     }
-    return Entered(work, {name: _flops(name, backbone.config, given[1:], options) for name in work})
+    return Candidates(work, {name: _flops(name, backbone.config, collated[1:], options) for name in work})
 
 
 def _flops(name: str, config: Mapping[str, Any], batches: Sequence[Batch], options: StepOptions) -> int:
@@ -128,32 +128,31 @@ def _flops(name: str, config: Mapping[str, Any], batches: Sequence[Batch], optio
 
 
 def measure(options: StepOptions) -> dict[str, Any]:
-    """Median seconds of a step in each round, after a round that is not counted, and what follows from them."""
-    entered = contestants(options)
-    seconds, peaks = in_turn(entered.work, options.rounds, median_of)
-    return {**summary(seconds), **rates(options, seconds, entered.flops), "peak memory": peaks}
+    """Measure the median seconds of a step in each round after a warm-up round, with rates, ratios and peak memory."""
+    candidates = make_candidates(options)
+    seconds, peaks = in_turn(candidates.work, options.rounds, median_of)
+    return {**summary(seconds), **rates(options, seconds, candidates.flops), "peak memory": peaks}
 
 
 def rates(options: StepOptions, seconds: Mapping[str, Sequence[float]], flops: Mapping[str, int]) -> dict[str, Any]:
-    """Images and operations a second, and on a GPU that is known the share of its peak, by name."""
+    """Images and operations per second by name, and the share of the peak of a known GPU."""
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    reached = {name: flops[name] / median for name, median in medians.items()}
+    flops_per_second = {name: flops[name] / median for name, median in medians.items()}
     device = torch.cuda.get_device_name() if options.precision == "bf16-mixed" and torch.cuda.is_available() else ""
     peak = next((value for name, value in PEAKS.items() if name in device), None)
     return {
         "images per second": {name: options.batch_size / median for name, median in medians.items()},
         "flops": dict(flops),
-        "flops per second": reached,
-        "utilisation": {name: value / peak for name, value in reached.items()} if peak else None,
+        "flops per second": flops_per_second,
+        "utilisation": {name: value / peak for name, value in flops_per_second.items()} if peak else None,
     }
 
 
-def summary(found: Mapping[str, Sequence[float]]) -> dict[str, Any]:
-    """Medians of the rounds in seconds, and ratios round by round with their range."""
+def summary(rounds: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Medians of the rounds in seconds, and medians and ranges of the ratios in each round."""
     ratios = {}
-    for one, other in RATIOS:
-        if one not in found or other not in found:
-            continue
-        ratios[f"{one} / {other}"] = ratio(found[one], found[other])
-    seconds = {name: spread(values) for name, values in found.items()}
-    return {"seconds": seconds, "ratios": ratios, "rounds": dict(found)}
+    for numerator, denominator in RATIOS:
+        if numerator in rounds and denominator in rounds:
+            ratios[f"{numerator} / {denominator}"] = ratio(rounds[numerator], rounds[denominator])
+    seconds = {name: spread(values) for name, values in rounds.items()}
+    return {"seconds": seconds, "ratios": ratios, "rounds": dict(rounds)}

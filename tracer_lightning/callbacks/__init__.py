@@ -1,4 +1,4 @@
-"""Callbacks."""
+"""Lightning callbacks."""
 
 from tracer_lightning.callbacks.clip_schedule import ClipSchedule
 from tracer_lightning.callbacks.nonfinite import NonFinite, NonFiniteError

@@ -1,4 +1,4 @@
-"""Comparing the student with what it was, while it is tested."""
+"""Comparison of the student before and after training during tests."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torch.distributed.tensor import DTensor
 from tracer_lightning.evaluation.changes import Changes, SetChanges
 from tracer_lightning.evaluation.logits import Classifier
 from tracer_lightning.evaluation.saliency import by_tower
-from tracer_lightning.reporting.changed import show
-from tracer_lightning.reporting.report.record import ChangedPictures
+from tracer_lightning.reporting.changed import collect_samples
+from tracer_lightning.reporting.report.record import ChangedImages
 from tracer_lightning.types import Batch
 
 
 class ChangeWatch:
-    """Finds the pictures that a run forgot and learned.
+    """Search for the images that a run forgot or learned.
 
     Args:
-        count: pictures to keep of each data set and kind.
+        count: number of forgotten images, and of learned ones, to keep per dataset.
     """
 
     def __init__(self, count: int) -> None:
@@ -31,18 +31,20 @@ class ChangeWatch:
         self._changes: Changes | None = None
 
     def keep(self, student: Any) -> None:
-        """Copy the model as it is before training."""
-        with torch.inference_mode(False):  # gradients may be asked of it later
+        """Copy the model before training."""
+        with torch.inference_mode(False):  # saliency maps need gradients of the copy
             self._before = copy.deepcopy(student).eval()
 
     def start(self, pl_module: Any, trainer: pl.Trainer) -> None:
-        """Begin a test; nothing is compared as long as no model was kept.
+        """Start a test; without a copy of the model, nothing is compared.
 
         Raises:
-            ValueError: no rank has the whole of the model.
+            ValueError: the model is sharded, so that no rank has all of its weights.
         """
         if any(isinstance(p, DTensor) for p in pl_module.student.parameters()):
-            raise ValueError("callbacks.report.pictures: there are none of models in shards; set 0, or trainer=ddp")
+            raise ValueError(
+                "pictures must be 0 for sharded models, whose changes can't be compared; or use DDP, not FSDP"
+            )
         if self._before is not None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             prompts = data.prompts().to(pl_module.device)
@@ -50,20 +52,23 @@ class ChangeWatch:
             self._changes = Changes(data.eval_sets, before, Classifier(pl_module.student, prompts), self.count)
 
     def update(self, batch: Batch, set_index: int) -> None:
-        """Compare on a batch of the data set at that place."""
+        """Compare the models on a batch of the evaluation set of this index."""
         if self._changes is not None:
             self._changes.update(batch, set_index)
 
     def finish(self) -> Mapping[str, SetChanges] | None:
-        """What changed, of all processes; None where nothing was compared."""
+        """Return the changes, gathered over all processes; None where nothing was compared."""
         return None if self._changes is None else self._changes.finish()
 
-    def pictures(self, changes: Mapping[str, SetChanges], data: Any) -> ChangedPictures:
-        """What to show, without maps where there are none for such a tower."""
+    def changed_images(self, changes: Mapping[str, SetChanges], data: Any) -> ChangedImages:
+        """Return the images to show, with saliency maps where these can be computed."""
         assert self._changes is not None
-        models, why = (self._changes.before, self._changes.after), ""
+        models, note = (self._changes.before, self._changes.after), ""
         try:
-            shown = show(changes, data.eval_sets, data.spec, models, by_tower)
-        except Exception as error:  # such as no memory for them: the pictures alone are better than no report
-            why, shown = f"There are no maps: {error}.", show(changes, data.eval_sets, data.spec, models, None)
-        return ChangedPictures(changes, shown, why)
+            images = collect_samples(changes, data.eval_sets, data.spec, models, by_tower)
+        except Exception as error:  # for example, lack of memory: a report without maps is better than none
+            note, images = (
+                f"There are no maps: {error}.",
+                collect_samples(changes, data.eval_sets, data.spec, models, None),
+            )
+        return ChangedImages(changes, images, note)

@@ -1,4 +1,4 @@
-"""A page about the run, in its folder."""
+"""Report of a run as an HTML page in its folder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger
 
 from tracer_lightning.callbacks.change_watch import ChangeWatch
+from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, LOG, METRICS, REPORT, RESULTS
 from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
 from tracer_lightning.reporting.report import RunRecord, render
@@ -22,37 +23,35 @@ from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
 from tracer_lightning.types import Batch
 
-REPORT = "report.html"
-TOOK = "training took"
+DURATION = "training took"
 FILES = {
-    "results.json": "all scores",
-    "details.json": "what they are made of: counts per class and per bin of confidence",
-    "metrics.csv": "what was logged, step by step",
-    "config.yaml": "the settings",
-    "checkpoints/last.ckpt": "weights and the state to continue from",
-    "train.log": "what was said",
+    RESULTS: "all scores",
+    DETAILS: "what they are made of: counts per class and per bin of confidence",
+    METRICS: "what was logged, step by step",
+    CONFIG: "the settings",
+    CHECKPOINT: "weights and the state to continue from",
+    LOG: "what was said",
 }
-AT_THE_END = ("results.json", "details.json")
-"""Written after this report."""
+WRITTEN_LATER = (RESULTS, DETAILS)
+"""Files that are written after this report."""
 log = logging.getLogger(__name__)
 
 
 class Report(pl.Callback):
     """Write ``report.html``: settings, scores before and after training, curves, calibration, classes.
 
-    The first test, if it is before the fit, is what the later one is compared with. A run that ends by an exception
-    leaves a report, too, of what there was by then. The curves are those of the run's ``metrics.csv``, which spans
-    continuations.
+    A test before the fit is the baseline of the test after it. A run that ends with an exception also writes a report.
+    The curves are read from the run's ``metrics.csv``, which includes the steps before a resumption.
 
     Args:
-        dirpath: the run's folder.
-        pictures: to show of each data set that were forgotten, and as many that were learned. This keeps a copy of the
-            model before training, and makes the last test two to three times as long; 0 shows none.
+        dirpath: folder of the run.
+        pictures: number of forgotten images, and of learned ones, to show per dataset; 0 for none. This keeps a copy of
+            the model before training, and makes the last test two to three times as long.
     """
 
     def __init__(self, dirpath: str, pictures: int = 0) -> None:
         if pictures < 0:
-            raise ValueError(f"pictures must be a whole number >= 0, found {pictures}")
+            raise ValueError(f"pictures must be >= 0, got {pictures}")
         self.dirpath = Path(dirpath)
         self._watch = ChangeWatch(pictures) if pictures else None
         self._scores: dict[str, Scores] = {}
@@ -61,20 +60,20 @@ class Report(pl.Callback):
         self._facts: dict[str, str] = {}
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """From here on time counts."""
+        """Start the clock."""
         self._started, self._facts = time.perf_counter(), {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Remember where a continued run began."""
+        """Record the step at which the run was resumed."""
         if trainer.global_step:
             self._facts["continued at step"] = f"{trainer.global_step:,}"
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Training is over."""
-        self._count(trainer)
+        """Record the duration of training."""
+        self._record_duration(trainer)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Compare from here on, where there is something to compare with."""
+        """Start the comparison with the model before training."""
         if self._watch is not None:
             self._watch.start(pl_module, trainer)
 
@@ -87,13 +86,13 @@ class Report(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Compare on one more batch."""
+        """Compare the models on a batch."""
         if self._watch is not None:
             with trainer.precision_plugin.test_step_context():
                 self._watch.update(batch, dataloader_idx)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Keep the first scores; later, write."""
+        """Keep the scores before training; after training, write the report."""
         if not self._scores and self._started is None:
             self._scores = {"zero_shot": pl_module.results["student"]}
             self._details = {"zero_shot": pl_module.details["student"]}
@@ -105,28 +104,28 @@ class Report(pl.Callback):
         self._write(trainer, pl_module)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Write what there is of a run that has begun to train."""
+        """Write a report of a run that fails during or after training."""
         if self._started is not None:
-            if TOOK not in self._facts:
-                self._count(trainer)
-            self._write(trainer, pl_module, _told(exception))
+            if DURATION not in self._facts:
+                self._record_duration(trainer)
+            self._write(trainer, pl_module, _describe(exception))
 
-    def _count(self, trainer: pl.Trainer) -> None:
+    def _record_duration(self, trainer: pl.Trainer) -> None:
         assert self._started is not None
         seconds = round(time.perf_counter() - self._started)
-        took = f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
-        self._facts = {"steps": f"{trainer.global_step:,}", **self._facts, TOOK: took}
+        duration = f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
+        self._facts = {"steps": f"{trainer.global_step:,}", **self._facts, DURATION: duration}
 
     def _write(self, trainer: pl.Trainer, pl_module: Any, problem: str = "") -> None:
-        """A report that fails must not cost the run its results."""
+        """Write the report; errors become warnings, so that they don't cost the run its results."""
         try:
-            changes = None if self._watch is None or problem else self._watch.finish()  # of all processes
+            changes = None if self._watch is None or problem else self._watch.finish()  # a collective operation
             if not trainer.is_global_zero:
                 return
             record = self._record(trainer, pl_module, problem)
             if self._watch is not None and changes is not None:
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
-                record = record._replace(changed=self._watch.pictures(changes, data))
+                record = record._replace(changed=self._watch.changed_images(changes, data))
             page = render(record)
             write_text(self.dirpath / REPORT, page)
         except Exception as error:
@@ -140,9 +139,9 @@ class Report(pl.Callback):
         seed = f"seed {settings['seed']}" if "seed" in settings else ""
         now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
         files = {
-            name: what
-            for name, what in FILES.items()
-            if (self.dirpath / name).exists() or (name in AT_THE_END and not problem)
+            name: description
+            for name, description in FILES.items()
+            if (self.dirpath / name).exists() or (name in WRITTEN_LATER and not problem)
         }
         return RunRecord(
             title=" · ".join(part for part in (settings.get("name", "run"), method, seed) if part),
@@ -158,7 +157,7 @@ class Report(pl.Callback):
         )
 
 
-def _told(exception: BaseException) -> str:
+def _describe(exception: BaseException) -> str:
     if isinstance(exception, KeyboardInterrupt):
         return "it was interrupted"
     if isinstance(exception, Stopped):
@@ -167,7 +166,7 @@ def _told(exception: BaseException) -> str:
 
 
 def _curves(trainer: pl.Trainer) -> dict[str, Curve]:
-    """All that has been logged, the rows that the logger still holds back included."""
+    """Read all logged metrics, after flushing the logger's buffered rows."""
     for logger in trainer.loggers:
         if isinstance(logger, CSVLogger):
             logger.save()

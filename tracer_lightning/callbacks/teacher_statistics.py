@@ -1,4 +1,4 @@
-"""What teacher and student make of the batches that they are trained on, and how far apart their weights are."""
+"""Statistics of the predictions and weights of student and teacher during training."""
 
 from __future__ import annotations
 
@@ -25,110 +25,112 @@ from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 class TeacherStatistics(pl.Callback):
-    """Log how sure student and teacher are, how far they agree and, where asked, how far their weights are apart.
+    """Log confidence and agreement of student and teacher and, optionally, the distances of their weights.
 
-    Of the features that the training step returns (no further pass through any model; see
+    Statistics of the training step's features (without additional forward passes; see
     :mod:`tracer_lightning.functional.statistics`): ``entropy``, ``confidence`` and ``true_pair`` of ``student/`` and
     ``teacher/``, and ``teacher/kl``, ``teacher/kl_reverse``, ``teacher/agreement`` and ``teacher/top5_overlap`` between
-    them. There are none of the teacher where no loss term compares with it, and none at all where the losses read no
+    them. Those of the teacher are missing where no loss term uses it, and all are missing where the losses read no
     captions, or the model has none.
 
-    Of the weights, with ``distances``: ``student/distance_to_start``, ``teacher/distance_to_start`` and
-    ``teacher/distance_to_student``, L2 norms over what is trained; of a weight with a low-rank update, over what it
-    comes to. theta_0 is a copy of the trained weights beside the model. It is not saved: a continued run makes it again
-    from the same origin.
+    Statistics of the weights, with ``distances``: ``student/distance_to_start``, ``teacher/distance_to_start`` and
+    ``teacher/distance_to_student``, L2 norms over the trained weights, with low-rank updates merged. The initial
+    weights theta_0 are copied in memory. The copy is not saved: a resumed run creates it again from the same origin.
 
-    All are of the weights before the optimizer step, as the losses are, and are written to the loggers under that step
-    by this callback itself (``trainer.callback_metrics`` lacks them), because ``pl_module.log`` would write them at
-    Lightning's own logging steps. They are the same on every rank, and only a step with statistics waits for the
-    device.
+    All statistics belong to the weights before the optimizer step, like the losses. This callback writes them directly
+    to the loggers under that step, since ``pl_module.log`` would write them at Lightning's own logging steps, so that
+    ``trainer.callback_metrics`` does not contain them. They are equal on all ranks, and only steps with statistics wait
+    for the device.
 
     Args:
-        every_n_steps: optimizer steps between statistics; they are of the steps N - 1, 2N - 1, ... counted from 0.
-        distances: whether distances are logged, too.
+        every_n_steps: number N of optimizer steps between statistics, which are those of the steps N - 1, 2N - 1, ...
+            counted from 0.
+        distances: whether to log distances of weights.
     """
 
     def __init__(self, every_n_steps: int, distances: bool = False) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be a whole number >= 1, found {every_n_steps}")
+            raise ValueError(f"every_n_steps must be >= 1, got {every_n_steps}")
         self.every_n_steps = every_n_steps
         self.distances = distances
-        self._seen = 0
+        self._last_step = 0
         self._start: dict[str, Tensor] = {}
-        self._weights: dict[str, Tensor] = {}
+        self._distances: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def setup(self, trainer: pl.Trainer, pl_module: Any, stage: str) -> None:
-        """Copy theta_0: no checkpoint is restored yet, so that the student is what the run began with."""
+        """Copy theta_0; no checkpoint is restored yet, so that these are the initial weights also of a resumed run."""
         if self.distances and stage == "fit":
             values = merged_values(pl_module.student)
             self._start = {name: values[name].clone() for name in merged_trained(pl_module.student)}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Begin, or continue, at the trainer's step."""
-        self._seen = trainer.global_step
-        now = merged_values(pl_module.student) if self._start else {}
-        self._start = {name: shard_like(value.to(pl_module.device), now[name]) for name, value in self._start.items()}
+        """Start or resume at the trainer's step."""
+        self._last_step = trainer.global_step
+        current = merged_values(pl_module.student) if self._start else {}
+        self._start = {
+            name: shard_like(value.to(pl_module.device), current[name]) for name, value in self._start.items()
+        }
         if self.distances and self.every_n_steps > (total := planned_steps(trainer)):
             warnings.warn(
-                f"callbacks.teacher_statistics.every_n_steps={self.every_n_steps} in a run of {total} steps: there "
-                "will be no statistics",
+                f"every_n_steps={self.every_n_steps} of TeacherStatistics in a run of {total} steps: there will be no "
+                "statistics",
                 stacklevel=2,
             )
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Let go of theta_0."""
+        """Release theta_0."""
         self._start = {}
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
-        """Measure weights while they are those of the batch, and activations need no memory any more."""
+        """Measure the weights before their update, when activations are released."""
         if self.distances and (trainer.global_step + 1) % self.every_n_steps == 0:
-            self._weights = self._of_weights(pl_module)
+            self._distances = self._measure_distances(pl_module)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log where this batch completed an optimizer step, and the step is a multiple of ``every_n_steps``."""
+        """Log statistics after every ``every_n_steps``-th optimizer step."""
         step = trainer.global_step
-        if step != self._seen and step % self.every_n_steps == 0:
+        if step != self._last_step and step % self.every_n_steps == 0:
             with torch.no_grad(), torch.autocast(pl_module.device.type, enabled=False):
-                found = _of_features(outputs["features"]) | self._weights
-            if found:
-                values = torch.stack(list(found.values())).tolist()  # one transfer from the device
+                statistics = _feature_statistics(outputs["features"]) | self._distances
+            if statistics:
+                values = torch.stack(list(statistics.values())).tolist()  # one transfer from the device
                 for logger in trainer.loggers:
-                    logger.log_metrics(dict(zip(found, values, strict=True)), step - 1)
-        self._seen = step
+                    logger.log_metrics(dict(zip(statistics, values, strict=True)), step - 1)
+        self._last_step = step
 
     @torch.no_grad()
-    def _of_weights(self, pl_module: Any) -> dict[str, Tensor]:
-        start, student = list(self._start.values()), self._trained(pl_module.student)
-        found = {"student/distance_to_start": distance(student, start)}
+    def _measure_distances(self, pl_module: Any) -> dict[str, Tensor]:
+        start, student = list(self._start.values()), self._trained_values(pl_module.student)
+        distances = {"student/distance_to_start": distance(student, start)}
         if pl_module.teacher.module is not None:
-            teacher = self._trained(pl_module.teacher.module)
-            found["teacher/distance_to_start"] = distance(teacher, start)
-            found["teacher/distance_to_student"] = distance(teacher, student)
-        return found
+            teacher = self._trained_values(pl_module.teacher.module)
+            distances["teacher/distance_to_start"] = distance(teacher, start)
+            distances["teacher/distance_to_student"] = distance(teacher, student)
+        return distances
 
-    def _trained(self, model: nn.Module) -> list[Tensor]:
+    def _trained_values(self, model: nn.Module) -> list[Tensor]:
         values = merged_values(model)
         return [values[name] for name in self._start]
 
 
-def _of_features(features: LossInputs) -> dict[str, Tensor]:
+def _feature_statistics(features: LossInputs) -> dict[str, Tensor]:
     if not isinstance(features.student, ClipFeatures) or not len(features.student.text):
         return {}
     student = matching_log_probabilities(features.student)
-    found = _of_one("student", student)
+    statistics = _confidence_statistics("student", student)
     if features.teacher is not None:
         teacher = matching_log_probabilities(features.teacher)
-        found |= _of_one("teacher", teacher) | {
+        statistics |= _confidence_statistics("teacher", teacher) | {
             "teacher/kl": mean_divergence(teacher, student),
             "teacher/kl_reverse": mean_divergence(student, teacher),
             "teacher/agreement": top_overlap(teacher, student, k=1),
             "teacher/top5_overlap": top_overlap(teacher, student, k=5),
         }
-    return found
+    return statistics
 
 
-def _of_one(model: str, log_probabilities: Tensor) -> dict[str, Tensor]:
+def _confidence_statistics(model: str, log_probabilities: Tensor) -> dict[str, Tensor]:
     return {
         f"{model}/entropy": mean_entropy(log_probabilities),
         f"{model}/confidence": mean_confidence(log_probabilities),

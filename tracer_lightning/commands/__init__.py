@@ -1,1 +1,1 @@
-"""One module for each command."""
+"""The commands, one module each, and the command line and steps that they share."""

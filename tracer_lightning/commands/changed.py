@@ -1,8 +1,7 @@
-"""Pictures that a run forgot and learned."""
+"""Images that a run forgot and learned."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,113 +11,117 @@ from omegaconf import DictConfig
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from tracer_lightning.commands.load_finished import read_model, read_start
-from tracer_lightning.config.build import build_evaluator, build_images, make
+from tracer_lightning.commands.runner import Runner
+from tracer_lightning.config.build import make
 from tracer_lightning.config.errors import setting
-from tracer_lightning.config.validate import check_changed
-from tracer_lightning.engine.console import console, print_rank_zero, quieten
-from tracer_lightning.engine.run import unreadable_anywhere
-from tracer_lightning.engine.run_folder import write_json
+from tracer_lightning.config.finished_models import read_model, read_start
+from tracer_lightning.engine.console import console, print_rank_zero
+from tracer_lightning.engine.samples import print_unreadable_samples, unreadable_samples
 from tracer_lightning.evaluation.changes import COUNTS, ChangesModule, Prediction, SetChanges
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.evaluation.saliency import Maps
 from tracer_lightning.models import Backbone
-from tracer_lightning.reporting.changed import Shown, figure, show
+from tracer_lightning.reporting.changed import ShownSample, collect_samples, draw_changes
 from tracer_lightning.reporting.style import save
-from tracer_lightning.reporting.versions import versions
 from tracer_lightning.types import EvalSet
 
 CHANGED = "changed"
-"""Name of the files, before their suffix."""
+"""Stem of the names of the files."""
 
 
 def changed(cfg: DictConfig) -> dict[str, Any]:
-    """Compare a run with what it started from, in one pass over the data.
+    """Compare the predictions of a run with those of the weights that it started from, in one pass over the data.
 
     Returns:
-        What changed.json holds: counts and pictures by data set, both models, versions, seconds.
+        The content of changed.json: counts and images by data set, both models, versions, seconds.
     """
-    quieten()
-    check_changed(cfg)
-    begun, output = time.perf_counter(), Path(cfg.paths.output_dir)
+    runner = Runner(cfg, "changed")
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
     origin, start = read_start(cfg, [cfg.checkpoint])
-    data = build_images(cfg, backbone)
-    data.trains = False
+    data = runner.build_data(backbone)
     check_head(cfg.model, backbone.model, len(data.prompts()))
     maps: Maps | None = None if cfg.maps is None else make(cfg, "maps")
     if maps is not None:
-        with setting("maps"):  # before the pass over the data
-            _try(maps, backbone)
+        with setting("maps"):
+            _check_maps(maps, backbone)
     module = ChangesModule(start.model, backbone.model, data.eval_sets, data.prompts(), cfg.pictures)
-    trainer = build_evaluator(cfg)
     print_rank_zero(f"comparing {cfg.model} of {cfg.checkpoint} with {origin}")
-    trainer.test(module, datamodule=data, verbose=False)
-    lost = unreadable_anywhere(data)
-    names = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
-    sets = {eval_set.name: _plain(eval_set, module.changes, names) for eval_set in data.eval_sets}
-    about = {"checkpoint": cfg.checkpoint, "model": cfg.model, "start": origin, "versions": versions()}
-    results = {"sets": sets, **about, "seconds": round(time.perf_counter() - begun, 1)}
-    if trainer.is_global_zero:
-        write_json(output / f"{CHANGED}.json", results)
-        shown = show(module.changes, data.eval_sets, backbone.spec, module.models, maps)
-        _draw(output, data.eval_sets, module.changes, shown, names)
+    runner.test(module, data)
+    unreadable = unreadable_samples(data)
+    labels = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
+    sets = {
+        eval_set.name: _to_plain(eval_set, module.changes[eval_set.name], labels[eval_set.name])
+        for eval_set in data.eval_sets
+    }
+
+    def report(_: dict[str, Any]) -> None:
+        panels = collect_samples(module.changes, data.eval_sets, backbone.spec, module.models, maps)
+        _draw(runner.folder, data.eval_sets, module.changes, panels, labels)
         console.print(_table(f"{cfg.checkpoint}, {cfg.model}", sets))
-        if lost:
-            print_rank_zero(f"could not be read: {len(lost)} of the pictures, among them {lost[0]}")
-        print_rank_zero(f"{results['seconds']} s; {CHANGED}.json and pictures are in {output}")
-    return results
+        print_unreadable_samples(unreadable)
+
+    results = {"sets": sets, "checkpoint": cfg.checkpoint, "model": cfg.model, "start": origin}
+    return runner.finish(f"{CHANGED}.json", results, report, f"{CHANGED}.json and figures")
 
 
-def _try(maps: Maps, backbone: Backbone) -> None:
-    """Raise ValueError where the maps are not for this tower."""
+def _check_maps(maps: Maps, backbone: Backbone) -> None:
+    """Raise ValueError, before the pass over the data, where the maps can't be computed for this tower."""
     model, size = backbone.model.eval(), backbone.spec.image_size
     maps(model.model.visual, model.encode_image, torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.long))
 
 
-def _plain(eval_set: EvalSet, changes: Mapping[str, SetChanges], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What changed.json says of a data set."""
-    counts, pictures = changes[eval_set.name]
-    labels = names[eval_set.name]
+def _to_plain(eval_set: EvalSet, changes: SetChanges, labels: Sequence[str]) -> dict[str, Any]:
+    """Changes on a data set as JSON values."""
 
-    def judged(one: Prediction) -> dict[str, Any]:
-        return {"class": labels[one.label], "probability": one.probability, "probability_of_truth": one.truth}
+    def describe(prediction: Prediction) -> dict[str, Any]:
+        return {
+            "class": labels[prediction.label],
+            "probability": prediction.probability,
+            "probability_of_truth": prediction.truth,
+        }
 
+    counts, images = changes
     listed = {
         kind: [
-            {"index": of.position, "class": labels[of.label], "before": judged(of.before), "after": judged(of.after)}
-            for of in found
+            {
+                "index": image.position,
+                "class": labels[image.label],
+                "before": describe(image.before),
+                "after": describe(image.after),
+            }
+            for image in images_of_kind
         ]
-        for kind, found in pictures.items()
+        for kind, images_of_kind in images.items()
     }
-    about = {"split": eval_set.split, "role": eval_set.role, "n": sum(counts.values())}
-    return {**about, "counts": counts, "pictures": listed}
+    identity = {"split": eval_set.split, "role": eval_set.role, "n": sum(counts.values())}
+    return {**identity, "counts": counts, "pictures": listed}
 
 
 def _draw(
-    output: Path,
+    folder: Path,
     sets: Sequence[EvalSet],
     changes: Mapping[str, SetChanges],
-    shown: Mapping[str, Mapping[str, Sequence[Shown]]],
-    names: Mapping[str, Sequence[str]],
+    panels: Mapping[str, Mapping[str, Sequence[ShownSample]]],
+    labels: Mapping[str, Sequence[str]],
 ) -> None:
-    """Write changed.png and, where there are maps, changed_maps.png; data sets where nothing changed are left out."""
-    drawn = [eval_set for eval_set in sets if any(shown[eval_set.name].values())]
+    """Write changed.png and, with maps, changed_maps.png; data sets without changes are left out."""
+    drawn = [eval_set for eval_set in sets if any(panels[eval_set.name].values())]
     if not drawn:
-        print_rank_zero("no picture was forgotten or learned; none is drawn")
+        print_rank_zero("no image was forgotten or learned; none is drawn")
         return
-    counts = {name: found.counts for name, found in changes.items()}
-    mapped = any(len(one.panels) > 1 for of in shown.values() for found in of.values() for one in found)
-    for name, maps in {CHANGED: False, f"{CHANGED}_maps": True}.items():
-        if mapped or not maps:
-            save(figure(drawn, counts, shown, names, maps), output / f"{name}.png")
+    counts = {name: set_changes.counts for name, set_changes in changes.items()}
+    images = [image for by_kind in panels.values() for images in by_kind.values() for image in images]
+    has_maps = any(len(image.panels) > 1 for image in images)
+    for name, with_maps in {CHANGED: False, f"{CHANGED}_maps": True}.items():
+        if has_maps or not with_maps:
+            save(draw_changes(drawn, counts, panels, labels, with_maps), folder / f"{name}.png")
 
 
 def _table(title: str, sets: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=title, caption="pictures, right or wrong before → after")
+    table = Table(box=SIMPLE_HEAD, title=title, caption="images, right or wrong before → after")
     table.add_column("data set", no_wrap=True)
     for column in ("n", "right → right", "right → wrong", "wrong → right", "same mistake", "another mistake"):
         table.add_column(column, justify="right")
     for name, values in sets.items():
-        table.add_row(name, *(f"{count:,}" for count in (values["n"], *(values["counts"][one] for one in COUNTS))))
+        table.add_row(name, *(f"{count:,}" for count in (values["n"], *(values["counts"][kind] for kind in COUNTS))))
     return table

@@ -1,4 +1,4 @@
-"""The command line: what stands around a Hydra main. It imports nothing heavy, so that --help is quick."""
+"""The command line around a Hydra main. This module imports nothing heavy, so that --help is quick."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any, Literal
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from tracer_lightning.config.composition import COMPOSITION_ERRORS, frames, of_submission, one_line
-from tracer_lightning.config.errors import FULL_ERROR, complain, fail, wants_traceback
+from tracer_lightning.config.composition import COMPOSITION_ERRORS, frames, is_submission_error, one_line
+from tracer_lightning.config.errors import FULL_ERROR, fail, print_error, wants_traceback
+from tracer_lightning.config.help import command_options
 from tracer_lightning.config.paths import quoted, with_home, with_quoted_paths
 from tracer_lightning.engine.launched import agree_on_start
 from tracer_lightning.engine.memory import OutOfMemory, lacks_memory
@@ -23,42 +24,43 @@ from tracer_lightning.engine.slurm import JOB
 from tracer_lightning.engine.streams import lenient_streams, standard_streams
 
 
-def joined(terms: Mapping[str, Any]) -> str:
-    """Terms in one word that may stand in the name of a folder; entries without ``term`` are weights of absent ones."""
+def _join_names(terms: Mapping[str, Any]) -> str:
+    """Names of loss terms for the name of a folder; entries without ``term`` are weights of terms that are not used."""
     return "+".join(name for name, entry in terms.items() if "term" in entry) or "none"
 
 
 def _below(path: str) -> str:
-    """A resolver for the folders that Hydra makes before any of our own code runs."""
-    from tracer_lightning.storage import below
+    """The path, if it stays below its folder: Hydra makes this folder before any check of the configuration runs."""
+    from tracer_lightning.storage import check_relative
 
     try:
-        return below(path)
+        return check_relative(path)
     except ValueError as error:
         raise ValueError(f"name, run or another name of a folder: {error}") from error
 
 
-# At import, because a launcher's processes import this module with the task, and name their folders before they run it.
-OmegaConf.register_new_resolver("names", joined, replace=True)
+# Registered at import: a launcher's processes import this module with the task, and name their folders before they
+# run it.
+OmegaConf.register_new_resolver("names", _join_names, replace=True)
 OmegaConf.register_new_resolver("below", _below, replace=True)
 OmegaConf.register_new_resolver("quoted", quoted, replace=True)
-
+OmegaConf.register_new_resolver("command_options", command_options, replace=True)
 
 SUBMITIT = "SUBMITIT_EXECUTOR"
-"""Environment variable of a job whose output goes to a file."""
+"""Environment variable that submitit sets in its jobs, whose output goes to a file."""
 
 
 class JobFailed(Exception):
-    """A job of a sweep ended with a user's mistake; the other jobs go on.
+    """A job of a sweep has failed by a user's mistake; the other jobs go on.
 
     Args:
-        message: the mistake.
-        seen: whether it was printed where the user sees it, rather than in the log of a job of submitit.
+        message: message of the error.
+        is_shown: whether it was printed to the terminal, rather than to the log of a submitit job.
     """
 
-    def __init__(self, message: str, seen: bool) -> None:
-        super().__init__(message, seen)
-        self.seen = seen
+    def __init__(self, message: str, is_shown: bool) -> None:
+        super().__init__(message, is_shown)
+        self.is_shown = is_shown
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -71,13 +73,17 @@ def cli(
     checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None,
     shorthand: Callable[[Sequence[str]], list[str]] = list,
 ) -> None:
-    """Run a Hydra main, with configuration errors on one line; signals end it in good order from the beginning.
+    """Run a Hydra main, with errors of composition on one line and signals handled from the beginning.
 
-    With ``checkpoint``, settings come with the checkpoint that the command line names, once ``shorthand`` has put it
-    into Hydra's terms.
+    Hydra raises these errors, instead of printing them, where full errors are requested by an environment variable. It
+    is therefore set here, and removed while a job runs (:func:`task`), so that the processes that the job starts do not
+    take it for the user's request.
 
-    Hydra lets them through when a full error is wanted. The request is withdrawn while a job runs (:func:`task`), so
-    that no process that it starts takes it for the user's.
+    Args:
+        main: function decorated by ``hydra.main``.
+        checkpoint: use that the command makes of the checkpoint named on the command line, which brings settings along;
+            None for a command without one.
+        shorthand: translation of the command line into Hydra's grammar.
     """
     with standard_streams():
         _cli(main, checkpoint, shorthand)
@@ -106,15 +112,15 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except JobFailed as failure:
-        if not failure.seen:
-            complain(failure)
+        if not failure.is_shown:
+            print_error(failure)
         raise SystemExit(1) from None
     except Exception as error:
         if lacks_memory(error):
-            complain(error)
+            print_error(error)
             raise OutOfMemory from None
-        unforeseen = isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and not _of_job(error)
-        if not (unforeseen or isinstance(error, (*COMPOSITION_ERRORS, OSError)) or of_submission(error)):
+        of_hydra = isinstance(error, (ValueError, TypeError, LookupError, AttributeError)) and not _of_job(error)
+        if not (of_hydra or isinstance(error, (*COMPOSITION_ERRORS, OSError)) or is_submission_error(error)):
             raise
         fail(one_line(error))
     finally:
@@ -122,57 +128,63 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
 
 
 def _of_job(error: BaseException) -> bool:
-    """Whether a job raised it, rather than Hydra, which has errors of its own for what it did not foresee."""
+    """Whether a job raised the error, rather than Hydra."""
     return any(frame.f_code is task.__code__ for frame in frames(error))
 
 
 @contextmanager
 def imports(user_wants_traceback: bool) -> Iterator[None]:
-    """Within, libraries for which there is not enough memory end the process with one line."""
+    """Report a lack of memory while heavy libraries are imported in one line, and end the process."""
     try:
         yield
     except Exception as error:
         if user_wants_traceback or not lacks_memory(error):
             raise
-        complain(error)
+        print_error(error)
         raise OutOfMemory from None
 
 
 def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
-    """Run one job; a user's mistake ends it with one line and status 1, anything else with its traceback.
+    """Run one job; a user's mistake ends it with one line and status 1, any other error with its traceback.
+
+    Args:
+        cfg: composed configuration.
+        user_wants_traceback: whether mistakes show their traceback, too.
+        job: the command.
 
     Returns:
-        What the job returns.
+        The value that the job returns.
     """
     end_with_sweep()
-    with SIGNALS, lenient_streams():  # a launcher's process has not been through cli
+    with SIGNALS, lenient_streams():  # a launcher's process does not run cli
         return _task(cfg, user_wants_traceback, job)
 
 
 def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
     from tracer_lightning.config.checkpoint import with_checkpoint
-    from tracer_lightning.config.limits import of_limits
+    from tracer_lightning.config.limits import name_limit
     from tracer_lightning.config.local_data import local_data
     from tracer_lightning.config.sweeps import is_sweep, job_of_a_sweep
-    from tracer_lightning.engine.run import USER_ERRORS
 
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if user_wants_traceback:
-        with job_of_a_sweep(), local_data(with_checkpoint(cfg, choices)) as settled:
-            return job(settled)
-    wanted = os.environ.pop(FULL_ERROR, None)
+        with job_of_a_sweep(), local_data(with_checkpoint(cfg, choices)) as local_cfg:
+            return job(local_cfg)
+    full_error = os.environ.pop(FULL_ERROR, None)
     try:
-        with job_of_a_sweep(), local_data(with_checkpoint(cfg, choices)) as settled:
-            return job(settled)
+        with job_of_a_sweep(), local_data(with_checkpoint(cfg, choices)) as local_cfg:
+            return job(local_cfg)
     except Exception as error:
         memory = lacks_memory(error)
-        if not memory and not isinstance(error, USER_ERRORS):
+        if not memory and not isinstance(error, (ValueError, OSError, MisconfigurationException, *COMPOSITION_ERRORS)):
             raise
-        said = of_limits(error, cfg)
-        complain(said)
+        named = name_limit(error, cfg)
+        print_error(named)
         if is_sweep():
-            raise JobFailed(str(said), seen=SUBMITIT not in os.environ) from None
+            raise JobFailed(str(named), is_shown=SUBMITIT not in os.environ) from None
         raise (OutOfMemory() if memory else SystemExit(1)) from None
     finally:
-        if wanted is not None:
-            os.environ[FULL_ERROR] = wanted
+        if full_error is not None:
+            os.environ[FULL_ERROR] = full_error

@@ -1,4 +1,4 @@
-"""Exporting a run's model."""
+"""Export of a finished model for open_clip."""
 
 from __future__ import annotations
 
@@ -14,42 +14,40 @@ from jinja2 import Environment, PackageLoader, Template, TemplateError
 from markupsafe import Markup
 from omegaconf import DictConfig
 
+from tracer_lightning.commands.runner import require_new_folder
 from tracer_lightning.config.backbones import finished_backbone
 from tracer_lightning.config.checkpoint import weights_file
-from tracer_lightning.config.saved_settings import plain_settings
-from tracer_lightning.config.schema import EXPORT
-from tracer_lightning.config.types_check import check_types
-from tracer_lightning.config.validate import check_complete
+from tracer_lightning.config.finished_models import TEACHER
+from tracer_lightning.config.validate import validate
 from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.engine.run_folder import RESULTS
+from tracer_lightning.engine.run_folder import CHECKPOINT, RESULTS, results_beside
+from tracer_lightning.engine.settings import saved_settings
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
-from tracer_lightning.models.files import CHECKPOINT
 from tracer_lightning.models.open_clip.export import export_clip
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
 from tracer_lightning.reporting.results import Results, read_results
-from tracer_lightning.reporting.settings import in_force
+from tracer_lightning.reporting.settings import active_terms
 from tracer_lightning.reporting.versions import versions
-from tracer_lightning.storage import making
+from tracer_lightning.storage import atomic_folder
 
-STUDENT, TEACHER = "student", "teacher"
 CARD = "README.md"
 
 
 def model_card(file: Path | None, model: str, architecture: Any, address: str, head: int = 0) -> str:
-    """What the model is and how it did, in Markdown, for people who find it without this project.
+    """The model card in Markdown: how to load the model, its training and its scores.
 
     Args:
-        file: its checkpoint; the results are those beside it, if it lies in a run's folder.
+        file: checkpoint of the model; the scores are those of the run whose folder it is in, if any.
         model: ``student`` or ``teacher``.
-        architecture: an open_clip name, or None for one of one's own.
-        address: where open_clip finds it.
-        head: classes of its own head, 0 without one.
+        architecture: open_clip's name of the architecture; None if it has no name there.
+        address: name under which open_clip loads the model.
+        head: number of classes of the model's own head; 0 without one.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
-    settings = plain_settings(content, f"checkpoint={file}")
+    settings = saved_settings(content, f"checkpoint={file}")
     method = settings.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
     results = _results_beside(file)
@@ -62,7 +60,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
             head=head,
             method=name,
             settings=settings,
-            terms=in_force(settings.get("distill_losses", {})),
+            terms=active_terms(settings.get("distill_losses", {})),
             steps=content.get("global_step"),
             versions=results.versions or versions(),
             before=results.zero_shot,
@@ -74,13 +72,13 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
 
 
 def _results_beside(file: Path | None) -> Results:
-    """Results of the run that a checkpoint lies in, if it lies in one."""
-    folder = Path(str(file).removesuffix(CHECKPOINT)) if str(file).endswith(CHECKPOINT) else None
-    return read_results(folder / RESULTS) if folder is not None and (folder / RESULTS).is_file() else Results()
+    """Results of the run whose last checkpoint this is; empty for other files."""
+    results = results_beside(file) if file is not None and str(file).endswith(CHECKPOINT) else None
+    return Results() if results is None else read_results(results)
 
 
 def card_template() -> Template:
-    """The model card, in which every value is text: whatever it says, it makes no markup and no further settings."""
+    """The template of the model card; every value is escaped, so that none can add markup or metadata."""
     environment = Environment(
         loader=PackageLoader("tracer_lightning.commands"),
         finalize=lambda value: value if isinstance(value, Markup) else markdown(str(value)),
@@ -97,34 +95,21 @@ def card_template() -> Template:
     return environment.get_template("model_card.md.j2")
 
 
-def free_folder(out: str) -> Path:
-    """The folder that ``out`` names, where there is nothing yet."""
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"out={folder}: exists already; choose another place")
-    if folder.is_mount() or folder.resolve() == Path.cwd():
-        raise ValueError(f"out={folder}: can't be made as a whole or not at all; choose a folder within it")
-    return folder
-
-
 def export(cfg: DictConfig) -> Path:
-    """Write what ``cfg`` names for open_clip, with a model card; push it to the hub if asked to.
+    """Write a model for open_clip, with a model card, and push it to the hub where ``push`` names a repository.
 
     Returns:
-        The folder.
+        The folder that was written.
     """
-    check_complete(cfg)
-    check_types(cfg, EXPORT)
-    if cfg.model not in (STUDENT, TEACHER):
-        raise ValueError(f"model must be {STUDENT} or {TEACHER}, found {cfg.model!r}")
-    folder = free_folder(cfg.out)
+    validate(cfg, "export")
+    folder = require_new_folder(cfg.out)
     file = weights_file(cfg.checkpoint)
     if file is not None and cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
         raise ValueError(f"model=teacher: {file} holds none; choose model=student")
     backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
-    with making(folder) as partial:
+    with atomic_folder(folder) as partial:
         export_clip(backbone, partial)
         card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes)
         (partial / CARD).write_text(card, encoding="utf-8")
@@ -139,7 +124,7 @@ def _push(folder: Path, repository: str, private: bool) -> None:
         hub = HfApi()
         hub.create_repo(repository, private=private, exist_ok=True)
         hub.upload_folder(repo_id=repository, folder_path=folder, commit_message="Export from tracer-lightning")
-    except Exception as error:  # its HTTP library, and with it the class of a failed connection, varies
+    except Exception as error:  # the class of a failed connection depends on the HTTP library
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"push={repository}: {reason}. {folder} is written; are you logged in (hf auth login)?"

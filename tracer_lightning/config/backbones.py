@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -12,10 +11,10 @@ from open_clip.constants import HF_CONFIG_NAME
 
 from tracer_lightning.config.build import make
 from tracer_lightning.config.errors import setting
-from tracer_lightning.config.types_check import TARGET, called
+from tracer_lightning.config.type_checks import TARGET, called
 from tracer_lightning.models import Backbone, ClipModel, configure_compute, load_weights
 from tracer_lightning.models.open_clip.pretrained import FOLDER, model_config
-from tracer_lightning.models.weights import fitting_weights
+from tracer_lightning.models.weights import read_weights
 
 
 def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
@@ -46,7 +45,7 @@ def finished_backbone(cfg: DictConfig, file: Path | None, setting: str, teacher:
     if file is None:
         return bare_backbone(cfg, weights_follow=False)
     with torch.device("meta"):
-        fitting_weights(_without_weights(cfg).model, file, setting, teacher)
+        read_weights(_without_weights(cfg).model, file, setting, teacher)
     backbone = _without_weights(cfg)
     load_weights(backbone.model, file, setting, teacher)
     return backbone
@@ -66,7 +65,7 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
         _check_activation(backbone, Path(weights))
         load_weights(backbone.model, weights)
     add_peft(cfg, backbone.model)
-    backbone.model.freeze_batch_norm(_batch_norm(cfg.batch_norm))
+    backbone.model.freeze_batch_norm(cfg.batch_norm == "frozen")
     compute = cfg.compute
     configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
     return backbone
@@ -82,9 +81,3 @@ def _check_activation(backbone: Backbone, folder: Path) -> None:
             f"init_weights={folder}: of a model with quick_gelu={exported}, and the backbone has {own}; choose another "
             "backbone= (names that end in -quickgelu have it)"
         )
-
-
-def _batch_norm(value: Any) -> bool:
-    if value not in ("train", "frozen"):
-        raise ValueError(f"batch_norm must be train or frozen, found {value!r}")
-    return bool(value == "frozen")

@@ -12,18 +12,19 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from tracer_lightning.callbacks import Progress
-from tracer_lightning.config.errors import named, naming, setting
-from tracer_lightning.config.types_check import TARGET, check_values, shortened
+from tracer_lightning.config.errors import naming, setting, with_setting
+from tracer_lightning.config.type_checks import TARGET, check_values
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.features import training_features
 from tracer_lightning.engine.memory import lacks_memory, memory_request
-from tracer_lightning.engine.precision import evaluating_in
+from tracer_lightning.engine.precision import set_evaluation_precision
 from tracer_lightning.engine.rendezvous import meet_at_start
+from tracer_lightning.engine.settings import shortened
 from tracer_lightning.evaluation import Suite
 from tracer_lightning.losses import Term, WeightedSum
 from tracer_lightning.models import Backbone, Model, freeze, train_last, train_parts
@@ -70,7 +71,7 @@ def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
     kind, text = (MemoryError, memory_request(inner)) if lacks_memory(inner) else (ValueError, str(inner))
-    return kind(named(_written(cfg, place[1]), text) if place else text)
+    return kind(with_setting(_written(cfg, place[1]), text) if place else text)
 
 
 def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Trainer) -> None:
@@ -173,29 +174,32 @@ def _build_suite(
 
 
 def _plugins(cfg: DictConfig) -> list[Any]:
-    given = cfg.trainer.plugins
-    if not isinstance(given, ListConfig) or not all(isinstance(one, DictConfig) and TARGET in one for one in given):
-        raise ValueError(f"trainer.plugins must be a list of what has a _target_, found {shortened(given)}")
+    nodes = cfg.trainer.plugins
     with setting("trainer.plugins"):
-        made: list[Any] = instantiate(given, _convert_="all")
-    return made
+        plugins: list[Any] = instantiate(nodes, _convert_="all")
+    return plugins
 
 
 def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
     """The trainer with its callbacks and loggers."""
-    if cfg.trainer.gradient_clip_val is not None:
-        _non_negative(cfg.trainer.gradient_clip_val, "trainer.gradient_clip_val")
     callbacks = [make(cfg, f"callbacks.{name}", pl.Callback) for name, _ in _entries(cfg, "callbacks")]
     loggers = [make(cfg, f"logger.{name}", Logger) for name, _ in _entries(cfg, "logger")]
     plugins = [AtomicCheckpointIO(), *_plugins(cfg), *kwargs.pop("plugins", ())]
-    trainer: pl.Trainer = make(
-        cfg, "trainer", pl.Trainer, callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs
-    )
-    return meet_at_start(evaluating_in(trainer, cfg.evaluation.precision), cfg)
+    return _make_trainer(cfg, callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
 
 
 def build_evaluator(cfg: DictConfig) -> pl.Trainer:
     """The trainer of a command that evaluates: nothing is logged or saved."""
-    options = {"logger": False, "enable_checkpointing": False, "callbacks": [Progress(refresh_rate=10)]}
+    return _make_trainer(cfg, logger=False, enable_checkpointing=False, callbacks=[Progress(refresh_rate=10)])
+
+
+def _make_trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, **options)
-    return meet_at_start(evaluating_in(trainer, cfg.evaluation.precision), cfg)
+    set_evaluation_precision(trainer, cfg.evaluation.precision)
+    return meet_at_start(trainer, partial(resolved_settings, cfg), cfg.rendezvous)
+
+
+def resolved_settings(cfg: DictConfig) -> dict[str, Any]:
+    """All settings, resolved, as nested dictionaries."""
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    return dict(settings)

@@ -11,7 +11,8 @@ import open_clip
 from omegaconf import DictConfig, OmegaConf, open_dict
 from open_clip.constants import HF_CONFIG_NAME
 
-from tracer_lightning.config.saved_settings import group_settings, plain_settings
+from tracer_lightning.config.saved_settings import group_settings
+from tracer_lightning.engine.settings import saved_settings
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.files import weights_path
@@ -151,7 +152,7 @@ def _settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
         return {"backbone": {"_target_": LOAD, "name": name, "pretrained": tag}}
     file = weights_file(checkpoint, setting)
     assert file is not None
-    settings = plain_settings(read_checkpoint(file, setting), f"{setting}={checkpoint}")
+    settings = saved_settings(read_checkpoint(file, setting), f"{setting}={checkpoint}")
     return settings if "backbone" in settings else None
 
 

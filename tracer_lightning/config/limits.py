@@ -1,4 +1,4 @@
-"""Limits of the trainer that leave a run, or a part of it, with nothing to do."""
+"""Limits of the trainer with which a run, or a part of it, has nothing to do."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Any
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-TESTS = {"limit_test_batches": "tests nothing; give at least 1, or null for all batches"}
-"""What a limit of 0 does, by its name, where models are evaluated."""
-TRAINS = {
-    **TESTS,
+TEST_LIMITS = {"limit_test_batches": "tests nothing; give at least 1, or null for all batches"}
+"""Consequences of a limit of 0 where models are evaluated, by the name of the limit."""
+TRAIN_LIMITS = {
+    **TEST_LIMITS,
     **dict.fromkeys(("max_epochs", "max_steps"), "trains nothing; give at least 1, or -1 for no limit"),
     "max_time": "trains nothing; give at least a minute, 00:00:01:00, or leave it out",
     "limit_train_batches": "trains nothing; give at least 1, or null for all batches",
     "limit_predict_batches": "extracts no features; give at least 1, or leave it out",
     "val_check_interval": "never validates; give a number of batches or, as in 0.5, a share of an epoch",
 }
-"""What a limit of 0 does, by its name, where models are trained."""
+"""Consequences of a limit of 0 where models are trained, by the name of the limit."""
 SHARE = re.compile(r"You requested to check (\S+) of the `(\w+)_dataloader` but \S+ \* (\d+) < 1")
-"""What Lightning says of a share of the batches that is less than one of them."""
+"""Lightning's message about a share of the batches that is less than one batch; its exception has no attributes."""
 DATA = {"train": "training", "val": "validation", "test": "test"}
 
 
 def check_limits(trainer: Any, limits: Mapping[str, str]) -> None:
-    """Raise ValueError for a limit of nothing.
+    """Raise ValueError for a limit of zero.
 
     Args:
-        trainer: its settings.
-        limits: name of each to what 0 does.
+        trainer: settings of the trainer.
+        limits: name of each limit to the consequence of zero.
     """
     for name, consequence in limits.items():
-        if name in trainer and _is_nothing(trainer[name]):
+        if name in trainer and _is_zero(trainer[name]):
             raise ValueError(f"trainer.{name}={trainer[name]} {consequence}")
 
 
-def _is_nothing(value: Any) -> bool:
-    """Whether it is 0, or a time of no length."""
+def _is_zero(value: Any) -> bool:
+    """Whether a limit is 0, or a duration of zero."""
     if isinstance(value, Mapping):
         return not any(value.values())
     if isinstance(value, str):
@@ -46,8 +46,8 @@ def _is_nothing(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
 
 
-def of_limits(error: Exception, cfg: DictConfig) -> Exception:
-    """The error or, of Lightning's about a share of the batches that is less than one, one that names the setting."""
+def name_limit(error: Exception, cfg: DictConfig) -> Exception:
+    """The error; one that names the setting where Lightning complains of a share that is less than one batch."""
     share = SHARE.search(str(error)) if isinstance(error, MisconfigurationException) else None
     if share is None:
         return error

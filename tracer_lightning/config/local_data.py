@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.paths import with_absolute_root
 from tracer_lightning.data.images.names import read_classnames, read_templates
-from tracer_lightning.data.images.splits import settled
-from tracer_lightning.storage.records import LONGEST_TEXT, literal
+from tracer_lightning.data.images.splits import resolve_splits
+from tracer_lightning.storage.records import LONGEST_TEXT, check_literal
 
 TEXTS: dict[str, Callable[[Path], list[str]]] = {
     "data.texts.classnames": read_classnames,
@@ -54,7 +54,7 @@ def _settle_folders(cfg: DictConfig) -> None:
     if isinstance(root, str) and isinstance(folders, Mapping) and None in (folders.get("val"), folders.get("test")):
         names = [folders.get("val", ""), folders.get("test", ""), *(folders.get("ood") or {}).values()]
         if all(isinstance(name, str | None) for name in names):
-            cfg.data.folders = settled(Path(root), folders)
+            cfg.data.folders = resolve_splits(Path(root), folders)
 
 
 def _read_texts(cfg: DictConfig) -> dict[str, Path]:
@@ -79,7 +79,7 @@ def _checked(path: Path, read: Callable[[Path], list[str]]) -> list[str]:
         raise ValueError(f"{path} has {len(lines):,} lines, and at most {MOST_TEXTS:,} may be")
     for number, line in enumerate(lines, 1):
         try:
-            literal(line)
+            check_literal(line)
         except ValueError as error:
             raise ValueError(f"{path}: line {number}: {error}") from error
         if len(line) > LONGEST_TEXT:

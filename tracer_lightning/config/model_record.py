@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from tracer_lightning.models.open_clip.architecture import Size, TextTower, VisionTower
-from tracer_lightning.storage.records import Closed, Name, Text
+from tracer_lightning.storage.records import Name, StrictRecord, Text
 
 Number = Annotated[int, Field(ge=-(1 << 32), le=1 << 32)]
 Channels = Annotated[list[Annotated[float, Field(ge=-1e3, le=1e3)]], Field(min_length=3, max_length=3)]
@@ -18,7 +18,7 @@ Model = Annotated[
 ]
 
 
-class Target(Closed):
+class Target(StrictRecord):
     """A record of what makes an object; the class or function is one of ours."""
 
     target: str = Field(alias="_target_")
@@ -78,7 +78,7 @@ class Adapters(Target):
     towers: Towers | None = None
 
 
-class Peft(Closed):
+class Peft(StrictRecord):
     """The group ``peft``."""
 
     name: Name

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tracer_lightning.config.model_record import BuiltClip, LoadedClip, Peft, Target
-from tracer_lightning.storage.records import Closed, Name, Text
+from tracer_lightning.storage.records import Name, StrictRecord, Text
 
 Count = Annotated[int, Field(ge=1, le=1 << 32)]
 HeldOut = Annotated[dict[Literal["fraction", "seed"], int | float], Field(min_length=2)]
@@ -79,7 +79,7 @@ class ColouredMNIST(Coloured):
     download: bool
 
 
-class Texts(Closed):
+class Texts(StrictRecord):
     """Class names and templates."""
 
     classnames: list[Text] | ClassNames | None = None
@@ -88,14 +88,14 @@ class Texts(Closed):
     train_templates: list[Text] | ClassNames | None = None
 
 
-class Augmentation(Closed):
+class Augmentation(StrictRecord):
     """What is done to training images."""
 
     crop_scale: Annotated[list[Share], Field(min_length=2, max_length=2)]
     flip: Share
 
 
-class Folders(Closed):
+class Folders(StrictRecord):
     """The folders of splits."""
 
     train: Text
@@ -127,7 +127,7 @@ class ImageFolder(Images):
         return {"held_out": {"fraction": 0.0, "seed": 0}, **content} if isinstance(content, dict) else content
 
 
-class Place(Closed):
+class Place(StrictRecord):
     """Where a split of shards lies."""
 
     folder: Text
@@ -168,7 +168,7 @@ class StreamedShards(Shards):
     shuffle_buffer: Count
 
 
-class Groups(Closed):
+class Groups(StrictRecord):
     """The groups of settings that come with a checkpoint; what a file lacks is None."""
 
     backbone: Annotated[BuiltClip | LoadedClip, Field(discriminator="target")] | None = None

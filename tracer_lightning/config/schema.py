@@ -1,31 +1,109 @@
-"""Types of the settings that no ``_target_`` checks; ``Any`` where more than a type is checked elsewhere."""
+"""Types and ranges of the settings of each command; a ``_target_`` checks its own arguments.
+
+A setting is listed once, with a type or, where a type does not say enough, a :class:`Rule`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from tracer_lightning.config.type_checks import TARGET
+from tracer_lightning.evaluation import METRICS
+
+INTERPOLATIONS = ("wise_ft", "fisher")
+"""Merges that interpolate between one model and its start, and so have ``alpha`` and ``head``."""
+
+
+class Rule(NamedTuple):
+    """A condition that the value of a setting must meet."""
+
+    description: str
+    """Description of valid values, which follows "must be" in messages."""
+    accepts: Callable[[Any], bool]
+    """Whether a plain value (no OmegaConf container) is valid."""
+
+
+def whole_number(minimum: int, optional: bool = False) -> Rule:
+    """A whole number with a lower bound."""
+
+    def accepts(value: Any) -> bool:
+        if value is None:
+            return optional
+        return isinstance(value, int) and not isinstance(value, bool) and value >= minimum
+
+    return Rule(f"a whole number >= {minimum}", accepts)
+
+
+def one_of(*choices: str, optional: bool = False) -> Rule:
+    """One of several names."""
+    names = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+    allowed = (*choices, None) if optional else choices
+    return Rule(f"null or {names}" if optional else names, lambda value: value in allowed)
+
+
+def _is_number(value: Any, maximum: float = sys.float_info.max) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= maximum
+
+
+def _are_alphas(value: Any) -> bool:
+    alphas = value if isinstance(value, list) else [value]
+    return bool(alphas) and all(_is_number(alpha, maximum=1) for alpha in alphas)
+
+
+def _are_patterns(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(pattern, str) for pattern in value)
+    return isinstance(value, str | None)
+
+
+def _are_names(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
+
+
+def _are_towers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and set(value) <= {"image", "text"}
+
+
+def _are_plugins(value: Any) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(node, dict) and TARGET in node for node in value)
+
+
+def _is_prerequisite(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and set(value) == {"experiment", "overrides"})
+
 
 Node = dict[Any, Any]
+PATH = Rule("a path or null", lambda value: isinstance(value, str | None))
+MODEL = Rule("a path, a name or null", lambda value: isinstance(value, str | None))
+METRIC = one_of(*METRICS)
+PART = one_of("student", "teacher")
+MODELS = Rule("null or a list such as [student]", _are_names)
 COMMON: dict[str, Any] = {
     "name": str,
     "run": str,
-    "seed": Any,
+    "seed": whole_number(0),
+    "rendezvous": whole_number(1),
     "paths.output_dir": str,
     "backbone": Node,
     "peft.prepare": Node,
     "suite": Node,
     "data": Node,
     "trainer": Node,
-    "evaluation.precision": Any,
+    "evaluation.precision": one_of("fp32", "bf16"),
 }
 TRAIN: dict[str, Any] = {
     **COMMON,
+    "evaluation.validation_suite": Node,
+    "evaluation.test_suite": Node,
     "paths.outputs": str,
     "paths.prerequisites": str,
     "primary_metric": str,
-    "resume": Any,
-    "init_weights": Any,
-    "prerequisite": Any,
-    "batch_norm": str,
+    "resume": PATH,
+    "init_weights": PATH,
+    "prerequisite": Rule("null or have experiment and overrides", _is_prerequisite),
+    "batch_norm": one_of("train", "frozen"),
     "trainable_layers": Any,
     "optimized_metric": str | None,
     "min_accuracy": float | None,
@@ -47,6 +125,11 @@ TRAIN: dict[str, Any] = {
     "regularizers": Node,
     "optimizer": Node,
     "scheduler": Node,
+    "trainer.accumulate_grad_batches": whole_number(1),
+    "trainer.check_val_every_n_epoch": whole_number(1, optional=True),
+    "trainer.gradient_clip_val": Rule("a number >= 0", lambda value: value is None or _is_number(value)),
+    "trainer.log_every_n_steps": whole_number(1),
+    "trainer.plugins": Rule("a list of what has a _target_", _are_plugins),
     "callbacks": Node,
     "logger": Node,
     "method.name": str,
@@ -54,61 +137,78 @@ TRAIN: dict[str, Any] = {
     "method.train": list[Any] | str,
     "method.freeze": list[str] | str,
 }
-"""Of train.py."""
-Names = list[str] | str | None
 EVALUATE: dict[str, Any] = {
     **COMMON,
-    "checkpoint": Any,
-    "models": Names,
-    "heads": Any,
+    "checkpoint": MODEL,
+    "models": MODELS,
+    "heads": one_of("own", "zero_shot"),
     "temperature": str | None,
     "averages": dict[str, list[str]] | None,
-    "primary_metric": str,
+    "primary_metric": METRIC,
 }
-"""Of scripts/evaluate.py."""
 EXPORT: dict[str, Any] = {
     "checkpoint": str,
-    "model": str,
+    "model": PART,
     "out": str,
     "push": str | None,
     "private": bool,
     "backbone": Node,
     "peft.prepare": Node,
 }
-"""Of scripts/export.py."""
+INTERPOLATE: dict[str, Any] = {
+    "merge.alpha": Rule("a number in [0, 1] or a list of them", _are_alphas),
+    "merge.head": one_of("interpolate", "rebuild"),
+}
+"""Settings that the merges among :data:`INTERPOLATIONS` have in addition."""
+FISHER: dict[str, Any] = {"merge.samples": whole_number(1)}
+"""Settings that ``merge=fisher`` has in addition."""
 MERGE: dict[str, Any] = {
     **COMMON,
     "merge": Node,
     "merge.name": str,
-    "checkpoint": Any,
+    "checkpoint": MODEL,
     "checkpoints": list[str] | None,
-    "start": Any,
-    "model": str,
-    "out": Any,
-    "primary_metric": str,
+    "start": MODEL,
+    "model": PART,
+    "out": PATH,
+    "primary_metric": METRIC,
 }
-"""Of scripts/merge.py."""
-DIAGNOSE: dict[str, Any] = {**COMMON, "checkpoint": Any, "models": Names, "runs": Any}
-"""Of scripts/diagnose.py."""
+DIAGNOSE: dict[str, Any] = {
+    **COMMON,
+    "checkpoint": MODEL,
+    "models": MODELS,
+    "runs": Rule("null, a folder or pattern, or a list such as [DIR,DIR]", _are_patterns),
+}
 SIMILARITY: dict[str, Any] = {
     **COMMON,
-    "checkpoint": Any,
+    "checkpoint": MODEL,
     "first": list[str] | None,
-    "second": Any,
-    "models": Names,
-    "second_model": str,
-    "split": Names,
-    "samples": Any,
-    "towers": Names,
-    "tokens": str,
+    "second": MODEL,
+    "models": MODELS,
+    "second_model": PART,
+    "split": list[str] | str | None,
+    "samples": whole_number(4, optional=True),
+    "towers": Rule("a list of image, text or both", _are_towers),
+    "tokens": one_of("pooled", "patches"),
+    "data.eval_batch_size": whole_number(4),  # the minibatch estimate of CKA needs four samples
 }
-"""Of scripts/similarity.py."""
 CHANGED: dict[str, Any] = {
     **COMMON,
-    "checkpoint": Any,
-    "start": Any,
-    "model": str,
-    "pictures": Any,
+    "checkpoint": MODEL,
+    "start": MODEL,
+    "model": PART,
+    "pictures": whole_number(1),
     "maps": Node | None,
 }
-"""Of scripts/changed.py."""
+KERNELS: dict[str, Any] = {"steps": whole_number(1), "kernel": Node | None, "kernels": Node | None, "out": str}
+SCHEMAS = {
+    "train": TRAIN,
+    "evaluate": EVALUATE,
+    "export": EXPORT,
+    "merge": MERGE,
+    "diagnose": DIAGNOSE,
+    "similarity": SIMILARITY,
+    "changed": CHANGED,
+    "kernels": KERNELS,
+}
+"""Schema of each command."""

@@ -1,4 +1,4 @@
-"""Data: what every data module shares, the embedded data set, folders of pictures, and shards."""
+"""Data modules: the built-in digits, MNIST, folders of images, and shards."""
 
 from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.digits.coloured import ColouredDigitsDataModule, ColouredMNISTDataModule

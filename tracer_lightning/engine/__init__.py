@@ -1,1 +1,1 @@
-"""Running: a run from its start to its results, and everything that may interrupt it."""
+"""Running a built experiment from its start to its results, and everything that may interrupt it."""

@@ -1,41 +1,36 @@
-"""What the processes of a run must agree on: their settings."""
+"""Settings that all processes of a run must share."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from tracer_lightning.engine.settings import flatten, without_nulls
 
-from tracer_lightning.config.validate import without_nulls
-
-OWN, GROUPS = ("run", "data.root", "data.num_workers"), ("paths.", "logger.", "callbacks.progress.")
-"""Settings, and groups of them, in which processes may differ: what the first one writes, and where data are."""
-
-
-def compared(cfg: DictConfig) -> dict[str, str]:
-    """The settings that all processes share, name to value as JSON."""
-    settings: Any = without_nulls(OmegaConf.to_container(cfg, resolve=True))
-    own = str(settings["paths"]["output_dir"])
-    flat = {key: json.dumps(value).replace(own, "") for key, value in _flat(settings)}
-    return {key: value for key, value in flat.items() if key not in OWN and not key.startswith(GROUPS)}
+LOCAL = ("run", "data.root", "data.num_workers")
+"""Settings in which processes may differ: the run's name, which only the first process uses, and where data are."""
+LOCAL_GROUPS = ("paths.", "logger.", "callbacks.progress.")
+"""Groups of settings in which processes may differ."""
 
 
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+def shared_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that all processes must share, dotted name to value as JSON.
+
+    Args:
+        settings: the resolved settings of this process.
+    """
+    folder = str(settings["paths"]["output_dir"])
+    values = {key: json.dumps(value).replace(folder, "") for key, value in flatten(without_nulls(settings))}
+    return {key: value for key, value in values.items() if key not in LOCAL and not key.startswith(LOCAL_GROUPS)}
 
 
-def difference(rank: int, settings: dict[str, str], first: dict[str, str]) -> str:
-    """How a process's settings differ from the first one's, in one line; nothing where they don't."""
+def describe_difference(rank: int, settings: dict[str, str], first: dict[str, str]) -> str:
+    """The first difference between a process's settings and those of rank 0, in one line; empty without any."""
     for key in sorted({**first, **settings}):
-        here, there = (values.get(key, "absent") for values in (settings, first))
-        if here != there:
+        own, expected = (values.get(key, "absent") for values in (settings, first))
+        if own != expected:
             return (
-                f"{key}: rank {rank} has {here} and rank 0 has {there}; give all processes of a run the same settings"
+                f"{key}: rank {rank} has {own} and rank 0 has {expected}; give all processes of a run the same settings"
             )
     return ""

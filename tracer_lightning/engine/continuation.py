@@ -1,4 +1,4 @@
-"""Whether a run may continue from a checkpoint, wherever it is from; asked before anything is written."""
+"""Validation of a checkpoint that a run is to continue from, whoever wrote it, before the run writes anything."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import lightning.pytorch as pl
 from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
-from tracer_lightning.config.saved_settings import DEEPEST, plain_settings
+from tracer_lightning.engine.settings import MAX_DEPTH, saved_settings
 from tracer_lightning.models.weights import check_plain
 from tracer_lightning.module import TracerModule
 
-CONTINUED = {
+ENTRIES = {
     "hyper_parameters": dict,
     "state_dict": dict,
     "callbacks": dict,
@@ -29,34 +29,38 @@ CONTINUED = {
     "total_steps": int | None,
     "pytorch-lightning_version": str,
 }
-"""What a checkpoint holds that a run continues from."""
+"""Entries that a checkpoint must have for a run to continue from it, and their types."""
 OLDEST, NEXT_MAJOR = Version("2.6"), Version("3")
-"""Versions of Lightning whose checkpoints are continued: from the one to below the other."""
-FREE = "state_dict"
-"""Ending of entries of Lightning's loops that hold what their data loaders say."""
-STEPS = ("fit_loop", "epoch_loop.automatic_optimization.optim_progress", "optimizer", "step", "total", "completed")
-"""Where Lightning's loops keep the number of optimizer steps."""
-RESTORING = ("resume_start", "_restore_modules_and_callbacks", "restore_training_state")
-"""Lightning's functions within which a checkpoint is restored."""
+"""Range of the versions of Lightning whose checkpoints can be continued; the upper end is excluded."""
+UNCHECKED_SUFFIX = "state_dict"
+"""Suffix of entries of Lightning's loops that hold the state of data loaders, whose form is not known."""
+STEP_PATH = ("fit_loop", "epoch_loop.automatic_optimization.optim_progress", "optimizer", "step", "total", "completed")
+"""Path of the number of optimizer steps in the state of Lightning's loops."""
+RESTORING_FUNCTIONS = ("resume_start", "_restore_modules_and_callbacks", "restore_training_state")
+"""Names of Lightning's functions that restore a checkpoint."""
 
 
-def check_continued(saved: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError unless the content of a checkpoint is of the kind that a run of this project writes.
+def check_content(saved: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError unless a checkpoint has the entries that a run of this project writes, of plain, finite values.
 
-    Lightning removes the files that a checkpoint calls its own, or better ones, when it writes the next: they must not
-    lead out of the run's folder.
+    Lightning deletes the files that a checkpoint lists as its best and last models when it writes the next one, so
+    their paths must not lead out of the run's folder.
+
+    Args:
+        saved: content of the checkpoint.
+        path: path of the checkpoint, for messages.
     """
     where = f"resume={path}"
-    if any(key not in saved or not isinstance(saved[key], kind) for key, kind in CONTINUED.items()):
+    if any(key not in saved or not isinstance(saved[key], kind) for key, kind in ENTRIES.items()):
         raise ValueError(f"{where}: no checkpoint of a run of this project; use init_weights= for weights")
     _check_version(saved["pytorch-lightning_version"], where)
     if min(saved["epoch"], saved["global_step"]) < 0 or (saved["total_steps"] is not None and saved["total_steps"] < 1):
         raise ValueError(f"{where}: its epoch, step or number of steps is negative; continue from another checkpoint")
-    plain_settings(saved, where)
+    saved_settings(saved, where)
     for key, value in saved.items():
         if key != "hyper_parameters":
             _check_state(value, f"{where}: {key}")
-    for text in _texts(saved["callbacks"]):
+    for text in _strings(saved["callbacks"]):
         if "://" in text or "::" in text or ".." in Path(text).parts:
             raise ValueError(f"{where}: it names the file {text}, out of its folder; use init_weights= for weights")
 
@@ -65,15 +69,15 @@ def check_restorable(saved: Mapping[str, Any], path: Path, trainer: pl.Trainer, 
     """Raise ValueError unless the state in a checkpoint has the form that this run itself would save.
 
     Args:
-        saved: the content of a checkpoint, as :func:`check_continued` leaves it.
-        path: where it is, for errors.
-        trainer: the run's trainer, before it trains.
-        module: the run's module, likewise.
+        saved: content of a checkpoint that has passed :func:`check_content`.
+        path: path of the checkpoint, for messages.
+        trainer: trainer of this run, before it trains.
+        module: module of this run, before it is trained.
     """
     where = f"resume={path}"
     _compare(_loops(trainer), saved["loops"], f"{where}: loops")
     steps: Any = saved["loops"]
-    for key in STEPS:
+    for key in STEP_PATH:
         steps = steps[key]
     if steps != saved["global_step"]:
         raise ValueError(f"{where}: its loops are at step {steps}, and the checkpoint at {saved['global_step']}")
@@ -89,12 +93,12 @@ def check_restorable(saved: Mapping[str, Any], path: Path, trainer: pl.Trainer, 
 
 @contextmanager
 def restoring(path: Path | None) -> Iterator[None]:
-    """Name the checkpoint in any error that comes from restoring it."""
+    """Turn errors that Lightning or torch raise while they restore the checkpoint into a ValueError that names it."""
     try:
         yield
-    except Exception as error:  # what a damaged state makes of Lightning and torch, nobody lists
+    except Exception as error:  # a damaged state can make Lightning and torch raise anything
         names = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
-        if path is None or isinstance(error, ValueError | OSError) or not names & set(RESTORING):
+        if path is None or isinstance(error, ValueError | OSError) or not names & set(RESTORING_FUNCTIONS):
             raise
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"resume={path}: its state can't be restored ({type(error).__name__}: {reason})") from error
@@ -102,10 +106,10 @@ def restoring(path: Path | None) -> Iterator[None]:
 
 def _check_version(text: str, where: str) -> None:
     try:
-        known = OLDEST <= Version(text) < NEXT_MAJOR
+        supported = OLDEST <= Version(text) < NEXT_MAJOR
     except InvalidVersion:
-        known = False
-    if not known:
+        supported = False
+    if not supported:
         raise ValueError(
             f"{where}: it is of Lightning {text[:50]!r}, and {OLDEST} to below {NEXT_MAJOR} can be continued; "
             "use init_weights= for weights"
@@ -113,9 +117,9 @@ def _check_version(text: str, where: str) -> None:
 
 
 def _check_state(node: Any, where: str, depth: int = 0) -> None:
-    """Raise ValueError for what is neither a plain value, nor a finite tensor, nor a container of these."""
-    if depth > DEEPEST:
-        raise ValueError(f"{where}: nested more than {DEEPEST} deep")
+    """Raise ValueError unless the node is a plain value, a finite tensor, or a container of these."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"{where}: nested more than {MAX_DEPTH} deep")
     if isinstance(node, Tensor):
         check_plain({where: node}, where)
         if not bool(node.isfinite().all()):
@@ -130,20 +134,20 @@ def _check_state(node: Any, where: str, depth: int = 0) -> None:
         raise ValueError(f"{where}: holds a {type(node).__name__}")
 
 
-def _texts(node: Any) -> Iterator[str]:
+def _strings(node: Any) -> Iterator[str]:
     """All strings in nested containers."""
     if isinstance(node, str):
         yield node
     elif isinstance(node, Mapping):
         for entry in (*node, *node.values()):
-            yield from _texts(entry)
+            yield from _strings(entry)
     elif isinstance(node, list | tuple | set):
         for entry in node:
-            yield from _texts(entry)
+            yield from _strings(entry)
 
 
 def _loops(trainer: pl.Trainer) -> dict[str, Any]:
-    """The progress of a trainer's loops as Lightning saves it."""
+    """Progress of a trainer's loops, in the form in which Lightning saves it."""
     loops: Any = {
         "fit_loop": trainer.fit_loop,
         "validate_loop": trainer.validate_loop,
@@ -154,12 +158,12 @@ def _loops(trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def _compare(own: Any, saved: Any, where: str) -> None:
-    """Raise ValueError unless both are of one form: the same keys, lists as long, numbers where there are numbers."""
+    """Raise ValueError unless both have the same structure: keys, lengths of lists, and types of values."""
     if isinstance(own, Mapping):
         if not isinstance(saved, Mapping) or own.keys() != saved.keys():
             raise ValueError(f"{where}: not as this version of Lightning writes it; use init_weights= for weights")
         for key, value in own.items():
-            if not str(key).endswith(FREE):
+            if not str(key).endswith(UNCHECKED_SUFFIX):
                 _compare(value, saved[key], f"{where}.{key}")
     elif isinstance(own, list | tuple):
         if not isinstance(saved, list | tuple) or len(own) != len(saved):
@@ -176,25 +180,25 @@ def _compare(own: Any, saved: Any, where: str) -> None:
         _check_number(saved, isinstance(own, int), where)
 
 
-def _check_number(value: Any, whole: bool, where: str) -> None:
-    """Raise ValueError for what is no number, or no count where a whole number is needed."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and not isnan(value)
-    if not number or (whole and not (isinstance(value, int) and 0 <= value < 1 << 62)):
-        kind = "whole number >= 0" if whole else "number"
+def _check_number(value: Any, is_count: bool, where: str) -> None:
+    """Raise ValueError unless the value is a number or, where a count is needed, a whole number >= 0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and not isnan(value)
+    if not is_number or (is_count and not (isinstance(value, int) and 0 <= value < 1 << 62)):
+        kind = "whole number >= 0" if is_count else "number"
         raise ValueError(f"{where}: must be a {kind}, found {value!r:.100}")
 
 
 def _compare_values(own: Mapping[str, Any], saved: Any, where: str) -> None:
-    """Raise ValueError unless there are the same keys, with numbers where there are numbers; the rest is free."""
+    """Raise ValueError unless both have the same keys, and numbers under the same keys."""
     if not isinstance(saved, Mapping) or own.keys() != saved.keys():
-        raise ValueError(f"{where}: must have the keys {', '.join(own) or 'of nothing'}")
+        raise ValueError(f"{where}: must have the keys {', '.join(own) or '(none)'}")
     for key, value in own.items():
         if isinstance(value, int | float) or (value is None and isinstance(saved[key], str | list | Mapping)):
             _compare(value, saved[key], f"{where}.{key}")
 
 
 def _check_weights(own: Mapping[str, Any], saved: Mapping[str, Any], where: str) -> None:
-    """Raise ValueError unless there are the same tensors of the same shapes, and clocks of the same form."""
+    """Raise ValueError unless both have the same tensors of the same shapes, and extra states of the same structure."""
     surplus = sorted(saved.keys() - own.keys())
     if surplus:
         raise ValueError(f"{where}: holds {surplus[0][:100]}, which this run lacks")
@@ -206,14 +210,14 @@ def _check_weights(own: Mapping[str, Any], saved: Mapping[str, Any], where: str)
 
 
 def _check_optimizer(saved: Mapping[str, Any], module: TracerModule, where: str) -> None:
-    """Raise ValueError unless there is one optimizer's state, of the shapes of what is trained, and its schedule's.
+    """Raise ValueError unless the states of the optimizer and of its schedule fit the trained parameters.
 
-    Parameters are numbered in it, or named where they were sharded.
+    The optimizer's state numbers its parameters or, after sharded training, names them.
     """
-    named = module.trained()
-    shapes: dict[Any, Any] = {number: p.shape for number, p in enumerate(named.values())}
-    shapes |= {name: p.shape for name, p in named.items()}
-    optimizer = module.optimizer(iter(named.values()))
+    trained = module.trained()
+    shapes: dict[Any, Any] = {number: p.shape for number, p in enumerate(trained.values())}
+    shapes |= {name: p.shape for name, p in trained.items()}
+    optimizer = module.optimizer(iter(trained.values()))
     scheduler = module.scheduler(optimizer, saved["total_steps"])
     _compare([scheduler.state_dict()], saved["lr_schedulers"], f"{where}: lr_schedulers")
     own, states = optimizer.state_dict(), saved["optimizer_states"]
@@ -224,7 +228,7 @@ def _check_optimizer(saved: Mapping[str, Any], module: TracerModule, where: str)
         raise ValueError(f"{where}: optimizer_states: param_groups must be a list of groups with params")
     parameters = [key for group in groups for key in group["params"]]
     _compare(_options(own["param_groups"]), _options(groups), f"{where}: optimizer_states: param_groups")
-    if len(parameters) != len(named) or not isinstance(state, Mapping) or not {*parameters, *state} <= shapes.keys():
+    if len(parameters) != len(trained) or not isinstance(state, Mapping) or not {*parameters, *state} <= shapes.keys():
         raise ValueError(f"{where}: optimizer_states are of other parameters than those that this run trains")
     for key, entry in state.items():
         for value in entry.values() if isinstance(entry, Mapping) else [None]:

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
-from tracer_lightning.storage import flush, replacing
+from tracer_lightning.storage import atomic_file, flush
 
 Row = dict[str, Any]
 
@@ -56,7 +56,7 @@ class _Writer(ExperimentWriter):
         return kept
 
     def _rewrite(self, rows: list[Row]) -> None:
-        with replacing(self.path) as partial, partial.open("w", newline="") as file:
+        with atomic_file(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
             writer.writerows(rows)

@@ -1,4 +1,4 @@
-"""The precision of evaluations, which is not that of training."""
+"""The precision of evaluations, which is independent of the precision of training."""
 
 from __future__ import annotations
 
@@ -12,20 +12,18 @@ from lightning.pytorch.plugins import DoublePrecision
 EvaluationPrecision = Literal["fp32", "bf16"]
 
 
-def evaluating_in(trainer: pl.Trainer, precision: EvaluationPrecision) -> pl.Trainer:
+def set_evaluation_precision(trainer: pl.Trainer, precision: EvaluationPrecision) -> pl.Trainer:
     """Have the trainer validate, test and predict in this precision, whatever it trains in.
 
-    A model has the same scores then at the end of a run and evaluated by itself. A trainer in double precision
-    evaluates in it.
+    So a model has the same scores at the end of a run and when it is evaluated by itself. A trainer in double precision
+    also evaluates in double precision.
 
     Args:
         trainer: changed in place, and returned.
-        precision: ``fp32``, or ``bf16`` for autocast to it, which is quicker on a GPU.
+        precision: ``fp32``, or ``bf16`` for autocast to bfloat16, which is faster on a GPU.
     """
     if precision not in get_args(EvaluationPrecision):
-        raise ValueError(
-            f"evaluation.precision must be one of {', '.join(get_args(EvaluationPrecision))}: {precision!r}"
-        )
+        raise ValueError(f"precision must be one of {', '.join(get_args(EvaluationPrecision))}, got {precision!r}")
     plugin = trainer.precision_plugin
     if isinstance(plugin, DoublePrecision):
         return trainer
@@ -37,6 +35,6 @@ def evaluating_in(trainer: pl.Trainer, precision: EvaluationPrecision) -> pl.Tra
     return trainer
 
 
-def evaluated_in(trainer: pl.Trainer, precision: str) -> str:
-    """What to call the precision of a trainer's evaluations."""
+def precision_name(trainer: pl.Trainer, precision: str) -> str:
+    """Name of the precision that a trainer evaluates in, for results and tables."""
     return "fp64" if isinstance(trainer.precision_plugin, DoublePrecision) else precision

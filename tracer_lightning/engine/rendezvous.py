@@ -9,17 +9,16 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 import torch.distributed as dist
-from omegaconf import DictConfig
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-from tracer_lightning.engine.agreement import compared, difference
+from tracer_lightning.engine.agreement import describe_difference, shared_settings
 from tracer_lightning.engine.console import console
 
 PAUSE = 0.1
@@ -34,10 +33,15 @@ MEETINGS: Counter[tuple[str, int]] = Counter()
 """How often this process has met others at an address and port, which those that were started later have not."""
 
 
-def meet_at_start(trainer: pl.Trainer, cfg: DictConfig) -> pl.Trainer:
-    """Have the processes of this trainer meet before they set up what they communicate through.
+def meet_at_start(trainer: pl.Trainer, settings: Callable[[], Mapping[str, Any]], patience: float) -> pl.Trainer:
+    """Have the processes of this trainer meet before they set up their process group.
 
-    torch would wait for a missing process in silence, deaf to signals, and does not know settings.
+    torch would wait for a missing process without a message, deaf to signals, and does not compare settings.
+
+    Args:
+        trainer: changed in place, and returned.
+        settings: returns the resolved settings of this process, when there are others to compare them with.
+        patience: seconds to wait for the other processes.
     """
     strategy: Any = trainer.strategy
     set_up = strategy.setup_environment
@@ -52,8 +56,8 @@ def meet_at_start(trainer: pl.Trainer, cfg: DictConfig) -> pl.Trainer:
             environment.global_rank(),
             environment.world_size(),
             (environment.main_address, environment.main_port),
-            compared(cfg),
-            cfg.rendezvous,
+            shared_settings(settings()),
+            patience,
             getattr(strategy.launcher, "procs", ()),
         )
         set_up()
@@ -190,7 +194,7 @@ def _judge(store: Any, size: int, patience: float, wait: Callable[..., None]) ->
             lambda: f"ranks {missing('settings')} of {size} did not come within rendezvous={patience:g} seconds",
         )
         first, *others = (json.loads(store.get(f"settings/{rank}")) for rank in range(size))
-        differences = (difference(rank, settings, first) for rank, settings in enumerate(others, 1))
+        differences = (describe_difference(rank, settings, first) for rank, settings in enumerate(others, 1))
         verdict = next(filter(None, differences), "")
     except OSError as error:
         verdict = str(error)

@@ -1,28 +1,33 @@
-"""Which checkpoint a run continues from."""
+"""The checkpoint that a run continues from, and the settings that must not differ from those it was saved with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
-from filelock import FileLock, Timeout
-from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, OmegaConf
 
-from tracer_lightning.config.types_check import shortened
-from tracer_lightning.config.validate import without_nulls
 from tracer_lightning.data import DataModule
 from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.engine.run_folder import CONFIG, DETAILS, RESULTS
+from tracer_lightning.engine.continuation import check_content, check_restorable
+from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
+from tracer_lightning.engine.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    is_finished,
+    list_checkpoints,
+    newest_intact_checkpoint,
+)
+from tracer_lightning.engine.settings import flatten, shortened, without_nulls
 from tracer_lightning.functional.steps import check_horizon
-from tracer_lightning.models.files import CHECKPOINT
+from tracer_lightning.models import read_checkpoint
+from tracer_lightning.module import TracerModule
 from tracer_lightning.reporting.files import read_yaml
-from tracer_lightning.storage import remove_stale
-from tracer_lightning.storage.checkpoints import NEXT, PREVIOUS, is_intact
 
+AUTO = "auto"
+"""Value of ``resume`` that continues the run's own folder, or the last unfinished run of the same settings."""
 STRUCTURE = (
     "backbone.",
     "peft.",
@@ -38,11 +43,11 @@ STRUCTURE = (
     "optimizer._target_",
     "scheduler._target_",
 )
-"""Settings without which the state of a checkpoint does not fit."""
+"""Settings that determine the structure of a checkpoint's state."""
 ORIGIN = ("prerequisite", "init_weights")
-"""Where the run began, and so what it is compared with."""
+"""Settings that determine the initial weights, with which a continued run is compared, too."""
 RESTORED = ("optimizer.", "scheduler.")
-"""Settings whose values come with the checkpoint."""
+"""Settings whose values are restored from the checkpoint."""
 COMPARED = (
     *STRUCTURE,
     *ORIGIN,
@@ -56,160 +61,170 @@ COMPARED = (
     "method.",
     "positives",
 )
+"""Settings whose differences from the checkpoint's are an error or printed."""
 NOT_COMPARED = ("run", "resume", "paths", "rendezvous")
-"""Settings in which a run and its continuation may differ."""
+"""Settings in which unfinished runs and their continuation may differ."""
 
 
-def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
-    """The checkpoint that ``resume`` names; None to start anew.
+class SavedRun(NamedTuple):
+    """A checkpoint to continue from, read once."""
 
-    A run that began elsewhere and has checkpoints of its own goes on from those, so that its command may be repeated.
+    path: Path
+    """Path of the checkpoint."""
+    content: Mapping[str, Any]
+    """Content of the checkpoint, checked; its tensors are mapped from the file."""
 
-    ``auto`` continues this run's folder or, where the run was given no name, the last unfinished run of the same
-    settings, in its folder: ``paths.output_dir`` is changed to it.
+
+def read_saved_run(path: Path) -> SavedRun:
+    """Read and check a checkpoint to continue from.
+
+    Raises:
+        ValueError: no run of this project has written it.
     """
-    own = Path(cfg.paths.output_dir)
-    if cfg.resume is None:
-        if _checkpoints(own):
-            raise ValueError(f"run={cfg.run}: {own} holds a run already; continue it with resume=auto, or rename")
-        return None
-    if cfg.resume == "auto":
-        unfinished = own if _checkpoints(own) else _last_unfinished(cfg)
+    content = read_checkpoint(path, "resume")
+    check_content(content, path)
+    return SavedRun(path, content)
+
+
+def find_checkpoint(resume: str | None, settings: Mapping[str, Any], is_unnamed: bool) -> tuple[Path, Path | None]:
+    """The folder that a run writes in, and the checkpoint that it continues from; None to start anew.
+
+    A run that continues from elsewhere and has checkpoints of its own goes on from those, so that its command can be
+    repeated.
+
+    Args:
+        resume: None; a run's folder or checkpoint; or ``auto``, which continues the run's own folder or, where the run
+            is unnamed, the last unfinished run of the same settings, in that run's folder.
+        settings: the run's resolved settings.
+        is_unnamed: whether the run's folder is named by the time at which it began.
+
+    Raises:
+        ValueError: there is no checkpoint at ``resume``, all are damaged, or a run that is not to be continued has
+            checkpoints already.
+    """
+    folder = Path(settings["paths"]["output_dir"])
+    has_checkpoints = bool(list_checkpoints(folder))
+    if resume is None:
+        if has_checkpoints:
+            raise ValueError(
+                f"run={settings['run']}: {folder} holds a run already; continue it with resume=auto, or rename"
+            )
+        return folder, None
+    if resume == AUTO:
+        unfinished = folder if has_checkpoints else _last_unfinished(settings) if is_unnamed else None
         if unfinished is None:
             print_rank_zero("resume=auto: no unfinished run of these settings, starting anew")
-            return None
-        cfg.paths.output_dir = str(unfinished)
-        return _newest_intact(unfinished)
-    path = Path(cfg.resume)
+            return folder, None
+        return unfinished, newest_intact_checkpoint(unfinished)
+    path = Path(resume)
     if path.is_dir():
-        path = _newest_intact(path) if _checkpoints(path) else path / CHECKPOINT
+        path = newest_intact_checkpoint(path) if list_checkpoints(path) else path / CHECKPOINT
     if not path.is_file():
-        raise ValueError(f"resume={cfg.resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
-    if _checkpoints(own) and path.parent.resolve() != (own / CHECKPOINT).parent.resolve():
-        print_rank_zero(f"resume={cfg.resume}: {own} holds a run already, which is continued instead")
-        return _newest_intact(own)
-    return path
+        raise ValueError(f"resume={resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
+    if has_checkpoints and path.parent.resolve() != (folder / CHECKPOINT).parent.resolve():
+        print_rank_zero(f"resume={resume}: {folder} holds a run already, which is continued instead")
+        return folder, newest_intact_checkpoint(folder)
+    return folder, path
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """Of a run's folder, the newest first."""
-    last = folder / CHECKPOINT
-    return [path for path in (last, last.with_name(PREVIOUS)) if path.exists()]
-
-
-def _newest_intact(folder: Path) -> Path:
-    """The newest checkpoint of a run's folder that is not damaged."""
-    found = _checkpoints(folder)
-    for path in found:
-        if is_intact(path):
-            if path.name == PREVIOUS:
-                print_rank_zero(
-                    f"warning: {folder / CHECKPOINT} is damaged or missing; the checkpoint before it is in force"
-                )
-            return path
-    raise ValueError(
-        f"resume: {' and '.join(map(str, found))} {'is' if len(found) == 1 else 'are'} damaged; delete the checkpoints "
-        "to start anew"
-    )
-
-
-@contextmanager
-def lock_run_dir(folder: Path, anew: bool) -> Iterator[None]:
-    """Keep other runs out of the folder while this one writes there, and remove what a former one left unfinished.
-
-    A run that begins ``anew`` has no results yet: those of a former one, whose checkpoints were deleted, go, too.
-    """
-    if getattr(rank_zero_only, "rank", 0) != 0:
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".running", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"run: another process writes in {folder}; give this run a name with run=NAME") from None
-    try:
-        checkpoints = (folder / CHECKPOINT).parent
-        for written in (folder, checkpoints):
-            remove_stale(written)
-        for stale in (checkpoints / NEXT, *((folder / RESULTS, folder / DETAILS) if anew else ())):
-            stale.unlink(missing_ok=True)
-        yield
-    finally:
-        lock.release()
-
-
-def _last_unfinished(cfg: DictConfig) -> Path | None:
-    if not _is_unnamed(cfg):
-        return None
-    settings = _compared(OmegaConf.to_container(cfg, resolve=True))
-    runs = Path(cfg.paths.outputs) / cfg.name
-    found: list[Path] = [path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{CONFIG}")]
-    for folder in sorted(found, key=lambda folder: (folder / CONFIG).stat().st_mtime, reverse=True):
-        unfinished = _checkpoints(folder) and not (folder / RESULTS).exists()
-        if unfinished and _written_by(folder) == settings:
+def _last_unfinished(settings: Mapping[str, Any]) -> Path | None:
+    """Folder of the newest unfinished run of the same experiment and settings."""
+    comparable = _without_location(settings)
+    runs = Path(settings["paths"]["outputs"]) / settings["name"]
+    folders: list[Path] = [path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{CONFIG}")]
+    for folder in sorted(folders, key=lambda folder: (folder / CONFIG).stat().st_mtime, reverse=True):
+        if list_checkpoints(folder) and not is_finished(folder) and _read_settings(folder) == comparable:
             return folder
     return None
 
 
-def _written_by(folder: Path) -> Any:
-    """The settings of the run in the folder; None where they can't be read."""
+def _read_settings(folder: Path) -> Any:
+    """Comparable settings of the run in the folder; None where they can't be read."""
     try:
-        return _compared(read_yaml(folder / CONFIG))
+        return _without_location(read_yaml(folder / CONFIG))
     except (ValueError, KeyError, TypeError) as error:
         print_rank_zero(f"resume=auto: {folder} is passed over ({error})")
         return None
 
 
-def _is_unnamed(cfg: DictConfig) -> bool:
-    written: Any = OmegaConf.to_container(cfg, resolve=False)
-    return "${now:" in str(written["run"])
+def _without_location(settings: Any) -> Any:
+    """Settings without the run's name, and without its folder wherever it is mentioned."""
+    folder = settings["paths"]["output_dir"]
 
-
-def _compared(settings: Any) -> Any:
-    """Settings without what names or places the run, wherever its folder is mentioned."""
-    own = settings["paths"]["output_dir"]
-
-    def without(value: Any) -> Any:
+    def without_folder(value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: without(entry) for name, entry in value.items()}
+            return {name: without_folder(entry) for name, entry in value.items()}
         if isinstance(value, list):
-            return [without(entry) for entry in value]
-        return value.replace(own, "") if isinstance(value, str) else value
+            return [without_folder(entry) for entry in value]
+        return value.replace(folder, "") if isinstance(value, str) else value
 
-    return without(without_nulls({name: value for name, value in settings.items() if name not in NOT_COMPARED}))
+    return without_folder(without_nulls({name: value for name, value in settings.items() if name not in NOT_COMPARED}))
 
 
-def compare_settings(saved: dict[str, Any], cfg: DictConfig) -> None:
-    """Refuse to continue with another model, teacher, optimizer or origin, and say which other settings differ.
+def prepare_continuation(
+    saved: SavedRun,
+    settings: Mapping[str, Any],
+    trainer: pl.Trainer,
+    module: TracerModule,
+    data: DataModule,
+    trains: bool,
+) -> None:
+    """Check that a built run can continue from a checkpoint, and keep its metrics up to there.
 
     Args:
-        saved: the settings of the checkpoint.
-        cfg: those of this run.
+        saved: the checkpoint.
+        settings: resolved settings of this run.
+        trainer: trainer of this run, before it trains.
+        module: module of this run, before it is trained.
+        data: data module of this run.
+        trains: whether anything is trained.
+
+    Raises:
+        ValueError: the checkpoint does not fit the run; nothing has been written.
     """
-    now = dict(_flat(OmegaConf.to_container(cfg, resolve=True)))
-    before = dict(_flat(saved))
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key) and key.startswith(COMPARED)]
-    for key in changed:
-        values = f"this run has {shortened(now.get(key))} and the checkpoint {shortened(before.get(key))}"
+    path, content = saved
+    compare_settings(content["hyper_parameters"], settings)
+    check_restorable(content, path, trainer, module)
+    if trains:
+        with _naming(path):
+            check_position(content, trainer, data)
+    print_rank_zero(f"continuing {path} at step {content['global_step']}")
+    for logger in trainer.loggers:
+        if isinstance(logger, ContinuedCSVLogger):
+            logger.continue_from(content["global_step"])
+
+
+def compare_settings(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Refuse to continue with another model, teacher, optimizer or origin, and print which other settings differ.
+
+    Args:
+        saved: resolved settings in the checkpoint.
+        settings: resolved settings of this run.
+    """
+    current, previous = dict(flatten(settings)), dict(flatten(saved))
+    differing = [
+        key for key in {**previous, **current} if previous.get(key) != current.get(key) and key.startswith(COMPARED)
+    ]
+    for key in differing:
+        values = f"this run has {shortened(current.get(key))} and the checkpoint {shortened(previous.get(key))}"
         if key.startswith((*STRUCTURE, *ORIGIN)):
             raise ValueError(
                 f"{key[:100]}: {values}; continue with the same, or start a new run from the checkpoint with "
                 "init_weights="
             )
-        force = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
-        print_rank_zero(f"{key[:100]}: {values}; {force} value is in force")
+        owner = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
+        print_rank_zero(f"{key[:100]}: {values}; {owner} value is in force")
 
 
-def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: DataModule) -> None:
-    """Refuse, before anything is written, to continue with other training data or another number of steps.
+def check_position(saved: Mapping[str, Any], trainer: pl.Trainer, data: DataModule) -> None:
+    """Refuse to continue with other training data or another number of steps.
 
-    Lightning would find both when training begins; a number of batches that is limited is left to it.
+    Lightning would notice both only once training begins. A limited number of batches is left to it.
 
     Args:
-        saved: the checkpoint.
-        trainer: of this run.
-        data: of this run.
+        saved: content of the checkpoint.
+        trainer: trainer of this run.
+        data: data module of this run.
     """
     if trainer.local_rank == 0:
         data.prepare_data()
@@ -220,25 +235,26 @@ def check_position(saved: dict[str, Any], trainer: pl.Trainer, data: DataModule)
     if "sampler" in state:
         loader.sampler.load_state_dict(state["sampler"])
     options: Any = trainer
-    limited = options.limit_train_batches != 1.0 or options.overfit_batches
+    is_limited = options.limit_train_batches != 1.0 or options.overfit_batches
     steps = -(-len(loader) // options.accumulate_grad_batches) * max(options.max_epochs, 1)
-    ends = [end for end in (steps if options.max_epochs != -1 else -1, options.max_steps) if end != -1]
-    if ends and not limited:
-        check_horizon(min(ends), saved["total_steps"])
+    horizons = [limit for limit in (steps if options.max_epochs != -1 else -1, options.max_steps) if limit != -1]
+    if horizons and not is_limited:
+        check_horizon(min(horizons), saved["total_steps"])
 
 
-def _flat(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the checkpoint in errors of the position in the data."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"resume={path}: {error}") from error
 
 
-def advice(cfg: DictConfig) -> str:
+def resume_hint(resume: str | None, folder: Path, is_unnamed: bool) -> str:
     """How a user continues this run."""
-    if cfg.resume == "auto":
+    if resume == AUTO:
         return "the same command continues it"
-    if _is_unnamed(cfg):
+    if is_unnamed:
         return "the same command with resume=auto continues it"
-    return f"the same command with resume=auto continues {cfg.paths.output_dir}"
+    return f"the same command with resume=auto continues {folder}"

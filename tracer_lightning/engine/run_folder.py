@@ -1,18 +1,124 @@
-"""What a run leaves in its folder."""
+"""A run's folder: names of its files, its checkpoints, and its lock."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tracer_lightning.storage import write_text
+from filelock import FileLock, Timeout
+from lightning.pytorch.utilities import rank_zero_only
 
-RESULTS = "results.json"
-DETAILS = "details.json"
-CONFIG = "config.yaml"
+from tracer_lightning.engine.console import print_rank_zero
+from tracer_lightning.storage import remove_stale, write_text
+from tracer_lightning.storage.checkpoints import is_intact
+from tracer_lightning.storage.run_layout import (
+    CHECKPOINT,
+    CHECKPOINTS,
+    CONFIG,
+    DETAILS,
+    LAST,
+    LOG,
+    METRICS,
+    NEXT,
+    PREREQUISITE_LOCK,
+    PREVIOUS,
+    REPORT,
+    RESULTS,
+    RUN_LOCK,
+)
+
+__all__ = [
+    "CHECKPOINT",
+    "CHECKPOINTS",
+    "CONFIG",
+    "DETAILS",
+    "LAST",
+    "LOG",
+    "METRICS",
+    "NEXT",
+    "PREREQUISITE_LOCK",
+    "PREVIOUS",
+    "REPORT",
+    "RESULTS",
+    "RUN_LOCK",
+    "is_finished",
+    "list_checkpoints",
+    "lock_run_dir",
+    "newest_intact_checkpoint",
+    "results_beside",
+    "write_json",
+]
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in the folder has written its results."""
+    return (folder / RESULTS).exists()
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of the run in the folder, the newest first."""
+    checkpoints = folder / CHECKPOINTS
+    return [path for path in (checkpoints / LAST, checkpoints / PREVIOUS) if path.exists()]
+
+
+def newest_intact_checkpoint(folder: Path) -> Path:
+    """The newest checkpoint of the run in the folder that is not damaged.
+
+    Raises:
+        ValueError: all of them are damaged.
+    """
+    checkpoints = list_checkpoints(folder)
+    for path in checkpoints:
+        if is_intact(path):
+            if path.name == PREVIOUS:
+                print_rank_zero(
+                    f"warning: {folder / CHECKPOINT} is damaged or missing; the checkpoint before it is in force"
+                )
+            return path
+    raise ValueError(
+        f"resume: {' and '.join(map(str, checkpoints))} {'is' if len(checkpoints) == 1 else 'are'} damaged; delete the "
+        "checkpoints to start anew"
+    )
+
+
+def results_beside(checkpoint: Path) -> Path | None:
+    """The file of results of the run that a checkpoint belongs to; None where it is in no run's folder."""
+    results = checkpoint.absolute().parent.parent / RESULTS
+    return results if results.is_file() else None
+
+
+@contextmanager
+def lock_run_dir(folder: Path, anew: bool) -> Iterator[None]:
+    """Keep other runs out of the folder while this one writes there.
+
+    Unfinished files of an earlier run are removed and, where this run begins ``anew``, its results, too.
+
+    Raises:
+        ValueError: another process writes in the folder.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / RUN_LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"run: another process writes in {folder}; give this run a name with run=NAME") from None
+    try:
+        for directory in (folder, folder / CHECKPOINTS):
+            remove_stale(directory)
+        outdated = [f"{CHECKPOINTS}/{NEXT}", *((RESULTS, DETAILS) if anew else ())]
+        for name in outdated:
+            (folder / name).unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Write as a whole or not at all."""
+    """Write JSON atomically."""
     write_text(path, json.dumps(content, indent=indent) + "\n")

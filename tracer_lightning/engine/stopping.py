@@ -1,60 +1,72 @@
-"""How a run that ends before its time says so."""
+"""Messages of a run that is interrupted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
 
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from omegaconf import DictConfig
 from torch.distributed import DistError
 
-from tracer_lightning.callbacks import RunCheckpoint
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.memory import lacks_memory, memory_request
-from tracer_lightning.engine.resume import advice
 from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.engine.slurm import JOB
 
-LOST = ("gloo", "Connection closed by peer", "Connection reset by peer")
-"""In messages of collective operations whose other side has died; they are plain RuntimeErrors."""
+CONNECTION_ERRORS = ("gloo", "Connection closed by peer", "Connection reset by peer")
+"""Parts of the messages of collective operations whose peer has died; these are plain RuntimeErrors."""
+
+
+@runtime_checkable
+class ReportsLastGood(Protocol):
+    """A callback that knows which checkpoint of the run is the last good one."""
+
+    @property
+    def last_good(self) -> str:
+        """Description of the last good checkpoint, for messages."""
 
 
 @contextmanager
-def report_interruption(trainer: pl.Trainer, cfg: DictConfig) -> Iterator[None]:
-    """Say where a run stopped that a signal, a full disk or a lost process ended, and how it goes on.
+def report_interruption(trainer: pl.Trainer, resume_hint: str) -> Iterator[None]:
+    """Report where a run was stopped by a signal, a full disk or a lost process, and how it is continued.
 
-    Lightning's own handler, which would put a SLURM job into the queue again, is not used: it saves in the middle of a
-    step, wherever the signal happens to arrive. Its setting is heeded.
+    Lightning's own handler of signals, which would requeue a SLURM job, is not used: it saves in the middle of a step,
+    wherever the signal happens to arrive. Its option ``auto_requeue`` is respected.
+
+    Args:
+        trainer: trainer of the run.
+        resume_hint: how a user continues the run.
     """
-    environment = trainer._accelerator_connector.cluster_environment  # Lightning has no other way to it
+    environment = trainer._accelerator_connector.cluster_environment  # there is no public way to it
     JOB.requeues = not isinstance(environment, SLURMEnvironment) or environment.auto_requeue
     try:
         yield
     except Stopped as stop:
-        print_rank_zero(f"stopped by {stop.signum.name} at step {trainer.global_step}; {advice(cfg)}")
+        print_rank_zero(f"stopped by {stop.signum.name} at step {trainer.global_step}; {resume_hint}")
         raise
     except Exception as error:
         if lacks_memory(error):
-            raise MemoryError(f"{memory_request(error)}; {_last_good(trainer)}; {advice(cfg)}") from error
+            raise MemoryError(f"{memory_request(error)}; {_last_good(trainer)}; {resume_hint}") from error
         if isinstance(error, OSError):
-            known = _last_good(trainer)
-            raise OSError(str(error) if known in str(error) else f"{error}; {known}; {advice(cfg)}") from error
-        lost = _lost(error) if isinstance(error, RuntimeError) else None
-        if lost is None:
+            last_good = _last_good(trainer)
+            raise OSError(str(error) if last_good in str(error) else f"{error}; {last_good}; {resume_hint}") from error
+        process = _lost_process(error) if isinstance(error, RuntimeError) else None
+        if process is None:
             raise
         line = str(error).splitlines()[0]
-        raise OSError(f"{lost} was lost ({line}); {_last_good(trainer)}; {advice(cfg)}") from error
+        raise OSError(f"{process} was lost ({line}); {_last_good(trainer)}; {resume_hint}") from error
 
 
-def _lost(error: RuntimeError) -> str | None:
-    """Which process has died, where that is what the error means."""
-    if isinstance(error, DistError) or any(sign in str(error) for sign in LOST):
+def _lost_process(error: RuntimeError) -> str | None:
+    """The process that has died, if that is what the error means."""
+    if isinstance(error, DistError) or any(text in str(error) for text in CONNECTION_ERRORS):
         return "another process of this run"
     return "a loading process" if "DataLoader worker (pid" in str(error) else None
 
 
 def _last_good(trainer: pl.Trainer) -> str:
-    saved = [callback.last_good for callback in trainer.checkpoint_callbacks if isinstance(callback, RunCheckpoint)]
-    return saved[0] if saved else "no checkpoints are kept"
+    callbacks: list[object] = list(trainer.checkpoint_callbacks)
+    descriptions = [callback.last_good for callback in callbacks if isinstance(callback, ReportsLastGood)]
+    return descriptions[0] if descriptions else "no checkpoints are kept"

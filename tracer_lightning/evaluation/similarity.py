@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.functional.representations import (
-    FEWEST,
+    MIN_INPUTS,
     cka,
     covariance,
     hsic,
@@ -97,7 +97,7 @@ class SimilaritySums:
         rows = {point: with_norms(value - self._shift[point]) for point, value in wide.items()}
         for one, other in self._compared(rows):
             sums, n = rows[one].T @ rows[other], len(rows[one])
-            criterion = n * hsic(sums) if n >= FEWEST else sums.new_zeros(())
+            criterion = n * hsic(sums) if n >= MIN_INPUTS else sums.new_zeros(())
             for total, value in ((self._moments, sums), (self._hsics, criterion)):
                 total[one, other] = total[one, other].add_(value) if (one, other) in total else value
 
@@ -118,8 +118,8 @@ class SimilaritySums:
             for key, value in sums.items():
                 sums[key] = self._reduce(value, "sum")
         n = int(next(iter(self._moments.values()))[-1, -1])
-        if n < FEWEST:
-            raise ValueError(f"there are {n} inputs, and the unbiased estimate needs at least {FEWEST}")
+        if n < MIN_INPUTS:
+            raise ValueError(f"there are {n} inputs, and the unbiased estimate needs at least {MIN_INPUTS}")
         if not all(bool(sums.isfinite().all()) for sums in self._moments.values()):
             raise ValueError("what the blocks return are no finite numbers; choose another checkpoint")
         own = {point: sums for (point, other), sums in self._moments.items() if point == other}

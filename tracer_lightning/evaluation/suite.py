@@ -34,6 +34,10 @@ class Metric(NamedTuple):
     averaged: bool = True
     """Whether means over data sets are taken."""
 
+    def declaration(self) -> dict[str, Any]:
+        """What results.json says of it."""
+        return {key: value for key, value in self._asdict().items() if key != "name"}
+
 
 class Suite(nn.Module):
     """Scores models on data sets. A subclass declares its metrics, and gives ``start``, ``update`` and ``score``.

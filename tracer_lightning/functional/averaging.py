@@ -14,11 +14,11 @@ def _like(sources: Sequence[Tensor], targets: Sequence[Tensor]) -> list[Tensor]:
 
 @torch.no_grad()
 def lerp_(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -> None:
-    """Average <- (1 - weight) average + weight value, for each pair.
+    """Update average <- (1 - weight) average + weight value for each pair.
 
     Args:
         averages: tensors, changed in place.
-        values: tensors of the same shapes, cast to the type of their average.
+        values: tensors of the same shapes, cast to the dtype of their average.
         weight: share of the new value, in [0, 1].
     """
     if averages:
@@ -29,14 +29,14 @@ def lerp_(averages: Sequence[Tensor], values: Sequence[Tensor], weight: float) -
 def compensated_lerp_(
     averages: Sequence[Tensor], compensations: Sequence[Tensor], values: Sequence[Tensor], weight: float
 ) -> None:
-    """:func:`lerp_` with Kahan summation: what rounding loses in one step is added in the next.
+    """Update averages like :func:`lerp_`, with Kahan summation: rounding errors of one step are added in the next.
 
-    Without it an average far larger than its increments stands still: a LayerNorm gain averaged in plain fp32
+    Without it an average that is far larger than its increments does not move: a LayerNorm gain averaged in plain fp32
     loses a quarter of its displacement over 25,000 steps.
 
     Args:
         averages: tensors, changed in place.
-        compensations: tensors of the same shapes and types, changed in place; zero at first.
+        compensations: tensors of the same shapes and dtypes, changed in place; initially zero.
         values: tensors of the same shapes.
         weight: share of the new value, in [0, 1].
     """
@@ -47,7 +47,7 @@ def compensated_lerp_(
     torch._foreach_mul_(increments, weight)
     torch._foreach_sub_(increments, compensations)
     sums = torch._foreach_add(averages, increments)
-    lost = torch._foreach_sub(sums, averages)
-    torch._foreach_sub_(lost, increments)
-    torch._foreach_copy_(compensations, lost)
+    errors = torch._foreach_sub(sums, averages)
+    torch._foreach_sub_(errors, increments)
+    torch._foreach_copy_(compensations, errors)
     torch._foreach_copy_(averages, sums)

@@ -21,7 +21,7 @@ def contrastive_targets(features: Tensor, labels: Tensor | None, positives: Posi
     """Targets of the image-text matching problem.
 
     Args:
-        features: (B, D) features of the batch, for its size, type and device.
+        features: (B, D) features of the batch, for its size, dtype and device.
         labels: (B,) class indices; needed for ``same_label``.
         positives: ``diagonal`` pairs each image with its own caption only, and pushes it away from the captions
             of other images of its class. ``same_label`` spreads the target evenly over all samples of the class; a
@@ -33,10 +33,12 @@ def contrastive_targets(features: Tensor, labels: Tensor | None, positives: Posi
     if positives == "diagonal":
         return torch.arange(features.shape[0], device=features.device)
     if labels is None:
-        raise ValueError("positives=same_label needs labels, and the batch has none; use positives=diagonal")
-    equal = (labels[:, None] == labels[None, :]) & (labels >= 0)
-    same = (equal | torch.eye(len(labels), dtype=torch.bool, device=labels.device)).to(features.dtype)
-    return same / same.sum(dim=1, keepdim=True)
+        raise ValueError(
+            "labels must not be None for positives 'same_label'; use positives 'diagonal' for a batch without labels"
+        )
+    same_label = (labels[:, None] == labels[None, :]) & (labels >= 0)
+    positive = (same_label | torch.eye(len(labels), dtype=torch.bool, device=labels.device)).to(features.dtype)
+    return positive / positive.sum(dim=1, keepdim=True)
 
 
 def symmetric_cross_entropy(

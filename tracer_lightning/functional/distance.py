@@ -1,4 +1,4 @@
-"""How far apart weights are."""
+"""Distance between weights."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ def _wide(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 @torch.no_grad()
-def distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> Tensor:
-    """‖one - other‖, the L2 norm over all elements of all tensors, in single precision or wider.
+def distance(first: Sequence[Tensor], second: Sequence[Tensor]) -> Tensor:
+    """‖first - second‖, the L2 norm over all elements of all tensors, in single precision or wider.
 
-    Squares are added with torch's sum, which adds pairwise: its norm, on a CPU, loses the third digit of an embedding
-    table in single precision.
+    Squares are added with torch's pairwise sum, as torch's norm of an embedding table in single precision is wrong in
+    the third digit on a CPU.
 
     Args:
-        one: tensors, at least one; or those whose shards ranks hold, which all of them must ask about.
-        other: tensors of the same shapes, on the same device, held alike.
+        first: one tensor or more; if they are sharded, all ranks must call the function.
+        second: tensors of the same shapes on the same device, sharded in the same way.
 
     Returns:
-        () on their device.
+        () distance on their device.
     """
-    differences = torch._foreach_sub(_wide(one), _wide(other))
+    differences = torch._foreach_sub(_wide(first), _wide(second))
     torch._foreach_mul_(differences, differences)
     return full_tensor(torch.stack([squares.sum() for squares in differences]).sum().sqrt())

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """Concatenate a tensor over ranks, with gradient where it requires one.
+    """Concatenate a tensor over ranks, with gradient if the tensor requires one.
 
     Args:
         tensor: (B, ...), of the same shape on every rank.
@@ -34,13 +34,13 @@ def gather(tensor: Tensor) -> Tensor:
 
 
 def full_tensor(tensor: Tensor) -> Tensor:
-    """The whole tensor, with gradient, where ranks hold shards of it; else the tensor itself. All ranks must ask."""
+    """Gather a sharded tensor, with gradient; return any other tensor itself. All ranks must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def shard_like(tensor: Tensor, other: Tensor) -> Tensor:
-    """A tensor that every rank has, held in shards as ``other``, of the same shape, is held; else the tensor itself."""
+    """Shard a replicated tensor like ``other`` of the same shape; return it unchanged if ``other`` is not sharded."""
     if not isinstance(other, DTensor) or isinstance(tensor, DTensor):
         return tensor
-    # every rank has the values, so that none need be sent
+    # every rank has the values, so nothing needs to be sent
     return distribute_tensor(tensor.to(other.device), other.device_mesh, other.placements, src_data_rank=None)

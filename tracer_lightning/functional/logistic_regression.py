@@ -10,31 +10,32 @@ from torch import Tensor
 from tqdm import tqdm
 
 CHUNK = 65_536
-"""Features whose logits are held at once."""
+"""Number of features whose logits are computed at once."""
 ROUND = 20
-"""Iterations between two signs of progress."""
+"""Number of iterations between updates of the progress bar."""
 EVALUATIONS = 50
-"""Evaluations of the loss that an iteration may take; a line search ends after half of them."""
+"""Largest number of loss evaluations of an iteration; a line search ends after half of them."""
 
 
 def logistic_regression(
     features: Tensor, labels: Tensor, classes: int, inverse_strength: float, iterations: int
 ) -> tuple[Tensor, Tensor]:
-    """Weight and bias that minimise mean CE(W x + b) + ‖W‖² / (2 N inverse_strength).
+    """Compute weight and bias that minimise mean CE(W x + b) + ‖W‖² / (2 N inverse_strength).
 
-    It is scikit-learn's with that ``C``, by L-BFGS over all features at once, in double precision where the device has
-    it: in single precision it ends far from the minimum. The features are centred for it, which the bias makes up for:
-    features of CLIP lie in a narrow cone, along whose axis the loss is much steeper than across.
+    The result is that of scikit-learn with ``C = inverse_strength``. L-BFGS minimises over all features at once, in
+    double precision if the device has it, as it ends far from the minimum in single precision. The features are
+    centred, which the bias compensates: CLIP features lie in a narrow cone, along whose axis the loss is much steeper
+    than across it.
 
     Args:
-        features: (N, D).
+        features: (N, D) features.
         labels: (N,) class indices.
-        classes: C.
-        inverse_strength: of the regularization, > 0.
-        iterations: at most.
+        classes: number C of classes.
+        inverse_strength: inverse strength of the regularization, > 0.
+        iterations: largest number of iterations.
 
     Returns:
-        (C, D) and (C,).
+        Weight (C, D) and bias (C,).
     """
     device, dtype = features.device, torch.float if features.device.type == "mps" else torch.double
     centre = features.to(dtype).mean(dim=0)
@@ -59,7 +60,7 @@ def logistic_regression(
 
 
 def _backward(features: Tensor, labels: Tensor, centre: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The mean cross-entropy (), chunk by chunk; its gradient is added to those of weight and bias."""
+    """Compute the mean cross-entropy () chunk by chunk and add its gradient to those of weight and bias."""
     total = torch.zeros((), dtype=weight.dtype, device=weight.device)
     for x, y in zip(features.split(CHUNK), labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
         logits = F.linear(x.to(weight.dtype) - centre, weight, bias)
@@ -71,10 +72,10 @@ def _backward(features: Tensor, labels: Tensor, centre: Tensor, weight: Tensor, 
 
 @torch.enable_grad()
 def _minimise(optimizer: torch.optim.LBFGS, closure: Callable[[], Tensor], iterations: int) -> None:
-    """Step until it has converged, with signs of progress."""
+    """Run the optimizer until convergence, with a progress bar."""
     group = optimizer.param_groups[0]
-    for done in tqdm(range(0, iterations, ROUND), desc="Linear probe", unit_scale=ROUND, leave=False, disable=None):
-        group["max_iter"] = min(ROUND, iterations - done)
+    for start in tqdm(range(0, iterations, ROUND), desc="Linear probe", unit_scale=ROUND, leave=False, disable=None):
+        group["max_iter"] = min(ROUND, iterations - start)
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-        if optimizer.state[group["params"][0]]["n_iter"] < done + group["max_iter"]:
+        if optimizer.state[group["params"][0]]["n_iter"] < start + group["max_iter"]:
             break

@@ -8,14 +8,14 @@ import torch
 
 
 class AdamW(torch.optim.AdamW):
-    """torch's AdamW as one pass over weights, gradients and state, where it can also be clipped in mixed precision.
+    """Fused AdamW whose gradients Lightning can clip in mixed precision.
 
-    torch's own declares that it unscales gradients itself, for which Lightning refuses to clip them, even in bf16,
-    where nothing is scaled. This one leaves unscaling to the scaler.
+    torch's fused AdamW declares that it unscales gradients itself, so that Lightning refuses to clip them, even in
+    bf16, which uses no scaling. This one leaves unscaling to the gradient scaler.
 
     Args:
         params: as for ``torch.optim.AdamW``.
-        options: its others, such as ``lr``, ``betas``, ``eps`` and ``weight_decay``.
+        options: further options, such as ``lr``, ``betas``, ``eps`` and ``weight_decay``.
     """
 
     def __init__(self, params: Any, **options: Any) -> None:

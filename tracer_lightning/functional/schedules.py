@@ -10,19 +10,19 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
-    """Linear warmup to the optimizer's rate, then half a cosine to zero at ``total_steps``.
+    """Linear warmup to the optimizer's learning rate, then half a cosine to zero at ``total_steps``.
 
     Args:
-        optimizer: its learning rates are the peak.
-        total_steps: optimizer steps of the whole run.
-        warmup_steps: steps of the warmup; step k (from 0) runs at (k + 1) / warmup_steps of the peak.
+        optimizer: optimizer whose learning rates are the peak.
+        total_steps: number of optimizer steps of the run.
+        warmup_steps: number of warmup steps; step k (from 0) runs at (k + 1) / warmup_steps of the peak.
     """
     if warmup_steps < 0:
         raise ValueError(f"warmup_steps must be a whole number >= 0, found {warmup_steps}")
     if warmup_steps >= total_steps:
         warnings.warn(
-            f"a warmup of {warmup_steps} steps in a run of {total_steps}: the learning rate never comes down from its "
-            "peak, or never reaches it; lower scheduler.warmup_steps",
+            f"warmup_steps ({warmup_steps}) is not less than the {total_steps} steps of the run: the learning rate "
+            "does not decay from its peak or does not reach it; choose fewer warmup_steps",
             stacklevel=2,
         )
 
@@ -36,6 +36,6 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> 
 
 
 def constant(optimizer: Optimizer, total_steps: int) -> LambdaLR:
-    """The optimizer's own rate throughout."""
+    """Constant learning rate of the optimizer."""
     del total_steps
     return LambdaLR(optimizer, lambda step: 1.0)

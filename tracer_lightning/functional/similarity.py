@@ -1,4 +1,4 @@
-"""Similarity logits and the divergence between two of them."""
+"""Similarity logits and the divergence between their distributions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How sure a model is of which caption belongs to which image, and how far two models disagree.
+"""Statistics of a model's matching of images and captions, and of the disagreement of two models.
 
-All are of p = softmax(s I Tᵀ), rows image to text, and q = softmax(s T Iᵀ), rows text to image, over the captions and
-images of the batch.
+They are computed from p = softmax(s I Tᵀ), rows image to text, and q = softmax(s T Iᵀ), rows text to image, over the
+captions and images of the batch.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch import Tensor
 from tracer_lightning.types import ClipFeatures
 
 TIE = 1e-4
-"""Difference of log-probabilities, in nats, that rounding in single precision may make."""
+"""Largest difference of log-probabilities, in nats, caused by rounding in single precision."""
 
 
 def matching_log_probabilities(features: ClipFeatures) -> Tensor:
-    """Logarithms of p and q, in single precision or, for double features, double.
+    """Logarithms of p and q, in double precision for double features, else in single precision.
 
     Args:
         features: image and text features (B, D) and the scale of their logits.
@@ -56,11 +56,11 @@ def mean_confidence(log_probabilities: Tensor) -> Tensor:
 def mean_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """Mean over both directions and all rows of KL(p_T ‖ p_S) = Σ p_T (log p_T - log p_S).
 
-    It is half of the paper's CRD (eq. 23), which adds the directions.
+    It is half of the paper's CRD (eq. 23), which sums over the directions.
 
     Args:
         teacher: (2, B, B) log-probabilities of the teacher.
-        student: (2, B, B) those of the student.
+        student: (2, B, B) log-probabilities of the student.
 
     Returns:
         () in nats, >= 0.
@@ -71,8 +71,8 @@ def mean_divergence(teacher: Tensor, student: Tensor) -> Tensor:
 def mean_true_pair(log_probabilities: Tensor) -> Tensor:
     """Mean over both directions and all rows of the probability of the sample's own partner, the diagonal of p and q.
 
-    It is the same quantity whatever the loss takes for positives. Where n samples of the batch have one caption, it
-    can't be above 1 / n in their rows.
+    It does not depend on the loss's choice of positives. If n samples of the batch share a caption, it is at most 1 / n
+    in their rows.
 
     Args:
         log_probabilities: (2, B, B).
@@ -84,20 +84,20 @@ def mean_true_pair(log_probabilities: Tensor) -> Tensor:
 
 
 def top_overlap(teacher: Tensor, student: Tensor, k: int) -> Tensor:
-    """Share of the student's k most probable that are among the teacher's, the mean of all rows of both directions.
+    """Share of the student's k most probable entries that are among the teacher's, averaged over rows and directions.
 
-    Samples with the same caption are equally probable, but for rounding: what ties with the teacher's k-th counts, so
-    that rounding does not decide.
+    Samples with the same caption are equally probable up to rounding, so entries that tie with the teacher's k-th entry
+    count.
 
     Args:
         teacher: (2, B, B) log-probabilities of the teacher.
-        student: (2, B, B) those of the student.
-        k: how many; all B, which always overlap, of a smaller batch. With 1 it is how often both agree.
+        student: (2, B, B) log-probabilities of the student.
+        k: number of entries, at most B, where all overlap. With 1 the result is the rate of agreement.
 
     Returns:
         () in [0, 1].
     """
     k = min(k, teacher.shape[-1])
-    least = teacher.topk(k).values[..., -1:]  # (2, B, 1)
-    chosen = teacher.gather(-1, student.topk(k).indices)  # (2, B, k)
-    return (chosen >= least - TIE).to(teacher.dtype).mean()
+    threshold = teacher.topk(k).values[..., -1:]  # (2, B, 1)
+    selected = teacher.gather(-1, student.topk(k).indices)  # (2, B, k)
+    return (selected >= threshold - TIE).to(teacher.dtype).mean()

@@ -1,4 +1,4 @@
-"""The length of a run, which schedules and clocks are made for."""
+"""Number of optimizer steps of a run, on which schedules and teachers depend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def check_horizon(planned: int, saved: int | None) -> None:
-    """Refuse to continue a run of ``saved`` optimizer steps as one of ``planned``."""
+    """Raise ValueError unless a run planned for ``saved`` optimizer steps continues with as many, ``planned``."""
     if planned != saved:
         raise ValueError(
             f"this run has {planned} optimizer steps and the checkpoint was made for {saved}; keep trainer.max_epochs, "
@@ -16,7 +16,7 @@ def check_horizon(planned: int, saved: int | None) -> None:
 
 
 def planned_steps(trainer: Any) -> int:
-    """Optimizer steps that a Lightning trainer will take; ValueError where it can't know."""
+    """Number of optimizer steps that a Lightning trainer will take; ValueError if it is unknown."""
     total = trainer.estimated_stepping_batches
     if not 0 < total < float("inf"):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Weights in at least single precision."""
+"""Conversion of weights to at least single precision."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def widened(module: Module) -> Module:
-    """The module, or a copy in fp32 where some of its weights are narrower."""
+    """Return the module, or a copy in fp32 if some of its weights are narrower."""
     narrow = any(p.is_floating_point() and p.dtype.itemsize < torch.float32.itemsize for p in module.parameters())
     return copy.deepcopy(module).float() if narrow else module

@@ -1,4 +1,4 @@
-"""The zero-shot head."""
+"""Zero-shot head from prompts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 1024
-"""Texts encoded at once."""
+"""Number of texts encoded at once."""
 
 
 @torch.no_grad()
@@ -17,8 +17,8 @@ def prompt_features(encode_text: Callable[[Tensor], Tensor], prompts: Tensor) ->
     """Normalised embeddings (C, P, D) of prompts (C, P, L).
 
     Args:
-        encode_text: (N, L) tokens to (N, D) features.
-        prompts: tokens of every template for every class.
+        encode_text: function from tokens (N, L) to features (N, D).
+        prompts: tokens (C, P, L) of every template for every class.
     """
     classes, templates, length = prompts.shape
     features = torch.cat([encode_text(chunk) for chunk in prompts.reshape(-1, length).split(CHUNK)])  # type: ignore[no-untyped-call]
@@ -29,8 +29,8 @@ def zero_shot_head(encode_text: Callable[[Tensor], Tensor], prompts: Tensor) -> 
     """One normalised vector per class: the mean of its normalised template embeddings, renormalised.
 
     Args:
-        encode_text: (N, L) tokens to (N, D) features.
-        prompts: (C, P, L) tokens of every template for every class.
+        encode_text: function from tokens (N, L) to features (N, D).
+        prompts: tokens (C, P, L) of every template for every class.
 
     Returns:
         (C, D) head; logits are s I headᵀ.

@@ -1,4 +1,4 @@
-"""Kernels: how much each moment of the trajectory weighs in the teacher. Only ratios of weights matter."""
+"""Kernels: weights of the moments of the trajectory in the teacher, of which only ratios matter."""
 
 from tracer_lightning.kernels.base import Kernel, weight_at
 from tracer_lightning.kernels.beta import BetaKernel

@@ -1,4 +1,4 @@
-"""What a kernel is."""
+"""Interface of kernels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 Kernel = Callable[[float], float]
-"""Progress tau in (0, 1) to a weight >= 0. Any callable of this form will do."""
+"""Any callable from progress tau in (0, 1) to a weight >= 0."""
 
 
 def check_progress(progress: float) -> None:
@@ -16,24 +16,24 @@ def check_progress(progress: float) -> None:
 
 
 def weight_at(kernel: Kernel, step: int, total_steps: int) -> float:
-    """alpha_k = kernel((k + 0.5) / (T + 1)) at optimizer step k of T (TRACER, eq. 15).
+    """Weight alpha_k = kernel((k + 0.5) / (T + 1)) at optimizer step k of T (TRACER, eq. 15).
 
     Raises:
-        ValueError: that is no finite number >= 0.
+        ValueError: the weight is not a finite number >= 0.
     """
     progress = (step + 0.5) / (total_steps + 1)
-    found: Any
+    value: Any
     try:
-        found = kernel(progress)
+        value = kernel(progress)
     except (ValueError, ArithmeticError) as error:
-        found = error
+        value = error
     try:
-        weight = float(found)
+        weight = float(value)
     except (TypeError, ValueError):
         weight = float("nan")
     if not 0.0 <= weight < float("inf"):
         raise ValueError(
-            f"kernel must give finite weights >= 0, found {found!r} at progress {progress:.6g}, step {step} of "
+            f"kernel must give finite weights >= 0, found {value!r} at progress {progress:.6g}, step {step} of "
             f"{total_steps}"
         )
     return weight

@@ -1,4 +1,4 @@
-"""The running mean."""
+"""Uniform kernel, for the running mean."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ class UniformKernel:
     """Every moment weighs the same: the teacher is the running mean of the trajectory."""
 
     def __call__(self, progress: float) -> float:
-        """Weight of the moment ``progress`` in (0, 1)."""
+        """Weight at ``progress`` in (0, 1)."""
         check_progress(progress)
         return 1.0

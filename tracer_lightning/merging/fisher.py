@@ -7,28 +7,28 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from tracer_lightning.merging.weights import Weights, blend, check_alike
+from tracer_lightning.merging.weights import Weights, blend, check_mergeable
 from tracer_lightning.merging.wise_ft import check_alpha
 
 FLOOR = 1e-8
-"""Fisher information of a parameter at least, so that one no prediction depends on is interpolated plainly."""
+"""Lower bound of the Fisher information, so that parameters without influence are interpolated plainly."""
 
 
 def diagonal_fisher(
     classify: Callable[[Tensor], Tensor], parameters: Mapping[str, Tensor], images: Iterable[Tensor], seed: int
 ) -> dict[str, Tensor]:
-    """The mean over images x of (d log p(y | x) / d theta)², with one y drawn for each from the model's own p(y | x).
+    """Mean over images x of (d log p(y | x) / d theta)², with one label y per image drawn from the model's p(y | x).
 
-    Gradients are taken one image at a time: the square of a batch's mean gradient is something else.
+    Gradients are computed for one image at a time, as the square of a batch's mean gradient is a different quantity.
 
     Args:
-        classify: from (1, 3, H, W) to logits (1, C).
-        parameters: theta by name, which ``classify`` computes with.
-        images: (3, H, W) each, where the model is.
-        seed: of the labels.
+        classify: function from an image (1, 3, H, W) to logits (1, C).
+        parameters: parameters theta of ``classify`` by name.
+        images: images (3, H, W) on the model's device.
+        seed: seed of the labels.
 
     Returns:
-        A tensor for each parameter that the logits depend on, of its shape, in single precision at least.
+        A tensor of the same shape for each parameter that the logits depend on, in single precision at least.
 
     Raises:
         ValueError: there are no images, or a prediction is not finite.
@@ -40,7 +40,7 @@ def diagonal_fisher(
         log_p = classify(image[None])[0].log_softmax(dim=-1)
         probabilities = log_p.detach().cpu().double().exp()
         if not torch.isfinite(probabilities).all():
-            raise ValueError("a model's prediction for a training image is not finite: its training has diverged")
+            raise ValueError("a prediction for a training image is not finite: the model's training has diverged")
         label = int(torch.multinomial(probabilities, 1, generator=generator))
         gradients = torch.autograd.grad(log_p[label], list(parameters.values()), allow_unused=True)
         for name, gradient in zip(parameters, gradients, strict=True):
@@ -49,7 +49,7 @@ def diagonal_fisher(
                 sums[name] = wide.square() if name not in sums else sums[name].addcmul_(wide, wide)
         count += 1
     if not count:
-        raise ValueError("there is no training image to take the Fisher information of")
+        raise ValueError("images must contain one image or more to compute the Fisher information")
     return {name: value / count for name, value in sums.items()}
 
 
@@ -59,23 +59,24 @@ def fisher_merge(
 ) -> dict[str, Tensor]:
     """(c_0 start + c_1 tuned) / (c_0 + c_1), c_0 = (1 - alpha) max(F_0, floor) and c_1 = alpha max(F_1, floor).
 
-    Computed in float64; exactly ``start`` at 0 and ``tuned`` at 1. What has no Fisher information, buffers and
-    parameters that no logit depends on, is as in WiSE-FT, for which it counts as 1 (as in the released code).
+    It is computed in float64, and exactly ``start`` at alpha 0 and ``tuned`` at 1. Tensors without Fisher information
+    (buffers, and parameters that no logit depends on) are merged as in WiSE-FT, with an information of 1 as in the
+    released code.
 
     Args:
         start: theta_0.
         tuned: theta_1.
-        fishers: F_0 and F_1 by the same names, of some of the tensors.
+        fishers: Fisher information F_0 and F_1 of some of the tensors, by the same names.
         alpha: share of theta_1, in [0, 1].
 
     Returns:
-        Weights of their types.
+        The merged weights in the models' common dtypes.
 
     Raises:
         ValueError: alpha is out of range, or the models are not of one architecture.
     """
     check_alpha(alpha)
-    check_alike(start, tuned, ("theta_0", "theta_1"))
+    check_mergeable(start, tuned, ("theta_0", "theta_1"))
     merged: dict[str, Tensor] = {}
     for name, value in start.items():
         share: float | Tensor = alpha

@@ -1,4 +1,4 @@
-"""Weights by name, and what can be done with those of one architecture."""
+"""Operations on the weights of models of the same architecture."""
 
 from __future__ import annotations
 
@@ -13,46 +13,45 @@ Weights = Mapping[str, Tensor]
 REMEDY = "only models of one architecture, with the same parts, can be merged"
 
 
-def check_alike(one: Weights, other: Weights, names: tuple[str, str]) -> None:
-    """Can these two models be merged?
+def check_mergeable(first: Weights, second: Weights, names: tuple[str, str]) -> None:
+    """Check that two models can be merged.
 
     Args:
-        one: its order of names counts.
-        other: likewise.
-        names: of the two models, for errors.
+        first: weights of the first model.
+        second: weights of the second model.
+        names: names of the two models, for error messages.
 
     Raises:
-        ValueError: a tensor is in one model alone, or has another shape or other than finite values there. The first
-            is named.
+        ValueError: a tensor is missing in one model, has another shape, or has values in the second that are not
+            finite. The message names the first such tensor.
     """
-    for name, value in one.items():
-        if name not in other:
+    for name, value in first.items():
+        if name not in second:
             raise ValueError(f"{names[1]} lacks {name}, which {names[0]} has; {REMEDY}")
-        if value.shape != other[name].shape:
-            shapes = tuple(value.shape), tuple(other[name].shape)
+        if value.shape != second[name].shape:
+            shapes = tuple(value.shape), tuple(second[name].shape)
             raise ValueError(f"{name} has shape {shapes[0]} in {names[0]} and {shapes[1]} in {names[1]}; {REMEDY}")
-        if not torch.isfinite(other[name]).all() and not torch.equal(value, other[name]):
+        if not torch.isfinite(second[name]).all() and not torch.equal(value, second[name]):
             raise ValueError(f"{name} of {names[1]} is not finite: its training has diverged; leave it out")
-    for name in other:
-        if name not in one:
+    for name in second:
+        if name not in first:
             raise ValueError(f"{names[1]} has {name}, which {names[0]} lacks; {REMEDY}")
 
 
 def common_type(tensors: Sequence[Tensor]) -> torch.dtype:
-    """Their type; the widest, where they have several."""
+    """Common dtype of tensors; the widest if they differ."""
     return functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
 
 
 def blend(start: Tensor, end: Tensor, share: float | Tensor) -> Tensor:
-    """(1 - share) start + share end, computed in float64.
+    """Interpolate as (1 - share) start + share end, computed in float64.
 
-    A share may be a tensor of shares, one of each element, of parameters.
-
-    It is exactly ``start`` at share 0 and where the two are equal, and exactly ``end`` at share 1. Counters and other
-    tensors of integers can't be mixed: they are those of ``end`` unless share is 0.
+    The share of a floating-point tensor may be a tensor with a share for each element. The result is exactly ``start``
+    at share 0 and if the two are equal, and exactly ``end`` at share 1. Integer tensors such as counters cannot be
+    interpolated: they are those of ``end`` unless the share is 0.
 
     Returns:
-        A tensor of their common type.
+        A tensor of their common dtype.
     """
     dtype = common_type([start, end])
     if torch.equal(start.to(dtype), end.to(dtype)):
@@ -67,7 +66,7 @@ def blend(start: Tensor, end: Tensor, share: float | Tensor) -> Tensor:
 
 
 def average(tensors: Sequence[Tensor]) -> Tensor:
-    """Their mean in float64."""
+    """Mean of tensors in float64."""
     total = tensors[0].double()
     for tensor in tensors[1:]:
         total = total + tensor
@@ -76,12 +75,12 @@ def average(tensors: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def mean(models: Sequence[Weights]) -> dict[str, Tensor]:
-    """The plain mean of models of one architecture, computed in float64.
+    """Unweighted mean of models of the same architecture, computed in float64.
 
-    Tensors of integers are those of the first model.
+    Integer tensors are those of the first model.
 
     Returns:
-        Weights of their common types.
+        The mean weights in their common dtypes.
     """
     columns = {name: [model[name] for model in models] for name in models[0]}
     return {

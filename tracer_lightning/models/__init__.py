@@ -1,4 +1,4 @@
-"""Models: open_clip behind one interface."""
+"""Models: open_clip models behind one interface, weights, parameter-efficient fine-tuning, heads."""
 
 from tracer_lightning.models.backbone import Backbone, Model
 from tracer_lightning.models.compute import configure_compute

@@ -1,4 +1,4 @@
-"""A bottleneck on features."""
+"""Bottleneck adapter on features."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 
 def _relu(values: Tensor) -> Tensor:
-    """ReLU with derivative 1 at 0, where torch's is 0: what begins at 0 can be learned."""
+    """ReLU with derivative 1 at 0, unlike torch's, so that weights initialised as 0 receive gradients."""
     return torch.where(values >= 0, values, 0.0)
 
 
 class FeatureAdapter(nn.Module):
-    """(1 - ratio) x + ratio ReLU(W_2 ReLU(W_1 x)), normalised by who asks (CLIP-Adapter; Gao et al., 2024).
+    """(1 - ratio) x + ratio ReLU(W_2 ReLU(W_1 x)), without normalisation (CLIP-Adapter; Gao et al., 2024).
 
-    Unlike there W_2 begins as 0, so that the direction of the features is what it was.
+    Unlike in the paper, W_2 is initialised as 0, so that the features initially keep their direction.
 
     Args:
-        width: D.
+        width: width D of the features.
         hidden: width of the bottleneck.
-        ratio: share of the adapter.
+        ratio: weight of the adapter's output.
     """
 
     def __init__(self, width: int, hidden: int, ratio: float) -> None:
@@ -30,6 +30,6 @@ class FeatureAdapter(nn.Module):
         self.ratio = ratio
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, D) of (N, D) features."""
+        """Adapt (N, D) features to (N, D)."""
         adapted = _relu(self.up(_relu(self.down(features))))
         return (1 - self.ratio) * features + self.ratio * adapted

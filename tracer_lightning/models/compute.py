@@ -1,4 +1,4 @@
-"""How a model computes: what changes memory and speed, not results."""
+"""Options that change a model's memory use and speed, but not its results."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ def configure_compute(
     channels_last: bool = False,
     micro_batch: int | None = None,
 ) -> None:
-    """Set up a model before its teacher is made of it; a teacher drops checkpointing, which it has no use for.
+    """Configure a model in place; call this before its teacher is created.
 
     Args:
-        model: changed in place.
-        gradient_checkpointing: recompute the blocks' activations in the backward pass instead of keeping them.
-        channels_last: lay out convolutions' weights as (out, height, width, in), which ResNets run faster with on GPUs.
-        micro_batch: keep the activations of so many samples at a time, and compute them again in the backward pass.
-            The loss is still that of the whole batch, unlike that of accumulated gradients.
+        model: model to configure.
+        gradient_checkpointing: whether blocks recompute their activations in the backward pass instead of storing them.
+        channels_last: whether convolution weights use the memory layout (out, height, width, in), with which ResNets
+            run faster on GPUs.
+        micro_batch: number of samples whose activations are stored at a time and recomputed in the backward pass; None
+            for all. Unlike with accumulated gradients, the loss is that of the full batch.
 
     Raises:
-        ValueError: checkpointing is asked of an image tower without it, or micro-batches of one with BatchNorm.
+        ValueError: the image tower does not support checkpointing, or micro-batches would change its BatchNorm
+            statistics.
     """
     if gradient_checkpointing:
         model.checkpoint_activations()

@@ -1,4 +1,4 @@
-"""Files of weights: where they are, and what is in them, of which nothing is executed."""
+"""Locating and safely loading files of weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from safetensors.torch import load_file
 
 from tracer_lightning.storage import MANY_FILES, STAND_INS, check_tensors
+from tracer_lightning.storage.run_layout import CHECKPOINT
 
-CHECKPOINT = "checkpoints/last.ckpt"
-"""Where a run's folder has its checkpoint."""
 HEAD_FILE = "head.safetensors"
-"""Weight (C, D) and bias (C,) of a classifier: logits are the normalised image features @ weight.T + bias."""
+"""File of a classifier's weight (C, D) and bias (C,): logits are normalised image features @ weight.T + bias."""
 PREFERRED = (
     "open_clip_model.safetensors",
     HF_SAFE_WEIGHTS_NAME,
@@ -26,25 +25,25 @@ PREFERRED = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-"""The weights of folders that open_clip or the ``transformers`` library wrote, the first of which counts."""
+"""Names of weights in folders written by open_clip or the ``transformers`` library; the first existing one counts."""
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-"""How files of weights are called."""
+"""Suffixes of files of weights."""
 REMEDY = "give a checkpoint of this project, a state dict, or safetensors"
 SHARDED = (
-    "a checkpoint in parts, one of each process; write it as one file: "
+    "a sharded checkpoint, with one part per process; convert it to a single file: "
     "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE"
 )
 
 
 def weights_path(path: Path, setting: str) -> Path:
-    """The file of weights that a path names: itself, or that within a run's, an exported or a downloaded folder.
+    """Return the file of weights at a path: the path itself, or the weights in a run's, exported or downloaded folder.
 
     Args:
-        path: may lead nowhere.
-        setting: what the user set to name it, for errors.
+        path: file or folder; it need not exist.
+        setting: name of the setting that contains the path, for errors.
 
     Raises:
-        ValueError: a folder without weights, with several, or with weights in parts.
+        ValueError: the folder has no weights, several files of weights, or weights in several parts.
     """
     if not path.is_dir():
         return path
@@ -56,59 +55,66 @@ def weights_path(path: Path, setting: str) -> Path:
         if (path / name).exists():
             return path / name
     if any(path.glob("*.index.json")):
-        raise ValueError(f"{setting}={path}: holds {MANY_FILES}")
+        raise ValueError(f"{setting}={path}: contains {MANY_FILES}")
     names = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.name != HEAD_FILE)
     if len(names) == 1:
         return path / names[0]
     if names:
-        raise ValueError(f"{setting}={path}: a folder of several files; name one of {', '.join(names[:9])}")
-    raise ValueError(f"{setting}={path / CHECKPOINT}: no such file, nor other weights in that folder; name their file")
+        raise ValueError(f"{setting}={path}: contains several files of weights; use one of {', '.join(names[:9])}")
+    raise ValueError(
+        f"{setting}={path / CHECKPOINT}: no such file, nor other weights in that folder; use the file's path"
+    )
 
 
 def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
-    """The dictionary in a checkpoint, state dict or safetensors file; nothing in it is executed.
+    """Load the dictionary in a checkpoint, state dict or safetensors file, without executing code in it.
 
     Args:
-        path: the file; large ones are mapped rather than read.
-        setting: what the user set to name the file, for errors.
+        path: path of the file, which is memory-mapped where possible.
+        setting: name of the setting that contains the path, for errors.
+
+    Raises:
+        ValueError: the file is missing, unreadable, or contains anything but plain weights.
     """
     where = f"{setting}={path}"
-    with _named(where):
-        content = _content(path)
+    with _readable_errors(where):
+        content = _load(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{where}: holds a {type(content).__name__}, not a checkpoint or state dict")
+        raise ValueError(f"{where}: contains a {type(content).__name__}, not a checkpoint or state dict")
     if not isinstance(content.get("state_dict", {}), Mapping) or not all(
         isinstance(name, str) for name in [*content, *content.get("state_dict", ())]
     ):
-        raise ValueError(f"{where}: its state_dict is none; {REMEDY}")
+        raise ValueError(f"{where}: its state_dict is not a state dict; {REMEDY}")
     return content
 
 
 def check_weights(path: Path, setting: str) -> None:
-    """Raise ValueError for a file that :func:`read_checkpoint` would refuse before it reads any weights."""
-    with _named(f"{setting}={path}"):
+    """Raise ValueError for a file that :func:`read_checkpoint` rejects before it reads any weights."""
+    with _readable_errors(f"{setting}={path}"):
         check_tensors(path)
 
 
 @contextmanager
-def _named(where: str) -> Iterator[None]:
-    """Say which file it is, and what to do, whatever comes of reading it."""
+def _readable_errors(where: str) -> Iterator[None]:
+    """Convert all errors to ValueErrors that name the file and what to do."""
     try:
         yield
     except FileNotFoundError as error:
         raise ValueError(f"{where}: no such file") from error
     except OSError as error:
         raise ValueError(f"{where}: can't be read: {error.strerror or error}") from error
-    except Exception as error:  # what else a forged file makes torch raise, nobody lists
+    except Exception as error:  # forged files make torch raise errors of many classes
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        if isinstance(error, pickle.UnpicklingError) and "Weights only" in reason:  # torch says how to execute it
+        if (
+            isinstance(error, pickle.UnpicklingError) and "Weights only" in reason
+        ):  # torch's message explains how to execute it
             reason = "a pickle of something else, which is not executed"
         kind, _, remedy = reason.partition("; ")
         raise ValueError(f"{where}: not a file of plain weights ({kind}); {remedy or REMEDY}") from error
 
 
-def _content(path: Path) -> Any:
-    """What a file holds, whatever it is called; torch itself goes by the name, and maps only what it opens."""
+def _load(path: Path) -> Any:
+    """Load a file by its content and not its suffix, unlike torch; torch can only map files that it opens itself."""
     if check_tensors(path) == "safetensors":
         return dict(load_file(path))
     with torch.serialization.safe_globals(STAND_INS):

@@ -1,4 +1,4 @@
-"""Do weights fit a backbone? If not, which would they fit?"""
+"""Checks whether weights fit a backbone, and which other backbones they would fit."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 from tracer_lightning.models.open_clip.state_dicts import CLIP
 
 ADDED = ".parametrizations."
-"""In the names of weights that are updated by LoRA."""
+"""Part of the names of weights with a LoRA update."""
 SCALE, BIAS = "logit_scale", "logit_bias"
-MOST_NAMES = 3
-"""The most backbones that a message names."""
-FOREIGN = ("timm_model_name", "hf_model_name")
-"""Settings of towers that are none of open_clip's own."""
+MAX_NAMES = 3
+"""Maximum number of backbones in a message."""
+EXTERNAL = ("timm_model_name", "hf_model_name")
+"""Config keys of towers from other libraries."""
 
 
 class Sizes(NamedTuple):
-    """What the shapes of a CLIP model's weights say of its architecture."""
+    """Sizes of a CLIP model's architecture, as inferred from the shapes of its weights."""
 
     embed_dim: int
     layers: int | tuple[int, ...]
-    """Blocks of the image tower; of each stage, for a ResNet."""
+    """Number of blocks in the image tower, or in each stage of a ResNet."""
     width: int
     patch_size: int | None
-    """None for a ResNet."""
+    """Patch size of a ViT; None for a ResNet."""
     image_size: int
     text_layers: int
     text_width: int
@@ -45,95 +45,97 @@ class Sizes(NamedTuple):
         )
 
 
-def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str) -> None:
-    """Raise ValueError for the first tensor that a model's own state and a file's disagree on.
+def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str) -> None:
+    """Raise ValueError for the first name or shape in which the weights of a model and a file differ.
 
     Args:
-        own: the backbone's weights.
-        state: the file's.
-        where: the file, for errors.
+        expected: weights of the model.
+        state: weights in the file.
+        where: name of the file, for errors.
     """
-    if len(own) < len(state) and any(ADDED in name for name in state):
-        raise ValueError(f"{where}: of a run with peft=lora; export it, and take the export")
-    missing = [name for name in own if name not in state]
+    if len(expected) < len(state) and any(ADDED in name for name in state):
+        raise ValueError(f"{where}: the weights have LoRA updates; export the run, and use the export")
+    missing = [name for name in expected if name not in state]
     if missing:
-        raise ValueError(f"{where}: {_lack(missing, state)}{_fitting(own, state)}")
-    for name, value in own.items():
+        raise ValueError(f"{where}: {_describe_missing(missing, state)}{_describe_fit(expected, state)}")
+    for name, value in expected.items():
         if state[name].shape != value.shape:
             raise ValueError(
-                f"{where}: {name.removeprefix(CLIP)} has shape {tuple(state[name].shape)} and the backbone's "
-                f"{tuple(value.shape)}; choose the backbone= that the file was trained with{_fitting(own, state)}"
+                f"{where}: {name.removeprefix(CLIP)} has shape {tuple(state[name].shape)}, but "
+                f"{tuple(value.shape)} in the backbone; choose their own backbone{_describe_fit(expected, state)}"
             )
-    if surplus := sorted(set(state) - set(own)):
+    if surplus := sorted(set(state) - set(expected)):
         name = surplus[0].removeprefix(CLIP)
-        remedy = "SigLIP's, which are no CLIP models" if name == BIAS else "choose another backbone="
-        raise ValueError(f"{where}: holds {name}, which the backbone lacks; {remedy}{_fitting(own, state)}")
+        remedy = "SigLIP models are not supported" if name == BIAS else "choose another backbone"
+        raise ValueError(
+            f"{where}: contains {name}, which the backbone lacks; {remedy}{_describe_fit(expected, state)}"
+        )
 
 
-def _lack(missing: list[str], state: Mapping[str, Tensor]) -> str:
-    """What weights lack, in words."""
+def _describe_missing(missing: list[str], state: Mapping[str, Tensor]) -> str:
+    """Describe the weights that a file lacks."""
     names = [name.removeprefix(CLIP) for name in missing]
     if names == [SCALE]:
-        return f"lacks {SCALE}, the logarithm of what logits are multiplied with; add it (OpenAI's models have 4.6052)"
+        return f"lacks {SCALE}, the logarithm of the factor of the logits; add it (4.6052 in OpenAI's models)"
     towers = {"image": "visual.", "text": "token_embedding."}
     absent = [tower for tower, part in towers.items() if not any(part in name for name in state)]
     if len(absent) == 1:
-        return f"holds no {absent[0]} tower (lacks {names[0]}); give the weights of a whole CLIP model"
-    return f"lacks {names[0]}; the file is of another architecture than backbone="
+        return f"contains no {absent[0]} tower (lacks {names[0]}); use the weights of a complete CLIP model"
+    return f"lacks {names[0]}; the file has another architecture than the backbone"
 
 
-def _fitting(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    """The end of a message: which backbone weights would fit, where their shapes say it of another than this one."""
-    sizes = sizes_of(state)
-    if sizes is None or sizes == sizes_of(own):
+def _describe_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Describe which other backbones the weights would fit, as the end of a message; empty where this is unknown."""
+    sizes = infer_sizes(state)
+    if sizes is None or sizes == infer_sizes(expected):
         return ""
-    names = [name for name, known in _known().items() if known == sizes]
+    names = [name for name, known_sizes in _known_sizes().items() if known_sizes == sizes]
     if names:
-        return f" (it fits {' or '.join(names[:MOST_NAMES])})"
+        return f" (it fits {' or '.join(names[:MAX_NAMES])})"
     return f" (it is {sizes})"
 
 
-def sizes_of(state: Mapping[str, Tensor]) -> Sizes | None:
-    """What the shapes of weights by open_clip's names say; None where they are of another kind of model."""
+def infer_sizes(state: Mapping[str, Tensor]) -> Sizes | None:
+    """Infer the sizes of a model from weights with open_clip's names; None for other types of models."""
     shapes = {name.removeprefix(CLIP).removeprefix("text."): tuple(value.shape) for name, value in state.items()}
     try:
         (vocabulary, text_width), (context, _) = shapes["token_embedding.weight"], shapes["positional_embedding"]
         projection = shapes.get("text_projection") or shapes["text_projection.weight"][::-1]
-        text = (_count(shapes, "transformer.resblocks.{}.ln_1.weight"), text_width, vocabulary, context)
+        text = (_count_blocks(shapes, "transformer.resblocks.{}.ln_1.weight"), text_width, vocabulary, context)
         if "visual.class_embedding" in shapes:
             width, _, patch, _ = shapes["visual.conv1.weight"]
             size = patch * math.isqrt(shapes["visual.positional_embedding"][0] - 1)
-            layers = _count(shapes, "visual.transformer.resblocks.{}.ln_1.weight")
+            layers = _count_blocks(shapes, "visual.transformer.resblocks.{}.ln_1.weight")
             return Sizes(projection[1], layers, width, patch, size, *text)
-        stages = tuple(_count(shapes, f"visual.layer{stage}.{{}}.conv1.weight") for stage in range(1, 5))
+        stages = tuple(_count_blocks(shapes, f"visual.layer{stage}.{{}}.conv1.weight") for stage in range(1, 5))
         size = 32 * math.isqrt(shapes["visual.attnpool.positional_embedding"][0] - 1)
         return Sizes(projection[1], stages, shapes["visual.layer1.0.conv1.weight"][0], None, size, *text)
     except (KeyError, ValueError, IndexError):
         return None
 
 
-def _count(shapes: Mapping[str, Any], pattern: str) -> int:
-    """How many blocks there are, numbered from 0."""
-    number = 0
-    while pattern.format(number) in shapes:
-        number += 1
-    return number
+def _count_blocks(shapes: Mapping[str, Any], pattern: str) -> int:
+    """Count the blocks, which are numbered from 0."""
+    count = 0
+    while pattern.format(count) in shapes:
+        count += 1
+    return count
 
 
 @cache
-def _known() -> dict[str, Sizes]:
-    """The sizes of open_clip's architectures, of those whose towers are its own."""
-    known = {}
+def _known_sizes() -> dict[str, Sizes]:
+    """Return the sizes of open_clip's architectures, except those with towers from other libraries."""
+    sizes = {}
     for name in open_clip.list_models():
         config = open_clip.get_model_config(name) or {}
         towers = {**config.get("vision_cfg", {}), **config.get("text_cfg", {})}
-        if "multimodal_cfg" in config or any(key in towers for key in FOREIGN):
+        if "multimodal_cfg" in config or any(key in towers for key in EXTERNAL):
             continue
         vision, text = open_clip.CLIPVisionCfg(**config["vision_cfg"]), open_clip.CLIPTextCfg(**config["text_cfg"])
         layers = tuple(vision.layers) if isinstance(vision.layers, list) else vision.layers
         patch = None if isinstance(layers, tuple) else vision.patch_size
-        known[name] = Sizes(
+        sizes[name] = Sizes(
             *(config["embed_dim"], layers, vision.width, patch, vision.image_size),
             *(text.layers, text.width, text.vocab_size, text.context_length),
         )
-    return known
+    return sizes

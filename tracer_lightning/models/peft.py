@@ -1,7 +1,7 @@
-"""Parameter-efficient fine-tuning: little is trained, and everything else stays bit for bit what it was.
+"""Parameter-efficient fine-tuning: few parameters are trained, and all others stay bitwise unchanged.
 
-Each function prepares a model in place: it freezes all that there is, the logit scale included, and then frees or adds
-what the method trains. At initialisation the features are those of the model before.
+Each function prepares a model in place: it freezes all parameters, including the logit scale, and then unfreezes or
+adds the parameters that the method trains. At initialisation, the features are unchanged.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ def train_only(
     ``attn.in_proj_weight`` is A-CLIP (fused query, key and value weights, without their biases), ``*bias`` is BitFit.
 
     Args:
-        model: changed in place.
-        patterns: shell-style patterns of names within a block.
-        towers: ``image`` and ``text``.
-        blocks: their numbers, negative ones from the end; None for all.
+        model: model to prepare.
+        patterns: shell-style patterns of parameter names within a block.
+        towers: towers to train, ``image``, ``text`` or both.
+        blocks: indices of the blocks to train, negative ones counted from the end; None for all.
 
     Raises:
-        ValueError: a pattern matches nothing, or a tower has no such blocks.
+        ValueError: a pattern matches nothing, or a tower has no such block.
     """
     model.requires_grad_(False)
     matched: set[str] = set()
     for block in _blocks(model, towers, blocks):
         for name, parameter in block.named_parameters():
-            found = {pattern for pattern in patterns if fnmatchcase(name, pattern)}
-            parameter.requires_grad_(bool(found))
-            matched |= found
+            matching = {pattern for pattern in patterns if fnmatchcase(name, pattern)}
+            parameter.requires_grad_(bool(matching))
+            matched |= matching
     for pattern in patterns:
         if pattern not in matched:
-            raise ValueError(f"peft.patterns: {pattern!r} matches no parameter of a block")
+            raise ValueError(f"patterns: {pattern!r} matches no parameter of a block")
 
 
 class QueryValueLora(nn.Module):
     """Low-rank update of the query and value rows of a fused projection (LoRA; Hu et al., 2022).
 
-    W + scale [B_q A_q; 0; B_v A_v]. A ~ N(0, 0.02²) and B = 0, so that it begins as nothing.
+    W + scale [B_q A_q; 0; B_v A_v]. A ~ N(0, 0.02²) and B = 0, so that the update is initially zero.
 
     Args:
-        width: of the block.
-        rank: of the update.
-        scale: fixed factor.
+        width: width of the block.
+        rank: rank of the update.
+        scale: fixed factor of the update.
     """
 
     def __init__(self, width: int, rank: int, scale: float) -> None:
@@ -73,7 +73,7 @@ class QueryValueLora(nn.Module):
         self.query_b, self.value_b = (nn.Parameter(torch.zeros(width, rank)) for _ in range(2))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(3 width, width), updated."""
+        """Return the updated weight, (3 width, width)."""
         query, value = self.query_b @ self.query_a, self.value_b @ self.value_a  # (width, width)
         return weight + self.scale * torch.cat([query, torch.zeros_like(query), value])
 
@@ -84,14 +84,14 @@ def add_lora(
     """Train low-rank updates of every block's query and value projections.
 
     Args:
-        model: changed in place.
-        rank: of each update.
+        model: model to prepare.
+        rank: rank of each update.
         scale: fixed factor of the updates.
-        towers: ``image`` and ``text``.
-        blocks: their numbers, negative ones from the end; None for all.
+        towers: towers to train, ``image``, ``text`` or both.
+        blocks: indices of the blocks to train, negative ones counted from the end; None for all.
     """
     if rank < 1:
-        raise ValueError(f"peft.rank must be a whole number >= 1, found {rank}")
+        raise ValueError(f"rank must be >= 1, got {rank}")
     model.requires_grad_(False)
     for block in _blocks(model, towers, blocks):
         weight = block.attn.in_proj_weight
@@ -100,16 +100,16 @@ def add_lora(
 
 
 def add_adapters(model: ClipModel, reduction: int, ratio: float, towers: Sequence[Tower] = BOTH) -> None:
-    """Train a bottleneck on the features of each tower (CLIP-Adapter; Gao et al., 2024).
+    """Train a bottleneck adapter on the features of each tower (CLIP-Adapter; Gao et al., 2024).
 
     Args:
-        model: changed in place.
-        reduction: width of the features over that of the bottleneck.
-        ratio: share of the adapter in the features.
-        towers: ``image`` and ``text``.
+        model: model to prepare.
+        reduction: ratio of the width of the features to that of the bottleneck.
+        ratio: weight of the adapter in the features.
+        towers: towers to train, ``image``, ``text`` or both.
     """
     if reduction < 1 or not 0.0 < ratio < 1.0:
-        raise ValueError(f"peft: reduction must be >= 1 and ratio in (0, 1), found {reduction} and {ratio}")
+        raise ValueError(f"reduction must be >= 1 and ratio in (0, 1), got {reduction} and {ratio}")
     _check_towers(towers)
     model.requires_grad_(False)
     projection = model.text_projection
@@ -121,19 +121,19 @@ def add_adapters(model: ClipModel, reduction: int, ratio: float, towers: Sequenc
 
 def _check_towers(towers: Sequence[Tower]) -> None:
     if not towers or not set(towers) <= set(BOTH):
-        raise ValueError(f"peft.towers must be some of {', '.join(BOTH)}, found {list(towers)}")
+        raise ValueError(f"towers must be some of {', '.join(BOTH)}, got {list(towers)}")
 
 
-def _blocks(model: ClipModel, towers: Sequence[Tower], numbers: Sequence[int] | None) -> Iterator[Any]:
-    """The chosen transformer blocks of the chosen towers."""
+def _blocks(model: ClipModel, towers: Sequence[Tower], indices: Sequence[int] | None) -> Iterator[Any]:
+    """Yield the selected transformer blocks of the selected towers."""
     _check_towers(towers)
     clip = model.model
-    known = {"image": clip.visual, "text": getattr(clip, "text", clip)}
+    modules = {"image": clip.visual, "text": getattr(clip, "text", clip)}
     for tower in towers:
-        found = getattr(getattr(known[tower], "transformer", None), "resblocks", None)
-        if found is None:
-            raise ValueError(f"peft: the {tower} tower is no transformer; leave it out of peft.towers")
-        for number in range(len(found)) if numbers is None else numbers:
-            if not -len(found) <= number < len(found):
-                raise ValueError(f"peft.blocks: the {tower} tower has {len(found)} blocks, and none of number {number}")
-            yield found[number]
+        blocks = getattr(getattr(modules[tower], "transformer", None), "resblocks", None)
+        if blocks is None:
+            raise ValueError(f"towers must not include {tower}: the {tower} tower is not a transformer")
+        for index in range(len(blocks)) if indices is None else indices:
+            if not -len(blocks) <= index < len(blocks):
+                raise ValueError(f"blocks must be indices of the {tower} tower's {len(blocks)} blocks, got {index}")
+            yield blocks[index]

@@ -1,4 +1,4 @@
-"""A model of which each rank keeps a shard (FSDP2), gathered block by block while it computes."""
+"""Sharding of a model over ranks (FSDP2), with weights gathered block by block."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from tracer_lightning.models.backbone import Model
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether :func:`shard` was here."""
+    """Whether a model was sharded by :func:`shard`."""
     return isinstance(model, FSDPModule)
 
 
 def shard(model: Model, mesh: DeviceMesh, trained: bool = True) -> None:
-    """Leave each rank its share of the weights, in place: one group per transformer block, and one of the rest.
+    """Shard a model's weights over ranks in place: one group per transformer block, and one for the remaining weights.
 
-    The rest (embeddings, projections, head) stays gathered from the forward pass of a trained model to the end of its
-    backward pass, so that losses and regularizers may use it in between. Gradients are averaged over ranks, as DDP
-    averages them. What is too small to be cut is kept by all ranks.
+    The remaining weights (embeddings, projections, head) stay gathered from the forward pass of a trained model to the
+    end of its backward pass, so that losses and regularizers can use them. Gradients are averaged over ranks like in
+    DDP. Parameters that are too small to be sharded are replicated.
 
     Args:
-        model: with the same architecture on every rank; the weights are those of rank 0. A teacher must be made
+        model: model with the same architecture on every rank; the weights of rank 0 are used. A teacher must be created
             before its student is sharded.
-        mesh: (nodes, ranks of a node), named; weights are sharded within a node and replicated among nodes.
-        trained: whether there will be backward passes; without them the rest must not outlive the forward pass, or
-            later changes of the shards would not be seen.
+        mesh: device mesh (nodes, ranks per node) with named dimensions; weights are sharded within nodes and replicated
+            across nodes.
+        trained: whether there will be backward passes; if not, all weights are released after the forward pass, so that
+            later changes of the shards take effect.
 
     Raises:
-        ValueError: BatchNorm layers in training, whose statistics would be of each rank's pictures alone.
+        ValueError: the model trains BatchNorm, whose statistics would be those of each rank's own images.
     """
     if trained and any(isinstance(m, _BatchNorm) for m in model.modules()) and not model.batch_norm_frozen:
         raise ValueError(
-            "trainer=fsdp: BatchNorm's statistics would be of each process's own pictures; keep those that there are "
-            "(batch_norm=frozen), or choose trainer=ddp"
+            "a model that trains BatchNorm can't be sharded, since its statistics would be those of each process's own "
+            "images; freeze BatchNorm, or use DDP instead of FSDP"
         )
-    _start_alike(model, mesh.device_type)
+    _broadcast_weights(model, mesh.device_type)
     if mesh.size(0) == 1:
         mesh = mesh[(mesh.mesh_dim_names or ())[-1]]
     for name in model.replicated:
@@ -64,23 +65,23 @@ def _replicate(model: nn.Module, name: str, mesh: DeviceMesh) -> None:
     setattr(model.get_submodule(owner), attribute, nn.Parameter(values, requires_grad=parameter.requires_grad))
 
 
-def _start_alike(model: nn.Module, device: str) -> None:
-    """Send rank 0's values to all."""
+def _broadcast_weights(model: nn.Module, device: str) -> None:
+    """Broadcast the values of rank 0 to all ranks."""
     model.to(device)
     for tensor in (*model.parameters(), *model.buffers()):
         dist.broadcast(tensor.detach(), src=0)
 
 
 def _gather_for(model: Any, name: str) -> None:
-    """Gather the weights for a method as for ``forward``, and let go of them where no backward pass will."""
+    """Gather the weights for a method as for ``forward``, and release them where no backward pass follows."""
     register_fsdp_forward_method(model, name)
-    gathered = getattr(model, name)
+    original = getattr(model, name)
 
-    @wraps(gathered)
+    @wraps(original)
     def method(inputs: Tensor) -> Tensor:
-        found: Tensor = gathered(inputs)
+        outputs: Tensor = original(inputs)
         if not torch.is_grad_enabled():
             model.reshard()
-        return found
+        return outputs
 
     setattr(model, name, method)

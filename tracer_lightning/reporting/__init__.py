@@ -1,1 +1,1 @@
-"""What is made of results: tables, figures, comparisons of runs, reports."""
+"""Tables, figures and reports of results, and comparisons of runs."""

@@ -1,4 +1,4 @@
-"""A console that shows texts from files as they are, and obeys nothing in them."""
+"""Console that prints texts from files literally, without interpreting markup or control characters."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from rich.segment import Segment
 from tracer_lightning.reporting.escaping import printable
 
 PACKAGE = Path(__file__).parents[1]
-USUAL = warnings.formatwarning
+DEFAULT_FORMAT = warnings.formatwarning
 
 
 class PlainConsole(Console):
-    """A console without markup and emoji codes, on which control characters of a text are seen instead of obeyed.
+    """Console without markup and emoji codes that prints control characters as escapes.
 
-    Rich itself strips a few of them, but not the escape that begins a terminal's commands.
+    Rich itself strips a few of them, but not the escape character that starts terminal commands.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of it, with texts in printable characters."""
+        """Render to segments whose texts consist of printable characters."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=_printable_lines(segment.text))
 
@@ -36,14 +36,14 @@ class PlainConsole(Console):
 
 
 def one_line_warnings() -> None:
-    """Show our own warnings as one line, without the place in the code that they come from."""
-    warnings.formatwarning = _formatted
+    """Show this package's warnings as one line, without their location in the code."""
+    warnings.formatwarning = _format_warning
 
 
-def _formatted(message: Any, category: type[Warning], filename: str, *place: Any, **line: Any) -> str:
+def _format_warning(message: Any, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> str:
     if Path(filename).is_relative_to(PACKAGE):
         return f"warning: {printable(str(message))}\n"
-    return USUAL(message, category, filename, *place, **line)
+    return DEFAULT_FORMAT(message, category, filename, *args, **kwargs)
 
 
 def _printable_lines(text: str) -> str:

@@ -9,92 +9,92 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tracer_lightning.reporting.comparison import ZERO_SHOT, Cell, Comparison, Place, Row
+from tracer_lightning.reporting.comparison import ZERO_SHOT, Comparison, ComparisonRow, Measurement, ResultKey
 from tracer_lightning.reporting.published import ACCURACY, ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, curve, paper_data_set
-from tracer_lightning.reporting.settings import EVERY, TERMS, Value, shown, size_of_terms, title
+from tracer_lightning.reporting.settings import EVERY, TERMS, Value, format_value, size_of_terms, title
 from tracer_lightning.reporting.style import COLOURS
 
 METRICS = {ACCURACY: "accuracy (%)", ECE: "ECE (%)"}
 LEGEND = ("student", "teacher", "published", "zero-shot")
 FOOTNOTE = 110
-"""Characters of a line of a footnote."""
+"""Number of characters per line of a footnote."""
 DECADE = 10
-"""Ratio of the largest to the smallest value from which their axis is logarithmic."""
+"""Ratio of the largest to the smallest value from which the axis is logarithmic."""
 
 
 def swept_key(comparison: Comparison) -> str:
-    """The one setting that varies, if curves can be drawn against it.
+    """Key of the only setting that varies, against which curves are drawn.
 
     Raises:
-        ValueError: not just one varies, or it is neither a number nor the terms.
+        ValueError: several settings or none vary, or the setting is neither a number nor the set of terms.
     """
     keys = comparison.keys
     if len(keys) != 1:
-        found = ", ".join(map(title, keys)) or "none"
-        raise ValueError(f"curves take runs in which exactly one setting varies; here vary: {found}")
+        varied = ", ".join(map(title, keys)) or "none"
+        raise ValueError(f"curves take runs in which exactly one setting varies; here vary: {varied}")
     values = {row.settings.get(keys[0]) for row in comparison.rows if row.seeds}
     if keys[0] != TERMS and not all(isinstance(value, int | float) for value in values):
         raise ValueError(f"curves are drawn against a number or sets of terms; here varies {title(keys[0])}")
     if not values:
-        raise ValueError("curves are of the student or the teacher; choose another --model")
+        raise ValueError("curves need the student or the teacher; choose another model")
     return keys[0]
 
 
-def _lines(comparison: Comparison, place: Place) -> Mapping[str, list[tuple[Row, Cell]]]:
-    """Points of each model that has seeds."""
-    lines: dict[str, list[tuple[Row, Cell]]] = {}
+def _lines(comparison: Comparison, key: ResultKey) -> Mapping[str, list[tuple[ComparisonRow, Measurement]]]:
+    """Rows and measurements of each model that has seeds."""
+    lines: dict[str, list[tuple[ComparisonRow, Measurement]]] = {}
     for row in comparison.rows:
-        if row.seeds and place in row.cells:
-            lines.setdefault(row.model, []).append((row, row.cells[place]))
+        if row.seeds and key in row.cells:
+            lines.setdefault(row.model, []).append((row, row.cells[key]))
     return lines
 
 
-def _published(comparison: Comparison, key: str, place: Place) -> dict[Value, float]:
-    """The published curve, where all runs lie on it but for the swept setting."""
+def _published(comparison: Comparison, setting: str, key: ResultKey) -> dict[Value, float]:
+    """Published curve over the swept setting, if the other settings are those of the paper."""
     row = next(row for row in comparison.rows if row.seeds)
-    if place.data_set not in row.scores:
+    if key.data_set not in row.scores:
         return {}
-    metric = PER_BATCH if place.metric == ECE else place.metric
-    return curve(row.settings, key, paper_data_set(place.data_set, row.scores), metric)
+    metric = PER_BATCH if key.metric == ECE else key.metric
+    return curve(row.settings, setting, paper_data_set(key.data_set, row.scores), metric)
 
 
 def _axis(values: Sequence[Value]) -> tuple[list[Value], bool]:
-    """All values in the order of the axis, and whether they are numbers."""
+    """Distinct values in the order of the axis, and whether they are numbers."""
     if all(isinstance(value, int | float) for value in values):
         return sorted(set(values), key=float), True
     return sorted(set(values), key=lambda value: (size_of_terms(value), str(value))), False
 
 
-def _panel(axes: Axes, comparison: Comparison, key: str, place: Place) -> None:
-    lines = _lines(comparison, place)
-    published = _published(comparison, key, place)
-    measured = [row.settings[key] for points in lines.values() for row, _ in points]
+def _panel(axes: Axes, comparison: Comparison, setting: str, key: ResultKey) -> None:
+    lines = _lines(comparison, key)
+    published = _published(comparison, setting, key)
+    measured = [row.settings[setting] for points in lines.values() for row, _ in points]
     order, numeric = _axis([*measured, *published])
-    at = {value: float(value) if numeric else float(number) for number, value in enumerate(order)}
-    joined = "-" if numeric else ""
+    positions = {value: float(value) if numeric else float(number) for number, value in enumerate(order)}
+    line = "-" if numeric else ""
     for model, points in lines.items():
-        x = [at[row.settings[key]] for row, _ in points]
+        x = [positions[row.settings[setting]] for row, _ in points]
         y = [100 * cell.mean for _, cell in points]
         spread = [100 * (math.nan if cell.std is None else cell.std) for _, cell in points]
-        axes.errorbar(x, y, spread, fmt=f"o{joined}", color=COLOURS[model], ms=4, capsize=3, label=model)
+        axes.errorbar(x, y, spread, fmt=f"o{line}", color=COLOURS[model], ms=4, capsize=3, label=model)
     if published:
-        x = [at[value] for value in order if value in published]
+        x = [positions[value] for value in order if value in published]
         y = [100 * published[value] for value in order if value in published]
-        name = "published (ECE per batch)" if place.metric == ECE else "published"
+        name = "published (ECE per batch)" if key.metric == ECE else "published"
         axes.plot(x, y, f"s{'--' if numeric else ''}", color=COLOURS["published"], ms=4, mfc="white", label=name)
     if not numeric:
-        axes.set_xticks(range(len(order)), [shown(key, value) for value in order], rotation=45, ha="right")
+        axes.set_xticks(range(len(order)), [format_value(setting, value) for value in order], rotation=45, ha="right")
     elif float(order[0]) > 0 and float(order[-1]) / float(order[0]) >= DECADE:
         axes.set_xscale("log")
-    axes.set_title(place.data_set)
-    axes.set_ylabel(METRICS[place.metric])
-    before = [row.cells[place].mean for row in comparison.rows if row.model == ZERO_SHOT and place in row.cells]
+    axes.set_title(key.data_set)
+    axes.set_ylabel(METRICS[key.metric])
+    before = [row.cells[key].mean for row in comparison.rows if row.model == ZERO_SHOT and key in row.cells]
     if len(before) == 1:
         _reference(axes, 100 * before[0])
 
 
 def _reference(axes: Axes, value: float) -> None:
-    """The zero-shot result: a line, unless it would squeeze the curves to less than half the height."""
+    """Draw the zero-shot result as a line, unless it would squeeze the curves to less than half the height."""
     low, high = axes.get_ylim()
     axes.axhline(value, color=COLOURS[ZERO_SHOT], ls=":", label="zero-shot")
     if not 2 * low - high <= value <= 2 * high - low:
@@ -103,25 +103,25 @@ def _reference(axes: Axes, value: float) -> None:
 
 
 def draw(comparison: Comparison) -> Figure:
-    """Accuracy on the left and ECE on the right, a row for each headline set; bars are standard deviations.
+    """Draw accuracy on the left and ECE on the right, one row per headline set; error bars are standard deviations.
 
-    Published values are drawn in dashes where the paper has them.
+    Published values are drawn as dashed lines.
 
     Raises:
         ValueError: as for :func:`swept_key`.
     """
-    key = swept_key(comparison)
+    setting = swept_key(comparison)
     sets = comparison.headline_sets
     figure = Figure(figsize=(9, 1 + 2.6 * len(sets)), layout="constrained")
     grid = figure.subplots(len(sets), len(METRICS), squeeze=False, sharex="col")
     for row, data_set in zip(grid, sets, strict=True):
         for axes, metric in zip(row, METRICS, strict=True):
-            _panel(axes, comparison, key, Place(data_set, metric))
+            _panel(axes, comparison, setting, ResultKey(data_set, metric))
     for axes in grid[-1]:
-        axes.set_xlabel(title(key))
+        axes.set_xlabel(title(setting))
     handles = {name: line for axes in grid.flat for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     names = sorted(handles, key=lambda name: LEGEND.index(name.partition(" ")[0]))
     figure.legend([handles[name] for name in names], names, loc="outside upper center", ncols=len(names))
-    if key == EVERY and "published" in names:
+    if setting == EVERY and "published" in names:
         figure.supxlabel(textwrap.fill(NOTES[FREQUENCY_TABLE], FOOTNOTE), fontsize="small", color="dimgrey")
     return figure

@@ -1,4 +1,4 @@
-"""Difficulty of data sets and its correlation with gain and forgetting, as tables and pictures."""
+"""Difficulty of datasets and its correlation with gain and forgetting, as tables and figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
-from tracer_lightning.reporting.forgetting import NUMBERS, Change, Correlation, Measured, points
+from tracer_lightning.reporting.forgetting import NUMBERS, AccuracyChange, Correlation, Measured, points
 from tracer_lightning.reporting.style import COLOURS, style
 from tracer_lightning.reporting.tables import MISSING
 
@@ -28,99 +28,100 @@ CORRELATION_NOTE = (
 )
 PERCENT = 100
 MARKERS = "os^Dv<>ph"
-"""Of data sets, so that pictures can be told without colours."""
+"""Markers of datasets, so that figures can be read without colours."""
 COLUMNS = 3
 LAYOUT: Any = {"box": box.SIMPLE, "collapse_padding": True, "pad_edge": False, "caption_justify": "left"}
 
 
-class Name(NamedTuple):
-    """How a number is called."""
+class MeasureName(NamedTuple):
+    """Names of a measure of difficulty."""
 
-    head: str
-    """In tables, of two lines."""
+    heading: str
+    """Heading in tables, in two lines."""
     axis: str
-    """In pictures, with its unit."""
+    """Axis label in figures, with its unit."""
     harder: str
-    """Which values mean a harder data set."""
+    """Values that mean a harder dataset, ``low`` or ``high``."""
 
 
 NAMES = {
-    "accuracy": Name("zero-shot\naccuracy", "zero-shot accuracy (%)", "low"),
-    "silhouette_by_modality": Name("silhouette\nby modality", "silhouette by modality (−1 to 1)", "high"),
-    "silhouette_by_class": Name("silhouette\nby class", "silhouette by class (−1 to 1)", "low"),
-    "correct_pair_cosine": Name("\nACS", "correct-pair cosine, ACS (−1 to 1)", "low"),
-    "iimm": Name("\nIIMM", "IIMM (−1 to 1)", "high"),
+    "accuracy": MeasureName("zero-shot\naccuracy", "zero-shot accuracy (%)", "low"),
+    "silhouette_by_modality": MeasureName("silhouette\nby modality", "silhouette by modality (−1 to 1)", "high"),
+    "silhouette_by_class": MeasureName("silhouette\nby class", "silhouette by class (−1 to 1)", "low"),
+    "correct_pair_cosine": MeasureName("\nACS", "correct-pair cosine, ACS (−1 to 1)", "low"),
+    "iimm": MeasureName("\nIIMM", "IIMM (−1 to 1)", "high"),
 }
 
 
-def _shown(number: str, value: float | None) -> str:
+def _format(number: str, value: float | None) -> str:
     if value is None:
         return MISSING
     return f"{PERCENT * value:.1f}" if number == "accuracy" else f"{round(value, 3) + 0.0:.3f}".replace("-", "−")
 
 
 def difficulty_table(title: str, measured: Measured) -> Table:
-    """Every number of every data set.
+    """Table of all measures of all datasets.
 
     Args:
-        title: above the table.
-        measured: data set to its numbers, role and ``n``.
+        title: title of the table.
+        measured: measures, role and ``n`` by dataset.
     """
     table = Table(title=title, caption=NOTE, **LAYOUT)
-    for head in ("data set", "role"):
-        table.add_column(f"\n{head}", no_wrap=True)
-    for head in ("\nn", *(NAMES[number].head for number in NUMBERS)):
-        table.add_column(head, justify="right", no_wrap=True)
+    for heading in ("data set", "role"):
+        table.add_column(f"\n{heading}", no_wrap=True)
+    for heading in ("\nn", *(NAMES[number].heading for number in NUMBERS)):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, values in measured.items():
-        table.add_row(name, values["role"], str(values["n"]), *(_shown(key, values[key]) for key in NUMBERS))
+        table.add_row(name, values["role"], str(values["n"]), *(_format(key, values[key]) for key in NUMBERS))
     return table
 
 
-def _rho(found: Correlation) -> str:
-    return MISSING if found.rho is None else f"{found.rho:+.2f}".replace("-", "−")
+def _format_rho(correlation: Correlation) -> str:
+    return MISSING if correlation.rho is None else f"{correlation.rho:+.2f}".replace("-", "−")
 
 
-def correlation_table(title: str, found: Mapping[str, Mapping[str, Correlation]]) -> Table:
-    """Rank correlation of every number with gain and with forgetting.
+def correlation_table(title: str, results: Mapping[str, Mapping[str, Correlation]]) -> Table:
+    """Table of the rank correlation of every measure with gain and with forgetting.
 
     Args:
-        title: above the table.
-        found: as computed by :func:`tracer_lightning.reporting.forgetting.correlations`.
+        title: title of the table.
+        results: correlations as computed by :func:`tracer_lightning.reporting.forgetting.correlations`.
     """
     table = Table(title=title, caption=CORRELATION_NOTE, **LAYOUT)
-    for head in ("", "number", "harder"):
-        table.add_column(head, no_wrap=True)
-    for head in ("ρ", "p", "points", "data sets"):
-        table.add_column(head, justify="right", no_wrap=True)
-    for quantity, numbers in found.items():
+    for heading in ("", "number", "harder"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("ρ", "p", "points", "data sets"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for quantity, numbers in results.items():
         table.add_section()
-        for number, one in numbers.items():
-            p = MISSING if one.p is None else f"{one.p:.3f}" if one.p >= 0.001 else "<0.001"
-            name = NAMES[number].head.replace("\n", " ").strip()
-            table.add_row(quantity, name, NAMES[number].harder, _rho(one), p, str(one.n), str(one.sets))
+        for number, result in numbers.items():
+            p = MISSING if result.p is None else f"{result.p:.3f}" if result.p >= 0.001 else "<0.001"
+            name = NAMES[number].heading.replace("\n", " ").strip()
+            table.add_row(quantity, name, NAMES[number].harder, _format_rho(result), p, str(result.n), str(result.sets))
     return table
 
 
 def scatter(
-    measured: Measured, found: Sequence[Change], quantity: str, results: Mapping[str, Correlation], title: str
+    measured: Measured, changes: Sequence[AccuracyChange], quantity: str, results: Mapping[str, Correlation], title: str
 ) -> Figure:
-    """Gain or forgetting against every number, a point for each group of runs and data set.
+    """Draw gain or forgetting against every measure, with a point for each group of runs and dataset.
 
     Args:
-        measured: data set to its numbers.
-        found: changes; those of other quantities and of data sets that are not measured are left out.
+        measured: measures by dataset.
+        changes: changes; those of other quantities and of datasets that are not measured are left out.
         quantity: ``gain`` or ``forgetting``.
-        results: number to the correlation that is written above its panel.
-        title: above the figure.
+        results: correlations by measure, shown above the panels.
+        title: title of the figure.
     """
-    sets = list(dict.fromkeys(one.data_set for one in found if one.quantity == quantity and one.data_set in measured))
+    quantity_changes = [change for change in changes if change.quantity == quantity]
+    sets = list(dict.fromkeys(change.data_set for change in quantity_changes if change.data_set in measured))
     with style():
         rows = -(-(len(NUMBERS) + 1) // COLUMNS)  # the last one is the legend
         figure = Figure(figsize=(7.5, 0.4 + 2.4 * rows), layout="constrained")
         *panels, corner = figure.subplots(rows, COLUMNS, sharey=True).flat
         for axes, number in zip(panels, NUMBERS, strict=True):
-            _panel(axes, points(measured, found, quantity, number), number, sets)
-            axes.set_title(f"ρ = {_rho(results[number])}, n = {results[number].n}")
+            _panel(axes, points(measured, changes, quantity, number), number, sets)
+            axes.set_title(f"ρ = {_format_rho(results[number])}, n = {results[number].n}")
         for axes in panels[::COLUMNS]:
             axes.set_ylabel(f"{quantity} (points of accuracy)")
         corner.axis("off")
@@ -130,12 +131,12 @@ def scatter(
     return figure
 
 
-def _panel(axes: Axes, pairs: Sequence[tuple[float, Change]], number: str, sets: Sequence[str]) -> None:
+def _panel(axes: Axes, pairs: Sequence[tuple[float, AccuracyChange]], number: str, sets: Sequence[str]) -> None:
     unit = PERCENT if number == "accuracy" else 1
-    for place, data_set in enumerate(sets):
-        x = [unit * value for value, one in pairs if one.data_set == data_set]
-        y = [PERCENT * one.change for _, one in pairs if one.data_set == data_set]
-        look: Any = {"marker": MARKERS[place % len(MARKERS)], "color": f"C{place}", "linewidths": 0.3, "s": 20}
+    for index, data_set in enumerate(sets):
+        x = [unit * value for value, change in pairs if change.data_set == data_set]
+        y = [PERCENT * change.change for _, change in pairs if change.data_set == data_set]
+        look: Any = {"marker": MARKERS[index % len(MARKERS)], "color": f"C{index}", "linewidths": 0.3, "s": 20}
         axes.scatter(x, y, edgecolors="white", label=data_set, zorder=3, **look)
     axes.axhline(0, color=COLOURS["zero_shot"], linewidth=0.9)
     axes.locator_params(axis="x", nbins=4)

@@ -1,4 +1,4 @@
-"""Texts that come from files, in CSV, Markdown, LaTeX, figures and on the terminal: there they remain texts."""
+"""Escape texts from files for CSV, Markdown, LaTeX, figures and the terminal."""
 
 from __future__ import annotations
 
@@ -10,45 +10,45 @@ from typing import Any
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=\s*[=+\-@＝＋－＠])|^(?=[\t\r\n])")
-"""Where a spreadsheet would find a formula (OWASP, CSV injection), one that splits at semicolons or tabs, too."""
+"""Positions where a spreadsheet may read a formula (OWASP, CSV injection), also if it splits at semicolons or tabs."""
 MARKUP = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])|!(?=\[)|^[#=]|^[+-](?=[\s+-]|$)|:(?=//)|(?<=www)\.")
-"""What Markdown obeys; an underscore within a word is none of it."""
+"""Markup that Markdown interprets; it ignores an underscore within a word."""
 NUMBERED = re.compile(r"^(\d+)([.)])(?=\s|$)")
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 LATEX = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
-    **{character: f"{{{character}}}" for character in "[]*"},  # which a line break before them takes for its own
+    **{character: f"{{{character}}}" for character in "[]*"},  # which a preceding line break would take as its argument
     **{"±": r"$\pm$", "–": "--", "−": "$-$", "†": r"$^\dagger$", "<": "$<$", ">": "$>$"},
 }
 
 
 def printable(text: str) -> str:
-    """One line, in which control characters and those that reorder text are written as escapes."""
+    """Convert to one line in which control characters and those that reorder text are escaped."""
     return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
 
 
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """CSV for people: ``'`` stands before what a spreadsheet would take for a formula; numbers are as they are."""
+    """Format rows as CSV that is safe in spreadsheets: ``'`` precedes formulas, numbers are unchanged."""
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([_cell(value) for value in row] for row in rows)
+    csv.writer(stream, lineterminator="\n").writerows([_csv_value(value) for value in row] for row in rows)
     return stream.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _csv_value(value: Any) -> Any:
     if not isinstance(value, str) or NUMBER.fullmatch(value):
         return value
-    return FORMULA.sub("'", value).replace("\r\n", "\n").replace("\r", "\n")  # which is quoted, and no end of the row
+    return FORMULA.sub("'", value).replace("\r\n", "\n").replace("\r", "\n")  # quoted, so that it does not end the row
 
 
 def markdown(text: str) -> str:
-    """Text as Markdown shows it, in a line or a cell of a table."""
+    """Escape text for Markdown, in a line or in a cell of a table."""
     plain = NUMBERED.sub(r"\1\\\2", MARKUP.sub(r"\\\g<0>", printable(text)))
     return "".join(ENTITIES.get(character, character) for character in plain)
 
 
 def markdown_code(text: str) -> str:
-    """Text as a span of code, in quotes that it does not hold."""
+    """Format text as a Markdown code span, with a fence that does not occur in it."""
     plain = printable(text)
     fence = "`" * (1 + max(map(len, re.findall("`+", plain)), default=0))
     padding = " " if plain.startswith("`") or plain.endswith("`") else ""
@@ -56,10 +56,10 @@ def markdown_code(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Text as LaTeX prints it."""
+    """Escape text for LaTeX."""
     return "".join(LATEX.get(character, character) for character in printable(text))
 
 
 def without_formulas(text: str) -> str:
-    """Text as matplotlib draws it where it looks for formulas between dollars."""
+    """Escape text for matplotlib where it parses formulas between dollars."""
     return text.replace("$", r"\$")

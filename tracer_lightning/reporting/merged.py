@@ -1,4 +1,4 @@
-"""Merged models side by side: a table, a picture of ID against OOD, and files."""
+"""Comparison of merged models: a table, a figure of ID against OOD, and files."""
 
 from __future__ import annotations
 
@@ -29,58 +29,59 @@ LOOKS = {
     "their mean": ("^", 8.0, COLOURS["student"]),
     "Model Stock": ("o", 7.0, COLOURS["teacher"]),
 }
-"""Marker, size and colour of points that stand out, by their entry in the legend."""
+"""Marker, size and colour of highlighted points, by legend entry."""
 MIXTURE = ("o", 4.5, COLOURS["student"])
-APART = 13
-"""Points of the page between labelled points at least, so that labels don't run into each other."""
+"""Marker, size and colour of all other points."""
+LABEL_DISTANCE = 13
+"""Smallest distance between labelled points, in typographic points, so that labels do not overlap."""
 
 
 def by_role(scores: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, float]:
-    """Mean of a metric over the scored sets of each role that there are such sets of."""
+    """Mean of a metric over the scored sets of each role that has any."""
     scored = [sets for sets in scores.values() if sets.get(metric) is not None]
     values = {role: [sets[metric] for sets in scored if sets.get("role") == role] for role in ROLES}
-    return {role: sum(found) / len(found) for role, found in values.items() if found}
+    return {role: sum(scores) / len(scores) for role, scores in values.items() if scores}
 
 
-def merged_table(title: str, head: str, results: Mapping[str, Scores], metric: str) -> Table:
-    """A row for each model: the metric and ECE, ID and OOD, in percent.
+def merged_table(title: str, heading: str, results: Mapping[str, Scores], metric: str) -> Table:
+    """Table with a row for each model: the metric and ECE, ID and OOD, in percent.
 
     Args:
-        title: above the table.
-        head: of the column of models.
-        results: model to its scores.
+        title: title of the table.
+        heading: heading of the column of models.
+        results: scores by model.
         metric: ``accuracy`` or ``macro_f1``.
     """
     table = Table(title=Text(title), box=box.SIMPLE, pad_edge=False)
     table.caption = "means over the sets of each role, in percent"
-    table.add_column(head, no_wrap=True)
-    shown = [(role, name) for role in by_role(next(iter(results.values())), metric) for name in (metric, "ece")]
-    for role, name in shown:
+    table.add_column(heading, no_wrap=True)
+    columns = [(role, name) for role in by_role(next(iter(results.values())), metric) for name in (metric, "ece")]
+    for role, name in columns:
         table.add_column(f"{role.upper()} {TITLES[name]}", justify="right")
     for model, scores in results.items():
         means = {name: by_role(scores, name) for name in (metric, "ece")}
-        table.add_row(Text(model), *(f"{100 * means[name][role]:.1f}" for role, name in shown))
+        table.add_row(Text(model), *(f"{100 * means[name][role]:.1f}" for role, name in columns))
     return table
 
 
-def write_scores(path: Path, head: str, results: Mapping[str, Scores]) -> None:
-    """A line for each model and data set or average, with fractions as they are."""
-    rows: list[list[Any]] = [[head, "data_set", "split", "role", "n", *METRICS]]
+def write_scores(path: Path, heading: str, results: Mapping[str, Scores]) -> None:
+    """Write unrounded scores as CSV with a line for each model and dataset or average."""
+    rows: list[list[Any]] = [[heading, "data_set", "split", "role", "n", *METRICS]]
     for model, scores in results.items():
         for data_set, values in scores.items():
-            about = (values.get(key, "") for key in ("split", "role", "n"))
-            rows.append([model, data_set, *about, *(values[metric] for metric in METRICS)])
+            description = (values.get(key, "") for key in ("split", "role", "n"))
+            rows.append([model, data_set, *description, *(values[metric] for metric in METRICS)])
     write_text(path, csv_text(rows))
 
 
 def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str, str], curve: str | None) -> Figure:
-    """ID on the x axis, OOD on the y axis, in percent; a point for each model.
+    """Draw a point for each model, with ID on the x axis and OOD on the y axis, in percent.
 
     Args:
-        results: model to its scores on sets of both roles.
+        results: scores on sets of both roles by model.
         metric: ``accuracy`` or ``macro_f1``.
-        marks: models that stand out to keys of ``LOOKS``, for the legend.
-        curve: name of the line that they lie on, by alpha, which is drawn and written to them; None for no line.
+        marks: keys of ``LOOKS`` by highlighted model, for the legend.
+        curve: name of the line that connects the models by alpha, which labels them; None for no line.
     """
     points = {}
     for model, scores in results.items():
@@ -104,32 +105,32 @@ def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str
 
 
 def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
-    """Names beside points, the first ones first, but for those too near to one that has its name."""
-    least = APART / 72 * axes.figure.dpi
-    written: list[Any] = []
+    """Label points in their order, except those too close to a labelled one."""
+    smallest = LABEL_DISTANCE / 72 * axes.figure.dpi
+    labelled: list[Any] = []
     for name, point in points.items():
-        place = axes.transData.transform(point)
-        if all(math.dist(place, other) >= least for other in written):
+        position = axes.transData.transform(point)
+        if all(math.dist(position, other) >= smallest for other in labelled):
             axes.annotate(name, point, (6, 4), textcoords="offset points", fontsize=8)
-            written.append(place)
+            labelled.append(position)
 
 
-def kind(name: str) -> str:
-    """What a tensor is part of, for all blocks alike: ``transformer.resblocks.*.attn`` or its own name."""
+def tensor_kind(name: str) -> str:
+    """Module of a tensor without the block's number, such as ``transformer.resblocks.*.attn``, or its own name."""
     return re.sub(r"^(.*?\.)\d+\.(\w+).*", r"\1*.\2", name)
 
 
 def write_ratios(path: Path, ratios: Mapping[str, tuple[float, float]], sizes: Mapping[str, int]) -> None:
-    """A line for each tensor: its number of elements, the cosine and the ratio."""
+    """Write a CSV line for each tensor with its number of elements, the cosine and the ratio."""
     rows = ([name, sizes[name], *values] for name, values in ratios.items())
     write_text(path, csv_text([["tensor", "elements", "cosine", "ratio"], *rows]))
 
 
 def ratio_summary(ratios: Mapping[str, tuple[float, float]]) -> dict[str, dict[str, Any]]:
-    """Number of tensors, and least, median and greatest ratio, over all and by kind."""
+    """Number of tensors with the minimum, median and maximum ratio, over all and by kind."""
     kinds: dict[str, list[float]] = {"all": [ratio for _, ratio in ratios.values()]}
     for name, (_, ratio) in ratios.items():
-        kinds.setdefault(kind(name), []).append(ratio)
+        kinds.setdefault(tensor_kind(name), []).append(ratio)
     return {name: _spread(values) for name, values in kinds.items() if values}
 
 
@@ -138,7 +139,7 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def ratio_table(summary: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What :func:`ratio_summary` found."""
+    """Table of a :func:`ratio_summary`."""
     table = Table(title="ratio t, share of the mean of the models", box=box.SIMPLE, pad_edge=False)
     table.add_column("tensors of", no_wrap=True)
     for head in ("n", "min", "median", "max"):

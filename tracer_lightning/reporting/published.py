@@ -1,4 +1,4 @@
-"""The published results (arXiv:2605.29380, Tables 1, 2 and 5 to 11), and which of them a run may be compared with."""
+"""Published results (arXiv:2605.29380, Tables 1, 2 and 5 to 11), and those that a run may be compared with."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tracer_lightning.reporting.settings import (
 SOURCE = "arXiv:2605.29380"
 ACCURACY, ECE, PER_BATCH = "accuracy", "ece", "ece_per_batch"
 SWEPT = {"terms": TERMS, "lambda_sd": STRENGTH, "update_every": EVERY, "beta": BETA}
-"""Settings as the paper names them to ours."""
+"""Our settings by the paper's names."""
 FULL: Settings = {TERMS: "fd+crd+icl+cross_kd", EVERY: 1, BETA: 0.5}
 STRENGTHS = {"ViT-B-16": 0.9, "ViT-L-14": 0.9, "RN50": 0.01}
 TRACER = "tracer"
 METHODS = {"ft": "direct_ft"}
-"""Ours to the paper's, where they are called otherwise."""
+"""The paper's names of methods by ours, where they differ."""
 CLASSES = {TEACHER: "WMATeacher", KERNEL: "BetaKernel"}
 DATA_SETS = {"imagenet-v2": "imagenetv2"}
 OOD = frozenset({"imagenetv2", "imagenet-r", "imagenet-a", "imagenet-sketch", "objectnet"})
@@ -48,15 +48,15 @@ NOTES = {
 }
 
 
-class Published(NamedTuple):
-    """A published value, a fraction, and the number of its table."""
+class PublishedValue(NamedTuple):
+    """A published value, as a fraction, and the number of its table."""
 
     value: float
     table: int
 
 
-class Key(NamedTuple):
-    """What identifies a published value; the setting is None in the main tables, else our key and value."""
+class PublishedKey(NamedTuple):
+    """Identification of a published value; the setting is None in the main tables, else our key and its value."""
 
     backbone: str
     method: str
@@ -66,7 +66,7 @@ class Key(NamedTuple):
 
 
 BATCH = 512
-"""Pictures over which the paper takes each ECE that it averages."""
+"""Batch size of each ECE in the paper's mean."""
 
 
 def _setting(text: str) -> tuple[str, Value] | None:
@@ -77,36 +77,36 @@ def _setting(text: str) -> tuple[str, Value] | None:
 
 
 @functools.cache
-def published() -> Mapping[Key, Published]:
-    """All published values; of those in two tables the one of the lower number."""
-    values: dict[Key, Published] = {}
+def published() -> Mapping[PublishedKey, PublishedValue]:
+    """Read all published values; of those in two tables the one in the table with the lower number."""
+    values: dict[PublishedKey, PublishedValue] = {}
     text = (files("tracer_lightning.reporting") / "published_tables" / "tracer_paper_tables.csv").read_text(
         encoding="utf-8"
     )
     for row in csv.DictReader(text.splitlines()):
         percent = row["metric"] == "accuracy_percent"
         metric, scale = (ACCURACY, 100) if percent else (PER_BATCH, 1)
-        key = Key(row["backbone"], row["method"], _setting(row["setting"]), row["dataset"], metric)
-        values.setdefault(key, Published(float(row["value"]) / scale, int(row["table"])))
+        key = PublishedKey(row["backbone"], row["method"], _setting(row["setting"]), row["dataset"], metric)
+        values.setdefault(key, PublishedValue(float(row["value"]) / scale, int(row["table"])))
     return values
 
 
 def paper_backbone(settings: Settings) -> str:
-    """The paper's name for a run's backbone, such as ``ViT-B-16``.
+    """The paper's name of a run's backbone, such as ``ViT-B-16``.
 
-    It is empty where the weights are not OpenAI's, or where not all of them were trained that the method trains.
+    It is empty if the weights are not OpenAI's, or if the run did not train all weights that the method trains.
     """
     weights = str(settings.get(WEIGHTS, ""))
-    elsewhere = any(key.partition(".")[0] in ("init_weights", "prerequisite") for key in settings)
-    elsewhere = elsewhere or settings.get(PEFT, "none") != "none"
-    theirs = not elsewhere and (weights == "openai" or "/" in weights)  # a file, trusted to hold them
-    return str(settings.get(BACKBONE, "")).removesuffix("-quickgelu") if theirs else ""
+    other_weights = any(key.partition(".")[0] in ("init_weights", "prerequisite") for key in settings)
+    other_weights = other_weights or settings.get(PEFT, "none") != "none"
+    comparable = not other_weights and (weights == "openai" or "/" in weights)  # a file is assumed to hold them
+    return str(settings.get(BACKBONE, "")).removesuffix("-quickgelu") if comparable else ""
 
 
 def _settings_in_paper(settings: Settings, swept: str | None) -> list[tuple[str, Value] | None]:
-    """Where to look for a run of TRACER, best first: in the table of the swept key, then in the main tables (None).
+    """Settings under which to look up a run of TRACER: first the table of the swept key, then the main tables (None).
 
-    A run in which two of the paper's swept settings are changed, or with another teacher, is nowhere.
+    There is none for a run with another teacher, or in which two of the paper's swept settings are changed.
     """
     if any(str(settings.get(key, "")).rpartition(".")[2] != name for key, name in CLASSES.items()):
         return []
@@ -118,45 +118,45 @@ def _settings_in_paper(settings: Settings, swept: str | None) -> list[tuple[str,
 
 
 def paper_data_set(name: str, scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """The paper's name for a data set or for an average, told by its members; empty if it has none."""
+    """The paper's name of a dataset or of an average, identified by its members; empty if it has none."""
     if "role" in scores[name]:
         return DATA_SETS.get(name, name)
-    members = scores[name].get("sets") or [one for one in scores if scores[one].get("role") == "ood"]
+    members = scores[name].get("sets") or [member for member in scores if scores[member].get("role") == "ood"]
     return AVERAGES.get(frozenset(DATA_SETS.get(member, member) for member in members), "")
 
 
-def find(settings: Settings, model: str, swept: str | None, data_set: str, metric: str) -> Published | None:
-    """The published counterpart of a run's result; None where there is none.
+def find(settings: Settings, model: str, swept: str | None, data_set: str, metric: str) -> PublishedValue | None:
+    """Find the published value that corresponds to a run's result; None if there is none.
 
     Args:
-        settings: of the run.
-        model: whose result, ``student`` or ``zero_shot``; the paper has none of teachers.
-        swept: the one key that varies among the runs.
-        data_set: the paper's name for it.
+        settings: settings of the run.
+        model: model of the result, ``student`` or ``zero_shot``; the paper has no results of teachers.
+        swept: the only key that varies among the runs.
+        data_set: the paper's name of the dataset.
         metric: ``accuracy`` or ``ece_per_batch``.
     """
     if metric == PER_BATCH and settings.get(EVAL_BATCH, BATCH) != BATCH:
         return None
-    own = str(settings.get(METHOD))
-    method = {"student": METHODS.get(own, own), "zero_shot": "zero_shot"}.get(model)
-    places = _settings_in_paper(settings, swept) if method == TRACER else [None]
-    keys = (Key(paper_backbone(settings), str(method), place, data_set, metric) for place in places)
+    name = str(settings.get(METHOD))
+    method = {"student": METHODS.get(name, name), "zero_shot": "zero_shot"}.get(model)
+    candidates = _settings_in_paper(settings, swept) if method == TRACER else [None]
+    keys = (PublishedKey(paper_backbone(settings), str(method), setting, data_set, metric) for setting in candidates)
     return next((published()[key] for key in keys if key in published()), None)
 
 
 def curve(settings: Settings, swept: str, data_set: str, metric: str) -> dict[Value, float]:
-    """All published values of an ablation, by the swept setting's value; empty where there are none.
+    """All published values of an ablation by the value of the swept setting; empty if there are none.
 
     Args:
-        settings: of any run of the sweep.
+        settings: settings of any run of the sweep.
         swept: the key that varies.
-        data_set: the paper's name for it.
+        data_set: the paper's name of the dataset.
         metric: ``accuracy`` or ``ece_per_batch``.
     """
     points = {}
-    for key, found in published().items():
+    for key, value in published().items():
         if key.setting and key.setting[0] == swept and (key.data_set, key.metric) == (data_set, metric):
-            there = find({**settings, swept: key.setting[1]}, "student", swept, data_set, metric)
-            if there == found:
-                points[key.setting[1]] = found.value
+            comparable = find({**settings, swept: key.setting[1]}, "student", swept, data_set, metric)
+            if comparable == value:
+                points[key.setting[1]] = value.value
     return points

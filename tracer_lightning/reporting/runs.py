@@ -1,4 +1,4 @@
-"""Finished runs on disk, and which of them are one group."""
+"""Find finished runs on disk and group them by settings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from typing import Any
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.results import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
+from tracer_lightning.storage.run_layout import CONFIG, HYDRA, RESULTS
 
-RESULTS = "results.json"
-CONFIG = "config.yaml"
-HYDRA = ".hydra"
 ROUNDING = 1e-6
+"""Largest difference of scores that count as equal."""
 MODELS = ("zero_shot", "student", "teacher")
 Scores = Mapping[str, Mapping[str, Any]]
-"""Data set or average to its metrics in [0, 1]."""
+"""Metrics in [0, 1] by dataset or average."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +28,12 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: where it lies.
-        name: of its experiment.
-        seed: its seed.
-        settings: what decides its result, but for the seed.
-        scores: by model; a model that the run lacks is not in it.
-        trained_share: of the model's parameters, a fraction; None where an older version did not write it.
+        folder: Folder of the run.
+        name: Name of its experiment.
+        seed: Seed of the run.
+        settings: Settings that determine its result, except the seed.
+        scores: Scores by model, for the models that the run has.
+        trained_share: Share of trained parameters, a fraction; None if an older version did not write it.
     """
 
     folder: Path
@@ -46,41 +45,41 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Group:
-    """Runs that are equal but for their seeds, one for each seed."""
+class RunGroup:
+    """Runs that differ only in their seeds, one for each seed."""
 
     settings: Settings
     runs: Sequence[Run]
 
     @property
     def seeds(self) -> list[int]:
-        """In ascending order."""
+        """Seeds in ascending order."""
         return sorted(run.seed for run in self.runs)
 
 
-def _natural(path: Path) -> list[tuple[int, str]]:
+def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def _folders(pattern: str) -> Iterator[Path]:
-    """Folders at and below a path or pattern that look like runs, finished or not."""
+    """Yield the folders at and below a path or pattern that look like runs, finished or not."""
     matches = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute ones, too)
     if not matches:
-        raise ValueError(f"{pattern}: no such folder; RUNS are folders of runs or sweeps, or patterns of them")
+        raise ValueError(f"{pattern}: no such folder; give folders of runs or sweeps, or glob patterns of them")
     for match in matches:
         if Path(match).name == RESULTS:
             yield Path(match).parent
-        for root, below, files in os.walk(match):
-            if {RESULTS, CONFIG} & set(files) or HYDRA in below:
+        for root, subfolders, files in os.walk(match):
+            if {RESULTS, CONFIG} & set(files) or HYDRA in subfolders:
                 yield Path(root)
-            below[:] = [name for name in below if not name.startswith(".")]
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
 
 
 def read_run(folder: Path) -> Run:
-    """The run in a folder.
+    """Read the run in a folder.
 
     Raises:
-        ValueError: a file is missing or is not what a run writes.
+        ValueError: a file is missing or has invalid content.
     """
     try:
         results = read_results(folder / RESULTS)
@@ -98,7 +97,7 @@ def read_run(folder: Path) -> Run:
 
 
 def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
-    """All finished runs at and below folders or glob patterns, each once, in natural order of their paths.
+    """Find all finished runs at and below folders or glob patterns, each once, in natural order of their paths.
 
     Returns:
         The runs, and a warning for every run that is unfinished or cannot be read.
@@ -106,9 +105,9 @@ def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
     Raises:
         ValueError: a pattern matches nothing, or no run is finished.
     """
-    found = {folder.resolve(): folder for pattern in patterns for folder in _folders(pattern)}
+    folders = {folder.resolve(): folder for pattern in patterns for folder in _folders(pattern)}
     runs, warnings = [], []
-    for folder in sorted(found.values(), key=_natural):
+    for folder in sorted(folders.values(), key=_natural_key):
         if not (folder / RESULTS).exists():
             warnings.append(f"{folder}: unfinished or failed, has no {RESULTS}; left out")
             continue
@@ -121,19 +120,19 @@ def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
     return runs, warnings
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Equal but for the rounding of another machine."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, abs_tol=ROUNDING)
-    return bool(one == other)
+def _same(first: Any, second: Any) -> bool:
+    """Whether results are equal up to the rounding of another machine."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(_same(value, second[key]) for key, value in first.items())
+    if isinstance(first, float) and isinstance(second, float):
+        return math.isclose(first, second, abs_tol=ROUNDING)
+    return bool(first == second)
 
 
-def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
-    """Runs that are equal but for the seed together, in the order of their first runs.
+def group_runs(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
+    """Group runs that differ only in their seed, in the order of their first runs.
 
-    Of runs with equal settings and seed only the first counts: a repetition is no further sample.
+    Of runs with equal settings and seed only the first counts, as a repetition is not another sample.
 
     Returns:
         The groups, and a warning for every repetition.
@@ -146,4 +145,4 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[Group], list[str]]:
         if first is not run:
             result = "the same result" if _same(first.scores, run.scores) else "ANOTHER result"
             warnings.append(f"{run.folder}: settings and seed of {first.folder}, with {result}; left out")
-    return [Group(next(iter(seeds.values())).settings, list(seeds.values())) for seeds in groups.values()], warnings
+    return [RunGroup(next(iter(seeds.values())).settings, list(seeds.values())) for seeds in groups.values()], warnings

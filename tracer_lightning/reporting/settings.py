@@ -1,4 +1,4 @@
-"""What distinguishes runs: their settings, without what only names, places or reports a run."""
+"""Settings that distinguish runs, without those that only name, locate or report a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 Value = str | int | float | bool
 Settings = dict[str, Value]
-"""Dotted keys of a run's configuration to their values; null and absent are the same."""
+"""Values of a run's configuration by dotted key; null and absent are equivalent."""
 
 METHOD = "method.name"
 PEFT = "peft.name"
@@ -23,7 +23,7 @@ EVERY = "teacher.every_n_steps"
 STRENGTH = "method.strength"
 EVAL_BATCH = "data.eval_batch_size"
 PREFERRED = (METHOD, PEFT, BACKBONE, TERMS, TEACHER, KERNEL, BETA, EVERY, STRENGTH, "regularizers", "optimizer.lr")
-"""Settings that name a difference before others do, where several go together."""
+"""Settings that are preferred as labels where several vary together."""
 TITLES = {METHOD: "method", PEFT: "peft", BACKBONE: "backbone", TEACHER: "teacher"}
 IGNORED = (
     *(
@@ -45,25 +45,25 @@ IGNORED = (
     *("trainer.enable_*", "trainer.log_every_n_steps", "trainer.profiler"),
     *("callbacks.*", "optimized_metric"),
 )
-"""Patterns of settings that don't change what is trained. A kernel counts where the teacher has it."""
+"""Patterns of settings that do not affect training. A kernel counts only as a setting of the teacher."""
 TERM_ORDER = ("fd", "crd", "icl", "cross_kd")
-"""In which terms are listed; others follow."""
+"""Order in which terms are listed; other terms follow."""
 KERNEL_OF_TEACHER = "teacher.module.kernel."
 
 
 def term_names(names: Iterable[str]) -> str:
-    """One spelling for each set of terms, such as ``fd+icl``, and ``none`` for the empty one."""
-    known = {name: number for number, name in enumerate(TERM_ORDER)}
-    return "+".join(sorted(names, key=lambda name: (known.get(name, len(known)), name))) or "none"
+    """Canonical name of a set of terms, such as ``fd+icl``, and ``none`` for the empty set."""
+    ranks = {name: number for number, name in enumerate(TERM_ORDER)}
+    return "+".join(sorted(names, key=lambda name: (ranks.get(name, len(ranks)), name))) or "none"
 
 
-def in_force(terms: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Those that are computed: an experiment's weight for a term that the method lacks is no term, nor is weight 0."""
+def active_terms(terms: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Names of the terms that are computed: an experiment may set weights of absent terms, and a weight may be 0."""
     return [name for name, entry in terms.items() if "term" in entry and entry.get("weight")]
 
 
 def size_of_terms(value: Value | None) -> int:
-    """How many terms such a spelling has."""
+    """Number of terms in a name made by :func:`term_names`."""
     return 0 if value == "none" else 1 + str(value).count("+")
 
 
@@ -76,20 +76,20 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, V
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
-    """What of a run's configuration decides its result, but for the seed.
+    """Extract the settings that determine a run's result, except the seed.
 
     Args:
         config: the resolved configuration, as in a run's config.yaml.
     """
     output = str((config.get("paths") or {}).get("output_dir") or "")
-    counted = {EVAL_BATCH} if (config.get("reproduce") or {}).get("ece_per_batch") else set()
-    settings: Settings = {key: term_names(in_force(config.get(key) or {})) for key in (TERMS, "regularizers")}
+    relevant = {EVAL_BATCH} if (config.get("reproduce") or {}).get("ece_per_batch") else set()
+    settings: Settings = {key: term_names(active_terms(config.get(key) or {})) for key in (TERMS, "regularizers")}
     for key, value in _flat(config):
         group, _, rest = key.partition(".")
-        if group in settings and rest.partition(".")[0] not in in_force(config[group]):
+        if group in settings and rest.partition(".")[0] not in active_terms(config[group]):
             continue
-        within = bool(output) and isinstance(value, str) and output in value
-        if not within and (key in counted or not any(fnmatch(key, pattern) for pattern in IGNORED)):
+        is_output_path = bool(output) and isinstance(value, str) and output in value
+        if not is_output_path and (key in relevant or not any(fnmatch(key, pattern) for pattern in IGNORED)):
             settings[key.replace(KERNEL_OF_TEACHER, "kernel.")] = value
     return settings
 
@@ -99,30 +99,30 @@ def _preference(key: str) -> tuple[int, int]:
 
 
 def varied_keys(settings: Sequence[Settings]) -> list[str]:
-    """Few keys whose values tell all different settings apart, preferred ones first.
+    """Find few keys whose values distinguish all different settings, preferred ones first.
 
-    A key that splits no group further than the keys before it is implied by them, and left out.
+    A key that splits no group further than the previous keys is implied by them and left out.
     """
-    different = len({frozenset(one.items()) for one in settings})
+    total = len({frozenset(run.items()) for run in settings})
     keys: list[str] = []
-    found = 1
-    for key in sorted(dict.fromkeys(key for one in settings for key in one), key=_preference):
-        distinct = len({tuple(one.get(chosen) for chosen in (*keys, key)) for one in settings})
-        if distinct > found:
+    count = 1
+    for key in sorted(dict.fromkeys(key for run in settings for key in run), key=_preference):
+        distinct = len({tuple(run.get(name) for name in (*keys, key)) for run in settings})
+        if distinct > count:
             keys.append(key)
-            found = distinct
-        if found == different:
+            count = distinct
+        if count == total:
             break
     return keys
 
 
 def title(key: str) -> str:
-    """How a setting is called in tables."""
+    """Name of a setting in tables."""
     return TITLES.get(key, key.removesuffix("._target_"))
 
 
-def shown(key: str, value: Value | None) -> str:
-    """How a value is written in tables: classes by their own name alone, numbers without needless zeros."""
+def format_value(key: str, value: Value | None) -> str:
+    """Format a value for tables: classes without their module, numbers without trailing zeros."""
     if value is None:
         return "–"
     if isinstance(value, float):
@@ -131,6 +131,6 @@ def shown(key: str, value: Value | None) -> str:
 
 
 def label(settings: Settings, keys: Sequence[str]) -> str:
-    """Such as ``method=tracer, kernel.beta=0.2``; keys that the settings lack are passed over."""
+    """Label such as ``method=tracer, kernel.beta=0.2``; keys that the settings lack are skipped."""
     present = [key for key in keys if key in settings] or keys
-    return ", ".join(f"{title(key)}={shown(key, settings.get(key))}" for key in present)
+    return ", ".join(f"{title(key)}={format_value(key, settings.get(key))}" for key in present)

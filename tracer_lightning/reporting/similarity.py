@@ -1,4 +1,4 @@
-"""Similarities of blocks as tables, files and pictures."""
+"""Similarities of blocks as tables, files and figures."""
 
 from __future__ import annotations
 
@@ -27,117 +27,117 @@ NOTE = (
 LAYOUT: Any = {"box": box.SIMPLE, "collapse_padding": True, "pad_edge": False, "caption_justify": "left"}
 COLUMNS = ("first", "model", "second", "second_model", "inputs", "first_block", "second_block", *MEASURES)
 ANNOTATED = 9
-"""Blocks up to which a heat map has its values written in."""
+"""Largest number of blocks with which a heat map shows its values as text."""
 TICKS = 14
-"""Blocks up to which each is named."""
+"""Largest number of blocks with which every block has a tick label."""
 
 
-class Compared(NamedTuple):
-    """Which two models were compared; paths or names, and which model of a run."""
+class ModelPair(NamedTuple):
+    """Two models that were compared: paths or names of their runs, and which model of each run."""
 
     first: str
     model: str
     second: str
     second_model: str
     run: str
-    """What tables and pictures call the first."""
+    """Name of the first run in tables and figures."""
     name: str
-    """The same, with the model where others of the run were compared, too."""
+    """Name of the first model: the run's, with the model if several models of the run were compared."""
 
 
-Found = Mapping[Compared, Similarity]
-"""Of the same inputs."""
+Similarities = Mapping[ModelPair, Similarity]
+"""Similarities by pair of models, on the same inputs."""
 
 
-def correspond(similarity: Similarity) -> bool:
+def has_same_blocks(similarity: Similarity) -> bool:
     """Whether both models have the same blocks."""
     return similarity.first == similarity.second
 
 
-def along(similarity: Similarity, measure: str) -> list[float | None]:
-    """The measure between each block and the same one of the other model."""
+def diagonal(similarity: Similarity, measure: str) -> list[float | None]:
+    """Similarities between each block and the same block of the other model."""
     values = getattr(similarity, measure)
     return [row[number] for number, row in enumerate(values)]
 
 
-def similarity_table(title: str, found: Found) -> Table | None:
-    """Each block compared with the same one of the other model; None where no models have the same blocks.
+def similarity_table(title: str, similarities: Similarities) -> Table | None:
+    """Table of each block against the same block of the other model; None if no models have the same blocks.
 
     Args:
-        title: above the table.
-        found: of the same inputs; those of models with other blocks than the first such pair are left out.
+        title: title of the table.
+        similarities: similarities on the same inputs; models with other blocks than the first such pair are left out.
     """
-    kept = alike(found)
-    if not kept:
+    selected = with_same_blocks(similarities)
+    if not selected:
         return None
     table = Table(title=title, caption=NOTE, **LAYOUT)
     table.add_column("", no_wrap=True)
-    for name in next(iter(kept.values())).first:
+    for name in next(iter(selected.values())).first:
         table.add_column(name, justify="right", no_wrap=True)
     for measure in MEASURES:
         table.add_section()
         table.add_row(NAMES[measure])
-        for compared, similarity in kept.items():
-            table.add_row(f"  {compared.name}", *(_shown(value) for value in along(similarity, measure)))
+        for pair, similarity in selected.items():
+            table.add_row(f"  {pair.name}", *(_format(value) for value in diagonal(similarity, measure)))
     return table
 
 
-def alike(found: Found) -> dict[Compared, Similarity]:
-    """Those of models with the same blocks, the same in all of them."""
-    kept = {compared: similarity for compared, similarity in found.items() if correspond(similarity)}
-    blocks = next(iter(kept.values())).first if kept else []
-    return {compared: similarity for compared, similarity in kept.items() if similarity.first == blocks}
+def with_same_blocks(similarities: Similarities) -> dict[ModelPair, Similarity]:
+    """Select the pairs of models that have the same blocks as the first such pair."""
+    selected = {pair: similarity for pair, similarity in similarities.items() if has_same_blocks(similarity)}
+    blocks = next(iter(selected.values())).first if selected else []
+    return {pair: similarity for pair, similarity in selected.items() if similarity.first == blocks}
 
 
-def _shown(value: float | None, digits: int = 3) -> str:
+def _format(value: float | None, digits: int = 3) -> str:
     return MISSING if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 
-def write_similarities(path: Path, found: Mapping[str, Found]) -> None:
-    """All values as CSV, a row for each pair of blocks.
+def write_similarities(path: Path, similarities: Mapping[str, Similarities]) -> None:
+    """Write all values as CSV, with a row for each pair of blocks.
 
     Args:
-        path: of the file.
-        found: by inputs.
+        path: path of the file.
+        similarities: similarities by inputs.
     """
     rows = (
-        [*compared[:4], inputs, *row]
-        for inputs, comparisons in found.items()
-        for compared, similarity in comparisons.items()
+        [*pair[:4], inputs, *row]
+        for inputs, comparisons in similarities.items()
+        for pair, similarity in comparisons.items()
         for row in _rows(similarity)
     )
     write_text(path, csv_text([COLUMNS, *rows]))
 
 
 def _rows(similarity: Similarity) -> Iterator[list[Any]]:
-    for i, one in enumerate(similarity.first):
-        for j, other in enumerate(similarity.second):
-            yield [one, other, *(getattr(similarity, measure)[i][j] for measure in MEASURES)]
+    for i, first in enumerate(similarity.first):
+        for j, second in enumerate(similarity.second):
+            yield [first, second, *(getattr(similarity, measure)[i][j] for measure in MEASURES)]
 
 
-def curves(title: str, found: Found) -> Figure | None:
-    """Similarity of each block with the same one of the other model; None where no models have the same blocks.
+def curves(title: str, similarities: Similarities) -> Figure | None:
+    """Draw the similarity of each block with the same block of the other model; None if no models have the same blocks.
 
     Args:
-        title: above the figure.
-        found: of the same inputs; those of models with other blocks than the first such pair are left out.
+        title: title of the figure.
+        similarities: similarities on the same inputs; models with other blocks than the first such pair are left out.
     """
-    kept = alike(found)
-    if not kept:
+    selected = with_same_blocks(similarities)
+    if not selected:
         return None
-    runs = list(dict.fromkeys(compared.run for compared in kept))
+    runs = list(dict.fromkeys(pair.run for pair in selected))
     with style():
         figure = Figure(figsize=(7.5, 3.4), layout="constrained")
         panels = figure.subplots(1, len(DRAWN), sharey=True)
         for axes, measure in zip(panels, DRAWN, strict=True):
-            for compared, similarity in kept.items():
-                look: Any = {"color": f"C{runs.index(compared.run)}", "marker": "o", "markersize": 3.5}
-                values = [float("nan") if value is None else value for value in along(similarity, measure)]
-                dashes = "--" if compared.model == "teacher" else "-"
-                axes.plot(range(len(values)), values, linestyle=dashes, label=compared.name, **look)
+            for pair, similarity in selected.items():
+                look: Any = {"color": f"C{runs.index(pair.run)}", "marker": "o", "markersize": 3.5}
+                values = [float("nan") if value is None else value for value in diagonal(similarity, measure)]
+                linestyle = "--" if pair.model == "teacher" else "-"
+                axes.plot(range(len(values)), values, linestyle=linestyle, label=pair.name, **look)
             axes.axhline(1, color=COLOURS["zero_shot"], linewidth=0.9)
             axes.set_title(NAMES[measure])
-            _name_blocks(axes, "x", next(iter(kept.values())).first)
+            _name_blocks(axes, "x", next(iter(selected.values())).first)
             axes.set_xlabel("block")
         panels[0].set_ylabel("similarity (1: equal)")
         handles, names = panels[0].get_legend_handles_labels()
@@ -146,21 +146,21 @@ def curves(title: str, found: Found) -> Figure | None:
     return figure
 
 
-def heat_maps(title: str, found: Found) -> Figure:
-    """Similarity of every block with every one of the other model, a column of maps for each comparison.
+def heat_maps(title: str, similarities: Similarities) -> Figure:
+    """Draw the similarity of every block with every block of the other model, one column per pair of models.
 
     Args:
-        title: above the figure.
-        found: of the same inputs.
+        title: title of the figure.
+        similarities: similarities on the same inputs.
     """
     with style():
-        size = (1.2 + 2.6 * len(found), 0.7 + 2.6 * len(DRAWN))
+        size = (1.2 + 2.6 * len(similarities), 0.7 + 2.6 * len(DRAWN))
         figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(len(DRAWN), len(found), squeeze=False)
+        grid = figure.subplots(len(DRAWN), len(similarities), squeeze=False)
         for row, measure in zip(grid, DRAWN, strict=True):
-            for axes, (compared, similarity) in zip(row, found.items(), strict=True):
+            for axes, (pair, similarity) in zip(row, similarities.items(), strict=True):
                 image = _heat_map(axes, similarity, measure)
-                axes.set_title(compared.name, parse_math=False)
+                axes.set_title(pair.name, parse_math=False)
                 axes.set_xlabel("block of the other model")
             row[0].set_ylabel("block")
             figure.colorbar(image, ax=list(row), label=NAMES[measure], fraction=0.05)
@@ -179,7 +179,7 @@ def _heat_map(axes: Axes, similarity: Similarity, measure: str) -> Any:
                 axes.text(
                     j,
                     i,
-                    _shown(None if value != value else value, 2),
+                    _format(None if value != value else value, 2),
                     ha="center",
                     va="center",
                     fontsize="x-small",
@@ -191,8 +191,8 @@ def _heat_map(axes: Axes, similarity: Similarity, measure: str) -> Any:
 
 
 def _name_blocks(axes: Axes, axis: str, names: Sequence[str]) -> None:
-    """Put blocks' names to an axis, the features' always among them."""
-    every = -(-len(names) // TICKS)
-    shown = sorted({*range(0, len(names) - every, every), len(names) - 1})
-    labels = ["feat." if place == len(names) - 1 else names[place] for place in shown]
-    (axes.set_xticks if axis == "x" else axes.set_yticks)(shown, labels)
+    """Label the ticks of an axis with names of blocks, always including the features."""
+    interval = -(-len(names) // TICKS)
+    ticks = sorted({*range(0, len(names) - interval, interval), len(names) - 1})
+    labels = ["feat." if tick == len(names) - 1 else names[tick] for tick in ticks]
+    (axes.set_xticks if axis == "x" else axes.set_yticks)(ticks, labels)

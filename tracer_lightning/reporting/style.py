@@ -1,4 +1,4 @@
-"""How all figures look."""
+"""Common style of all figures."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import atomic_file
 
 COLOURS = {"zero_shot": "#8a8a8a", "student": "#333333", "teacher": "#1b6fb5", "published": "#d95f02"}
-"""Of models; other lines have matplotlib's own."""
+"""Colours of models; other lines have matplotlib's default colours."""
 SETTINGS: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -30,19 +30,19 @@ SETTINGS: Any = {
 
 @contextmanager
 def style(formulas: bool = False) -> Iterator[None]:
-    """Draw and save within.
+    """Context in which figures are drawn and saved in the common style.
 
     Args:
-        formulas: whether texts may hold formulas between dollars; names that come from files may hold dollars, too.
+        formulas: parse formulas between dollars; off by default, as names from files may contain dollars.
     """
     with mpl.rc_context({**SETTINGS, "text.parse_math": formulas}):
         yield
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write the figure in the format that the name ends with, the same bytes for the same figure."""
+    """Write a figure in the format of the path's suffix, with the same bytes for the same figure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    form = path.suffix.removeprefix(".") or "png"
-    with replacing(path) as partial:
-        figure.savefig(partial, format=form, metadata={"Date": None} if form == "svg" else None)
+    file_format = path.suffix.removeprefix(".") or "png"
+    with atomic_file(path) as partial, mpl.rc_context({"svg.hashsalt": SETTINGS["svg.hashsalt"]}):
+        figure.savefig(partial, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
     return path

@@ -1,4 +1,4 @@
-"""Curves of what a run logged."""
+"""Curves of the values that a run logged."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 
 class Curve(NamedTuple):
-    """What was logged under one name, in order of steps, without what is no finite number."""
+    """Finite values logged under one name, in the order of steps."""
 
     steps: list[int]
-    """Optimizer steps taken before the value."""
+    """Number of optimizer steps before each value."""
     values: list[float]
-    lost: int = 0
-    """How many values were infinite or no number."""
+    """Logged values."""
+    nonfinite: int = 0
+    """Number of values that were infinite or NaN, which are left out."""
 
 
 def read_curves(path: Path) -> dict[str, Curve]:
-    """All columns of numbers of a run's ``metrics.csv``; nothing where there is no such file."""
+    """Read all numeric columns of a run's ``metrics.csv``; empty if there is no such file."""
     curves: dict[str, Curve] = {}
     if not path.is_file():
         return curves
@@ -30,5 +31,5 @@ def read_curves(path: Path) -> dict[str, Curve]:
                 if math.isfinite(value):
                     curve.steps.append(int(row["step"]))
                     curve.values.append(value)
-                curves[name] = curve._replace(lost=curve.lost + (not math.isfinite(value)))
+                curves[name] = curve._replace(nonfinite=curve.nonfinite + (not math.isfinite(value)))
     return curves

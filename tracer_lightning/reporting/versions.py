@@ -1,4 +1,4 @@
-"""What software results were made with."""
+"""Versions of the software that produced results."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ REPORTED = ("tracer-lightning", "torch", "torchvision", "lightning", "open_clip_
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that affect results."""
+    versions = {"python": platform.python_version()}
     for name in REPORTED:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions

@@ -1,31 +1,31 @@
-"""Files that are whole or absent, whatever ends the process.
+"""Atomic writes, file locks, and validation of files that others may have written.
 
 :mod:`tracer_lightning.storage.checkpoints` needs torch and Lightning, and is imported by its own name.
 """
 
 from tracer_lightning.storage.archives import check_archive, check_tensors
-from tracer_lightning.storage.files import flush, held, making, remove_stale, replacing, write_text
+from tracer_lightning.storage.files import atomic_file, atomic_folder, file_lock, flush, remove_stale, write_text
 from tracer_lightning.storage.kinds import MANY_FILES
-from tracer_lightning.storage.names import below
-from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, check_utf8, decoded, lines_of, read_text
+from tracer_lightning.storage.names import check_relative
+from tracer_lightning.storage.reading import TEXT_BYTES, check_regular, check_utf8, decode_text, read_text, split_lines
 from tracer_lightning.storage.scalars import STAND_INS
 
 __all__ = [
     "MANY_FILES",
     "STAND_INS",
     "TEXT_BYTES",
-    "below",
+    "atomic_file",
+    "atomic_folder",
     "check_archive",
     "check_regular",
+    "check_relative",
     "check_tensors",
     "check_utf8",
-    "decoded",
+    "decode_text",
+    "file_lock",
     "flush",
-    "held",
-    "lines_of",
-    "making",
     "read_text",
     "remove_stale",
-    "replacing",
+    "split_lines",
     "write_text",
 ]

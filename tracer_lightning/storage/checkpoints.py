@@ -1,4 +1,4 @@
-"""Checkpoints on the disk: the one in force, the one before, and the next."""
+"""Atomic checkpoint files and their rotation: next, last and previous."""
 
 from __future__ import annotations
 
@@ -11,55 +11,49 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from tracer_lightning.storage.archives import check_archive
-from tracer_lightning.storage.files import flush, replacing
+from tracer_lightning.storage.files import atomic_file, flush
+from tracer_lightning.storage.run_layout import LAST, NEXT, PREVIOUS
 from tracer_lightning.storage.scalars import STAND_INS
-
-LAST = "last.ckpt"
-"""What a run continues from."""
-PREVIOUS = "previous.ckpt"
-"""What it continues from where the last one is damaged."""
-NEXT = "next.ckpt"
-"""Whole, but not in force yet: metrics up to it may still be missing."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, flushes it to the disk and renames it.
+    """Checkpoint IO that writes to a temporary file in the same folder, syncs it to disk and renames it.
 
-    Lightning's own writes through memory, twice the size of the file, and moves it from another folder.
+    Lightning's default needs twice the size of the file in memory, and moves the file from another folder.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Save as a whole or not at all.
+        """Save a checkpoint atomically.
 
         Raises:
-            OSError: of the system, as on a full disk; what was there before is as it was.
+            OSError: the file can't be written, as on a full disk; the previous file is unchanged.
         """
         if storage_options is not None:
-            raise TypeError("storage_options are of no use for local files")
+            raise TypeError("storage_options must be None for local files")
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with replacing(path) as partial, partial.open("wb") as file:
+            with atomic_file(path) as partial, partial.open("wb") as file:
                 torch.save(checkpoint, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch's zip writer speaks of positions instead
+            if isinstance(error.__context__, OSError):  # torch's zip writer reports positions instead
                 raise error.__context__ from None
             raise
 
     def load_checkpoint(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """Load as Lightning does, and numbers of NumPy's as plain ones; the file was checked before."""
+        """Load as Lightning does, with NumPy scalars as plain numbers; :func:`check_archive` must have been called."""
         with torch.serialization.safe_globals(STAND_INS):
             return super().load_checkpoint(*args, **options)
 
 
 def promote_checkpoint(folder: Path, keep: bool = True) -> None:
-    """Make the next checkpoint the last one, and the last one the previous.
+    """Rename the last checkpoint to previous, and the next one to last.
 
-    Between the two renamings there is no last one; a run that is killed there continues from the previous.
+    A run that is killed between the two renames resumes from the previous checkpoint.
 
     Args:
-        folder: of the checkpoints.
-        keep: False where the last one is damaged, so that the previous is worth more.
+        folder: folder of the checkpoints.
+        keep: whether the last checkpoint becomes the previous one; False where it is damaged.
     """
     last = folder / LAST
     if keep and last.exists():
@@ -69,7 +63,7 @@ def promote_checkpoint(folder: Path, keep: bool = True) -> None:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a checkpoint is whole and its contents have their checksums, which reads all of it."""
+    """Whether a checkpoint is complete and its checksums match; this reads the whole file."""
     try:
         check_archive(path)
         with zipfile.ZipFile(path) as archive:

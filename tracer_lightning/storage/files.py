@@ -1,4 +1,4 @@
-"""Writing as a whole or not at all, under temporary names that nobody else uses."""
+"""Atomic writes of files and folders under unique temporary names, and file locks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 
 PREFIX = ".tracer-partial-"
 PARTIAL = re.compile(rf"{re.escape(PREFIX)}[0-9a-f]{{16}}-[0-9a-f]{{16}}")
-"""Names of what is being written: a digest of the final name, and a random number, so that writers don't meet."""
+"""Pattern of temporary names: a digest of the final name, and a random number that keeps writers apart."""
 
 
 def flush(path: Path) -> None:
-    """Have the system write a file or folder to the disk; folders are best effort, since some systems can't."""
+    """Sync a file or folder to disk; for folders this is best effort, since some file systems don't support it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -31,13 +31,14 @@ def flush(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Write to the path that this yields; ``path`` is replaced by it once it is whole and on the disk.
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path to write to; it replaces ``path`` once it is complete and synced to disk.
 
-    What a killed process left of the same file is removed before; what another process is writing is not.
+    Temporary files of the same target that killed processes left behind are removed first; those that another process
+    is writing are kept.
 
     Raises:
-        OSError: of the system, as on a full disk; then ``path`` is as it was, and the temporary file is gone.
+        OSError: the file can't be written, as on a full disk; ``path`` is unchanged and the temporary file removed.
     """
     with _partial(path, lambda partial: partial.touch(exist_ok=False)) as partial:
         yield partial
@@ -47,17 +48,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def making(folder: Path) -> Iterator[Path]:
-    """Fill the folder that this yields; it becomes ``folder`` once it is whole and on the disk.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; it becomes ``folder`` once it is complete and synced to disk.
 
-    Leftovers are treated as by :func:`replacing`.
+    Leftover temporary folders are treated as by :func:`atomic_file`.
 
     Args:
-        folder: absent or empty; its parents are made if need be.
+        folder: target, which must be absent or empty; missing parents are created.
 
     Raises:
-        FileExistsError: somebody else has filled ``folder`` meanwhile.
-        OSError: of the system, as on a full disk; ``folder`` is as it was, and the temporary one is gone.
+        FileExistsError: another process has filled ``folder`` in the meantime.
+        OSError: a file can't be written, as on a full disk; ``folder`` is unchanged and the temporary one removed.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -75,51 +76,51 @@ def making(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file's content, as a whole or not at all; OSError as in :func:`replacing`.
+    """Replace a file's content atomically; OSError as in :func:`atomic_file`.
 
-    What UTF-8 has no place for, halves of characters that JSON may name, is written as escapes.
+    Lone surrogates, which JSON may contain and UTF-8 can't encode, are written as escapes.
     """
-    with replacing(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove the files that a killed process was writing in the folder, which nobody may be writing in now."""
+    """Remove the temporary files of killed processes from a folder in which no process may be writing."""
     for path in _partials(folder, PREFIX):
         if stat.S_ISREG(path.lstat().st_mode):
             _remove(path)
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[bool]:
-    """Hold the lock on a file or folder, which the system releases when the process ends, however it does.
+def file_lock(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on a file or folder; the system releases it when the process ends for any reason.
 
-    This yields False where the file system has no such locks.
+    Yields False where the file system does not support locks.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds the lock.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        locks = True
+        locked = True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
         except OSError:
-            locks = False
-        yield locks
+            locked = False
+        yield locked
     finally:
         os.close(descriptor)
 
 
 @contextlib.contextmanager
 def _partial(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
-    """Make a partial of ``path`` that this process holds, so that others leave it alone; a failure removes it."""
+    """Create a temporary sibling of ``path``, locked by this process; remove it on failure."""
     prefix = f"{PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
     _remove_abandoned(path.parent, prefix)
-    with contextlib.ExitStack() as lock, _named(path):
-        partial = _new(path, prefix, create, lock)
+    with contextlib.ExitStack() as lock, _target_in_errors(path):
+        partial = _create_locked(path, prefix, create, lock)
         try:
             yield partial
         except BaseException:
@@ -128,8 +129,8 @@ def _partial(path: Path, create: Callable[[Path], None]) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Have errors name the file that is written, for a user knows nothing of partials."""
+def _target_in_errors(path: Path) -> Iterator[None]:
+    """Replace temporary names in errors by the target's name, which the user knows."""
     try:
         yield
     except OSError as error:
@@ -138,12 +139,12 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def _new(path: Path, prefix: str, create: Callable[[Path], None], lock: contextlib.ExitStack) -> Path:
+def _create_locked(path: Path, prefix: str, create: Callable[[Path], None], lock: contextlib.ExitStack) -> Path:
     while True:
         partial = path.with_name(f"{prefix}{secrets.token_hex(8)}")
         create(partial)
-        with contextlib.suppress(BlockingIOError, FileNotFoundError):  # another process took it for abandoned
-            lock.enter_context(held(partial))
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):  # another process removed it as abandoned
+            lock.enter_context(file_lock(partial))
             if partial.exists():
                 return partial
 
@@ -153,17 +154,17 @@ def _partials(folder: Path, prefix: str) -> Iterator[Path]:
 
 
 def _remove_abandoned(folder: Path, prefix: str) -> None:
-    """Remove partials of one name that no process holds."""
+    """Remove temporary files and folders with this prefix that no process has locked."""
     for path in _partials(folder, prefix):
-        with contextlib.suppress(OSError):  # such as that it is held
+        with contextlib.suppress(OSError):  # for example, it is locked
             if stat.S_IFMT(path.lstat().st_mode) in (stat.S_IFREG, stat.S_IFDIR):
-                with held(path) as locked:
+                with file_lock(path) as locked:
                     if locked:
                         _remove(path)
 
 
 def _remove(partial: Path) -> None:
-    """Remove a partial if that can be done; what it was of is unharmed where it can't."""
+    """Remove a temporary file or folder; failures are ignored, since the target is unaffected."""
     if partial.is_dir():
         shutil.rmtree(partial, ignore_errors=True)
     else:

@@ -1,13 +1,15 @@
-"""Names that become paths below a folder."""
+"""Validation of relative paths."""
 
 from __future__ import annotations
 
 
-def below(path: str) -> str:
-    """A relative path of plain names, which leads nowhere but below the folder that it is joined to; else ValueError.
+def check_relative(path: str) -> str:
+    """Return a relative path; raise ValueError where it could leave the folder that it is joined to.
 
-    It is the path that is finally opened that must be asked about, after whatever patterns it had are expanded.
+    Call this with the final path, after any patterns in it have been expanded.
     """
-    if any(name.strip() in ("", ".", "..") or not name.isprintable() for name in path.split("/")):
-        raise ValueError(f"{path} must be a name, of what lies below its folder: no /NAME, no .. and no empty name")
+    if any(part.strip() in ("", ".", "..") or not part.isprintable() for part in path.split("/")):
+        raise ValueError(
+            f"{path} must be a relative path within its folder: without a leading /, without .. and without empty names"
+        )
     return path

@@ -1,4 +1,4 @@
-"""Files that somebody else may have made: their kind and size are looked at before they are opened."""
+"""Reading text files from untrusted sources, whose type and size are checked first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from pathlib import Path
 
 TEXT_BYTES = 1 << 24
-"""The most bytes that a text may have: 16 MiB."""
+"""Maximum size of a text file in bytes: 16 MiB."""
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -15,74 +15,77 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+"""Descriptions of the file types that are not regular files."""
 
 
 def check_regular(path: Path) -> int:
     """Raise ValueError for anything but a regular file: reading a pipe or a device may never end.
 
     Returns:
-        Its size in bytes.
+        The file's size in bytes.
 
     Raises:
-        FileNotFoundError: there is nothing at the path.
+        FileNotFoundError: the path does not exist.
     """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"{path} is {KINDS[stat.S_IFMT(status.st_mode)]}, and not a file")
+        raise ValueError(f"{path} is {KINDS[stat.S_IFMT(status.st_mode)]}, not a regular file")
     return status.st_size
 
 
 def read_text(path: Path) -> str:
-    """A text; ValueError, which names the file, where it is no regular file, too large, or not UTF-8.
+    """Read a UTF-8 text file.
 
     Raises:
-        FileNotFoundError: there is nothing at the path.
+        FileNotFoundError: the path does not exist.
+        ValueError: the path is not a regular file, is too large, or is not UTF-8.
     """
     check_regular(path)
     with path.open("rb") as file:
         content = file.read(TEXT_BYTES + 1)
     if len(content) > TEXT_BYTES:
-        raise ValueError(f"{path} has more than the {TEXT_BYTES:,} bytes that such a text may have")
-    return decoded(content, path).replace("\r\n", "\n").replace("\r", "\n")
+        raise ValueError(f"{path} has more than the {TEXT_BYTES:,} bytes allowed for a text file")
+    return decode_text(content, path).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def decoded(content: bytes, where: object, first_line: int = 1) -> str:
-    """The text that bytes in UTF-8 stand for, without a byte order mark.
+def decode_text(content: bytes, where: object, first_line: int = 1) -> str:
+    """Decode UTF-8 and drop a byte order mark.
 
     Args:
-        content: of a file, or some lines of it.
-        where: the file, for messages.
-        first_line: number of the first of the lines.
+        content: bytes of a file, or of some of its lines.
+        where: name of the file, for error messages.
+        first_line: number of the first line of ``content``.
 
     Raises:
-        ValueError: they are in another encoding, or no text; names the line, and how to convert the file.
+        ValueError: the bytes are in another encoding or not text; the message names the line and how to convert the
+            file.
     """
     if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
-        raise ValueError(f"{where} is no text in UTF-8, but in UTF-16; convert it with iconv -f UTF-16 -t UTF-8")
+        raise ValueError(f"{where} is not UTF-8 text, but UTF-16; convert it with iconv -f UTF-16 -t UTF-8")
     try:
-        text, place = content.decode("utf-8-sig"), content.find(b"\0")
+        text, invalid = content.decode("utf-8-sig"), content.find(b"\0")
     except UnicodeDecodeError as error:
-        text, place = "", error.start
-    if place < 0:
+        text, invalid = "", error.start
+    if invalid < 0:
         return text
-    line = first_line + content.count(b"\n", 0, place)
+    line = first_line + content.count(b"\n", 0, invalid)
     raise ValueError(
-        f"{where} is no text in UTF-8: line {line} has the byte 0x{content[place]:02x}; if it is a text of Windows, "
-        "convert it with iconv -f CP1252 -t UTF-8"
+        f"{where} is not UTF-8 text: line {line} has the byte 0x{content[invalid]:02x}; if the file comes from "
+        "Windows, convert it with iconv -f CP1252 -t UTF-8"
     )
 
 
 def check_utf8(path: Path) -> None:
-    """Raise ValueError for a file that is not UTF-8; of large ones, a line at a time is looked at."""
+    """Raise ValueError for a file that is not UTF-8; the file is read line by line."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            decoded(line, path, number)
+            decode_text(line, path, number)
 
 
-def lines_of(text: str) -> list[str]:
-    """The lines of a text in which positions count: only the newlines at its end go, and blanks around a line.
+def split_lines(text: str) -> list[str]:
+    """Split a text, in which line numbers matter, at newlines; strip each line, and drop newlines at the end.
 
-    ``str.splitlines`` would also split at form feeds and other marks within a line, and so shift what follows.
+    Unlike ``str.splitlines``, this does not split at form feeds and other separators within a line.
     """
     text = text.rstrip("\n")
     return [line.strip() for line in text.split("\n")] if text else []

@@ -1,7 +1,7 @@
-"""NumPy's numbers in pickles, such as a metric beside the weights, read without NumPy's own constructors.
+"""Safe loading of NumPy scalars in pickles, such as a metric saved beside the weights.
 
-These make arrays of any size from a few bytes (``scalar(dtype("V999999999"))``), and ``_codecs.encode``, by which
-pickles of protocol 2 hold bytes, multiplies them with some codecs.
+NumPy's own constructors can allocate arrays of any size from a few bytes (``scalar(dtype("V999999999"))``), and
+``_codecs.encode``, with which pickles of protocol 2 store bytes, can expand them with some codecs.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 
 NUMBER = re.compile(r"b1|[iu][1248]|f[248]")
-"""NumPy's codes of the types that are read."""
-LONGEST = 32
-"""The most characters that a pickle may have encoded as the bytes of a number."""
+"""NumPy's type codes of the supported scalars."""
+MAX_ENCODED_LENGTH = 32
+"""Maximum number of characters that a pickle may encode as the bytes of a number."""
 ENCODE = ("GLOBAL", "_codecs encode")
 LATIN = ("text", "latin1")
 
 
 class NumberType:
-    """What stands for ``numpy.dtype`` while a file is read: the type of a number."""
+    """Replacement of ``numpy.dtype`` while a pickle is loaded: the type of a number."""
 
     def __init__(self, code: Any, *options: Any) -> None:
         if not isinstance(code, str) or not NUMBER.fullmatch(code):
-            raise ValueError(f"a NumPy value of type {code!r:.20}, which is no number; save plain values of Python's")
+            raise ValueError(f"a NumPy value of type {code!r:.20}, which is no number; save plain Python values")
         self.code, self.order = code, "="
 
     def __setstate__(self, state: Any) -> None:
@@ -35,30 +35,30 @@ class NumberType:
         self.order = state[1]
 
 
-def number(kind: Any, content: Any) -> float | int | bool:
-    """What stands for ``numpy.core.multiarray.scalar`` while a file is read: a plain number of the same value."""
-    if type(kind) is not NumberType or type(content) is not bytes:
+def load_number(dtype: Any, content: Any) -> float | int | bool:
+    """Return a plain number, in place of ``numpy.core.multiarray.scalar`` while a pickle is loaded."""
+    if type(dtype) is not NumberType or type(content) is not bytes:
         raise ValueError("a NumPy value without type or bytes")
-    value: float | int | bool = np.frombuffer(content, np.dtype(kind.order + kind.code), count=1)[0].item()
+    value: float | int | bool = np.frombuffer(content, np.dtype(dtype.order + dtype.code), count=1)[0].item()
     return value
 
 
 STAND_INS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (NumberType, "numpy.dtype"),
-    (number, "numpy._core.multiarray.scalar"),
-    (number, "numpy.core.multiarray.scalar"),
+    (load_number, "numpy._core.multiarray.scalar"),
+    (load_number, "numpy.core.multiarray.scalar"),
 ]
-"""For ``torch.serialization.safe_globals``: the only names of NumPy's that are read, and what is called for them."""
+"""Arguments of ``torch.serialization.safe_globals``: the supported NumPy names, and the callables that replace them."""
 
 
 def encodes_numbers_only(pickled: bytes) -> bool:
-    """Whether every ``_codecs.encode`` of a pickle is called at once, with a short text and Latin-1.
+    """Whether a pickle calls every ``_codecs.encode`` immediately, with a short text and Latin-1.
 
     Raises:
-        ValueError: what is given is no pickle.
+        ValueError: the bytes are not a pickle.
     """
     memo: dict[Any, tuple[str, Any]] = {}
-    awaited: list[Callable[[tuple[str, Any]], bool]] = []
+    expected: list[Callable[[tuple[str, Any]], bool]] = []
     value: tuple[str, Any] = ("", None)
     for opcode, argument, _ in pickletools.genops(pickled):
         if opcode.name in ("BINPUT", "LONG_BINPUT"):
@@ -69,14 +69,14 @@ def encodes_numbers_only(pickled: bytes) -> bool:
             value = memo.get(argument, value)
         elif opcode.name == "BINUNICODE":
             value = ("text", argument)
-        if awaited:
-            if not awaited.pop(0)(value):
+        if expected:
+            if not expected.pop(0)(value):
                 return False
         elif value == ENCODE:
-            awaited = [
-                lambda text: text[0] == "text" and len(text[1]) <= LONGEST,
+            expected = [
+                lambda text: text[0] == "text" and len(text[1]) <= MAX_ENCODED_LENGTH,
                 lambda codec: codec == LATIN,
                 lambda operation: operation[0] == "TUPLE2",
                 lambda operation: operation[0] == "REDUCE",
             ]
-    return not awaited
+    return not expected

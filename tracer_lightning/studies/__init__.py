@@ -1,1 +1,1 @@
-"""Studies that test the paper's claims. They may import anything, and nothing imports them."""
+"""Studies that test the paper's claims. They may import any other package; only commands and scripts import them."""

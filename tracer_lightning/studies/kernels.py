@@ -1,4 +1,4 @@
-"""What a kernel makes of a trajectory: numbers and pictures."""
+"""Weights of a trajectory under a kernel, as numbers and figures."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor
 
 from tracer_lightning.kernels import Kernel
 from tracer_lightning.reporting.style import COLOURS, style
-from tracer_lightning.studies.theory.paths import alphas
+from tracer_lightning.studies.theory.linear import kernel_weights
 
 COLUMNS = 4
 POINTS = 2_000
-"""Of a line, at most; the first and the last hundred steps are always among them."""
-LEAST, MOST = 1e-3, 3e2
-"""Shown weights, where 1 is that of the uniform kernel."""
+"""Approximate number of points of a curve, besides the first and the last hundred steps."""
+MIN_WEIGHT, MAX_WEIGHT = 1e-3, 3e2
+"""Range of the weights shown, relative to those of the uniform kernel."""
 
 
-class Memory(NamedTuple):
-    """The last teacher of a run with an update at every step."""
+class TeacherMemory(NamedTuple):
+    """Weights of all students in the final teacher of a run with an update at every step."""
 
     weights: Tensor
-    """omega_{k|T} of theta_0 and the T students, (T + 1,); their sum is 1."""
+    """Weights omega_{k|T} of theta_0 and the T students, (T + 1,); their sum is 1."""
 
     @property
     def start(self) -> float:
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
 
     @property
     def centre(self) -> float:
-        """Mean progress k / T of what is remembered, in [0, 1]."""
+        """Weighted mean of the progress k / T, in [0, 1]."""
         steps = torch.arange(len(self.weights), dtype=self.weights.dtype)
         return float(self.weights @ steps) / (len(self.weights) - 1)
 
@@ -46,64 +46,68 @@ class Memory(NamedTuple):
 
     @property
     def effective(self) -> float:
-        """Number of equally weighted students that average as well, 1 / sum omega^2, as a share of T + 1."""
+        """Effective number of averaged students, 1 / sum omega^2, as a share of T + 1."""
         return 1.0 / float(self.weights.square().sum()) / len(self.weights)
 
 
-def memory(kernel: Kernel, steps: int) -> Memory:
-    """The weights of a kernel over ``steps`` optimizer steps; ValueError where they are none, or all 0."""
-    weights = alphas(kernel, steps)
+def memory(kernel: Kernel, steps: int) -> TeacherMemory:
+    """Compute the weights of a kernel over ``steps`` optimizer steps.
+
+    Raises:
+        ValueError: the weights are not finite numbers >= 0, or all 0.
+    """
+    weights = kernel_weights(kernel, steps)
     if float(weights.sum()) == math.inf:
         raise ValueError(f"kernel must give weights whose sum over {steps} steps is finite")
     if not float(weights.sum()) > 0:
         raise ValueError(f"kernel gives 0 at each of {steps} steps, so that the teacher never moves; choose another")
-    return Memory(weights / weights.sum())
+    return TeacherMemory(weights / weights.sum())
 
 
-def _places(steps: int) -> Tensor:
-    """Steps to draw, (n,)."""
+def _drawn_steps(steps: int) -> Tensor:
+    """Steps to draw, (n,), in ascending order."""
     ends = min(100, steps)
-    chosen = [torch.linspace(0, steps, POINTS).round().long(), torch.arange(ends), steps - torch.arange(ends)]
-    return torch.tensor(sorted(set(torch.cat(chosen).tolist())))
+    parts = [torch.linspace(0, steps, POINTS).round().long(), torch.arange(ends), steps - torch.arange(ends)]
+    return torch.tensor(sorted(set(torch.cat(parts).tolist())))
 
 
-def _draw_weights(axes: Axes, found: Memory, reference: Memory) -> None:
-    steps = len(found.weights) - 1
-    at = _places(steps)
-    for of, colour, width in ((reference, "#c9c9c9", 1.2), (found, COLOURS["teacher"], 1.8)):
-        relative = (steps + 1) * of.weights[at]
-        axes.plot(at / steps, relative.where(relative > 0, math.nan), color=colour, lw=width)
-    axes.set(yscale="log", ylim=(LEAST, MOST), xlim=(-0.02, 1.02), xticklabels=[])
+def _draw_weights(axes: Axes, memory: TeacherMemory, reference: TeacherMemory) -> None:
+    steps = len(memory.weights) - 1
+    drawn = _drawn_steps(steps)
+    for each, colour, width in ((reference, "#c9c9c9", 1.2), (memory, COLOURS["teacher"], 1.8)):
+        relative = (steps + 1) * each.weights[drawn]
+        axes.plot(drawn / steps, relative.where(relative > 0, math.nan), color=colour, lw=width)
+    axes.set(yscale="log", ylim=(MIN_WEIGHT, MAX_WEIGHT), xlim=(-0.02, 1.02), xticklabels=[])
 
 
-def _draw_shares(axes: Axes, found: Memory, reference: Memory) -> None:
-    steps = len(found.weights) - 1
-    at = _places(steps)
-    for of, colour, width in ((reference, "#c9c9c9", 1.2), (found, COLOURS["teacher"], 1.8)):
-        axes.plot(at / steps, 100 * of.weights.cumsum(0)[at], color=colour, lw=width)
-    axes.plot(found.centre, 0, "^", color=COLOURS["published"], ms=7, clip_on=False, zorder=5)
+def _draw_shares(axes: Axes, memory: TeacherMemory, reference: TeacherMemory) -> None:
+    steps = len(memory.weights) - 1
+    drawn = _drawn_steps(steps)
+    for each, colour, width in ((reference, "#c9c9c9", 1.2), (memory, COLOURS["teacher"], 1.8)):
+        axes.plot(drawn / steps, 100 * each.weights.cumsum(0)[drawn], color=colour, lw=width)
+    axes.plot(memory.centre, 0, "^", color=COLOURS["published"], ms=7, clip_on=False, zorder=5)
     axes.set(ylim=(0, 100), xlim=(-0.02, 1.02), yticks=[0, 50, 100])
 
 
-def figure(kernels: Mapping[str, Memory], reference: Memory) -> Figure:
-    """For each kernel its weights above, and the share that has been given out by each moment below.
+def weights_figure(kernels: Mapping[str, TeacherMemory], reference: TeacherMemory) -> Figure:
+    """Draw the weights of each kernel above their cumulative share.
 
     Args:
-        kernels: title to weights, all over the same number of steps.
-        reference: drawn in grey behind each.
+        kernels: weights by title, all over the same number of steps.
+        reference: weights that are drawn in grey behind each.
     """
     rows, columns = -(-len(kernels) // COLUMNS), min(COLUMNS, len(kernels))
     with style(formulas=True):
-        drawn = Figure(figsize=(1.2 + 2.5 * columns, 0.5 + 3.1 * rows), layout="constrained")
-        grid = drawn.subplots(2 * rows, columns, squeeze=False, height_ratios=[1.3, 1] * rows)
-        places: Sequence[tuple[int, int]] = [(row, column) for row in range(rows) for column in range(columns)]
-        for row, column in places[len(kernels) :]:
+        figure = Figure(figsize=(1.2 + 2.5 * columns, 0.5 + 3.1 * rows), layout="constrained")
+        grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1.3, 1] * rows)
+        positions: Sequence[tuple[int, int]] = [(row, column) for row in range(rows) for column in range(columns)]
+        for row, column in positions[len(kernels) :]:
             grid[2 * row, column].remove()
             grid[2 * row + 1, column].remove()
-        for (row, column), (title, found) in zip(places, kernels.items(), strict=False):
+        for (row, column), (title, weights) in zip(positions, kernels.items(), strict=False):
             above, below = grid[2 * row : 2 * row + 2, column]
-            _draw_weights(above, found, reference)
-            _draw_shares(below, found, reference)
+            _draw_weights(above, weights, reference)
+            _draw_shares(below, weights, reference)
             above.set_title(title)
             below.set_xlabel(r"progress $\tau$")
             if column == 0:
@@ -112,4 +116,4 @@ def figure(kernels: Mapping[str, Memory], reference: Memory) -> Figure:
             else:
                 above.set_yticklabels([])
                 below.set_yticklabels([])
-    return drawn
+    return figure

@@ -1,4 +1,4 @@
-"""A teacher made of the student's past, usable with any module in any Lightning project."""
+"""Base class of teachers that average the student, usable with any module in any Lightning project."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ LoraSpace = Literal["factors", "merged"]
 Precision = Literal["same", "bf16"]
 
 AVERAGED_BUFFERS = ("running_mean", "running_var")
-"""Statistics of normalisation layers, averaged like weights; every other buffer is copied."""
+"""Suffixes of normalisation statistics, which are averaged like weights; all other buffers are copied."""
 
 
 def _local(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this rank holds (sharded training), detached."""
+    """Local shard of a tensor in sharded training, else the tensor, detached."""
     tensor = tensor.detach()
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 class AveragedTeacher(nn.Module):
-    """A moving average of a student, theta_0 included; subclasses say with which weights.
+    """Moving average of a student, including theta_0; subclasses define the weights.
 
-    Frozen parameters of the student are shared, not copied. Trained ones are paired by name, kept in fp32 or wider,
-    and those with fewer than two dimensions (large values, small displacements) are averaged with compensation.
+    Frozen parameters of the student are shared, not copied. Trained parameters are matched by name and averaged in fp32
+    or wider; those with fewer than two dimensions (large values, small displacements) are averaged with compensation.
     The teacher is always in eval mode and never tracks gradients.
 
-    The clock (``step``, ``updates``, ``total_steps``) lives in plain Python numbers, saved with the state dict: reading
-    it costs no synchronisation with the device.
+    The clock (``step``, ``updates``, ``total_steps``) consists of Python numbers that are saved with the state dict, so
+    reading it does not synchronise with the device.
 
     Args:
-        student: the module to average. Freeze what is not trained before.
-        total_steps: optimizer steps T of the run; where it is not known yet, give it to :meth:`begin`.
-        lora_space: what is averaged of weights with a low-rank update: its ``factors`` A and B, which is not averaging
-            their product, or ``merged``, the weights that they come to, of which the teacher then has copies.
-        precision: of the forward pass: the ``same`` as around it, or ``bf16``, which is quicker where training is in
-            fp32. The average is kept as it is.
-        average_statistics: whether running statistics of normalisation layers are averaged, too, or stay theta_0's, as
+        student: the module to average, with untrained parameters already frozen.
+        total_steps: number T of optimizer steps of the run; None if it is given to :meth:`begin`.
+        lora_space: for weights with a low-rank update, average the ``factors`` A and B (which differs from averaging
+            their product) or the ``merged`` weights, of which the teacher then has copies.
+        precision: precision of the forward pass: the ``same`` as the caller's, or ``bf16``, which is faster if training
+            is in fp32. It does not affect the average.
+        average_statistics: average the running statistics of normalisation layers; else they stay those of theta_0, as
             in the released code.
     """
 
@@ -66,7 +66,7 @@ class AveragedTeacher(nn.Module):
             raise ValueError(f"precision must be one of {', '.join(get_args(Precision))}, found {precision!r}")
         self.precision, self.average_statistics = precision, average_statistics
         if lora_space == "merged" and not parts:
-            warnings.warn("teacher.lora_space=merged: no weight has a low-rank update; ignored", stacklevel=2)
+            warnings.warn("lora_space 'merged' is ignored: no weight has a low-rank update", stacklevel=2)
         self.merged = lora_space == "merged" and bool(parts)
         shared = {id(p): p for p in student.parameters() if not p.requires_grad}
         self.module = copy.deepcopy(student, shared)
@@ -86,18 +86,18 @@ class AveragedTeacher(nn.Module):
             self.register_buffer(f"compensation_{position}", torch.zeros_like(self.module.get_parameter(name)))
         self.step = 0
         self.updates = 0
-        self.total_steps = None if total_steps is None else self._checked_total(total_steps)
+        self.total_steps = None if total_steps is None else self._check_total(total_steps)
 
     # -- the run ----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def begin(self, student: nn.Module, total_steps: int) -> None:
-        """Start a run of ``total_steps`` optimizer steps: theta_0 is the student as it is now, the clock is zero."""
+        """Start a run of ``total_steps`` optimizer steps, with the current student as theta_0 and the clock at zero."""
         trained = self._trained(student)
         if trained != self.trained:
             changed = sorted(set(trained) ^ set(self.trained))[0]
-            raise ValueError(f"{changed} was frozen or unfrozen after the teacher was built; freeze before")
-        self.total_steps = self._checked_total(total_steps)
+            raise ValueError(f"{changed} was frozen or unfrozen after the teacher was built; freeze parameters before")
+        self.total_steps = self._check_total(total_steps)
         self.step = 0
         self.updates = 0
         state = student.state_dict()
@@ -109,22 +109,22 @@ class AveragedTeacher(nn.Module):
             getattr(self, f"compensation_{position}").zero_()
 
     def resume(self, total_steps: int) -> None:
-        """Continue a restored run; ValueError where it was planned for another number of steps."""
+        """Resume a restored run; ValueError if it was planned for another number of steps."""
         check_horizon(total_steps, self.total_steps)
 
     @torch.no_grad()
     def update(self, student: nn.Module, step: int | None = None) -> None:
-        """Take the student after optimizer step ``step`` into the average.
+        """Update the average with the student after optimizer step ``step``.
 
         Args:
             student: the module given at construction, or one with the same parameters.
-            step: optimizer steps so far, from 1; later than that of the last update. None counts one on.
+            step: number of optimizer steps so far, from 1, larger than at the last update; None for the next step.
         """
         step = self.step + 1 if step is None else step
         if step <= self.step:
-            raise ValueError(f"the teacher was updated at optimizer step {self.step} already, found step {step}")
+            raise ValueError(f"step must be larger than {self.step}, the step of the last update, found {step}")
         if self.total_steps is None:
-            raise ValueError("total_steps is unknown: give it to the teacher, or call begin(student, total_steps)")
+            raise ValueError("total_steps is unknown: pass it to the constructor or call begin(student, total_steps)")
         self.step = step
         self.updates += 1
         weight = self._next_weight(min(step, self.total_steps), self.total_steps)
@@ -132,9 +132,9 @@ class AveragedTeacher(nn.Module):
             self._average(student, weight)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the averaged module makes of the same arguments.
+        """Call the averaged module with the same arguments.
 
-        Where shared frozen weights are narrower than the averages (training in true bf16), they are widened for it.
+        Shared frozen weights that are narrower than the averages (training in true bf16) are widened.
         """
         widest = self._widest()
         with torch.no_grad(), self._in_precision():
@@ -149,12 +149,12 @@ class AveragedTeacher(nn.Module):
         return torch.autocast(next(self.module.parameters()).device.type, torch.bfloat16)
 
     def _widest(self) -> torch.dtype | None:
-        """The type to widen weights to; None where all have the same."""
+        """Dtype to widen weights to; None if all have the same."""
         types = {p.dtype for p in self.module.parameters()}
         return max(types, key=lambda dtype: dtype.itemsize) if len(types) > 1 else None
 
-    def hold_as_averages(self) -> None:
-        """Where the averaged module was sharded, keep of what belongs to its weights the same shards."""
+    def shard_compensations(self) -> None:
+        """Shard the compensations like their averages, after the averaged module was sharded."""
         for position, name in enumerate(self._compensated):
             buffer = f"compensation_{position}"
             setattr(self, buffer, shard_like(getattr(self, buffer), self.module.get_parameter(name)))
@@ -166,7 +166,7 @@ class AveragedTeacher(nn.Module):
         raise NotImplementedError
 
     def _clock(self) -> dict[str, Any]:
-        """What changes from step to step besides tensors."""
+        """State other than tensors that changes from step to step."""
         return {"step": self.step, "updates": self.updates, "total_steps": self.total_steps}
 
     def _set_clock(self, clock: dict[str, Any]) -> None:
@@ -201,19 +201,19 @@ class AveragedTeacher(nn.Module):
                 continue
             if name.endswith(AVERAGED_BUFFERS):
                 buffer.lerp_(current[name].to(buffer.dtype), weight)
-            else:  # counters and masks: an average of -inf with itself is not a number
+            else:  # counters and masks: averaging -inf with itself gives NaN
                 buffer.copy_(current[name])
 
     # -- nn.Module --------------------------------------------------------------------------------------------------
 
     def train(self, mode: bool = True) -> AveragedTeacher:
-        """Stay in eval mode, whatever the student does."""
+        """Stay in eval mode, whatever the mode of the student."""
         del mode
         super().train(False)
         return self
 
     def _apply(self, fn: Any, recurse: bool = True) -> AveragedTeacher:
-        """Follow the student to another device, but never to a narrower type."""
+        """Follow the student to another device, but never to a narrower dtype."""
 
         def keep_width(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
@@ -224,16 +224,16 @@ class AveragedTeacher(nn.Module):
         return self
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The clock, for the state dict."""
+        """Return the clock for the state dict."""
         return self._clock()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Restore the clock; torch's loading into shards gives a stand-in for it, and it is left as it is."""
+        """Restore the clock; a placeholder from torch's sharded loading is ignored."""
         if isinstance(state, dict):
             self._set_clock(state)
 
     @staticmethod
-    def _checked_total(total_steps: int) -> int:
+    def _check_total(total_steps: int) -> int:
         if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
             raise ValueError(f"total_steps must be a whole number >= 1, found {total_steps!r}")
         return total_steps

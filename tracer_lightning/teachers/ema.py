@@ -1,4 +1,4 @@
-"""Exponential moving average."""
+"""Exponential moving average as teacher."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class EMATeacher(AveragedTeacher):
     """teacher <- m teacher + (1 - m) student, with constant or ramped momentum m.
 
     CaRot (Oh et al., 2024) ramps m linearly from 0.05 to 0.9 over the first 20% of the steps, with an update every
-    500 steps (the interval belongs to :class:`tracer_lightning.callbacks.TeacherUpdate`).
+    500 steps (the interval is set in :class:`tracer_lightning.callbacks.TeacherUpdate`).
 
     Args:
         student: the module to average.
-        momentum: m, in [0, 1].
-        initial_momentum: m at step 0, from which it grows to ``momentum``; None for a constant one.
-        ramp_fraction: share of the steps over which it grows, in (0, 1].
-        ramp_from_zero: let the ramp's clock read 0 at the first optimizer step, as the released code does, not 1.
-        total_steps: T, in optimizer steps.
-        averaging: as for :class:`AveragedTeacher`.
+        momentum: momentum m, in [0, 1].
+        initial_momentum: momentum at step 0, which increases to ``momentum``; None for a constant momentum.
+        ramp_fraction: share of the steps in which the momentum increases, in (0, 1].
+        ramp_from_zero: start the ramp's clock at 0 in the first optimizer step, as the released code does, not at 1.
+        total_steps: number T of optimizer steps.
+        averaging: options of :class:`AveragedTeacher`.
     """
 
     def __init__(

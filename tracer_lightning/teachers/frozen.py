@@ -1,4 +1,4 @@
-"""The pretrained model itself."""
+"""Pretrained model as teacher."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tracer_lightning.teachers.base import AveragedTeacher
 
 
 class FrozenTeacher(AveragedTeacher):
-    """theta_0 for ever: the teacher of static self-distillation."""
+    """Teacher that stays theta_0, for static self-distillation."""
 
     def _next_weight(self, step: int, total_steps: int) -> float:
         return 0.0

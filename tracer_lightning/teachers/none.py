@@ -8,7 +8,7 @@ from torch import nn
 
 
 class NoTeacher(nn.Module):
-    """Stands where a teacher would, and does nothing."""
+    """Placeholder for methods without a teacher, which does nothing."""
 
     module = None
     total_steps = None
@@ -18,13 +18,13 @@ class NoTeacher(nn.Module):
         del student, total_steps
 
     def begin(self, student: nn.Module, total_steps: int) -> None:
-        """Nothing to start."""
+        """Do nothing."""
 
     def resume(self, total_steps: int) -> None:
-        """Nothing to continue."""
+        """Do nothing."""
 
     def update(self, student: nn.Module, step: int | None = None) -> None:
-        """Nothing to average."""
+        """Do nothing."""
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
-        """No features."""
+        """Return None instead of features."""

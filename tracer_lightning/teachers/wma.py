@@ -1,4 +1,4 @@
-"""The teacher of TRACER."""
+"""Weighted moving average, the teacher of TRACER."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class WMATeacher(AveragedTeacher):
     """Weighted moving average of the student's whole trajectory (TRACER, Definition 3.3 and eq. 15).
 
     At optimizer step k of T, alpha_k = kernel((k + 0.5) / (T + 1)); after the updates at steps t_1 < t_2 < ..., the
-    teacher is the mean of theta_0 and the students seen, weighted by alpha. theta_0 counts with alpha_0: Algorithm 1 of
-    the paper starts the sum at zero and so discards the pretrained weights at the first step.
+    teacher is the mean of theta_0 and the students at these steps, weighted by alpha. theta_0 has the weight alpha_0;
+    Algorithm 1 of the paper starts the sum at zero and so discards the pretrained weights at the first step.
 
-    Weights of 0 are counted like others: as long as there were no others, the teacher stays theta_0, and the first
-    positive one makes it the student of that step, because theta_0 weighs nothing then.
+    If all weights so far are 0, the teacher stays theta_0; the first positive weight then makes it the student of that
+    step, as theta_0 has the weight 0.
 
     Args:
         student: the module to average.
-        kernel: progress in (0, 1) to weight, a finite number >= 0.
-        total_steps: T, in optimizer steps, also where updates are rarer.
-        clock_counts_updates: let k count updates, as the official code does. With an update every N steps the kernel
-            then sees only the first 1/N of its range.
-        averaging: as for :class:`AveragedTeacher`.
+        kernel: function from progress in (0, 1) to a weight, a finite number >= 0.
+        total_steps: number T of optimizer steps, also if updates are less frequent.
+        clock_counts_updates: let k count updates, as the official code does. With an update every N steps the kernel is
+            then evaluated on the first 1/N of its range only.
+        averaging: options of :class:`AveragedTeacher`.
     """
 
     def __init__(
@@ -39,13 +39,13 @@ class WMATeacher(AveragedTeacher):
     ) -> None:
         super().__init__(student, total_steps, **averaging)
         if not callable(kernel):
-            raise ValueError(f"kernel must be a function of progress, or an object that is called with it: {kernel!r}")
+            raise ValueError(f"kernel must be a function of progress, found {kernel!r}")
         self.kernel = kernel
         self.clock_counts_updates = clock_counts_updates
         self.weight_sum: float | None = None
 
     def begin(self, student: nn.Module, total_steps: int) -> None:
-        """Start a run, as in :class:`AveragedTeacher`; a kernel that would fail in the midst of it fails here."""
+        """Start a run, as in :class:`AveragedTeacher`; an invalid kernel fails here and not during training."""
         super().begin(student, total_steps)
         weights = [self._kernel_weight(step, total_steps) for step in range(total_steps + 1)]
         if sum(weights) == float("inf"):

@@ -9,7 +9,7 @@ from tracer_lightning.data.core.loader import ResumableLoader
 from tracer_lightning.data.core.sampler import EpochSampler, EvalSampler
 from tracer_lightning.data.digits.datamodule import TensorSource
 from tracer_lightning.data.images.captions import CaptionTable, sample_rng
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.samples import CaptionedDataset, Collate, SampleBuilder
 
 
@@ -27,7 +27,7 @@ def indices(sampler):
     return [index for batch in sampler for _, index in batch]
 
 
-def test_every_epoch_is_another_permutation():
+def test_every_epoch_has_another_permutation():
     sampler = EpochSampler(10, 5, seed=0)
     first = indices(sampler)
     sampler.set_epoch(1)
@@ -40,9 +40,9 @@ def test_every_epoch_is_another_permutation():
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_the_global_batches(world):
-    whole = list(EpochSampler(22, 8, seed=3))
+    global_batches = list(EpochSampler(22, 8, seed=3))
     ranks = [list(EpochSampler(22, 8, seed=3, rank=rank, world_size=world)) for rank in range(world)]
-    for number, batch in enumerate(whole):
+    for number, batch in enumerate(global_batches):
         assert [key for rank in ranks for key in rank[number]] == batch
 
 
@@ -51,16 +51,16 @@ def test_ranks_share_the_global_batches(world):
     [
         ({"batch_size": 11}, r"data\.batch_size=11 is larger than the training set of 10"),
         ({"batch_size": 5, "world_size": 2}, "multiple of the 2 processes"),
-        ({"batch_size": 0}, "whole number >= 1, found 0"),
+        ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
     ],
 )
-def test_impossible_batches_are_named(options, message):
+def test_invalid_batch_sizes_raise_errors(options, message):
     with pytest.raises(ValueError, match=message):
         EpochSampler(10, seed=0, **options)
 
 
 @pytest.mark.parametrize(("size", "batch", "world"), [(10, 3, 1), (10, 3, 2), (1, 4, 3), (7, 2, 3), (12, 4, 3)])
-def test_evaluation_sees_everything_once_in_equal_steps(size, batch, world):
+def test_evaluation_reads_every_sample_once_in_equally_many_batches(size, batch, world):
     samplers = [EvalSampler(size, batch, rank, world) for rank in range(world)]
     seen = [index for sampler in samplers for index in indices(sampler) if index >= 0]
     assert sorted(seen) == list(range(size))
@@ -69,7 +69,7 @@ def test_evaluation_sees_everything_once_in_equal_steps(size, batch, world):
 
 
 @pytest.mark.parametrize("world", [1, 3])
-def test_evaluation_may_see_chosen_samples_in_any_order(world):
+def test_evaluation_may_read_a_subset_in_any_order(world):
     chosen = [7, 2, 9, 4]
     samplers = [EvalSampler(10, 3, rank, world, chosen) for rank in range(world)]
     seen = [[index for index in indices(sampler) if index >= 0] for sampler in samplers]
@@ -78,19 +78,19 @@ def test_evaluation_may_see_chosen_samples_in_any_order(world):
     assert all(len(list(sampler)) == len(sampler) for sampler in samplers)
 
 
-def test_evaluation_sets_are_read_in_a_random_order_that_the_seed_fixes(spec):
+def test_evaluation_sets_are_shuffled_by_seed(spec):
     def order(*shuffled):
         data = digits(spec)
         if shuffled:
             data.shuffle_evaluation(*shuffled)
         return torch.cat([batch.indices for batch in data.eval_loader(data.eval_sets[0])]).tolist()
 
-    whole, shuffled = order(), order(1)
-    assert whole == sorted(shuffled) != shuffled
+    unshuffled, shuffled = order(), order(1)
+    assert unshuffled == sorted(shuffled) != shuffled
     assert order(1, 20) == shuffled[:20] != order(2, 20)
 
 
-def test_padding_is_not_labelled():
+def test_padding_has_no_label():
     source = TensorSource(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), [2, 1, 0])
     loader = DataLoader(
         CaptionedDataset(source, SampleBuilder(None, None, 4, 0)),
@@ -111,23 +111,23 @@ def loader(spec, consumed=0, epoch=0, workers=0, batch=16, rank=0, world=1):
     return ResumableLoader(dataset, sampler, collate_fn=Collate(True), num_workers=workers)
 
 
-def same(one, other):
+def same(first, second):
     tensors = ("images", "texts", "labels", "indices", "text_of")
-    equal = all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors)
-    return equal and one.unreadable == other.unreadable
+    equal = all(torch.equal(getattr(first, name), getattr(second, name)) for name in tensors)
+    return equal and first.unreadable == second.unreadable
 
 
 def test_resumes_within_an_epoch_with_other_workers(spec):
-    whole = loader(spec)
-    batches = iter(whole)
+    uninterrupted = loader(spec)
+    batches = iter(uninterrupted)
     for _ in range(3):
         next(batches)
-    state = whole.sampler.state_dict()
-    rest = [next(batches) for _ in range(3)]
-    again = loader(spec, state["consumed"], state["epoch"], workers=2)
-    for ours, theirs in zip(rest, again, strict=False):
-        assert same(ours, theirs)
-    assert len(again) == len(whole)
+    state = uninterrupted.sampler.state_dict()
+    remaining = [next(batches) for _ in range(3)]
+    resumed = loader(spec, state["consumed"], state["epoch"], workers=2)
+    for expected, actual in zip(remaining, resumed, strict=False):
+        assert same(expected, actual)
+    assert len(resumed) == len(uninterrupted)
 
 
 def test_two_ranks_continue_as_one(spec):
@@ -138,19 +138,19 @@ def test_two_ranks_continue_as_one(spec):
     assert torch.equal(torch.cat([part.indices for part in parts]), joined.indices)
 
 
-def test_other_data_are_refused_on_resume():
+def test_resuming_with_other_data_raises_an_error():
     sampler = EpochSampler(10, 5, seed=0)
     with pytest.raises(ValueError, match="size 12 and this run's size 10"):
         sampler.load_state_dict({"epoch": 0, "consumed": 5, "seed": 0, "size": 12})
 
 
-def test_captions_vary_by_epoch_and_only_by_key(spec):
+def test_captions_depend_on_the_epoch_and_the_index_alone(spec):
     table = CaptionTable(["one", "two"], ["a {c}.", "the {c}.", "{c}"], spec.tokenize)
     assert table.tokens.shape == (2, 3, 16)
-    one, two = Picture(b"", 0, "one.jpg"), Picture(b"", 1, "two.jpg")
-    draws = [tuple(table.of(one, sample_rng(0, epoch, 5)).tolist()) for epoch in range(20)]
+    first, second = RawSample(b"", 0, "one.jpg"), RawSample(b"", 1, "two.jpg")
+    draws = [tuple(table.of(first, sample_rng(0, epoch, 5)).tolist()) for epoch in range(20)]
     assert len(set(draws)) == 3
-    assert torch.equal(table.of(two, sample_rng(0, 3, 5)), table.of(two, sample_rng(0, 3, 5)))
+    assert torch.equal(table.of(second, sample_rng(0, 3, 5)), table.of(second, sample_rng(0, 3, 5)))
     numbers = [sample_rng(0, 0, index).random() for index in range(1000)]
     assert abs(np.mean(numbers) - 0.5) < 0.03
     assert len(set(numbers)) == 1000
@@ -159,11 +159,11 @@ def test_captions_vary_by_epoch_and_only_by_key(spec):
 def test_templates_need_their_placeholder(spec):
     with pytest.raises(ValueError, match=r"template 'a photo' lacks the placeholder \{c\}"):
         CaptionTable(["one"], ["a photo"], spec.tokenize)
-    with pytest.raises(ValueError, match="1 class names and 0 templates make no captions"):
+    with pytest.raises(ValueError, match="classnames and templates must not be empty, got 1 and 0"):
         CaptionTable(["one"], [], spec.tokenize)
 
 
-def test_normalisation_on_the_device(spec):
+def test_images_are_normalised_after_the_transfer(spec):
     data = digits(spec)
     batch = next(iter(data.val_dataloader()))
     assert batch.images.dtype == torch.uint8

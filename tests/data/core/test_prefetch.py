@@ -4,8 +4,8 @@ from torch.utils.data import DataLoader
 from tracer_lightning.data.core.prefetch import PrefetchNextLoader, prefetch_next
 
 
-class Noted:
-    """Remembers when it was opened and what was taken."""
+class RecordingLoader:
+    """Loader that records when it is opened."""
 
     def __init__(self, name, length, events):
         self.name, self.length, self.events = name, length, events
@@ -20,38 +20,40 @@ class Noted:
 
 def order(lengths, ahead):
     events = []
-    for relay in prefetch_next([Noted("abc"[place], length, events) for place, length in enumerate(lengths)], ahead):
-        events.extend(relay)
+    for loader in prefetch_next(
+        [RecordingLoader(name, length, events) for name, length in zip("abc", lengths, strict=False)], ahead
+    ):
+        events.extend(loader)
     return events
 
 
-def test_the_next_is_opened_before_the_last_batches():
+def test_the_next_loader_is_opened_before_the_last_batches():
     assert order([3, 2], ahead=2) == ["open a", "a0", "open b", "a1", "a2", "b0", "b1"]
 
 
-def test_loading_in_the_process_itself_opens_each_in_its_turn():
+def test_chainedwithout_workers_are_opened_in_turn():
     assert order([2, 1], ahead=0) == ["open a", "a0", "a1", "open b", "b0"]
 
 
-def test_each_is_opened_once_and_may_be_read_again():
+def test_each_loader_is_opened_once_and_may_be_read_again():
     events = []
-    relays = prefetch_next([Noted("a", 1, events), Noted("b", 2, events)], 4)
+    chained = prefetch_next([RecordingLoader("a", 1, events), RecordingLoader("b", 2, events)], 4)
     for _ in range(2):
-        assert [batch for relay in relays for batch in relay] == ["a0", "b0", "b1"]
+        assert [batch for loader in chained for batch in loader] == ["a0", "b0", "b1"]
     assert events == ["open a", "open b"] * 2
 
 
-def test_loaders_of_unknown_length_stay_as_they_are():
+def test_chainedof_unknown_length_are_unchanged():
     unsized = iter([1])
-    found = prefetch_next([DataLoader([1, 2]), unsized, DataLoader([3])], 2)
-    assert found[1] is unsized
-    assert found[0].following is found[2]
-    assert [len(found[0]), len(found[2])] == [2, 1]
+    chained = prefetch_next([DataLoader([1, 2]), unsized, DataLoader([3])], 2)
+    assert chained[1] is unsized
+    assert chained[0].following is chained[2]
+    assert [len(chained[0]), len(chained[2])] == [2, 1]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_real_loaders_give_the_same(workers):
+def test_data_chainedyield_the_same_batches(workers):
     loaders = [DataLoader(range(start, start + 5), batch_size=2, num_workers=workers) for start in (0, 10)]
-    plain = [batch.tolist() for loader in loaders for batch in loader]
-    assert [batch.tolist() for relay in prefetch_next(loaders, 2 * workers) for batch in relay] == plain
+    expected = [batch.tolist() for loader in loaders for batch in loader]
+    assert [batch.tolist() for loader in prefetch_next(loaders, 2 * workers) for batch in loader] == expected
     assert isinstance(prefetch_next(loaders, 2)[0], PrefetchNextLoader)

@@ -1,4 +1,4 @@
-"""Epochs of rows of images x templates, as the released code draws them."""
+"""Epochs of (image, template) rows, as the released code draws them."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def rows(sampler, epoch=0):
     return [row for batch in sampler for _, row in batch]
 
 
-def test_imagenet_s_epochs_have_the_released_length():
+def test_epochs_on_imagenet_have_the_length_of_the_released_code():
     sampler = RowSampler(1_281_167, 86, 512, 0)
     assert len(sampler) == 2503
     sampler.consumed = 2502 * 512
@@ -26,7 +26,7 @@ def test_imagenet_s_epochs_have_the_released_length():
     assert len(last) == 512
 
 
-def test_no_row_comes_again_before_all_have_come():
+def test_no_row_repeats_before_all_are_drawn():
     sampler = RowSampler(10, 3, 4, 0)  # 3 batches, 12 rows an epoch, of 30
     sequence = [row for epoch in range(5) for row in rows(sampler, epoch)]
     assert sorted(sequence[:30]) == sorted(sequence[30:]) == list(range(30))
@@ -42,10 +42,10 @@ def test_ranks_share_the_global_batches(epoch):
         return list(sampler)
 
     parts = [batches(rank, 2) for rank in range(2)]
-    assert [one + two for one, two in zip(*parts, strict=True)] == batches()
+    assert [first + second for first, second in zip(*parts, strict=True)] == batches()
 
 
-def test_an_image_comes_with_the_template_of_its_row(spec):
+def test_an_image_has_the_template_of_its_row(spec):
     data = digits(spec)
     data.draws_rows = True
     loader = data.train_loader()
@@ -61,21 +61,21 @@ def test_an_image_comes_with_the_template_of_its_row(spec):
         assert torch.equal(text, table.tokens[label, row % table.templates][: len(text)])
 
 
-def test_it_continues_anywhere_and_with_nothing_else(spec):
+def test_rows_resume_at_any_batch_and_only_with_rows(spec):
     def loader(draws_rows=True):
         data = digits(spec)
         data.draws_rows = draws_rows
         return data.train_loader()
 
-    whole = loader()
-    whole.sampler.set_epoch(1)
-    batches = iter(whole)
+    uninterrupted = loader()
+    uninterrupted.sampler.set_epoch(1)
+    batches = iter(uninterrupted)
     for _ in range(3):
         next(batches)
-    state = whole.sampler.state_dict()
-    again = loader()
-    again.sampler.load_state_dict(state)
-    for ours, theirs in zip(batches, again, strict=True):
-        assert same(ours, theirs)
+    state = uninterrupted.sampler.state_dict()
+    resumed = loader()
+    resumed.sampler.load_state_dict(state)
+    for expected, actual in zip(batches, resumed, strict=True):
+        assert same(expected, actual)
     with pytest.raises(ValueError, match="rows"):
         loader(draws_rows=False).sampler.load_state_dict(state)

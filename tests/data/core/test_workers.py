@@ -1,4 +1,4 @@
-"""Loading processes and signals, in a process group of their own."""
+"""``DataLoader`` workers: signals, lost workers, batches that can't be sent."""
 
 import os
 import signal
@@ -27,15 +27,15 @@ class Slow(torch.utils.data.Dataset):
         time.sleep(0.01)
         return index
 
-came = []
+received = []
 for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-    signal.signal(signum, lambda signum, frame: came.append(signum))
+    signal.signal(signum, lambda signum, frame: received.append(signum))
 seen = 0
 for batch in DataLoader(Slow(), 4, num_workers=2, worker_init_fn=init_worker):
     seen += len(batch)
     if seen == 40:
-        print("goes", flush=True)
-print(seen, [int(signum) for signum in came], flush=True)
+        print("started", flush=True)
+print(seen, [int(signum) for signum in received], flush=True)
 """
 
 
@@ -43,12 +43,12 @@ print(seen, [int(signum) for signum in came], flush=True)
     "signum",
     [signal.SIGTERM, *(pytest.param(signum, marks=pytest.mark.slow) for signum in (signal.SIGINT, signal.SIGUSR1))],
 )
-def test_a_signal_to_all_processes_leaves_the_loop_its_workers(signum):
+def test_workers_survive_signals_to_the_process_group(signum):
     process = subprocess.Popen(
         [sys.executable, "-c", LOOP], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    assert process.stdout.readline() == "goes\n"
+    assert process.stdout.readline() == "started\n"
     for _ in range(2):  # as SLURM sends SIGTERM at a time limit
         os.killpg(process.pid, signum)
         time.sleep(0.3)
@@ -57,11 +57,11 @@ def test_a_signal_to_all_processes_leaves_the_loop_its_workers(signum):
     assert output == f"400 {[int(signum)] * 2}\n"
 
 
-def test_a_lost_worker_is_noticed():
+def test_a_killed_worker_raises_an_error():
     process = subprocess.Popen(
         [sys.executable, "-c", LOOP], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout.readline() == "goes\n"
+    assert process.stdout.readline() == "started\n"
     (worker, *_) = children(process.pid)
     os.kill(worker, signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
@@ -83,10 +83,10 @@ class Unsendable(torch.utils.data.Dataset):
 
 
 @pytest.mark.parametrize("error", [OSError(12, "Cannot allocate memory"), RuntimeError("no memory to share")])
-def test_a_batch_that_can_not_be_sent_is_an_error(error):
+def test_a_batch_that_can_not_be_sent_raises_an_error(error):
     loader = DataLoader(
         Unsendable(error), None, num_workers=1, worker_init_fn=init_worker, multiprocessing_context="fork"
     )
-    with pytest.raises(type(error), match="in DataLoader worker process 0") as caught:
+    with pytest.raises(type(error), match="in DataLoader worker process 0") as raised:
         list(loader)
-    assert lacks_memory(caught.value) == isinstance(error, OSError)
+    assert lacks_memory(raised.value) == isinstance(error, OSError)

@@ -1,4 +1,4 @@
-"""MNIST's four files, small."""
+"""Small versions of MNIST's four files."""
 
 import struct
 from pathlib import Path
@@ -9,23 +9,23 @@ TRAIN, TEST = 1_200, 30
 
 
 def idx(values):
-    """What MNIST's files are: a magic number, sizes, bytes."""
+    """Encode values in MNIST's file format: a magic number, sizes, bytes."""
     values = np.asarray(values, dtype=np.uint8)
     return struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape) + values.tobytes()
 
 
 def contents():
-    """Random pictures by the names of their files."""
+    """Random images and labels as file contents by file name."""
     rng = np.random.default_rng(0)
-    found = {}
+    files = {}
     for name, count in (("train", TRAIN), ("t10k", TEST)):
-        found[f"{name}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (count, 28, 28)))
-        found[f"{name}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
-    return found
+        files[f"{name}-images-idx3-ubyte"] = idx(rng.integers(0, 256, (count, 28, 28)))
+        files[f"{name}-labels-idx1-ubyte"] = idx(np.arange(count) % 10)
+    return files
 
 
 def write(root):
-    """Below a folder, where torchvision looks for them."""
+    """Write the files below a folder where torchvision expects them."""
     folder = Path(root) / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for name, content in contents().items():

@@ -36,7 +36,7 @@ def on_disk(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def _forget():
+def _clear_cache():
     mnist_digits.cache_clear()
 
 
@@ -99,16 +99,16 @@ def test_faint_channels_have_a_share_of_the_brightness(spec):
 
 
 def test_roles_follow_the_task(spec):
-    for task, other in (("plain", "coloured"), ("coloured", "plain")):
+    for task, ood_task in (("plain", "coloured"), ("coloured", "plain")):
         data = toy(spec, task=task)
-        assert [eval_set[:3] for eval_set in data.eval_sets] == [(task, "test", "id"), (other, "test", "ood")]
+        assert [eval_set[:3] for eval_set in data.eval_sets] == [(task, "test", "id"), (ood_task, "test", "ood")]
         assert data.val_set[:3] == (task, "val", "id")
 
 
 def test_splits_have_colours_of_their_own_and_always_the_same(spec):
-    one, other = (toy(spec, tied=0.5) for _ in range(2))
-    assert torch.equal(one.train_source().images, other.train_source().images)
-    val, test = (one.eval_source(eval_set).labels for eval_set in (one.val_set, one.eval_sets[0]))
+    first, second = (toy(spec, tied=0.5) for _ in range(2))
+    assert torch.equal(first.train_source().images, second.train_source().images)
+    val, test = (first.eval_source(eval_set).labels for eval_set in (first.val_set, first.eval_sets[0]))
     assert val[:100] != test[:100]
 
 
@@ -121,7 +121,7 @@ def test_embedded_digits_lie_where_mnist_has_them():
     assert not images[:, frame].any()
 
 
-def test_mnist_as_its_files_have_it(spec, on_disk):
+def test_mnist_images_and_labels_are_those_of_its_files(spec, on_disk):
     data = ColouredMNISTDataModule(spec, root=str(on_disk), download=False, task="plain", tied=0.95, **LOADING)
     test = data.eval_source(data.eval_sets[0])
     raw = np.frombuffer(mnist_files.contents()["t10k-images-idx3-ubyte"][16:], dtype=np.uint8).reshape(TEST, 28, 28)
@@ -130,11 +130,11 @@ def test_mnist_as_its_files_have_it(spec, on_disk):
     train, val = data.train_source(), data.eval_source(data.val_set)
     assert (len(train), len(val)) == (TRAIN - 1_000, 1_000)
     assert np.bincount(val.labels).tolist() == [100] * 10
-    together = {image.numpy().tobytes() for source in (train, val) for image in source.images}
-    assert len(together) == TRAIN
+    contents = {image.numpy().tobytes() for source in (train, val) for image in source.images}
+    assert len(contents) == TRAIN
 
 
-def test_mnist_is_fetched_where_it_is_missing(tmp_path, monkeypatch):
+def test_missing_mnist_is_downloaded(tmp_path, monkeypatch):
     served, root = tmp_path / "served", tmp_path / "new" / "root"
     served.mkdir()
     resources = []
@@ -156,35 +156,35 @@ def test_mnist_is_fetched_where_it_is_missing(tmp_path, monkeypatch):
     assert len(mnist_digits(str(root), download=True)["test"].labels) == TEST  # without the server
 
 
-def test_missing_mnist_is_named(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"data\.root=.*no MNIST there.*data\.download=true fetches it"):
+def test_missing_mnist_raises_an_error(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"root=.*: MNIST can't be loaded.*; set download to True"):
         mnist_digits(str(tmp_path), download=False)
     monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
-    with pytest.raises(ValueError, match=r"data\.root=.*no MNIST there.*Error downloading"):
+    with pytest.raises(ValueError, match=r"root=.*: MNIST can't be loaded.*Error downloading"):
         mnist_digits(str(tmp_path), download=True)
 
 
-def test_damaged_mnist_is_named(on_disk):
+def test_damaged_mnist_raises_an_error(on_disk):
     for file in (on_disk / "MNIST" / "raw").iterdir():
         file.write_text("version https://git-lfs.github.com/spec/v1\n")
     for download in (True, False):
-        with pytest.raises(ValueError, match=r"data\.root=.*no MNIST there \(.+\)"):
+        with pytest.raises(ValueError, match=r"root=.*: MNIST can't be loaded from there \(.+\)"):
             mnist_digits(str(on_disk), download=download)
 
 
-def test_mnist_that_is_there_is_only_read(on_disk):
+def test_existing_mnist_is_not_changed(on_disk):
     assert len(mnist_digits(str(on_disk), download=True)["test"].labels) == TEST
     assert [path.name for path in on_disk.iterdir()] == ["MNIST"]
 
 
-def test_bad_settings_are_named(spec):
-    with pytest.raises(ValueError, match=r"data\.tied must lie in \[0, 1\], found 1\.5"):
+def test_invalid_arguments_raise_errors(spec):
+    with pytest.raises(ValueError, match=r"tied must lie in \[0, 1\], got 1\.5"):
         toy(spec, tied=1.5)
-    with pytest.raises(ValueError, match=r"data\.task must be one of plain, coloured, found 'neon'"):
+    with pytest.raises(ValueError, match="task must be one of plain, coloured, got 'neon'"):
         toy(spec, task="neon")
-    with pytest.raises(ValueError, match=r"data\.asks must be one of colour, digit, found 'shape'"):
+    with pytest.raises(ValueError, match="asks must be one of colour, digit, got 'shape'"):
         toy(spec, asks="shape")
-    with pytest.raises(ValueError, match=r"data\.faint must lie in \[0, 1\], found -1"):
+    with pytest.raises(ValueError, match=r"faint must lie in \[0, 1\], got -1"):
         toy(spec, faint=-1)
-    with pytest.raises(ValueError, match="28 pixels wide and the backbone takes 32"):
+    with pytest.raises(ValueError, match="28 pixels wide, but the model expects 32"):
         toy(spec._replace(image_size=32))

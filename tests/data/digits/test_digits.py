@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -14,26 +16,25 @@ def spec():
 def test_splits_are_disjoint_and_complete():
     splits = load_splits()
     assert sum(len(split.labels) for split in splits.values()) == 1797
-    pictures = [{image.tobytes() for image in split.images} for split in splits.values()]
-    for one in range(3):
-        for other in range(one):
-            assert len(pictures[one] & pictures[other]) <= 1  # scikit-learn's set has a few identical pictures
+    contents = [{image.tobytes() for image in split.images} for split in splits.values()]
+    for first, second in itertools.combinations(contents, 2):
+        assert len(first & second) <= 1  # scikit-learn's set has a few identical images
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_rendering_is_repeatable_and_visible(style):
-    images, labels = load_splits()["val"]
-    pictures = render(images[:20], labels[:20], style, seed=3)
-    assert pictures.shape == (20, 3, 32, 32)
-    assert pictures.dtype == np.uint8
-    np.testing.assert_array_equal(pictures, render(images[:20], labels[:20], style, seed=3))
-    assert (pictures.std(axis=(1, 2, 3)) > 15).all()
+    digits, labels = load_splits()["val"]
+    images = render(digits[:20], labels[:20], style, seed=3)
+    assert images.shape == (20, 3, 32, 32)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, render(digits[:20], labels[:20], style, seed=3))
+    assert (images.std(axis=(1, 2, 3)) > 15).all()
 
 
 def test_colour_gives_the_class_away_in_95_percent():
-    images, labels = load_splits()["train"]
-    pictures = render(images, labels, "spurious", seed=1).astype(float)
-    ink = pictures.reshape(len(labels), 3, -1).max(axis=2)  # the colour where coverage is full
+    digits, labels = load_splits()["train"]
+    images = render(digits, labels, "spurious", seed=1).astype(float)
+    ink = images.reshape(len(labels), 3, -1).max(axis=2)  # the colour where coverage is full
     nearest = np.linalg.norm(ink[:, None] - 255 * PALETTE, axis=2).argmin(axis=1)
     assert 0.93 < (nearest == labels).mean() < 0.97
 
@@ -49,14 +50,14 @@ def test_roles_follow_the_training_styles(spec):
     assert len(data.test_dataloader()) == len(STYLES)
 
 
-def test_bad_settings_are_named(spec):
+def test_invalid_arguments_raise_errors(spec):
     for options, message in [
-        ({"train_styles": ["neon"]}, "train_styles must name some of .* found neon"),
-        ({"train_styles": []}, "found none"),
+        ({"train_styles": ["neon"]}, "train_styles must name some of .* got neon"),
+        ({"train_styles": []}, "got none"),
         ({"renders": 0}, "renders must be"),
         ({"num_workers": -1}, "num_workers must be"),
     ]:
         with pytest.raises(ValueError, match=message):
             digits(spec, **options)
-    with pytest.raises(ValueError, match="32 pixels wide and the backbone takes 224"):
+    with pytest.raises(ValueError, match="32 pixels wide, but the model expects 224"):
         digits(spec._replace(image_size=224))

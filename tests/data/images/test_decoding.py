@@ -1,4 +1,4 @@
-"""Pictures from anywhere."""
+"""Images from anywhere."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.data.shards.test_tar import bomb
 from tracer_lightning.data.images import decoding
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, header_size, pil_image
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode, header_size, pil_image
 from tracer_lightning.data.images.folder import FolderSource
 
 
@@ -78,7 +78,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_what_stands_before_a_jpegs_frame_is_passed_over(kind):
+def test_segments_before_a_jpegs_frame_are_skipped(kind):
     assert header_size(jpeg_with(ODD[kind])) == (40, 30)
     assert header_size(jpeg_with(ODD[kind], (30_000, 20_000))) == (30_000, 20_000)
     assert decode(jpeg_with(ODD[kind])).shape == (3, 30, 40)
@@ -86,14 +86,14 @@ def test_what_stands_before_a_jpegs_frame_is_passed_over(kind):
 
 def test_jpegs_with_too_many_segments_or_frames_are_unreadable():
     for inserted in (b"\xff\xfe\0\x02" * 100_000, FRAME, b"\xff\xd9"):
-        with pytest.raises(UnreadablePictureError):
+        with pytest.raises(UnreadableImageError):
             decode(jpeg_with(inserted))
 
 
-def test_what_is_decoded_has_the_size_of_the_header(monkeypatch):
+def test_decoded_images_must_have_the_size_in_the_header(monkeypatch):
     monkeypatch.setattr(decoding, "header_size", lambda data: (8, 8))
     for kind in ("jpeg", "png", "webp"):
-        with pytest.raises(UnreadablePictureError, match="of 8 x 8 pixels, and contains another picture"):
+        with pytest.raises(UnreadableImageError, match="of 8 x 8 pixels, and contains another image"):
             decode(FORMATS[kind])
 
 
@@ -111,13 +111,13 @@ def bmp_that_says(width, height):
 def test_pixels_beyond_the_limit_are_not_decoded(data, monkeypatch):
     monkeypatch.setattr(decoding, "decode_image", None)
     for read in (decode, pil_image):
-        with pytest.raises(UnreadablePictureError, match=r"pixels.* is too large"):
+        with pytest.raises(UnreadableImageError, match=r"pixels.* is too large"):
             read(data)
 
 
-def test_pictures_that_resizing_would_make_huge_are_refused():
+def test_images_with_extreme_aspects_are_unreadable():
     assert decode(encoded("PNG", (1000, 10))).shape == (3, 10, 1000)
-    with pytest.raises(UnreadablePictureError, match="of 5000 x 2 pixels, which is too large or too long"):
+    with pytest.raises(UnreadableImageError, match="of 5000 x 2 pixels, which is too large or too long"):
         decode(encoded("PNG", (5000, 2)))
 
 
@@ -126,7 +126,7 @@ def test_formats_that_start_programs_are_not_read():
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     assert Image.open(io.BytesIO(postscript)).format == "EPS"
     for read in (decode, pil_image):
-        with pytest.raises(UnreadablePictureError):
+        with pytest.raises(UnreadableImageError):
             read(postscript)
 
 
@@ -138,7 +138,7 @@ def test_random_damage_is_unreadable_or_read(kind):
         for place in rng.integers(0, min(len(damaged), 200), rng.integers(0, 6)):
             damaged[place] = rng.integers(256)
         for read in (decode, pil_image):
-            with contextlib.suppress(UnreadablePictureError):
+            with contextlib.suppress(UnreadableImageError):
                 read(bytes(damaged))
 
 
@@ -149,11 +149,11 @@ def test_a_flipped_bit_in_a_png_does_not_end_the_process():
         damaged = bytearray(FORMATS["png"])
         damaged[rng.integers(60, len(damaged) - 20)] ^= 1 << rng.integers(8)
         for read in (decode, pil_image):
-            with pytest.raises(UnreadablePictureError):
+            with pytest.raises(UnreadableImageError):
                 read(bytes(damaged))
 
 
-def test_folders_and_pipes_that_are_called_pictures_are_passed_over(tmp_path):
+def test_folders_and_pipes_with_image_names_are_skipped(tmp_path):
     (tmp_path / "cat/folder.png").mkdir(parents=True)
     os.mkfifo(tmp_path / "cat/pipe.png")
     (tmp_path / "cat/real.PNG").write_bytes(FORMATS["png"])

@@ -9,9 +9,9 @@ from scripts.make_shards import main
 from tests.data.images.test_folder import CLASSES, data, root  # noqa: F401  root is a fixture
 from tests.data.shards.conftest import root as shard_root  # noqa: F401  a fixture
 from tests.data.shards.helpers import png, rewrite, seen, shards
-from tests.data.shards.test_make_shards import error, picture, samples, table
+from tests.data.shards.test_make_shards import error, image, samples, table
 from tracer_lightning.data.images.decoding import FORMATS, decode
-from tracer_lightning.data.images.files import FORMAT_OF, hidden
+from tracer_lightning.data.images.files import FORMAT_OF, is_hidden
 from tracer_lightning.data.images.folder import FolderSource
 
 CLUTTER = (
@@ -33,15 +33,15 @@ def clutter(folder):
 
 @pytest.mark.parametrize("name", [*CLUTTER, "a/.b/c.png", "./._x.png"])
 def test_hidden_names(name):
-    assert hidden(name)
+    assert is_hidden(name)
 
 
 @pytest.mark.parametrize("name", ["a.png", "./a.png", "../a/b.png", "a.b/c", "/data/x.tar"])
 def test_other_names(name):
-    assert not hidden(name)
+    assert not is_hidden(name)
 
 
-def test_hidden_files_are_no_data(root):  # noqa: F811
+def test_hidden_files_are_ignored(root):  # noqa: F811
     plain = data(root)
     expected = [plain.train_source().files, plain.eval_source(plain.eval_sets[1]).files]
     for folder in [root, *root.glob("*"), *root.glob("*/*")]:
@@ -53,21 +53,21 @@ def test_hidden_files_are_no_data(root):  # noqa: F811
     assert module.classnames == ["big dog", "cat", "owl"]
 
 
-def test_what_is_passed_over_is_counted_by_reason_in_one_line(root):  # noqa: F811
+def test_skipped_files_are_counted_by_reason_in_one_warning(root):  # noqa: F811
     train = root / "train"
-    picture(train / "cat/kittens/small/0.png")
-    picture(train / "cat/kittens/1.png")
-    picture(train / "0.png")
+    image(train / "cat/kittens/small/0.png")
+    image(train / "cat/kittens/1.png")
+    image(train / "0.png")
     (train / "owl/4.dcm").touch()
     (train / "owl/notes").touch()
     (train / "owl/5.png").symlink_to(root / "nowhere.png")
     (train / "newt").symlink_to(root / "nowhere")
-    with pytest.warns(UserWarning, match="are passed over") as said:
+    with pytest.warns(UserWarning, match="are skipped") as warned:
         assert len(FolderSource(train, CLASSES)) == 12
-    (line,) = [str(warning.message) for warning in said]
-    assert line.startswith(f"{train}: 7 files are passed over: ")
+    (line,) = [str(warning.message) for warning in warned]
+    assert line.startswith(f"{train}: 7 files are skipped: ")
     assert set(line.split(": ", 2)[2].split(", ")) == {
-        "2 in nested folders", "1 beside the class folders", "1 .dcm", "1 without a suffix", "2 links to nothing",
+        "2 in nested folders", "1 beside the class folders", "1 .dcm", "1 without a suffix", "2 broken links",
     }  # fmt: skip
 
 
@@ -96,17 +96,17 @@ def test_a_class_without_training_images_is_an_error(root, tmp_path, capsys):  #
         path.rename(path.with_suffix(".dcm"))
     module = data(root)
     with (
-        pytest.warns(UserWarning, match=r"4 files are passed over: 4 \.dcm"),
-        pytest.raises(ValueError, match=r"train/owl holds no pictures \(jpg, .*\); add some, or remove the class"),
+        pytest.warns(UserWarning, match=r"4 files are skipped: 4 \.dcm"),
+        pytest.raises(ValueError, match=r"train/owl contains no images \(jpg, .*\); add images or remove it"),
     ):
         module.train_dataloader()
-    assert "train/owl holds no pictures" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
+    assert "train/owl contains no images" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
     assert main(["folder", str(root / "train"), "--out", str(tmp_path / "out"), "--split", "test"]) == 0
 
 
 def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
     for name in ("cat", "owl"):
-        picture(tmp_path / "pets" / name / "0.png")
+        image(tmp_path / "pets" / name / "0.png")
         clutter(tmp_path / "pets" / name)
     clutter(tmp_path / "pets")
     assert main(["folder", str(tmp_path / "pets"), "--out", str(tmp_path / "out"), "--verify"]) == 0
@@ -114,22 +114,22 @@ def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
     assert (tmp_path / "out/classnames.txt").read_text() == "cat\nowl\n"
     rows = [("path", "label"), ("pets/cat/0.png", "cat"), ("pets/cat/._0.png", "cat"), ("pets/owl/0.png", "owl")]
     command = ["csv", table(tmp_path / "t.csv", *rows), "--out", str(tmp_path / "listed")]
-    with pytest.warns(UserWarning, match=r"t\.csv: 1 files are passed over: 1 hidden"):
+    with pytest.warns(UserWarning, match=r"t\.csv: 1 files are skipped: 1 hidden"):
         assert main(command) == 0
     assert len(samples(tmp_path / "listed/train")) == 2
-    found = error(capsys, "torchvision", "ImageFolder", tmp_path / "pets", "--out", tmp_path / "vision")
-    assert "ImageFolder takes the hidden folder .ipynb_checkpoints" in found or "Found no valid file" in found
+    message = error(capsys, "torchvision", "ImageFolder", tmp_path / "pets", "--out", tmp_path / "vision")
+    assert "ImageFolder treats the hidden folder .ipynb_checkpoints" in message or "Found no valid file" in message
 
 
 def test_verification_decodes(tmp_path, capsys):
     (tmp_path / "pets/cat").mkdir(parents=True)
     (tmp_path / "pets/cat/0.png").write_bytes(png(7)[:-30])
-    found = error(capsys, "folder", tmp_path / "pets", "--out", tmp_path / "out", "--verify")
-    assert "sample s0000000 has a picture that can't be read: damaged" in found
+    message = error(capsys, "folder", tmp_path / "pets", "--out", tmp_path / "out", "--verify")
+    assert "sample s0000000 has an image that can't be read: damaged" in message
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_hidden_shards_and_members_are_no_data(shard_root, stream):  # noqa: F811
+def test_hidden_shards_and_members_are_ignored(shard_root, stream):  # noqa: F811
     expected = read(shards(shard_root, stream=stream))
     for split in ("photo/train", "photo/test"):
         (shard_root / split / "._0.tar").write_bytes(b"Mac OS X")

@@ -15,15 +15,15 @@ AUGMENTATION = {"crop_scale": [0.9, 1.0], "flip": 0.5}
 
 @pytest.fixture
 def root(tmp_path):
-    """Pictures of one grey level per class, in several formats and modes."""
+    """Images of one grey level per class, in several formats and modes."""
     for split, classes in (("train", CLASSES), ("val", CLASSES), ("art", ["cat", "owl"])):
         for name in classes:
             folder = tmp_path / "pets" / split / name
             folder.mkdir(parents=True)
             for number, suffix in enumerate(("jpg", "png", "bmp", "webp")):
                 grey = 40 + 60 * CLASSES.index(name)
-                picture = np.full((40 + number, 50, 3), grey, np.uint8)
-                Image.fromarray(picture).convert("L" if number == 1 else "RGB").save(folder / f"{number}.{suffix}")
+                image = np.full((40 + number, 50, 3), grey, np.uint8)
+                Image.fromarray(image).convert("L" if number == 1 else "RGB").save(folder / f"{number}.{suffix}")
     return tmp_path / "pets"
 
 
@@ -64,34 +64,34 @@ def test_crops_are_the_same_for_the_same_key_and_differ_by_epoch(root):
     assert any(not torch.equal(dataset[(epoch, 1)].image, dataset[(0, 1)].image) for epoch in range(1, 4))
 
 
-def test_mistakes_are_named(root, tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere/train is no folder; data\.root"):
+def test_invalid_arguments_raise_errors(root, tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere/train is not a folder; root must"):
         data(tmp_path / "nowhere")
     (root / "val" / "owl").rename(root / "owl")
     with pytest.raises(ValueError, match="lacks the class owl; an ID split needs all"):
         data(root)
     (root / "owl").rename(root / "val" / "owl")
     (root / "art" / "newt").mkdir()
-    with pytest.raises(ValueError, match="holds the class newt, which training does not know"):
+    with pytest.raises(ValueError, match="has the class newt, which is not a training class"):
         data(root)
     (tmp_path / "empty/train/cat").mkdir(parents=True)
     (tmp_path / "empty/val/cat").mkdir(parents=True)
-    with pytest.raises(ValueError, match="holds no pictures"):
+    with pytest.raises(ValueError, match="contains no images"):
         data(tmp_path / "empty", ood={}).train_dataloader()
     (tmp_path / "flat/train").mkdir(parents=True)
-    with pytest.raises(ValueError, match="holds no class folders"):
+    with pytest.raises(ValueError, match="contains no class folders"):
         data(tmp_path / "flat")
-    with pytest.raises(ValueError, match=r"2 names and .* 3 classes"):
+    with pytest.raises(ValueError, match=r"2 names, but .* 3 classes"):
         data(root, ood={}, texts={"classnames": ["a", "b"], "templates": ["{c}"]})
 
 
-def test_unreadable_pictures_are_replaced_counted_and_named(root):
-    whole = {label for batch in data(root).train_dataloader() for label in batch.labels.tolist()}
+def test_unreadable_images_are_replaced_counted_and_named(root):
+    complete = {label for batch in data(root).train_dataloader() for label in batch.labels.tolist()}
     (root / "train/cat/0.jpg").write_bytes(b"<html>")
     (root / "val/owl/1.png").write_bytes((root / "val/owl/1.png").read_bytes()[:60])
     module = data(root)
     batches = [module.on_after_batch_transfer(batch, 0) for batch in module.train_dataloader()]
-    assert {label for batch in batches for label in batch.labels.tolist()} == whole
+    assert {label for batch in batches for label in batch.labels.tolist()} == complete
     assert module.unreadable == {f"{root / 'train/cat/0.jpg'}: damaged, or of another format"}
     assert sum(len(batch.labels) for batch in batches) == 12
     batches = list(module.val_dataloader())
@@ -101,15 +101,15 @@ def test_unreadable_pictures_are_replaced_counted_and_named(root):
     ]
 
 
-def test_too_many_unreadable_pictures_end_the_run(root):
+def test_too_many_unreadable_images_end_the_run(root):
     for name in ("big_dog", "cat", "owl"):
-        for picture in (root / "train" / name).iterdir():
-            picture.write_bytes(b"<html>")
+        for image in (root / "train" / name).iterdir():
+            image.write_bytes(b"<html>")
     with pytest.raises(ValueError, match=r"16 pictures in a row can't be read, the first .*train"):
         list(data(root).train_dataloader())
     module = data(root)
     batch = next(iter(module.val_dataloader()))
-    with pytest.raises(ValueError, match=r"11 pictures can't be read, more than data\.max_bad_fraction=0\.001"):
+    with pytest.raises(ValueError, match=r"11 images can't be read, more than max_bad_fraction=0\.001"):
         module.on_after_batch_transfer(batch._replace(unreadable=tuple("abcdefghijk")), 0)
 
 

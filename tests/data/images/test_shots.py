@@ -57,8 +57,8 @@ def few(root, **options):
     return ImageFolderDataModule(tiny_backbone().spec, str(root), **(given | options))
 
 
-def test_each_class_of_a_folder_gives_so_many_images_and_a_small_one_all(pets):
-    with pytest.warns(UserWarning, match=r"data\.shots=4: 1 of 3 classes have fewer images and keep all, 'owl' has 3"):
+def test_few_shot_draws_from_each_class_and_keeps_small_classes(pets):
+    with pytest.warns(UserWarning, match="shots=4: 1 of 3 classes have fewer images and keep all of them; 'owl' has 3"):
         loader = few(pets, shots=4).train_dataloader()
     assert len(loader) == 3  # 11 images in batches of 3
     assert classes(few(pets, shots=2).predict_dataloader()) == {0: 2, 1: 2, 2: 2}
@@ -126,19 +126,19 @@ def test_images_in_memory_are_drawn_likewise():
 
 
 @pytest.mark.parametrize("shots", [0, -1])
-def test_less_than_one_is_refused(pets, shots):
+def test_less_than_one_raises_an_error(pets, shots):
     with pytest.raises(ValueError, match=rf"data\.shots must be a whole number .* >= 1, or null, found {shots}"):
         few(pets, shots=shots)
 
 
-def test_what_has_no_classes_or_does_not_know_them_is_refused(sets, tmp_path):
+def test_few_shot_without_known_classes_raises_an_error(sets, tmp_path):
     write(tmp_path / "sets/pairs", "train", 12, classes=[], caption="number {}")
     pairs = shards(sets, train={"folder": "pairs", "split": "train"}, shots=4)
-    with pytest.raises(ValueError, match=r"data\.shots=4 counts images per class, and 12 of the 12 training images"):
+    with pytest.raises(ValueError, match=r"shots=4 counts images per class, but 12 of the 12 training images"):
         pairs.setup("fit")
     stream = shards(sets, stream=True, shots=4)
     for opened in (stream.train_dataloader, stream.predict_dataloader):
-        with pytest.raises(ValueError, match=r"data\.shots=4 must know .* read the shards with data/reader=indexed"):
+        with pytest.raises(ValueError, match=r"shots=4 requires the classes .* read the shards by index"):
             opened()
     stream.trains = False
     stream.setup("test")

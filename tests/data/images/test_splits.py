@@ -76,15 +76,15 @@ def test_a_folder_that_is_tested_on_never_validates(tmp_path, options):
 
 def test_the_same_images_are_held_out_wherever_whenever_and_by_whomever(tmp_path):
     root = write(tmp_path / "pets", ["train", "val"])
-    whole = files(module(root).eval_source(module(root).val_set))
+    complete = files(module(root).eval_source(module(root).val_set))
     moved = write(tmp_path / "elsewhere", ["train", "val"])
     others = [module(moved), module(root, batch_size=2, num_workers=1, seed=7)]
-    assert all(files(other.eval_source(other.val_set)) == whole for other in others)
+    assert all(files(other.eval_source(other.val_set)) == complete for other in others)
     seeded = module(root, chosen_by=1)
-    assert files(seeded.eval_source(seeded.val_set)) != whole
+    assert files(seeded.eval_source(seeded.val_set)) != complete
     write(root, ["train"], {"train": {"cat": 21, "dog": 10}})
     more = module(root)
-    assert len(whole - files(more.eval_source(more.val_set))) <= 1
+    assert len(complete - files(more.eval_source(more.val_set))) <= 1
 
 
 def test_every_reader_of_training_images_leaves_them_out(tmp_path):
@@ -107,24 +107,24 @@ def test_every_reader_of_training_images_leaves_them_out(tmp_path):
     assert not kept & held
 
 
-def test_without_validation_images_the_test_set_is_watched(tmp_path):
+def test_fraction_0_monitors_the_test_set(tmp_path):
     split = module(write(tmp_path / "pets", ["train", "val"]), fraction=0)
     assert split.val_set == split.eval_sets[0]
     assert sizes(split.train_source()) == SIZES["train"]
 
 
-def test_what_cannot_be_split_is_named(tmp_path):
+def test_invalid_splits_raise_errors(tmp_path):
     root = write(tmp_path / "pets", ["train"])
-    with pytest.raises(ValueError, match="holds no folder test or val to test on; add one, or name it"):
+    with pytest.raises(ValueError, match="contains no folder test or val to test on; add one, or set folders"):
         module(root)
     for root_of_none in ("nowhere", "pets/train/cat/0.png"):
-        with pytest.raises(ValueError, match="is no folder"):
+        with pytest.raises(ValueError, match="is not a folder"):
             module(tmp_path / root_of_none)
     write(root, ["val"])
-    with pytest.raises(ValueError, match="holds no folder test to test on"):
+    with pytest.raises(ValueError, match="contains no folder test to test on"):
         module(root, val="val")
     for fraction in (1.0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match=r"data\.held_out\.fraction must be a number >= 0 and < 1, found"):
+        with pytest.raises(ValueError, match=r"held_out\.fraction must be >= 0 and < 1, got"):
             module(root, fraction=fraction)
     single = write(tmp_path / "single", ["train", "val"], {"train": {"cat": 1}, "val": {"cat": 1}})
     with pytest.raises(ValueError, match="has one image of each class, so that none can be held out"):

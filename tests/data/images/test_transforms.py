@@ -9,7 +9,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.data.images.decoding import UnreadablePictureError
+from tracer_lightning.data.images.decoding import UnreadableImageError
 from tracer_lightning.data.images.transforms import EvalCrop, RandomCrop
 
 RNG = np.random.default_rng(0)
@@ -22,11 +22,11 @@ def encoded(pixels, form="PNG", mode="RGB"):
     return buffer.getvalue()
 
 
-def picture(height=45, width=70):
+def image(height=45, width=70):
     return np.random.default_rng(1).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
-def test_the_middle_is_taken():
+def test_evaluation_crops_the_centre():
     wide = np.zeros((20, 40, 3), np.uint8)
     wide[:, 10:30] = 255
     spec = SPEC._replace(image_size=20)
@@ -36,17 +36,17 @@ def test_the_middle_is_taken():
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
 @pytest.mark.parametrize("shape", [(45, 70), (70, 45), (32, 32), (20, 25)])
-def test_pil_gives_the_pixels_of_open_clip(mode, shape):
-    data = encoded(picture(*shape), "JPEG" if mode == "CMYK" else "PNG", mode)
+def test_pil_yields_the_pixels_of_open_clip(mode, shape):
+    data = encoded(image(*shape), "JPEG" if mode == "CMYK" else "PNG", mode)
     ours = EvalCrop(SPEC, "pil")(data, RNG)
     theirs = open_clip.image_transform(32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))(Image.open(io.BytesIO(data)))
     assert torch.equal(ours, (theirs * 255).round().to(torch.uint8))
 
 
 @pytest.mark.parametrize("decoder", ["torchvision", "pil"])
-def test_squashing_is_open_clips(decoder):
+def test_squashing_agrees_with_open_clip(decoder):
     spec = SPEC._replace(resize_mode="squash", interpolation="bilinear")
-    data = encoded(picture())
+    data = encoded(image())
     transform = open_clip.image_transform(
         32, is_train=False, mean=(0, 0, 0), std=(1, 1, 1), resize_mode="squash", interpolation="bilinear"
     )
@@ -56,9 +56,9 @@ def test_squashing_is_open_clips(decoder):
 
 
 def test_both_decoders_nearly_agree():
-    data = encoded(picture())
-    one, other = (EvalCrop(SPEC, decoder)(data, RNG).float() for decoder in ("torchvision", "pil"))
-    assert (one - other).abs().max() <= 2
+    data = encoded(image())
+    first, second = (EvalCrop(SPEC, decoder)(data, RNG).float() for decoder in ("torchvision", "pil"))
+    assert (first - second).abs().max() <= 2
 
 
 @pytest.mark.parametrize("decoder", ["torchvision", "pil"])
@@ -71,15 +71,15 @@ def test_a_border_is_cut_off(decoder):
 
 @pytest.mark.parametrize("decoder", ["torchvision", "pil"])
 @pytest.mark.parametrize("damage", [lambda data: b"<html>", lambda data: data[:200], lambda data: b""])
-def test_damaged_pictures_are_unreadable(decoder, damage):
-    with pytest.raises(UnreadablePictureError):
-        EvalCrop(SPEC, decoder)(damage(encoded(picture(), "JPEG")), RNG)
+def test_damaged_images_are_unreadable(decoder, damage):
+    with pytest.raises(UnreadableImageError):
+        EvalCrop(SPEC, decoder)(damage(encoded(image(), "JPEG")), RNG)
 
 
-def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="eval_decoder must be one of torchvision, pil, found 'cv2'"):
+def test_invalid_arguments_raise_errors():
+    with pytest.raises(ValueError, match="eval_decoder must be one of torchvision, pil, got 'cv2'"):
         EvalCrop(SPEC, "cv2")
-    with pytest.raises(ValueError, match="resizes by 'longest'"):
+    with pytest.raises(ValueError, match="resize_mode must be shortest or squash, got 'longest'"):
         EvalCrop(SPEC._replace(resize_mode="longest"), "pil")
 
 
@@ -106,7 +106,7 @@ def test_random_crops_are_distributed_as_torchvisions(height, width, scale):
 
 
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (100, 110), *SIZES])
-def test_where_no_random_crop_fits_it_is_torchvisions(height, width):
+def test_the_fallback_crop_is_that_of_torchvision(height, width):
     theirs = RandomResizedCrop.get_params(torch.zeros(1, height, width), [2.0, 2.0], [3 / 4, 4 / 3])
     crop = RandomCrop(32, (1.0, 1.0), 0.0)
     crop.scale = (2.0, 2.0)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.data import ShardDataModule, StreamedShardDataModule
-from tracer_lightning.data.shards.packing import Item
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.packing import SourceSample
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 
 CLASSES = ["cat", "dog", "owl"]
 SHARED = Path(__file__).parents[4] / "shared" / "data"
@@ -28,7 +28,7 @@ def png(value):
 
 
 def item(number, caption=None):
-    return Item(functools.partial(png, number % 200), f"picture {number}", "png", number % 3, caption)
+    return SourceSample(functools.partial(png, number % 200), f"image {number}", "png", number % 3, caption)
 
 
 def write(root, split, size, per_shard=8, classes=CLASSES, caption=None):
@@ -36,7 +36,7 @@ def write(root, split, size, per_shard=8, classes=CLASSES, caption=None):
     items = [item(number, caption and caption.format(number)) for number in range(size)]
     if not classes:
         items = [entry._replace(label=None) for entry in items]
-    return write_shards(Collection(items, classes), root, split, ["a {c}."], Layout(max_samples=per_shard))
+    return write_shards(SampleCollection(items, classes), root, split, ["a {c}."], ShardLayout(max_samples=per_shard))
 
 
 def shards(root, stream=False, lanes=2, buffer=12, cache=False, **options):

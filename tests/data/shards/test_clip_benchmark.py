@@ -21,7 +21,7 @@ def as_tensor(image):
 
 
 @pytest.mark.slow
-def test_their_reader_reads_our_shards(tmp_path):
+def test_clip_benchmark_reads_our_shards(tmp_path):
     write(tmp_path / "pets", "test", 20)
     write(tmp_path / "pets", "train", 11)
     theirs = their_set(tmp_path / "pets", "test")
@@ -39,7 +39,7 @@ def test_their_reader_reads_our_shards(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "pacs_photo").is_dir(), reason="needs the PACS shards")
-def test_we_read_what_they_read(tmp_path):
+def test_our_reader_agrees_with_clip_benchmark(tmp_path):
     theirs = list(their_set(SHARED / "pacs_photo", "test"))
     suite = {"photo": {"folder": "pacs_photo", "split": "test", "role": "id"}}
     train = {"folder": "pacs_photo", "split": "train"}
@@ -47,7 +47,7 @@ def test_we_read_what_they_read(tmp_path):
     ours = data.eval_source(data.eval_sets[0])
     assert len(ours) == len(theirs) == 334
     crop = data.eval_transform(data.eval_sets[0])
-    crop.size, crop.resized = [112, 112], [112]
+    crop.size, crop.resize_to = [112, 112], [112]
     for position in range(0, 334, 37):
         image, label = theirs[position]
         assert ours[position].label == label

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from tests.data.shards.helpers import CLASSES, SHARED, png, rewrite, seen, served, shards
-from tracer_lightning.data.shards.labels import Labels
-from tracer_lightning.data.shards.packing import Item
+from tracer_lightning.data.shards.labels import ClassLabels
+from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.source import IndexedSource
-from tracer_lightning.data.shards.store import Place, Store
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
+from tracer_lightning.data.shards.store import ShardStore, SplitLocation
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 
 
 def test_an_epoch_is_a_permutation_of_all_shards(root):
@@ -22,7 +22,7 @@ def test_an_epoch_is_a_permutation_of_all_shards(root):
     assert len({position // 8 for position in order[:10]}) > 3  # a batch draws on many shards
 
 
-def test_the_suite_is_read_once_each(root):
+def test_every_set_of_the_suite_is_read_once(root):
     data = shards(root)
     photo, sketch = (seen(loader) for loader in data.test_dataloader())
     assert photo == [(number, number % 3) for number in range(20)]
@@ -31,19 +31,19 @@ def test_the_suite_is_read_once_each(root):
     assert data.val_set.name == "photo"
 
 
-def test_remote_sets_are_the_same(root, tmp_path):
+def test_remote_and_local_sets_are_equal(root, tmp_path):
     with served(root) as address:
         remote = shards(address, cache_dir=str(tmp_path / "cache"))
         remote.prepare_data()
-        one, other = list(shards(root).train_dataloader()), list(remote.train_dataloader())
-    for ours, theirs in zip(one, other, strict=True):
+        first, second = list(shards(root).train_dataloader()), list(remote.train_dataloader())
+    for ours, theirs in zip(first, second, strict=True):
         assert torch.equal(ours.images, theirs.images)
         assert torch.equal(ours.indices, theirs.indices)
     assert seen(remote.test_dataloader()[1]) == [(number, number % 3) for number in range(11)]  # the server is gone
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_evaluation_looks_at_no_training_data(root, tmp_path, stream):
+def test_evaluation_does_not_open_training_data(root, tmp_path, stream):
     data = shards(root, stream=stream, train={"folder": "photo", "split": "nowhere"})
     data.trains = False
     data.prepare_data()
@@ -61,8 +61,8 @@ def test_worker_processes_read_the_same(root):
         assert torch.equal(ours.images, theirs.images)
 
 
-def test_few_files_are_open_at_once(root, monkeypatch):
-    monkeypatch.setattr("tracer_lightning.data.shards.source.OPEN_FILES", 2)
+def test_the_number_of_open_files_is_limited(root, monkeypatch):
+    monkeypatch.setattr("tracer_lightning.data.shards.source.MAX_OPEN_FILES", 2)
     source = shards(root).train_source()
     before = [source[position].data for position in range(50)]
     assert [source[position].data for position in reversed(range(50))] == before[::-1]
@@ -70,28 +70,28 @@ def test_few_files_are_open_at_once(root, monkeypatch):
 
 
 def test_samples_have_their_own_captions(tmp_path):
-    items = [Item(functools.partial(png, n), f"{n}", "png", caption=f"grey level {n}") for n in range(5)]
-    write_shards(Collection(items, []), tmp_path / "pairs", "train", ["a {c}."], Layout())
-    store = Store(str(tmp_path), tmp_path / "cache")
-    source = IndexedSource(store.shards(Place("pairs", "train")), Labels(None), tmp_path / "cache")
+    items = [SourceSample(functools.partial(png, n), f"{n}", "png", caption=f"grey level {n}") for n in range(5)]
+    write_shards(SampleCollection(items, []), tmp_path / "pairs", "train", ["a {c}."], ShardLayout())
+    store = ShardStore(str(tmp_path), tmp_path / "cache")
+    source = IndexedSource(store.shards(SplitLocation("pairs", "train")), ClassLabels(None), tmp_path / "cache")
     assert sorted(source[position].caption for position in range(5)) == [f"grey level {n}" for n in range(5)]
     assert {source[position].label for position in range(5)} == {-1}
 
 
-def test_mistakes_are_named(root):
+def test_invalid_arguments_raise_errors(root):
     (root / "photo/train/2.tar").rename(root / "photo/train/x.tar")
-    with pytest.raises(ValueError, match=r"no .*2\.tar, which the number of shards asks for"):
+    with pytest.raises(ValueError, match=r"no .*2\.tar, although the number of shards includes it"):
         shards(root).train_dataloader()
     (root / "photo/train/x.tar").rename(root / "photo/train/2.tar")
-    with pytest.raises(ValueError, match=r"no .*nshards\.txt: no split valid of shards there"):
+    with pytest.raises(ValueError, match=r"no .*nshards\.txt: there is no split valid of shards"):
         shards(root, train={"folder": "photo", "split": "valid"}).train_dataloader()
-    with pytest.raises(ValueError, match="holds no folder photos"):
+    with pytest.raises(ValueError, match="contains no folder photos"):
         shards(root, train={"folder": "photos", "split": "train"})
     (root / "sketch/classnames.txt").write_text("cat\ndog\n")
-    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 2 classes, and 3 are expected"):
+    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 2 classes, but 3 are expected"):
         shards(root)
     (root / "sketch/classnames.txt").write_text("cat\ndog\nbat\n")
-    with pytest.raises(ValueError, match=r"suite\.sketch: sketch calls class 2 'bat', and 'owl' is expected"):
+    with pytest.raises(ValueError, match=r"suite\.sketch: sketch calls class 2 'bat', but 'owl' is expected"):
         shards(root)
     (root / "sketch/classnames.txt").write_text("cat\ndog\n")
     (root / "photo/classnames.txt").write_text("cat\ndog\n")
@@ -103,7 +103,7 @@ def test_mistakes_are_named(root):
 
 
 @pytest.mark.skipif(not (SHARED / "pacs_photo").is_dir(), reason="needs the PACS shards")
-def test_real_pictures(tmp_path):
+def test_real_images(tmp_path):
     suite = {
         "photo": {"folder": "pacs_photo", "split": "test", "role": "id", "samples": 334},
         "others": {"folder": "pacs_*", "split": "test", "role": "ood"},
@@ -116,7 +116,7 @@ def test_real_pictures(tmp_path):
     assert len(data.train_source()) + len(data.eval_source(data.eval_sets[0])) == 1670
 
 
-def test_incomplete_samples_are_said(root):
+def test_incomplete_samples_cause_warnings(root):
     rewrite(root / "photo/train/0.tar", lambda name, content: None if name == "s0000000.cls" else (name, content))
-    with pytest.warns(UserWarning, match=r"data\.train: 1 samples are left out: 1 without label or caption"):
+    with pytest.warns(UserWarning, match=r"train: 1 samples are left out: 1 without label or caption"):
         assert len(shards(root).train_source()) == 49

@@ -85,28 +85,28 @@ def test_more_than_the_limit_is_not_downloaded(tmp_path, answer):
     assert not list(tmp_path.rglob("nshards.txt"))
 
 
-def test_as_much_as_the_limit_is(tmp_path):
+def test_exactly_the_limit_is_downloaded(tmp_path):
     with answering(response("Content-Length: 1000", body=b"x" * 1000)) as (host, _):
         assert fetched(host, tmp_path) == b"x" * 1000
 
 
 @pytest.mark.parametrize("length", ["-1", "1e3", "", "0x10", "1 000", "9" * 30, "+5", "²"])
-def test_sizes_that_are_none_are_refused(tmp_path, length):
+def test_invalid_sizes_raise_errors(tmp_path, length):
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nx".encode("latin-1")
-    with answering(answer) as (host, requests), pytest.raises(ValueError, match="which is none"):
+    with answering(answer) as (host, requests), pytest.raises(ValueError, match="which is invalid"):
         fetched(host, tmp_path)
     assert len(requests) == 1
 
 
-def test_two_sizes_are_none(tmp_path):
+def test_contradicting_sizes_raise_an_error(tmp_path):
     with (
         answering(response("Content-Length: 1", "Content-Length: 2", body=b"xx")) as (host, _),
-        pytest.raises(ValueError, match="which is none"),
+        pytest.raises(ValueError, match="which is invalid"),
     ):
         fetched(host, tmp_path)
 
 
-def test_bodies_that_are_shorter_or_longer_than_they_say_are_refused(tmp_path):
+def test_bodies_of_another_length_than_announced_raise_errors(tmp_path):
     with (
         answering(response("Content-Length: 9", body=b"x")) as (host, requests),
         pytest.raises(ValueError, match="could not be read in 7 attempts"),
@@ -114,7 +114,7 @@ def test_bodies_that_are_shorter_or_longer_than_they_say_are_refused(tmp_path):
         fetched(host, tmp_path)
     assert len(requests) == 7
     chunked = response("Content-Length: 1", "Transfer-Encoding: chunked", body=b"5\r\nxxxxx\r\n0\r\n\r\n")
-    with answering(chunked) as (host, _), pytest.raises(ValueError, match="brings more than the 1 bytes"):
+    with answering(chunked) as (host, _), pytest.raises(ValueError, match="sends more than the 1 bytes"):
         fetched(host, tmp_path)
 
 
@@ -132,19 +132,22 @@ BEGUN = response("Content-Length: 9", body=b"abc")
     ],
     ids=["another part", "another size", "no bytes", "not said", "a shorter file"],
 )
-def test_another_part_than_was_asked_for_is_refused(tmp_path, answer):
-    with answering(BEGUN, answer) as (host, requests), pytest.raises(ValueError, match=r"another part|has changed"):
+def test_a_wrong_range_raises_an_error(tmp_path, answer):
+    with (
+        answering(BEGUN, answer) as (host, requests),
+        pytest.raises(ValueError, match=r"not the requested range|has changed"),
+    ):
         fetched(host, tmp_path)
     assert "Range: bytes=3-" in requests[1]
 
 
-def test_the_part_that_was_asked_for_is_taken(tmp_path):
+def test_the_requested_range_is_accepted(tmp_path):
     rest = response("Content-Range: bytes 3-8/9", "Content-Length: 6", body=b"defghi", status="206 Partial Content")
     with answering(BEGUN, rest) as (host, _):
         assert fetched(host, tmp_path) == b"abcdefghi"
 
 
-def test_a_part_that_nobody_asked_for_is_refused(tmp_path):
+def test_an_unrequested_range_raises_an_error(tmp_path):
     part = response("Content-Range: bytes 3-8/9", "Content-Length: 6", body=b"defghi", status="206 Partial Content")
     with answering(part) as (host, _), pytest.raises(ValueError, match="answers with 206"):
         fetched(host, tmp_path)
@@ -154,20 +157,20 @@ def test_a_part_that_nobody_asked_for_is_refused(tmp_path):
     "target",
     ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:text/plain,x", "gopher://x", "http://me:secret@127.0.0.1/"],
 )
-def test_only_web_addresses_are_followed(tmp_path, target):
+def test_redirects_to_other_schemes_raise_errors(tmp_path, target):
     with (
         answering(response(f"Location: {target}", status="302 Found")) as (host, requests),
-        pytest.raises(ValueError, match=r"not followed|may not be read: 302|a login in it is not read") as refusal,
+        pytest.raises(ValueError, match=r"not followed|can't be read: 302|must not contain a login") as refusal,
     ):
         fetched(host, tmp_path)
     assert len(requests) == 1
     assert "secret" not in str(refusal.value)
 
 
-def test_redirects_end(tmp_path):
+def test_the_number_of_redirects_is_limited(tmp_path):
     with (
         answering(response("Location: /next", body=b"x" * 99, status="302 Found")) as (host, requests),
-        pytest.raises(ValueError, match="may not be read: 302"),
+        pytest.raises(ValueError, match="can't be read: 302"),
     ):
         fetched(host, tmp_path)
     assert len(requests) < 20
@@ -184,7 +187,7 @@ def test_the_body_of_a_redirect_is_not_read(tmp_path):
         assert fetched(host, tmp_path) == b"7"
 
 
-def test_a_login_stays_with_its_host():
+def test_credentials_are_not_sent_to_other_hosts():
     with answering(response("Content-Length: 1", body=b"x")) as (other, elsewhere):
         moved = response(f"Location: http://{other}/x", status="302 Found")
         with answering(moved) as (host, requests):
@@ -193,15 +196,15 @@ def test_a_login_stays_with_its_host():
     assert "secret" not in elsewhere[0]
 
 
-def test_addresses_with_a_login_are_refused_without_repeating_it(tmp_path):
+def test_errors_do_not_repeat_credentials(tmp_path):
     for read in (lambda address: open_root(address, tmp_path), HttpStream):
-        with pytest.raises(ValueError, match=r"http://\.\.\.@example\.org: an address with a login") as refusal:
+        with pytest.raises(ValueError, match=r"http://\.\.\.@example\.org: .* must not contain a login") as refusal:
             read("http://me:secret@example.org/data")
         assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("dripped", [b"", b"x", b"1\r\nx\r\n"], ids=["head", "body", "chunks"])
-def test_servers_that_drip_are_given_up(tmp_path, monkeypatch, dripped):
+def test_too_slow_servers_raise_errors(tmp_path, monkeypatch, dripped):
     monkeypatch.setattr(web, "TIMEOUT", 0.3)
 
     def drip(connection):
@@ -214,12 +217,12 @@ def test_servers_that_drip_are_given_up(tmp_path, monkeypatch, dripped):
             threading.Event().wait(0.1)
 
     start = time.monotonic()
-    with answering(drip) as (host, _), pytest.raises(ValueError, match="too slow to go on"):
+    with answering(drip) as (host, _), pytest.raises(ValueError, match="which is too slow"):
         fetched(host, tmp_path)
     assert time.monotonic() - start < 8  # of the ten seconds that the server goes on
 
 
-def test_servers_that_drop_every_connection_after_a_byte_are_given_up(tmp_path):
+def test_servers_that_drop_every_connection_raise_an_error(tmp_path):
     answer = response("Content-Length: 500", body=b"x")
     with answering(answer) as (host, requests), pytest.raises(ValueError, match="in 7 attempts"):
         fetched(host, tmp_path)
@@ -227,7 +230,7 @@ def test_servers_that_drop_every_connection_after_a_byte_are_given_up(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "", "a\0b"])
-def test_names_that_lead_out_of_a_root_are_never_asked_for(tmp_path, name):
+def test_names_outside_of_a_root_are_never_requested(tmp_path, name):
     roots = (
         open_root(str(tmp_path), tmp_path),
         open_root("http://127.0.0.1:1/data", tmp_path / "cache"),
@@ -235,12 +238,12 @@ def test_names_that_lead_out_of_a_root_are_never_asked_for(tmp_path, name):
     )
     for root in roots:
         for read in (root.fetch, root.open):
-            with pytest.raises(ValueError, match="must be a name, of what lies below its folder"):
+            with pytest.raises(ValueError, match="must be a relative path within its folder"):
                 read(name)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("address", ["hf://datasets/../x", "hf://datasets/own/..", "hf://datasets/own/pets@.."])
-def test_the_hub_has_no_parents(tmp_path, address):
+def test_hub_addresses_outside_of_a_dataset_raise_errors(tmp_path, address):
     with pytest.raises(ValueError, match="hf://datasets/OWNER/NAME"):
         open_root(address, tmp_path)

@@ -18,7 +18,7 @@ def tar(path, members, fmt=tarfile.USTAR_FORMAT):
 
 
 def sample(number, label, folder=""):
-    return [(f"{folder}s{number:07d}.jpg", b"picture%d" % number), (f"{folder}s{number:07d}.cls", str(label).encode())]
+    return [(f"{folder}s{number:07d}.jpg", b"image%d" % number), (f"{folder}s{number:07d}.cls", str(label).encode())]
 
 
 def read(path, offset, size):
@@ -35,14 +35,14 @@ def test_finds_what_tarfile_finds(tmp_path, fmt):
         assert [tuple(member) for member in walk(TarBytes(stream, path))] == expected
     index = scan_shard(path)
     assert index.label.tolist() == [3, 7]
-    assert read(path, index.image_offset[0], index.image_size[0]) == b"picture0"
+    assert read(path, index.image_offset[0], index.image_size[0]) == b"image0"
     assert not index.left_out.any()
 
 
 def test_samples_with_captions_and_incomplete_ones(tmp_path):
     members = [
         *[("a.jpg", b"1"), ("a.txt", b"a cat"), ("a.json", b"{}")],
-        *[("b.cls", b"1")],  # no picture
+        *[("b.cls", b"1")],  # no image
         *[("c.jpg", b"2")],  # neither label nor caption
         *[("d.jpg", b"3"), ("d.cls", b"\n")],  # an empty label
         *[("e.cls", b"4"), ("e.webp", b"5")],
@@ -55,13 +55,13 @@ def test_samples_with_captions_and_incomplete_ones(tmp_path):
     assert index.caption_size[1] == 0
 
 
-def test_equal_names_in_other_folders_are_other_samples(tmp_path):
+def test_equal_names_in_different_folders_are_different_samples(tmp_path):
     path = tar(tmp_path / "0.tar", [*sample(0, 1, "x/"), *sample(0, 2, "y/")])
     assert scan_shard(path).label.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("where", ["header", "data", "end"])
-def test_truncated_shards_are_refused(tmp_path, where):
+def test_truncated_shards_raise_errors(tmp_path, where):
     path = tar(tmp_path / "0.tar", [*sample(0, 1), ("s1.jpg", b"y" * 5000), ("s1.cls", b"1")])
     content = path.read_bytes()
     length = {"header": 4 * 512 + 100, "data": 4 * 512 + 3000, "end": 4 * 512 + 512 + 5120 + 1024}[where]
@@ -74,24 +74,24 @@ def test_truncated_shards_are_refused(tmp_path, where):
     ("content", "message"),
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n" + b" " * 600, "Git LFS pointer"),
-        (b"<html>not found</html>" + b" " * 600, "no tar file"),
+        (b"<html>not found</html>" + b" " * 600, "not a tar file"),
     ],
 )
-def test_what_is_no_shard_is_named(tmp_path, content, message):
+def test_files_that_are_no_shards_raise_errors(tmp_path, content, message):
     path = tmp_path / "0.tar"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         scan_shard(path)
 
 
-def test_a_short_lfs_pointer_is_named(tmp_path):
+def test_a_short_lfs_pointer_raises_an_error(tmp_path):
     path = tmp_path / "0.tar"
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n")
     with pytest.raises(ValueError, match="Git LFS pointer"):
         scan_shard(path)
 
 
-def test_damage_in_the_middle_is_named(tmp_path):
+def test_damage_in_the_middle_raises_an_error(tmp_path):
     path = tar(tmp_path / "0.tar", [*sample(0, 1), *sample(1, 1)])
     content = bytearray(path.read_bytes())
     content[4 * 512 + 10] ^= 1
@@ -100,7 +100,7 @@ def test_damage_in_the_middle_is_named(tmp_path):
         scan_shard(path)
 
 
-def test_the_index_is_remembered_until_the_shard_changes(tmp_path, monkeypatch):
+def test_the_index_is_cached_until_the_shard_changes(tmp_path, monkeypatch):
     path, cache = tar(tmp_path / "0.tar", sample(0, 1)), tmp_path / "cache"
     first = index_shard(path, cache)
     monkeypatch.setattr("tracer_lightning.data.shards.index.scan_shard", None)

@@ -1,4 +1,4 @@
-"""Text files in which the number of a line says whose it is."""
+"""Text files whose line numbers identify classes."""
 
 import warnings
 
@@ -6,24 +6,24 @@ import pytest
 import torch
 
 from tests.data.shards.helpers import shards, write
-from tests.data.shards.test_make_shards import error, picture
-from tracer_lightning.storage import lines_of, read_text
+from tests.data.shards.test_make_shards import error, image
+from tracer_lightning.storage import read_text, split_lines
 
 NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 
 
-def test_only_newlines_at_the_end_go():
-    assert lines_of("cat\n\n  dog \nsea\fcow\n\n\n") == ["cat", "", "dog", "sea\fcow"]
-    assert lines_of("\n") == lines_of("") == []
+def test_only_trailing_newlines_are_dropped():
+    assert split_lines("cat\n\n  dog \nsea\fcow\n\n\n") == ["cat", "", "dog", "sea\fcow"]
+    assert split_lines("\n") == split_lines("") == []
 
 
-def test_a_mark_of_the_byte_order_is_no_part_of_the_first_name(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_first_name(tmp_path):
     (tmp_path / "names.txt").write_bytes("\N{BOM}cat\r\ndog\r\n".encode())
-    assert lines_of(read_text(tmp_path / "names.txt")) == ["cat", "dog"]
+    assert split_lines(read_text(tmp_path / "names.txt")) == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_blank_class_name_shifts_no_other(root, stream):
+def test_a_blank_class_name_does_not_shift_the_others(root, stream):
     for folder in ("photo", "sketch"):
         (root / folder / NAMES).write_text("cat\n\nowl\n")
     with pytest.warns(UserWarning, match=r"photo/classnames\.txt: line 2 is blank, so that class 1 has no name"):
@@ -36,38 +36,38 @@ def test_a_blank_class_name_shifts_no_other(root, stream):
     assert torch.equal(texts, captions[batch.labels])
 
 
-def test_a_blank_line_makes_another_list_of_classes(root):
+def test_a_blank_line_counts_as_a_class(root):
     (root / "sketch" / NAMES).write_text("cat\ndog\n\nowl\n")
-    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 4 classes, and 3 are expected"):
+    with pytest.raises(ValueError, match=r"suite\.sketch: sketch has 4 classes, but 3 are expected"):
         shards(root)
 
 
-def test_a_blank_template_is_refused_by_its_line(root):
+def test_a_blank_template_raises_an_error_with_its_line(root):
     (root / "photo" / TEMPLATES).write_text("a {c}.\n\nthe {c}.\n")
     with pytest.raises(ValueError, match=r"photo/zeroshot_.*\.txt: line 2: template '' lacks the placeholder"):
         shards(root)
 
 
-def test_newlines_at_the_end_are_no_classes(root):
+def test_trailing_newlines_are_no_classes(root):
     (root / "photo" / NAMES).write_text("cat\ndog\nowl\n\n\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert list(shards(root).classnames) == ["cat", "dog", "owl"]
 
 
-def test_a_split_is_not_added_where_the_names_are_shifted(root):
+def test_a_split_with_shifted_names_is_not_added(root):
     (root / "photo" / NAMES).write_text("cat\n\ndog\nowl\n")
     with pytest.raises(ValueError, match=r"classnames\.txt differs from that of split 'more'"):
         write(root / "photo", "more", 5)
 
 
-def test_make_shards_names_the_blank_line(tmp_path, capsys):
+def test_make_shards_reports_the_blank_line(tmp_path, capsys):
     for name in ("ant", "bee", "cow"):
-        picture(tmp_path / "pets" / name / "0.png")
+        image(tmp_path / "pets" / name / "0.png")
     command = ("folder", tmp_path / "pets", "--out", tmp_path / "out")
     (tmp_path / "names.txt").write_text("ant\n\ncow\n")
-    found = error(capsys, *command, "--classnames", tmp_path / "names.txt")
-    assert "names.txt: line 2 is blank; write the name of class 1 there" in found
+    message = error(capsys, *command, "--classnames", tmp_path / "names.txt")
+    assert "names.txt: line 2 is blank; write the name of class 1 there" in message
     (tmp_path / "templates.txt").write_text("a {c}\n\nthe {c}\n")
-    found = error(capsys, *command, "--templates", tmp_path / "templates.txt")
-    assert "templates.txt: line 2: template '' lacks the placeholder" in found
+    message = error(capsys, *command, "--templates", tmp_path / "templates.txt")
+    assert "templates.txt: line 2: template '' lacks the placeholder" in message

@@ -17,7 +17,7 @@ from tracer_lightning.data.shards.sources import torchvision_collection
 SHARED = Path(__file__).parents[4] / "shared/data"
 
 
-def picture(path, grey=0):
+def image(path, grey=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((9, 8, 3), grey, np.uint8)).save(path)
     return path
@@ -25,13 +25,13 @@ def picture(path, grey=0):
 
 def samples(folder):
     """Suffixes to contents of every sample of a split."""
-    found = {}
+    result = {}
     for path in sorted(folder.glob("*.tar")):
         with tarfile.open(path) as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
-                found.setdefault(key, {})[suffix] = tar.extractfile(member).read()
-    return list(found.values())
+                result.setdefault(key, {})[suffix] = tar.extractfile(member).read()
+    return list(result.values())
 
 
 def table(path, *rows):
@@ -42,16 +42,16 @@ def table(path, *rows):
 
 @pytest.mark.parametrize(
     ("encoding", "expected"),
-    [("cp1252", "line 3 has the byte 0xe4; .*iconv -f CP1252"), ("utf-16", "in UTF-16; convert")],
+    [("cp1252", "line 3 has the byte 0xe4; .*iconv -f CP1252"), ("utf-16", "but UTF-16; convert")],
 )
-def test_tables_and_names_in_another_encoding_are_named(tmp_path, capsys, encoding, expected):
-    picture(tmp_path / "0.png")
+def test_tables_and_names_in_another_encoding_raise_errors(tmp_path, capsys, encoding, expected):
+    image(tmp_path / "0.png")
     (tmp_path / "t.csv").write_bytes("path,caption\n0.png,cheese\n0.png,Käse\n".encode(encoding))
     (tmp_path / "names.txt").write_bytes("dog\ncat\nKäse\n".encode(encoding))
     options = ("csv", tmp_path / "t.csv", "--out", tmp_path / "out")
-    assert re.search(rf"t\.csv is no text in UTF-8.*{expected}", error(capsys, *options))
+    assert re.search(rf"t\.csv is not UTF-8 text.*{expected}", error(capsys, *options))
     assert re.search(
-        rf"names\.txt is no text.*{expected}", error(capsys, *options, "--classnames", tmp_path / "names.txt")
+        rf"names\.txt is not UTF-8 text.*{expected}", error(capsys, *options, "--classnames", tmp_path / "names.txt")
     )
     (tmp_path / "names.txt").write_text("")
     assert "names.txt is empty" in error(capsys, *options, "--classnames", tmp_path / "names.txt")
@@ -70,22 +70,22 @@ def error(capsys, *arguments):
 def pets(tmp_path):
     for index, name in enumerate(("big_dog", "cat", "owl")):
         for number, suffix in enumerate(("jpg", "PNG", "webp")):
-            picture(tmp_path / "pets" / name / f"{number}.{suffix}", 50 * index + number)
+            image(tmp_path / "pets" / name / f"{number}.{suffix}", 50 * index + number)
     (tmp_path / "pets/cat/notes.txt").touch()
     return tmp_path / "pets"
 
 
-def test_a_folder_is_copied_bit_for_bit(pets, tmp_path, capsys):
+def test_images_of_a_folder_are_packed_unchanged(pets, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["folder", str(pets), "--out", str(out), "--split", "test", "--max-samples", "4", "--verify"]) == 0
     size = sum(path.stat().st_size for path in out.glob("test/*.tar"))
     assert capsys.readouterr().out == f"{out / 'test'}: 9 samples, 3 shards, {size:,} bytes, verified\n"
     assert (out / "classnames.txt").read_text() == "big dog\ncat\nowl\n"
     assert (out / "zeroshot_classification_templates.txt").read_text() == "a photo of a {c}.\n"
-    found = {(suffix, data, s["cls"]) for s in samples(out / "test") for suffix, data in s.items() if suffix != "cls"}
+    result = {(suffix, data, s["cls"]) for s in samples(out / "test") for suffix, data in s.items() if suffix != "cls"}
     files = [path for path in pets.rglob("*.*") if path.suffix != ".txt"]
     labels = {"big_dog": b"0", "cat": b"1", "owl": b"2"}
-    assert found == {(path.suffix[1:].lower(), path.read_bytes(), labels[path.parent.name]) for path in files}
+    assert result == {(path.suffix[1:].lower(), path.read_bytes(), labels[path.parent.name]) for path in files}
 
 
 def test_texts_from_files(pets, tmp_path, capsys):
@@ -95,9 +95,9 @@ def test_texts_from_files(pets, tmp_path, capsys):
     assert main([str(a) for a in ("folder", pets, "--out", tmp_path / "out", *texts)]) == 0
     assert (tmp_path / "out/classnames.txt").read_text() == "hound\ncat\nowl\n"
     (tmp_path / "names.txt").write_text("hound\n")
-    found = error(capsys, "folder", pets, "--out", tmp_path / "out", *texts)
-    assert "there are 1 classnames" in found
-    assert "class folders: 3" in found
+    message = error(capsys, "folder", pets, "--out", tmp_path / "out", *texts)
+    assert "there are 1 classnames" in message
+    assert "class folders: 3" in message
 
 
 def write_mnist(root, count=30):
@@ -115,32 +115,32 @@ def write_mnist(root, count=30):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_torchvision_pixels_survive(split, tmp_path):
+def test_torchvision_pixels_are_encoded_losslessly(split, tmp_path):
     root = write_mnist(tmp_path)
     assert main(["torchvision", "MNIST", str(root), "--out", str(tmp_path / "out"), "--split", split]) == 0
-    found = {
+    result = {
         (np.array(Image.open(io.BytesIO(sample["png"]))).tobytes(), int(sample["cls"]))
         for sample in samples(tmp_path / "out" / split)
     }
     original = torchvision.datasets.MNIST(root, train=split == "train")
-    assert found == {(np.array(image).tobytes(), label) for image, label in original}
+    assert result == {(np.array(image).tobytes(), label) for image, label in original}
     assert (tmp_path / "out/classnames.txt").read_text().startswith("0 - zero\n")
 
 
 @pytest.mark.skipif(not (SHARED / "MNIST").is_dir(), reason="needs shared/data")
 def test_torchvision_mnist():
     samples = torchvision_collection("MNIST", SHARED, "test", [str(digit) for digit in range(10)])
-    assert len(samples.items) == 10_000
+    assert len(samples.samples) == 10_000
     image, label = torchvision.datasets.MNIST(SHARED, train=False)[7]
-    assert (np.array(Image.open(io.BytesIO(samples.items[7].read()))) == np.array(image)).all()
-    assert samples.items[7].label == label
-    assert samples.items[7].read() == samples.items[7].read()
+    assert (np.array(Image.open(io.BytesIO(samples.samples[7].read()))) == np.array(image)).all()
+    assert samples.samples[7].label == label
+    assert samples.samples[7].read() == samples.samples[7].read()
 
 
 def test_torchvision_files_are_not_encoded_again(tmp_path):
     names = [f"{name}/{name}_{number}" for name in ("banded", "dotted") for number in range(3)]
     for name in names:
-        picture(tmp_path / f"dtd/dtd/images/{name}.jpg", len(name))
+        image(tmp_path / f"dtd/dtd/images/{name}.jpg", len(name))
     (tmp_path / "dtd/dtd/labels").mkdir()
     (tmp_path / "dtd/dtd/labels/train1.txt").write_text("".join(f"{name}.jpg\n" for name in names))
     assert main(["torchvision", "DTD", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
@@ -153,33 +153,33 @@ def test_torchvision_mistakes(tmp_path, capsys):
     to = ("--out", tmp_path / "out")
     assert "has no 'NMIST'" in error(capsys, "torchvision", "NMIST", tmp_path, *to)
     assert "where it must already be: Dataset not found" in error(capsys, "torchvision", "MNIST", tmp_path, *to)
-    assert "must be train or test, found 'val'" in error(capsys, "torchvision", "MNIST", ".", *to, "--split", "val")
+    assert "must be train or test, got 'val'" in error(capsys, "torchvision", "MNIST", ".", *to, "--split", "val")
 
 
 def test_csv_with_names_indices_or_captions(tmp_path):
     for name in ("a", "b", "c"):
-        picture(tmp_path / f"pictures/{name}.png", ord(name))
+        image(tmp_path / f"images/{name}.png", ord(name))
     (tmp_path / "names.txt").write_text("yak\nant\ncow\n")
-    named = table(tmp_path / "named.csv", ["path", "label"], ["pictures/a.png", "yak"], ["pictures/b.png", "ant"])
-    indexed = table(tmp_path / "indexed.csv", ["label", "path"], ["0", "pictures/a.png"], ["2", "pictures/b.png"])
-    captions = table(tmp_path / "captions.csv", ["path", "caption"], ["pictures/c.png", "a cow, grazing"])
+    named = table(tmp_path / "named.csv", ["path", "label"], ["images/a.png", "yak"], ["images/b.png", "ant"])
+    indexed = table(tmp_path / "indexed.csv", ["label", "path"], ["0", "images/a.png"], ["2", "images/b.png"])
+    captions = table(tmp_path / "captions.csv", ["path", "caption"], ["images/c.png", "a cow, grazing"])
     both = table(
         tmp_path / "both.csv",
         ["path", "label", "caption"],
-        ["pictures/a.png", "yak", "häirig"],
-        ["pictures/b.png", "", "only words"],
-        ["pictures/c.png", "ant", ""],
+        ["images/a.png", "yak", "häirig"],
+        ["images/b.png", "", "only words"],
+        ["images/c.png", "ant", ""],
     )
     names = ["--classnames", str(tmp_path / "names.txt")]
-    found, files = {}, {"sorted": named, "named": named, "indexed": indexed, "captions": captions, "both": both}
+    result, files = {}, {"sorted": named, "named": named, "indexed": indexed, "captions": captions, "both": both}
     for name, file in files.items():
         extra = names if name in ("named", "indexed") else []
         assert main(["csv", file, "--out", str(tmp_path / name), "--verify", *extra]) == 0
-        found[name] = {
+        result[name] = {
             tuple(s.get(k, b"").decode() for k in ("cls", "txt")) for s in samples(tmp_path / name / "train")
         }
     assert (tmp_path / "sorted/classnames.txt").read_text() == "ant\nyak\n"
-    assert found == {
+    assert result == {
         "sorted": {("0", ""), ("1", "")},
         "named": {("0", ""), ("1", "")},
         "indexed": {("0", ""), ("2", "")},
@@ -187,11 +187,11 @@ def test_csv_with_names_indices_or_captions(tmp_path):
         "both": {("1", "häirig"), ("", "only words"), ("0", "")},
     }
     by_label = {s["cls"]: s["png"] for s in samples(tmp_path / "named/train")}
-    assert by_label[b"0"] == (tmp_path / "pictures/a.png").read_bytes()
+    assert by_label[b"0"] == (tmp_path / "images/a.png").read_bytes()
 
 
 def test_csv_mistakes(tmp_path, capsys):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     (tmp_path / "twice.txt").write_text("crane\ncrane\n")
 
     def fails(*rows, options=()):
@@ -200,30 +200,30 @@ def test_csv_mistakes(tmp_path, capsys):
 
     twice = ("--classnames", tmp_path / "twice.txt")
     assert "gone.png is missing" in fails(["path", "label"], ["gone.png", "cat"])
-    assert "columns must be path with label or caption" in fails(["path", "lable"], ["a.png", "cat"])
-    assert "columns must be path with label or caption" in fails(["path"], ["a.png"])
+    assert "columns must be path with label, caption or both" in fails(["path", "lable"], ["a.png", "cat"])
+    assert "columns must be path with label, caption or both" in fails(["path"], ["a.png"])
     assert "lacks the column path" in fails(["file", "label"], ["a.png", "cat"])
-    assert "give a file of classnames to name them" in fails(["path", "label"], ["a.png", "3"])
+    assert "pass classnames that name them" in fails(["path", "label"], ["a.png", "3"])
     assert "label '2', which isn't among the 2" in fails(["path", "label"], ["a.png", "2"], options=twice)
     assert "label 'cat', which isn't among the 2" in fails(["path", "label"], ["a.png", "cat"], options=twice)
     assert "two classes are called 'crane'" in fails(["path", "label"], ["a.png", "crane"], options=twice)
-    assert "line 2 has another number of values" in fails(["path", "caption"], ["a.png", "a cat", " asleep"])
+    assert "line 2 does not have as many values" in fails(["path", "caption"], ["a.png", "a cat", " asleep"])
     assert "a.png has neither label nor caption" in fails(["path", "caption"], ["a.png", ""])
-    assert "table.csv is no picture" in fails(["path", "caption"], ["table.csv", "a table"])
+    assert "table.csv is no image" in fails(["path", "caption"], ["table.csv", "a table"])
     assert "has no samples" in fails(["path", "caption"])
     assert "none.csv is missing" in error(capsys, "csv", tmp_path / "none.csv", "--out", tmp_path / "out")
 
 
 @pytest.fixture
 def wild(tmp_path):
-    """Two pictures per split; categories.csv has a class that no picture has."""
+    """Two images per split; categories.csv has a class that no image has."""
     rows = [
         ["", split, number, f"{split}{number}.jpg", "2020-01-01"]
         for split in ("train", "val", "test", "id_val", "id_test")
         for number in range(2)
     ]
     for row in rows:
-        picture(tmp_path / "iwildcam_v2.0/train" / row[3], len(row[1]))
+        image(tmp_path / "iwildcam_v2.0/train" / row[3], len(row[1]))
     table(tmp_path / "iwildcam_v2.0/metadata.csv", ["", "split", "y", "filename", "datetime"], *rows)
     table(tmp_path / "iwildcam_v2.0/categories.csv", ["y", "name"], [1, "gazelle"], [99999, "start"], [0, "empty"])
     return tmp_path
@@ -237,8 +237,8 @@ def test_iwildcam_has_a_root_per_split(wild, capsys):
     for root, split in (path.split("/") for path in written):
         assert (wild / "out" / root / "classnames.txt").read_text() == "empty\ngazelle\n"
         assert verify_shards(wild / "out" / root, split)["class_counts"] == [1, 1]
-    found = {sample["jpg"] for sample in samples(wild / "out/iwildcam_ood_test/test")}
-    assert found == {(wild / f"iwildcam_v2.0/train/test{number}.jpg").read_bytes() for number in range(2)}
+    result = {sample["jpg"] for sample in samples(wild / "out/iwildcam_ood_test/test")}
+    assert result == {(wild / f"iwildcam_v2.0/train/test{number}.jpg").read_bytes() for number in range(2)}
 
 
 def test_iwildcam_has_the_names_of_a_table_of_classes(wild, recwarn):
@@ -260,16 +260,16 @@ def test_iwildcam_mistakes(wild, capsys):
     table(wild / "iwildcam_v2.0/categories.csv", ["y", "name"], [0, "empty"])
     assert "doesn't name class 1" in error(capsys, *command)
     (wild / "iwildcam_v2.0/categories.csv").unlink()
-    assert "give a file of classnames instead" in error(capsys, *command)
+    assert "pass classnames instead" in error(capsys, *command)
     assert "metadata.csv is missing" in error(capsys, "iwildcam", wild / "nowhere", "--out", wild / "out")
 
 
 def test_other_mistakes_end_with_one_line(pets, tmp_path, capsys):
     to = ("--out", tmp_path / "out")
     (tmp_path / "hollow/cat").mkdir(parents=True)
-    assert "holds no pictures" in error(capsys, "folder", tmp_path / "hollow", *to)
-    assert "holds no class folders" in error(capsys, "folder", tmp_path / "hollow/cat", *to)
-    assert "is no folder" in error(capsys, "folder", tmp_path / "nowhere", *to)
+    assert "contains no images" in error(capsys, "folder", tmp_path / "hollow", *to)
+    assert "contains no class folders" in error(capsys, "folder", tmp_path / "hollow/cat", *to)
+    assert "is not a folder" in error(capsys, "folder", tmp_path / "nowhere", *to)
     assert "invalid choice: 'floder'" in error(capsys, "floder", pets, *to)
     assert "--out" in error(capsys, "folder", pets)
     assert "max_samples must be" in error(capsys, "folder", pets, *to, "--max-samples", "0")

@@ -57,13 +57,13 @@ def labelled(text):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (flip, r"2\.tar has another sha256"),
-        (truncate, r"1\.tar has 2000 bytes and manifest\.json says"),
+        (flip, r"2\.tar has does not have the sha256"),
+        (truncate, r"1\.tar has 2000 bytes, but manifest\.json says"),
         (cut, r"1\.tar is truncated at byte 2000"),
         (lambda root: (root / "train/3.tar").unlink(), "tar files should be 5, found 4"),
         (lambda root: (root / "train/5.tar").touch(), "tar files should be 5, found 6"),
         (without("cls"), r"1\.tar: sample s0000012 has neither \.cls nor \.txt"),
-        (without("jpg"), r"1\.tar: sample s0000012 should have one picture"),
+        (without("jpg"), r"1\.tar: sample s0000012 should have one image"),
         (labelled(b"3"), r"0\.tar: sample s0000004 has label '3', but there are 3 classes"),
         (labelled(b"-1"), "has label '-1'"),
         (labelled(b"cat"), "has label 'cat'"),

@@ -7,8 +7,8 @@ import pytest
 from scripts.make_shards import main
 from tests.data.shards.helpers import CLASSES, png, rewrite, seen, shards, write
 from tests.data.shards.test_index import tar
-from tests.data.shards.test_make_shards import error, picture, samples, table
-from tracer_lightning.data.shards.labels import Labels
+from tests.data.shards.test_make_shards import error, image, samples, table
+from tracer_lightning.data.shards.labels import ClassLabels
 
 READERS = pytest.mark.parametrize("stream", [False, True], ids=["indexed", "stream"])
 SUITE = {"own": {"folder": "odd", "split": "test", "role": "id"}}
@@ -47,12 +47,12 @@ def members(name="s{:03d}", label=lambda n: str(n % 3), label_suffix="cls", imag
 
 @READERS
 @pytest.mark.parametrize("name", ["img.v2.{:03d}", "2024.01.05-{:03d}", "a.b/c.d.{:03d}", "x.jpg.{:03d}"])
-def test_dots_in_names_are_part_of_them(tmp_path, stream, name):
+def test_dots_in_names_are_part_of_the_key(tmp_path, stream, name):
     assert trained(odd(tmp_path, members(name), stream)) == WHOLE
 
 
 @READERS
-def test_further_parts_of_a_sample_are_no_samples(tmp_path, stream):
+def test_other_members_of_a_sample_are_no_samples(tmp_path, stream):
     """As the webdataset library has them: behind the first dot."""
     extra = [part for n in range(SIZE) for part in (*members()[2 * n : 2 * n + 2], (f"s{n:03d}.seg.png", png(99)))]
     assert trained(odd(tmp_path, extra, stream)) == WHOLE
@@ -79,7 +79,7 @@ def test_labels_are_numbers_or_names_in_text_or_json(tmp_path, stream, suffix, l
 
 
 @READERS
-def test_names_that_are_no_class_are_named(tmp_path, stream):
+def test_names_that_are_no_class_raise_errors(tmp_path, stream):
     module = odd(tmp_path, members(label=lambda n: "newt"), stream)
     with pytest.raises(ValueError, match=r"0\.tar has the label 'newt', which is none of the 3 class names \(cat, dog"):
         trained(module)
@@ -87,29 +87,29 @@ def test_names_that_are_no_class_are_named(tmp_path, stream):
 
 @READERS
 @pytest.mark.parametrize("suffix", ["cls", "txt"])
-@pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "line 1 has the byte 0xe4"), ("utf-16", "in UTF-16")])
-def test_texts_in_another_encoding_are_named(tmp_path, stream, suffix, encoding, byte):
+@pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "line 1 has the byte 0xe4"), ("utf-16", "but UTF-16")])
+def test_texts_in_another_encoding_raise_errors(tmp_path, stream, suffix, encoding, byte):
     other = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
     other = [*other[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *other[12:]]
-    with pytest.raises(ValueError, match=rf"0\.tar: s005\.{suffix} is no text in UTF-8.*{byte}.*iconv -f"):
+    with pytest.raises(ValueError, match=rf"0\.tar: s005\.{suffix} is not UTF-8 text.*{byte}.*iconv -f"):
         trained(odd(tmp_path, other, stream))
 
 
-def test_a_name_is_found_as_it_is_before_it_is_found_without_case():
-    labels = Labels(4, ["Dog", "dog", "hot_dog", ""])
-    found = [labels.number("0.tar", name, False) for name in ("dog", "Dog", "DOG", "hot dog", 3, None)]
-    assert found == [1, 0, 1, 2, 3, -1]
+def test_exact_class_names_take_precedence_over_normalised_ones():
+    labels = ClassLabels(4, ["Dog", "dog", "hot_dog", ""])
+    result = [labels.number("0.tar", name, False) for name in ("dog", "Dog", "DOG", "hot dog", 3, None)]
+    assert result == [1, 0, 1, 2, 3, -1]
 
 
-def test_members_that_are_no_neighbours_are_found_by_the_index_and_named_by_a_stream(tmp_path):
+def test_scattered_members_are_indexed_but_can_not_be_streamed(tmp_path):
     apart = [*members()[::2], *members()[1::2]]
     assert trained(odd(tmp_path, apart, False)) == WHOLE
-    with pytest.raises(ValueError, match=r"0\.tar: member 's000\.cls' is apart from the others.*data/reader=indexed"):
+    with pytest.raises(ValueError, match=r"0\.tar: member 's000\.cls' is not adjacent to.*read the shards by index"):
         trained(odd(tmp_path, apart, True))
 
 
 @READERS
-def test_tars_that_were_joined_are_read_on(tmp_path, stream):
+def test_concatenated_tars_are_read_as_one(tmp_path, stream):
     parts = [tar(tmp_path / f"{half}.tar", members()[half * SIZE : (half + 1) * SIZE]).read_bytes() for half in (0, 1)]
     module = odd(tmp_path, [], stream)
     path = tmp_path / "odd/train/0.tar"
@@ -129,9 +129,9 @@ def odd_again(tmp_path, stream):
 
 
 @READERS
-def test_a_tar_without_samples_says_what_it_holds(tmp_path, stream):
+def test_a_tar_without_samples_raises_an_error_with_its_content(tmp_path, stream):
     module = odd(tmp_path, members(image_suffix="dcm", label_suffix="xml"), stream)
-    with pytest.raises(ValueError, match=r"train holds no sample: its members are 12 \.dcm, 12 \.xml; a sample is"):
+    with pytest.raises(ValueError, match=r"train contains no sample: its members are 12 \.dcm, 12 \.xml; a sample is"):
         trained(module)
     module = odd(tmp_path, members()[::2], stream)
     with pytest.raises(ValueError, match=r"12 \.png; .*; 12 samples are left out: 12 without label or caption"):
@@ -139,18 +139,18 @@ def test_a_tar_without_samples_says_what_it_holds(tmp_path, stream):
 
 
 @READERS
-def test_classes_without_samples_are_said(tmp_path, stream):
+def test_classes_without_samples_cause_warnings(tmp_path, stream):
     module = odd(tmp_path, members(label=lambda n: "0"), stream)
     if stream:
         assert {label for _, label in trained(module)} == {0}
         return
-    with pytest.warns(UserWarning, match=r"data\.train: 2 classes have no sample, the first is 1 \('dog'\)"):
+    with pytest.warns(UserWarning, match=r"train: 2 classes have no sample, the first is 1 \('dog'\)"):
         trained(module)
 
 
 @READERS
 @pytest.mark.parametrize("blank", [b"", b" \n", "\N{NO-BREAK SPACE}".encode()])
-def test_empty_captions_are_left_out_counted_and_said(tmp_path, stream, blank):
+def test_empty_captions_are_left_out_with_a_warning(tmp_path, stream, blank):
     write(tmp_path / "pairs", "train", SIZE, classes=[], caption="grey {}")
     write(tmp_path / "odd", "test", SIZE)
     lost = ("s0000004.txt", "s0000007.txt")
@@ -165,19 +165,19 @@ def test_empty_captions_are_left_out_counted_and_said(tmp_path, stream, blank):
 
 
 @READERS
-def test_an_empty_caption_beside_a_class_is_none(tmp_path, stream):
+def test_an_empty_caption_beside_a_class_is_ignored(tmp_path, stream):
     write(tmp_path / "odd", "train", SIZE, caption="grey {}")
     rewrite(tmp_path / "odd/train/0.tar", lambda name, data: (name, b" " if name.endswith("txt") else data))
     write(tmp_path / "odd", "test", SIZE)
     assert trained(odd_again(tmp_path, stream)) == WHOLE
 
 
-def test_make_shards_skips_empty_rows_where_it_is_asked_to(tmp_path, capsys):
+def test_make_shards_optionally_skips_empty_rows(tmp_path, capsys):
     for number in range(4):
-        picture(tmp_path / f"{number}.png")
+        image(tmp_path / f"{number}.png")
     rows = [("path", "caption"), ("0.png", "a cat"), ("1.png", ""), ("2.png", "  "), ("3.png", "a dog")]
     command = ["csv", table(tmp_path / "t.csv", *rows), "--out", tmp_path / "out", "--verify"]
     assert "1.png has neither label nor caption" in error(capsys, *command)
-    with pytest.warns(UserWarning, match=r"t\.csv: 2 files are passed over: 2 without label or caption"):
+    with pytest.warns(UserWarning, match=r"t\.csv: 2 files are skipped: 2 without label or caption"):
         assert main([str(argument) for argument in (*command, "--skip-empty")]) == 0
     assert sorted(sample["txt"] for sample in samples(tmp_path / "out/train")) == [b"a cat", b"a dog"]

@@ -8,7 +8,7 @@ import pytest
 from tests.storage.killed import killed_while
 from tracer_lightning.data.shards import http
 from tracer_lightning.data.shards.roots import HttpRoot, HubRoot, LocalRoot, open_root
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import atomic_file
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -80,7 +80,7 @@ def test_continues_dropped_connections(server, tmp_path, ranges):
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_a_stream_goes_on_where_it_was_dropped(server, tmp_path, ranges):
+def test_a_dropped_stream_is_resumed(server, tmp_path, ranges):
     server.drops, server.ranges = 2, ranges
     with HttpRoot(address(server), tmp_path).open("0.tar") as stream:
         assert stream.read() == CONTENT
@@ -93,20 +93,20 @@ def test_an_interrupted_download_starts_over(server, tmp_path):
     root = HttpRoot(address(server), tmp_path)
     root.cache.mkdir(parents=True)
     (root.cache / "0.tar.part").write_bytes(b"a user's")
-    killed_while(replacing(root.cache / "0.tar"))
+    killed_while(atomic_file(root.cache / "0.tar"))
     assert root.fetch("0.tar").read_bytes() == CONTENT
     assert {path.name for path in root.cache.iterdir()} <= {"0.tar", "0.tar.part", "0.tar.lock"}
     assert (root.cache / "0.tar.part").read_bytes() == b"a user's"
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(server, tmp_path):
+def test_a_file_that_changes_while_it_is_read_raises_an_error(server, tmp_path):
     server.drops, server.versions = 1, iter(("one", "two"))
     with pytest.raises(ValueError, match=r"0\.tar has changed while it was read"):
         HttpRoot(address(server), tmp_path).fetch("0.tar")
 
 
-def test_what_may_not_be_read_is_not_tried_again(server, tmp_path):
-    with pytest.raises(ValueError, match=r"forbidden\.txt may not be read: 403 Forbidden"):
+def test_forbidden_addresses_are_not_retried(server, tmp_path):
+    with pytest.raises(ValueError, match=r"forbidden\.txt can't be read: 403 Forbidden"):
         HttpRoot(address(server), tmp_path).fetch("forbidden.txt")
     assert len(server.requests) == 1
 
@@ -116,16 +116,16 @@ def test_names_are_quoted(server, tmp_path):
     assert server.requests[0][0] == "/data/my%20data/0.tar"
 
 
-def test_gives_up_in_the_end_and_keeps_nothing_half(server, tmp_path):
+def test_permanent_failures_raise_an_error_and_leave_no_file(server, tmp_path):
     server.drops, server.ranges = 100, False
     with pytest.raises(ValueError, match=r"0\.tar could not be read in 7 attempts: .*dropped"):
         HttpRoot(address(server), tmp_path).fetch("0.tar")
     assert not list(tmp_path.rglob("0.tar"))
 
 
-def test_equal_names_of_other_addresses_are_kept_apart(server, tmp_path):
-    one, other = (HttpRoot(address(server, name), tmp_path).fetch("0.tar") for name in ("a", "b"))
-    assert one != other
+def test_downloads_of_different_addresses_do_not_collide(server, tmp_path):
+    first, second = (HttpRoot(address(server, name), tmp_path).fetch("0.tar") for name in ("a", "b"))
+    assert first != second
 
 
 def test_missing_files(server, tmp_path):

@@ -60,30 +60,30 @@ def broken(root, path, change):
             lambda tar: LFS,
             r"^\S+3\.tar is a Git LFS pointer, not a shard; [a-z ]+$",
         ),
-        ("photo/train/6.tar", lambda tar: b"<!doctype html>" * 99, r"6.tar is no tar file \(an error page"),
+        ("photo/train/6.tar", lambda tar: b"<!doctype html>" * 99, r"6.tar is not a tar file \(perhaps an error page"),
         ("photo/train/2.tar", lambda tar: tar[: tarfile.BLOCKSIZE * 4], r"2.tar is truncated at byte 2048"),
-        ("photo/test/1.tar", lambda tar: tar[:700], r"1.tar is truncated at byte 700: "),
+        ("photo/test/1.tar", lambda tar: tar[:700], r"1.tar is truncated at byte 700, "),
     ],
 )
-def test_damaged_shards_are_named(root, path, change, message):
+def test_damaged_shards_raise_errors(root, path, change, message):
     with pytest.raises(ValueError, match=message):
         broken(root, path, change)
 
 
-def test_truncation_after_a_whole_sample_is_seen(root):
+def test_truncation_after_a_complete_sample_raises_an_error(root):
     path = root / "sketch/test/0.tar"
     with tarfile.open(path) as archive:
         end = archive.getmembers()[2].offset
-    with pytest.raises(ValueError, match=rf"0.tar is truncated at byte {end}: it has no end-of-archive mark"):
+    with pytest.raises(ValueError, match=rf"0.tar is truncated at byte {end}, without an end-of-archive mark"):
         broken(root, "sketch/test/0.tar", lambda tar: tar[:end])
 
 
-def test_missing_shards_and_impossible_labels_are_named(root):
+def test_missing_shards_and_impossible_labels_raise_errors(root):
     (root / "photo/train/nshards.txt").write_text("8\n")
-    with pytest.raises(ValueError, match=r"no .*7\.tar, which the number of shards asks for"):
+    with pytest.raises(ValueError, match=r"no .*7\.tar, although the number of shards includes it"):
         shards(root, stream=True).setup("fit")
     (root / "photo/train/nshards.txt").write_text("6\n")
-    with pytest.raises(ValueError, match=r"photo/train/nshards\.txt says 6 shards, and there are 7"):
+    with pytest.raises(ValueError, match=r"photo/train/nshards\.txt says 6 shards, but there are 7"):
         shards(root, stream=True).setup("fit")
     (root / "photo/train/nshards.txt").write_text("7\n")
     rewrite(root / "photo/train/3.tar", lambda name, data: (name, b"7" if name.endswith("cls") else data))
@@ -95,7 +95,7 @@ def test_missing_shards_and_impossible_labels_are_named(root):
             list(shards(root, stream=stream).train_dataloader())
 
 
-def test_files_that_systems_add_are_no_samples(root):
+def test_system_files_are_no_samples(root):
     """macOS puts ._NAME beside NAME."""
     for tar in (root / "sketch/test").glob("*.tar"):
         with tarfile.open(tar) as archive:
@@ -110,14 +110,14 @@ def test_files_that_systems_add_are_no_samples(root):
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("size", [0, 1, 100, 200, 511])
-def test_shards_that_barely_began_are_named(root, stream, size):
+def test_shards_that_barely_began_raise_errors(root, stream, size):
     tar = root / "photo/train/6.tar"
     tar.write_bytes(tar.read_bytes()[:size])
-    with pytest.raises(ValueError, match=r"6\.tar is no tar file"):
+    with pytest.raises(ValueError, match=r"6\.tar is not a tar file"):
         shards(root, stream=stream).setup("fit")
 
 
-def test_incomplete_samples_are_said(root):
+def test_incomplete_samples_cause_warnings(root):
     rewrite(root / "sketch/test/0.tar", lambda name, data: None if name == "s0000000.cls" else (name, data))
     with pytest.warns(UserWarning, match=r"0\.tar: 1 samples are left out: 1 without label or caption"):
         assert len(seen(shards(root, stream=True).eval_loader(EvalSet("sketch", "test", "ood")))) == 10

@@ -5,7 +5,7 @@ import torch
 
 from tests.data.shards.helpers import rewrite, seen, served, shards, write
 from tracer_lightning.data.shards import stream_loaders
-from tracer_lightning.data.shards.stream_loaders import EqualSteps, LanePosition
+from tracer_lightning.data.shards.stream_loaders import LanePosition, PaddedLoader
 from tracer_lightning.data.shards.streaming import assign_shards
 
 
@@ -34,9 +34,9 @@ def test_both_readers_agree_sample_for_sample(root):
     for streamed, indexed in zip(
         shards(root, stream=True).test_dataloader(), shards(root).test_dataloader(), strict=True
     ):
-        one, other = by_index(streamed), by_index(indexed)
-        assert len(one) == len(other)
-        for (_, ours), (_, theirs) in zip(sorted(one.items()), sorted(other.items()), strict=True):
+        first, second = by_index(streamed), by_index(indexed)
+        assert len(first) == len(second)
+        for (_, ours), (_, theirs) in zip(sorted(first.items()), sorted(second.items()), strict=True):
             assert ours[1] == theirs[1]
             assert torch.equal(ours[0], theirs[0])
 
@@ -71,9 +71,9 @@ def batches(root, lanes=10, workers=0, rank=0, world=1, consumed=0, epoch=3):
     return list(data.train_dataloader())
 
 
-def same(one, other):
-    assert len(one) == len(other) > 0
-    for ours, theirs in zip(one, other, strict=True):
+def same(first, second):
+    assert len(first) == len(second) > 0
+    for ours, theirs in zip(first, second, strict=True):
         for part in ("images", "texts", "labels", "indices", "text_of"):
             assert torch.equal(getattr(ours, part), getattr(theirs, part)), part
 
@@ -97,15 +97,15 @@ def test_it_continues_within_an_epoch(root, consumed, workers):
     same(batches(root)[consumed // 10 :], batches(root, consumed=consumed, workers=workers))
 
 
-def test_unreadable_pictures_are_replaced_and_do_not_shift_what_follows(root):
-    whole = {index for batch in batches(root) for index in batch.indices.tolist()}
+def test_unreadable_images_are_replaced_and_do_not_shift_what_follows(root):
+    complete = {index for batch in batches(root) for index in batch.indices.tolist()}
     rewrite(root / "photo/train/3.tar", lambda name, data: (name, b"<html>" if name == "s0000026.png" else data))
     read = batches(root)
     lost = [origin for batch in read for origin in batch.unreadable]
     assert len(lost) == 1
     assert lost[0].startswith("s0000026 in ")
     assert sum(len(batch.labels) for batch in read) == 50
-    assert len(whole - {index for batch in read for index in batch.indices.tolist()}) <= 1
+    assert len(complete - {index for batch in read for index in batch.indices.tolist()}) <= 1
     same(read[2:], batches(root, consumed=20))
     data = shards(root, stream=True)
     rewrite(root / "photo/test/1.tar", lambda name, data: (name, b"<html>" if name == "s0000009.png" else data))
@@ -117,61 +117,59 @@ def test_unreadable_pictures_are_replaced_and_do_not_shift_what_follows(root):
 @pytest.mark.parametrize("size", [0, 1, 3, 8])
 @pytest.mark.parametrize("readers", [1, 2, 3, 7, 16])
 def test_every_sample_falls_to_one_reader(size, readers):
-    found = []
+    result = []
     for reader in range(readers):
         for shard, share, sharers in assign_shards(size, reader, readers):
-            found += [(shard, position) for position in range(11) if position % sharers == share]
-    assert sorted(found) == [(shard, position) for shard in range(size) for position in range(11)]
+            result += [(shard, position) for position in range(11) if position % sharers == share]
+    assert sorted(result) == [(shard, position) for shard in range(size) for position in range(11)]
 
 
 @pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 3), (2, 0), (3, 2), (4, 3)])
 def test_evaluation_is_exact_with_fewer_shards_than_readers(root, world, workers, monkeypatch):
     monkeypatch.setattr(stream_loaders, "any_rank", lambda flag: flag)
-    found = []
+    result = []
     for rank in range(world):
         data = on_rank(shards(root, stream=True, num_workers=workers), rank, world)
-        found += seen(data.test_dataloader()[1])
-    assert sorted(found) == [(number, number % 3) for number in range(11)]
+        result += seen(data.test_dataloader()[1])
+    assert sorted(result) == [(number, number % 3) for number in range(11)]
 
 
 def test_ranks_that_are_done_wait_with_padding(monkeypatch):
     answers = iter([True, True, True, False])
     monkeypatch.setattr(stream_loaders, "any_rank", lambda flag: next(answers))
-    assert list(EqualSteps(["first"], "padding")) == ["first", "padding", "padding"]
+    assert list(PaddedLoader(["first"], "padding")) == ["first", "padding", "padding"]
 
 
 def test_only_indexed_shards_are_evaluated_in_random_order(root):
-    with pytest.raises(
-        ValueError, match="data: streams have no random order; read the shards with data/reader=indexed"
-    ):
+    with pytest.raises(ValueError, match="streams can't be read in random order; read the shards by index"):
         shards(root, stream=True).shuffle_evaluation(0)
     data = shards(root)
     eval_set = data.eval_sets[0]
-    whole = torch.cat([batch.indices for batch in data.eval_loader(eval_set)]).tolist()
+    complete = torch.cat([batch.indices for batch in data.eval_loader(eval_set)]).tolist()
     data.shuffle_evaluation(1, 5)
     chosen = torch.cat([batch.indices for batch in data.eval_loader(eval_set)]).tolist()
-    assert len(chosen) == len(set(chosen)) == 5 != len(whole)
-    assert chosen != whole[:5]
+    assert len(chosen) == len(set(chosen)) == 5 != len(complete)
+    assert chosen != complete[:5]
 
 
 def test_training_needs_a_size(root):
     (root / "photo/train/manifest.json").unlink()
     assert len(shards(root, stream=True).train_dataloader()) == 5  # headers of local shards are counted
-    with served(root) as address, pytest.raises(ValueError, match=r"data\.train\.samples must say how many"):
+    with served(root) as address, pytest.raises(ValueError, match=r"train\.samples must be the number of samples"):
         shards(address, stream=True, cache_dir=str(root.parent / "remote")).train_dataloader()
     for tar in (root / "photo/train").iterdir():
         tar.unlink()
     write(root / "photo", "train", 50)
     for stream in (True, False):
         data = shards(root, stream=stream, train={"folder": "photo", "split": "train", "samples": 40})
-        with pytest.raises(ValueError, match=r"data\.train: photo/train holds 50 samples, and 40 are expected"):
+        with pytest.raises(ValueError, match=r"train: photo/train contains 50 samples, but 40 are expected"):
             data.setup("fit")
 
 
 def test_lanes_must_fit():
-    with pytest.raises(ValueError, match=r"data\.lanes=4 must divide data\.batch_size=10"):
+    with pytest.raises(ValueError, match=r"lanes=4 must divide batch_size=10"):
         LanePosition(50, 10, 0, 0, 1, 4)
-    with pytest.raises(ValueError, match=r"data\.lanes=5 .* multiple of the 2 processes"):
+    with pytest.raises(ValueError, match=r"lanes=5 .* multiple of the 2 processes"):
         LanePosition(50, 10, 0, 0, 2, 5)
     assert LanePosition(50, 12, 0, 1, 2, 12).workers(4) == 3
     assert LanePosition(50, 12, 0, 1, 2, 12).workers(0) == 0

@@ -13,10 +13,10 @@ import pytest
 
 from tests.data.shards.helpers import png, seen, shards
 from tracer_lightning.data.shards.index import scan_shard
-from tracer_lightning.data.shards.labels import Labels
+from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.roots import LocalRoot
-from tracer_lightning.data.shards.samples import neighbours
-from tracer_lightning.data.shards.store import Shard, place
+from tracer_lightning.data.shards.samples import stream_samples
+from tracer_lightning.data.shards.store import Shard, parse_location
 from tracer_lightning.data.shards.streaming import read_shard
 from tracer_lightning.data.shards.tar import MEMBER_BYTES, TEXT_BYTES, TarBytes
 from tracer_lightning.types import EvalSet
@@ -39,7 +39,7 @@ def indexed(path):
 
 
 def streamed(path):
-    return list(read_shard(Shard(LocalRoot(path.parent), path.name), 0, Labels(3)))
+    return list(read_shard(Shard(LocalRoot(path.parent), path.name), 0, ClassLabels(3)))
 
 
 class Pipe(io.RawIOBase):
@@ -57,14 +57,14 @@ class Pipe(io.RawIOBase):
 
 def piped(path):
     file = TarBytes(io.BufferedReader(Pipe(path.read_bytes())), path)
-    return list(neighbours(file, lambda one, suffix: file.read(one.size)))
+    return list(stream_samples(file, lambda one, suffix: file.read(one.size)))
 
 
 READERS = pytest.mark.parametrize("reader", [indexed, streamed, piped])
 FORBIDDEN = {
-    "absolute": (member("/etc/passwd.png", b"x"), "member '/etc/passwd.png' has a path that leads out"),
-    "parent": (member("a/../../b.png", b"x"), r"member 'a/\.\./\.\./b\.png' has a path that leads out"),
-    "long parent": (member(f"../{'x' * 200}.png", b"x"), r"member '\.\./x+\.\.\.' has a path that leads out"),
+    "absolute": (member("/etc/passwd.png", b"x"), "member '/etc/passwd.png' has a path outside of the archive"),
+    "parent": (member("a/../../b.png", b"x"), r"member 'a/\.\./\.\./b\.png' has a path outside of the archive"),
+    "long parent": (member(f"../{'x' * 200}.png", b"x"), r"member '\.\./x+\.\.\.' has a path outside of the archive"),
     "symbolic link": (member("s1.png", kind=tarfile.SYMTYPE, link="/etc/passwd"), "member 's1.png' is a link"),
     "long link": (member("s1.png", kind=tarfile.SYMTYPE, link="/x" * 99), "member 's1.png' is a link"),
     "hard link": (member("s1.png", kind=tarfile.LNKTYPE, link="s0.png"), "member 's1.png' is a link"),
@@ -87,7 +87,7 @@ FORBIDDEN = {
     "pax": (member("x", kind=tarfile.XHDTYPE, size=1 << 30), "member 'x' has 1,073,741,824 bytes, more than"),
     "pax path": (
         member("x", b"20 path=/etc/x.png\n", kind=tarfile.XHDTYPE) + member("s1.png", b"x"),
-        "member '/etc/x.png' has a path that leads out",
+        "member '/etc/x.png' has a path outside of the archive",
     ),
     "twice": (member("s0.png", b"x"), "member 's0.png' occurs twice"),
 }
@@ -95,7 +95,7 @@ FORBIDDEN = {
 
 @READERS
 @pytest.mark.parametrize("kind", FORBIDDEN)
-def test_what_no_shard_may_have_is_named(tmp_path, reader, kind):
+def test_members_that_a_shard_must_not_have_raise_errors(tmp_path, reader, kind):
     forbidden, message = FORBIDDEN[kind]
     with pytest.raises(ValueError, match=rf"0\.tar: {message}") as error:
         reader(archive(tmp_path / "0.tar", forbidden))
@@ -108,8 +108,8 @@ def test_folders_and_leading_dots_do_no_harm(tmp_path, reader):
     path = archive(
         tmp_path / "0.tar", member("./", kind=tarfile.DIRTYPE), member("./s1.png", png(1)), member("./s1.cls", b"2")
     )
-    found = reader(path)
-    assert len(found.label if reader is indexed else found) == 2
+    result = reader(path)
+    assert len(result.label if reader is indexed else result) == 2
 
 
 @READERS
@@ -124,15 +124,15 @@ def test_sizes_that_are_no_octal_numbers_do_not_lead_in_circles(tmp_path, reader
 
 @READERS
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress], ids=["gz", "bz2"])
-def test_compressed_archives_are_refused(tmp_path, reader, pack):
+def test_compressed_archives_raise_errors(tmp_path, reader, pack):
     path = archive(tmp_path / "0.tar")
     path.write_bytes(pack(path.read_bytes() + b"\0" * 10_000_000))
-    with pytest.raises(ValueError, match=r"0\.tar is compressed, and a shard is a plain tar file"):
+    with pytest.raises(ValueError, match=r"0\.tar is compressed, but a shard must be a plain tar file"):
         reader(path)
 
 
 @READERS
-def test_labels_beyond_any_number_of_classes_are_named(tmp_path, reader):
+def test_labels_beyond_any_number_of_classes_raise_errors(tmp_path, reader):
     path = archive(tmp_path / "0.tar", member("s1.png", png(1)), member("s1.cls", b"9" * 30))
     if reader is not piped:
         with pytest.raises(ValueError, match=r"0\.tar has the label 9+, which is no class"):
@@ -168,7 +168,7 @@ def bomb(width, height):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_pictures_of_huge_pixel_counts_are_left_out_and_named(root, stream):
+def test_images_of_huge_pixel_counts_are_left_out_and_named(root, stream):
     path = root / "sketch/test/0.tar"
     with tarfile.open(path) as old:
         kept = [(one.name, old.extractfile(one).read()) for one in old]
@@ -186,14 +186,14 @@ def test_pictures_of_huge_pixel_counts_are_left_out_and_named(root, stream):
 
 @pytest.mark.parametrize("shard", ["/etc/0.tar", "../0.tar", "a/../../0.tar"])
 def test_shards_lie_below_their_folder(shard):
-    with pytest.raises(ValueError, match=r"data\.train: .* must be a name, of what lies below its folder"):
-        place("data.train", {"folder": ".", "split": None, "shards": shard})
-    with pytest.raises(ValueError, match=r"must be a name"):
-        place("data.train", {"folder": ".", "split": shard})
+    with pytest.raises(ValueError, match=r"train: .* must be a relative path within its folder"):
+        parse_location("data.train", {"folder": ".", "split": None, "shards": shard})
+    with pytest.raises(ValueError, match=r"must be a relative path"):
+        parse_location("data.train", {"folder": ".", "split": shard})
 
 
 def test_texts_of_a_set_are_small_and_texts(root):
-    for content, message in ((b"\xff\xfe", "is no text in UTF-8"), (b"a\n" * (1 << 23) + b"a", "has more than")):
+    for content, message in ((b"\xff\xfe", "is not UTF-8 text"), (b"a\n" * (1 << 23) + b"a", "has more than")):
         (root / "photo/classnames.txt").write_bytes(content)
         with pytest.raises(ValueError, match=rf"photo/classnames\.txt {message}"):
             shards(root)

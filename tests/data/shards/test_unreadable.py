@@ -61,7 +61,5 @@ def test_sets_of_shards_are_judged_by_their_own_size(root, stream):
     lost = [f"s{number:07d}.png" for number in (0, 4)]
     rewrite(root / "sketch/test/0.tar", lambda name, data: (name, b"<html>" if name in lost else data))
     where = re.escape(f"{root}/sketch/test/0.tar") if not stream else "s0000000 in"
-    with pytest.raises(
-        ValueError, match=rf"2 pictures can't be read.* of the 11 in the set sketch, among them {where}"
-    ):
+    with pytest.raises(ValueError, match=rf"2 images can't be read.* of the 11 in the set sketch, among them {where}"):
         scores_of(shards(root, stream=stream))

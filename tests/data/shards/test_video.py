@@ -114,36 +114,36 @@ def changed(root, name, change):
     ("name", "change", "message"),
     [
         ("metadata/labels.json", "[1]", "vid: labels: Input should be a valid dictionary"),
-        ("metadata/labels.json", "{", r"labels\.json is no JSON text"),
-        ("metadata/labels.json", "{}", r"must give val/a/0\.JPEG some of 2 classes, from 0; found None"),
+        ("metadata/labels.json", "{", r"labels\.json is not valid JSON"),
+        ("metadata/labels.json", "{}", r"must map val/a/0\.JPEG to some of 2 classes, from 0; found None"),
         (
             "metadata/labels.json",
             lambda text: text.replace("[0, 1]", "[0, 2]"),
             r"of 2 classes, .* found \[0, 2\]",
         ),
-        ("metadata/pmsets.json", "{}", r"pmsets\.json names no anchor"),
+        ("metadata/pmsets.json", "{}", r"pmsets\.json contains no anchor"),
         ("metadata/pmsets.json", lambda text: text.replace("a/0", "../0"), "must give val/../0.JPEG some of 2 classes"),
         (
             "misc/rev_wnid_map.json",
             lambda text: text.replace("n02123045", "n0"),
             "class 1 must have a wnid in .*",
         ),
-        ("misc/imagenet_vid_class_index.json", '{"1": ["n1"]}', "class 0 must have a wnid in .* found '' and None"),
+        ("misc/imagenet_vid_class_index.json", '{"1": ["n1"]}', "class 0 must have a wnid in .*found '' and None"),
     ],
 )
-def test_what_is_wrong_with_the_folder_is_said(root, name, change, message):
+def test_invalid_folders_raise_errors(root, name, change, message):
     changed(root, name, change)
     with pytest.raises(ValueError, match=message):
         data(root)
 
 
-def test_missing_files_and_wrong_entries_are_said(root):
+def test_missing_files_and_invalid_entries_raise_errors(root):
     (root / "vid/val/b/4.JPEG").unlink()
     with pytest.raises(ValueError, match=r"val/b/4\.JPEG is missing, one of 5 frames"):
         data(root)
     (root / "vid/misc/rev_wnid_map.json").unlink()
-    with pytest.raises(ValueError, match=r"rev_wnid_map\.json is missing; give the folder of ImageNet-Vid-Robust"):
+    with pytest.raises(ValueError, match=r"rev_wnid_map\.json is missing; give a folder in ImageNet-Vid-Robust"):
         data(root)
     for wrong in ({"video": 1}, {"split": "test"}, {"classes": [[0]]}):
-        with pytest.raises(ValueError, match=r"suite\.vid\.video must be true, with split=val and no classes"):
+        with pytest.raises(ValueError, match=r"suite\.vid\.video must be a bool, and True only for split 'val'"):
             data(root, **wrong)

@@ -13,25 +13,27 @@ from tests.faults.children import in_a_child
 from tests.faults.events import kill_before
 from tests.storage.mounts import mounted
 from tracer_lightning.data.shards.manifest import verify_shards
-from tracer_lightning.data.shards.packing import Item
-from tracer_lightning.data.shards.writer import Collection, Layout, write_shards
-from tracer_lightning.storage import held
+from tracer_lightning.data.shards.packing import SourceSample
+from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
+from tracer_lightning.storage import file_lock
 
 NAMES = ["cat", "dog", "owl"]
 TEMPLATES = ["a {c}.", "a photo of a {c}."]
 PNG = png(128)
 PNG += bytes(len(PNG) % 2)
-LAYOUT = Layout(seed=3, max_samples=10)
+LAYOUT = ShardLayout(seed=3, max_samples=10)
 
 
 def collection(count=47, read=None, caption=None):
     """Images of different lengths, by bytes behind their end; the writer doesn't care what is in them."""
     read = read or (lambda index: PNG + bytes([index, 255 - index]) * (300 + 40 * index - len(PNG) // 2))
     items = [
-        Item(lambda index=index: read(index), f"{index}.jpg", "jpg", index % 3, caption and f"{caption} {index}")
+        SourceSample(
+            lambda index=index: read(index), f"{index}.jpg", "jpg", index % 3, caption and f"{caption} {index}"
+        )
         for index in range(count)
     ]
-    return Collection(items, NAMES)
+    return SampleCollection(items, NAMES)
 
 
 def write(root, samples=None, layout=LAYOUT, **options):
@@ -73,30 +75,30 @@ def test_two_runs_are_byte_identical_and_seeds_differ(tmp_path):
     assert contents(tmp_path / "a")["train/0.tar"] != contents(tmp_path / "c")["train/0.tar"]
 
 
-def test_webdataset_reads_every_picture_bit_for_bit(tmp_path):
+def test_webdataset_reads_every_image_bit_for_bit(tmp_path):
     samples = collection(caption="number")
     write(tmp_path, samples)
     urls = [str(tmp_path / f"train/{index}.tar") for index in range(5)]
     read = list(wds.WebDataset(urls, shardshuffle=False))
     assert [sample["__key__"] for sample in read] == [f"s{index:07d}" for index in range(47)]
-    found = {(sample["jpg"], int(sample["cls"]), sample["txt"].decode()) for sample in read}
-    assert found == {(item.read(), item.label, item.caption) for item in samples.items}
+    result = {(sample["jpg"], int(sample["cls"]), sample["txt"].decode()) for sample in read}
+    assert result == {(item.read(), item.label, item.caption) for item in samples.samples}
     labels = [int(sample["cls"]) for sample in read]
     assert labels != [index % 3 for index in range(47)]
 
 
 def test_shards_keep_within_their_bytes(tmp_path):
-    manifest = write(tmp_path, layout=Layout(max_bytes=30_000))
+    manifest = write(tmp_path, layout=ShardLayout(max_bytes=30_000))
     sizes = [shard["bytes"] for shard in manifest["shards"]]
     assert len(sizes) > 3
     assert max(sizes) <= 30_000
-    alone = write(tmp_path / "alone", layout=Layout(max_bytes=1))
+    alone = write(tmp_path / "alone", layout=ShardLayout(max_bytes=1))
     assert [shard["samples"] for shard in alone["shards"]] == [1] * 47
 
 
 def test_pairs_without_classes(tmp_path):
-    items = [item._replace(label=None) for item in collection(caption="número").items]
-    manifest = write(tmp_path, Collection(items, []))
+    items = [item._replace(label=None) for item in collection(caption="número").samples]
+    manifest = write(tmp_path, SampleCollection(items, []))
     assert manifest["num_classes"] == 0
     assert verify_shards(tmp_path, "train")["samples"] == 47
     assert not any(name.endswith("cls") for name in members(tmp_path / "train/0.tar"))
@@ -116,7 +118,7 @@ def interrupt(root, samples_before):
         return item._replace(read=read)
 
     with pytest.raises(KeyboardInterrupt):
-        write(root, sound._replace(items=[dying(item) for item in sound.items]))
+        write(root, sound._replace(samples=[dying(sample) for sample in sound.samples]))
 
 
 def test_a_killed_run_is_continued_and_ends_the_same(tmp_path):
@@ -165,7 +167,10 @@ def test_what_others_have_in_the_folder_is_left_alone(tmp_path):
 def test_only_one_process_writes_a_split(tmp_path):
     interrupt(tmp_path, 26)
     before = contents(tmp_path)
-    with held(tmp_path / "train"), pytest.raises(ValueError, match="train: another process writes there"):
+    with (
+        file_lock(tmp_path / "train"),
+        pytest.raises(ValueError, match="train: another process is writing to this folder"),
+    ):
         write(tmp_path)
     assert contents(tmp_path) == before
 
@@ -193,12 +198,12 @@ def test_killed_before_the_journal_knew_of_the_shard(tmp_path):
 
 def test_only_damaged_shards_are_written_again(tmp_path):
     write(tmp_path)
-    whole = contents(tmp_path)
+    complete = contents(tmp_path)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("train/*.tar")}
     (tmp_path / "train/1.tar").write_bytes(b"")
     (tmp_path / "train/3.tar").unlink()
     write(tmp_path)
-    assert contents(tmp_path) == whole
+    assert contents(tmp_path) == complete
     after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("train/*.tar")}
     assert {name for name in before if before[name] != after[name]} == {"1.tar", "3.tar"}
 
@@ -230,11 +235,11 @@ def test_another_run_is_refused_or_starts_over(tmp_path, other, message, finishe
 def test_foreign_shards_and_texts_of_other_splits_are_respected(tmp_path):
     (tmp_path / "foreign/train").mkdir(parents=True)
     (tmp_path / "foreign/train/0.tar").write_bytes(b"precious")
-    with pytest.raises(ValueError, match=r"holds shards without manifest\.json"):
+    with pytest.raises(ValueError, match=r"contains shards without manifest\.json"):
         write(tmp_path / "foreign")
     write(tmp_path)
     write_shards(collection(5), tmp_path, "test", TEMPLATES, LAYOUT)
-    with pytest.raises(ValueError, match=r"classnames\.txt differs from that of split 'more', yet serves test, train"):
+    with pytest.raises(ValueError, match=r"classnames\.txt differs from that of split 'more', but test, train use it"):
         write_shards(collection(5)._replace(classnames=["a", "b", "c"]), tmp_path, "more", TEMPLATES, LAYOUT)
     assert not (tmp_path / "more").exists()
 
@@ -247,14 +252,14 @@ def test_samples_and_texts_that_cannot_be_written(tmp_path):
         ({"read": bytes}, r"0\.jpg is empty"),
     ):
         with pytest.raises(ValueError, match=message):
-            write(tmp_path / "out", Collection([good.items[0]._replace(**change)], NAMES))
+            write(tmp_path / "out", SampleCollection([good.samples[0]._replace(**change)], NAMES))
     with pytest.raises(ValueError, match="has no samples"):
-        write(tmp_path, Collection([], NAMES))
+        write(tmp_path, SampleCollection([], NAMES))
     with pytest.raises(ValueError, match="class 1 is called ''"):
         write(tmp_path, good._replace(classnames=["cat", "", "owl"]))
     with pytest.raises(ValueError, match="must be one line with the placeholder"):
         write_shards(good, tmp_path, "train", ["a photo"], LAYOUT)
     with pytest.raises(ValueError, match="split must be a folder name"):
         write_shards(good, tmp_path, "../train", TEMPLATES, LAYOUT)
-    with pytest.raises(ValueError, match="max_samples must be a whole number >= 1, found 0"):
-        Layout(max_samples=0)
+    with pytest.raises(ValueError, match="max_samples must be >= 1, got 0"):
+        ShardLayout(max_samples=0)

@@ -39,34 +39,34 @@ def text_outputs(model, texts):
 
 
 def test_the_features_follow_from_the_last_blocks_class_token(vit, images):
-    found = image_outputs(vit.model, images)
-    assert list(found) == ["1", "2", FEATURES]
-    assert found["1"].shape == (3, 32)
+    result = image_outputs(vit.model, images)
+    assert list(result) == ["1", "2", FEATURES]
+    assert result["1"].shape == (3, 32)
     visual = vit.model.model.visual
-    features = F.normalize(visual.ln_post(found["2"]) @ visual.proj, dim=-1)
-    torch.testing.assert_close(features, found[FEATURES])
-    torch.testing.assert_close(found[FEATURES], vit.model.encode_image(images))
-    assert not torch.allclose(found["1"], found["2"])
+    features = F.normalize(visual.ln_post(result["2"]) @ visual.proj, dim=-1)
+    torch.testing.assert_close(features, result[FEATURES])
+    torch.testing.assert_close(result[FEATURES], vit.model.encode_image(images))
+    assert not torch.allclose(result["1"], result["2"])
 
 
 def test_the_features_follow_from_the_last_blocks_end_of_text_trimmed_or_not(vit, texts):
     clip, whole = vit.model.model, text_outputs(vit.model, texts)
     assert list(whole) == ["1", "2", FEATURES]
-    for found in (whole, text_outputs(vit.model, trim_tokens(texts))):
+    for result in (whole, text_outputs(vit.model, trim_tokens(texts))):
         torch.testing.assert_close(
-            F.normalize(clip.ln_final(found["2"]) @ clip.text_projection, dim=-1), whole[FEATURES]
+            F.normalize(clip.ln_final(result["2"]) @ clip.text_projection, dim=-1), whole[FEATURES]
         )
-        torch.testing.assert_close(found["1"], whole["1"])
+        torch.testing.assert_close(result["1"], whole["1"])
 
 
 def test_patches_are_averaged_without_the_class_token(vit, images):
     seen = []
     handle = vit.model.model.visual.transformer.resblocks[0].register_forward_hook(lambda *given: seen.append(given[2]))
-    found = image_outputs(vit.model, images, tokens="patches")
+    result = image_outputs(vit.model, images, tokens="patches")
     handle.remove()
     assert seen[0].shape == (3, 5, 32)
-    torch.testing.assert_close(found["1"], seen[0][:, 1:].mean(dim=1))
-    assert not torch.allclose(found["1"], image_outputs(vit.model, images)["1"])
+    torch.testing.assert_close(result["1"], seen[0][:, 1:].mean(dim=1))
+    assert not torch.allclose(result["1"], image_outputs(vit.model, images)["1"])
 
 
 def test_a_tower_that_has_tokens_first_gives_the_same(vit, images, texts):
@@ -77,8 +77,8 @@ def test_a_tower_that_has_tokens_first_gives_the_same(vit, images, texts):
         transformer.batch_first = False
         for block in transformer.resblocks:
             block.attn.batch_first = False
-    found = image_outputs(other, images), text_outputs(other, texts)
-    for one, same in zip(expected, found, strict=True):
+    result = image_outputs(other, images), text_outputs(other, texts)
+    for one, same in zip(expected, result, strict=True):
         for name in one:
             torch.testing.assert_close(one[name], same[name])
 
@@ -86,34 +86,34 @@ def test_a_tower_that_has_tokens_first_gives_the_same(vit, images, texts):
 def test_a_tower_that_pools_its_patches(vit, images):
     torch.manual_seed(0)
     other = build_clip(16, {**VIT, "pool_type": "avg", "final_ln_after_pool": True}, TEXT).model
-    found, visual = image_outputs(other, images), other.model.visual
-    torch.testing.assert_close(F.normalize(visual.ln_post(found["2"]) @ visual.proj, dim=-1), found[FEATURES])
+    result, visual = image_outputs(other, images), other.model.visual
+    torch.testing.assert_close(F.normalize(visual.ln_post(result["2"]) @ visual.proj, dim=-1), result[FEATURES])
 
 
-def test_blocks_of_a_resnet_are_averaged_over_the_picture(images):
+def test_blocks_of_a_resnet_are_averaged_over_the_image(images):
     torch.manual_seed(0)
     model = build_clip(16, {**VISION, "layers": [1, 2, 1, 1]}, TEXT).model
-    found = image_outputs(model, images)
-    assert list(found) == ["1.1", "2.1", "2.2", "3.1", "4.1", FEATURES]
+    result = image_outputs(model, images)
+    assert list(result) == ["1.1", "2.1", "2.2", "3.1", "4.1", FEATURES]
     visual = model.model.visual
     with torch.no_grad():
         maps = visual.layer2(visual.layer1(visual.stem(images)))
-    torch.testing.assert_close(found["2.2"], maps.mean(dim=(2, 3)))
+    torch.testing.assert_close(result["2.2"], maps.mean(dim=(2, 3)))
 
 
 def test_a_text_tower_of_its_own(texts, images):
     torch.manual_seed(0)
     model = ClipModel(open_clip.CustomTextCLIP(embed_dim=16, vision_cfg=VIT, text_cfg=TEXT))
-    found, text = text_outputs(model, texts), model.model.text
-    torch.testing.assert_close(F.normalize(text.ln_final(found["2"]) @ text.text_projection, dim=-1), found[FEATURES])
+    result, text = text_outputs(model, texts), model.model.text
+    torch.testing.assert_close(F.normalize(text.ln_final(result["2"]) @ text.text_projection, dim=-1), result[FEATURES])
 
 
 def test_a_text_tower_with_a_class_token_behind_the_text(texts):
     torch.manual_seed(0)
     text_cfg = {**TEXT, "embed_cls": True}
     model = ClipModel(open_clip.CustomTextCLIP(embed_dim=16, vision_cfg=VIT, text_cfg=text_cfg))
-    found, text = text_outputs(model, texts), model.model.text
-    torch.testing.assert_close(F.normalize(text.ln_final(found["2"]) @ text.text_projection, dim=-1), found[FEATURES])
+    result, text = text_outputs(model, texts), model.model.text
+    torch.testing.assert_close(F.normalize(text.ln_final(result["2"]) @ text.text_projection, dim=-1), result[FEATURES])
 
 
 def test_nothing_is_left_on_the_model(vit, images):
@@ -123,11 +123,9 @@ def test_nothing_is_left_on_the_model(vit, images):
     assert not any(module._forward_hooks for module in vit.model.modules())
 
 
-def test_towers_whose_blocks_are_not_known_are_refused():
+def test_towers_whose_blocks_are_not_known_raise_errors():
     model = tiny_backbone().model
     model.model.visual = torch.nn.Linear(1, 1)
-    with pytest.raises(
-        ValueError, match="blocks of this image tower, a Linear, are not known; leave it out of towers="
-    ):
+    with pytest.raises(ValueError, match="blocks of the image tower, a Linear, are unknown; use another tower"):
         blocks(model, "image")
     assert list(blocks(model, "text")) == ["1"]

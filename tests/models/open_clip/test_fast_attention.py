@@ -8,7 +8,7 @@ import torch
 
 from tests.models.open_clip.test_clip import TEXT
 from tracer_lightning.models import ClipModel
-from tracer_lightning.models.open_clip.fast_attention import LastBlock, SelfAttention, whole_blocks
+from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention, all_tokens
 from tracer_lightning.teachers import FrozenTeacher
 
 VIT = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 2}
@@ -68,7 +68,7 @@ def test_the_last_block_computes_one_token(vision):
         block.mlp.register_forward_hook(lambda module, given, output: outputs.append(output.shape[1]))
     ours.encode_image(images)
     assert outputs == [5, 1]
-    with whole_blocks(ours):
+    with all_tokens(ours):
         ours.encode_image(images)
     ours.encode_image(images)
     assert outputs == [5, 1, 5, 5, 5, 1]
@@ -77,7 +77,7 @@ def test_the_last_block_computes_one_token(vision):
 @pytest.mark.parametrize("name", ["patches", "attentional pooling", "scaled blocks"])
 def test_a_tower_that_needs_all_tokens_computes_them(name):
     _, ours = pair(VARIANTS[name])
-    assert not any(isinstance(module, LastBlock) for module in ours.modules())
+    assert not any(isinstance(module, ClassTokenBlock) for module in ours.modules())
 
 
 def test_a_text_tower_with_a_mask_for_each_head_is_left_to_torch():

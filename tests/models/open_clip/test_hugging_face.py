@@ -70,11 +70,11 @@ def test_features_are_those_of_the_transformers_library(tmp_path, form, activati
         ({"num_attention_heads": 4}, "vision tower has num_attention_heads=4"),
         ({"layer_norm_eps": 1e-3}, "vision tower has layer_norm_eps=0.001"),
         ({"eos_token_id": 7}, "its texts end with token 7"),
-        ("[]", "is no configuration of a CLIPModel"),
-        ("{", "is no JSON"),
+        ("[]", "is not the configuration of a CLIPModel"),
+        ("{", "is not valid JSON"),
     ],
 )
-def test_what_no_weight_shows_is_read_from_the_configuration(tmp_path, changed, message):
+def test_settings_that_shapes_do_not_determine_are_checked(tmp_path, changed, message):
     clip_model(tmp_path)
     file = tmp_path / "config.json"
     if isinstance(changed, dict):
@@ -98,11 +98,11 @@ def test_the_end_of_texts_of_older_configurations_is_the_highest_token(tmp_path)
 def test_without_a_configuration_there_is_a_warning(tmp_path):
     clip_model(tmp_path)
     (tmp_path / "config.json").unlink()
-    with pytest.warns(UserWarning, match=r"no config\.json .* need a backbone= whose name ends in -quickgelu"):
+    with pytest.warns(UserWarning, match=r"no config\.json .* need a backbone whose name ends in -quickgelu"):
         load_weights(backbone().model, tmp_path)
 
 
-def test_parts_of_a_model_are_named(tmp_path):
+def test_parts_of_a_model_raise_errors(tmp_path):
     model = clip_model(tmp_path)
     state = model.state_dict()
     key = "vision_model.encoder.layers.0.self_attn.k_proj.weight"
@@ -111,7 +111,7 @@ def test_parts_of_a_model_are_named(tmp_path):
         with pytest.raises(ValueError, match=r"lacks vision_model\.encoder\.layers\.0\.self_attn\.k_proj\.weight"):
             load_weights(backbone().model, tmp_path / "model.pt")
     torch.save({name: value for name, value in state.items() if name.startswith("vis")}, tmp_path / "vision.pt")
-    with pytest.raises(ValueError, match="holds no text tower"):
+    with pytest.raises(ValueError, match="contains no text tower"):
         load_weights(backbone().model, tmp_path / "vision.pt")
     with pytest.raises(ValueError, match=r"patches of 8 px, images of 32 px.* and 24 features"):
         load_weights(backbone(patch_size=16).model, tmp_path / "model.safetensors")

@@ -56,7 +56,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("form", WRAPPED)
-def test_one_model_is_found_in_whatever_holds_it(tmp_path, source, form):
+def test_a_model_is_found_in_all_supported_formats(tmp_path, source, form):
     torch.save(WRAPPED[form](source), tmp_path / "weights.pt")
     model = tiny_backbone(2).model
     load_weights(model, tmp_path / "weights.pt")
@@ -65,7 +65,7 @@ def test_one_model_is_found_in_whatever_holds_it(tmp_path, source, form):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_another_precision_become_the_models(tmp_path, source, dtype):
+def test_weights_are_converted_to_the_precision_of_the_model(tmp_path, source, dtype):
     torch.save({name: value.to(dtype) for name, value in source.items()}, tmp_path / "weights.pt")
     model = tiny_backbone(2).model
     load_weights(model, tmp_path / "weights.pt")
@@ -75,23 +75,26 @@ def test_weights_of_another_precision_become_the_models(tmp_path, source, dtype)
 
 
 REFUSED = {
-    "holds the weights of several models: model, model_ema; write": lambda state: {"model": state, "model_ema": state},
-    r"several models: state_dict, ema\.module; write": lambda state: {"state_dict": state, "ema": {"module": state}},
+    "the weights of several models: model, model_ema; save": lambda state: {
+        "model": state,
+        "model_ema": state,
+    },
+    r"several models: state_dict, ema\.module; save": lambda state: {"state_dict": state, "ema": {"module": state}},
     r"several models, by the prefixes of their names: model\., ema_model\.;": lambda state: {
         **prefixed(state, "model."),
         **prefixed(state, "ema_model."),
     },
-    "holds no weights, only epoch, optimizer; give": lambda state: {"epoch": 3, "optimizer": OPTIMIZER},
-    "holds no weights, only nothing": lambda state: {},
+    "contains no weights, only epoch, optimizer; use": lambda state: {"epoch": 3, "optimizer": OPTIMIZER},
+    "contains no weights, only nothing": lambda state: {},
     r"lacks logit_scale, .*; add it": lambda state: {k: v for k, v in state.items() if k != "logit_scale"},
-    "holds logit_bias, which the backbone lacks; .*SigLIP": lambda state: {**state, "logit_bias": torch.zeros(())},
-    "holds no text tower": lambda state: {name: value for name, value in state.items() if "visual" in name},
-    "holds no image tower": lambda state: {name: value for name, value in state.items() if "visual" not in name},
+    "contains logit_bias, which the backbone lacks; .*SigLIP": lambda state: {**state, "logit_bias": torch.zeros(())},
+    "contains no text tower": lambda state: {name: value for name, value in state.items() if "visual" in name},
+    "contains no image tower": lambda state: {name: value for name, value in state.items() if "visual" not in name},
 }
 
 
 @pytest.mark.parametrize("message", REFUSED)
-def test_what_is_not_one_whole_model_is_named(tmp_path, source, message):
+def test_incomplete_or_several_models_raise_errors(tmp_path, source, message):
     torch.save(REFUSED[message](source), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match=rf"^init_weights=.*weights\.pt: {message}|^init_weights=.*: .*{message}"):
         load_weights(tiny_backbone().model, tmp_path / "weights.pt")

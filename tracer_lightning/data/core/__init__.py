@@ -1,1 +1,1 @@
-"""What every data module shares: the order of samples, resumable loaders, workers."""
+"""Shared parts of all data modules: samplers, resumable loaders, worker processes."""

@@ -1,4 +1,4 @@
-"""Training loaders that know how far they have been consumed."""
+"""Training loaders that keep track of their position in the epoch."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, RowS
 
 
 class CountedLoader:
-    """Batches, counted when handed over rather than when prefetched.
+    """Base class of training loaders, which count a batch when it is yielded rather than when it is prefetched.
 
-    It is no ``DataLoader``, so that Lightning neither replaces its sampler nor restores its state behind our back;
-    Lightning finds ``sampler.set_epoch`` and ``len``. Subclasses give the remaining batches of the epoch.
+    It is not a ``DataLoader``, so that Lightning neither replaces its sampler nor restores its state; Lightning uses
+    ``sampler.set_epoch`` and ``len``. Subclasses implement :meth:`remaining`.
 
     Args:
-        position: in the training data.
+        position: position in the training data, advanced by the loader.
     """
 
     def __init__(self, position: EpochPosition) -> None:
         self.sampler = position
 
     def __len__(self) -> int:
-        """Batches of a whole epoch, also where it is continued in the middle."""
+        """Number of batches in a full epoch, also where the loader resumes in the middle of one."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Any]:
-        """The remaining batches of the epoch."""
+        """Yield the remaining batches of the epoch."""
         for batch in self.remaining():
             self.sampler.consumed += self.sampler.batch_size
             yield batch
 
     def remaining(self) -> Iterator[Any]:
-        """What is left of the epoch from the position on."""
+        """Iterate over the batches of the epoch from the current position."""
         raise NotImplementedError
 
 
 class ResumableLoader(CountedLoader):
-    """Batches of a sampler.
+    """Loader of the batches of a resumable sampler.
 
     Args:
-        dataset: maps the sampler's keys to samples.
-        sampler: the order.
-        options: for the ``DataLoader`` within.
+        dataset: map from the sampler's keys to samples.
+        sampler: order of the samples.
+        options: further arguments of the wrapped ``DataLoader``.
     """
 
     def __init__(self, dataset: Dataset[Any], sampler: EpochSampler | RowSampler, **options: Any) -> None:
@@ -52,5 +52,5 @@ class ResumableLoader(CountedLoader):
         self._loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **options)
 
     def remaining(self) -> Iterator[Any]:
-        """The batches that the sampler still gives."""
+        """Iterate over the sampler's remaining batches."""
         return iter(self._loader)

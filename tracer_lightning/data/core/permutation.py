@@ -1,4 +1,4 @@
-"""Permutations of too many things to list."""
+"""Pseudorandom permutations of ranges that are too large to hold in memory."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from numpy.typing import NDArray
 
 ROUNDS = 8
 MULTIPLIER = np.uint64(0xBF58476D1CE4E5B9)
-"""Odd, and well mixing: splitmix64's."""
+"""Odd constant with good mixing, from splitmix64."""
 
 
-def permuted(positions: NDArray[np.uint64], size: int, seed: tuple[int, ...]) -> NDArray[np.uint64]:
-    """Where a random permutation of ``range(size)`` sends these positions, in little memory.
+def permute(positions: NDArray[np.uint64], size: int, seed: tuple[int, ...]) -> NDArray[np.uint64]:
+    """Apply a random permutation of ``range(size)`` to positions, in memory proportional to their number.
 
-    It is a Feistel network over the least even number of bits, walked along its cycles until it comes to a number below
-    ``size``, in four steps on average at most.
+    The permutation is a Feistel network over the smallest sufficient even number of bits. Values beyond ``size`` are
+    permuted again until they lie below it (cycle walking), which takes at most four steps on average.
 
     Args:
-        positions: (N,), each below ``size``.
-        size: of what is permuted.
-        seed: of the permutation.
+        positions: (N,) positions, each below ``size``.
+        size: length of the permuted range.
+        seed: seed of the permutation.
 
     Returns:
-        (N,), each below ``size``; those of different positions are different.
+        (N,) values, each below ``size``; different positions have different values.
     """
     half = np.uint64(max(1, -(-(size - 1).bit_length() // 2)))
     keys = np.random.default_rng(seed).integers(0, 2**64, ROUNDS, dtype=np.uint64)
-    values = _network(positions.astype(np.uint64), half, keys)
+    values = _feistel(positions.astype(np.uint64), half, keys)
     while (outside := values >= size).any():
-        values[outside] = _network(values[outside], half, keys)
+        values[outside] = _feistel(values[outside], half, keys)
     return values
 
 
-def _network(values: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _feistel(values: NDArray[np.uint64], half: np.uint64, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = values >> half, values & mask
     for key in keys:

@@ -1,4 +1,4 @@
-"""Several loaders in a row, without a pause between one and the next."""
+"""Prefetching across consecutive loaders."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 
 class PrefetchNextLoader:
-    """A loader that starts the next one's workers while its own finish.
+    """Loader that starts the workers of the next loader before its own batches end.
 
-    Lightning goes through evaluation sets one after the other, and opens each when the last is through: its workers
-    then begin to decode while the device waits.
+    Lightning iterates over evaluation sets one after the other and opens each when the previous one ends; without this
+    class the device waits while the next loader's workers start to decode.
 
     Args:
-        loader: of known length.
-        following: the loader that comes next; None for the last.
-        ahead: batches before the end at which the following one is started: as many as the workers have begun by then.
+        loader: wrapped loader of known length.
+        following: next loader; None for the last one.
+        ahead: number of batches before the end at which the next loader is started; usually the number of batches that
+            the workers prefetch.
     """
 
     def __init__(self, loader: Any, following: PrefetchNextLoader | None, ahead: int) -> None:
@@ -23,16 +24,16 @@ class PrefetchNextLoader:
         self._started: Iterator[Any] | None = None
 
     def __len__(self) -> int:
-        """Batches."""
+        """Number of batches."""
         return len(self.loader)
 
     def start(self) -> None:
-        """Let the workers begin; the next iteration takes what they bring."""
+        """Start the workers; the next iteration uses their batches."""
         if self._started is None:
             self._started = iter(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        """All batches."""
+        """Yield all batches."""
         self.start()
         batches, self._started = self._started, None
         assert batches is not None
@@ -43,11 +44,11 @@ class PrefetchNextLoader:
 
 
 def prefetch_next(loaders: Sequence[Iterable[Any]], ahead: int) -> list[Iterable[Any]]:
-    """These loaders, each of known length in a :class:`PrefetchNextLoader` to the next of known length."""
-    found: list[Iterable[Any]] = []
+    """Chain loaders of known length by :class:`PrefetchNextLoader`; those of unknown length stay as they are."""
+    chained: list[Iterable[Any]] = []
     following: PrefetchNextLoader | None = None
     for loader in reversed(loaders):
         if hasattr(loader, "__len__"):
             loader = following = PrefetchNextLoader(loader, following, ahead)
-        found.append(loader)
-    return found[::-1]
+        chained.append(loader)
+    return chained[::-1]

@@ -1,4 +1,4 @@
-"""Which samples each rank sees, and when."""
+"""Resumable, rank-aware samplers."""
 
 from __future__ import annotations
 
@@ -9,106 +9,110 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from tracer_lightning.data.core.permutation import permuted
+from tracer_lightning.data.core.permutation import permute
 from tracer_lightning.types import IGNORE_INDEX
 
 Keys = list[tuple[int, int]]
-MOVING = ("epoch", "consumed")
-"""Entries of a position that change from step to step; the others say what data it is in."""
+PROGRESS = ("epoch", "consumed")
+"""Keys of a position's state that change from step to step; the others identify the data."""
 
 
 class EpochPosition:
-    """How far training has come in its data: counted in samples of the global batch, whatever reads them.
+    """Position of training in its data, counted in samples of the global batch.
 
     Args:
         size: number of samples.
-        batch_size: samples of the *global* batch.
-        seed: of the order.
-        rank: of this process.
+        batch_size: number of samples in the *global* batch.
+        seed: seed of the order.
+        rank: rank of this process.
         world_size: number of processes, a divisor of ``batch_size``.
     """
 
     def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
         if batch_size < 1:
-            raise ValueError(f"data.batch_size must be a whole number >= 1, found {batch_size}")
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         if batch_size > size:
             raise ValueError(
                 f"data.batch_size={batch_size} is larger than the training set of {size} samples; choose at most {size}"
             )
         if batch_size % world_size:
             raise ValueError(
-                f"data.batch_size={batch_size} is the global batch and must be a multiple of the {world_size} processes"
+                f"batch_size={batch_size}, the global batch size, must be a multiple of the {world_size} processes"
             )
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self.consumed = 0
         self.reshuffle = True
-        """Whether every epoch has an order of its own; overfitting on a few batches needs the same ones again."""
+        """Whether each epoch has its own order; overfitting on a few batches needs the same order in every epoch."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch; where it is the restored one, keep its position."""
+        """Start an epoch; the position is kept where the epoch is the restored one."""
         if epoch != self.epoch:
             self.epoch, self.consumed = epoch, 0
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in a full epoch."""
         return self.size // self.batch_size
 
     @property
     def order_seed(self) -> tuple[int, int]:
-        """What the order of this epoch depends on."""
+        """Seed of this epoch's order."""
         return self.seed, self.epoch if self.reshuffle else 0
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: plain numbers, the same on every rank."""
+        """The position as plain numbers, which are the same on every rank."""
         return {"epoch": self.epoch, "consumed": self.consumed, "seed": self.seed, "size": self.size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the position; ValueError where it is none, or the data are not those of the checkpoint."""
-        now = self.state_dict()
-        if not isinstance(state, Mapping) or any(type(state.get(name)) is not int for name in MOVING):
-            raise ValueError(f"the checkpoint's position in the training data lacks {' or '.join(MOVING)}")
+        """Restore a position.
+
+        Raises:
+            ValueError: the state is invalid, or its data differ from this run's.
+        """
+        current = self.state_dict()
+        if not isinstance(state, Mapping) or any(type(state.get(name)) is not int for name in PROGRESS):
+            raise ValueError(f"the checkpoint's position in the training data lacks {' or '.join(PROGRESS)}")
         if not (state["epoch"] >= 0 and 0 <= state["consumed"] <= len(self) * self.batch_size):
             raise ValueError(f"the checkpoint's position, {state['consumed']} samples, lies outside of an epoch")
-        for name in {**state, **now}:
-            if name not in MOVING and state.get(name) != now.get(name):
+        for name in {**state, **current}:
+            if name not in PROGRESS and state.get(name) != current.get(name):
                 raise ValueError(
                     f"the checkpoint's training data have {name} {state.get(name)} and this run's {name} "
-                    f"{now.get(name)}; resume with the same data, reader and seed, or start from the checkpoint with "
-                    "init_weights="
+                    f"{current.get(name)}; resume with the same data, reader and seed, or start a new run from the "
+                    "checkpoint's weights"
                 )
         self.epoch, self.consumed = state["epoch"], state["consumed"]
 
 
 class EpochSampler(EpochPosition, Sampler[Keys]):
-    """Batches of a fresh permutation every epoch, resumable anywhere.
+    """Batches of a new permutation in every epoch, resumable at any batch.
 
-    The order depends on seed and epoch alone, and the state counts samples of the global batch, so that a run may be
-    continued with another number of workers or ranks. What does not fill a global batch is left out, another part in
-    every epoch. The arguments are those of :class:`EpochPosition`.
+    The order depends only on seed and epoch, and the state counts samples of the global batch, so that a run may resume
+    with another number of workers or ranks. Samples that don't fill a global batch are dropped; they are different ones
+    in every epoch. The arguments are those of :class:`EpochPosition`.
     """
 
     def __iter__(self) -> Iterator[Keys]:
-        """This rank's share of each remaining global batch, as (epoch, index) keys."""
+        """Yield this rank's share of each remaining global batch, as (epoch, index) keys."""
         order = np.random.default_rng(self.order_seed).permutation(self.size)
         share = self.batch_size // self.world_size
         for start in range(self.consumed, len(self) * self.batch_size, self.batch_size):
-            mine = order[start + self.rank * share : start + (self.rank + 1) * share]
-            yield [(self.epoch, int(index)) for index in mine]
+            indices = order[start + self.rank * share : start + (self.rank + 1) * share]
+            yield [(self.epoch, int(index)) for index in indices]
 
 
 class RowSampler(EpochPosition, Sampler[Keys]):
-    """Batches of rows of images x templates in random order, none of which comes again before all others have come.
+    """Batches of (image, template) pairs, called rows, in random order; every row is drawn once before any repeats.
 
-    An epoch has as many batches as the images would fill, the last one whole, so that it misses a third of the images
-    and repeats others, with other templates: what the released TRACER code trains on. As there, the batches go on
-    where those of the last epoch ended; where all rows have come, they come in another order.
+    An epoch has as many batches as the images alone would fill, including a full last batch, so that it misses about a
+    third of the images and repeats others with different templates, as in the released TRACER code. As there, an epoch
+    continues where the previous one ended; once all rows are drawn, they are drawn in another order.
 
     Args:
         size: number of images.
         templates: number of templates.
-        options: the others of :class:`EpochPosition`.
+        options: further arguments of :class:`EpochPosition`.
     """
 
     def __init__(self, size: int, templates: int, *options: int) -> None:
@@ -116,58 +120,58 @@ class RowSampler(EpochPosition, Sampler[Keys]):
         self.rows = size * templates
 
     def __len__(self) -> int:
-        """Batches of a whole epoch."""
+        """Number of batches in a full epoch."""
         return -(-self.size // self.batch_size)
 
     def __iter__(self) -> Iterator[Keys]:
-        """This rank's share of each remaining global batch, as (epoch, row) keys; row // templates is the image."""
-        begin = self.order_seed[1] * len(self) * self.batch_size
+        """Yield this rank's share of each remaining global batch as (epoch, row) keys; the image is row // P."""
+        epoch_start = self.order_seed[1] * len(self) * self.batch_size
         share = self.batch_size // self.world_size
         for start in range(self.consumed, len(self) * self.batch_size, self.batch_size):
-            first = begin + start + self.rank * share
+            first = epoch_start + start + self.rank * share
             yield [(self.epoch, row) for row in self._rows(np.arange(first, first + share, dtype=np.uint64))]
 
     def _rows(self, positions: NDArray[np.uint64]) -> list[int]:
-        """The rows at these positions of an endless sequence of permutations."""
+        """Rows at positions of an endless sequence of permutations."""
         rounds, within = np.divmod(positions, np.uint64(self.rows))
-        rows = [permuted(within[rounds == number], self.rows, (self.seed, int(number))) for number in np.unique(rounds)]
+        rows = [permute(within[rounds == number], self.rows, (self.seed, int(number))) for number in np.unique(rounds)]
         return [int(row) for row in np.concatenate(rows)]
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, and what it counts."""
+        """The position, and the number of rows."""
         return {**super().state_dict(), "rows": self.rows}
 
 
 class EvalSampler(Sampler[Keys]):
-    """Every sample once, the same number of batches on every rank, filled up with padding.
+    """Every sample exactly once, in equally many batches on every rank, padded where necessary.
 
     Args:
         size: number of samples.
-        batch_size: samples per rank and batch.
-        rank: of this process.
+        batch_size: number of samples per rank and batch.
+        rank: rank of this process.
         world_size: number of processes.
-        order: of the samples, or of those to see; None for their own.
+        order: indices of the samples to read, in order; None for all in their own order.
     """
 
     def __init__(
         self, size: int, batch_size: int, rank: int = 0, world_size: int = 1, order: Sequence[int] | None = None
     ) -> None:
         if size < 1:
-            raise ValueError("data: an evaluation set is empty")
+            raise ValueError("size must be >= 1, got 0: an evaluation set is empty")
         if batch_size < 1:
-            raise ValueError(f"data.eval_batch_size must be a whole number >= 1, found {batch_size}")
+            raise ValueError(f"eval_batch_size must be >= 1, got {batch_size}")
         self.order = range(size) if order is None else order
         self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
 
     def __len__(self) -> int:
-        """Batches per rank."""
+        """Number of batches per rank."""
         share = -(-len(self.order) // self.world_size)
         return -(-share // self.batch_size)
 
     def __iter__(self) -> Iterator[Keys]:
-        """(0, index) keys of this rank, index -1 for padding."""
+        """Yield batches of this rank's (0, index) keys; index -1 stands for padding."""
         share = -(-len(self.order) // self.world_size)
-        mine = list(self.order[self.rank :: self.world_size])
-        mine += [IGNORE_INDEX] * (share - len(mine))
+        indices = list(self.order[self.rank :: self.world_size])
+        indices += [IGNORE_INDEX] * (share - len(indices))
         for start in range(0, share, self.batch_size):
-            yield [(0, index) for index in mine[start : start + self.batch_size]]
+            yield [(0, index) for index in indices[start : start + self.batch_size]]

@@ -1,4 +1,4 @@
-"""The toy experiment's data: plain digits to name, and coloured ones whose colour is to be named."""
+"""Data of the toy experiment: plain digits, and coloured digits labelled by colour or digit."""
 
 from __future__ import annotations
 
@@ -23,39 +23,39 @@ from tracer_lightning.types import EvalSet, InputSpec
 
 SIZE = 28
 DIGIT_SIZE = 20
-"""MNIST's digits fill a box of this width in the middle."""
+"""Width in pixels of the centred box that MNIST's digits fill."""
 COLOURS = ("red digit", "blue digit")
 HUES = np.array([(1, 0, 0), (0, 0, 1)])
-"""(2, 3), of those names."""
+"""(2, 3) RGB values of ``COLOURS``."""
 TEMPLATES = ("a photo of a {c}.", "a handwritten {c}.", "a drawing of a {c}.", "this is a {c}.")
 VALIDATION = 1_000
-"""Pictures of MNIST's training file that are kept for validation."""
+"""Number of MNIST's training images that are held out for validation."""
 Task = Literal["plain", "coloured"]
 TASKS: tuple[Task, ...] = ("plain", "coloured")
-Asked = Literal["colour", "digit"]
-NAMES: dict[Asked, tuple[str, ...]] = {"colour": COLOURS, "digit": CLASSES}
-"""What is to be named of a coloured digit, and the names to choose from."""
+Attribute = Literal["colour", "digit"]
+NAMES: dict[Attribute, tuple[str, ...]] = {"colour": COLOURS, "digit": CLASSES}
+"""Class names by the attribute of a coloured digit that is classified."""
 
 
 def draw_colours(labels: np.ndarray, tied: float, seed: int) -> np.ndarray:
-    """Red (0) for digits below five and blue (1) from five, or, for some, the other of the two.
+    """Draw red (0) mostly for digits below five, and blue (1) mostly for the others.
 
     Args:
-        labels: digits (N,).
-        tied: chance of a digit to have its group's colour, in [0, 1].
-        seed: equal seeds, equal colours.
+        labels: (N,) digits.
+        tied: probability in [0, 1] that a digit has its group's colour.
+        seed: equal seeds give equal colours.
 
     Returns:
-        (N,) of 0 and 1.
+        (N,) colours, 0 or 1.
     """
-    kept = np.random.default_rng(seed).random(len(labels)) < tied
-    colours: np.ndarray = ((labels < 5) != kept).astype(np.int64)
+    agrees = np.random.default_rng(seed).random(len(labels)) < tied
+    colours: np.ndarray = ((labels < 5) != agrees).astype(np.int64)
     return colours
 
 
 @cache
 def embedded_digits() -> dict[str, Split]:
-    """Scikit-learn's digits, scaled to where MNIST has them: coverage (N, 28, 28)."""
+    """Load scikit-learn's digits by split, scaled and centred like MNIST's: ink coverage (N, 28, 28)."""
     splits = {}
     for name, (images, labels) in load_splits().items():
         scaled = F.interpolate(torch.from_numpy(images)[:, None], size=DIGIT_SIZE, mode="bicubic").clamp(0, 1)
@@ -63,104 +63,104 @@ def embedded_digits() -> dict[str, Split]:
     return splits
 
 
-def _files(root: str) -> list[MNIST]:
+def _load_mnist(root: str) -> list[MNIST]:
     return [MNIST(root, train=train) for train in (True, False)]
 
 
-def _fetched(root: str) -> list[MNIST]:
+def _load_or_download_mnist(root: str) -> list[MNIST]:
     try:
-        return _files(root)
-    except RuntimeError:  # not there
+        return _load_mnist(root)
+    except RuntimeError:  # the files are missing
         Path(root).mkdir(parents=True, exist_ok=True)
         with FileLock(Path(root, "mnist.lock")):
             MNIST(root, download=True)
-        return _files(root)
+        return _load_mnist(root)
 
 
 @cache
 def mnist_digits(root: str, download: bool) -> dict[str, Split]:
-    """MNIST (LeCun et al., 1998): train and val from its training file, test its test file; coverage (N, 28, 28).
+    """Load MNIST (LeCun et al., 1998) by split: train and val from its training file; ink coverage (N, 28, 28).
 
     Args:
-        root: holds ``MNIST/raw``.
-        download: fetch it there if it is not; processes of one machine wait for the first.
+        root: folder that contains ``MNIST/raw``.
+        download: whether missing files are downloaded; the other processes of a machine wait for the first one.
 
     Raises:
-        ValueError: it is not there and can't be fetched.
+        ValueError: the files are missing or damaged, and were not downloaded.
     """
     try:
-        files = _fetched(root) if download else _files(root)
+        datasets = _load_or_download_mnist(root) if download else _load_mnist(root)
     except (OSError, RuntimeError, AssertionError, EOFError, ValueError, UnpicklingError) as error:
         reason = " ".join(str(error).split()) or "its files are damaged"
-        advice = "" if download else "; data.download=true fetches it, or set data.root to the folder above MNIST/raw"
-        raise ValueError(f"data.root={root}: no MNIST there ({reason}){advice}") from error
-    (images, labels), test = ((file.data.numpy() / np.float32(255), file.targets.numpy()) for file in files)
+        advice = "" if download else "; set download to True, or root to the folder that contains MNIST/raw"
+        raise ValueError(f"data.root={root}: MNIST can't be loaded from there ({reason}){advice}") from error
+    (images, labels), test = ((dataset.data.numpy() / np.float32(255), dataset.targets.numpy()) for dataset in datasets)
     train, val = train_test_split(np.arange(len(labels)), test_size=VALIDATION, stratify=labels, random_state=0)
     return {"train": Split(images[train], labels[train]), "val": Split(images[val], labels[val]), "test": Split(*test)}
 
 
 class ColouredDigitsDataModule(ClipDataModule):
-    """Learn one of two tasks, test both: the toy experiment of TRACER (section 5.1).
+    """Training data of one of two tasks and test sets of both: the toy experiment of TRACER (section 5.1).
 
-    The original task, ``plain``: name digits, white on black. The new one, ``coloured``: name the colour of digits, red
-    mostly below five and blue mostly from five, or the digit, which the colour only hints at. The task learned is ID,
-    the other OOD. The digits are scikit-learn's.
+    The original task, ``plain``, is to classify white digits on black. The new task, ``coloured``, is to classify the
+    colour of digits, mostly red below five and mostly blue otherwise, or the digit itself, which correlates with its
+    colour. The test set of the trained task is ID, the other one OOD. The digits are scikit-learn's.
 
     Args:
-        spec: what the model expects; pictures are 28 x 28.
-        task: what is learned.
-        tied: chance of a coloured digit to have its group's colour.
-        asks: what is to be named of a coloured digit, ``colour`` or ``digit``.
-        faint: brightness of the two channels that are not a coloured digit's own, as a share of that one's.
-        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed`` (not of the
-            colours), ``max_bad_fraction`` and ``shots``.
+        spec: input specification of the model; images are 28 x 28.
+        task: task to train on.
+        tied: probability that a coloured digit has its group's colour.
+        asks: attribute of coloured digits to classify, ``colour`` or ``digit``.
+        faint: brightness of the two channels that are not a coloured digit's own, as a fraction of its own channel's.
+        loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``
+            (which does not affect the colours), ``max_bad_fraction`` and ``shots``.
     """
 
     templates = TEMPLATES
 
     def __init__(
-        self, spec: InputSpec, task: Task, tied: float, asks: Asked = "colour", faint: float = 0.0, **loading: Any
+        self, spec: InputSpec, task: Task, tied: float, asks: Attribute = "colour", faint: float = 0.0, **loading: Any
     ) -> None:
         super().__init__(spec, **loading)
-        for name, share in (("tied", tied), ("faint", faint)):
-            if not 0.0 <= share <= 1.0:
-                raise ValueError(f"data.{name} must lie in [0, 1], found {share}")
+        for name, value in (("tied", tied), ("faint", faint)):
+            if not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1], got {value}")
         if spec.image_size != SIZE:
-            raise ValueError(f"these digits are {SIZE} pixels wide and the backbone takes {spec.image_size}")
+            raise ValueError(f"these digits are {SIZE} pixels wide, but the model expects {spec.image_size}")
         if task not in TASKS:
-            raise ValueError(f"data.task must be one of {', '.join(TASKS)}, found {task!r}")
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
         if asks not in NAMES:
-            raise ValueError(f"data.asks must be one of {', '.join(NAMES)}, found {asks!r}")
+            raise ValueError(f"asks must be one of {', '.join(NAMES)}, got {asks!r}")
         self.task, self.tied, self.asks, self.faint = task, tied, asks, faint
         self.classnames = tuple(dict.fromkeys((*CLASSES, *NAMES[asks])))
         self.eval_sets = tuple(self._eval_set(name, "test") for name in sorted(TASKS, key=lambda name: name != task))
         self.val_set = self._eval_set(task, "val")
 
-    def _choices(self, task: str) -> list[int]:
-        """Which of all names a task chooses from."""
+    def _classes_of(self, task: str) -> list[int]:
+        """Indices in ``classnames`` of the classes of a task."""
         return [self.classnames.index(name) for name in (CLASSES if task == "plain" else NAMES[self.asks])]
 
     def _eval_set(self, task: Task, split: str) -> EvalSet:
         role = "id" if task == self.task else "ood"
-        classes = tuple((number,) for number in self._choices(task))
+        classes = tuple((number,) for number in self._classes_of(task))
         return EvalSet(task, split, role, classes, zero_shot=task != self.task)
 
     def digits(self) -> dict[str, Split]:
-        """Digits without colour, by split."""
+        """Ink coverage and labels of the digits by split."""
         return embedded_digits()
 
     def train_source(self) -> TensorSource:
-        """The training digits of the task, labelled among all names."""
-        images, labels = self._drawn("train", self.task)
-        return TensorSource(images, np.array(self._choices(self.task))[labels].tolist())
+        """Training images of the task, labelled by index in ``classnames``."""
+        images, labels = self._draw("train", self.task)
+        return TensorSource(images, np.array(self._classes_of(self.task))[labels].tolist())
 
     def eval_source(self, eval_set: EvalSet) -> TensorSource:
-        """The digits of a split for one task."""
-        images, labels = self._drawn(eval_set.split, eval_set.name)
+        """Images of an evaluation set, labelled among the classes of its task."""
+        images, labels = self._draw(eval_set.split, eval_set.name)
         return TensorSource(images, labels.tolist())
 
-    def _drawn(self, split: str, task: str) -> tuple[Tensor, np.ndarray]:
-        """Pictures (N, 3, H, W) uint8 and labels (N,) among the task's own."""
+    def _draw(self, split: str, task: str) -> tuple[Tensor, np.ndarray]:
+        """Draw images (N, 3, H, W) uint8, with labels (N,) among the classes of the task."""
         images, labels = self.digits()[split]  # (N, H, W), (N,)
         ink = np.ones((1, 3))
         if task == "coloured":
@@ -172,13 +172,13 @@ class ColouredDigitsDataModule(ClipDataModule):
 
 
 class ColouredMNISTDataModule(ColouredDigitsDataModule):
-    """The same with MNIST.
+    """Variant of :class:`ColouredDigitsDataModule` with MNIST's digits.
 
     Args:
-        spec: what the model expects; pictures are 28 x 28.
-        root: holds ``MNIST/raw``.
-        download: fetch it there if it is not.
-        options: of :class:`ColouredDigitsDataModule`.
+        spec: input specification of the model; images are 28 x 28.
+        root: folder that contains ``MNIST/raw``.
+        download: whether missing files are downloaded.
+        options: arguments of :class:`ColouredDigitsDataModule`.
     """
 
     def __init__(self, spec: InputSpec, root: str, download: bool, **options: Any) -> None:
@@ -186,5 +186,5 @@ class ColouredMNISTDataModule(ColouredDigitsDataModule):
         self.root, self.download = root, download
 
     def digits(self) -> dict[str, Split]:
-        """MNIST's, fetched where they are missing."""
+        """Ink coverage and labels of MNIST's digits by split."""
         return mnist_digits(self.root, self.download)

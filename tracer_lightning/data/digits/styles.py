@@ -1,7 +1,7 @@
 """Scikit-learn's 1,797 handwritten digits, rendered at 32 px in many styles.
 
 Every style draws the same real 8x8 images; styles differ in ink, paper, geometry, stroke
-width, blur and noise.  Splits are by image, so no image of one split is ever seen in another.
+width, blur and noise.  Splits are by image, so that no image is part of two splits.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ Paper = Literal["black", "white", "random"]
 
 @dataclass(frozen=True)
 class Style:
-    """How a digit is drawn; the defaults draw it white on black, upright and centred."""
+    """Style of rendering; the defaults draw a digit in white on black, upright and centred."""
 
-    ink: Ink = "white"  # "class": the class's palette colour; "palette": one drawn at random
+    ink: Ink = "white"  # "class": the class's palette colour; "palette": a random palette colour
     paper: Paper = "black"
-    tied: float = 1.0  # for "class" ink: the share of pictures with their own class's colour
+    tied: float = 1.0  # for "class" ink: fraction of images with their own class's colour
     turn: tuple[float, float] = (0.0, 0.0)  # smallest and largest rotation in degrees, either way
-    zoom: tuple[float, float] = (0.85, 0.85)  # digit height as a share of the picture's
+    zoom: tuple[float, float] = (0.85, 0.85)  # digit height as a fraction of the image's
     shift: float = 0.0  # largest displacement in pixels along each axis
     stroke: int = 0  # pixels of dilation (> 0) or erosion (< 0), at 32 px
     blur: float = 0.0  # Gaussian blur in pixels
@@ -56,7 +56,7 @@ STYLES: dict[str, Style] = {
     "spurious": Style(ink="class", tied=0.95),  # in distribution: colour gives the class away
     "plain": Style(),
     "inverted": Style(ink="black", paper="white"),
-    "coloured": Style(ink="palette"),  # the same inks, tied to nothing
+    "coloured": Style(ink="palette"),  # the same inks, independent of the class
     "paper": Style(paper="random"),
     "rotated": Style(turn=(15, 40)),
     "small": Style(zoom=(0.55, 0.7), shift=4),
@@ -67,7 +67,7 @@ STYLES: dict[str, Style] = {
 
 
 class Split(NamedTuple):
-    """Ink coverage in [0, 1], (N, 8, 8), and the class of each image, (N,)."""
+    """Images as ink coverage in [0, 1], (N, 8, 8), and their classes, (N,)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -77,29 +77,33 @@ def load_splits(val: float = 0.1, test: float = 0.3, seed: int = 0) -> dict[str,
     """Split the digits by image, stratified by class, into train, val and test."""
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8) / 16).astype(np.float32)
-    rest, held = train_test_split(np.arange(len(labels)), test_size=val + test, stratify=labels, random_state=seed)
-    val_ids, test_ids = train_test_split(held, test_size=test / (val + test), stratify=labels[held], random_state=seed)
-    ids = {"train": rest, "val": val_ids, "test": test_ids}
+    train_ids, held_out = train_test_split(
+        np.arange(len(labels)), test_size=val + test, stratify=labels, random_state=seed
+    )
+    val_ids, test_ids = train_test_split(
+        held_out, test_size=test / (val + test), stratify=labels[held_out], random_state=seed
+    )
+    ids = {"train": train_ids, "val": val_ids, "test": test_ids}
     return {name: Split(images[i], labels[i]) for name, i in ids.items()}
 
 
 def render(images: np.ndarray, labels: np.ndarray, style: str, seed: int) -> np.ndarray:
-    """Draw (N, 8, 8) digits in a named style as (N, 3, 32, 32) uint8; equal seeds, equal pixels."""
+    """Render (N, 8, 8) digits in a named style as (N, 3, 32, 32) uint8; equal seeds give equal pixels."""
     spec = STYLES[style]
     rng = np.random.default_rng([seed, *style.encode()])
-    mask = _place(images, spec, rng)[:, None]
+    mask = _transform(images, spec, rng)[:, None]
     ink, paper = _ink(labels, spec, rng), _paper(len(labels), spec, rng)
-    picture = mask * ink + (1 - mask) * paper
+    image = mask * ink + (1 - mask) * paper
     if spec.blur:
-        picture = gaussian_filter(picture, (0, 0, spec.blur, spec.blur))
+        image = gaussian_filter(image, (0, 0, spec.blur, spec.blur))
     if spec.noise:
-        picture = picture + rng.normal(0, spec.noise, picture.shape)
-    pixels: np.ndarray = (picture.clip(0, 1) * 255).round().astype(np.uint8)
+        image = image + rng.normal(0, spec.noise, image.shape)
+    pixels: np.ndarray = (image.clip(0, 1) * 255).round().astype(np.uint8)
     return pixels
 
 
-def _place(images: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndarray:
-    """Scale, turn, shift and thicken or thin the digits: ink coverage (N, 32, 32)."""
+def _transform(images: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndarray:
+    """Scale, rotate, shift and dilate or erode the digits; return ink coverage (N, 32, 32)."""
     n = len(images)
     angle = np.deg2rad(rng.uniform(*spec.turn, n) * rng.choice([-1, 1], n))
     zoom = rng.uniform(*spec.zoom, n)
@@ -118,20 +122,20 @@ def _place(images: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndar
 
 
 def _ink(labels: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndarray:
-    """Ink colours, broadcastable to (N, 3, 32, 32)."""
+    """Draw ink colours, broadcastable to (N, 3, 32, 32)."""
     n = len(labels)
     if spec.ink in ("white", "black"):
         return np.full((n, 3, 1, 1), float(spec.ink == "white"), np.float32)
     if spec.ink == "palette":
         colour = rng.integers(len(PALETTE), size=n)
     else:
-        another = (labels + rng.integers(1, len(PALETTE), size=n)) % len(PALETTE)
-        colour = np.where(rng.random(n) < spec.tied, labels, another)
+        wrong_class = (labels + rng.integers(1, len(PALETTE), size=n)) % len(PALETTE)
+        colour = np.where(rng.random(n) < spec.tied, labels, wrong_class)
     return PALETTE[colour][:, :, None, None]
 
 
 def _paper(n: int, spec: Style, rng: np.random.Generator) -> np.ndarray:
-    """Paper colours, broadcastable to (N, 3, 32, 32); random ones stay darker than the ink."""
+    """Draw paper colours, broadcastable to (N, 3, 32, 32); random ones stay darker than the ink."""
     if spec.paper == "random":
         return 0.6 * rng.random((n, 3, 1, 1), dtype=np.float32)
     return np.full((n, 3, 1, 1), float(spec.paper == "white"), np.float32)

@@ -1,1 +1,1 @@
-"""Captioned images."""
+"""Images with captions or classes: decoding, transforms, captions, splits and data modules."""

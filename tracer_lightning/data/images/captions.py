@@ -1,4 +1,4 @@
-"""Captions from class names and templates, and the randomness that draws them."""
+"""Captions from class names and templates, and the random numbers that choose among them."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from torch import Tensor
 
-from tracer_lightning.data.images.names import PLACEHOLDER, warn_alike
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
+from tracer_lightning.data.images.names import PLACEHOLDER, warn_indistinguishable
 
 DOMAIN = "{d}"
+"""Placeholder of the domain in a template."""
 
 
 def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Random numbers of one sample in one epoch, the same in any process and order of loading."""
+    """Random generator of one sample in one epoch, independent of the process and the order of loading."""
     return np.random.Generator(np.random.Philox(key=(seed, epoch), counter=(0, 0, 0, index)))
 
 
 class CaptionTable:
-    """Every template filled with every class name, tokenised once.
+    """Tokens of every template filled with every class name.
 
     Args:
-        classnames: C names.
-        templates: P templates, each with the placeholder ``{c}`` and, where domains are named, perhaps ``{d}``.
-        tokenize: captions to (N, context length) ids.
-        domains: S names of the places that pictures come from, for ``{d}``.
+        classnames: C class names.
+        templates: P templates, each with the placeholder ``{c}`` and, where there are domains, optionally ``{d}``.
+        tokenize: function from N captions to (N, context length) token ids.
+        domains: S names of the domains of images, for ``{d}``.
     """
 
     def __init__(
@@ -36,13 +37,14 @@ class CaptionTable:
         domains: Sequence[str] = (),
     ) -> None:
         if not classnames or not templates:
-            raise ValueError(f"data: {len(classnames)} class names and {len(templates)} templates make no captions")
+            raise ValueError(f"classnames and templates must not be empty, got {len(classnames)} and {len(templates)}")
         for template in templates:
             if PLACEHOLDER not in template:
-                raise ValueError(f"data: template {template!r} lacks the placeholder {PLACEHOLDER}")
+                raise ValueError(f"template {template!r} lacks the placeholder {PLACEHOLDER}")
             if DOMAIN in template and not domains:
                 raise ValueError(
-                    f"data: template {template!r} names a domain; only train_templates of several folders may"
+                    f"template {template!r} names a domain, but there are no domains; only train_templates of several "
+                    "training folders may"
                 )
         self._tokenize = tokenize
         self._domains = max(1, len(domains))
@@ -53,34 +55,34 @@ class CaptionTable:
             for template in templates
         ]
         self.tokens = tokenize(captions).reshape(self._domains * len(classnames), len(templates), -1)
-        """(S C, P, context length), domain by domain."""
+        """(S C, P, context length) token ids, grouped by domain."""
         self.templates = len(templates)
-        """P."""
-        warn_alike(classnames, [row.numpy().tobytes() for row in self.tokens[: len(classnames)]])
+        """Number of templates, P."""
+        warn_indistinguishable(classnames, [row.numpy().tobytes() for row in self.tokens[: len(classnames)]])
 
-    def of(self, picture: Picture, rng: np.random.Generator, template: int | None = None) -> Tensor:
-        """(context length,) tokens of the picture's own caption, or of a template for its class and domain.
+    def of(self, sample: RawSample, rng: np.random.Generator, template: int | None = None) -> Tensor:
+        """Return (context length,) tokens of a sample's own caption or, where it has none, of a filled template.
 
         Args:
-            picture: with its label, caption and domain.
-            rng: draws the template where there is none.
-            template: number of the template.
+            sample: sample with its label, caption and domain.
+            rng: generator that draws the template.
+            template: index of the template; None to draw it.
         """
-        if picture.caption is not None:
-            return self._tokenize([picture.caption])[0]
+        if sample.caption is not None:
+            return self._tokenize([sample.caption])[0]
         rows, templates = self.tokens.shape[:2]
-        if not 0 <= picture.label < rows // self._domains:
-            raise ValueError(f"{picture.origin} has neither a caption nor one of {rows // self._domains} classes")
-        domain = picture.domain if self._domains > 1 else 0
-        row = domain * (rows // self._domains) + picture.label
+        if not 0 <= sample.label < rows // self._domains:
+            raise ValueError(f"{sample.origin} has neither a caption nor one of {rows // self._domains} classes")
+        domain = sample.domain if self._domains > 1 else 0
+        row = domain * (rows // self._domains) + sample.label
         return self.tokens[row, int(rng.integers(templates)) if template is None else template]
 
 
 class CaptionTables:
-    """Tables, each made once: ImageNet's 80,000 captions take seconds.
+    """Cache of caption tables: tokenizing ImageNet's 80,000 captions takes seconds.
 
     Args:
-        tokenize: as for :class:`CaptionTable`.
+        tokenize: see :class:`CaptionTable`.
     """
 
     def __init__(self, tokenize: Callable[[Sequence[str]], Tensor]) -> None:
@@ -88,7 +90,7 @@ class CaptionTables:
         self._tables: dict[tuple[tuple[str, ...], ...], CaptionTable] = {}
 
     def of(self, classnames: Sequence[str], templates: Sequence[str], domains: Sequence[str] = ()) -> CaptionTable:
-        """The table of these; domains that no template names are left out."""
+        """Return the table of these names and templates; domains are ignored where no template uses them."""
         if not any(DOMAIN in template for template in templates):
             domains = ()
         key = (tuple(classnames), tuple(templates), tuple(domains))

@@ -11,9 +11,9 @@ from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.core.sampler import RowSampler
 from tracer_lightning.data.images.captions import CaptionTables
+from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import group_name
 from tracer_lightning.data.images.normalization import Normalization
-from tracer_lightning.data.images.picture import ImageSource
 from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, Collate, SampleBuilder, Transform
 from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.unreadable import TRAINING, UnreadableImages

@@ -1,4 +1,4 @@
-"""Encoded pictures to tensors."""
+"""Decoding of images to tensors."""
 
 from __future__ import annotations
 
@@ -25,99 +25,98 @@ from torchvision.io import ImageReadMode, decode_image
 from tracer_lightning.data.images.files import FORMAT_OF
 
 FORMATS = tuple(dict.fromkeys(FORMAT_OF.values()))
-"""That PIL may read; some of its others start programs."""
-MOST_PIXELS, LONGEST = 1 << 27, 100
-"""Of a picture: 134 million, 403 MB decoded, and how many times longer than wide, for resizing keeps that."""
+"""Formats that PIL may read; some of its other formats start programs."""
+MAX_PIXELS, MAX_ASPECT = 1 << 27, 100
+"""Maximum number of pixels (134 million, 403 MB decoded) and maximum ratio of the sides, which resizing preserves."""
 JPEG = b"\xff\xd8\xff"
 BY_TORCHVISION = (JPEG, b"\x89PNG\r\n\x1a\n", b"RIFF")
-"""How JPEG, PNG and WebP begin; torchvision decodes them nearly twice as fast as PIL, to the same pixels."""
+"""Leading bytes of JPEG, PNG and WebP; torchvision decodes them nearly twice as fast as PIL, to the same pixels."""
 MARKER = re.compile(rb"\xff([^\xff\0])", re.DOTALL)
-"""The begin of a JPEG's segment; any number of fill bytes 0xFF may stand before it."""
+"""Start of a JPEG segment; any number of fill bytes 0xFF may precede it."""
 FRAMES = frozenset(bytes([code]) for code in range(0xC0, 0xD0) if code not in (0xC4, 0xC8, 0xCC))
 LONE = frozenset(bytes([code]) for code in (0x01, *range(0xD0, 0xD8)))
 ENDS = frozenset((b"\xd8", b"\xd9", b"\xda"))
-"""Markers of JPEG: of a frame, which says the size; without contents; before which a frame must have come."""
-MOST_SEGMENTS = 1000
-"""The most segments before a JPEG's frame: its profile and other attachments come in parts of 64 KiB."""
+"""JPEG markers: of frames, which contain the size; without contents; those that a frame must precede."""
+MAX_SEGMENTS = 1000
+"""Maximum number of segments before a JPEG's frame; colour profiles and attachments are split into 64 KiB segments."""
 PNG, PNG_DEPTH = b"\x89PNG", 24
-"""Where a PNG says how many bits a channel has."""
+"""Signature of a PNG, and the offset of its bit depth."""
 PNG_CHUNKS = 8
-"""Where its first chunk begins."""
+"""Offset of the first chunk of a PNG."""
 WEBP_CHUNK, WEBP_FLAGS, WEBP_ANIMATED = slice(12, 16), 20, 0b10
-"""Where a WebP names its first chunk and, if that is ``VP8X``, has a bit for animation."""
+"""Name of the first chunk of a WebP; if it is ``VP8X``, the offset and bit of its animation flag."""
 WHITE_IS_ZERO = 0
-"""A TIFF's photometric interpretation."""
-UNBOUNDED = {"I": "32-bit or signed integers", "F": "floating-point numbers"}
-"""Modes of PIL whose values may mean any brightness: nothing says which is white."""
+"""Photometric interpretation of a TIFF whose zero is white."""
+UNSCALED = {"I": "32-bit or signed integers", "F": "floating-point numbers"}
+"""PIL modes whose values have no defined white."""
 
 
-class UnreadablePictureError(ValueError):
-    """A picture that can't be decoded."""
+class UnreadableImageError(ValueError):
+    """Raised for an image that can't be decoded; the message describes the image."""
 
 
 def decode(data: bytes) -> Tensor:
-    """An encoded picture to (3, H, W) uint8.
+    """Decode an image to (3, H, W) uint8.
 
     Raises:
-        UnreadablePictureError: the bytes are no picture, or a damaged one.
+        UnreadableImageError: the bytes are not an image, or the image is damaged or too large.
     """
-    size = header_size(data) or _opened(data).size
+    size = header_size(data) or _open_image(data).size
     check_size(*size)
     try:
-        if data.startswith(BY_TORCHVISION) and not _only_for_pil(data):
+        if data.startswith(BY_TORCHVISION) and not _needs_pil(data):
             pixels: Tensor = decode_image(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
             if tuple(pixels.shape[-2:]) != size[::-1]:
-                raise UnreadablePictureError(f"of {size[0]} x {size[1]} pixels, and contains another picture")
+                raise UnreadableImageError(f"of {size[0]} x {size[1]} pixels, and contains another image")
             return pixels
     except RuntimeError as error:
-        raise UnreadablePictureError("damaged, or of another format") from error
+        raise UnreadableImageError("damaged, or of another format") from error
     return torch.from_numpy(np.array(rgb(pil_image(data)))).permute(2, 0, 1)
 
 
-def _only_for_pil(data: bytes) -> bool:
-    """Whether torchvision can't be trusted with it.
+def _needs_pil(data: bytes) -> bool:
+    """Whether torchvision can't decode the image reliably.
 
-    It gives the 16 bits of a PNG a meaning of its own, ends the process over a damaged one, and can't read the frames
-    of an animated WebP.
+    It scales 16-bit PNGs differently, aborts the process at a damaged PNG, and can't read an animated WebP.
     """
     if data.startswith(PNG):
-        return data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10" or not _intact_png(data)
+        return data[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10" or not _is_intact_png(data)
     return data[WEBP_CHUNK] == b"VP8X" and len(data) > WEBP_FLAGS and bool(data[WEBP_FLAGS] & WEBP_ANIMATED)
 
 
-def _intact_png(data: bytes) -> bool:
-    """Whether the chunks that make the image have the checksums that they say."""
-    place, view = PNG_CHUNKS, memoryview(data)
-    while place < len(data) and data[place + 4 : place + 8] != b"IEND":
-        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
-        critical = data[place + 4 : place + 5].isupper()
-        if critical and data[end : end + 4] != zlib.crc32(view[place + 4 : end]).to_bytes(4, "big"):
+def _is_intact_png(data: bytes) -> bool:
+    """Whether the checksums of a PNG's critical chunks are correct."""
+    position, view = PNG_CHUNKS, memoryview(data)
+    while position < len(data) and data[position + 4 : position + 8] != b"IEND":
+        end = position + 8 + int.from_bytes(data[position : position + 4], "big")
+        critical = data[position + 4 : position + 5].isupper()
+        if critical and data[end : end + 4] != zlib.crc32(view[position + 4 : end]).to_bytes(4, "big"):
             return False
-        place = end + 4
-    return place < len(data)
+        position = end + 4
+    return position < len(data)
 
 
 def rgb(image: Image.Image) -> Image.Image:
-    """An image of 8 bits in RGB; transparency is dropped.
+    """Convert an 8-bit image to RGB; transparency is dropped.
 
     Raises:
-        UnreadablePictureError: PIL has no conversion.
+        UnreadableImageError: PIL can't convert the image's mode.
     """
-    image.info.pop("transparency", None)  # PIL would warn of what it can't keep
+    image.info.pop("transparency", None)  # PIL would warn that it can't keep it
     try:
         return image.convert("RGB")
     except ValueError as error:
-        raise UnreadablePictureError(f"of the mode {image.mode}, which can't be converted to RGB") from error
+        raise UnreadableImageError(f"of mode {image.mode}, which can't be converted to RGB") from error
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """An image in a mode of 8 bits: of grey ones with more, the upper eight.
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Convert an image to a mode of 8 bits per channel; of 16-bit grey values, the upper eight bits are kept.
 
     Raises:
-        UnreadablePictureError: nothing says which values are white.
+        UnreadableImageError: the mode has no defined white.
     """
-    if image.mode in UNBOUNDED:
-        raise UnreadablePictureError(f"of {UNBOUNDED[image.mode]}, and nothing says which of them are white")
+    if image.mode in UNSCALED:
+        raise UnreadableImageError(f"of {UNSCALED[image.mode]} without a defined white")
     if image.mode.startswith("I;16"):
         return Image.fromarray(_upper_bits(image))
     if image.mode == "LAB":  # its signed channels can't be resized
@@ -126,7 +125,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _upper_bits(image: Image.Image) -> np.ndarray:
-    """The upper eight bits of grey values (H, W), turned round where the zero of a TIFF is white, as PIL does."""
+    """Return the upper eight bits of grey values (H, W), inverted like PIL does for a TIFF whose zero is white."""
     tags: Any = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     bits = tags.get(BITSPERSAMPLE, (16,))[0]
     grey: np.ndarray = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
@@ -134,65 +133,65 @@ def _upper_bits(image: Image.Image) -> np.ndarray:
 
 
 def pil_image(data: bytes) -> Image.Image:
-    """An encoded picture, decoded by PIL in its own mode, or the one of 8 bits that is next to it.
+    """Decode an image by PIL, in its own mode or the closest one of 8 bits.
 
     Raises:
-        UnreadablePictureError: the bytes are no picture, a damaged one, one too large, or of values that may mean any
-            brightness.
+        UnreadableImageError: the bytes are not an image, the image is damaged or too large, or its mode has no defined
+            white.
     """
-    image = _opened(data)
+    image = _open_image(data)
     try:
         image.load()
-    except Exception as error:  # PIL has a decoder for each format, and each its own
-        raise UnreadablePictureError("damaged, or of another format") from error
-    return _eight_bits(image)
+    except Exception as error:  # each of PIL's decoders raises its own errors
+        raise UnreadableImageError("damaged, or of another format") from error
+    return _to_8_bits(image)
 
 
-def _opened(data: bytes) -> Image.Image:
-    """The picture, of which PIL has read the header only.
+def _open_image(data: bytes) -> Image.Image:
+    """Open an image by PIL, which reads only its header.
 
     Raises:
-        UnreadablePictureError: it is none, or too large.
+        UnreadableImageError: the bytes are not an image, or the image is too large.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
-        raise UnreadablePictureError("of so many pixels that it is too large") from error
-    except Exception as error:  # likewise
-        raise UnreadablePictureError("damaged, or of another format") from error
+        raise UnreadableImageError("of too many pixels, which is too large") from error
+    except Exception as error:  # each of PIL's plugins raises its own errors
+        raise UnreadableImageError("damaged, or of another format") from error
     check_size(*image.size)
-    if isinstance(image, TiffImageFile):  # of which a tile may be larger than the whole picture
+    if isinstance(image, TiffImageFile):  # a tile may be larger than the image
         check_size(int(image.tag_v2.get(TILEWIDTH, 1)), int(image.tag_v2.get(TILELENGTH, 1)))
     return image
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise UnreadablePictureError for more pixels than a picture may have, or a shape that resizing makes too long."""
-    if width * height > MOST_PIXELS or max(width, height) > LONGEST * min(width, height):
-        raise UnreadablePictureError(f"of {width} x {height} pixels, which is too large or too long")
+    """Raise UnreadableImageError for an image with too many pixels or too large a ratio of the sides."""
+    if width * height > MAX_PIXELS or max(width, height) > MAX_ASPECT * min(width, height):
+        raise UnreadableImageError(f"of {width} x {height} pixels, which is too large or too long")
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as the header of a PNG or JPEG says, much faster than PIL does; None where it must be asked.
+    """Read width and height from the header of a PNG or JPEG, much faster than PIL; None where PIL is needed.
 
-    A JPEG is read as libjpeg does: bytes between segments, fill bytes and the contents of segments are passed over, and
-    the first frame counts, since a second one is an error.
+    A JPEG is read as by libjpeg: bytes between segments, fill bytes and the contents of segments are skipped, and the
+    first frame counts, since a second one is an error.
     """
     if data.startswith(PNG):
         return struct.unpack(">II", data[16:24]) if len(data) >= 24 else None
     if not data.startswith(JPEG):
         return None
-    place = 2
-    for _ in range(MOST_SEGMENTS):
-        marker = MARKER.search(data, place)
+    position = 2
+    for _ in range(MAX_SEGMENTS):
+        marker = MARKER.search(data, position)
         if marker is None or marker[1] in ENDS or len(data) < marker.end() + 7:
             return None
-        place = marker.end()
+        position = marker.end()
         if marker[1] in FRAMES:
-            height, width = struct.unpack_from(">HH", data, place + 3)
+            height, width = struct.unpack_from(">HH", data, position + 3)
             return width, height
         if marker[1] not in LONE:
-            place += int.from_bytes(data[place : place + 2], "big")
-    raise UnreadablePictureError(f"with more than {MOST_SEGMENTS:,} segments before the picture")
+            position += int.from_bytes(data[position : position + 2], "big")
+    raise UnreadableImageError(f"with more than {MAX_SEGMENTS:,} segments before the image")

@@ -1,4 +1,4 @@
-"""Which files are images, and which are no data at all."""
+"""Recognition of image files and of hidden files by name."""
 
 from __future__ import annotations
 
@@ -16,71 +16,71 @@ FORMAT_OF = {
     **dict.fromkeys(("tif", "tiff"), "TIFF"),
     "gif": "GIF",
 }
-"""Suffixes of images, in lower case, and PIL's name of their format. PIL reads others, too, with other programs."""
+"""PIL's name of an image format by lower-case suffix."""
 SUFFIXES = tuple(FORMAT_OF)
 HIDDEN = frozenset(("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "lost+found"))
-"""What systems and their programs leave between files, beside names that begin with a dot."""
+"""Names of system files and folders that are ignored, in addition to names that begin with a dot."""
 
 
-def hidden(name: str) -> bool:
-    """Whether a path, or a folder on the way to it, is no data but what some system or program has left there."""
+def is_hidden(name: str) -> bool:
+    """Whether a path or one of its parent folders is hidden or a system file, and not data."""
     parts = [part for part in PurePosixPath(name).parts if part != ".."]
     return any(part.startswith(".") or part.lower() in HIDDEN for part in parts)
 
 
 def is_image(name: str) -> bool:
-    """Whether a file's name ends like that of an image."""
+    """Whether a file name has the suffix of an image format."""
     return suffix_of(name) in FORMAT_OF
 
 
 def suffix_of(name: str) -> str:
-    """What stands behind the last dot of a file's name, in lower case."""
+    """Return the part of a file name after the last dot, in lower case."""
     return PurePosixPath(name).suffix[1:].lower()
 
 
-class Listing(NamedTuple):
-    """What lies in a folder; hidden files and folders are not looked at."""
+class FolderListing(NamedTuple):
+    """Contents of a folder without hidden files and folders."""
 
     images: list[str]
-    """Names of its images, sorted."""
+    """Sorted names of the images."""
     folders: list[str]
-    """Names of its folders, sorted."""
-    passed_over: Counter[str]
-    """How many other entries there are, by reason."""
+    """Sorted names of the subfolders."""
+    skipped: Counter[str]
+    """Number of other entries by reason."""
 
 
-def listed(folder: Path) -> Listing:
-    """What lies in a folder, told apart without a look into any file."""
-    images, folders, passed_over = list[str](), list[str](), Counter[str]()
+def list_folder(folder: Path) -> FolderListing:
+    """List a folder, without opening any file."""
+    images, folders, skipped = list[str](), list[str](), Counter[str]()
     with os.scandir(folder) as entries:
         for entry in entries:
-            if hidden(entry.name):
+            if is_hidden(entry.name):
                 continue
             if entry.is_dir():
                 folders.append(entry.name)
             elif entry.is_symlink() and not Path(entry).exists():
-                passed_over["links to nothing"] += 1
+                skipped["broken links"] += 1
             elif not is_image(entry.name):
-                passed_over[f".{suffix_of(entry.name)}" if suffix_of(entry.name) else "without a suffix"] += 1
+                skipped[f".{suffix_of(entry.name)}" if suffix_of(entry.name) else "without a suffix"] += 1
             elif entry.is_file():
                 images.append(entry.name)
             else:
-                passed_over["pipes or devices"] += 1
-    return Listing(sorted(images), sorted(folders), passed_over)
+                skipped["pipes or devices"] += 1
+    return FolderListing(sorted(images), sorted(folders), skipped)
 
 
-def images_below(folder: Path) -> int:
-    """How many images a folder and those in it hold."""
+def count_images(folder: Path) -> int:
+    """Count the images in a folder and its subfolders."""
     count = 0
     for _, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not hidden(name)]
-        count += sum(is_image(name) and not hidden(name) for name in names)
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        count += sum(is_image(name) and not is_hidden(name) for name in names)
     return count
 
 
-def warn_passed_over(where: object, passed_over: Counter[str]) -> None:
-    """Say in one line what was not read, by reason."""
-    counts = {reason: count for reason, count in passed_over.most_common() if count}
+def warn_skipped(where: object, skipped: Counter[str]) -> None:
+    """Warn of skipped files, with their number by reason."""
+    counts = {reason: count for reason, count in skipped.most_common() if count}
     if counts:
         parts = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-        warnings.warn(f"{where}: {sum(counts.values()):,} files are passed over: {parts}", stacklevel=3)
+        warnings.warn(f"{where}: {sum(counts.values()):,} files are skipped: {parts}", stacklevel=3)

@@ -1,4 +1,4 @@
-"""Pictures in one folder per class."""
+"""Images in one folder per class."""
 
 from __future__ import annotations
 
@@ -10,94 +10,99 @@ from pathlib import Path
 from typing import Any
 
 from tracer_lightning.data.images.datamodule import ClipDataModule
-from tracer_lightning.data.images.files import SUFFIXES, images_below, listed, warn_passed_over
-from tracer_lightning.data.images.picture import Picture
-from tracer_lightning.data.images.splits import Files, hold_out, located, settled
-from tracer_lightning.data.images.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
+from tracer_lightning.data.images.files import SUFFIXES, count_images, list_folder, warn_skipped
+from tracer_lightning.data.images.image_source import RawSample
+from tracer_lightning.data.images.splits import LabelledFiles, hold_out, resolve_folder, resolve_splits
+from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.types import EvalSet, InputSpec
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Sorted names of the class folders within; ValueError where there are none."""
+    """Return the sorted names of the class folders in a folder; raise ValueError where there are none."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; data.root must hold one folder per split")
-    names = listed(folder).folders
+        raise ValueError(f"{folder} is not a folder; root must contain one folder per split")
+    names = list_folder(folder).folders
     if not names:
-        raise ValueError(f"{folder} holds no class folders; it needs one folder of pictures per class")
+        raise ValueError(f"{folder} contains no class folders; it must contain one folder of images per class")
     return names
 
 
 class FolderSource:
-    """The pictures below ``folder``, labelled by the position of their folder among ``classes``.
+    """Source of the images in class folders, labelled by the index of their folder in ``classes``.
 
-    What else lies there is counted and said: files of other kinds, links to nothing, images beside the folders of the
-    classes, and those in folders within them.
+    A warning counts what is skipped: other files, broken links, images beside the class folders, and images in nested
+    folders.
+
+    Args:
+        folder: folder of the class folders.
+        classes: names of the class folders.
     """
 
     def __init__(self, folder: Path, classes: Sequence[str]) -> None:
-        self.files: Files = []
-        self._classes = [folder / name for name in classes]
-        beside = listed(folder)
-        passed_over = Counter({"beside the class folders": len(beside.images)})
-        passed_over["links to nothing"] = beside.passed_over["links to nothing"]
-        for label, path in enumerate(self._classes):
-            within = listed(path)
-            self.files += [(path / name, label) for name in within.images]
-            passed_over += within.passed_over
-            passed_over["in nested folders"] += sum(images_below(path / name) for name in within.folders)
-        warn_passed_over(folder, passed_over)
+        self.files: LabelledFiles = []
+        self._class_folders = [folder / name for name in classes]
+        listing = list_folder(folder)
+        skipped = Counter({"beside the class folders": len(listing.images)})
+        skipped["broken links"] = listing.skipped["broken links"]
+        for label, path in enumerate(self._class_folders):
+            listing = list_folder(path)
+            self.files += [(path / name, label) for name in listing.images]
+            skipped += listing.skipped
+            skipped["in nested folders"] += sum(count_images(path / name) for name in listing.folders)
+        warn_skipped(folder, skipped)
         if not self.files:
-            raise ValueError(f"{folder} holds no pictures ({', '.join(SUFFIXES)}) in its class folders")
+            raise ValueError(f"{folder} contains no images ({', '.join(SUFFIXES)}) in its class folders")
 
     def check_classes(self) -> None:
-        """Raise ValueError where a class has no picture: a model can't learn it."""
-        for label in sorted(set(range(len(self._classes))) - {label for _, label in self.files}):
+        """Raise ValueError where a class has no image, so that it can't be trained."""
+        for label in sorted(set(range(len(self._class_folders))) - {label for _, label in self.files}):
             raise ValueError(
-                f"{self._classes[label]} holds no pictures ({', '.join(SUFFIXES)}); add some, or remove the class"
+                f"{self._class_folders[label]} contains no images ({', '.join(SUFFIXES)}); add images or remove it"
             )
 
-    def held_out(self, fraction: float, seed: int) -> tuple[FolderSource, FolderSource]:
-        """A source to train on and one held out of it (:func:`tracer_lightning.data.images.splits.hold_out`)."""
-        parts = copy(self), copy(self)
-        for part, files in zip(parts, hold_out(self.files, fraction, seed), strict=True):
-            part.files = files
-        return parts
+    def hold_out(self, fraction: float, seed: int) -> tuple[FolderSource, FolderSource]:
+        """Split into training and held-out images (:func:`tracer_lightning.data.images.splits.hold_out`)."""
+        train, held_out = copy(self), copy(self)
+        train.files, held_out.files = hold_out(self.files, fraction, seed)
+        return train, held_out
 
     @property
     def labels(self) -> list[int]:
-        """The class of every picture."""
+        """Class of every image."""
         return [label for _, label in self.files]
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Picture:
-        """The encoded picture and its class."""
+    def __getitem__(self, index: int) -> RawSample:
+        """Return the encoded image and its class."""
         path, label = self.files[index]
         with path.open("rb") as file:
-            return Picture(file.read(MEMBER_BYTES), label, str(path))  # of a larger one, too little to be decoded
+            return RawSample(
+                file.read(MEMBER_BYTES), label, str(path)
+            )  # a larger file is truncated, and then can't be decoded
 
 
 class ImageFolderDataModule(ClipDataModule):
-    """A training split, ID splits and any OOD splits, each ``FOLDER/<class>/<image>``.
+    """Data module of image folders: a training split, ID splits and OOD splits, each ``FOLDER/<class>/<image>``.
 
-    OOD splits may hold some of the classes only; they are then told apart among those. Nothing is chosen by images
-    that are tested on: where there are no others to validate on, some are held out of training.
+    An OOD split may contain a subset of the classes, and is then classified among these. Test images never influence
+    training: where no other images are available for validation, some training images are held out.
 
     Args:
-        spec: what the model expects.
+        spec: input specification of the model.
         root: folder of the splits.
-        folders: ``train``, ``val`` (watched during training; None: ``val``, or the same as ``test``), ``test`` (the ID
-            test split; None: ``test`` or, where there is no such folder, ``val``), and ``ood``: name of each OOD set to
-            its folder; relative to ``root`` or absolute.
+        folders: folders of the splits, relative to ``root`` or absolute: ``train``; ``val`` (monitored during training;
+            None for ``val`` or, where it does not exist, the test split); ``test`` (the ID test split; None for
+            ``test`` or, where it does not exist, ``val``); and ``ood``, a mapping from name to folder.
         held_out: ``fraction`` of each class's training images to validate on, where ``val`` and ``test`` are the same,
-            and the ``seed`` that chooses them, whatever that of the run; fraction 0: the test set is watched.
-        texts: ``classnames`` in the order of the sorted class folders (None: the folders' names), ``templates``.
+            and the ``seed`` of their choice, which is independent of the run's; fraction 0 monitors the test set.
+        texts: ``classnames`` in the order of the sorted class folders (None for the folders' names) and ``templates``.
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.images.transforms.RandomCrop`.
-        eval_decoder: as in :class:`tracer_lightning.data.images.transforms.EvalCrop`.
-        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
+        eval_decoder: see :class:`tracer_lightning.data.images.transforms.EvalCrop`.
+        loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
             ``max_bad_fraction`` and ``shots``.
     """
 
@@ -114,83 +119,85 @@ class ImageFolderDataModule(ClipDataModule):
     ) -> None:
         super().__init__(spec, **loading)
         base = Path(root)
-        self._classes = class_folders(located(base, str(folders["train"])))
-        layout = settled(base, folders)
-        self._folders = {name: located(base, layout[name]) for name in ("train", "val", "test")}
-        self._folders |= {f"ood/{name}": located(base, folder) for name, folder in layout["ood"].items()}
+        self._classes = class_folders(resolve_folder(base, str(folders["train"])))
+        layout = resolve_splits(base, folders)
+        self._folders = {name: resolve_folder(base, layout[name]) for name in ("train", "val", "test")}
+        self._folders |= {f"ood/{name}": resolve_folder(base, folder) for name, folder in layout["ood"].items()}
         self._fraction, self._split_seed = held_out["fraction"], int(held_out["seed"])
         if not 0 <= self._fraction < 1:
-            raise ValueError(f"data.held_out.fraction must be a number >= 0 and < 1, found {self._fraction}")
+            raise ValueError(f"held_out.fraction must be >= 0 and < 1, got {self._fraction}")
         names = texts["classnames"] or [name.replace("_", " ").strip() for name in self._classes]
         if len(names) != len(self._classes):
             folder, count = self._folders["train"], len(self._classes)
-            raise ValueError(f"data.texts.classnames has {len(names)} names and {folder} {count} classes")
+            raise ValueError(f"texts.classnames has {len(names)} names, but {folder} has {count} classes")
         self.classnames, self.templates = names, texts["templates"] or ()
         self.train_classnames = texts.get("train_classnames")
-        self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
+        self.train_transform = DecodeAndCrop(
+            RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation)
+        )
         self._eval_crop = EvalCrop(spec, eval_decoder)
         name = base.resolve().name
         self.eval_sets = (
             EvalSet(name, "test", "id", self._subset("test")),
-            *(EvalSet(other, "test", "ood", self._subset(f"ood/{other}")) for other in layout["ood"]),
+            *(EvalSet(ood_name, "test", "ood", self._subset(f"ood/{ood_name}")) for ood_name in layout["ood"]),
         )
-        self._shared = layout["val"] == layout["test"]
-        watches_test = self._shared and self._fraction == 0
-        self.val_set = (
-            self.eval_sets[0]
-            if watches_test
-            else EvalSet(name, "val", "id", None if self._shared else self._subset("val"))
-        )
+        self._shares_test = layout["val"] == layout["test"]
+        if self._shares_test and self._fraction == 0:
+            self.val_set = self.eval_sets[0]
+        else:
+            self.val_set = EvalSet(name, "val", "id", None if self._shares_test else self._subset("val"))
 
     @cached_property
     def _training(self) -> tuple[FolderSource, FolderSource | None]:
-        """The images to train on, some of every class, and those held out of them, where validation needs them."""
+        """Training images, with at least one of every class, and the images held out for validation, if any."""
         source = FolderSource(self._folders["train"], self._classes)
         source.check_classes()
-        if not self._shared or self._fraction == 0:
+        if not self._shares_test or self._fraction == 0:
             return source, None
-        kept, held = source.held_out(self._fraction, self._split_seed)
-        if not held.files:
+        train, held_out = source.hold_out(self._fraction, self._split_seed)
+        if not held_out.files:
             raise ValueError(
                 f"{self._folders['train']} has one image of each class, so that none can be held out for validation; "
-                "add some, name a folder of others as data.folders.val, or set data.held_out.fraction=0"
+                "add images, set folders.val to another folder, or set held_out.fraction to 0"
             )
-        return kept, held
+        return train, held_out
 
     def about_validation(self) -> str:
-        """How many images are held out, of how many; nothing where they have a folder of their own."""
-        kept, held = self._training
-        if held is None:
+        """Describe how many images are held out; empty where validation has its own folder."""
+        train, held_out = self._training
+        if held_out is None:
             return ""
-        total = len(kept) + len(held)
+        total = len(train) + len(held_out)
         return (
-            f"{len(held):,} of {total:,} images in {self._folders['train']} ({len(held) / total:.1%}) are held out of "
-            f"training for validation; the test set is {self._folders['test']}"
+            f"{len(held_out):,} of {total:,} images in {self._folders['train']} ({len(held_out) / total:.1%}) are held "
+            f"out of training for validation; the test set is {self._folders['test']}"
         )
 
     def _subset(self, key: str) -> tuple[tuple[int, ...], ...] | None:
-        """Which of the training classes a split has; None for all of them."""
+        """Return the training classes of a split by label; None where it has all of them."""
         position = {name: label for label, name in enumerate(self._classes)}
         names = class_folders(self._folders[key])
         missing = sorted(set(position) - set(names))
         if missing and not key.startswith("ood/"):
-            raise ValueError(f"{self._folders[key]} lacks the class {missing[0]}; an ID split needs all of training's")
+            raise ValueError(
+                f"{self._folders[key]} lacks the class {missing[0]}; an ID split needs all training classes"
+            )
         unknown = [name for name in names if name not in position]
         if unknown:
-            raise ValueError(f"{self._folders[key]} holds the class {unknown[0]}, which training does not know")
+            raise ValueError(f"{self._folders[key]} has the class {unknown[0]}, which is not a training class")
         return None if len(names) == len(position) else tuple((position[name],) for name in names)
 
     def train_source(self) -> FolderSource:
-        """The training images, some of every class, without those held out."""
+        """Training images without those held out, at least one of every class."""
         return self._training[0]
 
     def eval_source(self, eval_set: EvalSet) -> FolderSource:
-        """The images of one evaluation set, labelled among its own classes."""
-        if eval_set == self.val_set and (held := self._training[1]) is not None:
-            return held
+        """Images of an evaluation set, labelled among its own classes."""
+        if eval_set == self.val_set and (held_out := self._training[1]) is not None:
+            return held_out
         folder = self._folders[eval_set.split if eval_set.role == "id" else f"ood/{eval_set.name}"]
         return FolderSource(folder, class_folders(folder))
 
     def eval_transform(self, eval_set: EvalSet) -> EvalCrop:
-        """The crop of the model's own preprocessing."""
+        """Crop of the model's own preprocessing."""
         return self._eval_crop

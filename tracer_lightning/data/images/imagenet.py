@@ -1,4 +1,4 @@
-"""ImageNet's texts, and which of its 1,000 classes the labels of its shifts cover."""
+"""Class names and templates of ImageNet, and the ImageNet classes of its distribution shifts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from importlib.resources import files
 
 import open_clip
 
-from tracer_lightning.storage import lines_of
+from tracer_lightning.storage import split_lines
 
 Classes = tuple[tuple[int, ...], ...]
-"""For each label of a data set, the training classes that it covers."""
+"""Training classes that each label of a dataset covers."""
 RELEASED_NAMES = {
     201: "Silky Terrier",
     227: "Kelpie",
@@ -21,41 +21,44 @@ RELEASED_NAMES = {
     837: "dark glasses",
     911: "woolen",
 }
-RELEASED_PHOTOS = ("small", "vague", "distant", "partially visible", "hidden", "faint")
+RELEASED_ADJECTIVES = ("small", "vague", "distant", "partially visible", "hidden", "faint")
 
 
 def imagenet_classnames() -> list[str]:
-    """open_clip's names of the 1,000 classes, in the order of their wnids."""
+    """Return open_clip's names of the 1,000 classes, in the order of their wnids."""
     return list(open_clip.IMAGENET_CLASSNAMES)
 
 
 def imagenet_templates() -> list[str]:
-    """CLIP's 80 templates for ImageNet."""
+    """Return CLIP's 80 templates for ImageNet."""
     return [template("{c}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
 
 
 def released_classnames() -> list[str]:
-    """The names in the heads of TRACER's released code, whose captions have open_clip's: eight are others."""
+    """Return the class names in the heads of TRACER's released code, eight of which differ from open_clip's.
+
+    The released captions use open_clip's names.
+    """
     return [RELEASED_NAMES.get(number, name) for number, name in enumerate(imagenet_classnames())]
 
 
 def released_templates() -> list[str]:
-    """The 86 templates of TRACER's released code: CLIP's, and six more."""
-    return imagenet_templates() + [f"a photo containing a {how} {{c}}." for how in RELEASED_PHOTOS]
+    """Return the 86 templates of TRACER's released code: CLIP's, and six more."""
+    return imagenet_templates() + [f"a photo containing a {adjective} {{c}}." for adjective in RELEASED_ADJECTIVES]
 
 
 def imagenet_a_classes() -> Classes:
-    """The 200 classes of ImageNet-A (Hendrycks et al., 2021), whose labels follow their sorted wnids."""
+    """Return the 200 classes of ImageNet-A (Hendrycks et al., 2021), whose labels follow their sorted wnids."""
     return _subset("imagenet_a_synsets.txt")
 
 
 def imagenet_r_classes() -> Classes:
-    """The 200 classes of ImageNet-R (Hendrycks et al., 2021), whose labels follow their sorted wnids."""
+    """Return the 200 classes of ImageNet-R (Hendrycks et al., 2021), whose labels follow their sorted wnids."""
     return _subset("imagenet_r_synsets.txt")
 
 
 def objectnet_classes() -> Classes:
-    """The 113 classes of ObjectNet (Barbu et al., 2019) that overlap ImageNet, in alphabetical order of their folders.
+    """Return the 113 classes of ObjectNet (Barbu et al., 2019) that overlap ImageNet, sorted by folder.
 
     Nine of them cover several classes of ImageNet.
     """
@@ -66,15 +69,15 @@ def objectnet_classes() -> Classes:
 
 
 def imagenet_positions() -> dict[str, int]:
-    """The place of each of the 1,000 wnids."""
+    """Return the class index of each of the 1,000 wnids."""
     return {wnid: index for index, wnid in enumerate(_wnids("imagenet_synsets.txt"))}
 
 
 def _subset(file: str) -> Classes:
-    """The classes whose wnids a list of timm names; two names occur twice among the 1,000, a wnid never does."""
+    """Return the classes in one of timm's lists of wnids; names would be ambiguous, since two occur twice."""
     position = imagenet_positions()
     return tuple((position[wnid],) for wnid in sorted(_wnids(file)))
 
 
 def _wnids(file: str) -> list[str]:
-    return lines_of((files("timm.data") / "_info" / file).read_text(encoding="utf-8"))
+    return split_lines((files("timm.data") / "_info" / file).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Class names and templates: what must hold of them, whatever they were read from."""
+"""Reading and validation of class names and templates."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 
-from tracer_lightning.storage import lines_of, read_text
+from tracer_lightning.storage import read_text, split_lines
 
 PLACEHOLDER = "{c}"
-"""Stands in a template for the name of the class."""
-
-
-SHOWN = 5
-"""Names of a group that are written out."""
+"""Placeholder of the class name in a template."""
+MAX_NAMES = 5
+"""Maximum number of names in the name of a group."""
 
 
 def group_name(names: Sequence[str]) -> str:
-    """The name of a label that covers classes of these names; of many, the first few and how many there are more."""
-    more = len(names) - SHOWN
-    return " / ".join([*names[:SHOWN], *([f"{more} more"] if more > 0 else [])])
+    """Name a label that covers several classes; long lists of names are abbreviated."""
+    more = len(names) - MAX_NAMES
+    return " / ".join([*names[:MAX_NAMES], *([f"{more} more"] if more > 0 else [])])
 
 
 def check_classnames(names: Sequence[str], file: object) -> None:
-    """Warn of blank lines, which are kept: a class is known by the number of its line."""
+    """Warn of blank lines, which are kept, since line numbers identify the classes."""
     for line, name in enumerate(names, 1):
         if not name:
             warnings.warn(
@@ -32,15 +30,15 @@ def check_classnames(names: Sequence[str], file: object) -> None:
 
 
 def check_templates(templates: Sequence[str], file: object) -> None:
-    """Raise ValueError for a line without a place for the class."""
+    """Raise ValueError for a template without the placeholder."""
     for line, template in enumerate(templates, 1):
         if PLACEHOLDER not in template:
             raise ValueError(f"{file}: line {line}: template {template!r} lacks the placeholder {PLACEHOLDER}")
 
 
 def read_classnames(path: Path) -> list[str]:
-    """The lines of a file; ValueError names one that is blank."""
-    names = _lines(path)
+    """Read class names, one per line; raise ValueError for a blank line."""
+    names = _read_lines(path)
     if "" in names:
         blank = names.index("")
         raise ValueError(f"{path}: line {blank + 1} is blank; write the name of class {blank} there")
@@ -48,38 +46,38 @@ def read_classnames(path: Path) -> list[str]:
 
 
 def read_templates(path: Path) -> list[str]:
-    """The lines of a file; ValueError names one without a place for the class."""
-    templates = _lines(path)
+    """Read templates, one per line; raise ValueError for one without the placeholder."""
+    templates = _read_lines(path)
     check_templates(templates, path)
     return templates
 
 
-def _lines(path: Path) -> list[str]:
-    lines = lines_of(read_text(path))
+def _read_lines(path: Path) -> list[str]:
+    lines = split_lines(read_text(path))
     if not lines:
-        raise ValueError(f"{path} is empty; it needs a line for each")
+        raise ValueError(f"{path} is empty; write one entry per line")
     return lines
 
 
-def warn_alike(names: Sequence[str], keys: Sequence[Hashable]) -> None:
-    """Warn of classes that a model of texts can't tell apart.
+def warn_indistinguishable(names: Sequence[str], keys: Sequence[Hashable]) -> None:
+    """Warn of classes whose names are equal to a text encoder.
 
     Args:
         names: C class names.
-        keys: what is left of each name where it is used, such as its tokens.
+        keys: normalised form of each name, such as its tokens.
     """
-    first: dict[Hashable, int] = {}
-    pairs = [(other, number) for number, key in enumerate(keys) if (other := first.setdefault(key, number)) != number]
+    first_with: dict[Hashable, int] = {}
+    pairs = [(first, index) for index, key in enumerate(keys) if (first := first_with.setdefault(key, index)) != index]
     if pairs:
-        one, other = pairs[0]
-        more = f" (and {len(pairs) - 1} more such)" if len(pairs) > 1 else ""
+        first, second = pairs[0]
+        more = f" (and {len(pairs) - 1} more pairs)" if len(pairs) > 1 else ""
         warnings.warn(
-            f"classes {one} ({names[one]!r}) and {other} ({names[other]!r}) read the same, so that no text can "
-            f"tell them apart{more}; merge them or give them other names",
+            f"classes {first} ({names[first]!r}) and {second} ({names[second]!r}) have the same text, so that a text "
+            f"encoder can't distinguish them{more}; merge or rename them",
             stacklevel=3,
         )
 
 
-def plain(name: str) -> str:
-    """A name without what tokenizers of CLIP models leave aside: case, and more than one blank between words."""
+def normalize_name(name: str) -> str:
+    """Normalise a name as CLIP's tokenizers do: ignore case, underscores and repeated blanks."""
     return " ".join(name.casefold().replace("_", " ").split())

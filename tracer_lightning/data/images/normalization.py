@@ -1,4 +1,4 @@
-"""From uint8 images to the floats that a model expects."""
+"""Normalisation of uint8 images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class Normalization:
-    """Normalises uint8 images (B, 3, H, W) on their device, where the statistics are kept.
+    """Normalisation of uint8 images (B, 3, H, W) on their device, with statistics cached per device.
 
     Args:
-        mean: (3,) in [0, 1].
-        std: (3,) likewise.
+        mean: (3,) channel means of pixels in [0, 1].
+        std: (3,) channel standard deviations.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -21,7 +21,7 @@ class Normalization:
         self._statistics: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(images / 255 - mean) / std."""
+        """Return (images / 255 - mean) / std."""
         if images.device not in self._statistics:
             mean, std = (
                 torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (self.mean, self.std)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tracer_lightning.data.images.captions import CaptionTable, sample_rng
-from tracer_lightning.data.images.decoding import UnreadablePictureError
-from tracer_lightning.data.images.picture import ImageSource, Picture
+from tracer_lightning.data.images.decoding import UnreadableImageError
+from tracer_lightning.data.images.image_source import ImageSource, RawSample
 from tracer_lightning.functional.text import trim_tokens, unique_captions
 from tracer_lightning.types import IGNORE_INDEX, Batch
 
@@ -54,7 +54,7 @@ class SampleBuilder:
         self.seed = seed
 
     def trained(
-        self, candidates: Iterable[tuple[int, Picture]], epoch: int, row: tuple[int, int] | None = None
+        self, candidates: Iterable[tuple[int, RawSample]], epoch: int, row: tuple[int, int] | None = None
     ) -> Sample:
         """The first readable one of (index, picture), with the randomness of the first index.
 
@@ -71,13 +71,13 @@ class SampleBuilder:
             rng = sample_rng(self.seed, epoch, first)
             try:
                 image = picture.data if self.transform is None else self.transform(picture.data, rng)
-            except UnreadablePictureError as error:
+            except UnreadableImageError as error:
                 unreadable += (f"{picture.origin}: {error}",)
                 continue
             return Sample(image, self.captions.of(picture, rng, template), picture.label, index, unreadable)
         raise ValueError(f"data: {len(unreadable)} pictures in a row can't be read, the first {unreadable[0]}")
 
-    def evaluated(self, picture: Picture | None, index: int) -> Sample:
+    def evaluated(self, picture: RawSample | None, index: int) -> Sample:
         """The picture as it is, without text; padding for None and for what can't be read."""
         none = torch.zeros(0, dtype=torch.long)
         unreadable: tuple[str, ...] = ()
@@ -87,7 +87,7 @@ class SampleBuilder:
                 if self.transform is not None:
                     image = self.transform(image, sample_rng(self.seed, 0, index))
                 return Sample(image, none, picture.label, index)
-            except UnreadablePictureError as error:
+            except UnreadableImageError as error:
                 unreadable = (f"{picture.origin}: {error}",)
         blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
         return Sample(blank, none, PADDING, PADDING, unreadable)
@@ -116,7 +116,7 @@ class CaptionedDataset(Dataset[Sample]):
             return self.preparation.evaluated(None if index == PADDING else self.source[index], index)
         return self.preparation.trained(self.candidates(index), epoch)
 
-    def candidates(self, index: int) -> Iterator[tuple[int, Picture]]:
+    def candidates(self, index: int) -> Iterator[tuple[int, RawSample]]:
         """(position, picture) of an index, and of those after it."""
         for attempt in range(REPLACEMENTS):
             position = (index + attempt) % len(self)

@@ -1,4 +1,4 @@
-"""Few-shot training sets: some images of each class."""
+"""Few-shot training sets."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tracer_lightning.data.images.picture import ImageSource, Picture
+from tracer_lightning.data.images.image_source import ImageSource, RawSample
 
 STREAM = 0x5407
-"""Beside the seed, so that the draw has random numbers of its own."""
+"""Second entry of the seed, which makes the draw independent of other uses of the seed."""
 
 
-class Subset:
-    """Some images of a source.
+class ImageSubset:
+    """Subset of an image source.
 
     Args:
-        source: all of them.
-        positions: (N,) in the source.
+        source: all images.
+        positions: (N,) positions in the source.
     """
 
     def __init__(self, source: ImageSource, positions: np.ndarray) -> None:
@@ -31,24 +31,24 @@ class Subset:
         return labels
 
     def __len__(self) -> int:
-        """N."""
+        """Number of images."""
         return len(self.positions)
 
-    def __getitem__(self, index: int) -> Picture:
-        """One sample."""
+    def __getitem__(self, index: int) -> RawSample:
+        """Return one sample."""
         return self.source[int(self.positions[index])]
 
 
-def few_shot(source: ImageSource, shots: int, seed: int, classnames: Sequence[str]) -> Subset:
-    """``shots`` images of each class, in the order of the source; a class that has fewer keeps all, with a warning.
+def few_shot(source: ImageSource, shots: int, seed: int, classnames: Sequence[str]) -> ImageSubset:
+    """Draw ``shots`` images of each class, in the order of the source; warn of classes that have fewer.
 
-    The draw depends on the seed and the labels alone, and a larger number of shots adds to a smaller one.
+    The draw depends only on the seed and the labels, and the draw for fewer shots is a subset of that for more.
 
     Args:
-        source: the whole training set.
-        shots: images of each class, >= 1.
-        seed: of the draw.
-        classnames: C names, for messages.
+        source: full training set.
+        shots: number of images per class, >= 1.
+        seed: seed of the draw.
+        classnames: C class names, for messages.
 
     Raises:
         ValueError: an image has no class.
@@ -56,19 +56,19 @@ def few_shot(source: ImageSource, shots: int, seed: int, classnames: Sequence[st
     labels = np.asarray(source.labels)
     if unlabelled := int((labels < 0).sum()):
         raise ValueError(
-            f"data.shots={shots} counts images per class, and {unlabelled:,} of the {len(labels):,} training images "
-            "have none; set data.shots=null"
+            f"shots={shots} counts images per class, but {unlabelled:,} of the {len(labels):,} training images have no "
+            "class; set shots to None"
         )
     order = np.random.default_rng((seed, STREAM)).permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]  # each class in random order
     classes, first, sizes = np.unique(labels[by_class], return_index=True, return_counts=True)
-    kept = np.arange(len(labels)) - np.repeat(first, sizes) < shots
+    selected = np.arange(len(labels)) - np.repeat(first, sizes) < shots
     if (sizes < shots).any():
         smallest = int(sizes.argmin())
         name = classnames[int(classes[smallest])] or f"class {classes[smallest]}"
         warnings.warn(
-            f"data.shots={shots}: {int((sizes < shots).sum())} of {len(sizes)} classes have fewer images and keep all, "
-            f"{name!r} has {sizes[smallest]}",
+            f"shots={shots}: {int((sizes < shots).sum())} of {len(sizes)} classes have fewer images and keep all of "
+            f"them; {name!r} has {sizes[smallest]}",
             stacklevel=2,
         )
-    return Subset(source, np.sort(by_class[kept]))
+    return ImageSubset(source, np.sort(by_class[selected]))

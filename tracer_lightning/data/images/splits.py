@@ -1,4 +1,4 @@
-"""Which images of a folder are trained on, which validate, and which test."""
+"""Training, validation and test splits of image folders."""
 
 from __future__ import annotations
 
@@ -9,74 +9,79 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tracer_lightning.storage import below
+from tracer_lightning.storage import check_relative
 
-Files = list[tuple[Path, int]]
-"""Images and their labels."""
-
-
-def located(root: Path, folder: str) -> Path:
-    """The folder of a split, which is relative to ``root`` or absolute."""
-    return Path(folder) if Path(folder).is_absolute() else root / below(folder.rstrip("/"))
+LabelledFiles = list[tuple[Path, int]]
+"""Paths of images and their labels."""
 
 
-def settled(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
-    """The folders of splits, with those that lie below ``root`` in place of null.
+def resolve_folder(root: Path, folder: str) -> Path:
+    """Return the path of a split's folder, which is relative to ``root`` or absolute."""
+    return Path(folder) if Path(folder).is_absolute() else root / check_relative(folder.rstrip("/"))
 
-    Where there is no folder to validate on beside the one to test on, ``val`` and ``test`` are the same: validation
-    images are then to be held out of training.
+
+def resolve_splits(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace folders that are None by existing default folders below ``root``.
+
+    Where only one folder exists for validation and test, ``val`` and ``test`` are both this folder, and validation
+    images must be held out of training.
 
     Args:
         root: folder of the splits.
-        folders: ``train``, ``val``, ``test`` and ``ood``: see
+        folders: ``train``, ``val``, ``test`` and ``ood``; see
             :class:`tracer_lightning.data.images.folder.ImageFolderDataModule`.
 
     Raises:
-        ValueError: there is no folder to test on.
+        ValueError: there is no test folder.
     """
     val, test = folders["val"], folders["test"]
     ood = {name: folder for name, folder in (folders.get("ood") or {}).items() if folder is not None}
-    present = [name for name in ("val", "test") if (root / name).is_dir()]
+    existing = [name for name in ("val", "test") if (root / name).is_dir()]
     if test is None:
-        test = "test" if "test" in present else "val" if "val" in present and val is None else None
+        test = "test" if "test" in existing else "val" if "val" in existing and val is None else None
     if test is None and not root.is_dir():
-        raise ValueError(f"data.root={root} is no folder; it must hold one folder per split")
+        raise ValueError(f"root={root} is not a folder; it must contain one folder per split")
     if test is None:
         raise ValueError(
-            f"data.root={root} holds no folder {'test or val' if val is None else 'test'} to test on; add one, or name "
-            "it as data.folders.test"
+            f"root={root} contains no folder {'test or val' if val is None else 'test'} to test on; add one, or set "
+            "folders.test"
         )
     if val is None:
-        val = "val" if "val" in present else test
-    tested = {located(root, name).resolve() for name in (test, *ood.values())}
-    return {**folders, "val": test if located(root, val).resolve() in tested else val, "test": test, "ood": ood}
+        val = "val" if "val" in existing else test
+    test_folders = {resolve_folder(root, name).resolve() for name in (test, *ood.values())}
+    return {
+        **folders,
+        "val": test if resolve_folder(root, val).resolve() in test_folders else val,
+        "test": test,
+        "ood": ood,
+    }
 
 
-def hold_out(files: Sequence[tuple[Path, int]], fraction: float, seed: int) -> tuple[Files, Files]:
-    """Divide labelled images among training and validation, by class.
+def hold_out(files: Sequence[tuple[Path, int]], fraction: float, seed: int) -> tuple[LabelledFiles, LabelledFiles]:
+    """Split labelled images into training and validation, class by class.
 
-    Whether an image is held out depends on its name, its class and those of its class alone: it is the same in every
-    process, on every machine, and but for few images after others were added.
+    Whether an image is held out depends only on the file names of its class: the split is the same in every process and
+    on every machine, and changes little when images are added.
 
     Args:
-        files: images, those of a class next to each other, and their labels.
-        fraction: share of each class that is held out, at least one image and never all of them, in (0, 1).
-        seed: another seed holds out other images.
+        files: images and their labels, grouped by class.
+        fraction: fraction of each class to hold out, in (0, 1); at least one image, and never all of them.
+        seed: seed of the split.
 
     Returns:
-        Those to train on and those held out.
+        Training images and held-out images.
     """
-    kept: Files = []
-    held: Files = []
+    train: LabelledFiles = []
+    held_out: LabelledFiles = []
     for _, group in groupby(files, key=lambda entry: entry[1]):
-        members = list(group)
-        count = min(len(members) - 1, max(1, round(fraction * len(members))))
-        chosen = set(sorted(members, key=lambda entry: _draw(entry[0], seed))[:count])
-        held += [entry for entry in members if entry in chosen]
-        kept += [entry for entry in members if entry not in chosen]
-    return kept, held
+        entries = list(group)
+        count = min(len(entries) - 1, max(1, round(fraction * len(entries))))
+        selected = set(sorted(entries, key=lambda entry: _sort_key(entry[0], seed))[:count])
+        held_out += [entry for entry in entries if entry in selected]
+        train += [entry for entry in entries if entry not in selected]
+    return train, held_out
 
 
-def _draw(path: Path, seed: int) -> bytes:
-    """An image's random number, which its name and its class's folder determine."""
+def _sort_key(path: Path, seed: int) -> bytes:
+    """Pseudorandom key of an image, determined by its name and the name of its class folder."""
     return sha256(f"{seed}/".encode() + os.fsencode(f"{path.parent.name}/{path.name}")).digest()

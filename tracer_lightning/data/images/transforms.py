@@ -1,4 +1,4 @@
-"""Crops on uint8 tensors, with randomness from the sample's own generator."""
+"""Transforms of encoded images to crops, with random numbers from each sample's generator."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode, pil_image, rgb
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image, rgb
 from tracer_lightning.types import InputSpec
 
 EvalDecoder = Literal["torchvision", "pil"]
 ASPECT = (3 / 4, 4 / 3)
+"""Smallest and largest ratio of width to height of a random crop."""
 ATTEMPTS = 10
+"""Number of random boxes to try before the fallback."""
 
 
-class Decoded:
-    """A crop of encoded pictures."""
+class DecodeAndCrop:
+    """Transform that decodes an image and crops it."""
 
     def __init__(self, crop: Callable[[Tensor, np.random.Generator], Tensor]) -> None:
         self.crop = crop
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
-        """An encoded picture to (3, size, size) uint8."""
+        """Decode and crop an image to (3, size, size) uint8."""
         return self.crop(decode(data), rng)
 
 
@@ -35,8 +37,8 @@ class RandomCrop:
     """Random resized crop (Szegedy et al., 2015; aspect 3/4 to 4/3) and horizontal flip.
 
     Args:
-        size: pixels of height and width.
-        crop_scale: smallest and largest share of the picture's area.
+        size: height and width of the crop in pixels.
+        crop_scale: smallest and largest fraction of the image's area.
         flip: probability of a horizontal flip.
         interpolation: ``bicubic`` or ``bilinear``.
     """
@@ -44,14 +46,14 @@ class RandomCrop:
     def __init__(self, size: int, crop_scale: Sequence[float], flip: float, interpolation: str = "bicubic") -> None:
         numbers = [value for value in crop_scale if isinstance(value, int | float)]
         if len(crop_scale) != 2 or len(numbers) != 2 or not 0.0 < numbers[0] <= numbers[1] <= 1.0:
-            raise ValueError(f"crop_scale must be two numbers with 0 < low <= high <= 1, found {list(crop_scale)}")
+            raise ValueError(f"crop_scale must be two numbers with 0 < low <= high <= 1, got {list(crop_scale)}")
         if not isinstance(flip, int | float) or not 0.0 <= flip <= 1.0:
-            raise ValueError(f"flip must be a probability, found {flip!r}")
+            raise ValueError(f"flip must be a probability, got {flip!r}")
         self.size, self.scale, self.flip = size, (numbers[0], numbers[1]), flip
         self.interpolation = InterpolationMode(interpolation)
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
-        """(3, H, W) uint8 to (3, size, size) uint8."""
+        """Crop (3, H, W) uint8 to (3, size, size) uint8."""
         top, left, height, width = self.box(image.shape[-2], image.shape[-1], rng)
         image = TF.resized_crop(
             image, top, left, height, width, [self.size, self.size], self.interpolation, antialias=True
@@ -59,40 +61,40 @@ class RandomCrop:
         return TF.horizontal_flip(image) if rng.random() < self.flip else image
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """Top, left, height and width of a crop, in pixels, drawn as torchvision's ``RandomResizedCrop`` does."""
+        """Draw top, left, height and width of a crop in pixels, as torchvision's ``RandomResizedCrop`` does."""
         for _ in range(ATTEMPTS):
             area = height * width * rng.uniform(*self.scale)
             aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-        w = min(width, round(height * ASPECT[1]))  # no such box: the largest one of an aspect within the bounds
+        w = min(width, round(height * ASPECT[1]))  # fallback: the largest box with an aspect within the bounds
         h = min(height, round(width / ASPECT[0]))
         return (height - h) // 2, (width - w) // 2, h, w
 
 
 class EvalCrop:
-    """Encoded pictures as the model's own preprocessing takes them for evaluation.
+    """Transform of encoded images by the model's own preprocessing for evaluation.
 
     Args:
         spec: size, interpolation and resize mode of the model.
-        decoder: ``torchvision`` decodes and resizes nearly twice as fast; ``pil`` gives the very pixels of open_clip's
-            preprocessing, for comparison with numbers that were made with it.
-        border: pixels to cut off each side first (2 for ObjectNet's red frame).
+        decoder: ``torchvision`` is nearly twice as fast; ``pil`` yields exactly the pixels of open_clip's
+            preprocessing, for comparison with published numbers.
+        border: number of pixels to cut off each side first (2 for ObjectNet's red frame).
     """
 
     def __init__(self, spec: InputSpec, decoder: EvalDecoder, border: int = 0) -> None:
         if decoder not in get_args(EvalDecoder):
-            raise ValueError(f"eval_decoder must be one of {', '.join(get_args(EvalDecoder))}, found {decoder!r}")
+            raise ValueError(f"eval_decoder must be one of {', '.join(get_args(EvalDecoder))}, got {decoder!r}")
         if spec.resize_mode not in ("shortest", "squash"):
-            raise ValueError(f"backbone: its preprocessing resizes by {spec.resize_mode!r}, which is not supported")
+            raise ValueError(f"spec.resize_mode must be shortest or squash, got {spec.resize_mode!r}")
         squash = spec.resize_mode == "squash"
         self.size = [spec.image_size, spec.image_size]
-        self.resized = self.size if squash else [spec.image_size]
+        self.resize_to = self.size if squash else [spec.image_size]
         self.interpolation, self.decoder, self.border = InterpolationMode(spec.interpolation), decoder, border
 
     def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
-        """An encoded picture to (3, size, size) uint8."""
+        """Decode, resize and crop an image to (3, size, size) uint8."""
         if self.decoder == "pil":
             image = rgb(self._crop(pil_image(data)))
             return torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -104,7 +106,7 @@ class EvalCrop:
             height, width = TF.get_size(image)
             inner = (height - 2 * self.border, width - 2 * self.border)
             if min(inner) < 1:
-                raise UnreadablePictureError(f"of {width} x {height} pixels, all of them border")
+                raise UnreadableImageError(f"of {width} x {height} pixels, with nothing inside its border")
             image = TF.crop(image, self.border, self.border, *inner)
-        image = TF.resize(image, self.resized, self.interpolation, antialias=True)
+        image = TF.resize(image, self.resize_to, self.interpolation, antialias=True)
         return TF.center_crop(image, self.size)

@@ -1,4 +1,4 @@
-"""Which images of each set could not be read, and whether they are too many."""
+"""Limits on the number of unreadable images."""
 
 from __future__ import annotations
 
@@ -10,52 +10,58 @@ from tracer_lightning.data.images.samples import PADDING
 from tracer_lightning.types import Batch, EvalSet
 
 TRAINING = None
-"""Stands for the training set where evaluation sets are named."""
+"""Value that stands for the training set in place of an evaluation set."""
 
 
 class Tally(NamedTuple):
-    """One set, as far as this process has read it."""
+    """Counts of one set, as far as this process has read it."""
 
     unreadable: frozenset[str] = frozenset()
-    read: bool = False
-    """Whether an image of it could be read."""
+    """Locations of unreadable images, and the reasons."""
+    any_readable: bool = False
+    """Whether at least one image could be read."""
 
 
 class UnreadableImages:
-    """The images that this process could not read, by set; ValueError where they are too many of one.
+    """Unreadable images of this process by set; too many in one set raise a ValueError.
 
-    A set of which nothing can be read does not end a run: it has no scores, so that none can be wrong.
+    A set without any readable image does not end a run: it has no scores that could be wrong.
 
     Args:
-        max_bad_fraction: share of a set's images that may be unreadable; above 0, one of them always may.
+        max_bad_fraction: maximum fraction of unreadable images in a set; a fraction above 0 always allows one.
     """
 
     def __init__(self, max_bad_fraction: float) -> None:
         if not 0.0 <= max_bad_fraction < 1.0:
-            raise ValueError(f"max_bad_fraction must lie in [0, 1), found {max_bad_fraction}")
+            raise ValueError(f"max_bad_fraction must lie in [0, 1), got {max_bad_fraction}")
         self.max_bad_fraction = max_bad_fraction
         self._tallies: dict[EvalSet | None, Tally] = {}
 
     @property
     def all(self) -> set[str]:
-        """Where they are, and why they can't be read."""
+        """Locations of all unreadable images, and the reasons."""
         return {origin for tally in self._tallies.values() for origin in tally.unreadable}
 
     def count(self, batch: Batch, eval_set: EvalSet | None, size: Callable[[], int]) -> None:
-        """Take in a batch.
+        """Count the unreadable images of a batch.
 
         Args:
-            batch: with labels on any device, which is not waited for while all can be read.
-            eval_set: whose batch it is; ``TRAINING`` for the training set.
-            size: gives the number of images of the set that this process reads.
+            batch: batch with labels on any device, which is not synchronised while all images are readable.
+            eval_set: evaluation set of the batch; ``TRAINING`` for the training set.
+            size: function that returns the number of images of the set that this process reads.
+
+        Raises:
+            ValueError: the set has too many unreadable images.
         """
         tally = self._tallies.get(eval_set, Tally())
         unreadable = tally.unreadable | set(batch.unreadable)
-        read = tally.read or eval_set is TRAINING or not unreadable or bool((batch.labels != PADDING).any())
-        self._tallies[eval_set] = Tally(unreadable, read)
-        if read and unreadable and len(unreadable) > math.ceil(self.max_bad_fraction * size()):
+        any_readable = (
+            tally.any_readable or eval_set is TRAINING or not unreadable or bool((batch.labels != PADDING).any())
+        )
+        self._tallies[eval_set] = Tally(unreadable, any_readable)
+        if any_readable and unreadable and len(unreadable) > math.ceil(self.max_bad_fraction * size()):
             name = "training" if eval_set is TRAINING else eval_set.name
             raise ValueError(
-                f"data: {len(unreadable)} pictures can't be read, more than data.max_bad_fraction="
-                f"{self.max_bad_fraction:g} allows of the {size():,} in the set {name}, among them {min(unreadable)}"
+                f"{len(unreadable)} images can't be read, more than max_bad_fraction={self.max_bad_fraction:g} allows "
+                f"of the {size():,} in the set {name}, among them {min(unreadable)}"
             )

@@ -1,1 +1,1 @@
-"""Shards: tar files of samples in the format of the clip-benchmark data sets."""
+"""Shards: tar files of samples in the format of the clip-benchmark datasets."""

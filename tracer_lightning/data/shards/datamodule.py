@@ -1,4 +1,4 @@
-"""Shards in clip-benchmark's format, indexed."""
+"""Data module of shards in clip-benchmark's format, read by index."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ from typing import Any
 from tqdm import tqdm
 
 from tracer_lightning.data.images.datamodule import ClipDataModule
+from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import check_classnames, check_templates
-from tracer_lightning.data.images.picture import ImageSource
-from tracer_lightning.data.images.transforms import Decoded, EvalCrop, EvalDecoder, RandomCrop
-from tracer_lightning.data.shards.labels import Labels
+from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
+from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
 from tracer_lightning.data.shards.roots import LocalRoot
-from tracer_lightning.data.shards.samples import left_out
+from tracer_lightning.data.shards.samples import describe_left_out
 from tracer_lightning.data.shards.source import IndexedSource
-from tracer_lightning.data.shards.store import Member, Place, Shard, Store, check_samples, member, place
+from tracer_lightning.data.shards.store import (
+    Shard,
+    ShardStore,
+    SplitLocation,
+    SuiteEntry,
+    check_samples,
+    parse_location,
+    parse_suite_entry,
+)
 from tracer_lightning.data.shards.videos import read_videos
 from tracer_lightning.types import EvalSet, InputSpec
 
@@ -26,23 +34,23 @@ from tracer_lightning.types import EvalSet, InputSpec
 class ShardDataModule(ClipDataModule):
     """A training split and a suite of test splits, each ``ROOT/FOLDER/<split>/<i>.tar``.
 
-    Every epoch is an exact permutation of the samples: shards, remote ones once downloaded, are read at the places that
-    an index of their headers gives.
+    Every epoch is an exact permutation of the samples, which are read at the offsets in an index of the tar headers.
+    Remote shards are downloaded first.
 
     Args:
-        spec: what the model expects.
-        root: folder, ``http(s)://`` address or ``hf://datasets/OWNER`` above all folders.
-        train: see :class:`tracer_lightning.data.shards.store.Place`; several folders (``pacs_*``) are trained on
-            together, and each gives the domain ``{d}`` of a template its name.
-        suite: name of each set to its place, ``role``, and perhaps ``classes`` and ``border``: see
-            :class:`tracer_lightning.data.shards.store.Member`. A pattern stands for all folders that no other entry
-            names, each called what the star stands for.
-        texts: ``classnames``, ``templates`` (None: those in the training set's folder or, where it holds pairs of
-            pictures and captions, in that of the suite's first set) and ``train_templates`` (None: the same).
+        spec: input specification of the model.
+        root: parent of all folders: a folder, an ``http(s)://`` address or ``hf://datasets/OWNER``.
+        train: fields of :class:`tracer_lightning.data.shards.store.SplitLocation`; a pattern (``pacs_*``) trains on
+            several folders together, whose names fill the domain ``{d}`` of templates.
+        suite: test sets by name, with the fields of :class:`tracer_lightning.data.shards.store.SuiteEntry` and of its
+            location. A folder with ``*`` stands for all matching folders that no other entry names; each set is named
+            by the part that the star matches.
+        texts: ``classnames``, ``templates`` (None for those in the training set's folder or, where it contains pairs of
+            images and captions, in the folder of the suite's first set) and ``train_templates`` (None for the same).
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.images.transforms.RandomCrop`.
-        eval_decoder: as in :class:`tracer_lightning.data.images.transforms.EvalCrop`.
-        cache_dir: folder on this machine for downloads and indices.
-        loading: of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
+        eval_decoder: see :class:`tracer_lightning.data.images.transforms.EvalCrop`.
+        cache_dir: local folder for downloads and indices.
+        loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
             ``max_bad_fraction`` and ``shots``.
     """
 
@@ -60,191 +68,201 @@ class ShardDataModule(ClipDataModule):
     ) -> None:
         super().__init__(spec, **loading)
         self.cache_dir = Path(cache_dir).expanduser()
-        self.store = Store(root, self.cache_dir)
-        self.train_places = self._expanded(place("data.train", train))
-        self.domains = [name.replace("_", " ") for name in self.train_places if name]
-        self.members = self._members(suite)
-        self._videos = read_videos(self.store, self.members)
+        self.store = ShardStore(root, self.cache_dir)
+        self.train_locations = self._expand(parse_location("train", train))
+        self.domains = [name.replace("_", " ") for name in self.train_locations if name]
+        self.suite_entries = self._parse_suite(suite)
+        self._videos = read_videos(self.store, self.suite_entries)
         for name, video in self._videos.items():
-            self.members[name] = self.members[name]._replace(classes=video.classes)
-        self._texts(texts)
-        self.train_transform = Decoded(RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation))
-        self._eval_crops = {name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.members.items()}
+            self.suite_entries[name] = self.suite_entries[name]._replace(classes=video.classes)
+        self._set_texts(texts)
+        crop = RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation)
+        self.train_transform = DecodeAndCrop(crop)
+        self._eval_crops = {
+            name: EvalCrop(spec, eval_decoder, entry.border) for name, entry in self.suite_entries.items()
+        }
         sets = {
             name: EvalSet(
                 name,
-                str(entry.place.split or "test"),
+                str(entry.location.split or "test"),
                 entry.role.replace("val", "id"),
                 entry.classes,
-                entry.place.samples,
+                entry.location.samples,
                 self._videos[name].neighbours if entry.video else None,
             )
-            for name, entry in self.members.items()
+            for name, entry in self.suite_entries.items()
         }
-        self.eval_sets = tuple(sets[name] for name, entry in self.members.items() if entry.role != "val")
-        watched = [name for role in ("val", "id") for name, entry in self.members.items() if entry.role == role]
-        self.val_set = sets[watched[0]] if watched else self.eval_sets[0]
+        self.eval_sets = tuple(sets[name] for name, entry in self.suite_entries.items() if entry.role != "val")
+        candidates = [
+            name for role in ("val", "id") for name, entry in self.suite_entries.items() if entry.role == role
+        ]
+        self.val_set = sets[candidates[0]] if candidates else self.eval_sets[0]
 
-    # -- what the configuration names -------------------------------------------------------------------------------
+    # -- arguments -------------------------------------------------------------------------------
 
-    def _expanded(self, place: Place) -> dict[str, Place]:
-        """The place, or one for every folder that its pattern fits, by what the star stands for."""
-        if "*" not in place.folder:
-            return {"": place}
-        return {name: place._replace(folder=folder) for name, folder in self.store.matches(place.folder).items()}
+    def _expand(self, location: SplitLocation) -> dict[str, SplitLocation]:
+        """Expand a folder pattern to the locations of all matching folders, by the part that the star matches."""
+        if "*" not in location.folder:
+            return {"": location}
+        matches = self.store.matches(location.folder)
+        return {name: location._replace(folder=folder) for name, folder in matches.items()}
 
-    def _members(self, suite: Mapping[str, Mapping[str, Any]]) -> dict[str, Member]:
-        given = {name: member(name, entry) for name, entry in suite.items() if entry is not None}
-        named = {entry.place.folder for entry in given.values()}
-        found: dict[str, Member] = {}
-        for name, entry in given.items():
-            for star, where in self._expanded(entry.place).items():
-                if star and where.folder in named:
+    def _parse_suite(self, suite: Mapping[str, Mapping[str, Any]]) -> dict[str, SuiteEntry]:
+        entries = {name: parse_suite_entry(name, fields) for name, fields in suite.items() if fields is not None}
+        explicit_folders = {entry.location.folder for entry in entries.values()}
+        sets: dict[str, SuiteEntry] = {}
+        for name, entry in entries.items():
+            for matched_part, location in self._expand(entry.location).items():
+                if matched_part and location.folder in explicit_folders:
                     continue
-                if (star or name) in found:
-                    raise ValueError(f"suite: two sets are called {star or name}; give one another name")
-                found[star or name] = entry._replace(place=where)
-        tested = {self._where(entry.place): name for name, entry in found.items() if entry.role != "val"}
-        if not tested:
-            raise ValueError("suite: names no test set; add one with role id or ood, such as suite=own")
-        for name, entry in found.items():
-            if entry.role == "val" and (other := tested.get(self._where(entry.place))):
+                set_name = matched_part or name
+                if set_name in sets:
+                    raise ValueError(f"suite: two sets are called {set_name}; rename one of them")
+                sets[set_name] = entry._replace(location=location)
+        test_sets = {self._identity(entry.location): name for name, entry in sets.items() if entry.role != "val"}
+        if not test_sets:
+            raise ValueError("suite contains no test set; add one with role id or ood")
+        for name, entry in sets.items():
+            if entry.role == "val" and (test_set := test_sets.get(self._identity(entry.location))):
                 raise ValueError(
-                    f"suite.{name} and suite.{other} are the same images; a set with role: val must be none that is "
-                    "tested on"
+                    f"suite.{name} and suite.{test_set} are the same images; a set with role val must not be a test set"
                 )
-        return found
+        return sets
 
-    def _where(self, place: Place) -> tuple[str, str | None, str | None]:
-        """What tells the places of samples apart."""
-        root = self.store.root(place.folder)
+    def _identity(self, location: SplitLocation) -> tuple[str, str | None, str | None]:
+        """Return a key that is equal for locations of the same samples."""
+        root = self.store.root(location.folder)
         folder = str(root.folder.resolve()) if isinstance(root, LocalRoot) else root.address
-        return folder, place.split, place.shards
+        return folder, location.split, location.shards
 
-    def _texts(self, texts: Mapping[str, Sequence[str] | None]) -> None:
-        """Take class names and templates from the configuration or the sets' own files; compare all sets with them."""
-        folders = [entry.folder for entry in self.train_places.values()]
-        own = [] if texts["classnames"] else self._lines(folders[0], CLASSNAMES)
-        self.num_classes = len(texts["classnames"] or own) or None  # None: pairs of pictures and captions
-        self._named_by = " in data.texts.classnames" if texts["classnames"] else ""
+    def _set_texts(self, texts: Mapping[str, Sequence[str] | None]) -> None:
+        """Set class names and templates from the arguments or the sets' own files, and check all sets against them."""
+        folders = [location.folder for location in self.train_locations.values()]
+        own_names = [] if texts["classnames"] else self._read_lines(folders[0], CLASSNAMES)
+        self.num_classes = len(texts["classnames"] or own_names) or None  # None: pairs of images and captions
+        self._names_source = " in texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
-        home = folders[0] if self.num_classes else next(iter(self.members.values())).place.folder
-        self.classnames = texts["classnames"] or self._lines(home, CLASSNAMES)
-        self.templates = texts["templates"] or self._lines(home, TEMPLATES)
+        text_folder = folders[0] if self.num_classes else next(iter(self.suite_entries.values())).location.folder
+        self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
+        self.templates = texts["templates"] or self._read_lines(text_folder, TEMPLATES)
         self.train_classnames, self.train_templates = texts.get("train_classnames"), texts["train_templates"] or ()
-        where = self.store.root(home).address
+        address = self.store.root(text_folder).address
         if not texts["classnames"]:
-            check_classnames(self.classnames, f"{where}/{CLASSNAMES}")
+            check_classnames(self.classnames, f"{address}/{CLASSNAMES}")
         if not texts["templates"]:
-            check_templates(self.templates, f"{where}/{TEMPLATES}")
+            check_templates(self.templates, f"{address}/{TEMPLATES}")
         if not self.classnames:
-            raise ValueError(f"suite: {home} names no classes; test sets need them, also of a model trained on pairs")
+            raise ValueError(
+                f"suite: {text_folder} names no classes; test sets need classes, also where the training set has none"
+            )
         for folder in folders if self.num_classes else ():
-            self._compare_file("data.train", folder, self.classnames, by_name=not texts["classnames"])
-        for name, entry in self.members.items():
-            covered = max((index for group in entry.classes or () for index in group), default=-1)
-            if covered >= len(self.classnames):
+            self._check_class_file("train", folder, self.classnames, by_name=not texts["classnames"])
+        for name, entry in self.suite_entries.items():
+            largest = max((index for group in entry.classes or () for index in group), default=-1)
+            if largest >= len(self.classnames):
                 raise ValueError(
-                    f"suite.{name}.classes covers class {covered}, and there are {len(self.classnames)}{self._named_by}"
+                    f"suite.{name}.classes contains class {largest}, but there are {len(self.classnames)}"
+                    f"{self._names_source}"
                 )
             by_name = entry.classes is None and not texts["classnames"]
-            self._compare_file(f"suite.{name}", entry.place.folder, entry.classes or self.classnames, by_name)
+            self._check_class_file(f"suite.{name}", entry.location.folder, entry.classes or self.classnames, by_name)
 
-    def _compare_file(self, key: str, folder: str, expected: Sequence[Any], by_name: bool) -> None:
-        """Compare a folder's classes, where it names them, by number or by name."""
-        if (found := self._own_names(folder)) is None:
+    def _check_class_file(self, key: str, folder: str, expected: Sequence[Any], by_name: bool) -> None:
+        """Compare the class names in a folder, if there are any, with the expected classes by number or by name."""
+        if (names := self._read_own_names(folder)) is None:
             return
-        if len(found) != len(expected):
-            named_by = self._named_by if expected is self.classnames else ""
-            raise ValueError(f"{key}: {folder} has {len(found)} classes, and {len(expected)} are expected{named_by}")
-        for number, name in enumerate(found):
+        if len(names) != len(expected):
+            source = self._names_source if expected is self.classnames else ""
+            raise ValueError(f"{key}: {folder} has {len(names)} classes, but {len(expected)} are expected{source}")
+        for number, name in enumerate(names):
             if by_name and name != expected[number]:
-                raise ValueError(f"{key}: {folder} calls class {number} {name!r}, and {expected[number]!r} is expected")
+                raise ValueError(f"{key}: {folder} calls class {number} {name!r}, but {expected[number]!r} is expected")
 
-    def _own_names(self, folder: str) -> list[str] | None:
-        """The class names in a folder; None where it has none."""
+    def _read_own_names(self, folder: str) -> list[str] | None:
+        """Read the class names in a folder; None where it has none."""
         try:
             return self.store.lines(folder, CLASSNAMES)
         except FileNotFoundError:
             return None
 
-    def _lines(self, folder: str, name: str) -> list[str]:
+    def _read_lines(self, folder: str, name: str) -> list[str]:
         try:
             return self.store.lines(folder, name)
         except FileNotFoundError as error:
-            raise ValueError(f"{error}: a set of shards needs it; make one with scripts/make_shards.py") from error
+            raise ValueError(f"{error}: a set of shards needs it; write it with scripts/make_shards.py") from error
 
-    # -- the samples ------------------------------------------------------------------------------------------------
+    # -- samples ------------------------------------------------------------------------------------------------
 
-    def train_labels(self) -> Labels:
-        """The classes of the training samples; where labels are names, those of the folder."""
+    def train_labels(self) -> ClassLabels:
+        """Classes of the training samples; labels that are names are looked up in the folder's own class names."""
         if self.num_classes is None:
-            return Labels(None)
-        folder = next(iter(self.train_places.values())).folder
-        return Labels(self.num_classes, self._own_names(folder) or self.classnames, self._named_by)
+            return ClassLabels(None)
+        folder = next(iter(self.train_locations.values())).folder
+        return ClassLabels(self.num_classes, self._read_own_names(folder) or self.classnames, self._names_source)
 
-    def eval_labels(self, eval_set: EvalSet) -> Labels:
-        """The classes of the samples of one set of the suite."""
-        entry = self.members[eval_set.name]
+    def eval_labels(self, eval_set: EvalSet) -> ClassLabels:
+        """Classes of the samples of a test set."""
+        entry = self.suite_entries[eval_set.name]
         names = () if entry.classes else self.classnames
-        named_by = "" if entry.classes else self._named_by
-        return Labels(len(entry.classes or self.classnames), self._own_names(entry.place.folder) or names, named_by)
+        source = "" if entry.classes else self._names_source
+        own_names = self._read_own_names(entry.location.folder)
+        return ClassLabels(len(entry.classes or self.classnames), own_names or names, source)
 
     def train_shards(self) -> list[Shard]:
-        """The tar files to train on."""
+        """Training shards."""
         return [
             shard
-            for domain, entry in enumerate(self.train_places.values())
-            for shard in self.store.shards(entry, domain)
+            for domain, location in enumerate(self.train_locations.values())
+            for shard in self.store.shards(location, domain)
         ]
 
     def prepare_data(self) -> None:
-        """Download what is remote, with a progress bar."""
+        """Download remote shards, with a progress bar."""
         shards = self.train_shards() if self.trains else []
-        for name, entry in self.members.items():
+        for name, entry in self.suite_entries.items():
             if entry.video:
                 continue
-            shards += self.store.shards(entry.place)
-            self.store.expected_samples(f"suite.{name}", entry.place)
+            shards += self.store.shards(entry.location)
+            self.store.expected_samples(f"suite.{name}", entry.location)
         remote = [shard for shard in shards if shard.root.remote]
         for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
             shard.fetch()
 
     def train_source(self) -> IndexedSource:
-        """The training samples."""
-        places = list(self.train_places.values())
-        expected = places[0].samples if len(places) > 1 else self.store.expected_samples("data.train", places[0])
-        source = self._indexed("data.train", self.train_shards(), self.train_labels(), expected)
-        absent = sorted(set(range(self.num_classes or 0)) - set(source.labels.tolist()))
-        if absent:
-            name = self.classnames[absent[0]]
+        """Training samples."""
+        locations = list(self.train_locations.values())
+        expected = locations[0].samples if len(locations) > 1 else self.store.expected_samples("train", locations[0])
+        source = self._index("train", self.train_shards(), self.train_labels(), expected)
+        missing = sorted(set(range(self.num_classes or 0)) - set(source.labels.tolist()))
+        if missing:
+            name = self.classnames[missing[0]]
             warnings.warn(
-                f"data.train: {len(absent)} classes have no sample, the first is {absent[0]} ({name!r})", stacklevel=2
+                f"train: {len(missing)} classes have no sample, the first is {missing[0]} ({name!r})", stacklevel=2
             )
         return source
 
     def eval_source(self, eval_set: EvalSet) -> ImageSource:
-        """The samples of one set of the suite."""
+        """Samples of a test set."""
         if eval_set.name in self._videos:
             return self._videos[eval_set.name].source
-        entry = self.members[eval_set.name]
+        entry = self.suite_entries[eval_set.name]
         key = f"suite.{eval_set.name}"
-        expected = self.store.expected_samples(key, entry.place)
-        source = self._indexed(key, self.store.shards(entry.place), self.eval_labels(eval_set), expected)
+        expected = self.store.expected_samples(key, entry.location)
+        source = self._index(key, self.store.shards(entry.location), self.eval_labels(eval_set), expected)
         if source.unlabelled:
             raise ValueError(
-                f"{key}: {source.unlabelled} samples have a caption and no class; a test set needs classes"
+                f"{key}: {source.unlabelled} samples have a caption but no class; a test set needs classes"
             )
         return source
 
     def eval_transform(self, eval_set: EvalSet) -> EvalCrop:
-        """The crop of the model's own preprocessing, inside the set's border."""
+        """Crop of the model's own preprocessing, inside the set's border."""
         return self._eval_crops[eval_set.name]
 
-    def _indexed(self, key: str, shards: list[Shard], labels: Labels, expected: int | None) -> IndexedSource:
+    def _index(self, key: str, shards: list[Shard], labels: ClassLabels, expected: int | None) -> IndexedSource:
         source = IndexedSource(shards, labels, self.cache_dir / "indices")
         self.incomplete += int(source.left_out.sum())
         if source.left_out.any():
-            warnings.warn(f"{key}: {left_out(source.left_out.tolist())}", stacklevel=2)
+            warnings.warn(f"{key}: {describe_left_out(source.left_out.tolist())}", stacklevel=2)
         check_samples(key, source.paths[0].parent, len(source) + int(source.left_out.sum()), expected)
         return source

@@ -1,4 +1,4 @@
-"""What is recorded of a split of shards, and whether the shards are what was recorded."""
+"""Manifests of splits of shards, and verification of shards against them."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import TypedDict, cast
 
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from tracer_lightning.data.images.decoding import UnreadablePictureError, decode
-from tracer_lightning.data.images.files import hidden
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode
+from tracer_lightning.data.images.files import is_hidden
 from tracer_lightning.data.images.names import check_templates
-from tracer_lightning.data.shards.samples import CAPTION, LABEL, neighbours
+from tracer_lightning.data.shards.samples import CAPTION, LABEL, stream_samples
 from tracer_lightning.data.shards.tar import TarBytes
-from tracer_lightning.storage import lines_of, read_text, write_text
+from tracer_lightning.storage import read_text, split_lines, write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 MANIFEST, JOURNAL, NSHARDS = "manifest.json", "journal.json", "nshards.txt"
 
 
-class Shard(TypedDict):
-    """What is recorded of one tar file."""
+class ShardRecord(TypedDict):
+    """Entry of a manifest for one tar file."""
 
     file: str
     samples: int
@@ -32,7 +32,7 @@ class Shard(TypedDict):
 
 
 class Manifest(TypedDict):
-    """What is recorded of a split; ``class_counts`` has one number per class, ``source`` is a hash of the samples."""
+    """Manifest of a split; ``class_counts`` has one number per class, ``source`` is a hash of the samples."""
 
     format: int
     split: str
@@ -43,74 +43,74 @@ class Manifest(TypedDict):
     max_samples: int
     max_bytes: int
     source: str
-    shards: list[Shard]
+    shards: list[ShardRecord]
 
 
 def sample_key(number: int) -> str:
-    """What the names of a sample's members begin with, by its position in the split."""
+    """Return the common prefix of the names of a sample's members, by its position in the split."""
     return f"s{number:07d}"
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tar_files(folder: Path) -> list[Path]:
-    """The shards in a folder, without hidden files."""
-    return [path for path in folder.glob("*.tar") if not hidden(path.name)]
+    """List the shards in a folder, without hidden files."""
+    return [path for path in folder.glob("*.tar") if not is_hidden(path.name)]
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read a manifest or journal; ValueError where it isn't one of this format."""
+    """Read a manifest or journal; raise ValueError where it has another format."""
     try:
-        found = json.loads(read_text(path))
+        content = json.loads(read_text(path))
     except FileNotFoundError:
         raise ValueError(f"{path} is missing; write the shards (again) with scripts/make_shards.py") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} can't be read ({error}); start over with --overwrite") from None
+        raise ValueError(f"{path} can't be read ({error}); write the shards again with overwrite=True") from None
     try:
-        check_type(found, Manifest, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-        files = [shard["file"] for shard in found["shards"]]
-        known = found["format"] == FORMAT and files == [f"{number}.tar" for number in range(len(files))]
+        check_type(content, Manifest, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        files = [shard["file"] for shard in content["shards"]]
+        valid = content["format"] == FORMAT and files == [f"{number}.tar" for number in range(len(files))]
     except TypeCheckError:
-        known = False
-    if not known:
-        raise ValueError(f"{path} isn't a manifest of format {FORMAT}; start over with --overwrite")
-    return cast(Manifest, found)
+        valid = False
+    if not valid:
+        raise ValueError(f"{path} isn't a manifest of format {FORMAT}; write the shards again with overwrite=True")
+    return cast(Manifest, content)
 
 
 def save_manifest(path: Path, manifest: Manifest) -> None:
-    """Write a manifest or journal; equal ones give equal bytes."""
+    """Write a manifest or journal; equal manifests have equal bytes."""
     write_text(path, json.dumps(manifest, indent=1) + "\n")
 
 
-def shard_fault(folder: Path, shard: Shard) -> str | None:
-    """How a tar file differs from its record, or None."""
+def shard_fault(folder: Path, shard: ShardRecord) -> str | None:
+    """Describe how a tar file differs from its record; None where it does not."""
     path = folder / shard["file"]
     if not path.is_file():
         return f"{path} is missing"
     size = path.stat().st_size
     if size != shard["bytes"]:
-        return f"{path} has {size} bytes and {MANIFEST} says {shard['bytes']}"
+        return f"{path} has {size} bytes, but {MANIFEST} says {shard['bytes']}"
     if file_hash(path) != shard["sha256"]:
-        return f"{path} has another sha256 than {MANIFEST} says; its contents have changed"
+        return f"{path} does not have the sha256 in {MANIFEST}; its contents have changed"
     return None
 
 
 def verify_shards(root: Path, split: str) -> Manifest:
-    """Read a split again and compare it with its manifest, sample by sample.
+    """Read a split and compare it with its manifest, sample by sample.
 
     Args:
-        root: folder of the data set.
-        split: name of the folder within.
+        root: folder of the dataset.
+        split: name of the split's folder in ``root``.
 
     Returns:
-        The manifest, which the split agrees with.
+        The manifest.
 
     Raises:
-        ValueError: names the file and what is wrong with it.
+        ValueError: a file differs from the manifest.
     """
     folder = root / split
     manifest = load_manifest(folder / MANIFEST)
@@ -135,9 +135,9 @@ def verify_shards(root: Path, split: str) -> Manifest:
     return manifest
 
 
-def _expect(path: Path, what: str, found: object, expected: object) -> None:
-    if found != expected:
-        raise ValueError(f"{path}: {what} should be {expected}, found {found}; write the shards again")
+def _expect(path: Path, name: str, actual: object, expected: object) -> None:
+    if actual != expected:
+        raise ValueError(f"{path}: {name} should be {expected}, found {actual}; write the shards again")
 
 
 def _read(path: Path) -> str:
@@ -147,28 +147,28 @@ def _read(path: Path) -> str:
 
 
 def _verify_texts(root: Path, manifest: Manifest) -> None:
-    names = lines_of(_read(root / CLASSNAMES))
+    names = split_lines(_read(root / CLASSNAMES))
     _expect(root / CLASSNAMES, "number of names", len(names), manifest["num_classes"])
-    check_templates(lines_of(_read(root / TEMPLATES)), root / TEMPLATES)
+    check_templates(split_lines(_read(root / TEMPLATES)), root / TEMPLATES)
 
 
 def _read_labels(path: Path, start: int, num_classes: int) -> Iterator[int | None]:
-    """The label of each sample, None for those with a caption only; their keys must count on from ``start``."""
+    """Yield the label of each sample, None for those with only a caption; their keys must count up from ``start``."""
     with path.open("rb") as stream:
         file = TarBytes(stream, path)
-        for number, (key, contents) in enumerate(neighbours(file, lambda member, _: file.read(member.size)), start):
+        for number, (key, contents) in enumerate(stream_samples(file, lambda member, _: file.read(member.size)), start):
             _expect(path, "name of a sample", key, sample_key(number))
             yield _check_sample(f"{path}: sample {key}", contents, num_classes)
 
 
 def _check_sample(name: str, contents: dict[str, bytes], num_classes: int) -> int | None:
-    pictures = contents.keys() - {LABEL, CAPTION}
-    if len(pictures) != 1 or not contents[min(pictures)]:
-        raise ValueError(f"{name} should have one picture, found {sorted(contents)}")
+    images = contents.keys() - {LABEL, CAPTION}
+    if len(images) != 1 or not contents[min(images)]:
+        raise ValueError(f"{name} should have one image, found {sorted(contents)}")
     try:
-        decode(contents[min(pictures)])
-    except UnreadablePictureError as error:
-        raise ValueError(f"{name} has a picture that can't be read: {error}; mend or remove it") from error
+        decode(contents[min(images)])
+    except UnreadableImageError as error:
+        raise ValueError(f"{name} has an image that can't be read: {error}; repair or remove it") from error
     if not contents.get(LABEL) and not contents.get(CAPTION):
         raise ValueError(f"{name} has neither .{LABEL} nor .{CAPTION}")
     if LABEL not in contents:

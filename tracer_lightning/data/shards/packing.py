@@ -1,4 +1,4 @@
-"""One shard: samples in a tar file that is the same whenever and wherever it is written."""
+"""Reproducible tar files of samples."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tracer_lightning.data.shards.manifest import Manifest, Shard, file_hash, sample_key
+from tracer_lightning.data.shards.manifest import Manifest, ShardRecord, file_hash, sample_key
 from tracer_lightning.data.shards.samples import CAPTION, LABEL
-from tracer_lightning.storage import replacing
+from tracer_lightning.storage import atomic_file
 
 
-class Item(NamedTuple):
-    """One sample, before its picture is read."""
+class SourceSample(NamedTuple):
+    """Sample to write to a shard, whose image is read later."""
 
     read: Callable[[], bytes]
-    """The picture's encoded bytes, the same at every call."""
+    """Function that returns the image's encoded bytes, which are the same at every call."""
     origin: str
-    """Names the sample in messages; with ``size`` it tells one source from another."""
+    """Name of the sample in messages; with ``size`` it identifies the source."""
     suffix: str
-    """Of the picture's format, without a dot."""
+    """File suffix of the image's format, without a dot."""
     label: int | None = None
     caption: str | None = None
     size: int | None = None
-    """Bytes of the picture, where known without reading it."""
+    """Size of the image in bytes, where known without reading it."""
 
 
-def write_shard(path: Path, order: Sequence[Item], start: int, limits: Manifest) -> Shard:
-    """Write the samples from ``start`` on, as many as fit, and give the file its name once it is complete."""
+def write_shard(path: Path, samples: Sequence[SourceSample], start: int, limits: Manifest) -> ShardRecord:
+    """Atomically write one shard with as many samples from ``start`` on as fit."""
     count = 0
-    with replacing(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for item in order[start : start + limits["max_samples"]]:
-            members = _members(item, start + count)
+    with atomic_file(path) as partial, tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for sample in samples[start : start + limits["max_samples"]]:
+            members = _members(sample, start + count)
             size = sum(tarfile.BLOCKSIZE + _round_up(len(data), tarfile.BLOCKSIZE) for data in members.values())
             end = tar.offset + size + 2 * tarfile.BLOCKSIZE  # two empty blocks end a tar file
             if count and _round_up(end, tarfile.RECORDSIZE) > limits["max_bytes"]:
@@ -46,15 +46,15 @@ def write_shard(path: Path, order: Sequence[Item], start: int, limits: Manifest)
     return {"file": path.name, "samples": count, "bytes": path.stat().st_size, "sha256": file_hash(path)}
 
 
-def _members(item: Item, number: int) -> dict[str, bytes]:
-    picture = item.read()
-    if not picture:
-        raise ValueError(f"{item.origin} is empty; restore the picture or leave it out")
-    members = {item.suffix: picture}
-    if item.label is not None:
-        members[LABEL] = str(item.label).encode()
-    if item.caption:
-        members[CAPTION] = item.caption.encode()
+def _members(sample: SourceSample, number: int) -> dict[str, bytes]:
+    image = sample.read()
+    if not image:
+        raise ValueError(f"{sample.origin} is empty; restore or remove the image")
+    members = {sample.suffix: image}
+    if sample.label is not None:
+        members[LABEL] = str(sample.label).encode()
+    if sample.caption:
+        members[CAPTION] = sample.caption.encode()
     return {f"{sample_key(number)}.{suffix}": data for suffix, data in members.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where shards live: a folder, a web address, a data set on the Hugging Face hub."""
+"""Locations of files: local folders, web addresses, and datasets on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from filelock import FileLock
 from tracer_lightning.data.shards.http import HttpStream
 from tracer_lightning.data.shards.tar import SHARD_BYTES
 from tracer_lightning.data.shards.web import check_address
-from tracer_lightning.storage import below, check_regular, replacing
+from tracer_lightning.storage import atomic_file, check_regular, check_relative
 
 CHUNK = 1 << 20
 BUFFER = 1 << 18
@@ -24,28 +24,28 @@ HUB = re.compile(r"hf://datasets/(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[
 
 
 class Root(Protocol):
-    """A place that holds files by relative name."""
+    """Interface of locations that contain files by relative name."""
 
     remote: bool
-    """Whether fetching a file means to download it."""
+    """Whether files must be downloaded."""
     address: str
-    """For messages."""
+    """Address of the root, for messages."""
 
     def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
-        """The file on this machine, downloaded once where it is remote.
+        """Return the path of the local file, after downloading it once where it is remote.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: the name leads out of the root, the file is none, or it has more than ``limit`` bytes, which is
-                noticed before more of them are downloaded; it does not matter for files on this machine.
+            FileNotFoundError: the file does not exist.
+            ValueError: the name is not a relative path within the root, the file is not a regular file, or a remote
+                file has more than ``limit`` bytes, in which case its download is stopped.
         """
 
     def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
-        """The file's bytes from its beginning, without keeping them; the exceptions of :meth:`fetch`."""
+        """Open the file for reading without storing it locally; raises the exceptions of :meth:`fetch`."""
 
 
 class LocalRoot:
-    """A folder; symbolic links in it, which whoever has the folder made, are followed."""
+    """Local folder; symbolic links in it are followed, since the folder's owner made them."""
 
     remote = False
 
@@ -53,20 +53,20 @@ class LocalRoot:
         self.folder, self.address = folder, str(folder)
 
     def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
-        """The file itself."""
-        path = self.folder / below(name)
+        """Return the path of the file."""
+        path = self.folder / check_relative(name)
         if not path.exists():
             raise FileNotFoundError(f"no {path}")
         check_regular(path)
         return path
 
     def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
-        """The opened file."""
+        """Open the file."""
         return self.fetch(name, limit).open("rb")
 
 
 class HttpRoot:
-    """A web address; downloads are kept under names that tell equal file names of different addresses apart."""
+    """Web address; downloads are cached in a folder per address."""
 
     remote = True
 
@@ -76,75 +76,71 @@ class HttpRoot:
         self.cache = cache / hashlib.sha256(self.address.encode()).hexdigest()[:16]
 
     def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
-        """The downloaded file, as a whole or not at all; a lock keeps processes apart."""
-        path = self.cache / below(name)
+        """Download the file atomically, in one process at a time."""
+        path = self.cache / check_relative(name)
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                with self._stream(name, limit) as stream, replacing(path) as partial, partial.open("wb") as target:
+                with self._stream(name, limit) as stream, atomic_file(path) as partial, partial.open("wb") as target:
                     shutil.copyfileobj(stream, target, CHUNK)
         return path
 
     def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
-        """The response, continued where it is dropped."""
+        """Open a stream that resumes dropped connections."""
         return _buffered(self._stream(name, limit))
 
     def _stream(self, name: str, limit: int) -> HttpStream:
-        return HttpStream(f"{self.address}/{urllib.parse.quote(below(name))}", limit=limit)
+        return HttpStream(f"{self.address}/{urllib.parse.quote(check_relative(name))}", limit=limit)
 
 
 class HubRoot:
-    """A data set on the Hugging Face hub; downloads are kept in the hub's own cache."""
+    """Dataset on the Hugging Face hub; downloads are stored in the hub's own cache."""
 
     remote = True
 
     def __init__(self, address: str) -> None:
-        found = HUB.fullmatch(address)
-        if found is None:
-            raise ValueError(
-                f"{address}: an address on the hub is hf://datasets/OWNER/NAME or with @REVISION behind it"
-            )
+        match = HUB.fullmatch(address)
+        if match is None:
+            raise ValueError(f"{address}: a hub address must be hf://datasets/OWNER/NAME or .../NAME@REVISION")
         self.address = address
-        self.repo, self.revision, self.folder = found["repo"], found["revision"], found["folder"] or ""
+        self.repo, self.revision, self.folder = match["repo"], match["revision"], match["folder"] or ""
 
     @cached_property
     def commit(self) -> str | None:
-        """What the revision stands for, asked once, so that a file already there needs no request."""
+        """Commit of the revision, requested once, so that cached files need no requests."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
         try:
             return HfApi().repo_info(self.repo, repo_type="dataset", revision=self.revision).sha
         except RepositoryNotFoundError as error:
-            raise ValueError(f"there is no data set {self.repo} on the hub, or not without a login") from error
+            raise ValueError(f"the dataset {self.repo} does not exist on the hub, or needs a login") from error
         except RevisionNotFoundError as error:
-            raise ValueError(f"the data set {self.repo} on the hub has no revision {self.revision}") from error
-        except Exception:  # of the hub's HTTP library, whichever it is: what was downloaded before may do
+            raise ValueError(f"the dataset {self.repo} on the hub has no revision {self.revision}") from error
+        except Exception:  # any HTTP library: the cache may have the files
             return self.revision
 
     def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
-        """The file in the hub's cache."""
+        """Return the path of the file in the hub's cache."""
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            # Asked for by its name, a revision is remembered for runs without a connection; shards are too many to ask.
+            # By revision, the hub's cache also works offline; by commit, the many shards need no further requests.
             revision = self.commit if name.endswith(".tar") else self.revision
             self._check_size(name, revision, limit)
             return Path(hf_hub_download(self.repo, self._file(name), repo_type="dataset", revision=revision))
         except LocalEntryNotFoundError as error:
-            raise ValueError(
-                f"the hub can't be reached, and {name} of {self.repo} was not downloaded before"
-            ) from error
+            raise ValueError(f"the hub can't be reached, and {name} of {self.repo} is not in the cache") from error
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"no {self._file(name)} in {self.repo} on the hub") from error
         except HfHubHTTPError as error:
             raise ValueError(f"{self._file(name)} of {self.repo} can't be downloaded: {error}") from error
 
     def _check_size(self, name: str, revision: str | None, limit: int) -> None:
-        """Raise ValueError for a file that the hub says is too large, unless it is here or the hub can't be reached."""
+        """Raise ValueError for a file that is too large according to the hub, unless it is cached."""
         from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 
         file = self._file(name)
@@ -152,13 +148,13 @@ class HubRoot:
             return
         try:
             size = get_hf_file_metadata(hf_hub_url(self.repo, file, repo_type="dataset", revision=revision)).size
-        except Exception:  # the download itself says what is wrong
+        except Exception:  # the download reports the problem
             return
         if size is None or size > limit:
-            raise ValueError(f"{self.address}/{name} has {size} bytes, and may have {limit:,}")
+            raise ValueError(f"{self.address}/{name} has {size} bytes, more than the {limit:,} allowed")
 
     def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
-        """The file's bytes as they come."""
+        """Open a stream that resumes dropped connections."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -166,11 +162,11 @@ class HubRoot:
         return _buffered(HttpStream(address, build_hf_headers(), limit))
 
     def _file(self, name: str) -> str:
-        return below(f"{self.folder.rstrip('/')}/{name}".lstrip("/"))
+        return check_relative(f"{self.folder.rstrip('/')}/{name}".lstrip("/"))
 
 
 class FetchingRoot:
-    """A root whose files are fetched and kept when they are opened."""
+    """Root that stores files locally when they are opened."""
 
     remote = True
 
@@ -178,11 +174,11 @@ class FetchingRoot:
         self.root, self.address = root, root.address
 
     def fetch(self, name: str, limit: int = SHARD_BYTES) -> Path:
-        """The file on this machine."""
+        """Return the path of the local file."""
         return self.root.fetch(name, limit)
 
     def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
-        """The file on this machine, from its beginning."""
+        """Open the local file."""
         return self.fetch(name, limit).open("rb")
 
 
@@ -191,11 +187,14 @@ def _buffered(stream: HttpStream) -> IO[bytes]:
 
 
 def open_root(root: str, cache: Path) -> Root:
-    """The root that an address names.
+    """Open the root at an address.
 
     Args:
         root: folder, ``http(s)://`` address or ``hf://datasets/OWNER/NAME@REVISION``.
-        cache: folder for downloads.
+        cache: local folder for downloads.
+
+    Raises:
+        NotADirectoryError: there is no such local folder.
     """
     if root.startswith("hf://"):
         return HubRoot(root)

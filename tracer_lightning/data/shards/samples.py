@@ -1,4 +1,4 @@
-"""Which members of a tar make a sample, and what a sample needs."""
+"""Grouping of tar members into samples, and parsing of samples."""
 
 from __future__ import annotations
 
@@ -8,161 +8,165 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from tracer_lightning.data.images.files import FORMAT_OF, SUFFIXES, hidden, suffix_of
-from tracer_lightning.data.shards.tar import Member, TarBytes, walk
-from tracer_lightning.storage import decoded
+from tracer_lightning.data.images.files import FORMAT_OF, SUFFIXES, is_hidden, suffix_of
+from tracer_lightning.data.shards.tar import TarBytes, TarMember, walk
+from tracer_lightning.storage import decode_text
 
-LABEL, CAPTION, FACTS = "cls", "txt", "json"
-KNOWN = frozenset((*FORMAT_OF, LABEL, CAPTION, FACTS))
-"""Suffixes of members that are looked at."""
+LABEL, CAPTION, METADATA = "cls", "txt", "json"
+KNOWN = frozenset((*FORMAT_OF, LABEL, CAPTION, METADATA))
+"""Suffixes of members that are read."""
 LABEL_KEYS = ("label", "cls", "class", "class_id", "class_name", "label_name")
-"""Where a json member may have the class: as a number or as a name."""
-LARGEST_LABEL, LONGEST_LABEL = 1 << 31, 300
-"""The largest number, and the most characters, that may stand for a class."""
+"""Keys of a JSON member that may contain the class, as a number or a name."""
+MAX_LABEL, MAX_LABEL_LENGTH = 1 << 31, 300
+"""Largest class index, and maximum number of characters of a class name."""
 REASONS = ("without image", "without label or caption", "with an empty caption")
 """Why samples are left out."""
 NO_IMAGE, NO_LABEL_OR_CAPTION, EMPTY_CAPTION = range(len(REASONS))
-SHOWN = 8
-"""Kinds of members that a message names."""
+MAX_KINDS = 8
+"""Maximum number of member types in a message."""
 T = TypeVar("T")
 
 
-class Parts(NamedTuple, Generic[T]):
-    """A sample that has what it needs."""
+class SampleParts(NamedTuple, Generic[T]):
+    """Parts of a complete sample."""
 
     image: T
     label: int | str | None
-    """The number of its class or, as text, the name; None where it has a caption only."""
+    """Class index or class name; None where the sample has only a caption."""
     caption: T | None
 
 
 def key_and_suffix(name: str, is_key: Callable[[str], bool]) -> tuple[str, str]:
-    """What members of one sample share, and what is left of the name, in lower case.
+    """Split a member's name into the key of its sample and its suffix in lower case.
 
-    They share all up to the first dot, as the webdataset library has it. Where that leaves no known suffix and the last
-    dot does, the dots before it are part of the sample's own name (``img.v2.000.png``), unless it belongs to a sample
-    that was seen (``s1.seg.png`` after ``s1.jpg``).
+    The key ends at the first dot, as in the webdataset library. Where the rest is no known suffix, but the part after
+    the last dot is one, the other dots belong to the key (``img.v2.000.png``), unless the shorter key belongs to an
+    earlier sample (``s1.seg.png`` after ``s1.jpg``).
 
     Args:
-        name: of the member, with its folder.
-        is_key: whether a sample of this name was seen.
+        name: name of the member, with its folder.
+        is_key: function that tells whether there is an earlier sample of this key.
     """
-    folder, _, last = name.rpartition("/")
-    before = f"{folder}/" if folder else ""
-    stem, _, suffix = last.partition(".")
-    if suffix.lower() not in KNOWN and suffix_of(last) in KNOWN and not is_key(before + stem):
-        stem, _, suffix = last.rpartition(".")
-    return before + stem, suffix.lower()
+    folder, _, file_name = name.rpartition("/")
+    prefix = f"{folder}/" if folder else ""
+    stem, _, suffix = file_name.partition(".")
+    if suffix.lower() not in KNOWN and suffix_of(file_name) in KNOWN and not is_key(prefix + stem):
+        stem, _, suffix = file_name.rpartition(".")
+    return prefix + stem, suffix.lower()
 
 
-def _add(file: TarBytes, sample: dict[str, T], member: Member, suffix: str, take: Callable[[Member, str], T]) -> None:
+def _add(
+    file: TarBytes, sample: dict[str, T], member: TarMember, suffix: str, take: Callable[[TarMember, str], T]
+) -> None:
     if suffix in sample:
         raise ValueError(
-            f"{file.name}: member {member.name!r} occurs twice (are these two tars in one?); write the shard again"
+            f"{file.name}: member {member.name!r} occurs twice, as in concatenated tar files; write the shard again"
         )
     sample[suffix] = take(member, suffix)
 
 
-def neighbours(file: TarBytes, take: Callable[[Member, str], T]) -> Iterator[tuple[str, dict[str, T]]]:
-    """Name and parts of every sample of a tar that is read as it comes.
+def stream_samples(file: TarBytes, take: Callable[[TarMember, str], T]) -> Iterator[tuple[str, dict[str, T]]]:
+    """Yield key and members of every sample of a tar that is read sequentially.
 
     Args:
-        file: the tar.
-        take: what to keep of a member, which may read it, given its suffix.
+        file: bytes of the tar.
+        take: function from a member and its suffix to the value to keep; it may read the member.
 
     Raises:
-        ValueError: members of a sample do not follow one another.
+        ValueError: the members of a sample are not adjacent.
     """
     key, sample, done = "", dict[str, T](), set[str]()
     for member in walk(file):
-        own, suffix = key_and_suffix(member.name, key.__eq__)
-        if not suffix or hidden(member.name):
+        member_key, suffix = key_and_suffix(member.name, key.__eq__)
+        if not suffix or is_hidden(member.name):
             continue
-        if sample and own != key:
+        if sample and member_key != key:
             yield key, sample
             done.add(key)
             sample = {}
-        if own in done:
+        if member_key in done:
             raise ValueError(
-                f"{file.name}: member {member.name!r} is apart from the others of its sample, and a stream needs them "
-                "next to one another; read it with data/reader=indexed, or sort it by name (tar --sort=name)"
+                f"{file.name}: member {member.name!r} is not adjacent to the others of its sample, which streaming "
+                "requires; read the shards by index, or sort the tar by name (tar --sort=name)"
             )
         _add(file, sample, member, suffix, take)
-        key = own
+        key = member_key
     if sample:
         yield key, sample
 
 
-def gathered(file: TarBytes, take: Callable[[Member, str], T]) -> dict[str, dict[str, T]]:
-    """As :func:`neighbours`, of a tar whose headers are all read first: members of a sample may lie anywhere."""
-    found: dict[str, dict[str, T]] = {}
+def collect_samples(file: TarBytes, take: Callable[[TarMember, str], T]) -> dict[str, dict[str, T]]:
+    """Return the members of every sample of a tar by key; unlike in a stream, they need not be adjacent."""
+    samples: dict[str, dict[str, T]] = {}
     for member in walk(file):
-        key, suffix = key_and_suffix(member.name, found.__contains__)
-        if suffix and not hidden(member.name):
-            _add(file, found.setdefault(key, {}), member, suffix, take)
-    return found
+        key, suffix = key_and_suffix(member.name, samples.__contains__)
+        if suffix and not is_hidden(member.name):
+            _add(file, samples.setdefault(key, {}), member, suffix, take)
+    return samples
 
 
-def parts_of(tar: object, key: str, sample: Mapping[str, T], content: Callable[[T], bytes]) -> Parts[T] | int:
-    """What is used of a sample, or the number of the reason why it is left out.
+def parse_sample(tar: object, key: str, sample: Mapping[str, T], content: Callable[[T], bytes]) -> SampleParts[T] | int:
+    """Return the parts of a sample, or the index in ``REASONS`` of the reason why it is left out.
 
     Args:
-        tar: for messages.
-        key: name of the sample, likewise.
-        sample: its members, by suffix.
-        content: reads a label, caption or json.
+        tar: name of the tar, for messages.
+        key: key of the sample, for messages.
+        sample: members of the sample by suffix.
+        content: function that reads a label, caption or JSON member.
     """
     image = next((sample[suffix] for suffix in SUFFIXES if suffix in sample), None)
     if image is None:
         return NO_IMAGE
     label = None
     if LABEL in sample:
-        label = label_of(tar, decoded(content(sample[LABEL]), f"{tar}: {key}.{LABEL}"))
-    elif FACTS in sample:
-        label = _label_in_facts(tar, content(sample[FACTS]))
+        label = parse_label(tar, decode_text(content(sample[LABEL]), f"{tar}: {key}.{LABEL}"))
+    elif METADATA in sample:
+        label = _parse_json_label(tar, content(sample[METADATA]))
     caption = sample.get(CAPTION)
-    if caption is not None and not decoded(content(caption), f"{tar}: {key}.{CAPTION}").strip():
+    if caption is not None and not decode_text(content(caption), f"{tar}: {key}.{CAPTION}").strip():
         caption = None
     if label is None and caption is None:
         return EMPTY_CAPTION if CAPTION in sample else NO_LABEL_OR_CAPTION
-    return Parts(image, label, caption)
+    return SampleParts(image, label, caption)
 
 
-def label_of(tar: object, text: str) -> int | str | None:
-    """The class in a ``.cls`` member, as a number or as text, which may be json; None where it is empty or -1."""
-    written = text.strip()
-    if written.startswith(("{", '"')):
-        return _label_in_facts(tar, written)
-    number = re.fullmatch(r"[+-]?[0-9]+", written)
-    if len(written) > LONGEST_LABEL or (number and abs(int(written)) > LARGEST_LABEL):
-        raise ValueError(f"{tar} has the label {written[:40]}, which is no class")
-    return (int(written) if number else written) if written not in ("", "-1") else None
+def parse_label(tar: object, text: str) -> int | str | None:
+    """Parse the class in a ``.cls`` member, an index, a name or JSON; None where it is empty or -1."""
+    label = text.strip()
+    if label.startswith(("{", '"')):
+        return _parse_json_label(tar, label)
+    if label in ("", "-1"):
+        return None
+    is_number = re.fullmatch(r"[+-]?[0-9]+", label)
+    if len(label) > MAX_LABEL_LENGTH or (is_number and abs(int(label)) > MAX_LABEL):
+        raise ValueError(f"{tar} has the label {label[:40]}, which is no class")
+    return int(label) if is_number else label
 
 
-def _label_in_facts(tar: object, text: str | bytes) -> int | str | None:
-    """The class in a json text; None where it has none, or is none."""
+def _parse_json_label(tar: object, text: str | bytes) -> int | str | None:
+    """Parse the class in a JSON text; None where it has none or is invalid."""
     try:
-        facts = json.loads(text)
+        metadata = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    values = [facts.get(key) for key in LABEL_KEYS] if isinstance(facts, dict) else [facts]
+    values = [metadata.get(key) for key in LABEL_KEYS] if isinstance(metadata, dict) else [metadata]
     for value in values:
         if isinstance(value, int | str) and not isinstance(value, bool):
-            return label_of(tar, str(value).lstrip('{" '))
+            return parse_label(tar, str(value).lstrip('{" '))
     return None
 
 
-def left_out(counts: Sequence[int]) -> str:
-    """How many samples are left out, by reason; empty for none."""
+def describe_left_out(counts: Sequence[int]) -> str:
+    """Describe how many samples are left out, by reason; empty for none."""
     parts = [f"{count:,} {reason}" for count, reason in zip(counts, REASONS, strict=True) if count]
     return f"{sum(counts):,} samples are left out: {', '.join(parts)}" if parts else ""
 
 
-def described(file: TarBytes) -> str:
-    """What a tar without any sample holds, and what a sample is."""
-    kinds = Counter(f".{suffix_of(member.name)}" for member in walk(file) if not hidden(member.name))
-    what = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(SHOWN)) or "nothing"
+def describe_members(file: TarBytes) -> str:
+    """Describe the members of a tar without samples, and the format of a sample."""
+    kinds = Counter(f".{suffix_of(member.name)}" for member in walk(file) if not is_hidden(member.name))
+    members = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(MAX_KINDS)) or "nothing"
     return (
-        f"its members are {what}; a sample is NAME.jpg (or {', '.join(SUFFIXES[1:])}) with its class in NAME.{LABEL} "
-        f"or NAME.{FACTS}, or a caption in NAME.{CAPTION}"
+        f"its members are {members}; a sample is NAME.jpg (or {', '.join(SUFFIXES[1:])}) with its class in "
+        f"NAME.{LABEL} or NAME.{METADATA}, or a caption in NAME.{CAPTION}"
     )

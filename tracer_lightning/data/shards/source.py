@@ -1,4 +1,4 @@
-"""The pictures of a split of shards, in any order."""
+"""Random access to the samples of shards."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tracer_lightning.data.images.picture import Picture
+from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.shards.index import ShardIndex, index_shard
-from tracer_lightning.data.shards.labels import NO_LABEL, Labels
-from tracer_lightning.data.shards.samples import REASONS, described, left_out
+from tracer_lightning.data.shards.labels import NO_LABEL, ClassLabels
+from tracer_lightning.data.shards.samples import REASONS, describe_left_out, describe_members
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import TarBytes
-from tracer_lightning.storage import decoded
+from tracer_lightning.storage import decode_text
 
-OPEN_FILES = 64
+MAX_OPEN_FILES = 64
+"""Maximum number of shards that a process keeps open."""
 
 
-class Places(NamedTuple):
-    """Where images and captions lie in their shards, as arrays (N,)."""
+class SampleOffsets(NamedTuple):
+    """Offsets and sizes of images and captions in their shards, as arrays (N,)."""
 
     image_offset: np.ndarray
     image_size: np.ndarray
@@ -30,50 +31,54 @@ class Places(NamedTuple):
     caption_size: np.ndarray
 
 
-def no_sample(shards: Sequence[Path], counts: Sequence[int]) -> str:
-    """Why there is no sample in shards, of which so many were left out by reason."""
+def describe_empty_split(shards: Sequence[Path], counts: Sequence[int]) -> str:
+    """Describe why shards contain no sample, given the numbers of samples left out by reason."""
     if not shards:
-        return "the split holds no sample"
+        return "the split contains no sample"
     with shards[0].open("rb") as stream:
-        what = described(TarBytes(stream, shards[0]))
-    reasons = left_out(counts)
-    return f"{shards[0].parent} holds no sample: {what}{f'; {reasons}' if reasons else ''}"
+        members = describe_members(TarBytes(stream, shards[0]))
+    reasons = describe_left_out(counts)
+    return f"{shards[0].parent} contains no sample: {members}{f'; {reasons}' if reasons else ''}"
 
 
-def _numbers(path: Path, index: ShardIndex, labels: Labels) -> np.ndarray:
-    """(N,) classes of a shard's samples."""
+def _class_indices(path: Path, index: ShardIndex, labels: ClassLabels) -> np.ndarray:
+    """Return the (N,) classes of a shard's samples."""
     for label in np.unique(index.label):
         labels.number(path, int(label), captioned=True)
-    found = index.label.copy()
-    for place, name in enumerate(index.names):
-        named = index.name == place
-        found[named] = labels.number(path, str(name), captioned=bool((index.caption_size[named] > 0).all()))
-    return found
+    classes = index.label.copy()
+    for number, name in enumerate(index.names):
+        has_name = index.name == number
+        captioned = bool((index.caption_size[has_name] > 0).all())
+        classes[has_name] = labels.number(path, str(name), captioned)
+    return classes
 
 
 class IndexedSource:
-    """Samples by position, read from where the index of their shard says.
+    """Source of samples by position, read at the offsets in the shards' indices.
 
     Args:
-        shards: fetched to this machine if they are not on it.
-        labels: their classes.
+        shards: shards, which are downloaded if they are remote.
+        labels: classes of the samples.
         cache: folder for indices.
+
+    Raises:
+        ValueError: there is no complete sample, or a label is invalid.
     """
 
-    def __init__(self, shards: Sequence[Shard], labels: Labels, cache: Path) -> None:
+    def __init__(self, shards: Sequence[Shard], labels: ClassLabels, cache: Path) -> None:
         self.paths = [shard.fetch() for shard in shards]
         self._domains = [shard.domain for shard in shards]
         indices = [index_shard(path, cache) for path in self.paths]
         self.left_out = sum((index.left_out for index in indices), np.zeros(len(REASONS), np.int64))
-        """(R,) samples that were left out, by reason."""
+        """(R,) numbers of samples that were left out, by reason."""
         self._shard = np.repeat(np.arange(len(indices)), [len(index.label) for index in indices])
         if len(self) == 0:
-            raise ValueError(no_sample(self.paths, self.left_out.tolist()))
-        columns = {name: np.concatenate([getattr(index, name) for index in indices]) for name in Places._fields}
-        self._places = Places(**columns)
-        numbers = [_numbers(path, index, labels) for path, index in zip(self.paths, indices, strict=True)]
-        self.labels = np.concatenate(numbers)
-        """(N,) classes; -1 where there is none."""
+            raise ValueError(describe_empty_split(self.paths, self.left_out.tolist()))
+        columns = {name: np.concatenate([getattr(index, name) for index in indices]) for name in SampleOffsets._fields}
+        self._offsets = SampleOffsets(**columns)
+        classes = [_class_indices(path, index, labels) for path, index in zip(self.paths, indices, strict=True)]
+        self.labels = np.concatenate(classes)
+        """(N,) classes; -1 for none."""
         self._open: OrderedDict[tuple[int, int], int] = OrderedDict()
 
     def __del__(self) -> None:
@@ -83,31 +88,31 @@ class IndexedSource:
 
     @property
     def unlabelled(self) -> int:
-        """How many samples have a caption and no class."""
+        """Number of samples with a caption but no class."""
         return int((self.labels == NO_LABEL).sum())
 
     def __len__(self) -> int:
         """Number of complete samples."""
         return len(self._shard)
 
-    def __getitem__(self, index: int) -> Picture:
-        """The encoded picture, its class (-1: none) and its own caption (None: none)."""
-        places, shard = self._places, int(self._shard[index])
-        data = self._read(shard, places.image_offset[index], places.image_size[index])
+    def __getitem__(self, index: int) -> RawSample:
+        """Return the encoded image, its class (-1 for none) and its own caption (None for none)."""
+        offsets, shard = self._offsets, int(self._shard[index])
+        data = self._read(shard, offsets.image_offset[index], offsets.image_size[index])
         caption = None
-        if places.caption_size[index]:
-            caption = self._read(shard, places.caption_offset[index], places.caption_size[index])
-        origin = f"{self.paths[shard]} at byte {places.image_offset[index]}"
-        text = None if caption is None else decoded(caption, origin)
-        return Picture(data, int(self.labels[index]), origin, text, self._domains[shard])
+        if offsets.caption_size[index]:
+            caption = self._read(shard, offsets.caption_offset[index], offsets.caption_size[index])
+        origin = f"{self.paths[shard]} at byte {offsets.image_offset[index]}"
+        text = None if caption is None else decode_text(caption, origin)
+        return RawSample(data, int(self.labels[index]), origin, text, self._domains[shard])
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
-        """Bytes of a shard; a process keeps at most ``OPEN_FILES`` files open, and none of its parent's."""
+        """Read bytes of a shard; a process keeps at most ``MAX_OPEN_FILES`` files open, and none of its parent's."""
         key = (os.getpid(), shard)
         if key not in self._open:
-            if len(self._open) >= OPEN_FILES:
-                owner, descriptor = self._open.popitem(last=False)
-                if owner[0] == os.getpid():
+            if len(self._open) >= MAX_OPEN_FILES:
+                (owner, _), descriptor = self._open.popitem(last=False)
+                if owner == os.getpid():
                     os.close(descriptor)
             self._open[key] = os.open(self.paths[shard], os.O_RDONLY)
         self._open.move_to_end(key)

@@ -1,8 +1,8 @@
-"""Samples to write shards of: folders of pictures and torchvision's data sets.
+"""Collections of samples to write to shards: folders of images and torchvision's datasets.
 
-Where a picture is a file its own bytes are the sample; only pictures that exist as pixels alone are encoded, as PNG.
-Every function takes ``classnames`` to use instead of those found in the source (None), and raises ValueError for
-sources that are missing, incomplete or contradictory.
+Image files are packed unchanged; images that exist only as pixels are encoded as PNG. Every function accepts
+``classnames`` that replace those of the source (None), and raises ValueError for sources that are missing, incomplete
+or inconsistent.
 """
 
 from __future__ import annotations
@@ -17,92 +17,102 @@ from typing import Any
 
 import torchvision
 
-from tracer_lightning.data.images.files import SUFFIXES, hidden, is_image, suffix_of
+from tracer_lightning.data.images.files import SUFFIXES, is_hidden, is_image, suffix_of
 from tracer_lightning.data.images.folder import FolderSource, class_folders
-from tracer_lightning.data.shards.packing import Item
-from tracer_lightning.data.shards.writer import Collection
+from tracer_lightning.data.shards.packing import SourceSample
+from tracer_lightning.data.shards.writer import SampleCollection
 
 
-def folder_collection(folder: Path, classnames: Sequence[str] | None = None, every_class: bool = False) -> Collection:
-    """One folder of pictures per class, in the order of their names; ``_`` in a folder's name stands for a space.
+def folder_collection(
+    folder: Path, classnames: Sequence[str] | None = None, every_class: bool = False
+) -> SampleCollection:
+    """Collect the images in one folder per class, sorted by name; ``_`` in a folder's name stands for a space.
 
     Args:
-        folder: of the classes' folders.
-        classnames: instead of the folders' names.
-        every_class: whether every class must have a picture, as for training.
+        folder: folder of the class folders.
+        classnames: replacement of the folders' names.
+        every_class: whether every class must have an image, as for training.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder; it must hold one folder of pictures per class")
+        raise ValueError(f"{folder} is not a folder; it must contain one folder of images per class")
     classes = class_folders(folder)
-    names = checked(classnames, [name.replace("_", " ").strip() for name in classes], f"{folder} has class folders")
+    names = choose_names(
+        classnames, [name.replace("_", " ").strip() for name in classes], f"{folder} has class folders"
+    )
     source = FolderSource(folder, classes)
     if every_class:
         source.check_classes()
-    return Collection([file_item(path, str(path.relative_to(folder)), label) for path, label in source.files], names)
+    return SampleCollection(
+        [file_sample(path, str(path.relative_to(folder)), label) for path, label in source.files], names
+    )
 
 
-def torchvision_collection(name: str, root: Path, split: str, classnames: Sequence[str] | None = None) -> Collection:
-    """A data set of ``torchvision.datasets`` that is already on disk.
+def torchvision_collection(
+    name: str, root: Path, split: str, classnames: Sequence[str] | None = None
+) -> SampleCollection:
+    """Collect the samples of a dataset of ``torchvision.datasets`` that is already on disk.
 
     Args:
-        name: of its class, such as ``MNIST``.
-        root: what the class takes as root.
-        split: ``train`` or ``test`` where the class has the flag ``train``; the class's own name of the split
-            otherwise, and ignored by classes without splits.
-        classnames: instead of the data set's own.
+        name: name of the dataset's class, such as ``MNIST``.
+        root: ``root`` argument of the class.
+        split: ``train`` or ``test`` where the class has the argument ``train``; otherwise its ``split`` argument, which
+            is ignored for classes without splits.
+        classnames: replacement of the dataset's own class names.
 
     Returns:
-        Pictures as they are where they are files of a known format, encoded as PNG otherwise.
+        Image files of known formats unchanged, and other images encoded as PNG.
     """
     dataset = _torchvision_dataset(name, root, split)
-    own = getattr(dataset, "classes", None)
-    if own is None and classnames is None:
-        raise ValueError(f"{name} doesn't name its classes; give a file of classnames")
-    names = classnames or [str(entry).replace("_", " ").strip() for entry in own or ()]
-    if own is not None:
-        checked(names, own, f"{name} has classes")
-        if folders := [str(entry) for entry in own if hidden(str(entry))]:
-            raise ValueError(f"{name} takes the hidden folder {folders[0]} below {root} for a class; remove it")
+    classes = getattr(dataset, "classes", None)
+    if classes is None and classnames is None:
+        raise ValueError(f"{name} doesn't name its classes; pass classnames")
+    names = classnames or [str(entry).replace("_", " ").strip() for entry in classes or ()]
+    if classes is not None:
+        choose_names(names, classes, f"{name} has classes")
+        if folders := [str(entry) for entry in classes if is_hidden(str(entry))]:
+            raise ValueError(f"{name} treats the hidden folder {folders[0]} below {root} as a class; remove it")
     labels, files = _labels(dataset), _files(dataset)
     if files:
-        pairs = [pair for pair in zip(files, labels, strict=True) if not hidden(pair[0].name)]
-        items = [file_item(path, f"{name}/{path.name}", label) for path, label in pairs]
+        pairs = [pair for pair in zip(files, labels, strict=True) if not is_hidden(pair[0].name)]
+        items = [file_sample(path, f"{name}/{path.name}", label) for path, label in pairs]
     else:
         origins = (f"{name}/{split}/{index}" for index in range(len(labels)))
-        items = [Item(partial(_encode, dataset, n), origin, "png", labels[n]) for n, origin in enumerate(origins)]
-    return Collection(items, names)
+        items = [
+            SourceSample(partial(_encode, dataset, n), origin, "png", labels[n]) for n, origin in enumerate(origins)
+        ]
+    return SampleCollection(items, names)
 
 
-def checked(names: Sequence[str] | None, found: Sequence[Any], where: str) -> Sequence[str]:
-    """``names``, or ``found`` in their stead; ValueError where their numbers differ."""
-    if names is not None and len(names) != len(found):
-        raise ValueError(f"there are {len(names)} classnames, but {where}: {len(found)}; give one name for each")
-    return found if names is None else names
+def choose_names(names: Sequence[str] | None, own_names: Sequence[Any], source: str) -> Sequence[str]:
+    """Return ``names`` or, where they are None, ``own_names``; raise ValueError where their numbers differ."""
+    if names is not None and len(names) != len(own_names):
+        raise ValueError(f"there are {len(names)} classnames, but {source}: {len(own_names)}; pass one name for each")
+    return own_names if names is None else names
 
 
-def file_item(path: Path, origin: str, label: int | None, caption: str | None = None) -> Item:
-    """The sample of a picture that is a file; ValueError where it is none."""
+def file_sample(path: Path, origin: str, label: int | None, caption: str | None = None) -> SourceSample:
+    """Make a sample of an image file; raise ValueError where it is no image or missing."""
     if not is_image(path.name):
-        raise ValueError(f"{path} is no picture of a known format ({', '.join(SUFFIXES)})")
+        raise ValueError(f"{path} is not an image of a known format ({', '.join(SUFFIXES)})")
     if not path.is_file():
-        raise ValueError(f"{path} is missing; restore the picture or leave it out")
-    return Item(path.read_bytes, origin, suffix_of(path.name), label, caption, path.stat().st_size)
+        raise ValueError(f"{path} is missing; restore or remove the image")
+    return SourceSample(path.read_bytes, origin, suffix_of(path.name), label, caption, path.stat().st_size)
 
 
 def _torchvision_dataset(name: str, root: Path, split: str) -> Any:
-    kind: Any = getattr(torchvision.datasets, name, None)
-    parameters = inspect.signature(kind).parameters if inspect.isclass(kind) else {}
+    dataset_class: Any = getattr(torchvision.datasets, name, None)
+    parameters = inspect.signature(dataset_class).parameters if inspect.isclass(dataset_class) else {}
     if name.startswith("LSUN"):
-        raise ValueError(f"{name}: torchvision executes a pickle that it finds beside these data; write a CSV of them")
+        raise ValueError(f"{name}: torchvision executes a pickle beside these data; list them in a CSV file instead")
     if "root" not in parameters:
-        raise ValueError(f"torchvision.datasets has no {name!r}; give the name of a class such as MNIST or CIFAR10")
+        raise ValueError(f"torchvision.datasets has no {name!r}; pass the name of a class such as MNIST or CIFAR10")
     options: dict[str, Any] = {"split": split} if "split" in parameters else {}
     if "train" in parameters:
         if split not in ("train", "test"):
-            raise ValueError(f"split of {name} must be train or test, found {split!r}")
+            raise ValueError(f"split of {name} must be train or test, got {split!r}")
         options = {"train": split == "train"}
     try:
-        return kind(root, **options)
+        return dataset_class(root, **options)
     except (RuntimeError, OSError, TypeError, ValueError, UnpicklingError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(
@@ -110,24 +120,29 @@ def _torchvision_dataset(name: str, root: Path, split: str) -> Any:
         ) from error
 
 
-def _listed(dataset: Any, names: Sequence[str]) -> Sequence[Any] | None:
-    """The first of the attributes that has one entry per sample; torchvision has no common name for them."""
+def _per_sample_attribute(dataset: Any, names: Sequence[str]) -> Sequence[Any] | None:
+    """Return the first attribute with one entry per sample; torchvision has no common name for it."""
     return next(
-        (v for v in (getattr(dataset, n, None) for n in names) if v is not None and len(v) == len(dataset)), None
+        (
+            values
+            for values in (getattr(dataset, name, None) for name in names)
+            if values is not None and len(values) == len(dataset)
+        ),
+        None,
     )
 
 
 def _files(dataset: Any) -> list[Path]:
-    """The data set's pictures, empty where they aren't files of a known format."""
-    listed = _listed(dataset, ("_image_files", "_images", "samples", "_samples")) or ()
-    paths = [entry[0] if isinstance(entry, tuple) else entry for entry in listed]
-    known = all(isinstance(path, str | Path) and is_image(str(path)) for path in paths)
-    return [Path(path) for path in paths] if known else []
+    """Return the paths of the dataset's images; empty where they aren't files of a known format."""
+    entries = _per_sample_attribute(dataset, ("_image_files", "_images", "samples", "_samples")) or ()
+    paths = [entry[0] if isinstance(entry, tuple) else entry for entry in entries]
+    are_images = all(isinstance(path, str | Path) and is_image(str(path)) for path in paths)
+    return [Path(path) for path in paths] if are_images else []
 
 
 def _labels(dataset: Any) -> list[int]:
-    labels = _listed(dataset, ("targets", "labels", "_labels"))
-    pairs = _listed(dataset, ("samples", "_samples"))
+    labels = _per_sample_attribute(dataset, ("targets", "labels", "_labels"))
+    pairs = _per_sample_attribute(dataset, ("samples", "_samples"))
     if labels is None:
         labels = [pair[1] for pair in (dataset if pairs is None else pairs)]
     return [int(label) for label in labels]

@@ -1,4 +1,4 @@
-"""Sets of shards below one address: their folders, their texts, their tar files."""
+"""Sets of shards below one address, and parsing of their locations."""
 
 from __future__ import annotations
 
@@ -11,156 +11,163 @@ from typing import IO, Any, NamedTuple
 
 from braceexpand import alphabet, braceexpand
 
-from tracer_lightning.data.images.files import hidden
+from tracer_lightning.data.images.files import is_hidden
 from tracer_lightning.data.images.imagenet import Classes
 from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, tar_files
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
-from tracer_lightning.storage import TEXT_BYTES, below, lines_of, read_text
+from tracer_lightning.storage import TEXT_BYTES, check_relative, read_text, split_lines
 
 ROLES = ("id", "ood", "val")
-MOST_SHARDS = 1_000_000
-"""Of a split."""
+MAX_SHARDS = 1_000_000
+"""Maximum number of shards in a split."""
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?")
-"""First, last and step of what stands in braces for all numbers between."""
-LONGEST_PATTERN = 1000
+"""Pattern of a numeric brace range: first, last and step."""
+MAX_PATTERN_LENGTH = 1000
 
 
 class Shard(NamedTuple):
-    """One tar file."""
+    """Tar file of samples below a root."""
 
     root: Root
     name: str
-    """Below the root."""
+    """Path below the root."""
     domain: int = 0
+    """Index of the domain of its samples."""
 
     def __str__(self) -> str:
         return f"{self.root.address}/{self.name}"
 
     def fetch(self) -> Path:
-        """The file on this machine; ValueError where it is missing."""
-        with _present():
+        """Return the path of the local file; raise ValueError where it is missing."""
+        with _missing_is_value_error():
             return self.root.fetch(self.name)
 
     def open(self) -> IO[bytes]:
-        """Its bytes from the beginning; ValueError where it is missing."""
-        with _present():
+        """Open the file; raise ValueError where it is missing."""
+        with _missing_is_value_error():
             return self.root.open(self.name)
 
 
 @contextmanager
-def _present() -> Iterator[None]:
+def _missing_is_value_error() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise ValueError(f"{error}, which the number of shards asks for; fetch the set again") from error
+        raise ValueError(f"{error}, although the number of shards includes it; fetch the set again") from error
 
 
-class Place(NamedTuple):
-    """Where the samples of one split lie."""
+class SplitLocation(NamedTuple):
+    """Location of the samples of a split."""
 
     folder: str
-    """Below the store's address, or an address of its own. In a local store ``*`` stands for every folder that fits."""
+    """Folder below the store's address, or a full address; in a local store, ``*`` matches several folders."""
     split: str | None = None
-    """Folder of ``<i>.tar`` and ``nshards.txt`` within."""
+    """Name of the subfolder that contains ``<i>.tar`` and ``nshards.txt``."""
     shards: str | None = None
-    """Instead of a split: names of the tar files, such as ``imagenet1k-train-{0000..1023}.tar``."""
+    """Names of the tar files, in place of a split, such as ``imagenet1k-train-{0000..1023}.tar``."""
     samples: int | None = None
-    """How many there must be."""
+    """Expected number of samples."""
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.split or self.shards}"
 
 
-class Member(NamedTuple):
-    """One set of a suite."""
+class SuiteEntry(NamedTuple):
+    """Set of a test suite."""
 
-    place: Place
+    location: SplitLocation
     role: str
-    """``id``, ``ood``, or ``val``: ID, watched during training instead of a test set."""
+    """``id``, ``ood``, or ``val`` for an ID set that is monitored during training and not tested on."""
     classes: Classes | None = None
-    """For each of its labels the training classes that it covers; None where its classes are those of training."""
+    """Training classes that each label covers; None where the set has the training classes."""
     border: int = 0
-    """Pixels to cut off each side of its pictures."""
+    """Number of pixels to cut off each side of the images."""
     video: bool = False
-    """Whether it is no set of shards, but frames in the layout of ImageNet-Vid-Robust."""
+    """Whether the set consists of frames in the layout of ImageNet-Vid-Robust, and not of shards."""
 
 
-def member(name: str, entry: Mapping[str, Any]) -> Member:
-    """A set of the suite from its configuration; ValueError names what is wrong with it."""
-    unknown = set(entry) - {*Place._fields, *Member._fields} - {"place"}
+def parse_suite_entry(name: str, entry: Mapping[str, Any]) -> SuiteEntry:
+    """Parse a set of a suite; raise ValueError where a field is unknown, missing or invalid."""
+    unknown = set(entry) - ({*SplitLocation._fields, *SuiteEntry._fields} - {"location"})
     if unknown or "folder" not in entry or "role" not in entry:
         raise ValueError(
-            f"suite.{name} must have folder, role, split or shards, and may have samples, classes, border and video; "
-            f"found {', '.join(entry)}"
+            f"suite.{name} must have folder, role, and split or shards, and may have samples, classes, border and "
+            f"video; got {', '.join(entry)}"
         )
     if entry["role"] not in ROLES:
-        raise ValueError(f"suite.{name}.role must be one of {', '.join(ROLES)}, found {entry['role']!r}")
+        raise ValueError(f"suite.{name}.role must be one of {', '.join(ROLES)}, got {entry['role']!r}")
     border, classes = entry.get("border", 0), entry.get("classes")
     if not isinstance(border, int) or border < 0:
-        raise ValueError(f"suite.{name}.border must be a whole number of pixels >= 0, found {border!r}")
+        raise ValueError(f"suite.{name}.border must be a number of pixels >= 0, got {border!r}")
     video = entry.get("video", False)
     if not isinstance(video, bool) or (video and (classes is not None or entry.get("split") != "val")):
-        raise ValueError(f"suite.{name}.video must be true, with split=val and no classes, or false; found {video!r}")
-    groups = _groups(f"suite.{name}.classes", classes)
-    return Member(place(f"suite.{name}", entry), entry["role"], groups, border, video)
+        raise ValueError(
+            f"suite.{name}.video must be a bool, and True only for split 'val' without classes; got {video!r}"
+        )
+    groups = _parse_classes(f"suite.{name}.classes", classes)
+    return SuiteEntry(parse_location(f"suite.{name}", entry), entry["role"], groups, border, video)
 
 
-def _groups(key: str, classes: Any) -> Classes | None:
+def _parse_classes(key: str, classes: Any) -> Classes | None:
     if classes is None:
         return None
     groups = tuple(tuple(group) if isinstance(group, list | tuple) else () for group in classes)
-    if not groups or not all(groups) or not all(isinstance(i, int) and i >= 0 for group in groups for i in group):
-        raise ValueError(f"{key} must give a list of class indices for each label, such as [[3], [7, 8]]")
+    if (
+        not groups
+        or not all(groups)
+        or not all(isinstance(index, int) and index >= 0 for group in groups for index in group)
+    ):
+        raise ValueError(f"{key} must be a list of class indices for each label, such as [[3], [7, 8]]")
     return groups
 
 
-def place(key: str, entry: Mapping[str, Any]) -> Place:
-    """The place of a split from its configuration; ValueError names what is wrong with it."""
-    found = Place(**{name: entry[name] for name in Place._fields if name in entry})
-    if (found.split is None) == (found.shards is None):
-        raise ValueError(f"{key} needs either split or shards, found split={found.split}, shards={found.shards}")
-    for value in (found.split, found.shards):
+def parse_location(key: str, entry: Mapping[str, Any]) -> SplitLocation:
+    """Parse the location of a split; raise ValueError where a field is missing or invalid."""
+    location = SplitLocation(**{name: entry[name] for name in SplitLocation._fields if name in entry})
+    if (location.split is None) == (location.shards is None):
+        raise ValueError(f"{key} needs either split or shards, got split={location.split}, shards={location.shards}")
+    for value in (location.split, location.shards):
         if not isinstance(value, str | None):
-            raise ValueError(f"{key}: {value} must be a name, of what lies below its folder")
+            raise ValueError(f"{key}: {value} must be a relative path within its folder")
     try:
-        for name in [found.split] if found.split is not None else expanded(str(found.shards)):
-            below(name)
+        for name in [location.split] if location.split is not None else expand_pattern(str(location.shards)):
+            check_relative(name)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
-    if found.samples is not None and (not isinstance(found.samples, int) or found.samples < 1):
-        raise ValueError(f"{key}.samples must be a whole number >= 1 or null, found {found.samples!r}")
-    return found
+    if location.samples is not None and (not isinstance(location.samples, int) or location.samples < 1):
+        raise ValueError(f"{key}.samples must be >= 1 or None, got {location.samples!r}")
+    return location
 
 
-def expanded(pattern: str) -> list[str]:
-    """The names that a pattern with braces stands for; ValueError, before there are any, where they are too many."""
+def expand_pattern(pattern: str) -> list[str]:
+    """Expand the braces of a pattern to names; raise ValueError, before expanding, where there may be too many."""
     lengths = [abs(int(last) - int(first)) // (int(step or 1) or 1) + 1 for first, last, step in RANGE.findall(pattern)]
     letters = [len(alphabet) for _ in re.findall(r"[A-Za-z]\.\.[A-Za-z]", pattern)]
     choices = [1 + part.count(",") for part in pattern.split("{")]
-    most = prod([*lengths, *letters, *choices])
-    if most > MOST_SHARDS or len(pattern) > LONGEST_PATTERN:
-        raise ValueError(f"{pattern[:100]!r} may stand for {most:,} shards; at most {MOST_SHARDS:,} may be")
+    upper_bound = prod([*lengths, *letters, *choices])
+    if upper_bound > MAX_SHARDS or len(pattern) > MAX_PATTERN_LENGTH:
+        raise ValueError(f"{pattern[:100]!r} may expand to {upper_bound:,} shards, more than {MAX_SHARDS:,}")
     try:
         return list(braceexpand(pattern))
     except RecursionError as error:
         raise ValueError(f"{pattern[:100]!r} is nested too deeply") from error
 
 
-def check_samples(key: str, where: object, found: int, expected: int | None) -> None:
-    """ValueError where there are not as many samples as expected; None expects nothing."""
-    if expected is not None and found != expected:
+def check_samples(key: str, location: object, actual: int, expected: int | None) -> None:
+    """Raise ValueError where the number of samples differs from the expected one, unless this is None."""
+    if expected is not None and actual != expected:
         raise ValueError(
-            f"{key}: {where} holds {found:,} samples, and {expected:,} are expected; fetch it again, or set "
-            f"{key}.samples=null if it is to be a part"
+            f"{key}: {location} contains {actual:,} samples, but {expected:,} are expected; fetch it again, or set "
+            f"{key}.samples to None if it is a subset"
         )
 
 
-class Store:
+class ShardStore:
     """Folders of shards below an address.
 
     Args:
         address: folder, ``http(s)://`` address or ``hf://datasets/OWNER``.
-        cache_dir: on this machine, for downloads.
+        cache_dir: local folder for downloads.
     """
 
     def __init__(self, address: str, cache_dir: Path) -> None:
@@ -168,60 +175,62 @@ class Store:
         self._roots: dict[str, Root] = {}
 
     def root(self, folder: str) -> Root:
-        """What an address of its own, or a folder below the store's, names."""
+        """Return the root at a full address, or at a folder below the store's address."""
         if folder not in self._roots:
-            alone = "://" in folder or folder.startswith(("/", "~"))
-            inside = "" if alone or folder == "." else below(folder.rstrip("/"))
-            whole = folder if alone else f"{self.address}/{inside}".rstrip("/")
+            is_address = "://" in folder or folder.startswith(("/", "~"))
+            subfolder = "" if is_address or folder == "." else check_relative(folder.rstrip("/"))
+            address = folder if is_address else f"{self.address}/{subfolder}".rstrip("/")
             try:
-                self._roots[folder] = open_root(whole, self.cache_dir / "downloads")
+                self._roots[folder] = open_root(address, self.cache_dir / "downloads")
             except NotADirectoryError as error:
-                if alone or folder == "." or not Path(self.address).expanduser().is_dir():
-                    raise ValueError(f"{'' if alone else 'data.root='}{error}") from error
-                raise ValueError(f"data.root={self.address} holds no folder {folder}") from error
+                if is_address or folder == "." or not Path(self.address).expanduser().is_dir():
+                    raise ValueError(f"{'' if is_address else 'root='}{error}") from error
+                raise ValueError(f"root={self.address} contains no folder {folder}") from error
         return self._roots[folder]
 
     def matches(self, folder: str) -> dict[str, str]:
-        """Folders that a pattern with ``*`` fits, by what the star stands for; ValueError where there is none."""
+        """Return folders that match a pattern, by the part that ``*`` matches; raise ValueError if there is none."""
         if "://" in f"{self.address}{folder}" or folder.count("*") != 1 or "/" in folder:
-            raise ValueError(f"{folder}: one * may stand for folders of a data.root on this machine; name the sets")
-        base = self.root(".")
-        assert isinstance(base, LocalRoot)
-        before, _, after = folder.partition("*")
-        pattern = re.compile(f"{re.escape(before)}(.+){re.escape(after)}")
-        names = sorted(path.name for path in base.folder.iterdir() if path.is_dir() and not hidden(path.name))
-        found = {match[1]: name for name in names if (match := pattern.fullmatch(name))}
-        if not found:
-            raise ValueError(f"data.root={self.address} holds no folder {folder}")
-        return found
+            raise ValueError(
+                f"folder {folder!r}: * is allowed once, in a folder directly below a local root; list the sets by name"
+            )
+        root = self.root(".")
+        assert isinstance(root, LocalRoot)
+        prefix, _, suffix = folder.partition("*")
+        pattern = re.compile(f"{re.escape(prefix)}(.+){re.escape(suffix)}")
+        names = sorted(path.name for path in root.folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+        folders = {match[1]: name for name in names if (match := pattern.fullmatch(name))}
+        if not folders:
+            raise ValueError(f"root={self.address} contains no folder {folder}")
+        return folders
 
     def lines(self, folder: str, name: str) -> list[str]:
-        """The lines of a text file; FileNotFoundError where there is none."""
-        return lines_of(read_text(self.root(folder).fetch(name, TEXT_BYTES)))
+        """Read the lines of a text file; raise FileNotFoundError where it does not exist."""
+        return split_lines(read_text(self.root(folder).fetch(name, TEXT_BYTES)))
 
-    def shards(self, place: Place, domain: int = 0) -> list[Shard]:
-        """The tar files of a split; ValueError where it can't be told which they are."""
-        root = self.root(place.folder)
-        if place.shards is not None:
-            return [Shard(root, name, domain) for name in expanded(place.shards)]
+    def shards(self, location: SplitLocation, domain: int = 0) -> list[Shard]:
+        """List the shards of a split; raise ValueError where their number is unknown or wrong."""
+        root = self.root(location.folder)
+        if location.shards is not None:
+            return [Shard(root, name, domain) for name in expand_pattern(location.shards)]
         try:
-            count = int(read_text(root.fetch(f"{place.split}/{NSHARDS}", TEXT_BYTES)))
+            count = int(read_text(root.fetch(f"{location.split}/{NSHARDS}", TEXT_BYTES)))
         except FileNotFoundError as error:
             raise ValueError(
-                f"{error}: no split {place.split} of shards there; make one with scripts/make_shards.py"
+                f"{error}: there is no split {location.split} of shards; write it with scripts/make_shards.py"
             ) from error
         except ValueError as error:
-            raise ValueError(f"{place}/{NSHARDS} must hold the number of shards: {error}") from error
-        there = len(tar_files(root.folder / str(place.split))) if isinstance(root, LocalRoot) else count
-        if not 1 <= count <= MOST_SHARDS or there > count:
-            raise ValueError(f"{place}/{NSHARDS} says {count} shards, and there are {there}")
-        return [Shard(root, f"{place.split}/{number}.tar", domain) for number in range(count)]
+            raise ValueError(f"{location}/{NSHARDS} must contain the number of shards: {error}") from error
+        tar_count = len(tar_files(root.folder / str(location.split))) if isinstance(root, LocalRoot) else count
+        if not 1 <= count <= MAX_SHARDS or tar_count > count:
+            raise ValueError(f"{location}/{NSHARDS} says {count} shards, but there are {tar_count}")
+        return [Shard(root, f"{location.split}/{number}.tar", domain) for number in range(count)]
 
-    def expected_samples(self, key: str, place: Place) -> int | None:
-        """How many samples there must be, as configured or as the manifest of the split says; None: not known."""
+    def expected_samples(self, key: str, location: SplitLocation) -> int | None:
+        """Return the number of samples in the split's manifest or, without one, in its location; None for unknown."""
         try:
-            manifest = load_manifest(self.root(place.folder).fetch(f"{place.split}/{MANIFEST}", TEXT_BYTES))
-        except (FileNotFoundError, ValueError):  # none, or another program's, or out of reach
-            return place.samples
-        check_samples(key, place, manifest["samples"], place.samples)
+            manifest = load_manifest(self.root(location.folder).fetch(f"{location.split}/{MANIFEST}", TEXT_BYTES))
+        except (FileNotFoundError, ValueError):  # missing, written by another program, or unreachable
+            return location.samples
+        check_samples(key, location, manifest["samples"], location.samples)
         return manifest["samples"]

@@ -1,4 +1,4 @@
-"""Samples of tar files as they come."""
+"""Sequential reading of shards."""
 
 from __future__ import annotations
 
@@ -7,62 +7,70 @@ import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from tracer_lightning.data.images.picture import Picture
-from tracer_lightning.data.shards.labels import Labels
-from tracer_lightning.data.shards.samples import CAPTION, KNOWN, REASONS, left_out, neighbours, parts_of
+from tracer_lightning.data.images.image_source import RawSample
+from tracer_lightning.data.shards.labels import ClassLabels
+from tracer_lightning.data.shards.samples import (
+    CAPTION,
+    KNOWN,
+    REASONS,
+    describe_left_out,
+    parse_sample,
+    stream_samples,
+)
 from tracer_lightning.data.shards.store import Shard
-from tracer_lightning.data.shards.tar import Member, TarBytes
-from tracer_lightning.storage import decoded
+from tracer_lightning.data.shards.tar import TarBytes, TarMember
+from tracer_lightning.storage import decode_text
 
 POSITION_BITS = 32
-"""A sample's index is its shard's number times 2 to this power, plus its position in the shard."""
+"""Number of bits of a sample's position within its shard; the higher bits of its index are the shard's number."""
 
 
-def read_shard(shard: Shard, number: int, labels: Labels) -> Iterator[tuple[int, Picture]]:
-    """(index, picture) of every complete sample of a shard, in order; how many others there were is said at its end.
+def read_shard(shard: Shard, number: int, labels: ClassLabels) -> Iterator[tuple[int, RawSample]]:
+    """Yield (index, sample) of every complete sample of a shard in order; warn at the end of samples left out.
 
     Args:
-        shard: read from its root, without being kept.
-        number: of the shard in its split.
-        labels: its classes.
+        shard: shard, which is streamed from its root.
+        number: number of the shard in its split.
+        labels: classes of the samples.
 
     Raises:
-        ValueError: the shard is missing, damaged, truncated or has an impossible label or member.
+        ValueError: the shard is missing, damaged or truncated, or has an invalid label or member.
     """
     counts = [0] * len(REASONS)
     with shard.open() as stream:
         file = TarBytes(stream, shard)
 
-        def take(member: Member, suffix: str) -> bytes:
+        def take(member: TarMember, suffix: str) -> bytes:
             return file.read(member.size) if suffix in KNOWN else b""
 
-        for position, (key, sample) in enumerate(neighbours(file, take)):
-            parts = parts_of(shard, key, sample, bytes)
+        for position, (key, sample) in enumerate(stream_samples(file, take)):
+            parts = parse_sample(shard, key, sample, bytes)
             if isinstance(parts, int):
                 counts[parts] += 1
                 continue
-            caption = None if parts.caption is None else decoded(parts.caption, f"{shard}: {key}.{CAPTION}")
+            caption = None if parts.caption is None else decode_text(parts.caption, f"{shard}: {key}.{CAPTION}")
             label = labels.number(shard, parts.label, caption is not None)
-            picture = Picture(parts.image, label, f"{key} in {shard}", caption, shard.domain)
-            yield (number << POSITION_BITS) + position, picture
+            raw = RawSample(parts.image, label, f"{key} in {shard}", caption, shard.domain)
+            yield (number << POSITION_BITS) + position, raw
     if any(counts):
-        warnings.warn(f"{shard}: {left_out(counts)}", stacklevel=2)
+        warnings.warn(f"{shard}: {describe_left_out(counts)}", stacklevel=2)
 
 
 class ShardStream:
-    """One of the fixed number of lanes that together make a global training batch, each with shards of its own.
+    """One of a fixed number of streams, called lanes, that together form the global training batches.
 
-    Lanes, not processes, are what the order depends on: any number of processes and workers that divides them reads the
-    same batches. A lane with fewer samples than others begins again at its first shard; what longer ones have beyond
-    the epoch is left out of it. Shards that cannot be dealt out evenly are read by all lanes, a share of samples each.
+    Each lane has its own shards. The order depends on the number of lanes and not on that of processes and workers: any
+    number that divides the lanes reads the same batches. A lane with fewer samples than others starts over at its first
+    shard; surplus samples of longer lanes are dropped. Shards that can't be distributed evenly are read by all lanes,
+    each of which takes a share of their samples.
 
     Args:
-        shards: of the whole split.
-        lane: number of this one.
-        lanes: how many there are.
-        seed: of this epoch.
-        buffer: samples held to be drawn from.
-        labels: the classes.
+        shards: all shards of the split.
+        lane: number of this lane.
+        lanes: number of lanes.
+        seed: seed of this epoch.
+        buffer: number of samples in the lane's shuffle buffer.
+        labels: classes of the samples.
     """
 
     def __init__(
@@ -72,40 +80,40 @@ class ShardStream:
         lanes: int,
         seed: tuple[int, int],
         buffer: int,
-        labels: Labels,
+        labels: ClassLabels,
     ) -> None:
         self.shards, self.lane, self.lanes, self.labels = shards, lane, lanes, labels
         self.buffer, self.random = buffer, random.Random(f"{seed} {lane}")
         self.order = list(range(len(shards)))
         random.Random(str(seed)).shuffle(self.order)
 
-    def __iter__(self) -> Iterator[tuple[int, Picture]]:
-        """(index, picture) without end, every pass over the lane's shards shuffled within the buffer."""
+    def __iter__(self) -> Iterator[tuple[int, RawSample]]:
+        """Yield (index, sample) endlessly; every pass over the lane's shards is shuffled within the buffer."""
         from webdataset.filters import shuffle
 
         mix = shuffle(self.buffer, initial=self.buffer, rng=self.random)
         while True:
-            found = False
-            for sample in mix(self._once()):
-                found = True
+            empty = True
+            for sample in mix(self._single_pass()):
+                empty = False
                 yield sample
-            if not found:
-                raise ValueError(f"data.lanes={self.lanes} are too many for the samples of {len(self.shards)} shards")
+            if empty:
+                raise ValueError(f"lanes={self.lanes} are too many for the samples of {len(self.shards)} shards")
 
-    def _once(self) -> Iterator[tuple[int, Picture]]:
-        """Whole shards as far as they can be dealt out evenly, and a share of each that is left."""
+    def _single_pass(self) -> Iterator[tuple[int, RawSample]]:
+        """Yield the samples of the lane's own shards, and its share of the shards that can't be distributed evenly."""
         even = len(self.order) - len(self.order) % self.lanes
         yield from self._read(self.order[self.lane : even : self.lanes])
         yield from islice(self._read(self.order[even:]), self.lane, None, self.lanes)
 
-    def _read(self, order: Sequence[int]) -> Iterator[tuple[int, Picture]]:
+    def _read(self, order: Sequence[int]) -> Iterator[tuple[int, RawSample]]:
         for shard in order:
             yield from read_shard(self.shards[shard], shard, self.labels)
 
 
 def assign_shards(shards: int, reader: int, readers: int) -> Iterator[tuple[int, int, int]]:
-    """(shard, share, sharers) of what one of several readers reads: every sample falls to exactly one of them."""
+    """Yield (shard, offset, stride) of the samples that one of several readers reads; each sample has one reader."""
     for shard in range(shards):
-        sharing = [shard % readers] if shards >= readers else list(range(shard, readers, shards))
-        if reader in sharing:
-            yield shard, sharing.index(reader), len(sharing)
+        shard_readers = [shard % readers] if shards >= readers else list(range(shard, readers, shards))
+        if reader in shard_readers:
+            yield shard, shard_readers.index(reader), len(shard_readers)

@@ -1,4 +1,4 @@
-"""Sets of frames of videos among the sets of a suite of shards."""
+"""Sets of video frames in a suite of shards."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping
 
 from tracer_lightning.data.images.video import VideoSet, read_video_set
 from tracer_lightning.data.shards.roots import LocalRoot
-from tracer_lightning.data.shards.store import Member, Store
+from tracer_lightning.data.shards.store import ShardStore, SuiteEntry
 
 
-def read_videos(store: Store, members: Mapping[str, Member]) -> dict[str, VideoSet]:
-    """Those of the members that are videos, whose own files say which classes their labels cover.
+def read_videos(store: ShardStore, suite: Mapping[str, SuiteEntry]) -> dict[str, VideoSet]:
+    """Read the sets of a suite that consist of video frames, including the classes that their labels cover.
 
     Raises:
-        ValueError: one is not on this machine, or not of the published layout.
+        ValueError: a set is not local, or does not have the published layout.
     """
     videos: dict[str, VideoSet] = {}
-    for name, entry in members.items():
+    for name, entry in suite.items():
         if not entry.video:
             continue
-        root = store.root(entry.place.folder)
+        root = store.root(entry.location.folder)
         if not isinstance(root, LocalRoot):
-            raise ValueError(f"suite.{name}: {root.address} must be a folder of this machine")
+            raise ValueError(f"suite.{name}: {root.address} must be a local folder")
         videos[name] = read_video_set(root.folder)
     return videos

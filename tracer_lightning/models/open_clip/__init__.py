@@ -1,1 +1,1 @@
-"""Contrastive models of open_clip."""
+"""Contrastive models of the open_clip library."""

@@ -1,4 +1,4 @@
-"""What the blocks of a tower make of their inputs."""
+"""Outputs of the blocks of a tower."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from open_clip.transformer import VisionTransformer, text_global_pool
 from torch import Tensor, nn
 
 from tracer_lightning.models.open_clip.clip import ClipModel
-from tracer_lightning.models.open_clip.fast_attention import whole_blocks
+from tracer_lightning.models.open_clip.fast_attention import all_tokens
 from tracer_lightning.models.peft import Tower
 
 Tokens = Literal["pooled", "patches"]
 FEATURES = "features"
-"""What stands behind the blocks: the model's normalised features."""
+"""Name of the model's normalised features, which follow the blocks."""
 
 
 def _tower(model: ClipModel, tower: Tower) -> Any:
@@ -24,39 +24,37 @@ def _tower(model: ClipModel, tower: Tower) -> Any:
 
 
 def blocks(model: ClipModel, tower: Tower) -> dict[str, nn.Module]:
-    """The blocks of a tower in the order of their computation.
+    """Return the blocks of a tower by name, in the order of their computation.
 
-    Those of a transformer are named 1, 2, ..., those of a ResNet 1.1, 1.2, ..., 4.3: stage and block.
+    Blocks of a transformer are named 1, 2, ..., those of a ResNet 1.1, 1.2, ..., 4.3 by stage and block.
 
     Args:
-        model: with open_clip's own transformers or ResNets.
+        model: model with open_clip's own transformers or ResNets.
         tower: ``image`` or ``text``.
 
     Raises:
-        ValueError: a tower of another kind (timm's, Hugging Face's), whose blocks are not known.
+        ValueError: the tower comes from another library (timm, Hugging Face), and its blocks are unknown.
     """
     root = _tower(model, tower)
     if isinstance(root, ModifiedResNet):
         stages = (root.layer1, root.layer2, root.layer3, root.layer4)
         return {f"{s}.{b}": block for s, stage in enumerate(stages, 1) for b, block in enumerate(stage, 1)}
-    found = getattr(getattr(root, "transformer", None), "resblocks", None)
-    if found is None:
-        raise ValueError(
-            f"towers: the blocks of this {tower} tower, a {type(root).__name__}, are not known; leave it out of towers="
-        )
-    return {str(number): block for number, block in enumerate(found, 1)}
+    transformer_blocks = getattr(getattr(root, "transformer", None), "resblocks", None)
+    if transformer_blocks is None:
+        raise ValueError(f"the blocks of the {tower} tower, a {type(root).__name__}, are unknown; use another tower")
+    return {str(number): block for number, block in enumerate(transformer_blocks, 1)}
 
 
 class BlockOutputs(nn.Module):
-    """One vector for each input from every block of a tower, and the features.
+    """Module that computes one vector per input from every block of a tower, and the features.
 
-    Of a transformer it is that of the token which the tower pools at its end: the class token of pictures, the end of
-    texts. Of a ResNet's blocks it is the mean over the picture.
+    For a transformer, this is the token that the tower pools at its end: the class token of images, the end-of-text
+    token of texts. For a ResNet, it is the mean over the image.
 
     Args:
-        model: its weights are used as they are.
+        model: model, which is not copied.
         tower: ``image`` or ``text``.
-        tokens: ``patches`` takes the mean over a ViT's patches instead of its class token.
+        tokens: ``patches`` for the mean over a ViT's patches instead of its class token.
     """
 
     def __init__(self, model: ClipModel, tower: Tower, tokens: Tokens = "pooled") -> None:
@@ -66,29 +64,29 @@ class BlockOutputs(nn.Module):
         self._blocks = blocks(model, tower)
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Name of the block to (N, width), and ``features`` to (N, D).
+        """Compute the outputs by name of the block, (N, width) each, and ``features``, (N, D).
 
         Args:
             inputs: (N, 3, H, W) normalised pixels, or (N, L) token ids.
         """
-        found: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
 
-        def keep(name: str, module: nn.Module, given: Any, output: Tensor) -> None:
-            del module, given
-            found[name] = self._one_vector(output, inputs)
+        def record(name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+            del module, args
+            outputs[name] = self._pool(output, inputs)
 
-        handles = [block.register_forward_hook(partial(keep, name)) for name, block in self._blocks.items()]
+        handles = [block.register_forward_hook(partial(record, name)) for name, block in self._blocks.items()]
         try:
             encode = self.model.encode_image if self.tower == "image" else self.model.encode_text
-            with whole_blocks(self.model):
+            with all_tokens(self.model):
                 features = encode(inputs)
         finally:
             for handle in handles:
                 handle.remove()
-        return {**found, FEATURES: features}
+        return {**outputs, FEATURES: features}
 
-    def _one_vector(self, output: Tensor, inputs: Tensor) -> Tensor:
-        """(N, width) of what a block returns."""
+    def _pool(self, output: Tensor, inputs: Tensor) -> Tensor:
+        """Pool a block's output to (N, width)."""
         root = _tower(self.model, self.tower)
         if isinstance(root, ModifiedResNet):
             return output.mean(dim=(2, 3))  # (N, width, H', W')
@@ -96,8 +94,8 @@ class BlockOutputs(nn.Module):
         if isinstance(root, VisionTransformer):
             pools_class_token = root.pool_type == "tok" and self.tokens == "pooled"
             return tokens[:, 0] if pools_class_token else tokens[:, 1:].mean(dim=1)
-        if getattr(root, "cls_emb", None) is not None:  # at the end, pooled whatever the pooling is called
+        if getattr(root, "cls_emb", None) is not None:  # the last token, regardless of the pool type
             return tokens[:, -1]
-        kind = getattr(root, "text_pool_type", None) or root.pool_type
-        pooled: Tensor = text_global_pool(tokens, inputs, kind, getattr(root, "text_eos_id", None) or root.eos_id)
+        pool_type = getattr(root, "text_pool_type", None) or root.pool_type
+        pooled: Tensor = text_global_pool(tokens, inputs, pool_type, getattr(root, "text_eos_id", None) or root.eos_id)
         return pooled

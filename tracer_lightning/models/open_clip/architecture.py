@@ -1,6 +1,6 @@
-"""The architecture of a model in open_clip's terms, as a file from elsewhere may give it.
+"""Validated records of open_clip's model configurations, for configurations from untrusted files.
 
-open_clip itself takes any key and any name, among them paths of tokenizer files and models that it would fetch.
+open_clip itself accepts any key and any name, including paths of tokenizer files and models that it would download.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import open_clip
 import timm
 from pydantic import AfterValidator, Field, StringConstraints
 
-from tracer_lightning.storage.records import Closed
+from tracer_lightning.storage.records import StrictRecord
 
 Size = Annotated[int, Field(ge=1, le=1 << 16)]
-"""Width, height, or length of something in a model."""
+"""Size of a part of a model."""
 Blocks = Annotated[int, Field(ge=1, le=256)]
 Factor = Annotated[float, Field(gt=0, le=64)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -24,42 +24,42 @@ TokenId = Annotated[int, Field(ge=0, lt=1 << 24)]
 
 @cache
 def _text_models() -> frozenset[str]:
-    """Names of the Hugging Face text models in open_clip's own configurations."""
+    """Return the names of the Hugging Face text models in open_clip's own configurations."""
     configs = (open_clip.get_model_config(name) or {} for name in open_clip.list_models())
     return frozenset(config.get("text_cfg", {}).get("hf_model_name", "") for config in configs) - {""}
 
 
-def _known_to_timm(name: str) -> str:
+def _check_timm_model(name: str) -> str:
     if name not in timm.list_models():
         raise ValueError(f"timm has no model {name}")
     return name
 
 
-def _known_to_open_clip(name: str) -> str:
+def _check_text_model(name: str) -> str:
     if name not in _text_models():
         raise ValueError(f"open_clip has no text tower of {name}")
     return name
 
 
-TimmModel = Annotated[str, StringConstraints(pattern=r"^\w+$", max_length=100), AfterValidator(_known_to_timm)]
-TextModel = Annotated[str, StringConstraints(max_length=100), AfterValidator(_known_to_open_clip)]
+TimmModel = Annotated[str, StringConstraints(pattern=r"^\w+$", max_length=100), AfterValidator(_check_timm_model)]
+TextModel = Annotated[str, StringConstraints(max_length=100), AfterValidator(_check_text_model)]
 Repository = Annotated[str, StringConstraints(max_length=200, pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")]
 """A repository on the Hugging Face hub: ``OWNER/NAME``, or ``NAME`` for the oldest ones."""
 
 
-class NormOptions(Closed):
+class NormOptions(StrictRecord):
     """Options of layer normalisation."""
 
     eps: Annotated[float, Field(gt=0, lt=1)]
 
 
-class ActivationOptions(Closed):
+class ActivationOptions(StrictRecord):
     """Options of the activation."""
 
     approximate: Literal["none", "tanh"]
 
 
-class TokenizerOptions(Closed):
+class TokenizerOptions(StrictRecord):
     """Options of a tokenizer that name neither files nor code."""
 
     clean: Literal["lower", "whitespace", "canonicalize"] | None = None
@@ -67,8 +67,8 @@ class TokenizerOptions(Closed):
     reduction_mask: Literal["", "simple", "random", "shuffle", "syntax"] | None = None
 
 
-class Tower(Closed):
-    """What image and text towers have in common; what a file leaves out is open_clip's default."""
+class TowerConfig(StrictRecord):
+    """Common fields of image and text towers; None stands for open_clip's default."""
 
     width: Size | None = None
     mlp_ratio: Factor | None = None
@@ -86,7 +86,7 @@ class Tower(Closed):
     scale_fc: bool | None = None
 
 
-class VisionTower(Tower):
+class VisionTower(TowerConfig):
     """An image tower: ``vision_cfg`` in open_clip's configurations."""
 
     layers: Blocks | Annotated[list[Blocks], Field(min_length=4, max_length=4)] | None = None
@@ -109,7 +109,7 @@ class VisionTower(Tower):
     timm_drop_path: Share | None = None
 
 
-class TextTower(Tower):
+class TextTower(TowerConfig):
     """A text tower: ``text_cfg`` in open_clip's configurations."""
 
     context_length: Size | None = None
@@ -140,8 +140,8 @@ class Decoder(TextTower):
     attn_pooler_heads: Size | None = None
 
 
-class Architecture(Closed):
-    """A whole model: ``model_cfg`` in open_clip's configurations."""
+class Architecture(StrictRecord):
+    """A complete model: ``model_cfg`` in open_clip's configurations."""
 
     embed_dim: Size
     vision_cfg: VisionTower
@@ -154,8 +154,8 @@ class Architecture(Closed):
     nonscalar_logit_scale: bool | None = None
 
 
-class Preprocessing(Closed):
-    """What a model expects of its images: ``preprocess_cfg`` in open_clip's configurations."""
+class Preprocessing(StrictRecord):
+    """Preprocessing of a model's images: ``preprocess_cfg`` in open_clip's configurations."""
 
     size: Size | Annotated[list[Size], Field(min_length=2, max_length=2)] | None = None
     mode: Literal["RGB"] | None = None
@@ -166,6 +166,6 @@ class Preprocessing(Closed):
     fill_color: Annotated[int, Field(ge=0, le=255)] | None = None
 
 
-def settings_of(record: Closed) -> dict[str, Any]:
-    """The record's settings that its file gave, as plain containers."""
+def explicit_settings(record: StrictRecord) -> dict[str, Any]:
+    """Return the fields of a record that were set explicitly, as plain containers."""
     return record.model_dump(exclude_unset=True, by_alias=True)

@@ -1,4 +1,4 @@
-"""Building backbones: a small one from its configuration, a published one by name."""
+"""Building backbones from a configuration or by the name of a published model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, check_pret
 from tracer_lightning.models.weights import load_weights as load_file
 from tracer_lightning.types import InputSpec
 
-LARGEST = 1_000_000
-"""That any size of a model may have: more does not fit any memory."""
+MAX_SIZE = 1_000_000
+"""Maximum of any size of a model; larger ones don't fit into any memory."""
 IDS = ("pad_id", "eos_id")
-"""Whole numbers of a tower that may be 0."""
+"""Integer options of a tower that may be 0."""
 PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
-"""What belongs to a tag's weights, and is needed without them, too."""
+"""Preprocessing options of a pretrained tag, which also apply without its weights."""
 
 
 def _triple(values: Sequence[float]) -> tuple[float, float, float]:
@@ -37,18 +37,20 @@ def build_clip(
     std: Sequence[float] = (0.5, 0.5, 0.5),
     quick_gelu: bool = False,
 ) -> Backbone:
-    """A randomly initialised ``open_clip.CLIP`` from an open_clip model configuration.
+    """Build a randomly initialised ``open_clip.CLIP`` from an open_clip model configuration.
 
     Args:
-        embed_dim: D.
-        vision_cfg: as in open_clip's model configurations (``image_size``, ``patch_size``, ``width``, ``layers``).
-        text_cfg: likewise (``context_length``, ``vocab_size``, ``width``, ``heads``, ``layers``).
-        mean: channel means of its inputs, for pixels in [0, 1].
-        std: channel standard deviations.
-        quick_gelu: use the activation of OpenAI's weights.
+        embed_dim: width D of the features.
+        vision_cfg: ``vision_cfg`` of open_clip's model configurations (``image_size``, ``patch_size``, ``width``,
+            ``layers``).
+        text_cfg: ``text_cfg`` of open_clip's model configurations (``context_length``, ``vocab_size``, ``width``,
+            ``heads``, ``layers``).
+        mean: channel means of the inputs, for pixels in [0, 1].
+        std: channel standard deviations of the inputs.
+        quick_gelu: whether to use the activation of OpenAI's weights.
     """
-    if not 1 <= embed_dim <= LARGEST:
-        raise ValueError(f"embed_dim must be a whole number >= 1, found {embed_dim}")
+    if not 1 <= embed_dim <= MAX_SIZE:
+        raise ValueError(f"embed_dim must be >= 1 and <= {MAX_SIZE}, got {embed_dim}")
     _check_tower("vision_cfg", vision_cfg, open_clip.CLIPVisionCfg, ("image_size",))
     _check_tower("text_cfg", text_cfg, open_clip.CLIPTextCfg, ("context_length",))
     tokenizer, image_size = SimpleTokenizer(context_length=int(text_cfg["context_length"])), vision_cfg["image_size"]
@@ -56,7 +58,7 @@ def build_clip(
         raise ValueError(f"vision_cfg.patch_size={vision_cfg['patch_size']} is larger than image_size={image_size}")
     if text_cfg.get("vocab_size", tokenizer.vocab_size) < tokenizer.vocab_size:
         raise ValueError(
-            f"text_cfg.vocab_size={text_cfg['vocab_size']}: the tokenizer has {tokenizer.vocab_size} tokens"
+            f"text_cfg.vocab_size must be at least the tokenizer's {tokenizer.vocab_size}, got {text_cfg['vocab_size']}"
         )
     config = {"embed_dim": embed_dim, "vision_cfg": dict(vision_cfg), "text_cfg": dict(text_cfg)}
     model = ClipModel(open_clip.CLIP(**config, quick_gelu=quick_gelu))
@@ -64,36 +66,37 @@ def build_clip(
     return Backbone(model, spec, {**config, "quick_gelu": quick_gelu})
 
 
-def _check_tower(name: str, given: Mapping[str, Any], known: type, needed: Sequence[str]) -> None:
-    """Raise ValueError for the first entry that open_clip's configuration of a tower has not, or not of this type."""
-    hints = get_type_hints(known)
-    for key in needed:
-        if key not in given:
-            raise ValueError(f"{name}.{key} is missing; give it a whole number >= 1")
-    for key, value in given.items():
+def _check_tower(name: str, config: Mapping[str, Any], config_class: type, required: Sequence[str]) -> None:
+    """Raise ValueError for the first missing, unknown or invalid option of a tower."""
+    hints = get_type_hints(config_class)
+    for key in required:
+        if key not in config:
+            raise ValueError(f"{name}.{key} is missing; set it to an integer >= 1")
+    for key, value in config.items():
         if key not in hints:
-            raise ValueError(f"{name}.{key}: open_clip knows no such setting of a tower")
+            raise ValueError(f"{name}.{key}: open_clip has no such option of a tower")
         try:
             check_type(tuple(value) if isinstance(value, list) else value, hints[key])
         except TypeCheckError as error:
             raise ValueError(f"{name}.{key}={value} is of the wrong type: {error}") from error
         entries = value if isinstance(value, list | tuple) else [value]
         numbers = [entry for entry in entries if isinstance(entry, int) and not isinstance(entry, bool)]
-        if not all(number >= (key not in IDS) and number <= LARGEST for number in numbers):
-            raise ValueError(f"{name}.{key} must be a whole number >= 1 and <= {LARGEST}, found {value}")
+        if not all(number >= (key not in IDS) and number <= MAX_SIZE for number in numbers):
+            raise ValueError(f"{name}.{key} must be >= 1 and <= {MAX_SIZE}, got {value}")
 
 
 def load_clip(name: str, pretrained: str | None = None, load_weights: bool = True) -> Backbone:
-    """An open_clip model by name.
+    """Build an open_clip model by name.
 
     Args:
-        name: an open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference,
-            which has weights of its own and, exported from here, perhaps a head.
-        pretrained: tag, local file or folder of an architecture's weights; None for random ones.
-        load_weights: False leaves them random, for weights that come from elsewhere; nothing is fetched for a tag then.
+        name: open_clip architecture (``open_clip.list_models()``), or a ``local-dir:`` or ``hf-hub:`` reference, which
+            has its own weights and, where it was exported by this package, possibly a head.
+        pretrained: pretrained tag, local file or folder of the architecture's weights; None for random weights.
+        load_weights: whether weights are loaded; False leaves them random, to be loaded from elsewhere, and downloads
+            nothing for a tag.
 
     Raises:
-        ValueError: there are no such weights, they belong to another model, or they can't be fetched.
+        ValueError: the weights don't exist, belong to another model, or can't be downloaded.
     """
     reference = name.startswith((HUB, FOLDER))
     source = None if reference or not load_weights else pretrained
@@ -113,24 +116,24 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
         )
         clip = ClipModel(model)
         spec = _spec(clip, name, config)
-    except Exception as error:  # of a configuration and weights from anywhere
+    except Exception as error:  # configurations and weights of any origin raise errors of many classes
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
-        raise ValueError(f"backbone.name={name}: it can't be built with pretrained={source}: {reason}") from error
+        raise ValueError(f"name {name!r}: the model can't be built with pretrained={source}: {reason}") from error
     if local is not None:
         load_file(clip, *local, resized=True)
     return Backbone(clip, spec, config)
 
 
 def _spec(clip: ClipModel, name: str, config: Mapping[str, Any]) -> InputSpec:
-    """What a model of open_clip, of this name and configuration, expects."""
-    fetched = {"trust_remote_code": False} if config["text_cfg"].get("hf_tokenizer_name") else {}
+    """Return the input specification of an open_clip model."""
+    options = {"trust_remote_code": False} if config["text_cfg"].get("hf_tokenizer_name") else {}
     preprocessing = open_clip.get_model_preprocess_cfg(clip.model)
     size = preprocessing["size"]
     return InputSpec(
         int(size[0] if isinstance(size, (tuple, list)) else size),
         _triple(preprocessing["mean"]),
         _triple(preprocessing["std"]),
-        open_clip.get_tokenizer(name, **fetched),
+        open_clip.get_tokenizer(name, **options),
         clip.trims_text,
         str(preprocessing["interpolation"]),
         str(preprocessing["resize_mode"]),

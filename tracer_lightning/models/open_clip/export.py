@@ -1,4 +1,4 @@
-"""Writing models that open_clip loads in one line."""
+"""Export of models in open_clip's format."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from tracer_lightning.models.weights import HEAD
 def export_clip(backbone: Backbone, folder: Path) -> None:
     """Write weights and configuration for ``open_clip.create_model_and_transforms("local-dir:FOLDER")``.
 
-    A classifier's head, which an open_clip model has no place for, goes to a file of its own, ``head.safetensors``.
+    A classifier's head, which is not part of an open_clip model, is written to ``head.safetensors``.
 
     Args:
-        backbone: the model, whose low-rank updates are merged, and what it expects of its inputs.
-        folder: made if need be; files of these names in it are replaced.
+        backbone: model, whose low-rank updates are merged in place, with its input specification and configuration.
+        folder: target folder, which is created if necessary; existing files of the same names are replaced.
 
     Raises:
-        ValueError: the model has parts that an open_clip model has no place for.
+        ValueError: the model has parts that can't be part of an open_clip model.
     """
     merge(backbone.model)
-    own = (CLIP, HEAD.partition(".")[0])
-    foreign = [name for name in backbone.model.state_dict() if not name.startswith(own)]
-    if foreign:
-        raise ValueError(f"an open_clip model has no place for {foreign[0]}; evaluate the checkpoint itself")
+    prefixes = (CLIP, HEAD.partition(".")[0])
+    extra = [name for name in backbone.model.state_dict() if not name.startswith(prefixes)]
+    if extra:
+        raise ValueError(f"{extra[0]} can't be part of an open_clip model; evaluate the checkpoint instead")
     folder.mkdir(parents=True, exist_ok=True)
     spec = backbone.spec
     preprocessing: dict[str, Any] = {
@@ -53,16 +53,16 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
         _save(head, folder / HEAD_FILE)
     config = {"model_cfg": backbone.config, "preprocess_cfg": preprocessing}
     (folder / HF_CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
-    if hasattr(spec.tokenize, "save_pretrained"):  # a tokenizer that is not open_clip's own
+    if hasattr(spec.tokenize, "save_pretrained"):  # a Hugging Face tokenizer
         spec.tokenize.save_pretrained(folder)
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a file that others may read, too; safetensors leaves it to its owner, and has errors of its own."""
+    """Write a file that is readable for all users, unlike safetensors' default; raise OSError on failure."""
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:
-        found = re.search(r"\(os error (\d+)\)", str(error))
-        number = int(found[1]) if found else errno.EIO
-        raise OSError(number, os.strerror(number) if found else str(error), str(path)) from error
+        match = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(match[1]) if match else errno.EIO
+        raise OSError(number, os.strerror(number) if match else str(error), str(path)) from error
     path.chmod(0o644)

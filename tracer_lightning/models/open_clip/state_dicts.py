@@ -1,4 +1,4 @@
-"""The weights of one CLIP model in what people save: wrapped, prefixed, and beside other things."""
+"""Extraction of a CLIP model's weights from checkpoints of various formats."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 TEACHER = "teacher.module."
 STUDENT = "student."
 CLIP = "model."
-"""What :class:`ClipModel` puts before open_clip's own names."""
+"""Prefix of open_clip's names in :class:`ClipModel`."""
 LIGHTNING = "pytorch-lightning_version"
-"""Entry of a checkpoint whose weights are its ``state_dict``, whatever else it has."""
+"""Key that identifies Lightning's checkpoints, whose weights are in ``state_dict``."""
 WRAPPERS = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""What ``torch.compile`` and other wrappers put into the names of weights, at any place."""
+"""Pattern of prefixes that ``torch.compile`` and other wrappers insert into names of weights."""
 ANCHORS = (
     "logit_scale",
     "visual.conv1.weight",
@@ -23,33 +23,33 @@ ANCHORS = (
     "token_embedding.weight",
     "visual_projection.weight",
 )
-"""Names that every CLIP model has once: what stands before the first of them, stands before all names of the model."""
+"""Names that occur once in every CLIP model; the prefix of the first one is that of all names of the model."""
 OUTER = ("module.", CLIP)
-"""What stands before the names of a model without any of these."""
+"""Prefixes of the names of a model without these anchors."""
 NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size"}
-"""Entries of OpenAI's files that are numbers, and not weights."""
+"""Entries of OpenAI's files that are not weights."""
 POSITIONS = ".position_ids"
-"""End of the names of buffers that older versions of the ``transformers`` library saved."""
-DEEPEST = 2
-"""Mappings within mappings that are looked at."""
+"""Suffix of the names of buffers saved by older versions of the ``transformers`` library."""
+MAX_DEPTH = 2
+"""Maximum depth of nested mappings that are searched for weights."""
 
 
-def is_of_run(content: Mapping[str, Any]) -> bool:
-    """Whether a file holds the student of a run, beside which there may be a teacher."""
+def is_run_checkpoint(content: Mapping[str, Any]) -> bool:
+    """Whether a file contains the student of a run, and possibly a teacher."""
     return any(name.startswith(STUDENT) for name in content.get("state_dict", {}))
 
 
 def model_state(content: Mapping[str, Any], teacher: bool, where: str) -> dict[str, Tensor]:
-    """The tensors of one model.
+    """Extract the weights of one model.
 
     Args:
-        content: of a file.
-        teacher: take the teacher of a run instead of its student.
-        where: the file, for errors.
+        content: content of a file.
+        teacher: whether to extract the teacher of a run instead of its student.
+        where: name of the file, for errors.
 
     Returns:
-        Tensors by the names of :class:`ClipModel` for a run, and otherwise by those of the file, without what was put
-        before them all. Empty where a teacher is asked for and there is none.
+        Tensors by the names of :class:`ClipModel` for a run, otherwise by the file's names without their common prefix.
+        Empty where the teacher is requested and there is none.
 
     Raises:
         ValueError: there are no weights, or those of several models.
@@ -61,12 +61,12 @@ def model_state(content: Mapping[str, Any], teacher: bool, where: str) -> dict[s
     if teacher:
         return {}
     prefix = _prefix(state, where)
-    bare = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    return {name: value for name, value in bare.items() if name not in NO_WEIGHTS and not name.endswith(POSITIONS)}
+    weights = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return {name: value for name, value in weights.items() if name not in NO_WEIGHTS and not name.endswith(POSITIONS)}
 
 
 def _state_dict(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
-    """The one state dict in a file."""
+    """Return the only state dict in a file."""
     if LIGHTNING in content:
         content = content.get("state_dict", {})
     candidates = dict(_candidates(content))
@@ -74,22 +74,22 @@ def _state_dict(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     if len(candidates) > 1:
         names = ", ".join(candidates)
         raise ValueError(
-            f"{where}: holds the weights of several models: {names[:200]}; write the one that is wanted to a file of "
-            "its own: torch.save(torch.load(FILE, weights_only=True)[NAME], OUT)"
+            f"{where}: contains the weights of several models: {names[:200]}; save the one to use to its own "
+            "file: torch.save(torch.load(FILE, weights_only=True)[NAME], OUT)"
         )
-    chosen = next(iter(candidates.values()), content)
-    state = {name: value for name, value in chosen.items() if isinstance(value, Tensor)}
+    state_dict = next(iter(candidates.values()), content)
+    state = {name: value for name, value in state_dict.items() if isinstance(value, Tensor)}
     if not state:
         entries = ", ".join(map(str, content))
-        raise ValueError(f"{where}: holds no weights, only {entries[:200] or 'nothing'}; give a state dict")
+        raise ValueError(f"{where}: contains no weights, only {entries[:200] or 'nothing'}; use a state dict")
     return state
 
 
 def _candidates(content: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The mappings of names to weights in a file, by their place in it; biases alone make none."""
+    """Yield the mappings from names to weights in a file with their paths; mappings with only biases are skipped."""
     if any(isinstance(value, Tensor) and value.ndim > 1 for value in content.values()):
         yield path, content
-    elif depth < DEEPEST:
+    elif depth < MAX_DEPTH:
         for name, value in content.items():
             if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
                 yield from _candidates(value, f"{path}.{name}" if path else name, depth + 1)
@@ -100,14 +100,14 @@ def _is_clip(state: Mapping[str, Any]) -> bool:
 
 
 def _prefix(state: Mapping[str, Tensor], where: str) -> str:
-    """What stands before the names of the one CLIP model in a state dict."""
+    """Return the common prefix of the names of the only CLIP model in a state dict."""
     for anchor in ANCHORS:
         prefixes = [name.removesuffix(anchor) for name in state if f".{name}".endswith(f".{anchor}")]
         if len(prefixes) > 1:
             names = ", ".join(prefix or "no prefix" for prefix in prefixes)
             raise ValueError(
-                f"{where}: holds the weights of several models, by the prefixes of their names: {names[:200]}; write "
-                "those of one to a file of their own"
+                f"{where}: contains the weights of several models, by the prefixes of their names: {names[:200]}; save "
+                "those of one model to its own file"
             )
         if prefixes:
             return prefixes[0]

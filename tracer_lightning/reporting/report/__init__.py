@@ -1,4 +1,4 @@
-"""A run as one page of HTML."""
+"""Report on a run as one HTML page."""
 
 from tracer_lightning.reporting.report.page import render
 from tracer_lightning.reporting.report.record import RunRecord

@@ -1,86 +1,90 @@
-"""Which classes are recognised worst, and which changed most."""
+"""Classes with the lowest accuracy, and those that changed most."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tracer_lightning.reporting.report.numbers import Change, change, percent
+from tracer_lightning.reporting.report.numbers import ScoreChange, change, percent
 from tracer_lightning.reporting.report.record import RunRecord
 from tracer_lightning.reporting.report.results import sets_of
 
-SHOWN = 10
+MAX_CLASSES = 10
+"""Largest number of classes in a list."""
 
 
 class ClassRow(NamedTuple):
-    """One class of one data set, of the student."""
+    """Accuracy on one class of one dataset, in [0, 1]."""
 
     data_set: str
     label: str
     n: int
+    """Number of samples."""
     before: float
-    """Accuracy before training, in [0, 1]."""
+    """Accuracy before training."""
     after: float
+    """Accuracy of the student."""
 
     @property
-    def change(self) -> Change | None:
-        """Of accuracy."""
+    def change(self) -> ScoreChange | None:
+        """Change of accuracy by training."""
         return change(self.before, self.after)
 
     @property
     def texts(self) -> tuple[str, str]:
-        """Both accuracies in percent."""
+        """Accuracies before and after training, in percent."""
         return percent(self.before), percent(self.after)
 
 
 class ClassLists(NamedTuple):
-    """Classes of one data set, or of several."""
+    """Lists of classes of one dataset, or of all."""
 
     title: str
     total: int
-    """How many classes were tested."""
+    """Number of tested classes."""
     lists: dict[str, list[ClassRow]]
-    across: bool = False
-    """Whether they are of several data sets."""
+    """Classes by the title of the list."""
+    all_sets: bool = False
+    """Whether the lists mix classes of several datasets."""
 
 
 def classes_of(record: RunRecord, name: str) -> list[ClassRow]:
-    """All classes of a data set that it has samples of."""
+    """Classes of a dataset that have samples."""
     before, after = (record.details[model][name]["classes"] for model in ("zero_shot", "student"))
     counts = zip(record.labels[name], after["n"], before["correct"], after["correct"], strict=True)
     return [ClassRow(name, label, n, b / n, a / n) for label, n, b, a in counts if n]
 
 
 def _worst(rows: list[ClassRow]) -> list[ClassRow]:
-    return sorted(rows, key=lambda row: (row.after, -row.n))[:SHOWN]
+    return sorted(rows, key=lambda row: (row.after, -row.n))[:MAX_CLASSES]
 
 
 def _moved(rows: list[ClassRow], sign: int) -> list[ClassRow]:
-    """Those that gained most (``sign`` 1) or lost most (-1)."""
+    """Classes that gained most (``sign`` 1) or lost most (-1)."""
     moved = [row for row in rows if sign * (row.after - row.before) > 0]
-    return sorted(moved, key=lambda row: (-sign * (row.after - row.before), -row.n))[:SHOWN]
+    return sorted(moved, key=lambda row: (-sign * (row.after - row.before), -row.n))[:MAX_CLASSES]
 
 
 def class_lists(record: RunRecord, names: list[str]) -> list[ClassLists]:
-    """For all data sets together, then for each; nothing unless there are a before and an after.
+    """Lists for all datasets together, then for each; empty unless zero-shot model and student were tested.
 
     Args:
         record: the run.
-        names: the data sets to show.
+        names: names of the datasets to show.
     """
     if not {"zero_shot", "student"} <= set(record.details):
         return []
-    every = {name: classes_of(record, name) for names in sets_of(record).values() for name in names}
-    together = [row for rows in every.values() for row in rows]
-    found = []
-    if len(every) > 1:
-        lists = {"Lost most": _moved(together, -1), "Gained most": _moved(together, 1)}
-        found.append(ClassLists("All data sets", len(together), lists, across=True))
+    classes = {name: classes_of(record, name) for names in sets_of(record).values() for name in names}
+    all_classes = [row for rows in classes.values() for row in rows]
+    groups = []
+    if len(classes) > 1:
+        lists = {"Lost most": _moved(all_classes, -1), "Gained most": _moved(all_classes, 1)}
+        groups.append(ClassLists("All data sets", len(all_classes), lists, all_sets=True))
     for name in names:
-        rows = every[name]
-        if len(rows) <= SHOWN:
+        rows = classes[name]
+        if len(rows) <= MAX_CLASSES:
             lists = {"All classes, worst first": _worst(rows)}
         else:
-            lists = {"Worst": _worst(rows), "Best": sorted(rows, key=lambda row: (-row.after, -row.n))[:SHOWN]}
+            lists = {"Worst": _worst(rows), "Best": sorted(rows, key=lambda row: (-row.after, -row.n))[:MAX_CLASSES]}
             lists |= {"Lost most": _moved(rows, -1), "Gained most": _moved(rows, 1)}
-        found.append(ClassLists(name, len(rows), lists))
-    return found
+        groups.append(ClassLists(name, len(rows), lists))
+    return groups

@@ -1,4 +1,4 @@
-"""What was logged during training, sorted into panels."""
+"""Curves of the values logged during training, sorted into panels."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from tracer_lightning.reporting.report.drawing import CurveDrawing, draw_curves
-from tracer_lightning.reporting.report.numbers import short
+from tracer_lightning.reporting.report.numbers import format_number
 from tracer_lightning.reporting.report.record import METRICS, RunRecord
 from tracer_lightning.reporting.training_curves import Curve
 
@@ -25,39 +25,39 @@ TITLES = {
 }
 UNITS = {"kl": "nats", "kl_reverse": "nats", "entropy": "nats"}
 STATISTICS = ("kl", "kl_reverse", "agreement", "top5_overlap", "entropy", "confidence", "true_pair")
-"""Statistics of teacher and student, in their order; others follow."""
+"""Statistics of teacher and student in the order of their panels; others follow."""
 DISTANCES = ("distance_to_start", "distance_to_student")
 
 
-class Panel(NamedTuple):
-    """One figure."""
+class CurvePanel(NamedTuple):
+    """One figure with a line for each model."""
 
     title: str
     unit: str
     ends: list[tuple[str, str, str]]
     """Model, first and last value of each line."""
     drawing: CurveDrawing
-    lost: int
-    """Values that were no finite numbers."""
+    nonfinite: int
+    """Number of values that were infinite or NaN."""
 
 
-class Section(NamedTuple):
-    """Panels that belong together."""
+class CurveSection(NamedTuple):
+    """Panels under a common heading."""
 
     title: str
-    panels: list[Panel]
+    panels: list[CurvePanel]
 
 
-def _panel(title: str, curves: Mapping[str, Curve], unit: str = "") -> Panel | None:
-    """One line per model; None where nothing finite was logged."""
+def _panel(title: str, curves: Mapping[str, Curve], unit: str = "") -> CurvePanel | None:
+    """Panel with one line per model; None if no finite value was logged."""
     drawn = {model: curve for model, curve in curves.items() if curve.values}
     if not drawn:
         return None
-    ends = [(model, short(curve.values[0]), short(curve.values[-1])) for model, curve in drawn.items()]
-    return Panel(title, unit, ends, draw_curves(drawn), sum(curve.lost for curve in curves.values()))
+    ends = [(model, format_number(curve.values[0]), format_number(curve.values[-1])) for model, curve in drawn.items()]
+    return CurvePanel(title, unit, ends, draw_curves(drawn), sum(curve.nonfinite for curve in curves.values()))
 
 
-def _plain(curves: Mapping[str, Curve], names: Iterable[str]) -> list[Panel | None]:
+def _student_panels(curves: Mapping[str, Curve], names: Iterable[str]) -> list[CurvePanel | None]:
     return [
         _panel(TITLES.get(name, name.removeprefix(LOSS)), {"student": curves[name]}, UNITS.get(name, ""))
         for name in names
@@ -65,26 +65,26 @@ def _plain(curves: Mapping[str, Curve], names: Iterable[str]) -> list[Panel | No
     ]
 
 
-def _losses(record: RunRecord) -> list[Panel | None]:
-    """The total, then every term in the order of the settings."""
+def _losses(record: RunRecord) -> list[CurvePanel | None]:
+    """Panels of the total loss, then of every term in the order of the settings."""
     logged = [name for name in record.curves if name.startswith(LOSS)]
     groups = [record.settings.get(group) or {} for group in ("task_loss", "distill_losses", "regularizers")]
-    chosen = [LOSS + name for group in groups for name in group]
-    order = dict.fromkeys([LOSS + "total", *chosen, *sorted(logged)])
-    return _plain(record.curves, order)
+    terms = [LOSS + name for group in groups for name in group]
+    order = dict.fromkeys([LOSS + "total", *terms, *sorted(logged)])
+    return _student_panels(record.curves, order)
 
 
-def _models(curves: Mapping[str, Curve], statistics: Iterable[str]) -> list[Panel | None]:
-    """What was logged of student and teacher, each statistic in one panel."""
+def _models(curves: Mapping[str, Curve], statistics: Iterable[str]) -> list[CurvePanel | None]:
+    """Panels of the statistics of student and teacher."""
     panels = []
     for statistic in statistics:
         lines = {model: f"{model}/{statistic}" for model in ("student", "teacher")}
-        found = {model: curves[name] for model, name in lines.items() if name in curves}
-        panels.append(_panel(TITLES.get(statistic, statistic), found, UNITS.get(statistic, "")))
+        logged = {model: curves[name] for model, name in lines.items() if name in curves}
+        panels.append(_panel(TITLES.get(statistic, statistic), logged, UNITS.get(statistic, "")))
     return panels
 
 
-def _validation(curves: Mapping[str, Curve]) -> list[Panel | None]:
+def _validation(curves: Mapping[str, Curve]) -> list[CurvePanel | None]:
     panels = []
     for metric, title in METRICS.items():
         for name in curves:
@@ -95,8 +95,8 @@ def _validation(curves: Mapping[str, Curve]) -> list[Panel | None]:
     return panels
 
 
-def curve_sections(record: RunRecord) -> list[Section]:
-    """All curves; sections without any are left out."""
+def curve_sections(record: RunRecord) -> list[CurveSection]:
+    """All curves by section; empty sections are left out."""
     curves = record.curves
     rates = sorted(name for name in curves if name.startswith("lr-"))
     others = sorted(name for name in curves if name.startswith("train/") and not name.startswith((LOSS, *NOT_DRAWN)))
@@ -106,10 +106,10 @@ def curve_sections(record: RunRecord) -> list[Section]:
     rate_panels = [_panel(f"learning rate ({name[3:]})", {"student": curves[name]}) for name in rates]
     sections = {
         "Losses: the weighted total, and each term before its weight": _losses(record),
-        "Learning rate and scale": [*rate_panels, *_plain(curves, others)],
+        "Learning rate and scale": [*rate_panels, *_student_panels(curves, others)],
         f"{'Teacher and student' if has_teacher else 'Student'} on training batches": _models(curves, on_batches),
         "Distance of the trained weights (L2)": _models(curves, DISTANCES),
         "Validation": _validation(curves),
     }
-    kept = {title: [panel for panel in panels if panel is not None] for title, panels in sections.items()}
-    return [Section(title, panels) for title, panels in kept.items() if panels]
+    present = {title: [panel for panel in panels if panel is not None] for title, panels in sections.items()}
+    return [CurveSection(title, panels) for title, panels in present.items() if panels]

@@ -1,4 +1,4 @@
-"""Numbers as text, and changes as good or bad."""
+"""Format numbers, and rate changes as good or bad."""
 
 from __future__ import annotations
 
@@ -6,52 +6,52 @@ import math
 from typing import NamedTuple
 
 FULL_TINT = 0.1
-"""Change of a score that is coloured fully."""
+"""Change of a score, as a fraction, from which its colour is strongest."""
 
 
-class Change(NamedTuple):
-    """A score against that before training."""
+class ScoreChange(NamedTuple):
+    """Change of a score against that before training."""
 
     text: str
-    """Percentage points with their sign."""
+    """Signed percentage points."""
     kind: str
     """``good``, ``bad`` or ``same``."""
     tint: int
-    """How strongly it is coloured, in percent."""
+    """Strength of the colour, in percent."""
 
 
 def percent(value: float) -> str:
-    """A share as a number of percent; a dash where it is no number."""
+    """Format a fraction in percent; a dash if it is not finite."""
     return f"{100 * value:.1f}" if math.isfinite(value) else "–"
 
 
-def change(before: float, after: float, lower_is_better: bool = False) -> Change | None:
-    """From one score to another, both shares; None where either is no number."""
+def change(before: float, after: float, lower_is_better: bool = False) -> ScoreChange | None:
+    """Change between two scores, given as fractions; None if either is not finite."""
     difference = after - before
     if not math.isfinite(difference):
         return None
     text = f"{100 * difference:+.1f}".replace("-", "−")
     if text[1:] == "0.0":
-        return Change("±0.0", "same", 0)
+        return ScoreChange("±0.0", "same", 0)
     good = (difference < 0) == lower_is_better
-    return Change(text, "good" if good else "bad", round(100 * min(1.0, abs(difference) / FULL_TINT)))
+    return ScoreChange(text, "good" if good else "bad", round(100 * min(1.0, abs(difference) / FULL_TINT)))
 
 
-def short(value: float, digits: int = 3) -> str:
-    """Any number in so many digits."""
+def format_number(value: float, digits: int = 3) -> str:
+    """Format a number with ``digits`` significant digits."""
     return f"{value:.{digits}g}".replace("e-0", "e-").replace("e+0", "e")
 
 
-def ticks(least: float, greatest: float, about: int = 4) -> list[float]:
-    """Round numbers within a range.
+def ticks(low: float, high: float, target: int = 4) -> list[float]:
+    """Choose round numbers within a range as ticks of an axis.
 
     Args:
-        least: where the range begins.
-        greatest: where it ends, beyond ``least``.
-        about: how many there should be.
+        low: lower end of the range.
+        high: upper end of the range, above ``low``.
+        target: approximate number of ticks.
     """
-    power = 10.0 ** math.floor(math.log10((greatest - least) / about))
+    power = 10.0 ** math.floor(math.log10((high - low) / target))
     steps = [power * factor for factor in (1, 2, 2.5, 5, 10)]
-    step = min(steps, key=lambda step: abs((greatest - least) / step - about))
-    first = math.ceil(least / step - 1e-9)
-    return [step * number for number in range(first, math.floor(greatest / step + 1e-9) + 1)]
+    step = min(steps, key=lambda step: abs((high - low) / step - target))
+    first = math.ceil(low / step - 1e-9)
+    return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]

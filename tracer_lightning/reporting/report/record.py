@@ -1,4 +1,4 @@
-"""What a report is made of."""
+"""Data of a report."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tracer_lightning.evaluation import Details, Scores
 from tracer_lightning.evaluation.changes import SetChanges
-from tracer_lightning.reporting.changed import Shown
+from tracer_lightning.reporting.changed import ShownSample
 from tracer_lightning.reporting.training_curves import Curve
 
 MODELS = {"zero_shot": "before", "student": "student", "teacher": "teacher"}
@@ -16,14 +16,15 @@ METRICS = {"accuracy": "accuracy", "ece": "ECE", "macro_f1": "macro-F1"}
 LOWER_IS_BETTER = ("ece",)
 
 
-class ChangedPictures(NamedTuple):
-    """What a run forgot and learned."""
+class ChangedImages(NamedTuple):
+    """Samples that a run forgot and learned."""
 
     changes: Mapping[str, SetChanges]
-    shown: Mapping[str, Mapping[str, Sequence[Shown]]]
-    """By data set and kind."""
+    """Changes by dataset."""
+    shown: Mapping[str, Mapping[str, Sequence[ShownSample]]]
+    """Samples to show by dataset and kind of change."""
     without_maps: str = ""
-    """Why no maps are shown; empty where they are."""
+    """Reason why no maps are shown; empty if they are."""
 
 
 class RunRecord(NamedTuple):
@@ -31,33 +32,33 @@ class RunRecord(NamedTuple):
 
     title: str
     settings: Mapping[str, Any]
-    """Nested, resolved."""
+    """Resolved settings, nested."""
     scores: Mapping[str, Scores]
-    """By those of ``zero_shot`` (before training), ``student`` and ``teacher`` that were tested."""
+    """Scores by tested model: ``zero_shot`` (before training), ``student`` and ``teacher``."""
     details: Mapping[str, Mapping[str, Details]]
-    """What the scores are made of, by the same models and by data set."""
+    """Details of the scores by model and dataset."""
     labels: Mapping[str, list[str]]
-    """Names of the classes of each data set."""
+    """Names of the classes by dataset."""
     curves: Mapping[str, Curve]
-    """What was logged during training, by name."""
+    """Curves logged during training by name."""
     facts: Mapping[str, str]
-    """What else is told of the run: date, duration, steps."""
+    """Other facts about the run: date, duration, steps."""
     versions: Mapping[str, str]
-    """Of Python and packages."""
+    """Versions of Python and packages."""
     files: Mapping[str, str]
-    """Files beside the report, and what is in them."""
+    """Descriptions of the files next to the report, by name."""
     problem: str = ""
-    """Why the run did not finish; empty where it did."""
-    changed: ChangedPictures | None = None
-    """What the student forgot and learned; None where nobody asked."""
+    """Reason why the run did not finish; empty if it did."""
+    changed: ChangedImages | None = None
+    """Samples that the student forgot and learned; None if not requested."""
 
     @property
     def headline(self) -> str:
-        """The metric that comes first."""
-        chosen = self.settings.get("primary_metric")
-        return chosen if chosen in METRICS else "accuracy"
+        """Metric that is shown first."""
+        metric = self.settings.get("primary_metric")
+        return metric if metric in METRICS else "accuracy"
 
     @property
     def metrics(self) -> list[str]:
-        """Those reported, the headline first."""
+        """Reported metrics, the headline first."""
         return sorted(METRICS, key=lambda metric: metric != self.headline)

@@ -1,4 +1,4 @@
-"""Scores before and after, as big numbers and as a table."""
+"""Scores before and after training, as tiles and as a table."""
 
 from __future__ import annotations
 
@@ -7,64 +7,64 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracer_lightning.evaluation import AVERAGE, Scores
-from tracer_lightning.reporting.report.numbers import Change, change, percent
+from tracer_lightning.reporting.report.numbers import ScoreChange, change, percent
 from tracer_lightning.reporting.report.record import LOWER_IS_BETTER, METRICS, MODELS, RunRecord
 
 
-class Cell(NamedTuple):
-    """One score."""
+class ScoreCell(NamedTuple):
+    """One score of one model."""
 
     model: str
     text: str
-    """In percent."""
-    change: Change | None
-    """Against the score before training; None where this is it."""
+    """Score in percent."""
+    change: ScoreChange | None
+    """Change against the score before training; None for that score itself."""
 
 
-class Row(NamedTuple):
-    """One data set, or a mean over several."""
+class ScoreRow(NamedTuple):
+    """Scores on one dataset, or their mean over several."""
 
     name: str
     role: str
     n: str
-    cells: list[Cell]
-    """Every metric of every model."""
+    cells: list[ScoreCell]
+    """Scores of every metric and model."""
     dots: list[tuple[str, float]]
-    """Models and where their headline metric lies on the table's scale, in percent of its width."""
+    """Models with the position of their headline metric on the table's scale, in percent of its width."""
 
 
 class Tile(NamedTuple):
-    """One metric, in distribution or out of it."""
+    """One metric on the sets of one role."""
 
     title: str
     sets: list[str]
-    cells: list[Cell]
+    cells: list[ScoreCell]
 
 
 class ResultsTable(NamedTuple):
-    """All scores."""
+    """Table of all scores."""
 
     metrics: list[str]
     models: list[str]
-    rows: list[Row]
-    means: list[Row]
+    rows: list[ScoreRow]
+    means: list[ScoreRow]
     scale: tuple[int, int]
-    """Percent at the ends of the dots' scale."""
+    """Ends of the dots' scale, in percent."""
     members: dict[str, str]
-    """Averages and the data sets that they are over."""
+    """Averaged datasets by the average's name."""
 
 
 def score(values: Mapping[str, Any], metric: str) -> float:
-    """A metric; NaN where there is none, as of a set of which nothing could be read."""
+    """Value of a metric; NaN if it is missing, as for a set without readable samples."""
     value = values.get(metric)
     return math.nan if value is None else value
 
 
-def _cells(values: Mapping[str, Mapping[str, Any]], metric: str) -> list[Cell]:
-    """One metric of every model from what each scored."""
+def _cells(values: Mapping[str, Mapping[str, Any]], metric: str) -> list[ScoreCell]:
+    """Cells of one metric, one for every model."""
     before = score(values.get("zero_shot", {}), metric)
     return [
-        Cell(
+        ScoreCell(
             model,
             percent(score(scores, metric)),
             None if model == "zero_shot" else change(before, score(scores, metric), metric in LOWER_IS_BETTER),
@@ -79,7 +79,7 @@ def _mean(scores: Scores, names: Sequence[str], metrics: Sequence[str]) -> dict[
 
 
 def sets_of(record: RunRecord) -> dict[str, list[str]]:
-    """Data sets by role, ``id`` and ``ood``."""
+    """Names of the datasets by role, ``id`` and ``ood``."""
     first = next(iter(record.scores.values()), {})
     roles: dict[str, list[str]] = {"id": [], "ood": []}
     for name, values in first.items():
@@ -88,19 +88,19 @@ def sets_of(record: RunRecord) -> dict[str, list[str]]:
     return roles
 
 
-def tiles(record: RunRecord) -> list[Tile]:
-    """The headline metric and the ECE, in distribution and, where it is tested, out of it."""
+def headline_tiles(record: RunRecord) -> list[Tile]:
+    """Tiles of the headline metric and the ECE, for each role that was tested."""
     roles = {role: names for role, names in sets_of(record).items() if names}
     metrics = [record.headline, "ece"] if len(roles) > 1 else record.metrics
-    found = []
+    tiles = []
     for metric in metrics:
         for role, names in roles.items():
             values = {model: _mean(scores, names, metrics) for model, scores in record.scores.items()}
-            found.append(Tile(f"{role.upper()} {METRICS[metric]}", names, _cells(values, metric)))
-    return found
+            tiles.append(Tile(f"{role.upper()} {METRICS[metric]}", names, _cells(values, metric)))
+    return tiles
 
 
-def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> Row:
+def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> ScoreRow:
     values: dict[str, Any] = {model: scores[name] for model, scores in record.scores.items()}
     first = next(iter(values.values()))
     low, high = scale
@@ -109,7 +109,7 @@ def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> Row:
         for model, scores in values.items()
         if math.isfinite(score(scores, record.headline))
     ]
-    return Row(
+    return ScoreRow(
         "mean OOD" if name == AVERAGE else name,
         "" if "sets" in first else first["role"].upper(),
         "" if "sets" in first else f"{first['n']:,}",
@@ -119,12 +119,12 @@ def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> Row:
 
 
 def results_of(record: RunRecord) -> ResultsTable | None:
-    """The table; None where nothing was tested."""
+    """Build the table of results; None if nothing was tested."""
     if not record.scores:
         return None
     first = next(iter(record.scores.values()))
-    every = [100 * score(scores[name], record.headline) for scores in record.scores.values() for name in scores]
-    finite = [value for value in every if math.isfinite(value)] or [0.0]
+    percentages = [100 * score(scores[name], record.headline) for scores in record.scores.values() for name in scores]
+    finite = [value for value in percentages if math.isfinite(value)] or [0.0]
     low = min(90, int(min(finite) // 10) * 10)
     scale = (low, max(low + 10, -int(-max(finite) // 10) * 10))
     rows = {name: _row(record, name, scale) for name in first}

@@ -1,4 +1,4 @@
-"""Pictures of TRACER's theory, each from what the package's teachers do."""
+"""Figures of TRACER's theory, drawn from the behaviour of the package's teachers."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ from torch import Tensor
 from tracer_lightning.kernels import BetaKernel, ExponentialKernel
 from tracer_lightning.reporting.style import COLOURS, style
 from tracer_lightning.studies.theory import linear as theory
-from tracer_lightning.studies.theory.bounds import APPROACH, curvature, first_share, teacher_errors
-from tracer_lightning.studies.theory.checks import BETAS, MOMENTUM, STEPS, STRENGTH
-from tracer_lightning.studies.theory.conditions import LONG, RARE
-from tracer_lightning.studies.theory.linear import Problem
-from tracer_lightning.studies.theory.paths import (
-    MakeTeacher,
+from tracer_lightning.studies.theory.claims import (
+    APPROACH,
+    BETAS,
+    LONG,
+    MOMENTUM,
+    RARE,
+    STEPS,
+    STRENGTH,
+    curvature,
+    first_share,
+    teacher_errors,
+)
+from tracer_lightning.studies.theory.linear import (
+    Problem,
+    TeacherFactory,
     ema,
-    follow,
-    official,
+    frobenius_norms,
     self_distillation,
-    shares,
-    sizes,
     snapshot_weights,
+    step_shares,
+    teacher_path,
+    update_counting_wma,
     wma,
 )
 
 EMA_COLOUR = "#d95f02"
 BETA_COLOURS = {0.2: "#08306b", 0.5: COLOURS["teacher"], 1.0: "#4aa3a2", 1.5: "#8bb84a"}
 RATE = 5.0
-"""Of the exponential kernel shown: the last moment weighs e^5 = 148 times the first."""
+"""Rate of the exponential kernel shown: the last moment weighs e^5 = 148 times the first."""
 
 
-def _teachers() -> dict[str, tuple[MakeTeacher, str, str]]:
-    """Name to teacher, colour and dashes."""
+def _teachers() -> dict[str, tuple[TeacherFactory, str, str]]:
+    """Teacher, colour and line style by name."""
     lines = {f"Beta {beta:g}": (wma(BetaKernel(beta)), BETA_COLOURS[beta], "-") for beta in BETAS}
     exponential = (wma(ExponentialKernel(RATE)), "#8a5fb0", "-.")
     return {f"EMA {MOMENTUM:g}": (ema(MOMENTUM), EMA_COLOUR, "--"), **lines, f"exponential {RATE:g}": exponential}
@@ -51,7 +60,7 @@ def _figure(title: str) -> tuple[Figure, list[Axes]]:
 
 
 def _plane() -> Problem:
-    """One image direction in a plane of weights (p = 1, d = 2): a line of solutions of the task."""
+    """One image direction in a plane of weights (p = 1, d = 2), so that the solutions of the task form a line."""
     images = torch.tensor([[2.0], [0.0]], dtype=torch.float64)  # (2, 1)
     return Problem(images, torch.tensor([[4.0]], dtype=torch.float64), torch.tensor([[-1.0, 1.5]], dtype=torch.float64))
 
@@ -68,15 +77,15 @@ def _pair(weights: Tensor) -> tuple[float, float]:
     return first, second
 
 
-def _mark(axes: Axes, weights: Tensor, name: str, colour: str, place: tuple[float, float], marker: str = "o") -> None:
-    """A named point; ``place`` is the text's offset in points."""
+def _mark(axes: Axes, weights: Tensor, name: str, colour: str, offset: tuple[float, float], marker: str = "o") -> None:
+    """Draw a named point; ``offset`` is that of its label in points."""
     x, y = _pair(weights)
     axes.plot(x, y, marker, color=colour, ms=7, zorder=5)
-    axes.annotate(name, (x, y), xytext=place, textcoords="offset points", ha="center", color=colour)
+    axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", ha="center", color=colour)
 
 
 def _adam_path(problem: Problem, steps: int) -> Tensor:
-    """Weights (steps + 1, d) of AdamW with weight decay 0.1 on the task alone."""
+    """Weights (steps + 1, d) along AdamW with weight decay 0.1 on the task loss alone."""
     weights = problem.start.clone().requires_grad_()
     optimizer = torch.optim.AdamW([weights], lr=0.02, weight_decay=0.1)
     path = [problem.start]
@@ -131,7 +140,7 @@ def _draw_subspace(axes: Axes) -> None:
 
 
 def geometry(problem: Problem) -> Figure:
-    """Where each method ends in a plane of weights; two problems of its own, so that they have two dimensions."""
+    """Final weights of each method in two problems of its own with two weights each; ``problem`` is not used."""
     del problem
     with style(formulas=True):
         figure, (left, right) = _figure("Geometry of fine-tuning a linear encoder")
@@ -144,19 +153,27 @@ def geometry(problem: Problem) -> Figure:
 
 
 def gap(problem: Problem) -> Figure:
-    """‖student - teacher‖ along gradient descent, and the error inside the subspace of distillation from each."""
+    """‖student - teacher‖ along gradient descent, and the error inside the task subspace of distillation from each."""
     path = theory.descent_path(problem, STEPS, theory.step_size(problem, 0.0))
     scale = float((path[-1] - path[0]).norm())
     with style(formulas=True):
         figure, (left, right) = _figure("What each teacher still pulls with, and where it lets the student go")
-        for name, (make, colour, dashes) in _teachers().items():
-            left.plot(sizes(path - follow(path, make)) / scale, color=colour, ls=dashes, lw=1.6, label=name)
+        for name, (make_teacher, colour, linestyle) in _teachers().items():
+            left.plot(
+                frobenius_norms(path - teacher_path(path, make_teacher)) / scale,
+                color=colour,
+                ls=linestyle,
+                lw=1.6,
+                label=name,
+            )
             if "EMA" not in name:
-                least = float(snapshot_weights(make, STEPS)[0])
-                left.plot(STEPS, least, "_", color=colour, ms=14, mew=2, clip_on=False)
-            students = self_distillation(problem, STRENGTH, make, STEPS).students
-            errors = sizes((students - problem.solution) @ problem.inside) / float(problem.anchor_error.norm())
-            right.plot(errors, color=colour, ls=dashes, lw=1.6)
+                smallest = float(snapshot_weights(make_teacher, STEPS)[0])
+                left.plot(STEPS, smallest, "_", color=colour, ms=14, mew=2, clip_on=False)
+            students = self_distillation(problem, STRENGTH, make_teacher, STEPS).students
+            errors = frobenius_norms((students - problem.solution) @ problem.inside) / float(
+                problem.anchor_error.norm()
+            )
+            right.plot(errors, color=colour, ls=linestyle, lw=1.6)
         left.plot([], [], "_", color="black", ms=12, mew=2, label=r"bound $\omega_{0|T}$ (C.6)")
         right.axhline(STRENGTH / (1 + STRENGTH), color=COLOURS["zero_shot"], lw=1.2, ls=":")
         right.text(STEPS, 0.5, "static SD: $\\lambda/(1+\\lambda)$", ha="right", va="bottom", color="#666666")
@@ -174,25 +191,25 @@ def gap(problem: Problem) -> Figure:
 
 
 def weights(problem: Problem) -> Figure:
-    """omega_{k|T}: of each kernel with an update a step, and of three clocks with rare updates; needs no problem."""
+    """omega_{k|T} of each kernel updated at every step, and of three clocks with rare updates; needs no problem."""
     del problem
-    clocks: dict[str, tuple[MakeTeacher, str, str]] = {
+    clocks: dict[str, tuple[TeacherFactory, str, str]] = {
         "clock of optimizer steps": (wma(BetaKernel()), COLOURS["teacher"], "o"),
-        "clock counts updates (official code)": (official(BetaKernel()), "#111111", "s"),
+        "clock counts updates (official code)": (update_counting_wma(BetaKernel()), "#111111", "s"),
         f"EMA {MOMENTUM:g}": (ema(MOMENTUM), EMA_COLOUR, "^"),
     }
     with style(formulas=True):
         figure, (left, right) = _figure(r"Weight $\omega_{k|T}$ of the student of step k in the last teacher")
-        for name, (make, colour, dashes) in _teachers().items():
-            left.plot(snapshot_weights(make, STEPS), color=colour, ls=dashes, lw=1.6, label=name)
+        for name, (make_teacher, colour, linestyle) in _teachers().items():
+            left.plot(snapshot_weights(make_teacher, STEPS), color=colour, ls=linestyle, lw=1.6, label=name)
         left.set(yscale="log", ylim=(1e-5, 0.8), xlim=(-4, STEPS + 4), xlabel="optimizer step k", ylabel="weight")
         left.set_title(f"Update at every step, T = {STEPS}")
         left.legend(loc="upper center", ncols=2, fontsize=8)
         steps = torch.arange(0, LONG + 1, RARE)
-        for name, (make, colour, marker) in clocks.items():
-            found = snapshot_weights(make, LONG, RARE)
-            label = f"{name}: $W_0$ weighs {100 * float(found[0]):.1f} %"
-            right.plot(steps, found, marker, color=colour, ms=3.5, label=label)
+        for name, (make_teacher, colour, marker) in clocks.items():
+            snapshots = snapshot_weights(make_teacher, LONG, RARE)
+            label = f"{name}: $W_0$ weighs {100 * float(snapshots[0]):.1f} %"
+            right.plot(steps, snapshots, marker, color=colour, ms=3.5, label=label)
         right.set(
             yscale="log", ylim=(1e-3, 3), xlim=(-LONG / 60, LONG * 61 / 60), xlabel="optimizer step k", ylabel="weight"
         )
@@ -205,22 +222,26 @@ def weights(problem: Problem) -> Figure:
 
 
 def bounds(problem: Problem) -> Figure:
-    """Self-distillation's gradient on a line and C.6's bound on the last one; SD-WMA's error and C.9's bound on it."""
+    """Self-distillation's gradient on a line with C.6's bound on the last one, and SD-WMA's error with C.9's bound."""
     path = theory.line_path(problem, STEPS, APPROACH)
-    way = path[-1] - path[0]
+    displacement = path[-1] - path[0]
     times = torch.arange(STEPS + 1, dtype=torch.float64)
     with style(formulas=True):
         figure, (left, right) = _figure("Bounds on the pull and on the error")
-        for name, (make, colour, dashes) in _teachers().items():
-            pulls = STRENGTH * sizes((path - follow(path, make)) @ problem.images @ problem.images.T) / way.norm()
-            left.plot(pulls, color=colour, ls=dashes, lw=1.6, label=name)
-            errors = teacher_errors(problem, self_distillation(problem, STRENGTH, make, STEPS).teachers)
-            right.plot(errors, color=colour, ls=dashes, lw=1.6)
-        mu = curvature(theory.output_penalty(problem, STRENGTH, problem.start), problem.start, way)
+        for name, (make_teacher, colour, linestyle) in _teachers().items():
+            pulls = (
+                STRENGTH
+                * frobenius_norms((path - teacher_path(path, make_teacher)) @ problem.images @ problem.images.T)
+                / displacement.norm()
+            )
+            left.plot(pulls, color=colour, ls=linestyle, lw=1.6, label=name)
+            errors = teacher_errors(problem, self_distillation(problem, STRENGTH, make_teacher, STEPS).teachers)
+            right.plot(errors, color=colour, ls=linestyle, lw=1.6)
+        mu = curvature(theory.output_penalty(problem, STRENGTH, problem.start), problem.start, displacement)
         for beta, colour in BETA_COLOURS.items():
             left.plot(STEPS, mu * first_share(beta), "_", color=colour, ms=14, mew=2, clip_on=False)
-            least = float(shares(BetaKernel(beta), STEPS)[1:].min())
-            right.plot((1.0 - least / (1.0 + STRENGTH)) ** times, color=colour, ls=":", lw=1.4)
+            smallest = float(step_shares(BetaKernel(beta), STEPS)[1:].min())
+            right.plot((1.0 - smallest / (1.0 + STRENGTH)) ** times, color=colour, ls=":", lw=1.4)
         left.plot([], [], "_", color="black", ms=12, mew=2, label=r"bound $\mu\,\omega_{0|T}$ (C.6)")
         left.plot([], [], ":", color="black", lw=1.4, label=r"bound $(1-\omega_{min}/(1+\lambda))^t$ (C.9)")
         left.set(yscale="log", ylim=(1e-4, 3), xlim=(0, STEPS), xlabel="optimizer step")

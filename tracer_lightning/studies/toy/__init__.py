@@ -1,1 +1,1 @@
-"""The toy experiment of TRACER's section 5.1."""
+"""The toy experiment of section 5.1 of the TRACER paper."""

@@ -1,4 +1,4 @@
-"""The toy experiment as a table and pictures."""
+"""The toy experiment as a table and figures."""
 
 from __future__ import annotations
 
@@ -20,37 +20,38 @@ from tracer_lightning.studies.toy.arms import FORGETTING, LATE_GAP, ORIGINAL, TA
 
 PERCENT = (ORIGINAL, TASK, FORGETTING, TEACHER)
 COLUMNS = (*PERCENT, LATE_GAP)
-HEADS = {TEACHER: "teacher's original"}
+HEADINGS = {TEACHER: "teacher's original"}
 MARKERS = "osD^vPX*"
-DASHES = ("-", "-", "-", "-", "-", "--", ":", "-.")
+LINESTYLES = ("-", "-", "-", "-", "-", "--", ":", "-.")
 
 
-def _cell(found: Interval | None, percent: bool) -> str:
-    if found is None:
+def _format(interval: Interval | None, percent: bool) -> str:
+    if interval is None:
         return "–"
     if percent:
-        return f"{100 * found.mean:.1f}" + ("" if found.half is None else f" ± {100 * found.half:.1f}")
-    return f"{found.mean:.5f}" + ("" if found.half is None else f" ± {found.half:.5f}")
+        return f"{100 * interval.mean:.1f}" + ("" if interval.half is None else f" ± {100 * interval.half:.1f}")
+    return f"{interval.mean:.5f}" + ("" if interval.half is None else f" ± {interval.half:.5f}")
 
 
 def toy_rows(arms: Sequence[Arm], before: Mapping[str, float]) -> list[list[str]]:
-    """Cells of the table, a head and the model before first."""
-    rows = [["method", "strength", "seeds", *(HEADS.get(column, column) for column in COLUMNS)]]
+    """Texts of the table's cells: the header, the model before fine-tuning, and the arms."""
+    rows = [["method", "strength", "seeds", *(HEADINGS.get(column, column) for column in COLUMNS)]]
     start = {key: Interval(value, None) for key, value in before.items()}
-    rows.append(["before", "", "", *(_cell(start.get(column), column in PERCENT) for column in COLUMNS)])
+    rows.append(["before", "", "", *(_format(start.get(column), column in PERCENT) for column in COLUMNS)])
     for arm in arms:
-        cells = [_cell(arm.values.get(column), column in PERCENT) for column in COLUMNS]
+        cells = [_format(arm.values.get(column), column in PERCENT) for column in COLUMNS]
         rows.append([arm.name, arm.strength, str(arm.seeds), *cells])
-    shown = [number for number, head in enumerate(rows[0]) if head != "strength" or any(arm.strength for arm in arms)]
-    return [[row[number] for number in shown] for row in rows]
+    has_strength = any(arm.strength for arm in arms)
+    columns = [number for number, heading in enumerate(rows[0]) if heading != "strength" or has_strength]
+    return [[row[number] for number in columns] for row in rows]
 
 
 def toy_table(arms: Sequence[Arm], before: Mapping[str, float]) -> Table:
-    """For the terminal."""
-    head, *rows = toy_rows(arms, before)
+    """Table for the terminal."""
+    header, *rows = toy_rows(arms, before)
     table = Table(box=box.SIMPLE, pad_edge=False)
     table.caption = "accuracy and forgetting in percent; gap: squared distance of features; ± 95% interval over seeds"
-    for number, name in enumerate(head):
+    for number, name in enumerate(header):
         table.add_column(name, justify="right" if number else "left", no_wrap=not number)
     for row in rows:
         table.add_row(*map(Text, row))
@@ -58,45 +59,49 @@ def toy_table(arms: Sequence[Arm], before: Mapping[str, float]) -> Table:
 
 
 def toy_markdown(arms: Sequence[Arm], before: Mapping[str, float]) -> str:
-    """For a page."""
-    head, *rows = ([*map(markdown, row)] for row in toy_rows(arms, before))
-    lines = [head, ["---"] * len(head), *rows]
+    """Table in Markdown."""
+    header, *rows = ([*map(markdown, row)] for row in toy_rows(arms, before))
+    lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def write_toy(path: Path, arms: Sequence[Arm]) -> None:
-    """A line for each arm and measure, unrounded."""
+    """Write unrounded values as CSV with a line for each arm and measure."""
     rows: list[list[Any]] = [["method", "strength", "seeds", "measure", "mean", "half_width_95"]]
     for arm in arms:
-        for measure, found in arm.values.items():
-            rows.append([arm.name, arm.strength, arm.seeds, measure, found.mean, found.half])
+        for measure, interval in arm.values.items():
+            rows.append([arm.name, arm.strength, arm.seeds, measure, interval.mean, interval.half])
     write_text(path, csv_text(rows))
 
 
 def _looks(arms: Sequence[Arm]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and dashes of each name."""
+    """Colour, marker and line style by name."""
     cycle = mpl.rcParams["axes.prop_cycle"].by_key()["color"]
     names = dict.fromkeys(arm.name for arm in arms)
     return {
-        name: {"color": cycle[n % len(cycle)], "marker": MARKERS[n % len(MARKERS)], "ls": DASHES[n % len(DASHES)]}
+        name: {
+            "color": cycle[n % len(cycle)],
+            "marker": MARKERS[n % len(MARKERS)],
+            "ls": LINESTYLES[n % len(LINESTYLES)],
+        }
         for n, name in enumerate(names)
     }
 
 
 def _intervals(axes: Axes, arms: Sequence[Arm], looks: Mapping[str, Mapping[str, Any]], measure: str) -> None:
     for number, arm in enumerate(arms):
-        found, look = arm.values[measure], {**looks[arm.name], "ls": "none"}
-        axes.errorbar(100 * found.mean, number, xerr=100 * (found.half or 0.0), ms=6, capsize=4, **look)
+        interval, look = arm.values[measure], {**looks[arm.name], "ls": "none"}
+        axes.errorbar(100 * interval.mean, number, xerr=100 * (interval.half or 0.0), ms=6, capsize=4, **look)
     axes.set(xlabel="accuracy (%)", ylim=(len(arms) - 0.4, -0.6))
     axes.margins(x=0.08)
     axes.grid(visible=False, axis="y")
 
 
 def panels(arms: Sequence[Arm], before: Mapping[str, float]) -> Figure:
-    """Accuracy kept on the original task, accuracy on the new one, and the teacher's gap over steps.
+    """Draw accuracy on the original task and on the new one, and the teacher's gap over steps.
 
     Args:
-        arms: each of another name.
+        arms: arms with distinct names.
         before: accuracy before fine-tuning.
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
@@ -122,14 +127,16 @@ def panels(arms: Sequence[Arm], before: Mapping[str, float]) -> Figure:
 
 def _strength(arm: Arm) -> float:
     if "," in arm.strength:
-        raise ValueError(f"{arm.name}: several settings of its strength vary ({arm.strength}); draw runs with one")
+        raise ValueError(
+            f"{arm.name}: several settings of its strength vary ({arm.strength}); draw runs in which one varies"
+        )
     return float(arm.strength or 0)
 
 
 def tradeoff(arms: Sequence[Arm], before: Mapping[str, float]) -> Figure:
-    """What is kept of the original task and what is learned of the new one, by strength and against each other.
+    """Draw accuracy on the original and the new task by strength, and against each other.
 
-    A line for each method; one without strength is a point of the last panel.
+    Each method is a line; one without strength is a point in the last panel.
     """
     figure = Figure(figsize=(10, 4.0), layout="constrained")
     original, task, both = figure.subplots(1, 3)

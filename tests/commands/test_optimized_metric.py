@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from tests.commands.helpers import composed, hydra_context
 from tracer_lightning.commands.cli import task
-from tracer_lightning.commands.evaluate import ordered_sets
-from tracer_lightning.engine.optimized_metric import check_optimized_metric, logged_validation, returned
-from tracer_lightning.engine.run import train
+from tracer_lightning.commands.evaluate import order_sets
+from tracer_lightning.commands.train import objective, train
+from tracer_lightning.config.check_built import check_built
+from tracer_lightning.engine.validation import logged_validation
 from tracer_lightning.types import EvalSet
 
 
@@ -26,23 +28,27 @@ HELD_OUT = Data(EvalSet("pets", "val", "id"), (EvalSet("pets", "test", "id"),))
 WATCHED = Data(EvalSet("pets", "test", "id"), (EvalSet("pets", "test", "id"),))
 
 
+def searched_by(metric, callbacks=()):
+    return OmegaConf.create({"optimized_metric": metric, "callbacks": dict(callbacks)})
+
+
 def test_only_figures_of_a_validation_split_are_searched_by():
-    check_optimized_metric(None, WATCHED)
-    check_optimized_metric("ece", HELD_OUT)
-    with pytest.raises(
-        ValueError, match="optimized_metric must be null or one of accuracy, ece, macro_f1, found 'loss'"
-    ):
-        check_optimized_metric("loss", HELD_OUT)
+    check_built(searched_by(None), WATCHED)
+    check_built(searched_by("ece"), HELD_OUT)
     with pytest.raises(
         ValueError, match=r"optimized_metric=ece: these data have no validation split, .* pets, is a test set"
     ):
-        check_optimized_metric("ece", WATCHED)
+        check_built(searched_by("ece"), WATCHED)
+    stopping = {"stopping": {"monitor": "val/pets/accuracy"}}
+    check_built(searched_by(None, stopping), HELD_OUT)
+    with pytest.raises(ValueError, match=r"callbacks\.stopping\.monitor=val/pets/accuracy: these data have no"):
+        check_built(searched_by(None, stopping), WATCHED)
 
 
 def test_no_temperature_is_fitted_on_a_test_set_that_is_called_val():
-    assert [entry.name for entry in ordered_sets(HELD_OUT, "val")] == ["pets-val", "pets"]
+    assert [entry.name for entry in order_sets(HELD_OUT, "val")] == ["pets-val", "pets"]
     with pytest.raises(ValueError, match="temperature=val: these data have no validation split"):
-        ordered_sets(WATCHED, "val")
+        order_sets(WATCHED, "val")
 
 
 def test_validation_is_picked_from_what_was_logged():
@@ -56,10 +62,10 @@ def test_validation_is_picked_from_what_was_logged():
 
 def test_results_or_their_figure_are_returned():
     results = {"validation": {"pets": {"ece": 0.25, "accuracy": 0.5}}}
-    assert returned(results, None) is results
-    assert returned(results, "ece") == 0.25
+    assert objective(results, None) is results
+    assert objective(results, "ece") == 0.25
     with pytest.raises(ValueError, match="optimized_metric=ece: there is no validation"):
-        returned({"validation": {}}, "ece")
+        objective({"validation": {}}, "ece")
 
 
 def test_a_run_returns_its_last_validation(tmp_path, capsys):

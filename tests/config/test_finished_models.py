@@ -4,7 +4,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.commands.load_finished import match_heads
+from tracer_lightning.config.finished_models import match_heads
 from tracer_lightning.models.heads import zero_shot_linear
 
 PROMPTS = torch.randint(1, 400, (10, 2, 6), generator=torch.Generator().manual_seed(0))

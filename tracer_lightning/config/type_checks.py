@@ -1,21 +1,21 @@
-"""Are the values of a configuration of the types that they must have?"""
+"""Types of settings, compared with annotations."""
 
 from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_method
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
+from tracer_lightning.engine.settings import shortened
+
 TARGET = "_target_"
 LARGEST = (1 << 63) - 1
 """Whole number that torch can compute with."""
-SHOWN = 100
-"""Characters of a wrong value in a message."""
 
 
 def check_values(node: Any, key: str, written: Callable[[str], str] = str) -> None:
@@ -39,33 +39,12 @@ def check_values(node: Any, key: str, written: Callable[[str], str] = str) -> No
         check_values(value, setting, written)
 
 
-def check_types(cfg: DictConfig, expected: Mapping[str, Any]) -> None:
-    """Compare settings with what they must be; ValueError names the first that is missing or of another type.
-
-    Args:
-        cfg: the configuration.
-        expected: setting to its type.
-    """
-    for key, hint in expected.items():
-        group, _, name = key.rpartition(".")
-        above = OmegaConf.select(cfg, group) if group else cfg
-        if not isinstance(above, DictConfig) or name not in above:
-            raise ValueError(f"{key} is missing; it is needed, and was taken away or replaced")
-        check_type_of(above[name], hint, key)
-
-
 def check_type_of(value: Any, hint: Any, key: str, written: Callable[[str], str] = str) -> None:
     """ValueError, which names the setting, unless the value is of the type; true and false are no numbers."""
     plain: Any = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     forms = [plain, tuple(plain)] if isinstance(plain, list) else [plain]  # YAML has no tuples
     if not any(_fits(form, hint) for form in forms):
         raise ValueError(f"{written(key)} must be of type {_called_by(hint)}, found {shortened(plain)}")
-
-
-def shortened(value: Any) -> str:
-    """The value for a message of one line."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -1,0 +1,105 @@
+"""The steps that commands share: validate, build data and trainer, test, and write results.
+
+A command states only what differs: its models, the module that it tests, and its results.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig
+
+from tracer_lightning.config.build import build_evaluator, build_images
+from tracer_lightning.config.validate import validate
+from tracer_lightning.data import ClipDataModule
+from tracer_lightning.engine.console import print_rank_zero, quieten
+from tracer_lightning.engine.run_folder import write_json
+from tracer_lightning.engine.samples import check_sample_counts
+from tracer_lightning.evaluation import Scores
+from tracer_lightning.models import Backbone
+from tracer_lightning.reporting.versions import versions
+
+
+class Runner:
+    """One execution of a command that evaluates finished models.
+
+    Args:
+        cfg: composed configuration.
+        command: name of the command.
+
+    Raises:
+        ValueError: the configuration is invalid.
+    """
+
+    def __init__(self, cfg: DictConfig, command: str) -> None:
+        quieten()
+        validate(cfg, command)
+        self.cfg = cfg
+        self.folder = Path(cfg.paths.output_dir)
+        """Folder that the command writes in."""
+        self._began = time.perf_counter()
+
+    @cached_property
+    def trainer(self) -> pl.Trainer:
+        """The trainer, built when it is first used."""
+        return build_evaluator(self.cfg)
+
+    def build_data(self, backbone: Backbone) -> ClipDataModule:
+        """The data module for the backbone's inputs, without training data."""
+        data = build_images(self.cfg, backbone)
+        data.trains = False
+        return data
+
+    def test(self, module: pl.LightningModule, data: ClipDataModule) -> None:
+        """Run the module over the test sets."""
+        self.trainer.test(module, datamodule=data, verbose=False)
+
+    def check_counts(self, scores: Scores, data: ClipDataModule) -> None:
+        """Raise ValueError where test samples are missing, unless the number of batches is limited."""
+        if self.trainer.limit_test_batches == 1.0:
+            check_sample_counts(scores, data)
+
+    def finish(
+        self,
+        file: str,
+        results: Mapping[str, Any],
+        report: Callable[[dict[str, Any]], object],
+        contents: str,
+    ) -> dict[str, Any]:
+        """Complete the results and, in the first process, write and report them.
+
+        Args:
+            file: name of the JSON file.
+            results: results without versions and seconds.
+            report: writes the other files and prints tables, given the complete results.
+            contents: what the folder then holds, for the last line of output.
+
+        Returns:
+            The content of the JSON file.
+        """
+        seconds = round(time.perf_counter() - self._began, 1)
+        complete = {**results, "versions": versions(), "seconds": seconds}
+        if self.trainer.is_global_zero:
+            write_json(self.folder / file, complete)
+            report(complete)
+            print_rank_zero(f"{seconds} s; {contents} are in {self.folder}")
+        return complete
+
+
+def require_new_folder(out: str) -> Path:
+    """The folder ``out``, which must be empty or not exist yet.
+
+    Raises:
+        ValueError: it has content, or can't be renamed into place.
+    """
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"out={folder}: exists already; choose another place")
+    if folder.is_mount() or folder.resolve() == Path.cwd():
+        raise ValueError(f"out={folder}: can't be written atomically; choose a folder within it")
+    return folder

@@ -1,0 +1,127 @@
+"""Training: compose, validate, train a prerequisite where there is one, build, and run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from omegaconf import DictConfig, OmegaConf
+
+from tracer_lightning.config.backbones import build_backbone
+from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer, resolved_settings
+from tracer_lightning.config.check_built import check_built
+from tracer_lightning.config.checkpoint import start_path
+from tracer_lightning.config.prerequisite import compose_prerequisite
+from tracer_lightning.config.validate import validate
+from tracer_lightning.data import ClipDataModule, DataModule
+from tracer_lightning.engine import run as engine
+from tracer_lightning.engine.console import print_rank_zero, quieten
+from tracer_lightning.engine.prerequisite import ensure_prerequisite
+from tracer_lightning.engine.resume import find_checkpoint, read_saved_run, resume_hint
+from tracer_lightning.engine.run_folder import lock_run_dir
+from tracer_lightning.engine.signals import SIGNALS
+from tracer_lightning.module import TracerModule
+
+
+def train(cfg: DictConfig) -> dict[str, Any] | float:
+    """Run the experiment.
+
+    Returns:
+        The content of results.json or, with ``optimized_metric``, that metric of the last validation, for a sweeper.
+    """
+    return objective(run(cfg), cfg.optimized_metric)
+
+
+def objective(results: dict[str, Any], metric: str | None) -> dict[str, Any] | float:
+    """The value that a job returns to a sweeper: all results or, with a metric, its value in the last validation."""
+    if metric is None:
+        return results
+    if not results["validation"]:
+        raise ValueError(
+            f"optimized_metric={metric}: there is no validation; see trainer.limit_val_batches, or its images"
+        )
+    (scores,) = results["validation"].values()
+    value: float = scores[metric]
+    return value
+
+
+def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
+    """Run the experiment that ``cfg`` describes.
+
+    Args:
+        cfg: composed configuration; ``paths.output_dir`` is changed where another folder's run is continued.
+        **trainer_options: arguments of the trainer beside those of the configuration.
+
+    Returns:
+        The content of results.json: scores by model and data set, method, seed, versions, seconds.
+    """
+    quieten()
+    validate(cfg, "train")
+    checkpoint = checkpoint_to_resume(cfg)
+    saved = None if checkpoint is None else read_saved_run(checkpoint)
+    folder = Path(cfg.paths.output_dir)
+    with SIGNALS, lock_run_dir(folder, anew=saved is None):
+        began = time.perf_counter()
+        start = start_path(cfg.init_weights) or prerequisite_checkpoint(cfg)
+        trainer, module, data = _build(cfg, start, **trainer_options)
+        info = engine.RunInfo(
+            folder=folder,
+            settings=resolved_settings(cfg),
+            config=OmegaConf.to_yaml(cfg, resolve=True),
+            name=cfg.name,
+            method=cfg.method.name,
+            seed=cfg.seed,
+            primary_metric=cfg.primary_metric,
+            precision=cfg.evaluation.precision,
+            start=start,
+            resume_hint=resume_hint(cfg.resume, folder, _is_unnamed(cfg)),
+        )
+        return engine.run(trainer, module, data, info, saved, began)
+
+
+def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
+    """The checkpoint that ``resume`` names; ``paths.output_dir`` is changed to the folder in which the run goes on."""
+    folder, checkpoint = find_checkpoint(cfg.resume, resolved_settings(cfg), _is_unnamed(cfg))
+    cfg.paths.output_dir = str(folder)
+    return checkpoint
+
+
+def prerequisite_checkpoint(cfg: DictConfig) -> Path | None:
+    """The checkpoint of the experiment that this one starts from, trained now if it is not cached."""
+    if cfg.prerequisite is None:
+        return None
+    required = compose_prerequisite(cfg)
+    folder = Path(required.paths.output_dir)
+
+    def train_prerequisite(is_begun: bool) -> None:
+        build_data(cfg, build_backbone(cfg, None)).setup("fit")  # mistakes in the data show before minutes of training
+        required.resume = "auto" if is_begun else None
+        print_rank_zero(f"prerequisite {required.name}: not cached, trained now in {folder}")
+        run(required, plugins=[LightningEnvironment()])
+
+    return ensure_prerequisite(folder, required.name, required.min_accuracy, train_prerequisite)
+
+
+def _is_unnamed(cfg: DictConfig) -> bool:
+    """Whether the run's name is the time at which it began."""
+    unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
+    return "${now:" in str(unresolved["run"])
+
+
+def _build(cfg: DictConfig, start: Path | None, **trainer_options: Any) -> tuple[pl.Trainer, TracerModule, DataModule]:
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    backbone = build_backbone(cfg, start)
+    data = build_data(cfg, backbone)
+    if cfg.reproduce.rows_of_captions:
+        if not isinstance(data, ClipDataModule):
+            raise ValueError("reproduce.rows_of_captions draws images with captions, and the data have none")
+        data.draws_rows = True
+    check_built(cfg, data)
+    trainer = build_trainer(cfg, **trainer_options)
+    add_head(cfg, backbone.model, data, trainer)
+    module = build_module(cfg, backbone, data)
+    module.save_hyperparameters(resolved_settings(cfg))
+    return trainer, module, data

@@ -1,0 +1,66 @@
+"""The part of ``--help`` that depends on the command: its groups and its top-level settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+
+ENTRY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: +(?P<value>[^\s#{].*?))?(?: +# (?P<comment>.*))?")
+"""A line of a command's YAML file that sets a value or begins a mapping."""
+WIDTH = 28
+"""Number of columns before the descriptions of settings."""
+
+
+def command_options(command: str) -> str:
+    """Groups of a command with their options, and its top-level settings with their comments.
+
+    Hydra resolves this in the template of ``--help``, as ``${command_options:train}``.
+
+    Args:
+        command: name of the command's YAML file.
+    """
+    loader: Any = GlobalHydra.instance().config_loader()
+    (folder,) = (source.path for source in loader.get_sources() if source.provider == "main")
+    text = Path(folder, f"{command}.yaml").read_text(encoding="utf-8")
+    groups = _groups(text)
+    lines = ["Groups, from which group=option chooses (with the default in brackets):", ""]
+    for group, default in groups.items():
+        options = loader.get_group_options(group, ObjectType.CONFIG)
+        if len(options) > 1 or not default:
+            lines.append(f"  {group}: {', '.join(sorted(options))}{f' [{default}]' if default else ''}")
+    lines += ["", "Settings, which key=value changes (--cfg job prints those of the groups, too):", ""]
+    lines += [f"  {setting}" for setting in _settings(text, groups)]
+    return "\n".join(lines).replace("$", "$$")  # Hydra substitutes $NAME in the result
+
+
+def _groups(text: str) -> dict[str, str]:
+    """Groups in a defaults list, to their default options; empty where there is no default."""
+    groups = {}
+    for entry in yaml.safe_load(text)["defaults"]:
+        if isinstance(entry, dict):
+            ((key, option),) = entry.items()
+            options = option if isinstance(option, list) else [option] if option else []
+            groups[key.removeprefix("optional ")] = ", ".join(options)
+    groups.pop("hydra")
+    return groups
+
+
+def _settings(text: str, groups: dict[str, str]) -> Iterator[str]:
+    """Values that a command's YAML file sets, with their comments, but for those that a group fills."""
+    parent = ""
+    for line in text.splitlines():
+        match = ENTRY.fullmatch(line)
+        if match is None or match["name"] == "defaults":
+            continue
+        name = f"{parent}.{match['name']}" if match["indent"] else match["name"]
+        if not match["indent"]:
+            parent = match["name"]
+        if match["value"] and name not in groups:
+            setting = f"{name}={match['value']}"
+            yield f"{setting:{WIDTH}}  {match['comment']}" if match["comment"] else setting

@@ -1,0 +1,57 @@
+"""The configuration of an experiment that another one starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+from tracer_lightning import __version__
+from tracer_lightning.data.shards.store import ShardStore
+from tracer_lightning.engine.settings import without_nulls
+from tracer_lightning.storage import check_relative
+
+NOT_HASHED = (
+    "paths",
+    "logger",
+    "callbacks",
+    "run",
+    "resume",
+    "min_accuracy",
+    "optimized_metric",
+    "compute",
+    "rendezvous",
+)
+"""Settings that do not change the trained weights."""
+
+
+def compose_prerequisite(cfg: DictConfig) -> DictConfig:
+    """The configuration of the prerequisite of ``cfg``, in a folder that is named by a hash of its settings.
+
+    It has the backbone and the accelerator of the experiment that starts from it.
+    """
+    required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
+    required.backbone = cfg.backbone
+    required.trainer.accelerator = cfg.trainer.accelerator
+    folder = Path(cfg.paths.prerequisites) / check_relative(f"{required.name}-{_fingerprint(required)}")
+    required.paths = {**cfg.paths, "output_dir": str(folder)}
+    required.run = folder.name
+    return required
+
+
+def _fingerprint(cfg: DictConfig) -> str:
+    settings: Any = without_nulls(OmegaConf.to_container(cfg, resolve=False))
+    for key in NOT_HASHED:
+        settings.pop(key, None)
+    text = json.dumps([__version__, settings, *_training_folders(cfg)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _training_folders(cfg: DictConfig) -> list[str]:
+    """The folders that a pattern of training folders matches now: another folder makes another training set."""
+    folder = OmegaConf.select(cfg, "data.train.folder")
+    return [*ShardStore(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []
