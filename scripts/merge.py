@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from tracer_lightning.commands.cli import cli, imports, task
 from tracer_lightning.config.errors import wants_traceback
-from tracer_lightning.config.shorthand import spelled_out
+from tracer_lightning.config.shorthand import expand_merge
 
 USER_WANTS_TRACEBACK = wants_traceback()
 
@@ -24,4 +24,4 @@ def main(cfg: DictConfig) -> Any:
 
 
 if __name__ == "__main__":
-    cli(main, checkpoint="evaluated", shorthand=spelled_out)
+    cli(main, checkpoint="evaluated", shorthand=expand_merge)

@@ -2,36 +2,36 @@ from decimal import Decimal
 
 import pytest
 
-from tracer_lightning.config.shorthand import firsts_listed, progression, spelled_out
+from tracer_lightning.config.shorthand import expand_merge, expand_similarity, progression
 
 
 def test_a_command_line_in_hydras_terms():
-    assert spelled_out(["merge.py", "wise_ft", "checkpoint=a", "alpha=0,0.5,...,1"]) == [
+    assert expand_merge(["merge.py", "wise_ft", "checkpoint=a", "alpha=0,0.5,...,1"]) == [
         "merge.py",
         "merge=wise_ft",
         "checkpoint=a",
         "merge.alpha=[0,0.5,1]",
     ]
-    assert spelled_out(["merge.py", "model_stock", "checkpoints=a/b,c=d,e'f"]) == [
+    assert expand_merge(["merge.py", "model_stock", "checkpoints=a/b,c=d,e'f"]) == [
         "merge.py",
         "merge=model_stock",
         "checkpoints=['a/b','c=d','e\\'f']",
         "checkpoint='a/b'",
     ]
-    assert spelled_out(["merge.py", "alpha=0.25"]) == ["merge.py", "merge.alpha=[0.25]"]
+    assert expand_merge(["merge.py", "alpha=0.25"]) == ["merge.py", "merge.alpha=[0.25]"]
 
 
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["merge=wise_ft", "merge.alpha=[0,1]"], ["-m", "x=1"], ["~data"], []]
 )
 def test_what_is_in_hydras_terms_stays(arguments):
-    assert spelled_out(["merge.py", *arguments]) == ["merge.py", *arguments]
+    assert expand_merge(["merge.py", *arguments]) == ["merge.py", *arguments]
 
 
 def test_processes_started_with_the_same_command_line_understand_the_same():
-    once = spelled_out(["merge.py", "model_stock", "checkpoints=a,b", "alpha=0,1"])
-    assert set(spelled_out(once)) == set(once)
-    assert spelled_out(["merge.py", "checkpoints=['a','b']"]) == spelled_out(["merge.py", "checkpoints=a,b"])
+    once = expand_merge(["merge.py", "model_stock", "checkpoints=a,b", "alpha=0,1"])
+    assert set(expand_merge(once)) == set(once)
+    assert expand_merge(["merge.py", "checkpoints=['a','b']"]) == expand_merge(["merge.py", "checkpoints=a,b"])
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,12 @@ def test_mistakes(text, message):
 
 def test_one_or_several_models_to_compare_are_a_list_and_the_first_ones_settings_count():
     one = ["similarity.py", "first=['a/b']", "checkpoint='a/b'", "split=[x,y]"]
-    assert firsts_listed(["similarity.py", "first=a/b", "split=[x,y]"]) == one
+    assert expand_similarity(["similarity.py", "first=a/b", "split=[x,y]"]) == one
     several = ["similarity.py", "first=['a','c=d']", "checkpoint='a'"]
     assert (
-        firsts_listed(["similarity.py", "first=a,c=d"]) == firsts_listed(["similarity.py", "first=[a,c=d]"]) == several
+        expand_similarity(["similarity.py", "first=a,c=d"])
+        == expand_similarity(["similarity.py", "first=[a,c=d]"])
+        == several
     )
-    assert set(firsts_listed(several)) == set(several)
-    assert firsts_listed(["similarity.py", "--help"]) == ["similarity.py", "--help"]
+    assert set(expand_similarity(several)) == set(several)
+    assert expand_similarity(["similarity.py", "--help"]) == ["similarity.py", "--help"]

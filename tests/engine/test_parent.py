@@ -11,7 +11,7 @@ from tests.faults.processes import ROOT
 RANK = """
 import time
 from tracer_lightning.engine import parent
-parent.OWN_END = 0.0
+parent.GRACE_PERIOD = 0.0
 parent.end_with_launcher()
 print("begins", flush=True)
 time.sleep(3)

@@ -88,7 +88,7 @@ def test_a_child_that_has_ended_is_not_waited_for(port):
 
 
 def test_a_port_in_use_is_one_line_on_each_side(port, monkeypatch):
-    monkeypatch.setattr(rendezvous, "FOREIGN", 0.5)
+    monkeypatch.setattr(rendezvous, "FOREIGN_TIMEOUT", 0.5)
     with socket.socket() as squatter:
         squatter.bind(("0.0.0.0", port))
         squatter.listen()

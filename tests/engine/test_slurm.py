@@ -39,7 +39,7 @@ def scontrol(tmp_path, monkeypatch):
         (tmp_path / "scontrol").chmod(0o755)
         return tmp_path / "requests"
 
-    for name in slurm.RANKS:
+    for name in slurm.RANK_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
@@ -52,7 +52,7 @@ def stop(signum=signal.SIGTERM, requeues=True):
     """A job that a signal stops; its status."""
     job = SlurmJob()
     job.requeues = requeues
-    with pytest.raises(SystemExit) as end, job.kept_in_queue():
+    with pytest.raises(SystemExit) as end, job.requeue_on_preemption():
         raise Stopped(signum)
     return end.value.code
 
@@ -85,21 +85,21 @@ def test_lightning_s_setting_leaves_the_queue_alone(scontrol):
 
 def test_a_preempted_job_comes_back_whatever_ends_it_before_its_signal(scontrol):
     requests = scontrol(PREEMPTED)
-    with pytest.raises(OSError, match="lost"), SlurmJob().kept_in_queue():
+    with pytest.raises(OSError, match="lost"), SlurmJob().requeue_on_preemption():
         raise OSError("another process of this run was lost")
     assert "requeue 7" in requests.read_text()
 
 
 def test_a_complete_job_asks_nothing(scontrol):
     requests = scontrol(PREEMPTED)
-    with SlurmJob().kept_in_queue():
+    with SlurmJob().requeue_on_preemption():
         pass
-    with pytest.raises(SystemExit), SlurmJob().kept_in_queue():
+    with pytest.raises(SystemExit), SlurmJob().requeue_on_preemption():
         raise SystemExit(0)
     assert not requests.exists()
 
 
-@pytest.mark.parametrize("rank", slurm.RANKS)
+@pytest.mark.parametrize("rank", slurm.RANK_VARIABLES)
 def test_only_the_first_process_asks_and_the_others_end_well(scontrol, monkeypatch, rank):
     requests = scontrol(PREEMPTED)
     monkeypatch.setenv(rank, "1")
@@ -117,7 +117,7 @@ def test_only_the_first_process_asks_and_the_others_end_well(scontrol, monkeypat
     ],
 )
 def test_what_scontrol_does_not_do_is_one_line(scontrol, monkeypatch, capsys, show, requeue, warning):
-    monkeypatch.setattr(slurm, "PATIENCE", 1)
+    monkeypatch.setattr(slurm, "TIMEOUT", 1)
     scontrol(show, requeue)
     assert stop() == 143
     output = capsys.readouterr().out

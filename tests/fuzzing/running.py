@@ -25,7 +25,7 @@ from tests.fuzzing.overrides import Case, leaves
 from tracer_lightning.commands import train
 from tracer_lightning.commands.cli import cli
 from tracer_lightning.config import build
-from tracer_lightning.config.shorthand import firsts_listed, spelled_out
+from tracer_lightning.config.shorthand import expand_merge, expand_similarity
 
 ROOT = Path(__file__).parents[2]
 SMALL = (*TINY, "callbacks.progress.refresh_rate=0", "data.eval_batch_size=64", "run=case", "hydra.mode=RUN")
@@ -131,9 +131,9 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "train.py": {},
     "scripts/evaluate.py": {"checkpoint": "evaluated"},
     "scripts/export.py": {"checkpoint": "exported"},
-    "scripts/merge.py": {"checkpoint": "evaluated", "shorthand": spelled_out},
+    "scripts/merge.py": {"checkpoint": "evaluated", "shorthand": expand_merge},
     "scripts/diagnose.py": {"checkpoint": "diagnosed"},
-    "scripts/similarity.py": {"checkpoint": "diagnosed", "shorthand": firsts_listed},
+    "scripts/similarity.py": {"checkpoint": "diagnosed", "shorthand": expand_similarity},
     "scripts/changed.py": {"checkpoint": "diagnosed"},
 }
 """What each script gives ``cli`` beside its main."""

@@ -134,7 +134,7 @@ def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
     for name, message in {
         "empty": r"empty/checkpoints/last\.ckpt: no such file, nor other weights",
         "two": r"contains several files of weights; use one of a\.pt, b\.pt",
-        "parts": "holds the index of weights in several files; write them as one",
+        "parts": "contains the index of weights in several files; write them as one",
         "ranks": "a sharded checkpoint, .*dcp_to_torch",
     }.items():
         refused(tmp_path / name, message)

@@ -18,6 +18,7 @@ from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, LOG,
 from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
 from tracer_lightning.reporting.report import RunRecord, render
+from tracer_lightning.reporting.report.record import UNTRAINED
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
@@ -94,8 +95,8 @@ class Report(pl.Callback):
     def on_test_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Keep the scores before training; after training, write the report."""
         if not self._scores and self._started is None:
-            self._scores = {"zero_shot": pl_module.results["student"]}
-            self._details = {"zero_shot": pl_module.details["student"]}
+            self._scores = {UNTRAINED: pl_module.results["student"]}
+            self._details = {UNTRAINED: pl_module.details["student"]}
             if self._watch is not None:
                 self._watch.keep(pl_module.student)
             return
@@ -154,6 +155,7 @@ class Report(pl.Callback):
             versions=versions(),
             files=files,
             problem=problem,
+            declared=pl_module.test.metrics,
         )
 
 

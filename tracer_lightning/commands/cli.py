@@ -67,7 +67,7 @@ class JobFailed(Exception):
 
 
 @SIGNALS
-@JOB.kept_in_queue()
+@JOB.requeue_on_preemption()
 def cli(
     main: Callable[[], Any],
     checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None,

@@ -1,4 +1,4 @@
-"""From configuration to models, with the weights that they start from or that are evaluated."""
+"""Models from a configuration, with the weights that they start from or that are evaluated."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from open_clip.constants import HF_CONFIG_NAME
 
 from tracer_lightning.config.build import make
 from tracer_lightning.config.errors import setting
-from tracer_lightning.config.type_checks import TARGET, called
+from tracer_lightning.config.type_checks import TARGET, target_of
 from tracer_lightning.models import Backbone, ClipModel, configure_compute, load_weights
 from tracer_lightning.models.open_clip.pretrained import FOLDER, model_config
 from tracer_lightning.models.weights import read_weights
 
 
 def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
-    """The architecture; with weights that are loaded afterwards, its own are not fetched."""
+    """The architecture; its own pretrained weights are not fetched where others are loaded afterwards."""
     with setting("backbone"):
-        parameters = inspect.signature(called(cfg.backbone.get(TARGET), "backbone")).parameters
+        parameters = inspect.signature(target_of(cfg.backbone.get(TARGET), "backbone")).parameters
     options = {"load_weights": False} if weights_follow and "load_weights" in parameters else {}
     backbone: Backbone = make(cfg, "backbone", Backbone, **options)
     return backbone
 
 
 def add_peft(cfg: DictConfig, model: ClipModel) -> None:
-    """Add what parameter-efficient fine-tuning trains, and freeze the rest."""
+    """Add the parameters of parameter-efficient fine-tuning, and freeze the others."""
     make(cfg, "peft.prepare", model=model)
 
 
 def finished_backbone(cfg: DictConfig, file: Path | None, setting: str, teacher: bool = False) -> Backbone:
-    """A finished model with the weights of a file or, without one, those that the backbone itself names.
+    """A finished model with the weights of a file or, without one, the pretrained weights of the backbone.
 
-    The model is compared with the file before it takes memory: both may be from elsewhere.
+    The model is compared with the file before memory is allocated for it, since neither is trusted.
 
     Args:
-        cfg: ``backbone`` and, perhaps, ``peft``.
+        cfg: configuration with ``backbone`` and, optionally, ``peft``.
         file: checkpoint, state dict or safetensors.
-        setting: what the user set to name the file, for errors.
-        teacher: load the teacher of a checkpoint instead of its student.
+        setting: name of the setting that names the file, for messages.
+        teacher: whether to load the teacher of a checkpoint instead of its student.
     """
     if file is None:
         return bare_backbone(cfg, weights_follow=False)
@@ -59,7 +59,7 @@ def _without_weights(cfg: DictConfig) -> Backbone:
 
 
 def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
-    """The model to train, with its weights loaded and what parameter-efficient fine-tuning adds."""
+    """The model to train, with its weights loaded and the parameters of parameter-efficient fine-tuning."""
     backbone = bare_backbone(cfg, weights_follow=weights is not None)
     if weights is not None:
         _check_activation(backbone, Path(weights))
@@ -72,7 +72,7 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
 
 
 def _check_activation(backbone: Backbone, folder: Path) -> None:
-    """Raise ValueError where an exported folder says that its model has another activation, which no weight shows."""
+    """Raise ValueError where an exported folder states another activation than the backbone: weights don't show it."""
     if not (folder / HF_CONFIG_NAME).is_file():
         return
     exported, own = (bool(c.get("quick_gelu")) for c in (model_config(f"{FOLDER}{folder}"), backbone.config))

@@ -1,4 +1,4 @@
-"""From configuration to objects."""
+"""Data module, module and trainer from a configuration."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ from tracer_lightning.teachers import Teacher
 
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
-    """Instantiate the node ``key``, a ``kind``; its errors, and those of a partial when called, name the setting."""
+    """Instantiate the node ``key`` as a ``kind``; errors, also those of a partial when called, name the setting."""
     node: Any = cfg
     for part in key.split("."):
         node = node[part]
     if not isinstance(node, DictConfig) or TARGET not in node:
         raise ValueError(f"{key} must have _target_, the name of what it makes; found {shortened(node)}")
-    check_values(node, key, partial(_written, cfg))
+    check_values(node, key, partial(_source_key, cfg))
     with setting(key):
         try:
-            made = instantiate(node, _convert_="all", **kwargs)
+            instance = instantiate(node, _convert_="all", **kwargs)
         except InstantiationException as error:
             raise _cause(cfg, error) from error
-    return naming(key, made) if node.get("_partial_") else _of_kind(made, kind, key)
+    return naming(key, instance) if node.get("_partial_") else _of_kind(instance, kind, key)
 
 
-def _of_kind(made: Any, kind: type, key: str) -> Any:
-    if not isinstance(made, kind):
-        raise ValueError(f"{key}._target_ must make a {kind.__name__}, found {type(made).__name__}")
-    return made
+def _of_kind(instance: Any, kind: type, key: str) -> Any:
+    if not isinstance(instance, kind):
+        raise ValueError(f"{key}._target_ must make a {kind.__name__}, found {type(instance).__name__}")
+    return instance
 
 
-def _written(cfg: DictConfig, key: str) -> str:
-    """The key at which a user sets what stands at ``key``: the target of an interpolation, else itself."""
+def _source_key(cfg: DictConfig, key: str) -> str:
+    """The key at which a user sets the value of ``key``: the target of an interpolation, else ``key`` itself."""
     value: Any = OmegaConf.to_container(cfg, resolve=False)
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
@@ -65,13 +65,13 @@ def _written(cfg: DictConfig, key: str) -> str:
 
 
 def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
-    """The innermost mistake, with the setting of the nested node where it was made."""
+    """The innermost error, with the setting of the nested node that raised it."""
     inner: BaseException = error
-    place: re.Match[str] | None = None
+    match: re.Match[str] | None = None
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
-        place, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
+        match, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
     kind, text = (MemoryError, memory_request(inner)) if lacks_memory(inner) else (ValueError, str(inner))
-    return kind(with_setting(_written(cfg, place[1]), text) if place else text)
+    return kind(with_setting(_source_key(cfg, match[1]), text) if match else text)
 
 
 def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Trainer) -> None:
@@ -110,7 +110,7 @@ def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> Weighte
 
 
 def _entries(cfg: DictConfig, group: str) -> list[tuple[str, Any]]:
-    """Names and nodes of a group; an entry that is null is as good as absent."""
+    """Names and nodes of a group, without entries that are null."""
     return [(str(name), entry) for name, entry in cfg[group].items() if entry is not None]
 
 

@@ -1,4 +1,4 @@
-"""What ``checkpoint=`` may name, and the settings that come with it."""
+"""Checkpoints, files and names that ``checkpoint=`` takes, and the settings that they bring along."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tracer_lightning.models.files import weights_path
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 
 OPTION = "checkpoint"
-"""Option of a group whose settings come with the checkpoint."""
+"""Option of a group whose settings are those of the checkpoint."""
 MODEL, DATA = ("backbone", "peft"), ("data", "suite")
-"""Groups with such an option."""
+"""Groups with this option."""
 LOAD = "tracer_lightning.models.load_clip"
 KEY = f"{OPTION}="
-SEVERAL = ("first", "checkpoints")
-"""Settings that name several models, the first of which is the checkpoint."""
+LIST_SETTINGS = ("first", "checkpoints")
+"""Settings that list several models, the first of which is the checkpoint."""
 
 
 def weights_file(checkpoint: str | None, setting: str = OPTION) -> Path | None:
-    """The file of weights that ``checkpoint`` names; None where open_clip finds them by a name.
+    """The file of weights that ``checkpoint`` names; None for a name that open_clip resolves.
 
     Args:
         checkpoint: file, folder or name.
-        setting: what the user set to name it, for errors.
+        setting: name of the setting that names the checkpoint, for messages.
     """
     if checkpoint is None or reference(checkpoint) is not None:
         return None
@@ -41,17 +41,17 @@ def weights_file(checkpoint: str | None, setting: str = OPTION) -> Path | None:
 
 
 def start_path(init_weights: str | None) -> Path | None:
-    """The file or folder of weights that ``init_weights`` names, which ``checkpoint=`` would take, too.
+    """The file or folder of weights that ``init_weights`` names; ``checkpoint`` takes the same forms.
 
     Raises:
-        ValueError: it is the name of a model.
+        ValueError: it is the name of a pretrained model, which the backbone loads.
     """
     if not init_weights:
         return None
-    named = reference(init_weights)
-    if named is None:
+    model = reference(init_weights)
+    if model is None:
         return Path(init_weights)
-    name, tag = named
+    name, tag = model
     if name.startswith(FOLDER):
         return Path(name.removeprefix(FOLDER))
     remedy = f"backbone.name={name}" if tag is None else f"backbone.name={name} backbone.pretrained={tag}"
@@ -59,7 +59,7 @@ def start_path(init_weights: str | None) -> Path | None:
 
 
 def reference(checkpoint: str) -> tuple[str, str | None] | None:
-    """Name and tag for open_clip: a reference, an exported folder, or ``NAME/TAG``; None where it is a file or run."""
+    """open_clip's name and tag for a reference, an exported folder, or ``NAME/TAG``; None for a file or a run."""
     if checkpoint.startswith((FOLDER, HUB)):
         return checkpoint, None
     path = Path(checkpoint)
@@ -72,70 +72,72 @@ def reference(checkpoint: str) -> tuple[str, str | None] | None:
 
 
 def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> list[str]:
-    """Command-line arguments that choose ``checkpoint`` in the groups whose settings come with the checkpoint.
+    """The command line with the option ``checkpoint`` chosen in the groups whose settings the checkpoint brings.
 
-    A run's checkpoint brings its backbone, and its data and suite unless others are asked for; an exported model or
-    an open_clip name brings its backbone. What Hydra composes holds none of it: :func:`with_checkpoint` fills it in.
+    A run's checkpoint brings its backbone, and its data and suite unless ``data`` is given; an exported model or an
+    open_clip name brings its backbone. Hydra composes these groups empty, and :func:`with_checkpoint` fills them in.
 
     Args:
         arguments: the command line.
-        evaluated: whether data are of use.
-        headed: whether the metric that tables put first is of use where data are.
+        evaluated: whether the command uses data.
+        headed: whether a command that uses data has ``primary_metric``.
     """
     checkpoints = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
     if not checkpoints or checkpoints[-1] in ("", "null"):
         return list(arguments)
     checkpoint = checkpoints[-1]
-    named = next((key for key in SEVERAL if any(argument.startswith(f"{key}=") for argument in arguments)), OPTION)
+    setting = next(
+        (key for key in LIST_SETTINGS if any(argument.startswith(f"{key}=") for argument in arguments)), OPTION
+    )
     if reference(checkpoint) is not None and _chosen(arguments, "backbone"):
         raise ValueError(f"checkpoint={checkpoint} is a whole model, and backbone= another; give one of them")
     if "," in checkpoint and reference(checkpoint) is None and not Path(checkpoint).exists():
         raise ValueError(f"checkpoint={checkpoint}: one at a time")
-    settings = _settings(checkpoint, named)
+    settings = _settings(checkpoint, setting)
     if settings is None:
-        return list(arguments)  # weights alone: backbone= says of what
+        return list(arguments)  # a file of weights alone: backbone= gives the architecture
     groups = [group for group in MODEL if group in settings]
-    whole_run = reference(checkpoint) is None
-    if evaluated and whole_run and not _chosen(arguments, "data"):
+    is_run = reference(checkpoint) is None
+    if evaluated and is_run and not _chosen(arguments, "data"):
         groups += DATA
-    brought = {group: _brought(settings, group, f"{named}={checkpoint}") for group in groups}
+    brought = {group: _brought(settings, group, f"{setting}={checkpoint}") for group in groups}
     chosen = [f"{group}={OPTION}" for group in groups if not _chosen(arguments, group)]
     headline = settings.get("primary_metric")
-    known = evaluated and headed and isinstance(headline, str) and headline in METRICS
-    values = [f"primary_metric={headline}"] if known else []
+    is_metric = evaluated and headed and isinstance(headline, str) and headline in METRICS
+    values = [f"primary_metric={headline}"] if is_metric else []
     return [arguments[0], *chosen, *values, *(_overriding(argument, brought) for argument in arguments[1:])]
 
 
 def with_checkpoint(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
-    """The configuration with what its checkpoint brings, below what the user has set.
+    """The configuration with the settings that its checkpoint brings; those that the user has set take precedence.
 
     Args:
-        cfg: as composed; changed in place.
-        choices: the option chosen in each group.
+        cfg: composed configuration, changed in place.
+        choices: chosen option of each group.
     """
-    adopted = [group for group in (*MODEL, *DATA) if choices.get(group) == OPTION]
-    if not adopted:
+    groups = [group for group in (*MODEL, *DATA) if choices.get(group) == OPTION]
+    if not groups:
         return cfg
     checkpoint = cfg.get(OPTION)
     settings = None if checkpoint is None else _settings(checkpoint, OPTION)
     if settings is None:
-        raise ValueError(f"{adopted[0]}={OPTION}: no checkpoint is named that brings it; give one as checkpoint=")
+        raise ValueError(f"{groups[0]}={OPTION}: no checkpoint is named that brings it; give one as checkpoint=")
     with open_dict(cfg):
-        for group in adopted:
+        for group in groups:
             brought = _brought(settings, group, f"{OPTION}={checkpoint}")
             cfg[group] = OmegaConf.merge(brought, cfg[group])
     return cfg
 
 
 def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
-    """The settings ``backbone`` and ``peft`` that a run's checkpoint has, or ``backbone`` for the name of a model.
+    """The groups ``backbone`` and ``peft`` of a run's checkpoint, or ``backbone`` of a named model.
 
     Args:
-        checkpoint: as ``checkpoint=`` may name it.
-        setting: what the user set to name it, for errors.
+        checkpoint: run, file, folder or name, as ``checkpoint`` takes it.
+        setting: name of the setting that names the checkpoint, for messages.
 
     Returns:
-        None where it is weights alone.
+        None for a file of weights alone.
     """
     settings = _settings(checkpoint, setting)
     if settings is None:
@@ -144,9 +146,9 @@ def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
 
 
 def _settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
-    """What a checkpoint, or the name of a model, says of groups; None where it is weights alone."""
-    if (by_name := reference(checkpoint)) is not None:
-        name, tag = by_name
+    """Settings that a checkpoint, or the name of a model, brings; None for a file of weights alone."""
+    if (model := reference(checkpoint)) is not None:
+        name, tag = model
         if tag is None and ":" not in name:
             raise ValueError(f"{setting}={name}: give a tag, too: {name}/TAG (open_clip.list_pretrained())")
         return {"backbone": {"_target_": LOAD, "name": name, "pretrained": tag}}
@@ -163,7 +165,7 @@ def _brought(settings: Mapping[str, Any], group: str, where: str) -> dict[str, A
 
 
 def _overriding(argument: str, brought: Mapping[str, Any]) -> str:
-    """The argument as Hydra accepts it of a setting that the checkpoint will bring."""
+    """The argument in the form in which Hydra accepts it for a setting that is composed empty and filled in later."""
     match = re.fullmatch(r"(~?)([\w.-]+)(=.*)?", argument, re.DOTALL)
     if match is None:
         return argument

@@ -1,4 +1,4 @@
-"""What the configuration says of data on this machine, settled before anything is built and so in every checkpoint."""
+"""Settings that depend on this machine's files: made explicit before anything is built, and so in checkpoints."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ TEXTS: dict[str, Callable[[Path], list[str]]] = {
     "data.texts.templates": read_templates,
     "data.texts.train_templates": read_templates,
 }
-"""Settings that may name a file of texts, one a line, and what reads it."""
-MOST_TEXTS = 50_000
-"""Lines of such a file, which checkpoints carry."""
+"""Settings that may name a file with one text a line, and the functions that read it."""
+MAX_TEXTS = 50_000
+"""Greatest number of lines of such a file, since checkpoints include them."""
 
 
 @contextmanager
 def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
-    """The configuration with ``data.root`` absolute, folders of splits named, and texts in place of their files.
+    """The configuration with an absolute ``data.root``, the folders of all splits, and texts in place of their files.
 
-    An error within, of a text that is from a file, names the file.
+    Errors within the context that name the setting of such a file also name the file.
 
     Args:
-        cfg: changed in place.
+        cfg: composed configuration, changed in place.
     """
-    _settle_folders(with_absolute_root(cfg))
+    _resolve_folders(with_absolute_root(cfg))
     files = _read_texts(cfg)
     try:
         yield cfg
@@ -48,8 +48,8 @@ def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
         raise ValueError(text) from error
 
 
-def _settle_folders(cfg: DictConfig) -> None:
-    """Say which folders validate and test, where that was left open."""
+def _resolve_folders(cfg: DictConfig) -> None:
+    """Set the folders of the validation and test splits where they are null."""
     root, folders = _value(cfg, "data.root"), _value(cfg, "data.folders")
     if isinstance(root, str) and isinstance(folders, Mapping) and None in (folders.get("val"), folders.get("test")):
         names = [folders.get("val", ""), folders.get("test", ""), *(folders.get("ood") or {}).values()]
@@ -58,25 +58,25 @@ def _settle_folders(cfg: DictConfig) -> None:
 
 
 def _read_texts(cfg: DictConfig) -> dict[str, Path]:
-    """Put the lines of files in place of their paths; setting to path."""
+    """Replace paths of files by the lines of the files; returns setting to path."""
     files: dict[str, Path] = {}
     for key, read in TEXTS.items():
         value = _value(cfg, key)
         if isinstance(value, str):
             files[key] = Path(value).expanduser().absolute()
             with setting(key):
-                OmegaConf.update(cfg, key, _checked(files[key], read), merge=False)
+                OmegaConf.update(cfg, key, _read_lines(files[key], read), merge=False)
     return files
 
 
-def _checked(path: Path, read: Callable[[Path], list[str]]) -> list[str]:
-    """The lines of a file, as checkpoints may carry them."""
+def _read_lines(path: Path, read: Callable[[Path], list[str]]) -> list[str]:
+    """The lines of a file, within the limits for settings in checkpoints."""
     try:
         lines = read(path)
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; give a file with one text a line") from error
-    if len(lines) > MOST_TEXTS:
-        raise ValueError(f"{path} has {len(lines):,} lines, and at most {MOST_TEXTS:,} may be")
+    if len(lines) > MAX_TEXTS:
+        raise ValueError(f"{path} has {len(lines):,} lines, and at most {MAX_TEXTS:,} may be")
     for number, line in enumerate(lines, 1):
         try:
             check_literal(line)
@@ -88,6 +88,6 @@ def _checked(path: Path, read: Callable[[Path], list[str]]) -> list[str]:
 
 
 def _value(cfg: DictConfig, key: str) -> Any:
-    """The plain value of a setting; None where there is none, or it is still to be given."""
+    """The plain value of a setting; None where it does not exist or is not set."""
     value = OmegaConf.select(cfg, key, throw_on_missing=False)
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

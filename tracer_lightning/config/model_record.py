@@ -1,4 +1,4 @@
-"""What a checkpoint may say of its model, and of what in it was trained."""
+"""Records of a checkpoint's model, and of the parameters that were trained."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Model = Annotated[
 
 
 class Target(StrictRecord):
-    """A record of what makes an object; the class or function is one of ours."""
+    """A record with the class or function that makes an object, which must be one of this package."""
 
     target: str = Field(alias="_target_")
 
@@ -37,7 +37,7 @@ class BuiltClip(Target):
 
 
 class LoadedClip(Target):
-    """A model that open_clip knows by a name, or that is on the hub or in an exported folder."""
+    """A model that open_clip loads by name, from the hub, or from an exported folder."""
 
     target: Literal["tracer_lightning.models.load_clip"] = Field(alias="_target_")
     name: Model

@@ -12,47 +12,46 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 PATH = re.compile(r"([+~]*(?!-)[\w./@-]+)=([^\s'\"\[{(].*)", flags=re.DOTALL)
-"""Key, which is no option of Hydra's, and value, which does not begin as a string in quotes, a list, a mapping or an
-expression does."""
+"""An override whose value is not quoted, a list, a mapping or an expression, and that is no option of Hydra."""
 
 
 def quoted(text: str) -> str:
-    """A string in Hydra's grammar, whatever characters a path has."""
-    escaped = re.sub(r"(\\*)(?:'|$)", lambda found: 2 * found[1] + ("\\'" if found[0].endswith("'") else ""), text)
+    """The text as a quoted string of Hydra's grammar."""
+    escaped = re.sub(r"(\\*)(?:'|$)", lambda match: 2 * match[1] + ("\\'" if match[0].endswith("'") else ""), text)
     return f"'{escaped}'"
 
 
 def with_quoted_paths(arguments: Sequence[str]) -> list[str]:
-    """A command line in which paths that Hydra's grammar has no room for (``'=#~[]()``, accents) are quoted."""
+    """The command line with quotes around paths that Hydra's grammar can't parse (``'=#~[]()``, accents)."""
     parser = OverridesParser.create()
     return [_quoted_path(argument, parser) for argument in arguments]
 
 
 def _quoted_path(argument: str, parser: OverridesParser) -> str:
-    found = PATH.fullmatch(argument)
-    if found is None or not ("/" in found[2] or found[2].startswith("~") or _is_there(found[2])):
+    match = PATH.fullmatch(argument)
+    if match is None or not ("/" in match[2] or match[2].startswith("~") or _exists(match[2])):
         return argument
     try:
         parser.parse_override(argument)
     except HydraException:
-        return f"{found[1]}={quoted(found[2])}"
+        return f"{match[1]}={quoted(match[2])}"
     return argument
 
 
-def _is_there(path: str) -> bool:
+def _exists(path: str) -> bool:
     try:
         return Path(path).exists()
-    except OSError:  # longer than a name may be
+    except OSError:  # the name is too long
         return False
 
 
 def with_home(arguments: Sequence[str]) -> list[str]:
-    """A command line with the user's home in place of ``~``, which shells leave behind ``=`` as it is."""
+    """The command line with ``~`` expanded after ``=``, where shells leave it."""
     return [re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: str(Path.home()), argument) for argument in arguments]
 
 
 def with_absolute_root(cfg: DictConfig) -> DictConfig:
-    """Let ``data.root``, where it is a folder, name it from anywhere: checkpoints say it; changed in place."""
+    """Make ``data.root`` absolute where it is a folder, since checkpoints include it; changes ``cfg`` in place."""
     data: Any = cfg.get("data")
     if isinstance(data, DictConfig) and not OmegaConf.is_missing(data, "root"):
         root = data.get("root")

@@ -1,4 +1,4 @@
-"""What a checkpoint may say of the run that wrote it: which of our models and data, and their numbers and names.
+"""Records of the settings that a checkpoint may bring: its model and its data, as plain values.
 
 A new data module needs a record here for its checkpoints to bring their data along.
 """
@@ -18,7 +18,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ClassNames(Target):
-    """One of our lists of class names or templates."""
+    """One of this package's lists of class names or templates."""
 
     target: Literal[
         "tracer_lightning.data.imagenet_classnames",
@@ -39,7 +39,7 @@ class ClassGroups(Target):
 
 
 class Data(Target):
-    """What all data modules take."""
+    """Arguments of all data modules."""
 
     batch_size: Count
     eval_batch_size: Count
@@ -57,7 +57,7 @@ class Digits(Data):
 
 
 class Coloured(Data):
-    """What data modules of the toy experiment take."""
+    """Arguments of the data modules of the toy experiment."""
 
     task: Literal["plain", "coloured"]
     tied: Share
@@ -72,7 +72,7 @@ class ColouredDigits(Coloured):
 
 
 class ColouredMNIST(Coloured):
-    """The same with MNIST."""
+    """MNIST, plain and coloured."""
 
     target: Literal["tracer_lightning.data.ColouredMNISTDataModule"] = Field(alias="_target_")
     root: Text
@@ -89,7 +89,7 @@ class Texts(StrictRecord):
 
 
 class Augmentation(StrictRecord):
-    """What is done to training images."""
+    """Augmentation of training images."""
 
     crop_scale: Annotated[list[Share], Field(min_length=2, max_length=2)]
     flip: Share
@@ -105,7 +105,7 @@ class Folders(StrictRecord):
 
 
 class Images(Data):
-    """What data modules of image files take."""
+    """Arguments of the data modules of image files."""
 
     root: Text
     texts: Texts
@@ -123,12 +123,12 @@ class ImageFolder(Images):
     @model_validator(mode="before")
     @classmethod
     def _older(cls, content: Any) -> Any:
-        """Say of runs before ``held_out`` that they trained on all images."""
+        """Add ``held_out`` to records of runs that are older than it, and trained on all images."""
         return {"held_out": {"fraction": 0.0, "seed": 0}, **content} if isinstance(content, dict) else content
 
 
-class Place(StrictRecord):
-    """Where a split of shards lies."""
+class SplitLocation(StrictRecord):
+    """Location of a split of shards."""
 
     folder: Text
     split: Text | None = None
@@ -136,7 +136,7 @@ class Place(StrictRecord):
     samples: Count | None = None
 
 
-class Set(Place):
+class SuiteSet(SplitLocation):
     """One set of a suite."""
 
     role: Literal["id", "ood", "val"]
@@ -146,10 +146,10 @@ class Set(Place):
 
 
 class Shards(Images):
-    """What data modules of shards take."""
+    """Arguments of the data modules of shards."""
 
-    train: Place
-    suite: dict[Name, Set | None]
+    train: SplitLocation
+    suite: dict[Name, SuiteSet | None]
     cache_dir: Text
 
 
@@ -169,7 +169,7 @@ class StreamedShards(Shards):
 
 
 class Groups(StrictRecord):
-    """The groups of settings that come with a checkpoint; what a file lacks is None."""
+    """Groups of settings that a checkpoint brings; those that it lacks are None."""
 
     backbone: Annotated[BuiltClip | LoadedClip, Field(discriminator="target")] | None = None
     peft: Peft | None = None
@@ -180,4 +180,4 @@ class Groups(StrictRecord):
         ]
         | None
     ) = None
-    suite: dict[Name, Set | None] | None = None
+    suite: dict[Name, SuiteSet | None] | None = None

@@ -1,6 +1,6 @@
-"""What the command lines of merge.py and similarity.py have beside Hydra's.
+"""Shorthand on the command lines of merge.py and similarity.py, translated into Hydra's grammar.
 
-It imports nothing heavy, so that --help is quick.
+This module imports nothing heavy, so that --help is quick.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ ALPHA, CHECKPOINT, CHECKPOINTS, FIRST = "alpha=", "checkpoint=", "checkpoints=",
 ELLIPSIS = "..."
 
 
-def spelled_out(arguments: Sequence[str]) -> list[str]:
-    """A command line in Hydra's terms, in which commas would mean a sweep.
+def expand_merge(arguments: Sequence[str]) -> list[str]:
+    """The command line of merge.py in Hydra's grammar, in which commas would mean a sweep.
 
-    A leading word is an option of ``merge``. ``alpha=0,0.1,...,1`` and ``checkpoints=A,B`` become lists, and the first
-    of these the ``checkpoint`` whose settings count. A command line in Hydra's terms stays what it is.
+    A leading word becomes the option of ``merge``. ``alpha=0,0.1,...,1`` and ``checkpoints=A,B`` become lists, and the
+    first checkpoint becomes ``checkpoint``, whose settings are used. Overrides in Hydra's grammar are unchanged.
 
     Raises:
         ValueError: ``alpha`` is no list of numbers.
@@ -27,50 +27,50 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     script, *rest = arguments
     if rest and re.fullmatch(r"\w[\w-]*", rest[0]):
         rest[0] = f"merge={rest[0]}"
-    spelled = []
+    expanded = []
     for argument in rest:
         key, _, value = argument.partition("=")
         items = _items(value)
         if f"{key}=" == ALPHA:
             numbers = ",".join(f"{number:f}" for number in progression(items))
-            spelled.append(f"merge.{ALPHA}[{numbers}]")
+            expanded.append(f"merge.{ALPHA}[{numbers}]")
         elif f"{key}=" == CHECKPOINTS:
             names = [quoted(item) for item in items]
-            spelled += [f"{CHECKPOINTS}[{','.join(names)}]", f"{CHECKPOINT}{names[0]}"]
+            expanded += [f"{CHECKPOINTS}[{','.join(names)}]", f"{CHECKPOINT}{names[0]}"]
         else:
-            spelled.append(argument)
-    return [script, *spelled]
+            expanded.append(argument)
+    return [script, *expanded]
 
 
-def firsts_listed(arguments: Sequence[str]) -> list[str]:
-    """A command line in which ``first=A,B`` or ``first=A`` is a list, and its first item the ``checkpoint``."""
+def expand_similarity(arguments: Sequence[str]) -> list[str]:
+    """The command line of similarity.py with ``first=A,B`` as a list, and its first item as ``checkpoint``."""
     script, *rest = arguments
-    spelled = []
+    expanded = []
     for argument in rest:
         if argument.startswith(FIRST):
             names = [quoted(item) for item in _items(argument.removeprefix(FIRST))]
-            spelled += [f"{FIRST}[{','.join(names)}]", f"{CHECKPOINT}{names[0]}"]
+            expanded += [f"{FIRST}[{','.join(names)}]", f"{CHECKPOINT}{names[0]}"]
         else:
-            spelled.append(argument)
-    return [script, *spelled]
+            expanded.append(argument)
+    return [script, *expanded]
 
 
 def _items(value: str) -> list[str]:
-    """What stands between commas, whatever quotes and brackets are around it."""
+    """Items between commas, without quotes and brackets around them."""
     return [item.strip(" '\"") for item in value.strip(" '\"[]").split(",")]
 
 
 def progression(parts: Sequence[str]) -> list[Decimal]:
-    """The numbers of a list such as 0, 0.1, ..., 1, in which dots continue the two numbers before them; exactly.
+    """Exact numbers of a list such as 0, 0.1, ..., 1, in which dots continue the two numbers before them.
 
     Raises:
-        ValueError: something is no number, or dots don't lead from the numbers before them to that behind.
+        ValueError: an item is no number, or dots do not lead from the numbers before them to the number after them.
     """
     text = ",".join(parts)
     numbers: list[Decimal] = []
-    for place, part in enumerate(parts):
+    for position, part in enumerate(parts):
         if part == ELLIPSIS:
-            numbers += _between(text, numbers, parts[place + 1 :])
+            numbers += _between(text, numbers, parts[position + 1 :])
         else:
             numbers.append(_number(text, part))
     return numbers
@@ -86,11 +86,11 @@ def _number(text: str, part: str) -> Decimal:
     return number
 
 
-def _between(text: str, before: Sequence[Decimal], behind: Sequence[str]) -> list[Decimal]:
-    """What dots stand for."""
-    if len(before) < 2 or not behind:
+def _between(text: str, before: Sequence[Decimal], after: Sequence[str]) -> list[Decimal]:
+    """Numbers that the dots stand for."""
+    if len(before) < 2 or not after:
         raise ValueError(f"{ALPHA}{text}: dots stand between two numbers and a last one, as in alpha=0,0.1,...,1")
-    step, last = before[-1] - before[-2], _number(text, behind[0])
+    step, last = before[-1] - before[-2], _number(text, after[0])
     count = (last - before[-1]) / step if step else Decimal(0)
     if count < 1 or count != count.to_integral_value():
         raise ValueError(f"{ALPHA}{text}: steps of {step} don't lead from {before[-1]} to {last}")

@@ -1,4 +1,4 @@
-"""Jobs of a sweep that start processes of their own."""
+"""Jobs of a sweep that start further processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import read_write
 
-LEFT_BY_LIGHTNING = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What the first job leaves in the environment, and what would make the next wait for processes it never starts."""
+LIGHTNING_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables that Lightning leaves behind, with which the next job would wait for missing processes."""
 
 
 def is_sweep() -> bool:
@@ -24,17 +24,19 @@ def is_sweep() -> bool:
 
 @contextmanager
 def job_of_a_sweep() -> Iterator[None]:
-    """Make the current job look like a single run to the processes it starts, and clean up behind it.
+    """Make the current job look like a single run to the processes that it starts, and clean up after it.
 
-    Lightning starts further DDP processes with this process's own command line, which in a sweep is the whole sweep,
-    and remains one under an ablation, whose configuration says so.
+    Lightning starts further DDP processes with this process's command line, which would run the whole sweep: the
+    command line asks for it, or the configuration of an ablation does.
     """
     if not is_sweep():
         yield
         return
-    multiprocessing.set_start_method(None, force=True)  # joblib's own, in its workers, can't start those of torch
+    multiprocessing.set_start_method(
+        None, force=True
+    )  # joblib's start method, in its workers, can't start torch's processes
     config = HydraConfig.get()
-    arguments, before = sys.argv, set(os.environ)
+    arguments, variables = sys.argv, set(os.environ)
     sys.argv = [arguments[0], *config.overrides.task, "hydra.mode=RUN"]
     with read_write(config.run):  # type: ignore[arg-type]
         config.run.dir = config.runtime.output_dir
@@ -44,5 +46,5 @@ def job_of_a_sweep() -> Iterator[None]:
         sys.argv = arguments
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
-        for name in set(LEFT_BY_LIGHTNING) - before:
+        for name in set(LIGHTNING_VARIABLES) - variables:
             os.environ.pop(name, None)

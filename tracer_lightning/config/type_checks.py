@@ -14,37 +14,37 @@ from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 from tracer_lightning.engine.settings import shortened
 
 TARGET = "_target_"
-LARGEST = (1 << 63) - 1
-"""Whole number that torch can compute with."""
+MAX_INT = (1 << 63) - 1
+"""Greatest whole number that torch can compute with."""
 
 
 def check_values(node: Any, key: str, written: Callable[[str], str] = str) -> None:
-    """Compare what is below ``node`` with the annotations of its ``_target_``; ValueError names the setting.
+    """Raise ValueError, which names the setting, where an argument of a ``_target_`` does not fit its annotation.
 
     Args:
-        node: of the configuration.
-        key: of the node.
-        written: from a key to the one at which a user sets what stands there.
+        node: node of the configuration.
+        key: key of the node.
+        written: function from a key to the key at which a user sets its value.
     """
     if isinstance(node, ListConfig):
         for number, value in enumerate(node):
             check_values(value, f"{key}.{number}", written)
     if not isinstance(node, DictConfig):
         return
-    hints = _annotations(called(node[TARGET], key)) if TARGET in node else {}
+    hints = _annotations(target_of(node[TARGET], key)) if TARGET in node else {}
     for name, value in node.items():
         setting = f"{key}.{name!s}"
-        if not str(name).startswith("_") and not _makes(value):
+        if not str(name).startswith("_") and not _is_instantiated(value):
             check_type_of(value, hints.get(str(name), Any), setting, written)
         check_values(value, setting, written)
 
 
 def check_type_of(value: Any, hint: Any, key: str, written: Callable[[str], str] = str) -> None:
-    """ValueError, which names the setting, unless the value is of the type; true and false are no numbers."""
+    """Raise ValueError, which names the setting, unless the value is of the type; booleans are no numbers."""
     plain: Any = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     forms = [plain, tuple(plain)] if isinstance(plain, list) else [plain]  # YAML has no tuples
     if not any(_fits(form, hint) for form in forms):
-        raise ValueError(f"{written(key)} must be of type {_called_by(hint)}, found {shortened(plain)}")
+        raise ValueError(f"{written(key)} must be of type {_type_name(hint)}, found {shortened(plain)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -54,7 +54,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return False
     if isinstance(value, bool):
         return _admits_bool(hint)
-    return not isinstance(value, int) or abs(value) <= LARGEST
+    return not isinstance(value, int) or abs(value) <= MAX_INT
 
 
 def _admits_bool(hint: Any) -> bool:
@@ -65,22 +65,22 @@ def _admits_bool(hint: Any) -> bool:
     return hint in (Any, object, bool)
 
 
-def _called_by(hint: Any) -> str:
-    """How a type is called in messages."""
+def _type_name(hint: Any) -> str:
+    """Name of a type in messages."""
     plain = isinstance(hint, type) and not get_args(hint)
     name = hint.__name__ if plain else str(hint)
     return name.replace("typing.", "").replace("collections.abc.", "").replace("dict[Any, Any]", "mapping")
 
 
-def _makes(value: Any) -> bool:
-    """Whether objects are made of the node, or of some of what is in it."""
+def _is_instantiated(value: Any) -> bool:
+    """Whether objects are instantiated from the node or from parts of it."""
     if isinstance(value, DictConfig):
-        return TARGET in value or any(_makes(entry) for entry in value.values())
-    return isinstance(value, ListConfig) and any(_makes(entry) for entry in value)
+        return TARGET in value or any(_is_instantiated(entry) for entry in value.values())
+    return isinstance(value, ListConfig) and any(_is_instantiated(entry) for entry in value)
 
 
-def called(target: Any, key: str) -> Callable[..., Any]:
-    """What ``_target_`` of the node ``key`` names; ValueError where there is nothing of this name."""
+def target_of(target: Any, key: str) -> Callable[..., Any]:
+    """The class or function that ``_target_`` of the node ``key`` names; ValueError where it does not exist."""
     if not isinstance(target, str) or not target:
         raise ValueError(f"{key}.{TARGET} must name a class or function, found {target!r}")
     try:
@@ -93,16 +93,16 @@ def called(target: Any, key: str) -> Callable[..., Any]:
 
 
 def _annotations(target: Callable[..., Any]) -> dict[str, Any]:
-    """Types of the target's parameters and, where it passes keywords on, of those of the classes it extends."""
+    """Types of the target's parameters and, where it takes ``**kwargs``, of those of its base classes."""
     classes = target.__mro__ if isinstance(target, type) else ()
     functions: list[Any] = [vars(cls)["__init__"] for cls in classes if "__init__" in vars(cls)] or [target]
-    found: dict[str, Any] = {}
+    annotations: dict[str, Any] = {}
     for function in functions:
         try:
             hints, parameters = get_type_hints(function), inspect.signature(function).parameters.values()
-        except (NameError, TypeError, ValueError):  # annotations that exist for a type checker only
+        except (NameError, TypeError, ValueError):  # annotations that only a type checker can resolve
             break
-        found = {p.name: hints[p.name] for p in parameters if p.name in hints} | found
+        annotations = {p.name: hints[p.name] for p in parameters if p.name in hints} | annotations
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
-    return found
+    return annotations

@@ -1,4 +1,4 @@
-"""Metrics as CSV, kept when a run is continued and when it is killed."""
+"""A CSV logger whose file survives a kill and is continued with the run."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from tracer_lightning.storage import atomic_file, flush
 
-Row = dict[str, Any]
+MetricsRow = dict[str, Any]
 
 
 class _Writer(ExperimentWriter):
-    """Appends rows, and replaces the file as a whole where it has new columns.
+    """A writer that appends rows, and replaces the file atomically where there are new columns.
 
-    Lightning's own deletes the file that it finds, and rewrites it in place.
+    Lightning's own writer deletes an existing file, and rewrites it in place.
     """
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
         self.path = Path(self.metrics_file_path)
         self.keep_before = 0
-        """Rows of the file that was found are kept up to this step."""
-        self._begun = False
+        """Step before which the rows of an existing file are kept."""
+        self._has_written = False
 
     def _check_log_dir_exists(self) -> None:
-        """Nothing is deleted here: the first writing decides, once it is known whether the run is continued."""
+        """Delete nothing: when the first rows are written, it is known whether the run is continued."""
 
     def save(self) -> None:
-        """Write what was logged since the last time."""
+        """Write the metrics that were logged since the last call."""
         if not self.metrics:
             return
         new_columns = self._record_new_keys()
-        if not self._begun:
+        if not self._has_written:
             # a continued run repeats the test before training, whose rows an unbroken run has before all others
             repeated = [row for row in self.metrics if row["step"] < self.keep_before]
             self._rewrite([*repeated, *self._kept(), *self.metrics[len(repeated) :]])
@@ -48,14 +48,14 @@ class _Writer(ExperimentWriter):
         else:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, self.metrics_keys).writerows(self.metrics)
-        self._begun, self.metrics = True, []
+        self._has_written, self.metrics = True, []
 
-    def _kept(self) -> list[Row]:
-        kept = [row for row in _rows(self.path) if int(row["step"]) < self.keep_before and not _of_a_test(row)]
+    def _kept(self) -> list[MetricsRow]:
+        kept = [row for row in _rows(self.path) if int(row["step"]) < self.keep_before and not _is_test_row(row)]
         self.metrics_keys = sorted({*self.metrics_keys, *(name for row in kept for name in row)})
         return kept
 
-    def _rewrite(self, rows: list[Row]) -> None:
+    def _rewrite(self, rows: list[MetricsRow]) -> None:
         with atomic_file(self.path) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, self.metrics_keys)
             writer.writeheader()
@@ -68,26 +68,26 @@ class ContinuedCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """What writes the file."""
+        """The writer of the file."""
         if self._experiment is None:
             self._experiment = _Writer(self.log_dir)
         return self._experiment
 
     @rank_zero_only
     def continue_from(self, step: int) -> None:
-        """Keep what was logged in training before optimizer step ``step``; tests are run again."""
+        """Keep the training metrics logged before optimizer step ``step``; tests are run again."""
         self.experiment.keep_before = step
 
     @rank_zero_only
     def flush(self) -> None:
-        """Have everything on the disk, before a checkpoint that is to be continued from says that it is."""
+        """Write all metrics to the disk; called before a checkpoint that includes their step comes into force."""
         self.save()
         if self.experiment.path.exists():
             flush(self.experiment.path)
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the rest; where the run has failed, the reason matters more than that this fails, too."""
+        """Write the remaining metrics; a failure to do so is only a warning where the run has failed already."""
         try:
             super().finalize(status)
         except OSError as error:
@@ -96,8 +96,8 @@ class ContinuedCSVLogger(CSVLogger):
             warnings.warn(f"metrics.csv could not be completed: {error}", stacklevel=2)
 
 
-def _rows(path: Path) -> list[Row]:
-    """The whole rows of a file, without empty cells; a kill may have cut the last one short."""
+def _rows(path: Path) -> list[MetricsRow]:
+    """Complete rows of a file, without empty cells; a kill may have truncated the last one."""
     if not path.is_file():
         return []
     text = path.read_text()
@@ -109,5 +109,5 @@ def _rows(path: Path) -> list[Row]:
     ]
 
 
-def _of_a_test(row: Row) -> bool:
+def _is_test_row(row: MetricsRow) -> bool:
     return any(name.startswith("test/") for name in row)

@@ -1,4 +1,4 @@
-"""Features of the training pictures, extracted once."""
+"""Features of the training images, extracted once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tracer_lightning.evaluation.features import FeaturePredictor
 
 
 def training_features(trainer: pl.Trainer, model: nn.Module, data: DataModule) -> tuple[Tensor, Tensor]:
-    """Image features (N, D) and labels (N,) of the labelled training pictures, prepared as in evaluation.
+    """Image features (N, D) and labels (N,) of the labelled training images, with the transforms of evaluation.
 
-    All ranks get all of them.
+    Every rank gets those of all ranks.
     """
     predictor = FeaturePredictor(model)
     trainer.predict(predictor, datamodule=data, return_predictions=False)
     assert predictor.images is not None
-    return predictor.images.images.clone(), predictor.images.labels.clone()  # no inference tensors
+    return predictor.images.images.clone(), predictor.images.labels.clone()  # clones are no inference tensors

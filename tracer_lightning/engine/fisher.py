@@ -21,15 +21,15 @@ def image_fisher(
 ) -> dict[str, Tensor]:
     """Diagonal Fisher information of the model's classifier on training images, by open_clip's names, on the CPU.
 
-    The classifier is the image tower with the model's own head or else with its zero-shot head, which is then a
-    constant, as the logit scale and the text tower are.
+    The classifier is the image tower with the model's own head or, without one, its zero-shot head, which is held
+    constant like the logit scale and the text tower.
 
     Args:
-        model: in evaluation mode afterwards, and on the CPU.
-        data: whose training images are drawn.
-        samples: how many, at most.
-        seed: of the images and of the labels.
-        device: where it is computed.
+        model: model that is left in evaluation mode and on the CPU.
+        data: data module from whose training images samples are drawn.
+        samples: greatest number of images.
+        seed: seed of the drawn images and of the sampled labels.
+        device: device of the computation.
     """
     model.to(device).eval().requires_grad_(True)
     head = zero_shot_linear(model, data.prompts().to(device)) if model.head is None else model.head
@@ -46,7 +46,7 @@ def image_fisher(
 
 
 def training_images(data: ClipDataModule, samples: int, seed: int, device: torch.device) -> Iterator[Tensor]:
-    """At most so many training images (3, H, W), prepared as in evaluation; those that can't be read are left out."""
+    """At most ``samples`` training images (3, H, W), with the transforms of evaluation; unreadable ones are skipped."""
     for batch in data.plain_loader((seed, samples)):
         normalised = data.on_after_batch_transfer(batch._replace(images=batch.images.to(device)), 0)
         yield from normalised.images[batch.indices >= 0]

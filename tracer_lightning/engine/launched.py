@@ -1,4 +1,4 @@
-"""What the processes of one run must agree on before any of them composes its configuration."""
+"""Agreement of a run's processes before any of them composes its configuration."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import os
 import time
 
 STARTED = "TRACER_STARTED"
-"""Environment variable with the time that names a run without a name; ``conf/train.yaml`` reads it."""
+"""Environment variable with the time that names an unnamed run; ``conf/train.yaml`` reads it."""
 FORMAT = "%Y-%m-%d_%H-%M-%S"
 
 
 def agree_on_start() -> None:
-    """Give all processes that torchrun or srun has started the same time, whenever each of them got here.
+    """Set the same start time in all processes that torchrun or srun has started.
 
-    Else they would write into folders of different names. Under torchrun the first one's time counts; under srun the
-    start of the job, a second later for each step of it, where SLURM tells it (from version 22.05 on).
+    The time names a run without a name, so that the processes would otherwise write into different folders. Under
+    torchrun it is the time of the first process that gets here; under srun the start of the job plus a second for each
+    job step, if SLURM provides it (from version 22.05 on).
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-        from torch.distributed import TCPStore  # type: ignore[attr-defined]  # heavy, and needed here only
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]  # imported late: torch is slow to import
 
         store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
         os.environ[STARTED] = store.compare_set("tracer_lightning/started", "", time.strftime(FORMAT)).decode()

@@ -1,4 +1,4 @@
-"""Processes that another one started for a run or a sweep end with it, however that one ends."""
+"""Termination of the processes that were started for a run or a sweep, when the process that started them is gone."""
 
 from __future__ import annotations
 
@@ -10,28 +10,25 @@ import threading
 import time
 
 STARTED_BY = "TRACER_STARTED_BY"
-"""Environment variable with the process whose children, DDP's other ranks, end with it."""
-PAUSE = 0.5
-"""Seconds between looks. Linux can tell a child by a signal, but sends it when the parent's *thread* ends."""
-OWN_END = 10.0
-"""Seconds for a rank to notice by itself, and to say which checkpoint is left."""
+"""Environment variable with the id of the process whose children, the further ranks of DDP, end with it."""
+POLL_INTERVAL = 0.5
+"""Number of seconds between checks. Linux can signal a child, but does so when the parent's *thread* ends."""
+GRACE_PERIOD = 10.0
+"""Number of seconds in which a rank can fail by itself, and report the last good checkpoint."""
 
 
 def end_with_launcher() -> None:
-    """End this process, where Lightning started it as a further rank, with the first one, which may be gone already.
+    """Have this process, if Lightning started it as a further rank, end with the first rank.
 
-    Those of other launchers, which set ``RANK``, too, may have inherited the variable from one of our processes.
+    Ranks of other launchers, which set ``RANK``, may have inherited the variable, and are left alone.
     """
     started_by = os.environ.get(STARTED_BY)
     if started_by and os.environ.get("LOCAL_RANK", "0") != "0" and "RANK" not in os.environ:
-        _watch(int(started_by), OWN_END)
+        _watch(int(started_by), GRACE_PERIOD)
 
 
 def end_with_sweep() -> None:
-    """End this process, one of joblib's, with the process of the sweep; its run is one that was killed.
-
-    The ranks that it starts are to end with it.
-    """
+    """Have this process, if joblib started it, end with the process of the sweep, and its own ranks end with it."""
     os.environ[STARTED_BY] = str(os.getpid())
     sweep = multiprocessing.parent_process()
     if sweep is not None and sweep.pid is not None:
@@ -45,7 +42,7 @@ def _watch(parent: int, patience: float) -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
         time.sleep(patience)
         with contextlib.suppress(OSError):
             os.write(2, b"error: another process of this run was lost: the one that started this one\n")

@@ -1,4 +1,4 @@
-"""The meeting of a run's processes: all are there, and all were given the same settings."""
+"""The start of a distributed run: all processes are present and have the same settings."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from tracer_lightning.engine.agreement import describe_difference, shared_settings
 from tracer_lightning.engine.console import console
 
-PAUSE = 0.1
-"""Seconds between looks."""
-ANSWER = 5.0
-"""Seconds in which a store that is there answers."""
-FOREIGN = 20.0
-"""Seconds after which what accepts connections, and is not understood, is taken for something else."""
-REMINDER = 30.0
-"""Seconds after which a process says that it waits, and again."""
+POLL_INTERVAL = 0.1
+"""Number of seconds between checks."""
+ANSWER_TIMEOUT = 5.0
+"""Number of seconds in which a running store answers."""
+FOREIGN_TIMEOUT = 20.0
+"""Number of seconds after which a listener that does not answer as a store is taken for another program."""
+REMINDER_INTERVAL = 30.0
+"""Number of seconds between messages of a process that waits."""
 MEETINGS: Counter[tuple[str, int]] = Counter()
-"""How often this process has met others at an address and port, which those that were started later have not."""
+"""Number of earlier meetings of this process at each address and port."""
 
 
 def meet_at_start(trainer: pl.Trainer, settings: Callable[[], Mapping[str, Any]], patience: float) -> pl.Trainer:
@@ -70,7 +70,7 @@ def meet_at_start(trainer: pl.Trainer, settings: Callable[[], Mapping[str, Any]]
 def meet(
     rank: int,
     size: int,
-    place: tuple[str, int],
+    endpoint: tuple[str, int],
     settings: dict[str, str],
     patience: float,
     children: Sequence[subprocess.Popen[Any]] = (),
@@ -78,30 +78,34 @@ def meet(
     """Wait for the other processes, and compare settings.
 
     Args:
-        rank: of this process.
+        rank: rank of this process.
         size: number of processes.
-        place: address and port of the first process.
-        settings: name to value, as texts.
-        patience: seconds to wait for the others.
-        children: the other processes, where this one has started them.
+        endpoint: address and port of the first process.
+        settings: names of settings to their values as strings.
+        patience: seconds to wait for the other processes.
+        children: the other processes, if this one has started them.
 
     Returns:
         A connection that keeps the first process's store open.
 
     Raises:
-        ValueError: the settings differ, or the port is taken; every process says the same.
-        OSError: somebody did not come, or was lost.
+        ValueError: the settings differ, or the port is in use; all processes raise the same message.
+        OSError: a process did not arrive, or was lost.
     """
     deadline = time.monotonic() + patience
     wait = partial(_wait, deadline=deadline, children=children)
-    store = _connect(rank, size, place, patience, wait)
-    told = _of_this_meeting(store, place)
+    store = _connect(rank, size, endpoint, patience, wait)
+    messages = _own_prefix(store, endpoint)
     try:
-        if told.add(f"arrived/{rank}", 1) > 1:
-            raise ValueError(f"MASTER_PORT={place[1]}: another run has its rank {rank} there; choose another port")
-        told.set(f"settings/{rank}", json.dumps(settings))
-        later = partial(wait, deadline=deadline + ANSWER)  # the first process may speak at the last moment
-        verdict = _judge(told, size, patience, wait) if rank == 0 else _verdict(told, rank, patience, later)
+        if messages.add(f"arrived/{rank}", 1) > 1:
+            raise ValueError(f"MASTER_PORT={endpoint[1]}: another run has its rank {rank} there; choose another port")
+        messages.set(f"settings/{rank}", json.dumps(settings))
+        later = partial(wait, deadline=deadline + ANSWER_TIMEOUT)  # the first process may decide at its own deadline
+        verdict = (
+            _collect_and_compare(messages, size, patience, wait)
+            if rank == 0
+            else _receive_verdict(messages, rank, patience, later)
+        )
     except RuntimeError as error:
         raise OSError(f"another process of this run was lost ({str(error).splitlines()[0]})") from error
     if verdict:
@@ -109,19 +113,25 @@ def meet(
     return store
 
 
-def _of_this_meeting(store: TCPStore, place: tuple[str, int]) -> PrefixStore:
-    """The part of the store that is this meeting's; the store of torchrun has those of earlier ones, too."""
+def _own_prefix(store: TCPStore, endpoint: tuple[str, int]) -> PrefixStore:
+    """The keys of this meeting in the store; torchrun's store also has those of earlier meetings."""
     restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
-    part = PrefixStore(f"tracer_lightning/{restarts}/{MEETINGS[place]}", store)
-    MEETINGS[place] += 1
+    part = PrefixStore(f"tracer_lightning/{restarts}/{MEETINGS[endpoint]}", store)
+    MEETINGS[endpoint] += 1
     return part
 
 
-def _connect(rank: int, size: int, place: tuple[str, int], patience: float, wait: Callable[..., None]) -> TCPStore:
-    """The first process's store, or torchrun's."""
-    address, port = place
+def _connect(rank: int, size: int, endpoint: tuple[str, int], patience: float, wait: Callable[..., None]) -> TCPStore:
+    """A connection to the first process's store, or to torchrun's."""
+    address, port = endpoint
     store = partial(
-        TCPStore, address, port, size, wait_for_workers=False, multi_tenant=True, timeout=timedelta(seconds=ANSWER)
+        TCPStore,
+        address,
+        port,
+        size,
+        wait_for_workers=False,
+        multi_tenant=True,
+        timeout=timedelta(seconds=ANSWER_TIMEOUT),
     )
     if rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         try:
@@ -132,32 +142,32 @@ def _connect(rank: int, size: int, place: tuple[str, int], patience: float, wait
                 f"MASTER_PORT={port}: the first process can't listen there ({reason}); choose another port"
             ) from error
     wait(
-        partial(_answers, place, partial(store, is_master=False), heard=[]),
+        partial(_answers, endpoint, partial(store, is_master=False), attempts=[]),
         lambda: f"the first process, at {address}:{port}, did not answer within rendezvous={patience:g} seconds",
     )
     return store(is_master=False)
 
 
-def _answers(place: tuple[str, int], connect: Callable[[], TCPStore], heard: list[float]) -> bool:
+def _answers(endpoint: tuple[str, int], connect: Callable[[], TCPStore], attempts: list[float]) -> bool:
     """Whether a store answers.
 
     Args:
-        place: its address and port.
-        connect: makes a connection.
-        heard: times at which something listened there, to which the present one is added.
+        endpoint: address and port of the store.
+        connect: connects to the store.
+        attempts: times at which something accepted a connection, to which the present one is added.
 
     Raises:
-        ValueError: something listens there, and has not answered for long.
+        ValueError: another program listens there.
     """
     try:
-        socket.create_connection(place, timeout=ANSWER).close()  # torch complains of every failure
+        socket.create_connection(endpoint, timeout=ANSWER_TIMEOUT).close()  # torch would log every failure
     except OSError:
         return False
-    heard.append(time.monotonic())
+    attempts.append(time.monotonic())
     if _is_store(connect):
         return True
-    if time.monotonic() - heard[0] > FOREIGN:
-        address, port = place
+    if time.monotonic() - attempts[0] > FOREIGN_TIMEOUT:
+        address, port = endpoint
         raise ValueError(
             f"MASTER_PORT={port}: what listens at {address} is no process of this run; choose another port"
         )
@@ -165,9 +175,9 @@ def _answers(place: tuple[str, int], connect: Callable[[], TCPStore], heard: lis
 
 
 def _is_store(connect: Callable[[], TCPStore]) -> bool:
-    """Whether a store answers. Tried in another process: torch waits without end for a listener that says nothing.
+    """Whether a store answers, tried in another process: torch waits forever for a listener that does not answer.
 
-    A process that was forked while another thread held a lock may hang, too, and is tried again by the caller.
+    A process that was forked while another thread held a lock may hang, too; the caller tries again.
     """
 
     def attempt() -> None:
@@ -176,14 +186,14 @@ def _is_store(connect: Callable[[], TCPStore]) -> bool:
 
     process = multiprocessing.get_context("fork").Process(target=attempt, daemon=True)
     process.start()
-    process.join(ANSWER)
+    process.join(ANSWER_TIMEOUT)
     process.kill()
     process.join()
     return process.exitcode == 0
 
 
-def _judge(store: Any, size: int, patience: float, wait: Callable[..., None]) -> str:
-    """What the first process finds wrong, nothing where all are there with the same settings; all are told."""
+def _collect_and_compare(store: Any, size: int, patience: float, wait: Callable[..., None]) -> str:
+    """The verdict of the first process, which all others read: an error message, or empty if all agree."""
 
     def missing(kind: str) -> list[int]:
         return [rank for rank in range(1, size) if not store.check([f"{kind}/{rank}"])]
@@ -199,15 +209,15 @@ def _judge(store: Any, size: int, patience: float, wait: Callable[..., None]) ->
     except OSError as error:
         verdict = str(error)
     store.set("verdict", verdict)
-    if verdict:  # the store ends with this process
-        end = time.monotonic() + ANSWER
+    if verdict:  # the store ends with this process, so wait until all have read it
+        end = time.monotonic() + ANSWER_TIMEOUT
         while set(missing("heard")) - set(missing("settings")) and time.monotonic() < end:
-            time.sleep(PAUSE)
+            time.sleep(POLL_INTERVAL)
     return verdict
 
 
-def _verdict(store: Any, rank: int, patience: float, wait: Callable[..., None]) -> str:
-    """What the first process says."""
+def _receive_verdict(store: Any, rank: int, patience: float, wait: Callable[..., None]) -> str:
+    """The verdict of the first process."""
     wait(
         lambda: store.check(["verdict"]),
         lambda: f"the first process of this run said nothing within rendezvous={patience:g} seconds",
@@ -223,7 +233,7 @@ def _wait(
     deadline: float,
     children: Sequence[subprocess.Popen[Any]],
 ) -> None:
-    reminder = time.monotonic() + REMINDER
+    reminder = time.monotonic() + REMINDER_INTERVAL
     while not condition():
         for rank, child in enumerate(children, 1):
             if child.poll() is not None:
@@ -232,6 +242,6 @@ def _wait(
         if now > deadline:
             raise OSError(complaint())
         if now > reminder:
-            reminder += REMINDER
+            reminder += REMINDER_INTERVAL
             console.print(f"waiting for the other processes for {deadline - now:.0f} s more", highlight=False)
-        time.sleep(PAUSE)
+        time.sleep(POLL_INTERVAL)

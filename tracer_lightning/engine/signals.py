@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop."""
+"""Handling of the signals that stop a run."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 
 from tracer_lightning.engine.slurm import JOB
 
-FOREIGN_ONLY = (signal.SIGUSR2,)
-"""Heeded where somebody does: submitit puts its job into the queue again on this one."""
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, *FOREIGN_ONLY)
+FOREIGN_SIGNALS = (signal.SIGUSR2,)
+"""Signals handled only where another handler is installed: submitit requeues its job on this one."""
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, *FOREIGN_SIGNALS)
 
 
 class Stopped(SystemExit):
-    """A signal ended the run. The process exits with 128 + the signal's number, as shells say it.
+    """Exit because of a signal, with status 128 + the signal's number, as shells report it.
 
     Args:
-        signum: the signal.
+        signum: number of the signal.
     """
 
     def __init__(self, signum: int) -> None:
@@ -30,31 +30,32 @@ class Stopped(SystemExit):
 
 
 class StopSignals(ContextDecorator):
-    """Within its context, SIGINT, SIGTERM and SIGUSR1 end the run by :class:`Stopped`.
+    """A context in which SIGINT, SIGTERM and SIGUSR1 end the run with :class:`Stopped`.
 
-    At once, but while :attr:`deferred`: then the signal is only noted, and training calls :meth:`act` where everything
-    is consistent. A second SIGINT ends the process on the spot. Contexts may be nested; only the main thread's count.
+    They do so immediately unless :attr:`deferred`: then the signal is only recorded, and training calls :meth:`act`
+    when its state is consistent. A second SIGINT ends the process immediately. Contexts may be nested, and have no
+    effect outside the main thread.
 
-    A handler that was there before is respected: SIGTERM and SIGINT are left to it, SIGUSR1 and SIGUSR2 are handed on
-    to it at a consistent moment (submitit's ignores SIGTERM, and on SIGUSR2 puts the job into the queue and exits).
-    SIGTERM of a SLURM job that has a handler of SIGUSR2 is heeded all the same: a job that is preempted does what that
-    handler does, and one that is cancelled ends.
+    Handlers that were installed before are respected: SIGTERM and SIGINT are left to them, and SIGUSR1 and SIGUSR2 are
+    passed to them when the state is consistent (submitit's handlers ignore SIGTERM, and requeue the job on SIGUSR2).
+    SIGTERM is handled nevertheless in a SLURM job with a handler of SIGUSR2: a preempted job calls that handler, and a
+    cancelled job ends.
     """
 
     def __init__(self) -> None:
         self.requested: int | None = None
-        """The signal that has come."""
+        """Number of the signal that was received and has not been acted on."""
         self.deferred = False
         self._depth = 0
-        self._before: dict[int, Any] = {}
-        self._wanted: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
+        self._installed: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignals:
         self._depth += 1
         if self._depth == 1 and threading.current_thread() is threading.main_thread():
             self.requested, self.deferred = None, False
-            self._before = {signum: signal.getsignal(signum) for signum in STOPS}
-            self._wanted = {signum: self._choose(signum) for signum in STOPS}
+            self._previous = {signum: signal.getsignal(signum) for signum in STOP_SIGNALS}
+            self._installed = {signum: self._choose(signum) for signum in STOP_SIGNALS}
             self.install()
         return self
 
@@ -62,29 +63,29 @@ class StopSignals(ContextDecorator):
         self._depth -= 1
         self.deferred = False
         if self._depth == 0:
-            self._wanted, self._before = self._before, {}
+            self._installed, self._previous = self._previous, {}
             self.install()
-            self._wanted, self.requested = {}, None
+            self._installed, self.requested = {}, None
 
     def install(self) -> None:
-        """Put the handlers in place; again where somebody else has done so since, as Lightning does."""
-        for signum, handler in self._wanted.items():
+        """Install the handlers, again where other code has replaced them since, as Lightning does."""
+        for signum, handler in self._installed.items():
             signal.signal(signum, handler)
 
     def _choose(self, signum: int) -> Any:
-        before, foreign = self._before[signum], self._foreign(signum) is not None
-        if signum in FOREIGN_ONLY:
-            return self._handle if foreign else before
-        left_alone = (signal.SIGINT,) if self._requeued_by_others else (signal.SIGINT, signal.SIGTERM)
-        return before if (foreign and signum in left_alone) or before == signal.SIG_IGN else self._handle
+        previous, has_foreign = self._previous[signum], self._foreign(signum) is not None
+        if signum in FOREIGN_SIGNALS:
+            return self._handle if has_foreign else previous
+        left_alone = (signal.SIGINT,) if self._has_foreign_requeue else (signal.SIGINT, signal.SIGTERM)
+        return previous if (has_foreign and signum in left_alone) or previous == signal.SIG_IGN else self._handle
 
     @property
-    def _requeued_by_others(self) -> bool:
+    def _has_foreign_requeue(self) -> bool:
         return "SLURM_JOB_ID" in os.environ and self._foreign(signal.SIGUSR2) is not None
 
     def _foreign(self, signum: int) -> Callable[[int, Any], Any] | None:
-        before = self._before.get(signum)
-        return before if callable(before) and before is not signal.default_int_handler else None
+        previous = self._previous.get(signum)
+        return previous if callable(previous) and previous is not signal.default_int_handler else None
 
     def _handle(self, signum: int, frame: Any) -> None:
         del frame
@@ -93,25 +94,25 @@ class StopSignals(ContextDecorator):
             if not self.deferred:
                 self.act()
             again = " (once more stops at once)" if signum == signal.SIGINT else ""
-            with contextlib.suppress(OSError):  # whoever reads this may be gone
+            with contextlib.suppress(OSError):  # stderr may be closed
                 os.write(2, f"{signal.Signals(signum).name}: stopping after this step{again}\n".encode())
         elif signum == signal.SIGINT:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
 
     def act(self, signum: int | None = None) -> None:
-        """Do what the signal asks for, if one has come: end the run, or hand it on.
+        """End the run, or call the previous handler, if a signal was received.
 
         Args:
-            signum: where it came to another process.
+            signum: signal that another process received; None for that of this process.
 
         Raises:
-            Stopped: the run ends.
+            Stopped: the signal ends the run.
         """
         signum = self.requested if signum is None else signum
         if signum is None:
             return
-        if signum == signal.SIGTERM and self._requeued_by_others and JOB.is_preempted():
+        if signum == signal.SIGTERM and self._has_foreign_requeue and JOB.is_preempted():
             signum = signal.SIGUSR2
         foreign = None if signum == signal.SIGTERM else self._foreign(signum)
         if foreign is None:
@@ -121,4 +122,4 @@ class StopSignals(ContextDecorator):
 
 
 SIGNALS = StopSignals()
-"""The handlers of this process, which has one set of them."""
+"""The signal handlers of this process."""

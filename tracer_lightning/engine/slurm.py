@@ -1,4 +1,4 @@
-"""The SLURM job that this process belongs to, and its place in the queue."""
+"""The SLURM job that this process belongs to, and its requeueing."""
 
 from __future__ import annotations
 
@@ -11,96 +11,96 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-PATIENCE = 30
-"""Seconds that scontrol has for an answer."""
-ASKED = 128 + signal.SIGUSR1
-"""Status of a process that was stopped by the signal that asks for another turn."""
-STOPPED = (ASKED, 128 + signal.SIGTERM)
-RUNNING = ("RUNNING", "SIGNALING")
-"""States of a job that nobody has ended: neither its user, nor its time limit, nor SLURM at the end of the grace."""
-RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+TIMEOUT = 30
+"""Number of seconds that scontrol has for an answer."""
+REQUEUE_STATUS = 128 + signal.SIGUSR1
+"""Exit status of a process that was stopped by the signal that asks for the job to be requeued."""
+STOP_STATUSES = (REQUEUE_STATUS, 128 + signal.SIGTERM)
+RUNNING_STATES = ("RUNNING", "SIGNALING")
+"""States of a job that has not been ended by its user, its time limit, or SLURM at the end of the grace period."""
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Environment variables that are 0, or absent, in the first process of a job."""
 
 
-class Standing(NamedTuple):
-    """What SLURM says about a job."""
+class JobState(NamedTuple):
+    """State of a job according to SLURM."""
 
     name: str
-    """The job as scontrol takes it; a task of an array by itself."""
+    """Identifier of the job for scontrol; of one task, in an array."""
     runs: bool
-    """Whether it is neither being ended nor in the queue."""
+    """Whether the job is neither ending nor queued."""
     preempted: bool
-    """Whether it runs, in the grace period before it makes room for another job."""
+    """Whether the job runs in the grace period before it is preempted."""
 
 
 class SlurmJob:
-    """The job that this process runs in, where SLURM has started it.
+    """The SLURM job that this process runs in, if any.
 
-    A preempted job is sent SIGTERM when its grace period begins. SLURM puts it into the queue again when the period
-    ends, and counts it as failed where it has stopped in good order before. A job that its user cancels, or whose time
-    is over, no longer runs when it is sent SIGTERM, and must not come back.
+    A preempted job receives SIGTERM when its grace period begins. SLURM requeues it when the period ends, but counts it
+    as failed if it has stopped by itself before. A job that its user cancels, or whose time limit is reached, is no
+    longer in a running state when it receives SIGTERM, and must not be requeued.
     """
 
     def __init__(self) -> None:
         self.requeues = True
-        """Whether it may be put into the queue again."""
+        """Whether the job may be requeued."""
 
     def is_preempted(self) -> bool:
-        """Whether it must make room for another job, and SLURM has not put it into the queue again by itself."""
+        """Whether the job is being preempted, and SLURM has not requeued it yet."""
         try:
-            return self._standing().preempted
+            return self._state().preempted
         except OSError as error:
             _say(f"warning: SLURM does not say whether it preempts this job: {error}")
             return False
 
     @contextmanager
-    def kept_in_queue(self) -> Iterator[None]:
-        """Put the job into the queue again where preemption, or SIGUSR1, ends what runs within.
+    def requeue_on_preemption(self) -> Iterator[None]:
+        """Requeue the job where preemption or SIGUSR1 ends the code in this context.
 
-        The first process does so for all; where it loses another to preemption before it is sent the signal itself,
-        too. Others that are stopped end with status 0: a failure would have srun kill the first one.
+        The first process does so for all, also when it loses another process to preemption before it receives the
+        signal itself. Other processes that are stopped exit with status 0: a failure would make srun kill the first.
         """
         try:
             yield
         except BaseException as end:
             status = end.code if isinstance(end, SystemExit) else 1
             if status and "SLURM_JOB_ID" in os.environ:
-                if all(os.environ.get(name, "0") == "0" for name in RANKS):
-                    self._put_back(status)
-                elif status in STOPPED:
+                if all(os.environ.get(name, "0") == "0" for name in RANK_VARIABLES):
+                    self._requeue(status)
+                elif status in STOP_STATUSES:
                     raise SystemExit(0) from None
             raise
 
-    def _put_back(self, status: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM sends it again to what it has put into the queue
+    def _requeue(self, status: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # SLURM sends it again to a job that is requeued
         try:
-            standing = self._standing()
-            if self.requeues and (standing.preempted or (standing.runs and status == ASKED)):
-                _scontrol("requeue", standing.name)
-                _say(f"job {standing.name} is in the queue again")
+            state = self._state()
+            if self.requeues and (state.preempted or (state.runs and status == REQUEUE_STATUS)):
+                _scontrol("requeue", state.name)
+                _say(f"job {state.name} is in the queue again")
         except OSError as error:
-            if status in STOPPED:
+            if status in STOP_STATUSES:
                 _say(f"warning: this job could not be put into SLURM's queue again: {error}")
 
-    def _standing(self) -> Standing:
+    def _state(self) -> JobState:
         job = os.environ["SLURM_JOB_ID"]
-        shown = _scontrol("show", "job", job)  # for the job that an array is named after, all of its tasks
-        for record in shown.split("\n\n"):
+        records = _scontrol("show", "job", job)  # of an array's first job, the records of all tasks
+        for record in records.split("\n\n"):
             identity = re.match(rf"JobId={job} (?:ArrayJobId=(\d+) ArrayTaskId=(\d+) )?", record.strip())
-            state = re.search(r"^ +JobState=(\w+)", record, re.MULTILINE)
-            if identity and state:
-                runs = state[1] in RUNNING
+            job_state = re.search(r"^ +JobState=(\w+)", record, re.MULTILINE)
+            if identity and job_state:
+                runs = job_state[1] in RUNNING_STATES
                 preempted = runs and re.search(r"^ .*\bPreemptTime=\d", record, re.MULTILINE) is not None
-                return Standing("_".join(filter(None, identity.groups())) or job, runs, preempted)
+                return JobState("_".join(filter(None, identity.groups())) or job, runs, preempted)
         raise OSError(f"scontrol show job {job}: no such job in its answer")
 
 
 def _scontrol(*arguments: str) -> str:
     command = ["scontrol", *arguments]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE)
+        result = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise OSError(f"{' '.join(command)}: no answer within {PATIENCE} s") from None
+        raise OSError(f"{' '.join(command)}: no answer within {TIMEOUT} s") from None
     if result.returncode:
         raise OSError(f"{' '.join(command)}: {' '.join(result.stderr.split()) or f'status {result.returncode}'}")
     return result.stdout
@@ -112,4 +112,4 @@ def _say(line: str) -> None:
 
 
 JOB = SlurmJob()
-"""The job of this process."""
+"""The SLURM job of this process."""

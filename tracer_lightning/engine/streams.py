@@ -1,4 +1,4 @@
-"""Standard input, output and error: whether anybody can read what is printed does not decide what becomes of a run."""
+"""Standard streams that never fail: a closed terminal or pipe does not end a run."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ NAMES = {OUT: "standard output", ERR: "standard error"}
 
 
 class _Output(io.FileIO):
-    """A descriptor that is pointed at nothing once it can't be written to, for processes started later, too.
+    """A standard stream that is redirected to /dev/null, also for child processes, once it can't be written to.
 
-    A reader who has seen enough (``| head``) is no fault; any other reason is said where it can be read.
+    A reader that closes a pipe (``| head``) is no error; any other reason is reported on the other stream.
 
     Args:
-        descriptor: of standard output or error.
+        descriptor: file descriptor of standard output or error.
     """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.lost = False
-        """Whether something could not be written, unless nobody wanted to read it."""
+        """Whether output was lost, other than by a closed pipe."""
 
     def write(self, data: Any) -> int:
-        """Write what can be written."""
+        """Write the data, or discard them where that fails."""
         try:
             written: int = super().write(data)
             return written
@@ -45,9 +45,9 @@ class _Output(io.FileIO):
 
 
 def _discard(descriptor: int) -> None:
-    """Point it at nothing."""
+    """Redirect a file descriptor to /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
-    if null == descriptor:  # it was closed
+    if null == descriptor:  # the descriptor was closed
         os.set_inheritable(descriptor, True)
     else:
         os.dup2(null, descriptor)
@@ -55,7 +55,7 @@ def _discard(descriptor: int) -> None:
 
 
 def _open_closed() -> None:
-    """Open what the caller has closed (``>&-``): else the next file to be opened would be printed into."""
+    """Open the streams that the caller has closed (``>&-``): else the next file opened would receive their output."""
     for descriptor in (0, OUT, ERR):
         try:
             os.fstat(descriptor)
@@ -64,13 +64,13 @@ def _open_closed() -> None:
 
 
 def _text(stream: Any, output: _Output) -> io.TextIOWrapper:
-    kept = () if stream is None else ("encoding", "errors", "line_buffering")
-    return io.TextIOWrapper(io.BufferedWriter(output), **{name: getattr(stream, name) for name in kept})
+    attributes = () if stream is None else ("encoding", "errors", "line_buffering")
+    return io.TextIOWrapper(io.BufferedWriter(output), **{name: getattr(stream, name) for name in attributes})
 
 
 @contextlib.contextmanager
 def lenient_streams() -> Iterator[Sequence[_Output]]:
-    """Within, printing never fails. Yields the outputs, none where an outer context or a capture has replaced them."""
+    """A context in which printing never fails; yields the streams, or none where they have been replaced already."""
     before = sys.stdout, sys.stderr
     if before != (sys.__stdout__, sys.__stderr__):
         yield []
@@ -89,14 +89,14 @@ def lenient_streams() -> Iterator[Sequence[_Output]]:
 
 @contextlib.contextmanager
 def standard_streams() -> Iterator[None]:
-    """:func:`lenient_streams` of a whole command: its status is 1 where output was lost and all else went well."""
+    """:func:`lenient_streams` for a command, whose status is 1 where output was lost and nothing else failed."""
     stop: SystemExit | None = None
     with lenient_streams() as outputs:
         try:
             yield
         except SystemExit as error:
             stop = error
-    if outputs and isinstance(stop, OutOfMemory):  # the interpreter complains of all that it can't clean up
+    if outputs and isinstance(stop, OutOfMemory):  # the interpreter would report everything that it can't clean up
         _discard(ERR)
     if any(output.lost for output in outputs) and not (stop and stop.code):
         raise SystemExit(1)

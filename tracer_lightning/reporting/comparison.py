@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tracer_lightning.reporting.published import ACCURACY, ECE, PER_BATCH, PublishedValue, find, paper_data_set
+from tracer_lightning.evaluation import CLASSIFICATION, Metric
+from tracer_lightning.reporting.published import ECE, PER_BATCH, PublishedValue, find, paper_data_set
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, TERMS, Settings, Value, label, size_of_terms, varied_keys
 
@@ -75,12 +76,23 @@ class Comparison:
         keys: Keys of the settings that vary.
         rows: Rows of the comparison, zero-shot models first.
         roles: Role of every dataset, ``id`` or ``ood``, and ``average`` for averages, in the order of the results.
+        declared: Declarations of the metrics by name, the primary one first.
     """
 
     names: Sequence[str]
     keys: Sequence[str]
     rows: Sequence[ComparisonRow]
     roles: Mapping[str, str] = field(default_factory=dict)
+    declared: Mapping[str, Metric] = field(default_factory=lambda: {metric.name: metric for metric in CLASSIFICATION})
+
+    def metric(self, name: str) -> Metric:
+        """Declaration of a metric; one that no suite declares is taken for a fraction."""
+        return self.declared.get(name, Metric(name, name, name))
+
+    @property
+    def headline_metrics(self) -> list[str]:
+        """The first two metrics that are shown by default, of classification accuracy and ECE."""
+        return [metric.name for metric in self.declared.values() if metric.shown][:2]
 
     @property
     def metrics(self) -> list[str]:
@@ -167,9 +179,10 @@ def _zero_shot_rows(groups: Sequence[RunGroup], keys: Sequence[str]) -> list[Com
         [{key: value for key, value in members[0][0].items() if key in common} for members in distinct]
     )
     rows = []
+    untrained = groups[0].runs[0].untrained
     for members in distinct:
         settings, scores = members[0]
-        name = f"zero-shot, {label(settings, naming)}" if naming else "zero-shot"
+        name = f"{untrained}, {label(settings, naming)}" if naming else untrained
         cells = _measurements([scores], settings, ZERO_SHOT, keys)
         rows.append(ComparisonRow(name, ZERO_SHOT, settings, (), cells, scores))
     return rows
@@ -207,7 +220,8 @@ def compare(groups: Sequence[RunGroup], model: str = STUDENT) -> Comparison:
         raise ValueError(f"model {model}: none of these runs has one; choose another")
     roles = {name: str(values.get("role", "average")) for row in rows for name, values in row.scores.items()}
     names = dict.fromkeys(run.name for group in groups for run in group.runs)
-    return Comparison(list(names), keys, rows, roles)
+    declared = {metric.name: metric for group in groups for metric in group.runs[0].metrics}
+    return Comparison(list(names), keys, rows, roles, declared)
 
 
 def select_results(
@@ -218,7 +232,7 @@ def select_results(
     Args:
         comparison: the comparison to select from.
         sets: names of datasets and averages, or just ``all``; None for the headline sets.
-        metrics: names of metrics; None for accuracy and ECE, and for the ECE per batch if it was published.
+        metrics: names of metrics; None for the headline metrics, and for the ECE per batch if it was published.
 
     Raises:
         ValueError: a name is not known.
@@ -226,7 +240,7 @@ def select_results(
     set_names = comparison.headline_sets if sets is None else list(comparison.roles) if sets == ["all"] else sets
     published = {key for row in comparison.rows for key, cell in row.cells.items() if cell.published}
     per_batch = [PER_BATCH] if any(key.metric == PER_BATCH for key in published) else []
-    metric_names = [ACCURACY, ECE, *per_batch] if metrics is None else metrics
+    metric_names = [*comparison.headline_metrics, *per_batch] if metrics is None else metrics
     for argument, names, known in (
         ("sets", set_names, comparison.roles),
         ("metrics", metric_names, comparison.metrics),

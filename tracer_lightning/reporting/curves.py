@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tracer_lightning.reporting.comparison import ZERO_SHOT, Comparison, ComparisonRow, Measurement, ResultKey
-from tracer_lightning.reporting.published import ACCURACY, ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, curve, paper_data_set
+from tracer_lightning.reporting.published import ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, curve, paper_data_set
 from tracer_lightning.reporting.settings import EVERY, TERMS, Value, format_value, size_of_terms, title
 from tracer_lightning.reporting.style import COLOURS
 
-METRICS = {ACCURACY: "accuracy (%)", ECE: "ECE (%)"}
 LEGEND = ("student", "teacher", "published", "zero-shot")
 FOOTNOTE = 110
 """Number of characters per line of a footnote."""
@@ -66,7 +65,8 @@ def _axis(values: Sequence[Value]) -> tuple[list[Value], bool]:
 
 
 def _panel(axes: Axes, comparison: Comparison, setting: str, key: ResultKey) -> None:
-    lines = _lines(comparison, key)
+    lines, metric = _lines(comparison, key), comparison.metric(key.metric)
+    unit = 100 if metric.percent else 1
     published = _published(comparison, setting, key)
     measured = [row.settings[setting] for points in lines.values() for row, _ in points]
     order, numeric = _axis([*measured, *published])
@@ -74,8 +74,8 @@ def _panel(axes: Axes, comparison: Comparison, setting: str, key: ResultKey) -> 
     line = "-" if numeric else ""
     for model, points in lines.items():
         x = [positions[row.settings[setting]] for row, _ in points]
-        y = [100 * cell.mean for _, cell in points]
-        spread = [100 * (math.nan if cell.std is None else cell.std) for _, cell in points]
+        y = [unit * cell.mean for _, cell in points]
+        spread = [unit * (math.nan if cell.std is None else cell.std) for _, cell in points]
         axes.errorbar(x, y, spread, fmt=f"o{line}", color=COLOURS[model], ms=4, capsize=3, label=model)
     if published:
         x = [positions[value] for value in order if value in published]
@@ -87,10 +87,10 @@ def _panel(axes: Axes, comparison: Comparison, setting: str, key: ResultKey) -> 
     elif float(order[0]) > 0 and float(order[-1]) / float(order[0]) >= DECADE:
         axes.set_xscale("log")
     axes.set_title(key.data_set)
-    axes.set_ylabel(METRICS[key.metric])
+    axes.set_ylabel(f"{metric.title} (%)" if metric.percent else metric.title)
     before = [row.cells[key].mean for row in comparison.rows if row.model == ZERO_SHOT and key in row.cells]
     if len(before) == 1:
-        _reference(axes, 100 * before[0])
+        _reference(axes, unit * before[0])
 
 
 def _reference(axes: Axes, value: float) -> None:
@@ -103,7 +103,7 @@ def _reference(axes: Axes, value: float) -> None:
 
 
 def draw(comparison: Comparison) -> Figure:
-    """Draw accuracy on the left and ECE on the right, one row per headline set; error bars are standard deviations.
+    """Draw the headline metrics side by side, one row per headline set; error bars are standard deviations.
 
     Published values are drawn as dashed lines.
 
@@ -111,11 +111,11 @@ def draw(comparison: Comparison) -> Figure:
         ValueError: as for :func:`swept_key`.
     """
     setting = swept_key(comparison)
-    sets = comparison.headline_sets
+    sets, metrics = comparison.headline_sets, comparison.headline_metrics
     figure = Figure(figsize=(9, 1 + 2.6 * len(sets)), layout="constrained")
-    grid = figure.subplots(len(sets), len(METRICS), squeeze=False, sharex="col")
+    grid = figure.subplots(len(sets), len(metrics), squeeze=False, sharex="col")
     for row, data_set in zip(grid, sets, strict=True):
-        for axes, metric in zip(row, METRICS, strict=True):
+        for axes, metric in zip(row, metrics, strict=True):
             _panel(axes, comparison, setting, ResultKey(data_set, metric))
     for axes in grid[-1]:
         axes.set_xlabel(title(setting))

@@ -5,36 +5,35 @@ from __future__ import annotations
 import statistics
 
 from tracer_lightning.reporting.comparison import ZERO_SHOT, ComparisonRow, Measurement, ResultKey, over_seeds
-from tracer_lightning.reporting.published import ACCURACY
 from tracer_lightning.reporting.runs import Run
 
 GAIN_ID, GAIN_OOD, FORGETTING, TRAINED = "gain_id", "gain_ood", "forgetting", "trained_share"
 
 
 def _run_gains(run: Run, model: str) -> dict[ResultKey, float]:
-    """Gains and forgetting of a model of one run; empty if the run has no zero-shot scores."""
-    before, after = run.scores.get(ZERO_SHOT, {}), run.scores[model]
+    """Gains and forgetting of a model of one run; empty if the run has no scores before training."""
+    before, after, metric = run.scores.get(ZERO_SHOT, {}), run.scores[model], run.metrics[0]
     shared = [name for name, values in after.items() if "role" in values and name in before]
-    sets = [name for name in shared if before[name][ACCURACY] is not None and after[name][ACCURACY] is not None]
-    gains = {name: after[name][ACCURACY] - before[name][ACCURACY] for name in sets}
-    losses = {name: max(before[name][ACCURACY] - after[name][ACCURACY], 0.0) for name in sets}
+    scores = {name: (before[name].get(metric.name), after[name].get(metric.name)) for name in shared}
+    sign = 1.0 if metric.better == "higher" else -1.0
+    gains = {name: sign * (new - old) for name, (old, new) in scores.items() if old is not None and new is not None}
     measures = {
         GAIN_ID: {name: gain for name, gain in gains.items() if after[name]["role"] == "id"},
         GAIN_OOD: {name: gain for name, gain in gains.items() if after[name]["role"] == "ood"},
-        FORGETTING: {name: loss for name, loss in losses.items() if after[name]["role"] != "id"},
+        FORGETTING: {name: max(-gain, 0.0) for name, gain in gains.items() if after[name]["role"] != "id"},
     }
     return {
-        ResultKey(" ".join(values), metric): statistics.fmean(values.values())
-        for metric, values in measures.items()
+        ResultKey(" ".join(values), name): statistics.fmean(values.values())
+        for name, values in measures.items()
         if values
     }
 
 
 def gains(row: ComparisonRow) -> dict[ResultKey, Measurement]:
-    """Accuracy of a row's runs against each run's own zero-shot accuracy, and the share of trained parameters.
+    """Changes of the primary metric of a row's runs against each run's model before training, and trained parameters.
 
-    - ``gain_id``, ``gain_ood``: after minus zero-shot, averaged over the sets of that role.
-    - ``forgetting``: max(0, zero-shot − after), averaged over the sets of every role but ``id``, so that gains on some
+    - ``gain_id``, ``gain_ood``: improvement (of accuracy, after minus zero-shot), averaged over the sets of that role.
+    - ``forgetting``: max(0, −improvement), averaged over the sets of every role but ``id``, so that gains on some
       sets do not offset losses on others.
     - ``trained_share``: share of trained parameters; the same for all seeds, hence without standard deviation.
 

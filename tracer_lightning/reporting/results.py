@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_json
 from tracer_lightning.storage.records import DisplayText, StrictRecord, Text, read_record
 
@@ -22,6 +23,17 @@ class Parameters(StrictRecord):
     trained: Count
 
 
+class MetricRecord(StrictRecord):
+    """Declaration of a metric (:class:`tracer_lightning.evaluation.Metric`)."""
+
+    title: DisplayText
+    column: DisplayText
+    better: Literal["higher", "lower"]
+    percent: bool
+    shown: bool
+    averaged: bool
+
+
 class Results(BaseModel):
     """Entries of results.json that are used; others are ignored."""
 
@@ -29,6 +41,7 @@ class Results(BaseModel):
 
     name: DisplayText | None = None
     seed: int | None = None
+    before: Scores | None = None
     zero_shot: Scores | None = None
     student: Scores | None = None
     teacher: Scores | None = None
@@ -36,6 +49,19 @@ class Results(BaseModel):
     precision: DisplayText | None = None
     parameters: Parameters | None = None
     versions: dict[DisplayText, DisplayText | None] | None = None
+    metrics: dict[DisplayText, MetricRecord] | None = None
+
+    @property
+    def untrained(self) -> Scores | None:
+        """Scores of the model before training."""
+        return self.zero_shot if self.before is None else self.before
+
+    @property
+    def declared_metrics(self) -> tuple[Metric, ...]:
+        """Metrics of the suite; those of classification where the file does not declare any."""
+        if self.metrics is None:
+            return CLASSIFICATION
+        return tuple(Metric(name, **dict(record)) for name, record in self.metrics.items())
 
 
 def read_results(path: Path) -> Results:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.results import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
@@ -18,7 +19,8 @@ from tracer_lightning.storage.run_layout import CONFIG, HYDRA, RESULTS
 
 ROUNDING = 1e-6
 """Largest difference of scores that count as equal."""
-MODELS = ("zero_shot", "student", "teacher")
+ZERO_SHOT = "zero_shot"
+MODELS = (ZERO_SHOT, "student", "teacher")
 Scores = Mapping[str, Mapping[str, Any]]
 """Metrics in [0, 1] by dataset or average."""
 
@@ -34,6 +36,8 @@ class Run:
         settings: Settings that determine its result, except the seed.
         scores: Scores by model, for the models that the run has.
         trained_share: Share of trained parameters, a fraction; None if an older version did not write it.
+        metrics: Metrics that its suite declares.
+        untrained: Name of the model before training: ``zero-shot`` or, in families without it, ``before``.
     """
 
     folder: Path
@@ -42,6 +46,8 @@ class Run:
     settings: Settings
     scores: Mapping[str, Scores]
     trained_share: float | None
+    metrics: Sequence[Metric] = CLASSIFICATION
+    untrained: str = "zero-shot"
 
 
 @dataclass(frozen=True)
@@ -84,12 +90,14 @@ def read_run(folder: Path) -> Run:
     try:
         results = read_results(folder / RESULTS)
         settings = settings_of(read_yaml(folder / CONFIG))
-        scores = {model: sets for model in MODELS if (sets := getattr(results, model))}
+        models = {ZERO_SHOT: results.untrained, "student": results.student, "teacher": results.teacher}
+        scores = {model: sets for model, sets in models.items() if sets}
         if not scores or results.name is None or results.seed is None:
             raise ValueError("it has no scores, name or seed")
         parameters = results.parameters
         share = None if parameters is None else parameters.trained / parameters.total
-        return Run(folder, results.name, results.seed, settings, scores, share)
+        untrained = "zero-shot" if results.before is None else "before"
+        return Run(folder, results.name, results.seed, settings, scores, share, results.declared_metrics, untrained)
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:

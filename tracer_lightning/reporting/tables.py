@@ -7,32 +7,28 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from tracer_lightning.evaluation import Metric
 from tracer_lightning.reporting.comparison import ZERO_SHOT, Comparison, ComparisonRow, Measurement, ResultKey
 from tracer_lightning.reporting.gains import FORGETTING, GAIN_ID, GAIN_OOD, TRAINED, gains
-from tracer_lightning.reporting.published import ACCURACY, ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, SOURCE
+from tracer_lightning.reporting.published import ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, SOURCE
 from tracer_lightning.reporting.settings import METHOD, label
 
-METRICS = {
-    ACCURACY: "accuracy",
-    ECE: "ECE",
-    PER_BATCH: "ECE per batch",
-    "macro_f1": "macro-F1",
-    "accuracy_top5": "top-5 accuracy",
-}
 NARROW = 6
 """Largest number of columns with which one table holds all metrics."""
 MISSING = "–"
 GAINS = {
-    GAIN_ID: ("accuracy", "ID gain"),
-    GAIN_OOD: ("accuracy", "OOD gain"),
-    FORGETTING: ("accuracy", "forgetting"),
-    TRAINED: ("parameters", "trained"),
+    GAIN_ID: "ID gain",
+    GAIN_OOD: "OOD gain",
+    FORGETTING: "forgetting",
+    TRAINED: "trained",
 }
-"""Group and title of each column of the table against zero-shot."""
+"""Titles of the columns of the table against the model before training."""
+SIGNIFICANT = 4
+"""Significant digits of numbers that are not percentages."""
 GAINS_NOTE = (
-    "Each run against its own zero-shot accuracy, in points, mean ± standard deviation (n − 1) over n seeds. Gain: "
-    "after − zero-shot, the mean over ID or OOD sets. Forgetting: max(0, zero-shot − after), the mean over all sets "
-    "but the ID ones. Trained: share of the parameters, in percent."
+    "Each run against its own {untrained} {metric}{unit}, mean ± standard deviation (n − 1) over n seeds. Gain: "
+    "{gain}, the mean over ID or OOD sets. Forgetting: max(0, {loss}), the mean over all sets but the ID ones. "
+    "Trained: share of the parameters, in percent."
 )
 
 
@@ -71,11 +67,18 @@ def _percent(fraction: float, decimals: int, sign: str = "") -> str:
     return f"{number:{sign}.{decimals}f}".replace("-", "−")
 
 
-def _measured(cell: Measurement | None, decimals: int, sign: str = "") -> str:
+def _number(value: float, metric: Metric, decimals: int, sign: str = "") -> str:
+    """Format a value of a metric: in percent, or with significant digits."""
+    if metric.percent:
+        return _percent(value, decimals, sign)
+    return f"{value:{sign}.{SIGNIFICANT}g}".replace("-", "−")
+
+
+def _measured(cell: Measurement | None, metric: Metric, decimals: int, sign: str = "") -> str:
     if cell is None:
         return MISSING
-    spread = "" if cell.std is None else f" ± {_percent(cell.std, decimals)}"
-    return f"{_percent(cell.mean, decimals, sign)}{spread}"
+    spread = "" if cell.std is None else f" ± {_number(cell.std, metric, decimals)}"
+    return f"{_number(cell.mean, metric, decimals, sign)}{spread}"
 
 
 def _published(cell: Measurement | None, decimals: int, mark: str) -> tuple[str, str]:
@@ -91,7 +94,9 @@ def _columns(comparison: Comparison, key: ResultKey, heading: str, decimals: int
     cells = [row.cells.get(key) for row in comparison.rows]
     has_published = any(cell is not None and cell.published for cell in cells)
     yield TableColumn(
-        key.data_set, "measured" if has_published else heading, [_measured(cell, decimals) for cell in cells]
+        key.data_set,
+        "measured" if has_published else heading,
+        [_measured(cell, comparison.metric(key.metric), decimals) for cell in cells],
     )
     if has_published:
         pairs = [_published(cell, decimals, "†" if key.metric == ECE else "") for cell in cells]
@@ -125,7 +130,8 @@ def notes(comparison: Comparison, keys: Sequence[ResultKey]) -> list[str]:
     """Notes that explain the numbers to a reader."""
     cells = _shown_cells(comparison, keys)
     published = [(key, cell.published) for key, cell in cells if cell.published]
-    lines = ["Mean ± standard deviation (n − 1) over n seeds, in percent."]
+    unit = ", in percent" if all(comparison.metric(key.metric).percent for key in keys) else ""
+    lines = [f"Mean ± standard deviation (n − 1) over n seeds{unit}."]
     if published:
         tables = sorted({value.table for _, value in published})
         numbers = f"Table{'s' if len(tables) > 1 else ''} {', '.join(map(str, tables))}"
@@ -150,12 +156,12 @@ def blocks(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TextTable]
     if not has_published and len(keys) <= NARROW:
         sets = dict.fromkeys(key.data_set for key in keys)
         by_set = [key for name in sets for key in keys if key.data_set == name]
-        columns = [_columns(comparison, key, METRICS.get(key.metric, key.metric), decimals) for key in by_set]
+        columns = [_columns(comparison, key, comparison.metric(key.metric).title, decimals) for key in by_set]
         return [TextTable(caption, rows, [column for group in columns for column in group])]
     tables = []
     for metric, metric_keys in groupby(keys, key=lambda key: key.metric):
         columns = [_columns(comparison, key, "", decimals) for key in metric_keys]
-        name = METRICS.get(metric, metric)
+        name = comparison.metric(metric).title
         tables.append(TextTable(f"{caption}: {name}", rows, [column for group in columns for column in group]))
     return tables
 
@@ -172,17 +178,40 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
     if not any(cells.keys() - {TRAINED} for cells in changes):
         return None
     columns = []
-    for metric, (group, heading) in GAINS.items():
-        digits = 2 if metric == TRAINED else decimals
-        sign = "+" if metric in (GAIN_ID, GAIN_OOD) else ""
-        columns.append(TableColumn(group, heading, [_measured(cells.get(metric), digits, sign) for cells in changes]))
+    primary = next(iter(comparison.declared.values()))
+    share = Metric(TRAINED, "parameters", "")
+    for name, heading in GAINS.items():
+        metric, digits = (share, 2) if name == TRAINED else (primary, decimals)
+        sign = "+" if name in (GAIN_ID, GAIN_OOD) else ""
+        texts = [_measured(cells.get(name), metric, digits, sign) for cells in changes]
+        columns.append(TableColumn(metric.title, heading, texts))
     return TextTable(
-        f"{title(comparison)}: against zero-shot", [_row_heading(comparison, row) for row in rows], columns
+        f"{title(comparison)}: against {_untrained(comparison)}",
+        [_row_heading(comparison, row) for row in rows],
+        columns,
     )
+
+
+def _gains_note(comparison: Comparison) -> str:
+    primary, untrained = next(iter(comparison.declared.values())), _untrained(comparison)
+    higher = primary.better == "higher"
+    gain, loss = f"after − {untrained}", f"{untrained} − after"
+    return GAINS_NOTE.format(
+        untrained=untrained,
+        metric=primary.title,
+        unit=", in points" if primary.percent else "",
+        gain=gain if higher else loss,
+        loss=loss if higher else gain,
+    )
+
+
+def _untrained(comparison: Comparison) -> str:
+    """Name of the model before training."""
+    return next((run.untrained for row in comparison.rows for run in row.runs), "zero-shot")
 
 
 def sections(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TableSection]:
     """Tables of the results and, if known, of the gains, each with its notes."""
     gain_table = gains_block(comparison, 2 if _has_published(comparison, keys) else 1)
     results = TableSection(blocks(comparison, keys), notes(comparison, keys))
-    return [results, TableSection([gain_table], [GAINS_NOTE])] if gain_table else [results]
+    return [results, TableSection([gain_table], [_gains_note(comparison)])] if gain_table else [results]

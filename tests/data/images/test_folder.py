@@ -81,7 +81,7 @@ def test_invalid_arguments_raise_errors(root, tmp_path):
     (tmp_path / "flat/train").mkdir(parents=True)
     with pytest.raises(ValueError, match="contains no class folders"):
         data(tmp_path / "flat")
-    with pytest.raises(ValueError, match=r"2 names, but .* 3 classes"):
+    with pytest.raises(ValueError, match=r"2 names and .* 3 classes"):
         data(root, ood={}, texts={"classnames": ["a", "b"], "templates": ["{c}"]})
 
 

@@ -209,7 +209,7 @@ def test_csv_mistakes(tmp_path, capsys):
     assert "two classes are called 'crane'" in fails(["path", "label"], ["a.png", "crane"], options=twice)
     assert "line 2 does not have as many values" in fails(["path", "caption"], ["a.png", "a cat", " asleep"])
     assert "a.png has neither label nor caption" in fails(["path", "caption"], ["a.png", ""])
-    assert "table.csv is no image" in fails(["path", "caption"], ["table.csv", "a table"])
+    assert "table.csv is not an image" in fails(["path", "caption"], ["table.csv", "a table"])
     assert "has no samples" in fails(["path", "caption"])
     assert "none.csv is missing" in error(capsys, "csv", tmp_path / "none.csv", "--out", tmp_path / "out")
 

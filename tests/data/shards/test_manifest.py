@@ -57,7 +57,7 @@ def labelled(text):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (flip, r"2\.tar has does not have the sha256"),
+        (flip, r"2\.tar does not have the sha256"),
         (truncate, r"1\.tar has 2000 bytes, but manifest\.json says"),
         (cut, r"1\.tar is truncated at byte 2000"),
         (lambda root: (root / "train/3.tar").unlink(), "tar files should be 5, found 4"),

@@ -140,7 +140,7 @@ class ShardDataModule(ClipDataModule):
         folders = [location.folder for location in self.train_locations.values()]
         own_names = [] if texts["classnames"] else self._read_lines(folders[0], CLASSNAMES)
         self.num_classes = len(texts["classnames"] or own_names) or None  # None: pairs of images and captions
-        self._names_source = " in texts.classnames" if texts["classnames"] else ""
+        self._names_source = " in data.texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
         text_folder = folders[0] if self.num_classes else next(iter(self.suite_entries.values())).location.folder
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)

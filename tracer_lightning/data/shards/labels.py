@@ -18,7 +18,7 @@ class ClassLabels:
     Args:
         count: number of classes; None where samples have captions instead.
         names: class names in order, by which labels may name a class.
-        names_source: origin of the number of classes, for messages, such as `` in texts.classnames``.
+        names_source: origin of the number of classes, for messages, such as `` in data.texts.classnames``.
     """
 
     def __init__(self, count: int | None, names: Sequence[str] = (), names_source: str = "") -> None:

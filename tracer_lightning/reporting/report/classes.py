@@ -73,6 +73,8 @@ def class_lists(record: RunRecord, names: list[str]) -> list[ClassLists]:
     """
     if not {"zero_shot", "student"} <= set(record.details):
         return []
+    if not all("classes" in details for details in record.details["student"].values()):  # no classification
+        return []
     classes = {name: classes_of(record, name) for names in sets_of(record).values() for name in names}
     all_classes = [row for rows in classes.values() for row in rows]
     groups = []

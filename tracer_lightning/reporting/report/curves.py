@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tracer_lightning.reporting.report.drawing import CurveDrawing, draw_curves
 from tracer_lightning.reporting.report.numbers import format_number
-from tracer_lightning.reporting.report.record import METRICS, RunRecord
+from tracer_lightning.reporting.report.record import RunRecord
 from tracer_lightning.reporting.training_curves import Curve
 
 LOSS = "train/loss/"
@@ -84,14 +84,14 @@ def _models(curves: Mapping[str, Curve], statistics: Iterable[str]) -> list[Curv
     return panels
 
 
-def _validation(curves: Mapping[str, Curve]) -> list[CurvePanel | None]:
+def _validation(record: RunRecord) -> list[CurvePanel | None]:
     panels = []
-    for metric, title in METRICS.items():
-        for name in curves:
-            if name.startswith("val/") and name.endswith(f"/{metric}"):
-                data_set, curve = name.split("/")[1], curves[name]
-                in_percent = curve._replace(values=[100 * value for value in curve.values])
-                panels.append(_panel(f"{data_set}: {title}", {"student": in_percent}, "%"))
+    for metric in record.declared:
+        for name, curve in record.curves.items():
+            if metric.shown and name.startswith("val/") and name.endswith(f"/{metric.name}"):
+                data_set, unit = name.split("/")[1], "%" if metric.percent else ""
+                values = [100 * value for value in curve.values] if metric.percent else curve.values
+                panels.append(_panel(f"{data_set}: {metric.title}", {"student": curve._replace(values=values)}, unit))
     return panels
 
 
@@ -109,7 +109,7 @@ def curve_sections(record: RunRecord) -> list[CurveSection]:
         "Learning rate and scale": [*rate_panels, *_student_panels(curves, others)],
         f"{'Teacher and student' if has_teacher else 'Student'} on training batches": _models(curves, on_batches),
         "Distance of the trained weights (L2)": _models(curves, DISTANCES),
-        "Validation": _validation(curves),
+        "Validation": _validation(record),
     }
     present = {title: [panel for panel in panels if panel is not None] for title, panels in sections.items()}
     return [CurveSection(title, panels) for title, panels in present.items() if panels]

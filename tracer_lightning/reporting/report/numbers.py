@@ -25,16 +25,25 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}" if math.isfinite(value) else "–"
 
 
-def change(before: float, after: float, lower_is_better: bool = False) -> ScoreChange | None:
-    """Change between two scores, given as fractions; None if either is not finite."""
+def format_score(value: float, is_fraction: bool = True) -> str:
+    """Format a score, in percent if it is a fraction; a dash if it is not finite."""
+    return percent(value) if is_fraction or not math.isfinite(value) else format_number(value)
+
+
+def change(before: float, after: float, lower_is_better: bool = False, is_fraction: bool = True) -> ScoreChange | None:
+    """Change between two scores; None if either is not finite.
+
+    Changes of fractions are in percentage points. Others are coloured by their size relative to the score before.
+    """
     difference = after - before
     if not math.isfinite(difference):
         return None
-    text = f"{100 * difference:+.1f}".replace("-", "−")
-    if text[1:] == "0.0":
-        return ScoreChange("±0.0", "same", 0)
+    text = (f"{100 * difference:+.1f}" if is_fraction else f"{difference:+.3g}").replace("-", "−")
+    if not text[1:].strip("0."):
+        return ScoreChange(f"±{text[1:]}", "same", 0)
     good = (difference < 0) == lower_is_better
-    return ScoreChange(text, "good" if good else "bad", round(100 * min(1.0, abs(difference) / FULL_TINT)))
+    size = abs(difference) if is_fraction else abs(difference) / max(abs(before), abs(after))
+    return ScoreChange(text, "good" if good else "bad", round(100 * min(1.0, size / FULL_TINT)))
 
 
 def format_number(value: float, digits: int = 3) -> str:

@@ -14,7 +14,7 @@ from tracer_lightning.reporting.report.curves import curve_sections
 from tracer_lightning.reporting.report.drawing import ReliabilityDrawing, draw_reliability
 from tracer_lightning.reporting.report.images import image_groups
 from tracer_lightning.reporting.report.numbers import percent
-from tracer_lightning.reporting.report.record import MODELS, RunRecord
+from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
 from tracer_lightning.reporting.report.results import headline_tiles, results_of, sets_of
 
 MAX_SETS = 12
@@ -36,8 +36,9 @@ def shown_sets(record: RunRecord) -> list[str]:
     roles = {role: [name for name in names if first[name]["n"]] for role, names in sets_of(record).items()}
     if len(roles["id"]) + len(roles["ood"]) <= MAX_SETS:
         return roles["id"] + roles["ood"]
-    before, after = (record.scores.get(model, first) for model in ("zero_shot", "student"))
-    change = {name: after[name][record.headline] - before[name][record.headline] for name in roles["ood"]}
+    before, after = (record.scores.get(model, first) for model in (UNTRAINED, "student"))
+    metric, sign = record.headline.name, 1 if record.headline.better == "higher" else -1
+    change = {name: sign * (after[name][metric] - before[name][metric]) for name in roles["ood"]}
     return (roles["id"] + sorted(change, key=lambda name: change[name]))[:MAX_SETS]
 
 
@@ -49,7 +50,10 @@ def _roles(record: RunRecord) -> dict[str, str]:
 def _reliability(record: RunRecord, names: list[str]) -> list[Reliability]:
     roles, groups = _roles(record), []
     for name in names:
-        bins = {model: record.details[model][name]["bins"] for model in MODELS if model in record.details}
+        details = {model: record.details[model][name] for model in MODELS if model in record.details}
+        bins = {model: values["bins"] for model, values in details.items() if "bins" in values}
+        if not bins:
+            continue
         panels = [(model, percent(binned_ece(counts)), draw_reliability(counts)) for model, counts in bins.items()]
         groups.append(Reliability(name, roles[name], panels))
     return groups
@@ -96,6 +100,8 @@ def render(record: RunRecord) -> str:
         few=FEW,
         tiles=headline_tiles(record),
         results=results_of(record),
+        unit=" in percent" if all(metric.percent for metric in record.metrics) else "",
+        lower=[metric.title for metric in record.metrics if metric.better == "lower"],
         sections=curve_sections(record),
         reliability=_reliability(record, names),
         classes=class_lists(record, names),

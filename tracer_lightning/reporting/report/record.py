@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracer_lightning.evaluation import Details, Scores
+from tracer_lightning.evaluation import CLASSIFICATION, Details, Metric, Scores
 from tracer_lightning.evaluation.changes import SetChanges
 from tracer_lightning.reporting.changed import ShownSample
 from tracer_lightning.reporting.training_curves import Curve
 
-MODELS = {"zero_shot": "before", "student": "student", "teacher": "teacher"}
-"""Models, in the order of tables, and how they are called."""
-METRICS = {"accuracy": "accuracy", "ece": "ECE", "macro_f1": "macro-F1"}
-LOWER_IS_BETTER = ("ece",)
+UNTRAINED = "zero_shot"
+"""Key of the model before training."""
+MODELS = {UNTRAINED: "before", "student": "student", "teacher": "teacher"}
+"""Displayed names of the models, in the order of tables."""
 
 
 class ChangedImages(NamedTuple):
@@ -51,14 +51,16 @@ class RunRecord(NamedTuple):
     """Reason why the run did not finish; empty if it did."""
     changed: ChangedImages | None = None
     """Samples that the student forgot and learned; None if not requested."""
+    declared: Sequence[Metric] = CLASSIFICATION
+    """Metrics of the suite."""
 
     @property
-    def headline(self) -> str:
+    def headline(self) -> Metric:
         """Metric that is shown first."""
-        metric = self.settings.get("primary_metric")
-        return metric if metric in METRICS else "accuracy"
+        return self.metrics[0]
 
     @property
-    def metrics(self) -> list[str]:
+    def metrics(self) -> list[Metric]:
         """Reported metrics, the headline first."""
-        return sorted(METRICS, key=lambda metric: metric != self.headline)
+        primary = self.settings.get("primary_metric")
+        return sorted((metric for metric in self.declared if metric.shown), key=lambda metric: metric.name != primary)

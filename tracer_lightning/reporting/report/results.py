@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracer_lightning.evaluation import AVERAGE, Scores
-from tracer_lightning.reporting.report.numbers import ScoreChange, change, percent
-from tracer_lightning.reporting.report.record import LOWER_IS_BETTER, METRICS, MODELS, RunRecord
+from tracer_lightning.evaluation import AVERAGE, Metric, Scores
+from tracer_lightning.reporting.report.numbers import ScoreChange, change, format_score
+from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
 
 
 class ScoreCell(NamedTuple):
@@ -16,7 +16,7 @@ class ScoreCell(NamedTuple):
 
     model: str
     text: str
-    """Score in percent."""
+    """Formatted score."""
     change: ScoreChange | None
     """Change against the score before training; None for that score itself."""
 
@@ -49,33 +49,31 @@ class ResultsTable(NamedTuple):
     rows: list[ScoreRow]
     means: list[ScoreRow]
     scale: tuple[int, int]
-    """Ends of the dots' scale, in percent."""
+    """Ends of the dots' scale."""
     members: dict[str, str]
     """Averaged datasets by the average's name."""
 
 
-def score(values: Mapping[str, Any], metric: str) -> float:
+def score(values: Mapping[str, Any], metric: Metric) -> float:
     """Value of a metric; NaN if it is missing, as for a set without readable samples."""
-    value = values.get(metric)
+    value = values.get(metric.name)
     return math.nan if value is None else value
 
 
-def _cells(values: Mapping[str, Mapping[str, Any]], metric: str) -> list[ScoreCell]:
+def _cells(values: Mapping[str, Mapping[str, Any]], metric: Metric) -> list[ScoreCell]:
     """Cells of one metric, one for every model."""
-    before = score(values.get("zero_shot", {}), metric)
-    return [
-        ScoreCell(
-            model,
-            percent(score(scores, metric)),
-            None if model == "zero_shot" else change(before, score(scores, metric), metric in LOWER_IS_BETTER),
-        )
-        for model, scores in values.items()
-    ]
+    before = score(values.get(UNTRAINED, {}), metric)
+    cells = []
+    for model, scores in values.items():
+        value = score(scores, metric)
+        difference = None if model == UNTRAINED else change(before, value, metric.better == "lower", metric.percent)
+        cells.append(ScoreCell(model, format_score(value, metric.percent), difference))
+    return cells
 
 
-def _mean(scores: Scores, names: Sequence[str], metrics: Sequence[str]) -> dict[str, float]:
+def _mean(scores: Scores, names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, float]:
     scored = [scores[name] for name in names if scores[name]["n"]]
-    return {metric: sum(values[metric] for values in scored) / len(scored) for metric in metrics if scored}
+    return {m.name: sum(values[m.name] for values in scored) / len(scored) for m in metrics if scored}
 
 
 def sets_of(record: RunRecord) -> dict[str, list[str]]:
@@ -89,15 +87,29 @@ def sets_of(record: RunRecord) -> dict[str, list[str]]:
 
 
 def headline_tiles(record: RunRecord) -> list[Tile]:
-    """Tiles of the headline metric and the ECE, for each role that was tested."""
+    """Tiles of the headline metric and a second one, for classification the ECE, for each role that was tested."""
     roles = {role: names for role, names in sets_of(record).items() if names}
-    metrics = [record.headline, "ece"] if len(roles) > 1 else record.metrics
+    errors = [metric for metric in record.metrics[1:] if metric.better == "lower"]
+    metrics = [record.headline, *(errors or record.metrics[1:])[:1]] if len(roles) > 1 else record.metrics
     tiles = []
     for metric in metrics:
         for role, names in roles.items():
             values = {model: _mean(scores, names, metrics) for model, scores in record.scores.items()}
-            tiles.append(Tile(f"{role.upper()} {METRICS[metric]}", names, _cells(values, metric)))
+            tiles.append(Tile(f"{role.upper()} {metric.title}", names, _cells(values, metric)))
     return tiles
+
+
+def _displayed(values: Mapping[str, Any], metric: Metric) -> float:
+    """Value of a metric as it is displayed, in percent if it is a fraction."""
+    return (100 if metric.percent else 1) * score(values, metric)
+
+
+def _scale(values: Sequence[float], percent: bool) -> tuple[int, int]:
+    """Ends of a scale that contains all values: multiples of ten, or whole numbers if they are no percentages."""
+    step = 10 if percent else 1
+    low = int(min(values) // step) * step
+    low = min(90, low) if percent else low
+    return low, max(low + step, -int(-max(values) // step) * step)
 
 
 def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> ScoreRow:
@@ -105,7 +117,7 @@ def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> ScoreRow:
     first = next(iter(values.values()))
     low, high = scale
     dots = [
-        (model, round((100 * score(scores, record.headline) - low) / (high - low) * 100, 1))
+        (model, round((_displayed(scores, record.headline) - low) / (high - low) * 100, 1))
         for model, scores in values.items()
         if math.isfinite(score(scores, record.headline))
     ]
@@ -123,13 +135,11 @@ def results_of(record: RunRecord) -> ResultsTable | None:
     if not record.scores:
         return None
     first = next(iter(record.scores.values()))
-    percentages = [100 * score(scores[name], record.headline) for scores in record.scores.values() for name in scores]
-    finite = [value for value in percentages if math.isfinite(value)] or [0.0]
-    low = min(90, int(min(finite) // 10) * 10)
-    scale = (low, max(low + 10, -int(-max(finite) // 10) * 10))
+    values = [_displayed(scores[name], record.headline) for scores in record.scores.values() for name in scores]
+    scale = _scale([value for value in values if math.isfinite(value)] or [0.0], record.headline.percent)
     rows = {name: _row(record, name, scale) for name in first}
     return ResultsTable(
-        [METRICS[metric] for metric in record.metrics],
+        [metric.title for metric in record.metrics],
         [model for model in MODELS if model in record.scores],
         [row for name, row in rows.items() if "sets" not in first[name]],
         [row for name, row in rows.items() if "sets" in first[name]],
