@@ -22,16 +22,13 @@ OPTIONS = sorted(
     for path in Path(CONF).rglob("*.yaml")
     if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths", "merge", "maps")
 )
-LARGE = [("backbone", "vit_l_14")]
-SIBLINGS = ("rn50_", "vitl14_")
-"""Experiments that differ in a few values from those of ViT-B/16."""
-PICTURES = ("rn50_lp_ft", "vitl14_lp_ft", *(f"vitb16_{name}" for name in ("lp", "lp_ft", "lp_ft_paper")))
-TEMPLATES = ("vitb16_car_ft", "vitb16_car_ft_paper")
-ELSEWHERE = [("head", "kept"), *(("experiment", name) for name in (*PICTURES, *TEMPLATES))]
+SLOW = [("backbone", "vit_l_14")]
+SLOW += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vitl14_wma")]
+"""A large model, and experiments that differ in a few values from those of ViT-B/16."""
+ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite")]
-"""What needs weights that have a head, pictures to extract features of, several templates, or a checkpoint."""
+"""What needs weights that have a head, several templates, or a checkpoint."""
 LISTS = ("distill_losses", "regularizers")
-BASELINES = ("flyp", "carot", "zs", "lp", "ft", "lp_ft", "l2_sp", "static_sd", "car_ft", "lipsum_ft")
 FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
 MNIST = ["data.root={root}/mnist", "data.download=false"]
@@ -58,18 +55,12 @@ NEEDS = {
     ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("backbone", "pacs_resnet"): ["data=pacs", *SETS],
     **{
-        ("experiment", f"{name}_{method}"): [*SETS, *QUICK, "backbone=digits_vit", "trainer.accelerator=cpu"]
-        for name in ("rn50", "vitb16", "vitl14")
-        for method in (
-            "wma",
-            "flyp",
-            "carot",
-            "ema",
-            "ema_released",
-            "flyp_released",
-            *BASELINES,
-            *(f"{method}_paper" for method in BASELINES),
-        )
+        ("experiment", name): [*SETS, *QUICK, "backbone=digits_vit", "trainer.accelerator=cpu"]
+        for name in ("rn50", "rn50_wma", "vitb16", "vitl14", "vitl14_wma")
+    },
+    **{
+        ("recipe", path.stem): ["data=imagenet", *SETS, *QUICK, "backbone=digits_vit"]
+        for path in Path(CONF, "recipe").glob("*.yaml")
     },
     **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
@@ -84,6 +75,7 @@ NEEDS = {
     **{("head", name): ["method=ft"] for name in ("zero_shot", "random", "probe")},
     ("head", "none"): ["task_loss=info_nce"],
     ("task_loss", "cross_entropy"): ["method=ft"],
+    ("distill_losses", "head_kl"): ["teacher=frozen", "task_loss=cross_entropy", "head=random"],
     **{("distill_losses", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
     ("reproduce", "official"): ["distill_losses.fd.weight=2000", "distill_losses.crd.weight=1"],
 }
@@ -123,9 +115,7 @@ def build(cfg):
 @pytest.mark.parametrize(
     ("group", "option"),
     [
-        pytest.param(
-            *choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in LARGE or choice[1].startswith(SIBLINGS))
-        )
+        pytest.param(*choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in SLOW))
         for choice in OPTIONS
         if choice not in ELSEWHERE
     ],

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import IMAGENET, IWILDCAM, UNCOUNTED, write
@@ -11,9 +12,19 @@ from tests.conftest import CONF
 from tests.faults.processes import finish, start
 from tracer_lightning.commands.train import run
 
-EXPERIMENTS = sorted(
-    path.stem for path in Path(CONF, "experiment").glob("*.yaml") if not path.stem.startswith(("digits", "pacs", "toy"))
-)
+BACKBONES = ("rn50", "vitb16", "vitl14")
+OF_EACH_BACKBONE = ("flyp", "carot", "ft", "lp_ft")
+OF_VITB16 = ("zs", "lp", "l2_sp", "static_sd", "car_ft", "lipsum_ft")
+RECIPES = sorted(path.stem for path in Path(CONF, "recipe").glob("*.yaml"))
+RUNS = [
+    *((experiment,) for experiment in ("iwildcam_wma", *(f"{backbone}_wma" for backbone in BACKBONES))),
+    *((backbone, f"method={method}") for backbone in BACKBONES for method in OF_EACH_BACKBONE),
+    *((f"{backbone}_wma", "method=tracer_ema", "teacher=ema_carot") for backbone in BACKBONES),
+    *(("vitb16", f"method={method}") for method in OF_VITB16),
+    *(("vitb16", f"recipe={recipe}") for recipe in RECIPES),
+    ("vitb16", "recipe=ft_paper", "method=lp_ft"),
+]
+"""An experiment and further choices each, as docs/reproducing.md lists them."""
 QUICK = (
     "trainer.fast_dev_run=1",
     "trainer.accelerator=cpu",
@@ -43,10 +54,10 @@ def root(tmp_path_factory):
     return root
 
 
-def uncounted(experiment):
+def uncounted(experiment, method):
     if experiment.startswith("iwildcam"):
         return UNCOUNTED["iwildcam"]
-    return [*UNCOUNTED["imagenet"], TWO_TEMPLATES if "car_ft" in experiment else ONE_TEMPLATE]
+    return [*UNCOUNTED["imagenet"], TWO_TEMPLATES if method == "car_ft" else ONE_TEMPLATE]
 
 
 def fast_dev_run(tmp_path, root, experiment, *overrides):
@@ -55,45 +66,64 @@ def fast_dev_run(tmp_path, root, experiment, *overrides):
         return run(composed(tmp_path, f"experiment={experiment}", *overrides, tiny=False))
 
 
-def method_of(experiment):
-    """``rn50_lp_ft`` and ``vitb16_lp_ft_paper`` to ``lp_ft``."""
-    name = experiment.partition("_")[2].removesuffix("_paper").removesuffix("_released")
-    return {"wma": "tracer", "ema": "tracer_ema"}.get(name, name)
+def method_of(choices):
+    """The method that these choices train; a recipe names its own, unless ``method=`` replaces it."""
+    options = dict(choice.split("=") for choice in choices)
+    return options.get("method") or options.get("recipe", "tracer").removesuffix("_paper").removesuffix("_released")
 
 
-def test_the_paper_has_all_of_them():
-    methods = ("wma", "flyp", "carot", "ema", "ft", "lp_ft")
-    families = {f"{backbone}_{method}" for backbone in ("rn50", "vitb16", "vitl14") for method in methods}
-    baselines = {f"vitb16_{method}" for method in ("zs", "lp", "l2_sp", "static_sd", "car_ft", "lipsum_ft")}
-    recipes = {f"vitb16_{method}_paper" for method in ("ft", "lp_ft", "car_ft", "lipsum_ft", "flyp", "carot")}
-    assert set(EXPERIMENTS) == families | baselines | recipes | {
-        *("iwildcam_wma", "vitb16_ema_released", "vitb16_flyp_released"),
-    }
+def test_every_experiment_of_the_paper_is_run():
+    names = {path.stem for path in Path(CONF, "experiment").glob("*.yaml")}
+    assert {name for name in names if not name.startswith(("digits", "pacs", "toy"))} == {run[0] for run in RUNS}
 
 
 TEACHERLESS = {"flyp", "zs", "lp", "ft", "lp_ft", "l2_sp"}
-
-
-QUICKLY = ("vitb16_wma", "vitb16_lipsum_ft_paper", "vitb16_lp_ft", "vitb16_carot", "rn50_ema", "iwildcam_wma")
+QUICKLY = (
+    ("iwildcam_wma",),
+    ("vitb16_wma",),
+    ("vitb16", "method=carot"),
+    ("vitb16", "method=lp_ft"),
+    ("vitb16", "recipe=lipsum_ft_paper"),
+    ("rn50_wma", "method=tracer_ema", "teacher=ema_carot"),
+)
 
 
 @pytest.mark.parametrize(
-    "experiment", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICKLY)) for name in EXPERIMENTS]
+    "choices",
+    [pytest.param(run, id="-".join(run), marks=[pytest.mark.slow] * (run not in QUICKLY)) for run in RUNS],
 )
-def test_with_a_small_backbone(tmp_path, root, experiment):
+def test_with_a_small_backbone(tmp_path, root, choices):
+    experiment, *overrides = choices
+    method = method_of(overrides)
     backbone = "pacs_resnet" if experiment.startswith("rn50") else "digits_vit"
-    results = fast_dev_run(tmp_path, root, experiment, *uncounted(experiment), f"backbone={backbone}")
-    assert results["method"] == method_of(experiment)
-    assert results["name"] == experiment
-    assert (results["teacher"] is None) == (results["method"] in TEACHERLESS)
+    small = [*uncounted(experiment, method), f"backbone={backbone}"]
+    results = fast_dev_run(tmp_path, root, experiment, *overrides, *small)
+    assert (results["name"], results["method"]) == (experiment, method)
+    assert (results["teacher"] is None) == (method in TEACHERLESS)
     assert len(results["student"]["avg_ood"]["sets"]) == (1 if experiment.startswith("iwildcam") else 5)
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        (["experiment=rn50_wma"], {"optimizer.lr": 9e-6, "method.strength": 0.01}),
+        (["experiment=rn50", "method=carot"], {"optimizer.lr": 9e-6, "method.strength": 1.0}),
+        (["experiment=vitb16", "method=ft"], {"optimizer.lr": 1e-5, "trainer.gradient_clip_val": None}),
+        (["experiment=vitb16", "recipe=ft_paper"], {"optimizer.lr": 3e-5, "trainer.gradient_clip_val": 1.0}),
+        (["experiment=vitb16", "recipe=ft_paper", "optimizer.lr=1e-4"], {"optimizer.lr": 1e-4}),
+    ],
+)
+def test_experiments_win_over_methods_and_recipes_over_experiments(tmp_path, choices, expected):
+    with hydra_context():
+        cfg = composed(tmp_path, *choices, "data.root=/shards", tiny=False)
+    assert {key: OmegaConf.select(cfg, key) for key in expected} == expected
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", ["iwildcam_wma", "rn50_wma", "vitb16_wma", "vitl14_wma"])
 def test_with_the_real_architecture(tmp_path, root, experiment):
     """As the command, which gives its memory back."""
-    few = uncounted(experiment) if experiment == "iwildcam_wma" else FEW
+    few = uncounted(experiment, "tracer") if experiment == "iwildcam_wma" else FEW
     overrides = [f"experiment={experiment}", f"data.root={root}", *QUICK, "run=x", "backbone.pretrained=null", *few]
     status, _, errors = finish(start(*overrides, cwd=tmp_path), 600)
     assert status == 0, errors[-2000:]

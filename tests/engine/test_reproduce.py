@@ -160,7 +160,7 @@ VIT = {"decay": 0.1, "strength": 0.9, "fd": 2000, "cross": 0.05}
         ("rn50_wma", RN, RESNET),
         ("rn50_wma", {**RN, "orthogonal": 0.2}, (*RESNET, *ORTHOGONAL)),
         ("iwildcam_wma", {"decay": 0.2, "strength": 0.1, "fd": 5000, "crd": 0, "cross": 0.05, "orthogonal": 0.05}, ()),
-        ("vitb16_ema_released", {**VIT, "orthogonal": 0.2, "ema": True}, ()),
+        ("vitb16_wma", {**VIT, "orthogonal": 0.2, "ema": True}, ("recipe=tracer_ema_released",)),
     ],
 )  # fmt: skip
 def test_twelve_steps_are_those_of_the_released_code(tmp_path, experiment, released, more):
