@@ -86,7 +86,7 @@ def test_a_run_is_compared_with_what_it_started_from_student_and_teacher(start, 
     }
     first, second = (one["inputs"]["spurious"]["cka"] for one in (student, teacher))
     assert 0 < first[0][0] < second[0][0] < 1  # the average has moved less
-    for words in ("spurious, 540 pictures", "text, 40 texts", "run teacher", f"{first[0][0]:.3f}", "SVCCA"):
+    for words in ("spurious, 540 images", "text, 40 texts", "run teacher", f"{first[0][0]:.3f}", "SVCCA"):
         assert words in stdout
 
 
