@@ -23,8 +23,7 @@ from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CHECKPOINT, RESULTS, results_beside
 from tracer_lightning.engine.settings import saved_settings
 from tracer_lightning.evaluation import METRICS
-from tracer_lightning.models import read_checkpoint
-from tracer_lightning.models.open_clip.export import export_clip
+from tracer_lightning.models import ClipModel, read_checkpoint
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
@@ -63,7 +62,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
             terms=active_terms(settings.get("distill_losses", {})),
             steps=content.get("global_step"),
             versions=results.versions or versions(),
-            before=results.zero_shot,
+            before=results.untrained,
             after=getattr(results, model),
             metrics=list(METRICS),
         )
@@ -110,10 +109,12 @@ def export(cfg: DictConfig) -> Path:
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
     with atomic_folder(folder) as partial:
-        export_clip(backbone, partial)
-        card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes)
-        (partial / CARD).write_text(card, encoding="utf-8")
-    print_rank_zero(f'exported: open_clip.create_model_and_transforms("local-dir:{folder}")')
+        backbone.model.export(backbone, partial)
+        if isinstance(backbone.model, ClipModel):
+            card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes)
+            (partial / CARD).write_text(card, encoding="utf-8")
+    loads = f'open_clip.create_model_and_transforms("local-dir:{folder}")'
+    print_rank_zero(f"exported: {loads if isinstance(backbone.model, ClipModel) else folder}")
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)
     return folder

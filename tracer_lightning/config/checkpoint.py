@@ -100,8 +100,9 @@ def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, headed:
     is_run = reference(checkpoint) is None
     if evaluated and is_run and not _chosen(arguments, "data"):
         groups += DATA
+    groups = [group for group in groups if not _chosen(arguments, group)]
     brought = {group: _brought(settings, group, f"{setting}={checkpoint}") for group in groups}
-    chosen = [f"{group}={OPTION}" for group in groups if not _chosen(arguments, group)]
+    chosen = [f"{group}={OPTION}" for group in groups]
     headline = settings.get("primary_metric")
     is_metric = evaluated and headed and isinstance(headline, str) and headline in METRICS
     values = [f"primary_metric={headline}"] if is_metric else []

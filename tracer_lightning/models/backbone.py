@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from torch import nn
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -87,6 +90,29 @@ class Model(nn.Module):
         """Keep activations of so many samples at a time, and compute them again in the backward pass."""
         del samples
         raise ValueError(f"compute.micro_batch: {type(self).__name__} has none; set it null")
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def convert_weights(self, state: dict[str, Tensor], where: str, resized: bool) -> dict[str, Tensor]:
+        """Weights of a file under the names of this model's state dict, where the file has others.
+
+        Args:
+            state: tensors of the file by name.
+            where: the file, for errors.
+            resized: whether tensors that depend on the size of the input may be interpolated.
+        """
+        del where, resized
+        return state
+
+    def export(self, backbone: Backbone, folder: Path) -> None:
+        """Write the weights and the configuration to an existing folder, for use without this package.
+
+        Args:
+            backbone: this model with its specification and configuration.
+            folder: folder of the files ``model.safetensors`` and ``config.json``.
+        """
+        save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(backbone.config, indent=2) + "\n", encoding="utf-8")
 
     # -- sharding ---------------------------------------------------------------------------------------------------
 

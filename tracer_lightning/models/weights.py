@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 from torch import Tensor, nn
 
 from tracer_lightning.functional.lora_merge import merge
+from tracer_lightning.models.backbone import Model
 from tracer_lightning.models.files import HEAD_FILE, read_checkpoint, weights_path
-from tracer_lightning.models.fitting import ADDED, SCALE, check_fit
+from tracer_lightning.models.fitting import ADDED, check_fit
 from tracer_lightning.models.open_clip.clip import ClipModel
-from tracer_lightning.models.open_clip.hugging_face import check_config, is_hugging_face, to_open_clip
-from tracer_lightning.models.open_clip.state_dicts import CLIP, TEACHER, is_run_checkpoint, model_state
+from tracer_lightning.models.open_clip.hugging_face import check_config, is_hugging_face
+from tracer_lightning.models.open_clip.state_dicts import TEACHER, is_run_checkpoint, model_state
 
 HEAD = "head.weight"
 """Name of the weight (C, D) of a student's head."""
-POSITIONS = "visual.positional_embedding"
-"""Name of a ViT's position embeddings (1 + patches, width)."""
 
 
 def has_teacher(path: Path, setting: str) -> bool | None:
@@ -31,7 +27,7 @@ def has_teacher(path: Path, setting: str) -> bool | None:
 
 
 def load_weights(
-    model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False, resized: bool = False
+    model: Model, path: str | Path, setting: str = "init_weights", teacher: bool = False, resized: bool = False
 ) -> None:
     """Load the student of a checkpoint, or the weights of a CLIP model, into ``model``; from a folder, also its head.
 
@@ -43,7 +39,7 @@ def load_weights(
 
 
 def read_weights(
-    model: ClipModel, path: str | Path, setting: str = "init_weights", teacher: bool = False, resized: bool = False
+    model: Model, path: str | Path, setting: str = "init_weights", teacher: bool = False, resized: bool = False
 ) -> dict[str, Tensor]:
     """Read weights from a file, with exactly the names and shapes of the model's state dict.
 
@@ -66,39 +62,18 @@ def read_weights(
         raise ValueError(f"{where}: contains no teacher; use the student")
     check_plain(state, where)
     from_hugging_face = is_hugging_face(state)
-    if not any(name.startswith(CLIP) for name in state):
-        state = _for_open_clip(model.model, to_open_clip(state, where) if from_hugging_face else state, resized)
+    state = model.convert_weights(state, where, resized)
     if HEAD in state:
         model.head = _empty_head(state[HEAD], where)
     if not any(ADDED in name for name in state):
         merge(model)  # the file has merged weights
     check_fit(model.state_dict(), state, where)
-    if from_hugging_face:
+    if from_hugging_face and isinstance(model, ClipModel):
         check_config(model, path, where)
     return state
 
 
-def _for_open_clip(clip: nn.Module, state: dict[str, Tensor], resized: bool) -> dict[str, Tensor]:
-    """Convert weights like open_clip does when it loads them, to the names of :class:`ClipModel`."""
-    if hasattr(getattr(clip, "visual", None), "trunk"):
-        state = convert_state_dict(clip, state)
-    if not hasattr(clip, "positional_embedding"):
-        state = convert_to_custom_text_state_dict(state)
-    expected = clip.state_dict()
-    if SCALE in state and state[SCALE].numel() == expected[SCALE].numel() == 1:
-        state[SCALE] = state[SCALE].reshape(expected[SCALE].shape)
-    if resized and POSITIONS in state and POSITIONS in expected and _is_grid(state[POSITIONS], expected[POSITIONS]):
-        resize_pos_embed(state, clip)
-    return {CLIP + name: value for name, value in state.items()}
-
-
-def _is_grid(positions: Tensor, model_positions: Tensor) -> bool:
-    """Whether a tensor has the form of position embeddings (1 + n², width) with the model's width."""
-    square = positions.ndim == 2 and len(positions) > 1 and math.isqrt(len(positions) - 1) ** 2 == len(positions) - 1
-    return square and positions.shape[1] == model_positions.shape[1]
-
-
-def load_head(model: ClipModel, folder: Path) -> None:
+def load_head(model: Model, folder: Path) -> None:
     """Load the head in an exported model's folder, if there is one."""
     if (folder / HEAD_FILE).is_file():
         state, where = read_checkpoint(folder / HEAD_FILE, "head"), f"head={folder / HEAD_FILE}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import open_clip
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tracer_lightning.functional.distributed import full_tensor, gather
-from tracer_lightning.models.backbone import Model
+from tracer_lightning.models.backbone import Backbone, Model
 from tracer_lightning.models.open_clip.fast_attention import use_fast_attention
 from tracer_lightning.types import Batch, ClipFeatures
 
@@ -187,6 +188,20 @@ class ClipModel(Model):
         if isinstance(projection, nn.Parameter):
             return projection
         raise ValueError("regularizers: the text tower has no linear projection; drop the regularizer")
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def convert_weights(self, state: dict[str, Tensor], where: str, resized: bool) -> dict[str, Tensor]:
+        """Convert the names that open_clip and ``transformers`` give to weights, and resize position embeddings."""
+        from tracer_lightning.models.open_clip.conversion import to_clip_model  # which builds on this module
+
+        return to_clip_model(self.model, state, where, resized)
+
+    def export(self, backbone: Backbone, folder: Path) -> None:
+        """Write a folder that ``open_clip.create_model_and_transforms("local-dir:FOLDER")`` loads."""
+        from tracer_lightning.models.open_clip.export import export_clip  # which builds on this module
+
+        export_clip(backbone, folder)
 
     # -- training and sharding --------------------------------------------------------------------------------------
 
