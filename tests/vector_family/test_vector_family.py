@@ -80,7 +80,7 @@ def test_a_killed_run_continues_to_the_last_bit(finished, tmp_path):
 def test_the_report_shows_its_metric(finished):
     page = (finished / "report.html").read_text()
     assert "RMSE" in page
-    assert "accuracy" not in page.lower()
+    assert "ECE" not in page
 
 
 def test_runs_are_collected(finished, tmp_path):

@@ -106,7 +106,10 @@ def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, headed:
     headline = settings.get("primary_metric")
     is_metric = evaluated and headed and isinstance(headline, str) and headline in METRICS
     values = [f"primary_metric={headline}"] if is_metric else []
-    return [arguments[0], *chosen, *values, *(_overriding(argument, brought) for argument in arguments[1:])]
+    place = arguments.index(next(argument for argument in arguments if argument.startswith(KEY)))
+    overridden = [_overriding(argument, brought) for argument in arguments]
+    # beside the checkpoint, because Hydra's parser takes no settings both before and after an option
+    return [*overridden[:place], *chosen, *values, *overridden[place:]]
 
 
 def with_checkpoint(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
