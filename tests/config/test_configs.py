@@ -75,7 +75,7 @@ NEEDS = {
     **{("head", name): ["method=ft"] for name in ("zero_shot", "random", "probe")},
     ("head", "none"): ["task_loss=info_nce"],
     ("task_loss", "cross_entropy"): ["method=ft"],
-    ("distill_losses", "head_kl"): ["teacher=frozen", "task_loss=cross_entropy", "head=random"],
+    ("distill_losses", "head_kl"): ["method=ft", "teacher=frozen"],
     **{("distill_losses", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
     ("reproduce", "official"): ["distill_losses.fd.weight=2000", "distill_losses.crd.weight=1"],
 }
