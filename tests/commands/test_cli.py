@@ -113,7 +113,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
         (["seed=1.5"], "seed must be a whole number >= 0, found 1.5"),
         (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches must be a whole number >= 1, found 0"),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0 trains nothing"),
-        (["backbone.embed_dim=0"], "backbone: embed_dim must be a whole number >= 1, found 0"),
+        (["backbone.embed_dim=0"], "backbone: embed_dim must be >= 1 and <= 1000000, got 0"),
         (["resume=true"], "resume must be a path or null, found True"),
         ([f"resume={ROOT / 'README.md'}"], "not a file of plain weights"),
         (["prerequisite=nope"], "prerequisite must be null or have experiment and overrides, found 'nope'"),

@@ -128,7 +128,7 @@ def test_no_pattern_leads_out_of_its_folder(pattern):
 )
 def test_patterns_are_no_bombs(pattern):
     start = time.monotonic()
-    with pytest.raises(ValueError, match=r"at most 1,000,000|nested too deeply"):
+    with pytest.raises(ValueError, match=r"more than 1,000,000|nested too deeply|the pattern is longer than"):
         expand_pattern(pattern)
     assert time.monotonic() - start < 5
 

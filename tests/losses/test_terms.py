@@ -263,5 +263,5 @@ def test_bad_arguments_are_named(inputs):
         InfoNCE("all")
     with pytest.raises(ValueError, match="label_smoothing must lie in"):
         InfoNCE(label_smoothing=1.0)
-    with pytest.raises(ValueError, match="needs labels"):
+    with pytest.raises(ValueError, match="labels must not be None for positives 'same_label'"):
         InfoNCE("same_label")(inputs._replace(student=inputs.student._replace(labels=None)))

@@ -81,7 +81,7 @@ def test_nothing_is_watched_that_is_tested_on(root):
 
 def test_class_names_of_another_number_are_named_by_their_setting(root):
     texts = {**TEXTS, "classnames": ["cat", "dog"]}
-    with pytest.raises(ValueError, match=r"pets_photo has 3 classes, but 2 are expected in texts\.classnames"):
+    with pytest.raises(ValueError, match=r"pets_photo has 3 classes, but 2 are expected in data\.texts\.classnames"):
         data(root, {"photo": ID}, texts=texts)
     for name in root.iterdir():
         (name / "classnames.txt").unlink(missing_ok=True)

@@ -145,7 +145,9 @@ def expand_pattern(pattern: str) -> list[str]:
     letters = [len(alphabet) for _ in re.findall(r"[A-Za-z]\.\.[A-Za-z]", pattern)]
     choices = [1 + part.count(",") for part in pattern.split("{")]
     upper_bound = prod([*lengths, *letters, *choices])
-    if upper_bound > MAX_SHARDS or len(pattern) > MAX_PATTERN_LENGTH:
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise ValueError(f"{pattern[:100]!r}...: the pattern is longer than {MAX_PATTERN_LENGTH:,} characters")
+    if upper_bound > MAX_SHARDS:
         raise ValueError(f"{pattern[:100]!r} may expand to {upper_bound:,} shards, more than {MAX_SHARDS:,}")
     try:
         return list(braceexpand(pattern))
