@@ -164,7 +164,8 @@ def test_an_export_can_be_evaluated_and_exported_features_are_the_same(finished,
     ours, theirs = build_clip(**options).model, load_clip(f"local-dir:{exported / 'teacher'}")
     load_weights(ours, finished[0], teacher=True)
     images, texts = torch.randn(3, 3, 32, 32), theirs.spec.tokenize(["one", "two", "three"])
-    for one, other in zip(ours.eval()(images, texts), theirs.model.eval()(images, texts), strict=True):
+    pairs = zip(ours.eval().encode(images, texts), theirs.model.eval().encode(images, texts), strict=True)
+    for one, other in pairs:
         assert torch.equal(one, other)
     status, _, stderr = script("evaluate", f"checkpoint={exported / 'teacher'}", f"hydra.run.dir={tmp_path}")
     assert status == 0, stderr
