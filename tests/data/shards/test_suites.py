@@ -85,7 +85,7 @@ def test_class_names_of_another_number_are_named_by_their_setting(root):
         data(root, {"photo": ID}, texts=texts)
     for name in root.iterdir():
         (name / "classnames.txt").unlink(missing_ok=True)
-    with pytest.raises(ValueError, match=r"0\.tar has the label 2, of 2 classes in texts\.classnames"):
+    with pytest.raises(ValueError, match=r"0\.tar has the label 2, of 2 classes in data\.texts\.classnames"):
         data(root, {"photo": ID}, texts=texts).setup("fit")
 
 
