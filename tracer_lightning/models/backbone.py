@@ -80,16 +80,16 @@ class Model(nn.Module):
     def train_last(self, layers: int) -> None:
         """Freeze all layers but the last ones."""
         del layers
-        raise ValueError(f"trainable_layers: the layers of a {type(self).__name__} are not known; leave it at null")
+        raise ValueError(f"trainable_layers must be None: the layers of a {type(self).__name__} are not known")
 
     def checkpoint_activations(self) -> None:
         """Recompute the blocks' activations in the backward pass instead of keeping them."""
-        raise ValueError(f"compute.gradient_checkpointing: {type(self).__name__} has none; set it false")
+        raise ValueError(f"gradient_checkpointing must be False: {type(self).__name__} doesn't support it")
 
     def train_in_micro_batches(self, samples: int) -> None:
         """Keep activations of so many samples at a time, and compute them again in the backward pass."""
         del samples
-        raise ValueError(f"compute.micro_batch: {type(self).__name__} has none; set it null")
+        raise ValueError(f"micro_batch must be None: {type(self).__name__} doesn't support it")
 
     # -- files ------------------------------------------------------------------------------------------------------
 

@@ -223,15 +223,15 @@ class ClipModel(Model):
     def checkpoint_activations(self) -> None:
         """Recompute the blocks' activations in the backward pass instead of keeping them."""
         if isinstance(self.model.visual, ModifiedResNet):
-            raise ValueError("compute.gradient_checkpointing: open_clip's ResNets have none; set it false")
+            raise ValueError("gradient_checkpointing must be False: open_clip's ResNets don't support it")
         self.model.set_grad_checkpointing(True)
 
     def train_in_micro_batches(self, samples: int) -> None:
         """Keep activations of so many samples at a time; ValueError where BatchNorm would see parts of the batch."""
         if self.trains_batch_norm_statistics:
             raise ValueError(
-                "compute.micro_batch: BatchNorm would take the statistics of a part of the batch; set it null, or keep "
-                "the pretrained ones with batch_norm=frozen"
+                "micro_batch must be None for a model that trains BatchNorm, whose statistics would be those of a part "
+                "of the batch; freeze BatchNorm, or set micro_batch to None"
             )
         self.micro_batch = samples
 
