@@ -145,7 +145,7 @@ def test_heads_anchors_and_added_weights(tmp_path, sharded, name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("l2_sp", "a regularizer among l2_sp is of all weights"), ("afd", "a term among info_nce, fd, afd has weights")],
+    [("l2_sp", "l2_sp reads all weights"), ("afd", "a term among info_nce, fd, afd has weights")],
 )
 def test_what_no_shards_allow_is_refused_by_every_rank(sharded, name, reason):
     for rank in range(2):
