@@ -69,7 +69,7 @@ def test_a_signal_in_the_first_evaluation_stops_at_once(tmp_path, capsys):
 
 class InTheLastTest(pl.Callback):
     def on_test_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        if pl_module.tests_heads and dataloader_idx == 3:
+        if not pl_module.tests_untrained and dataloader_idx == 3:
             send(signal.SIGTERM)
 
 
