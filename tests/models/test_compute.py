@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -6,6 +8,7 @@ from tests.conftest import tiny_backbone
 from tests.models.open_clip.test_clip import TEXT, VISION
 from tracer_lightning.models import build_clip, configure_compute
 from tracer_lightning.teachers import FrozenTeacher
+from tracer_lightning.types import Batch
 
 
 def gradients(model, backbone):
@@ -99,3 +102,16 @@ def test_the_memory_format_changes_strides_and_no_feature():
     assert weight.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(model.encode_image(images), before, rtol=1e-10, atol=1e-12)
     assert FrozenTeacher(model).module.model.visual.conv1.weight.stride() == weight.stride()
+
+
+def test_a_copy_of_a_compiled_model_computes_with_its_own_weights():
+    backbone = tiny_backbone()
+    backbone.model.compile(backend="eager")
+    copied = copy.deepcopy(backbone.model)
+    with torch.no_grad():
+        for parameter in backbone.model.parameters():
+            parameter.add_(0.1)
+    batch = Batch(torch.randn(2, 3, 32, 32), torch.zeros(2, 0), torch.zeros(2).long(), torch.arange(2))
+    with torch.no_grad():
+        assert torch.equal(copied(batch, {"image"}).image, copied.encode_image(batch.images))
+        assert not torch.equal(backbone.model(batch, {"image"}).image, copied.encode_image(batch.images))

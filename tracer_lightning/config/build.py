@@ -102,8 +102,9 @@ def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> Weighte
                 continue
             key = f"{group}.{name}.term"
             term = make(cfg, key)
-            made = term if isinstance(term, nn.Module) or not callable(term) else term(student)
-            terms[name] = _of_kind(made, Term, key)
+            if callable(term) and not isinstance(term, nn.Module):
+                term = term(student)
+            terms[name] = _of_kind(term, Term, key)
             weight = _non_negative(entry.get("weight"), f"{group}.{name}.weight")
             weights[name] = weight * strength if group == "distill_losses" else weight
     return WeightedSum(terms, weights, cfg.reproduce.distillation_from)

@@ -51,6 +51,7 @@ class ClipModel(Model):
         self.model = model
         self.image_adapter: nn.Module = nn.Identity()
         self.text_adapter: nn.Module = nn.Identity()
+        self._encode: Callable[[ClipModel, Tensor, Tensor | None], tuple[Tensor, Tensor]] = ClipModel.encode
         self.micro_batch: int | None = None
         """Number of samples whose activations a training step keeps at a time; None for all."""
 
@@ -98,7 +99,7 @@ class ClipModel(Model):
             batch: this rank's share, with normalised pixels (B, 3, H, W).
             reads: fields that losses read; texts, labels and logits are left out otherwise.
         """
-        image, text = self.encode(batch.images, batch.texts if "text" in reads else None)
+        image, text = self._encode(self, batch.images, batch.texts if "text" in reads else None)
         if "text" in reads and batch.text_of is not None:  # a caption that repeats is encoded once
             text = text[batch.text_of]
         with torch.autocast(image.device.type, enabled=False):
@@ -116,7 +117,8 @@ class ClipModel(Model):
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile what computes features: neither the gathering nor what a batch says of its samples."""
-        self.encode = torch.compile(self.encode, *args, **kwargs)  # type: ignore[method-assign]
+        # not the bound method, which a copy of this model would share, and with it these weights
+        self._encode = torch.compile(ClipModel.encode, *args, **kwargs)
 
     def _in_parts(self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor) -> Tensor:
         """``encode(self, inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
