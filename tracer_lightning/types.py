@@ -81,7 +81,7 @@ class LossInputs(NamedTuple):
 
 
 class InputSpec(NamedTuple):
-    """What a model expects of its inputs; the data module prepares them accordingly."""
+    """Specification of a model's inputs, which the data module prepares."""
 
     image_size: int
     """Height and width in pixels."""
@@ -121,6 +121,6 @@ class EvalSet(NamedTuple):
     samples: int | None = None
     """How many there must be; None where that is not known."""
     neighbours: Neighbours | None = None
-    """What frames of videos are judged by; their anchors have labels, and the other frames -1."""
+    """Labels and neighbours of video frames. Anchor frames have labels, and the other frames -1."""
     zero_shot: bool = False
     """Whether models are scored zero-shot on it even if they have a head of their own, which was not trained for it."""

@@ -165,7 +165,7 @@ def test_single_precision_is_widened_first():
 
 def test_what_has_no_difficulty():
     of = random()
-    with pytest.raises(ValueError, match="there are no pictures"):
+    with pytest.raises(ValueError, match="there are no images"):
         labelled(of.images[:0], of.labels[:0], of.texts)
     with pytest.raises(ValueError, match="no finite numbers; choose another checkpoint"):
         labelled(of.images / 0, of.labels, of.texts)

@@ -181,7 +181,7 @@ def _compare(runner: Runner, data: ClipDataModule, models: Models) -> Similariti
         module = SimilarityModule(towers["image"], pairs)
         with setting(f"split={name}"):
             runner.test(module, data)
-        similarities[name] = {comparison: module.found[pair] for comparison, pair in models.pairs.items()}
+        similarities[name] = {comparison: module.similarities[pair] for comparison, pair in models.pairs.items()}
     if "text" in towers:
         device = trainer.strategy.root_device
         texts = data.prompts().flatten(0, 1)

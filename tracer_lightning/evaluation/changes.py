@@ -19,59 +19,59 @@ COUNTS = ("right_right", FORGOTTEN, LEARNED, "wrong_same", "wrong_other")
 
 
 class Prediction(NamedTuple):
-    """What a model makes of a picture."""
+    """Prediction of a model for an image."""
 
     label: int
-    """The class predicted."""
+    """Predicted class."""
     probability: float
-    """Of that class."""
+    """Probability of the predicted class."""
     truth: float
-    """Probability of the picture's own class."""
+    """Probability of the image's own class."""
 
 
 class Changed(NamedTuple):
-    """A picture that was judged rightly by one of two models."""
+    """An image that one of two models classifies correctly."""
 
     position: int
-    """In the data set."""
+    """Position in the data set."""
     label: int
     before: Prediction
     after: Prediction
     image: Tensor
-    """(3, H, W), normalised pixels, on the processor."""
+    """(3, H, W), normalised pixels, on the CPU."""
 
     @property
     def rank(self) -> tuple[float, int]:
-        """Sorts those first whose own class gained or lost most probability; ties by position."""
+        """Sort key: largest change of the probability of its own class first, ties by position."""
         return -abs(self.after.truth - self.before.truth), self.position
 
 
 class SetChanges(NamedTuple):
-    """One data set."""
+    """Changes on one data set."""
 
     counts: dict[str, int]
-    """Pictures by :data:`COUNTS`."""
+    """Numbers of images by :data:`COUNTS`."""
     pictures: dict[str, list[Changed]]
-    """The first few that were forgotten and that were learned."""
+    """Images with the largest changes among those forgotten and those learned."""
 
 
 class Changes:
-    """Counts what changed between two models, and keeps the pictures that changed most, in one pass over the data.
+    """Counts what changed between two models, and keeps the images that changed most, in one pass over the data.
 
     Args:
         eval_sets: the data sets, in the order of their loaders.
         before: one model.
         after: the other.
-        keep: pictures to keep of each data set that were forgotten, and as many that were learned.
+        keep: images to keep of each data set that were forgotten, and as many that were learned.
     """
 
     def __init__(self, eval_sets: Sequence[EvalSet], before: Classifier, after: Classifier, keep: int) -> None:
         self.eval_sets = tuple(eval_sets)
-        self.columns = [None if of.classes is None else padded(of.classes) for of in self.eval_sets]
+        self.columns = [None if part.classes is None else padded(part.classes) for part in self.eval_sets]
         self.before, self.after, self.keep = before, after, keep
         zero_shot = after.zero_shot() if any(eval_set.zero_shot for eval_set in eval_sets) else after
         self._after = [zero_shot if eval_set.zero_shot else after for eval_set in eval_sets]
-        self._found = [SetChanges(dict.fromkeys(COUNTS, 0), {FORGOTTEN: [], LEARNED: []}) for _ in self.eval_sets]
+        self._set_changes = [SetChanges(dict.fromkeys(COUNTS, 0), {FORGOTTEN: [], LEARNED: []}) for _ in self.eval_sets]
 
     @torch.no_grad()
     def update(self, batch: Batch, set_index: int) -> None:
@@ -85,7 +85,7 @@ class Changes:
         )
         was, now = old.argmax(dim=-1), new.argmax(dim=-1)  # (B,)
         right_before, right_after = was == labels, now == labels
-        counts, kept = self._found[set_index]
+        counts, kept = self._set_changes[set_index]
         for name, mask in {
             "right_right": right_before & right_after,
             FORGOTTEN: right_before & ~right_after,
@@ -98,39 +98,39 @@ class Changes:
                 parts = (part[mask] for part in (indices, labels, old, new, images))
                 self._keep(kept, name, [_changed(*values) for values in zip(*parts, strict=True)])
 
-    def _keep(self, kept: dict[str, list[Changed]], name: str, found: Sequence[Changed]) -> None:
-        first = sorted([*kept[name], *found], key=lambda changed: changed.rank)[: self.keep]
+    def _keep(self, kept: dict[str, list[Changed]], name: str, candidates: Sequence[Changed]) -> None:
+        first = sorted([*kept[name], *candidates], key=lambda changed: changed.rank)[: self.keep]
         # copies, because a part of a batch keeps all of it in memory
         kept[name] = [changed._replace(image=changed.image.float().cpu().clone()) for changed in first]
 
     def finish(self) -> dict[str, SetChanges]:
-        """Data set to what changed, that of all processes; every process must ask."""
-        parts: list[list[SetChanges]] = [self._found]
+        """Changes by data set, over all processes; every process must call this."""
+        parts: list[list[SetChanges]] = [self._set_changes]
         if dist.is_available() and dist.is_initialized():
             parts = [[]] * dist.get_world_size()
-            dist.all_gather_object(parts, self._found)
-        whole = {}
-        for place, eval_set in enumerate(self.eval_sets):
-            of = [part[place] for part in parts]
-            counts = {name: sum(part.counts[name] for part in of) for name in COUNTS}
+            dist.all_gather_object(parts, self._set_changes)
+        changes = {}
+        for set_index, eval_set in enumerate(self.eval_sets):
+            shares = [process[set_index] for process in parts]
+            counts = {name: sum(share.counts[name] for share in shares) for name in COUNTS}
             pictures: dict[str, list[Changed]] = {name: [] for name in (FORGOTTEN, LEARNED)}
-            for part in of:
-                for name, found in part.pictures.items():
-                    self._keep(pictures, name, found)
-            whole[eval_set.name] = SetChanges(counts, pictures)
-        return whole
+            for share in shares:
+                for name, candidates in share.pictures.items():
+                    self._keep(pictures, name, candidates)
+            changes[eval_set.name] = SetChanges(counts, pictures)
+        return changes
 
 
-def _judgement(probabilities: Tensor, label: int) -> Prediction:
-    """Of one picture's probabilities (C,)."""
+def _prediction(probabilities: Tensor, label: int) -> Prediction:
+    """The prediction that the probabilities (C,) of one image make."""
     predicted = int(probabilities.argmax())
     return Prediction(predicted, float(probabilities[predicted]), float(probabilities[label]))
 
 
 def _changed(index: Tensor, label: Tensor, before: Tensor, after: Tensor, image: Tensor) -> Changed:
-    """One picture (3, H, W), with its position (), label () and probabilities (C,)."""
+    """The record of one image (3, H, W), given its position (), label () and probabilities (C,)."""
     truth = int(label)
-    return Changed(int(index), truth, _judgement(before, truth), _judgement(after, truth), image)
+    return Changed(int(index), truth, _prediction(before, truth), _prediction(after, truth), image)
 
 
 class ChangesModule(pl.LightningModule):
@@ -157,7 +157,7 @@ class ChangesModule(pl.LightningModule):
         self.models: Sequence[Classifier] = ()
         """Before and after, with the heads of the last test."""
         self.changes: Mapping[str, SetChanges] = {}
-        """Of the last test."""
+        """Changes by data set in the last test."""
 
     def on_test_epoch_start(self) -> None:
         """Build the heads."""

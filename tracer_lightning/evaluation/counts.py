@@ -62,6 +62,6 @@ class ClassCounts(Metric):
         self.hits += (most_probable == labels[:, None]).sum()
 
     def compute(self) -> Counts:
-        """Of all that was taken in, without padding."""
+        """Counts over all samples without padding."""
         support, predicted, right = (state[:-1].cpu() for state in (self.support, self.predicted, self.right))
         return Counts(support, predicted, right, int(self.hits))

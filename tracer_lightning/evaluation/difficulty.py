@@ -40,10 +40,10 @@ class Labelled(NamedTuple):
     @property
     def covers(self) -> Tensor:
         """(C', C): whether the label covers the class."""
-        found = torch.zeros(len(self.groups), len(self.texts), dtype=torch.bool)
+        covers = torch.zeros(len(self.groups), len(self.texts), dtype=torch.bool)
         for label, group in enumerate(self.groups):
-            found[label, list(group)] = True
-        return found
+            covers[label, list(group)] = True
+        return covers
 
 
 def labelled(images: Tensor, labels: Tensor, texts: Tensor, classes: Sequence[Sequence[int]] | None = None) -> Labelled:
@@ -59,24 +59,24 @@ def labelled(images: Tensor, labels: Tensor, texts: Tensor, classes: Sequence[Se
         ValueError: there are no images, or features are no finite numbers.
     """
     if not len(images):
-        raise ValueError("there are no pictures; is the set empty, or can't any of them be read?")
+        raise ValueError("there are no images; is the set empty, or can't any of them be read?")
     if not (images.isfinite().all() and texts.isfinite().all()):
         raise ValueError("the model's features are no finite numbers; choose another checkpoint")
     groups = classes or [(number,) for number in range(len(texts))]
     return Labelled(images.double(), labels, texts.double(), groups)
 
 
-def correct_pairs(of: Labelled) -> tuple[float, float]:
-    """Zero-shot accuracy, and the mean cosine between pictures and the texts of their own labels (ACS).
+def correct_pairs(features: Labelled) -> tuple[float, float]:
+    """Zero-shot accuracy, and the mean cosine between images and the texts of their own labels (ACS).
 
-    The text of a label that covers several classes is that which matches the picture best.
+    The text of a label that covers several classes is that which matches the image best.
     """
-    columns, right, total = padded(of.groups), 0, 0.0
-    for images, labels in zip(of.images.split(CHUNK), of.labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
-        cosines = (images @ of.texts.T)[:, columns].amax(dim=-1)  # (B, C', K) to (B, C')
+    columns, right, total = padded(features.groups), 0, 0.0
+    for images, labels in zip(features.images.split(CHUNK), features.labels.split(CHUNK), strict=True):  # type: ignore[no-untyped-call]
+        cosines = (images @ features.texts.T)[:, columns].amax(dim=-1)  # (B, C', K) to (B, C')
         right += int((cosines.argmax(dim=-1) == labels).sum())
         total += float(cosines.gather(1, labels[:, None]).sum())
-    return right / len(of.images), total / len(of.images)
+    return right / len(features.images), total / len(features.images)
 
 
 def mean_pairwise_cosine(features: Tensor) -> float | None:
@@ -88,50 +88,50 @@ def mean_pairwise_cosine(features: Tensor) -> float | None:
     return None if n < 2 else float((total @ total - features.square().sum()) / (n * (n - 1)))
 
 
-def wrong_pair_cosine(of: Labelled) -> float | None:
-    """Mean over pictures of the mean cosine to the texts of other labels; None where there is no other label.
+def wrong_pair_cosine(features: Labelled) -> float | None:
+    """Mean over images of the mean cosine to the texts of other labels; None where there is no other label.
 
-    The texts of other labels are those of all classes that some label of the data set covers, but not the picture's.
+    The texts of other labels are those of all classes that some label of the data set covers, but not the image's.
     """
-    wrong = of.covers.any(dim=0) & ~of.covers  # (C', C)
+    wrong = features.covers.any(dim=0) & ~features.covers  # (C', C)
     counts = wrong.sum(dim=1, keepdim=True)
-    if not counts[of.labels].all():
+    if not counts[features.labels].all():
         return None
-    means = wrong.double() @ of.texts / counts.clamp(min=1)  # (C', D): the mean is linear, so are cosines in it
-    return float((of.images * means[of.labels]).sum(dim=1).mean())
+    means = wrong.double() @ features.texts / counts.clamp(min=1)  # (C', D): the mean is linear, so are cosines in it
+    return float((features.images * means[features.labels]).sum(dim=1).mean())
 
 
-def iimm(of: Labelled) -> float | None:
+def iimm(features: Labelled) -> float | None:
     """Inter-intra modal measure: the mean of :func:`wrong_pair_cosine` and :func:`mean_pairwise_cosine` of the images.
 
     None where one of them is undefined.
     """
-    wrong, pairs = wrong_pair_cosine(of), mean_pairwise_cosine(of.images)
+    wrong, pairs = wrong_pair_cosine(features), mean_pairwise_cosine(features.images)
     return None if wrong is None or pairs is None else (wrong + pairs) / 2
 
 
-def silhouettes(of: Labelled, seed: int = 0) -> tuple[float | None, float | None]:
+def silhouettes(features: Labelled, seed: int = 0) -> tuple[float | None, float | None]:
     """Mean silhouette coefficients in cosine distance, by modality and by class, of the same points.
 
-    The points are the pictures, or ``SAMPLE`` of them at random, and one text for each class that the data set's labels
-    cover. By modality the clusters are pictures and texts. By class they are the labels: a picture has its own, a text
-    that which covers its class. Each point counts the same, so that few texts among many pictures hardly count
+    The points are the images, or ``SAMPLE`` of them at random, and one text for each class that the data set's labels
+    cover. By modality the clusters are images and texts. By class they are the labels: an image has its own, a text
+    that which covers its class. Each point counts the same, so that few texts among many images hardly count
     themselves. A text that is alone in its cluster counts 0, as scikit-learn has it.
 
     Args:
-        of: the features.
+        features: features of a data set.
         seed: of the sample.
 
     Returns:
         Both in [-1, 1]. By modality it is None where there are just one picture and one text, by class where all
-        pictures have one label.
+        images have one label.
     """
-    chosen = torch.randperm(len(of.images), generator=torch.Generator().manual_seed(seed))[:SAMPLE].sort().values
-    covered = of.covers.any(dim=0)
-    points = torch.cat([of.images[chosen], of.texts[covered]])
+    chosen = torch.randperm(len(features.images), generator=torch.Generator().manual_seed(seed))[:SAMPLE].sort().values
+    covered = features.covers.any(dim=0)
+    points = torch.cat([features.images[chosen], features.texts[covered]])
     is_text = torch.arange(len(points)) >= len(chosen)
-    labels = torch.cat([of.labels[chosen], of.covers.byte().argmax(dim=0)[covered]])
-    several = bool((of.labels[chosen] != of.labels[chosen[0]]).any())
+    labels = torch.cat([features.labels[chosen], features.covers.byte().argmax(dim=0)[covered]])
+    several = bool((features.labels[chosen] != features.labels[chosen[0]]).any())
     return (_silhouette(points, is_text) if len(points) > 2 else None, _silhouette(points, labels) if several else None)
 
 
@@ -139,20 +139,20 @@ def _silhouette(points: Tensor, clusters: Tensor) -> float:
     return float(silhouette_score(points.numpy(), clusters.numpy(), metric="cosine"))
 
 
-def difficulty(of: Labelled, seed: int = 0) -> Numbers:
+def difficulty(features: Labelled, seed: int = 0) -> Numbers:
     """All numbers of a data set; None stands for those that are undefined.
 
     Args:
-        of: its features.
+        features: features of the data set.
         seed: of the sample that silhouettes are taken of.
     """
-    accuracy, cosine = correct_pairs(of)
-    by_modality, by_class = silhouettes(of, seed)
+    accuracy, cosine = correct_pairs(features)
+    by_modality, by_class = silhouettes(features, seed)
     return {
-        "n": len(of.images),
+        "n": len(features.images),
         "accuracy": accuracy,
         "silhouette_by_modality": by_modality,
         "silhouette_by_class": by_class,
         "correct_pair_cosine": cosine,
-        "iimm": iimm(of),
+        "iimm": iimm(features),
     }

@@ -16,7 +16,7 @@ from tracer_lightning.types import IGNORE_INDEX, Batch
 
 
 class ImageFeatures(NamedTuple):
-    """Of a whole data set in its own order, where the processor has them."""
+    """Features of a data set in its own order, on the CPU."""
 
     images: Tensor
     """(N, D), normalised."""
@@ -44,7 +44,7 @@ class Collected(Metric):
             state.append(values[counted])
 
     def compute(self) -> ImageFeatures:
-        """Those of all ranks."""
+        """Features of all ranks."""
         images, labels, indices = (dim_zero_cat(state).cpu() for state in (self.images, self.labels, self.indices))
         order = indices.argsort(stable=True)
         return ImageFeatures(images[order], labels[order])
@@ -110,7 +110,7 @@ class FeaturePredictor(pl.LightningModule):
         self.model = model
         self._collected = Collected()
         self.images: ImageFeatures | None = None
-        """Of all ranks, on every rank."""
+        """Features of all ranks, on every rank."""
 
     def configure_model(self) -> None:
         """Shard nothing, where the strategy would have one do so: nothing is trained."""

@@ -48,8 +48,8 @@ def image_logits(
             logits = model.classify(features)
         if columns is not None:
             logits = logits[:, columns].amax(dim=-1)
-    found: Tensor = logits
-    return found
+    result: Tensor = logits
+    return result
 
 
 def _rounded_logits(model: Any, head: Tensor | None, features: Tensor) -> Tensor:

@@ -57,5 +57,5 @@ class NeighbourAccuracy(Metric):
         """Over the anchors that were read, in [0, 1]; None where there is none."""
         held = (self.right > 0) | (self.read == 0)
         anchors = self.read[self.groups[:, 0]] > 0
-        whole = held[self.groups].all(dim=1) & anchors
-        return float(whole.sum() / anchors.sum()) if anchors.any() else None
+        complete = held[self.groups].all(dim=1) & anchors
+        return float(complete.sum() / anchors.sum()) if anchors.any() else None

@@ -47,7 +47,7 @@ def _blocks(visual: nn.Module) -> list[Any]:
 
 
 def attention_weights(visual: nn.Module, images: Tensor) -> list[Tensor]:
-    """What each block attends to, means over its heads (B, N, N), rows the asking tokens, the class token first.
+    """Attention of each block, averaged over its heads: (B, N, N) with a row for each query, the class token first.
 
     A last block that computes the class token alone gives its row (B, 1, N).
 
@@ -55,19 +55,19 @@ def attention_weights(visual: nn.Module, images: Tensor) -> list[Tensor]:
         visual: a ViT of open_clip.
         images: (B, 3, H, W), normalised pixels.
     """
-    found: list[Tensor] = []
+    attention: list[Tensor] = []
 
     def ask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         return args, {**kwargs, "need_weights": True, "average_attn_weights": True}
 
     def keep(module: nn.Module, args: Any, output: Any) -> None:
-        found.append(output[1])
+        attention.append(output[1])
 
     layers = [block.attn for block in _blocks(visual)]
     asked = [layer.register_forward_pre_hook(ask, with_kwargs=True) for layer in layers]
     with _hooked(*asked, *(layer.register_forward_hook(keep) for layer in layers)), torch.no_grad():
         visual(images)
-    return found
+    return attention
 
 
 def rollout(layers: Sequence[Tensor]) -> Tensor:

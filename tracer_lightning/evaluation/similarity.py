@@ -21,7 +21,7 @@ from tracer_lightning.functional.representations import (
 from tracer_lightning.types import IGNORE_INDEX, Batch
 
 SHARE = 0.99
-"""Of the variance, that SVCCA keeps."""
+"""Share of the variance that SVCCA keeps."""
 MEASURES = ("cka", "cka_minibatch", "svcca")
 CHUNK = 1024
 """Texts encoded at once, and in a minibatch."""
@@ -36,7 +36,7 @@ Reduce = Callable[[Tensor, str], Tensor]
 
 
 class Similarity(NamedTuple):
-    """Of every block of one model with every block of another."""
+    """Similarities of every block of one model with every block of another."""
 
     first: list[str]
     """Names of the first one's blocks, b of them."""
@@ -47,15 +47,15 @@ class Similarity(NamedTuple):
     cka_minibatch: Values
     """(b, c) the minibatch estimate."""
     svcca: Values
-    """(b, c)"""
+    """(b, c) mean canonical correlation."""
     directions: tuple[list[int], list[int]]
-    """How many SVCCA keeps of each block: b, and c."""
+    """Numbers of directions that SVCCA keeps, for each of the b and of the c blocks."""
     n: int
-    """Inputs."""
+    """Number of inputs."""
 
     @property
     def chance(self) -> float:
-        """What SVCCA finds in unrelated representations, at most, in [0, 1].
+        """Largest value of SVCCA, in [0, 1], that unrelated representations are expected to have.
 
         The mean square of the canonical correlations of k and l >= k independent normal directions is l / (n - 1).
         """
@@ -63,7 +63,7 @@ class Similarity(NamedTuple):
 
 
 def alone(value: Tensor, how: str) -> Tensor:
-    """Of one process."""
+    """The value of a single process."""
     del how
     return value
 
@@ -95,16 +95,21 @@ class SimilaritySums:
             mean = wide[point].sum(dim=0) / max(1, len(wide[point]))
             self._shift[point] = self._reduce(mean, "mean")
         rows = {point: with_norms(value - self._shift[point]) for point, value in wide.items()}
-        for one, other in self._compared(rows):
-            sums, n = rows[one].T @ rows[other], len(rows[one])
+        for first, second in self._compared(rows):
+            sums, n = rows[first].T @ rows[second], len(rows[first])
             criterion = n * hsic(sums) if n >= MIN_INPUTS else sums.new_zeros(())
             for total, value in ((self._moments, sums), (self._hsics, criterion)):
-                total[one, other] = total[one, other].add_(value) if (one, other) in total else value
+                key = (first, second)
+                total[key] = total[key].add_(value) if key in total else value
 
     def _compared(self, points: Mapping[Point, Tensor]) -> list[tuple[Point, Point]]:
         """Each block with itself, and the blocks of each pair with one another."""
         crossed = [
-            (one, other) for pair in self.pairs for one in points for other in points if (one[0], other[0]) == pair
+            (first, second)
+            for pair in self.pairs
+            for first in points
+            for second in points
+            if (first[0], second[0]) == pair
         ]
         return list(dict.fromkeys([*((point, point) for point in points), *crossed]))
 
@@ -128,7 +133,7 @@ class SimilaritySums:
 
     def _of_pair(self, pair: Pair, white: Mapping[Point, Tensor], n: int) -> Similarity:
         firsts, seconds = ([point for point in white if point[0] == model] for model in pair)
-        whole = {key: hsic(sums) for key, sums in self._moments.items()}
+        criteria_of_all = {key: hsic(sums) for key, sums in self._moments.items()}
 
         def alignment(criteria: Mapping[tuple[Point, Point], Tensor]) -> Values:
             return [[_number(cka(criteria[a, b], criteria[a, a], criteria[b, b])) for b in seconds] for a in firsts]
@@ -140,7 +145,7 @@ class SimilaritySums:
         return Similarity(
             [name for _, name in firsts],
             [name for _, name in seconds],
-            alignment(whole),
+            alignment(criteria_of_all),
             alignment(self._hsics),
             correlations,
             ([white[point].shape[1] for point in firsts], [white[point].shape[1] for point in seconds]),
@@ -185,8 +190,8 @@ class SimilarityModule(pl.LightningModule):
         super().__init__()
         self.models = nn.ModuleDict(models)
         self.pairs = tuple(pairs)
-        self.found: dict[Pair, Similarity] = {}
-        """Of the last data set, the same on every process."""
+        self.similarities: dict[Pair, Similarity] = {}
+        """Similarities on the last data set by pair, the same on every process."""
 
     def on_test_epoch_start(self) -> None:
         """Begin."""
@@ -204,5 +209,5 @@ class SimilarityModule(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Compare, and let go of the sums, which are large."""
-        self.found = self._sums.compute()
+        self.similarities = self._sums.compute()
         del self._sums

@@ -18,7 +18,7 @@ ABOUT = ("split", "role", "n")
 
 
 class Metric(NamedTuple):
-    """What tables, reports and searches must know of a metric."""
+    """Declaration of a metric, for tables, reports and searches."""
 
     name: str
     """Key in results.json and in the names of logged values."""
@@ -35,7 +35,7 @@ class Metric(NamedTuple):
     """Whether means over data sets are taken."""
 
     def declaration(self) -> dict[str, Any]:
-        """What results.json says of it."""
+        """Entry of results.json that declares the metric."""
         return {key: value for key, value in self._asdict().items() if key != "name"}
 
 

@@ -36,7 +36,7 @@ def _cell(values: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
 
 
 def _caption(metrics: Sequence[Metric], untrained: bool) -> str:
-    """What the numbers are."""
+    """Titles and unit of the numbers of a table."""
     titles = [metric.title for metric in metrics]
     listed = " and ".join([", ".join(titles[:-1]), titles[-1]] if len(titles) > 1 else titles)
     unit = " in percent" if all(metric.percent for metric in metrics) else ""
@@ -106,16 +106,16 @@ def classes_table(title: str, labels: Mapping[str, Sequence[str]], details: Mapp
     return table
 
 
-def temperature_table(model: str, found: Mapping[str, Any], scores: Scores) -> Table:
+def temperature_table(model: str, fitted: Mapping[str, Any], scores: Scores) -> Table:
     """ECE as it is and at the fitted temperature.
 
     Args:
         model: its name.
-        found: as computed by :class:`tracer_lightning.evaluation.temperature.TemperatureScaling`.
+        fitted: as computed by :class:`tracer_lightning.evaluation.temperature.TemperatureScaling`.
         scores: of the same model.
     """
-    title = f"{model}: temperature {found['temperature']:.3f}, fitted on {found['fitted_on']}"
+    title = f"{model}: temperature {fitted['temperature']:.3f}, fitted on {fitted['fitted_on']}"
     table = Table("data set", "ECE", "at this temperature", title=title, box=box.SIMPLE, pad_edge=False)
-    for data_set, ece in found["ece"].items():
+    for data_set, ece in fitted["ece"].items():
         table.add_row(data_set, _percent(scores[data_set]["ece"]), _percent(ece))
     return table

@@ -34,8 +34,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         chunks = zip(logits.split(CHUNK), labels.split(CHUNK), strict=True)  # type: ignore[no-untyped-call]
         return sum(float(F.cross_entropy(scale * part.double(), right, reduction="sum")) for part, right in chunks)
 
-    found = minimize_scalar(loss, bounds=(math.log(1e-3), math.log(1e3)), method="bounded", options={"xatol": 1e-6})
-    return math.exp(found.x)
+    optimum = minimize_scalar(loss, bounds=(math.log(1e-3), math.log(1e3)), method="bounded", options={"xatol": 1e-6})
+    return math.exp(optimum.x)
 
 
 class Logits(Metric):

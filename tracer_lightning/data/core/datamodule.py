@@ -72,7 +72,7 @@ class DataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def context(self) -> dict[str, Any]:
-        """What heads, anchors and suites must know of the data, by name."""
+        """Properties of the data that heads, anchors and suites need, by name."""
         return {}
 
     def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> list[str]:
