@@ -124,7 +124,7 @@ class TracerModule(pl.LightningModule):
         distill = self.loss.distills(self.global_step)
         if distill:
             with torch.no_grad():
-                teacher = self.teacher(batch, self.reads)
+                teacher = self.teacher(batch, self.reads - self.student.targets)
                 if self.anchors is not None:
                     anchors = self.anchors(self.teacher.module, teacher, self.global_step)
         with torch.autocast(self.device.type, enabled=False):

@@ -21,7 +21,7 @@ class Term(nn.Module):
     reads: frozenset[str] = frozenset()
     """Fields of the student's features that the term reads. Models compute no field that no term reads."""
     needs_teacher: bool = False
-    """Whether the term compares the student with the teacher, of which it may read the same fields."""
+    """Whether the term compares the student with the teacher, of which it may read the same fields, but for targets."""
     needs_anchors: bool = False
     """Whether the term reads anchors."""
     needs_all_weights: bool = False

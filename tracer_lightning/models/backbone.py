@@ -17,6 +17,9 @@ class Model(nn.Module):
 
     features: ClassVar[type]
     """Type of the outputs (:class:`tracer_lightning.types.Features`)."""
+    targets: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the features that only pass on what the batch holds, such as labels: they are the same for every model
+    and asked of the student alone."""
     parts: ClassVar[tuple[str, ...]] = ("model",)
     """Names of the parts that may be trained, such as towers."""
     weights_prefix: ClassVar[str] = ""

@@ -37,6 +37,7 @@ class ClipModel(Model):
     """
 
     features = ClipFeatures
+    targets = frozenset({"labels"})
     parts = get_args(Part)
     weights_prefix = "model."
     replicated = ("model.logit_scale",)
