@@ -7,7 +7,6 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import CONF
 from tracer_lightning.commands import cli  # noqa: F401 (the resolvers that every configuration may use)
-from tracer_lightning.commands import train as run_module
 
 TINY = (
     "prerequisite=null",
@@ -40,23 +39,6 @@ def hydra_context():
     GlobalHydra.instance().clear()
     with initialize_config_dir(CONF, version_base="1.3"):
         yield
-
-
-@contextmanager
-def with_callback(callback):
-    """Runs within have one more callback, before their own."""
-    original = run_module.build_trainer
-
-    def build_trainer(cfg, **options):
-        trainer = original(cfg, **options)
-        trainer.callbacks.insert(0, callback)
-        return trainer
-
-    run_module.build_trainer = build_trainer
-    try:
-        yield
-    finally:
-        run_module.build_trainer = original
 
 
 def composed(tmp_path, *overrides, tiny=True):

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
@@ -16,13 +17,11 @@ from tests.commands.test_evaluate import script
 from tests.comparing import differences
 from tests.engine.test_run import run_until
 from tests.training_helpers import Trajectory
-from tracer_lightning.commands import train as run_module
 from tracer_lightning.commands.export import model_card
 from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
 from tracer_lightning.models import ClipModel
-from tracer_lightning.module import TracerModule
 
 HEAD = ("head.weight", "head.bias")
 
@@ -128,23 +127,23 @@ def test_a_head_of_other_classes_than_the_data_is_named(finished, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["ft", pytest.param("car_ft", marks=pytest.mark.slow)])
-def test_no_text_is_encoded_in_training(tmp_path, monkeypatch, method):
-    step, encode, training = TracerModule.training_step, ClipModel.encode_text, []
+def test_no_text_is_encoded_in_training(tmp_path, method):
+    steps = []
 
-    def watched(*arguments):
-        training.append(True)
-        try:
-            return step(*arguments)
-        finally:
-            training.pop()
+    class RefuseTexts(pl.Callback):
+        def on_train_batch_start(self, trainer, pl_module, *_):
+            def refuse(*_):
+                raise AssertionError("a text was encoded")
 
-    def refused(*arguments):
-        assert not training, "a text was encoded"
-        return encode(*arguments)
+            self.hook = pl_module.student.model.transformer.register_forward_pre_hook(refuse)
 
-    monkeypatch.setattr(TracerModule, "training_step", watched)
-    monkeypatch.setattr(ClipModel, "encode_text", refused)
-    results = run(settings(tmp_path, f"method={method}", "trainer.max_epochs=1", "trainer.limit_test_batches=1"))
+        def on_train_batch_end(self, trainer, *_):
+            steps.append(trainer.global_step)
+            self.hook.remove()
+
+    cfg = settings(tmp_path, f"method={method}", "trainer.max_epochs=1", "trainer.limit_test_batches=1")
+    results = run(cfg, callbacks=[RefuseTexts()])
+    assert steps == [1, 2, 3, 4]
     assert results["student"]["plain"] != results["zero_shot"]["plain"]
 
 
@@ -170,31 +169,21 @@ def test_another_head_or_another_part_is_no_continuation(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_accumulated_batches_see_the_anchors_of_their_step(tmp_path, monkeypatch):
-    from tracer_lightning.anchors import RandomTokens
+def test_accumulated_batches_see_the_anchors_of_their_step(tmp_path):
+    steps = []
 
-    steps, draw = [], RandomTokens.tokens
+    class AnchorSteps(pl.Callback):
+        def on_train_start(self, trainer, pl_module):
+            pl_module.anchors.register_forward_pre_hook(lambda anchors, arguments: steps.append(arguments[2]))
 
-    def watched(anchors, step):
-        steps.append(step)
-        return draw(anchors, step)
-
-    monkeypatch.setattr(RandomTokens, "tokens", watched)
-    run(settings(tmp_path, "method=lipsum_ft", "trainer.accumulate_grad_batches=2"))
+    run(settings(tmp_path, "method=lipsum_ft", "trainer.accumulate_grad_batches=2"), callbacks=[AnchorSteps()])
     assert steps == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 @pytest.mark.slow
-def test_a_teacher_averages_the_head(tmp_path, monkeypatch):
-    path, original = Trajectory(), run_module.build_trainer
-
-    def with_path(cfg, **options):
-        trainer = original(cfg, **options)
-        trainer.callbacks.append(path)
-        return trainer
-
-    monkeypatch.setattr(run_module, "build_trainer", with_path)
-    results = run(settings(tmp_path, "method=ft", "teacher=wma", "kernel=uniform"))
+def test_a_teacher_averages_the_head(tmp_path):
+    path = Trajectory()
+    results = run(settings(tmp_path, "method=ft", "teacher=wma", "kernel=uniform"), callbacks=[path])
     teacher = saved(tmp_path / "run", "teacher")
     assert len(path.points) == 9
     for name in (*HEAD, "model.visual.proj"):

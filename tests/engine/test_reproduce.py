@@ -50,8 +50,7 @@ def trained(tmp_path, *overrides):
     cfg = composed(tmp_path, *overrides, tiny=False)
     backbone = build_backbone(cfg, None)
     data, recorder = build_data(cfg, backbone), Recorder()
-    trainer = build_trainer(cfg)
-    trainer.callbacks.insert(0, recorder)
+    trainer = build_trainer(cfg, callbacks=[recorder])
     module = build_module(cfg, backbone, data)
     trainer.fit(module, data)
     return module, recorder

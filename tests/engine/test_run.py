@@ -9,7 +9,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.commands.helpers import composed, hydra_context, with_callback
+from tests.commands.helpers import composed, hydra_context
 from tests.comparing import differences
 from tracer_lightning.commands.train import checkpoint_to_resume, prerequisite_checkpoint, run
 from tracer_lightning.data.digits.styles import STYLES
@@ -103,8 +103,8 @@ def run_until(cfg, epochs):
                     logger.save()
                 raise Killed
 
-    with with_callback(Kill()), pytest.raises(Killed):
-        run(cfg)
+    with pytest.raises(Killed):
+        run(cfg, callbacks=[Kill()])
 
 
 def test_a_finished_folder_is_not_overwritten(tmp_path):

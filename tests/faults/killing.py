@@ -10,74 +10,60 @@ import time
 import lightning.pytorch as pl
 from hydra import compose
 
-from tests.commands.helpers import with_callback
 from tests.faults.children import begin, checked
 from tests.faults.processes import ROOT
 from tests.fuzzing.running import attempt, entry
 from tracer_lightning.commands import train as run_module
-from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 
+WATCHED = (
+    "trainer.limit_test_batches=1",
+    "callbacks.checkpoint.every_n_train_steps=1",
+    "callbacks.progress.refresh_rate=0",
+    "+callbacks.phases._target_=tests.faults.killing.Phases",
+)
 SMALL = (
     *("backbone.vision_cfg.layers=1", "backbone.vision_cfg.width=32", "backbone.text_cfg.layers=1"),
     *("trainer.max_epochs=3", "trainer.log_every_n_steps=1", "scheduler.warmup_steps=1", "data.batch_size=256"),
-    *(
-        "trainer.limit_test_batches=1",
-        "callbacks.checkpoint.every_n_train_steps=1",
-        "callbacks.progress.refresh_rate=0",
-    ),
     *("callbacks.teacher_statistics.every_n_steps=2", "callbacks.teacher_statistics.distances=true"),
+    *WATCHED,
 )
 PRETRAINING = ["backbone.text_cfg.layers=1", "trainer.max_steps=4", "scheduler.warmup_steps=1", "data.batch_size=256"]
-PRETRAINING += ["min_accuracy=0.0", *SMALL[-5:-2]]
+PRETRAINING += ["min_accuracy=0.0", *WATCHED]
 PHASES = ("step", "checkpoint", "evaluation", "between epochs", "prerequisite")
 LENGTHS = {"step": 0.3, "checkpoint": 0.15, "evaluation": 1.0, "between epochs": 0.02, "prerequisite": 2.0}
 """Seconds within which a kill comes once its phase has begun; about as long as the phase takes."""
 BY_THE_CLOCK = "command, by the clock"
 
 
+board = mmap.mmap(-1, 2)
+"""Memory that a forked run shares with its parent: a byte for the phase, and one that counts the phases begun."""
+
+
 class Phases(pl.Callback):
-    """Tell the parent through shared memory where the run is.
+    """Write the phase that the run is in to the board."""
 
-    Args:
-        board: a byte for the phase, and one for how many have begun.
-    """
-
-    def __init__(self, board):
-        self.board = board
-
-    def enter(self, phase, required=False):
-        """Begin a phase."""
-        self.board[0] = 1 + PHASES.index("prerequisite" if required else phase)
-        self.board[1] = (self.board[1] + 1) % 256
-
-    def _hook(self, trainer, phase):
-        self.enter(phase, "prerequisites" in trainer.default_root_dir)
+    def _enter(self, trainer, phase):
+        is_prerequisite = "prerequisites" in trainer.default_root_dir
+        board[0] = 1 + PHASES.index("prerequisite" if is_prerequisite else phase)
+        board[1] = (board[1] + 1) % 256
 
     def on_train_batch_start(self, trainer, *_):
         """A step begins."""
-        self._hook(trainer, "step")
+        self._enter(trainer, "step")
+
+    def on_save_checkpoint(self, trainer, *_):
+        """A checkpoint is about to be written."""
+        self._enter(trainer, "checkpoint")
 
     def on_train_epoch_end(self, trainer, *_):
         """Steps are over; a checkpoint follows."""
-        self._hook(trainer, "between epochs")
+        self._enter(trainer, "between epochs")
 
     def on_validation_start(self, trainer, *_):
         """Evaluation within training."""
-        self._hook(trainer, "evaluation")
+        self._enter(trainer, "evaluation")
 
     on_test_start = on_validation_start
-
-
-def watched(board):
-    """A context in which runs of this process, which serves nothing else, tell where they are."""
-    phases, save = Phases(board), AtomicCheckpointIO.save_checkpoint
-
-    def save_checkpoint(self, checkpoint, path, storage_options=None):
-        phases.enter("checkpoint", "prerequisites" in str(path))
-        save(self, checkpoint, path, storage_options)
-
-    AtomicCheckpointIO.save_checkpoint = save_checkpoint
-    return with_callback(phases)
 
 
 def settings(folder, required):
@@ -117,13 +103,8 @@ def forked(work, log, target):
         log: a file for what it says.
         target: phase, how many of it are let pass, and seconds to wait within the next.
     """
-    board = mmap.mmap(-1, 2)
-
-    def watched_work():
-        with watched(board):
-            work()
-
-    process = begin(watched_work, log)
+    board[0] = board[1] = 0
+    process = begin(work, log)
     seen, passed, due = 0, 0, float("inf")
     while True:
         done, status = os.waitpid(process, os.WNOHANG)

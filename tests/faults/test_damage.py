@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import lightning.pytorch as pl
 import pytest
-import torch
 
-from tests.commands.helpers import composed, hydra_context, with_callback
+from tests.commands.helpers import composed, hydra_context
 from tests.comparing import differences, outcome
-from tests.engine.test_run import Killed, prerequisite, run_until
+from tests.engine.test_run import prerequisite, run_until
 from tests.faults.whole_runs import run
 from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted, read_only
@@ -124,32 +122,3 @@ def test_a_cached_prerequisite_may_be_read_only(tmp_path):
         cfg = prerequisite(disk, "min_accuracy=0.0")
         read_only(disk)
         assert prerequisite_checkpoint(cfg) == first
-
-
-@pytest.mark.slow
-def test_a_prerequisite_that_was_killed_is_trained_to_the_same_end(tmp_path):
-    """Its results come last, and say that it is complete."""
-    frequent = ("min_accuracy=0.0", EVERY, "trainer.max_steps=4", "data.batch_size=512")
-    for name in ("whole", "broken"):
-        (tmp_path / name).mkdir()
-    whole = prerequisite_checkpoint(prerequisite(tmp_path / "whole", *frequent))
-    killed = prerequisite(tmp_path / "broken", *frequent)
-    run_until_step(killed, 3)
-    folder = next((tmp_path / "broken/prerequisites").iterdir())
-    assert (folder / "checkpoints/last.ckpt").exists()
-    assert not (folder / "results.json").exists()
-    again = prerequisite_checkpoint(prerequisite(tmp_path / "broken", *frequent))
-    one, other = (torch.load(path, weights_only=True)["state_dict"] for path in (whole, again))
-    assert not differences(one, other)
-
-
-def run_until_step(cfg, step):
-    """Train the prerequisite of ``cfg``, and die."""
-
-    class Kill(pl.Callback):
-        def on_before_backward(self, trainer, *_):
-            if trainer.global_step == step:
-                raise Killed
-
-    with with_callback(Kill()), pytest.raises(Killed):
-        prerequisite_checkpoint(cfg)

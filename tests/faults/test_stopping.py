@@ -53,7 +53,7 @@ class Signal(pl.Callback):
 )
 def test_a_stopped_run_continues_to_the_same_end(tmp_path, unbroken, hook, step):
     with pytest.raises(Stopped) as stop:
-        run(tmp_path, callback=Signal(hook, step))
+        run(tmp_path, callbacks=[Signal(hook, step)])
     assert stop.value.code == 143
     run(tmp_path, "resume=auto")
     assert not differences(unbroken, outcome(tmp_path / "run"))
@@ -61,7 +61,7 @@ def test_a_stopped_run_continues_to_the_same_end(tmp_path, unbroken, hook, step)
 
 def test_a_signal_in_the_first_evaluation_stops_at_once(tmp_path, capsys):
     with pytest.raises(Stopped) as stop:
-        run(tmp_path, callback=Signal("on_test_batch_start", 0, signal.SIGUSR1))
+        run(tmp_path, callbacks=[Signal("on_test_batch_start", 0, signal.SIGUSR1)])
     assert stop.value.code == 138
     assert "stopped by SIGUSR1 at step 0; " in capsys.readouterr().out
     assert not list((tmp_path / "run").rglob("*.ckpt"))
@@ -75,7 +75,7 @@ class InTheLastTest(pl.Callback):
 
 def test_a_signal_in_the_last_evaluation_loses_nothing(tmp_path, unbroken):
     with pytest.raises(Stopped) as stop:
-        run(tmp_path, callback=InTheLastTest())
+        run(tmp_path, callbacks=[InTheLastTest()])
     assert stop.value.code == 143
     assert not (tmp_path / "run/results.json").exists()
     run(tmp_path, "resume=auto")

@@ -1,13 +1,10 @@
 """Whole runs in this process that something happens to."""
 
-from contextlib import nullcontext
-
-from tests.commands.helpers import composed, with_callback
-from tracer_lightning.commands import train as run_module
+from tests.commands.helpers import composed
+from tracer_lightning.commands import train
 
 
-def run(tmp_path, *overrides, callback=None):
-    """A run in ``tmp_path/run``, with one more callback."""
+def run(tmp_path, *overrides, callbacks=()):
+    """A run in ``tmp_path/run``, with further callbacks."""
     tmp_path.mkdir(exist_ok=True)
-    with nullcontext() if callback is None else with_callback(callback):
-        return run_module.run(composed(tmp_path, *overrides))
+    return train.run(composed(tmp_path, *overrides), callbacks=callbacks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import io
 import os
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tests.commands.helpers import TINY, hydra_context
 from tests.fuzzing.overrides import Case, leaves
@@ -99,21 +100,24 @@ def outside(cfg: DictConfig) -> None:
 @contextlib.contextmanager
 def bounded() -> Iterator[None]:
     """Runs of one step, from here on."""
-    original = build.build_trainer, train.validate
+    build_trainer, validate = build.build_trainer, train.validate
 
-    def small(cfg: DictConfig, **options: Any) -> Any:
+    def build_bounded(cfg: DictConfig, *arguments: Any) -> Any:
         outside(cfg)
-        return original[0](cfg, **options | BOUNDS)
+        cfg = copy.deepcopy(cfg)
+        with open_dict(cfg):
+            cfg.trainer.update(BOUNDS)
+        return build_trainer(cfg, *arguments)
 
-    def checked(cfg: DictConfig, command: str) -> None:
-        original[1](cfg, command)
+    def validate_bounded(cfg: DictConfig, command: str) -> None:
+        validate(cfg, command)
         outside(cfg)
 
-    train.build_trainer, train.validate = small, checked
+    train.build_trainer, train.validate = build_bounded, validate_bounded
     try:
         yield
     finally:
-        train.build_trainer, train.validate = original
+        train.build_trainer, train.validate = build_trainer, validate
 
 
 def entry(script: str) -> ModuleType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,13 @@ def objective(results: dict[str, Any], metric: str | None) -> dict[str, Any] | f
     return value
 
 
-def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
+def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequence[Any] = ()) -> dict[str, Any]:
     """Run the experiment that ``cfg`` describes.
 
     Args:
         cfg: composed configuration; ``paths.output_dir`` is changed where another folder's run is continued.
-        **trainer_options: arguments of the trainer beside those of the configuration.
+        callbacks: callbacks of the trainer, called before those of the configuration.
+        plugins: plugins of the trainer besides those of the configuration.
 
     Returns:
         The content of results.json: scores by model and data set, method, seed, versions, seconds.
@@ -66,7 +68,7 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
     with SIGNALS, lock_run_dir(folder, anew=saved is None):
         began = time.perf_counter()
         start = start_path(cfg.init_weights) or prerequisite_checkpoint(cfg)
-        trainer, module, data = _build(cfg, start, **trainer_options)
+        trainer, module, data = _build(cfg, start, callbacks, plugins)
         info = engine.RunInfo(
             folder=folder,
             settings=resolved_settings(cfg),
@@ -111,7 +113,9 @@ def _is_unnamed(cfg: DictConfig) -> bool:
     return "${now:" in str(unresolved["run"])
 
 
-def _build(cfg: DictConfig, start: Path | None, **trainer_options: Any) -> tuple[pl.Trainer, TracerModule, DataModule]:
+def _build(
+    cfg: DictConfig, start: Path | None, callbacks: Sequence[pl.Callback], plugins: Sequence[Any]
+) -> tuple[pl.Trainer, TracerModule, DataModule]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, start)
     data = build_data(cfg, backbone)
@@ -120,7 +124,7 @@ def _build(cfg: DictConfig, start: Path | None, **trainer_options: Any) -> tuple
             raise ValueError("reproduce.rows_of_captions draws images with captions, and the data have none")
         data.draws_rows = True
     check_built(cfg, data)
-    trainer = build_trainer(cfg, **trainer_options)
+    trainer = build_trainer(cfg, callbacks, plugins)
     add_head(cfg, backbone.model, data, trainer)
     module = build_module(cfg, backbone, data)
     module.save_hyperparameters(resolved_settings(cfg))

@@ -181,12 +181,16 @@ def _plugins(cfg: DictConfig) -> list[Any]:
     return plugins
 
 
-def build_trainer(cfg: DictConfig, **kwargs: Any) -> pl.Trainer:
-    """The trainer with its callbacks and loggers."""
-    callbacks = [make(cfg, f"callbacks.{name}", pl.Callback) for name, _ in _entries(cfg, "callbacks")]
+def build_trainer(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequence[Any] = ()) -> pl.Trainer:
+    """The trainer with its loggers, callbacks and plugins: those given come before those of the configuration."""
+    configured = [make(cfg, f"callbacks.{name}", pl.Callback) for name, _ in _entries(cfg, "callbacks")]
     loggers = [make(cfg, f"logger.{name}", Logger) for name, _ in _entries(cfg, "logger")]
-    plugins = [AtomicCheckpointIO(), *_plugins(cfg), *kwargs.pop("plugins", ())]
-    return _make_trainer(cfg, callbacks=callbacks, logger=loggers, plugins=plugins, **kwargs)
+    return _make_trainer(
+        cfg,
+        callbacks=[*callbacks, *configured],
+        logger=loggers,
+        plugins=[AtomicCheckpointIO(), *_plugins(cfg), *plugins],
+    )
 
 
 def build_evaluator(cfg: DictConfig) -> pl.Trainer:
