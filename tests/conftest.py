@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,6 +27,24 @@ def tiny_backbone(seed: int = 0) -> Backbone:
         vision_cfg={"image_size": 32, "patch_size": 16, "width": 32, "layers": 1, "head_width": 16},
         text_cfg={"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
     )
+
+
+class FinishedRun(NamedTuple):
+    """A run of eight steps of TRACER, which tests only read."""
+
+    folder: Path
+    results: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    from tests.commands.helpers import composed, hydra_context
+    from tracer_lightning.commands.train import run
+
+    parent = tmp_path_factory.mktemp("finished")
+    with hydra_context():
+        results = run(composed(parent))
+    return FinishedRun(parent / "run", results)
 
 
 @pytest.fixture

@@ -122,9 +122,13 @@ def test_two_processes_train_and_evaluate_like_one(tmp_path, single):
 @pytest.mark.parametrize(
     "settings",
     [
-        pytest.param(("method=ft",), id="ft"),
+        pytest.param(("method=ft",), id="ft", marks=pytest.mark.exhaustive),
         pytest.param(("method=lipsum_ft",), id="lipsum_ft"),
-        pytest.param(("distill_losses=[fd,afd]", "reproduce.distillation_from=1"), id="term-with-weights"),
+        pytest.param(
+            ("distill_losses=[fd,afd]", "reproduce.distillation_from=1"),
+            id="term-with-weights",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_other_methods_are_the_same_with_two_processes(tmp_path, settings):

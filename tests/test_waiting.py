@@ -51,6 +51,7 @@ def test_a_step_of_tracer_never_waits(tmp_path):
     assert waits(tmp_path, module_to_train()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", ["item", "__bool__", "__float__"])
 def test_it_would_be_seen(tmp_path, ask):
     module = module_to_train()

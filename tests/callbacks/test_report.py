@@ -70,12 +70,8 @@ def assert_complete_in_itself(html):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """The folder of a whole run."""
-    path = tmp_path_factory.mktemp("finished")
-    with hydra_context():
-        run(composed(path))
-    return path / "run"
+def finished(finished_run):
+    return finished_run.folder
 
 
 def test_the_report_contains_the_numbers_of_the_run(finished):

@@ -76,10 +76,10 @@ def die():
 @pytest.mark.parametrize(
     ("hook", "step", "in_force"),
     [
-        ("on_train_batch_end", 5, 4),
         ("on_train_epoch_end", 4, 3),
-        ("on_before_zero_grad", 4, 4),
         ("on_before_zero_grad", 3, 3),
+        pytest.param("on_train_batch_end", 5, 4, marks=pytest.mark.slow),
+        pytest.param("on_before_zero_grad", 4, 4, marks=pytest.mark.slow),
     ],
 )
 def test_a_checkpoint_is_promoted_after_its_step_is_logged(tmp_path, unbroken, hook, step, in_force):
@@ -90,8 +90,14 @@ def test_a_checkpoint_is_promoted_after_its_step_is_logged(tmp_path, unbroken, h
     assert_same_end(tmp_path, unbroken)
 
 
-@pytest.mark.parametrize("validation", [0, None])
-@pytest.mark.parametrize("length", [{}, {"max_steps": -1, "max_epochs": 3}])
+@pytest.mark.parametrize(
+    ("length", "validation"),
+    [
+        ({}, None),
+        pytest.param({}, 0, marks=pytest.mark.slow),
+        pytest.param({"max_steps": -1, "max_epochs": 3}, None, marks=pytest.mark.slow),
+    ],
+)
 def test_runs_resume_exactly_from_the_end_of_an_epoch(tmp_path, length, validation):
     """However the length of the run is given, and whether it is validated."""
     options = {**length, "limit_val_batches": validation}
@@ -133,8 +139,15 @@ def test_a_damaged_checkpoint_does_not_replace_the_previous_one(tmp_path, unbrok
 send = partial(os.kill, os.getpid())
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-@pytest.mark.parametrize(("hook", "step", "saved"), [("on_before_backward", 2, 3), ("on_train_epoch_end", 4, 4)])
+@pytest.mark.parametrize(
+    ("hook", "step", "saved", "signum"),
+    [
+        ("on_before_backward", 2, 3, signal.SIGTERM),
+        pytest.param("on_train_epoch_end", 4, 4, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("on_before_backward", 2, 3, signal.SIGUSR1, marks=pytest.mark.slow),
+        pytest.param("on_before_backward", 2, 3, signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_stops_at_the_end_of_the_step(tmp_path, unbroken, signum, hook, step, saved):
     with SIGNALS, pytest.raises(Stopped) as stop:
         fit(tmp_path, At(hook, step, partial(send, signum)))

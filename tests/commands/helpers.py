@@ -1,6 +1,10 @@
-"""Composing configurations outside a Hydra main."""
+"""Composing configurations outside a Hydra main, and running scripts in this process."""
 
-from contextlib import contextmanager
+import io
+import runpy
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -56,3 +60,22 @@ def composed(tmp_path, *overrides, tiny=True):
             *overrides,
         ],
     )
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def script(name, *arguments):
+    """Status, stdout and stderr of ``train`` or of a script that is run as its user would, in this process."""
+    file = str(ROOT / "train.py" if name == "train" else ROOT / "scripts" / f"{name}.py")
+    before, sys.argv = sys.argv, [file, *arguments]
+    GlobalHydra.instance().clear()
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            runpy.run_path(file, run_name="__main__")
+    except SystemExit as end:
+        status = end.code
+    finally:
+        sys.argv = before
+    return status, out.getvalue(), err.getvalue()

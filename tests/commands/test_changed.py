@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tests.callbacks.test_report import assert_complete_in_itself
-from tests.commands.helpers import EVERY_ENTRY, composed, hydra_context
-from tests.commands.test_evaluate import script
+from tests.commands.helpers import EVERY_ENTRY, composed, hydra_context, script
 from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.validate import validate

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.helpers import TINY, composed, hydra_context
+from tests.commands.helpers import TINY, composed, hydra_context, script
 from tracer_lightning.commands.cli import task
 from tracer_lightning.commands.train import run
 
@@ -30,143 +30,156 @@ def train(*overrides, cwd, **environment):
     )
 
 
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        (
-            "method=traser",
-            f"error: method=traser: there is no such method; choose one of {METHODS}\n",
-        ),
-        ("experiment=[]", "name is not set; choose an experiment="),
-        ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
-        ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
-        ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
-        ("data.batchsize=1", "data.batchsize: there is no such setting"),
-        ("distill_losses=[nope]", "distill_losses=nope: there is no such distill_losses"),
-        ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),
-    ],
-)
-def test_mistakes_in_composition(tmp_path, override, message):
-    result = train(override, cwd=tmp_path)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
+COMPOSITION_MISTAKES = [
+    (
+        "method=traser",
+        f"error: method=traser: there is no such method; choose one of {METHODS}\n",
+    ),
+    ("experiment=[]", "name is not set; choose an experiment="),
+    ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
+    ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
+    ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
+    ("data.batchsize=1", "data.batchsize: there is no such setting"),
+    ("distill_losses=[nope]", "distill_losses=nope: there is no such distill_losses"),
+    ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), COMPOSITION_MISTAKES)
+def test_mistakes_in_composition(tmp_path, monkeypatch, override, message):
+    monkeypatch.chdir(tmp_path)
+    status, _, stderr = script("train", override)
+    assert status == 1
+    assert stderr.startswith("error: ")
+    assert message in stderr
+    assert stderr.count("\n") == 1
     assert not (tmp_path / "outputs").exists()
+
+
+MISTAKES = [
+    (["suite=pacs"], "error: suite names test sets of shards, and these data have their own"),
+    (["distill_losses.fd.weight=-1"], "distill_losses.fd.weight must be a number >= 0, found -1"),
+    (["method.strength=-0.5"], "method.strength must be a number >= 0, found -0.5"),
+    (
+        ["regularizers.cross_frobenius.weight=many"],
+        "regularizers.cross_frobenius.weight must be a number >= 0, found 'many'",
+    ),
+    (["data.batch_size=5000"], "data.batch_size=5000 is larger than the training set of 1078 samples"),
+    (["kernel.beta=0"], "error: kernel: beta must be a finite number > 0, found 0"),
+    (["kernel=exponential", "kernel.rate=1e4"], "error: kernel: rate must lie in [-700, 700]"),
+    (["kernel=polynomial", "kernel.power=-1"], "error: kernel: power must be a finite number >= 0, found -1"),
+    (["kernel.alpha=0"], "error: kernel: alpha must be a finite number > 0, found 0"),
+    (
+        ["kernel=uniform", "kernel._target_=math.log", "+kernel._partial_=true"],
+        "error: kernel must give finite weig",
+    ),
+    (
+        ["kernel=uniform", "kernel._target_=mine.kernel"],
+        "kernel._target_=mine.kernel is not found: ModuleNotFoundErr",
+    ),
+    (["teacher=none"], "teacher: fd, crd, icl, cross_kd compare the student with a teacher, and there is none"),
+    (["teacher=ema", "teacher.module.momentum=2"], "teacher.module: momentum must lie in [0, 1], found 2"),
+    (["teacher.every_n_steps=0"], "every_n_steps must be >= 1, got 0"),
+    (
+        ["positives=all"],
+        "positives must be of type Literal['diagonal', 'same_label'], found 'all'",
+    ),
+    (["data.train_styles=[neon]"], "data: train_styles must name some of"),
+    (["method.freeze=[vision.*]"], "method.freeze: 'vision.*' matches no parameter"),
+    (["scheduler.warmup_steps=-1"], "scheduler: warmup_steps must be a whole number >= 0, found -1"),
+    (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+    (["optimizer.lr=fast"], "optimizer.lr must be of type float"),
+    (["data.batch_size=abc"], "data.batch_size must be of type int, found 'abc'"),
+    (["data.batch_size=2.5"], "data.batch_size must be of type int, found 2.5"),
+    (["teacher.every_n_steps=1.5"], "every_n_steps must be of type int, found 1.5"),
+    (["trainer.max_epochs=x"], "trainer.max_epochs must be of type"),
+    (["scheduler.warmup_steps=abc"], "scheduler.warmup_steps must be of type int, found 'abc'"),
+    (["method.strength=x"], "method.strength must be a number >= 0, found 'x'"),
+    (["trainer.devices=0"], "trainer: `Trainer(devices=0)` value is not a valid input"),
+    (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val must be a number >= 0, found -1"),
+    (["trainer.log_every_n_steps=0"], "trainer.log_every_n_steps must be a whole number >= 1, found 0"),
+    (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be a whole number >= 1, found 0"),
+    (["trainer.plugins=abc"], "trainer.plugins must be a list of what has a _target_, found 'abc'"),
+    (["compute.micro_batch=0"], "compute.micro_batch must be null or a whole number >= 1, found 0"),
+    (["teacher.precision=fp4"], "teacher.precision must be of type Literal['same', 'bf16'], found 'fp4'"),
+    (["backbone.embed_dim=-3"], "backbone: "),
+    (["init_weights=gone.ckpt"], "init_weights=gone.ckpt: no such file"),
+    (["resume=gone.ckpt"], "resume=gone.ckpt: no checkpoint at gone.ckpt"),
+    (["trainer.precision=12-bit"], "trainer.precision must be of type"),
+    (["trainer.accelerator=gpux"], "trainer: "),
+    (["+kernel.betta=1"], "kernel: "),
+    (["seed=-1"], "seed must be a whole number >= 0, found -1"),
+    (["seed=1.5"], "seed must be a whole number >= 0, found 1.5"),
+    (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches must be a whole number >= 1, found 0"),
+    (["trainer.max_epochs=0"], "trainer.max_epochs=0 trains nothing"),
+    (["backbone.embed_dim=0"], "backbone: embed_dim must be >= 1 and <= 1000000, got 0"),
+    (["resume=true"], "resume must be a path or null, found True"),
+    ([f"resume={ROOT / 'README.md'}"], "not a file of plain weights"),
+    (["prerequisite=nope"], "prerequisite must be null or have experiment and overrides, found 'nope'"),
+    (["method.freeze=visual"], "method.freeze must be a list, found 'visual'; write method.freeze=[visual]"),
+    (["data.train_styles=plain"], "must be a list, got 'plain'"),
+    (["data=image_folder"], "data.root is not set and has no default; give it as data.root=VALUE"),
+    (["distill_losses.fd.weight=nan"], "distill_losses.fd.weight must be a number >= 0, found nan"),
+    (["method.strength=true"], "method.strength must be a number >= 0, found True"),
+    (["trainer.max_epochs=-1"], "number of optimizer steps is unknown (inf)"),
+    (["head=zero_shot"], "head: no loss reads the logits of the head; leave it out"),
+    (["method=ft", "head=none"], "method.train: there is no head to train; choose one (head=zero_shot)"),
+    (
+        ["method=ft", "head=none", "method.train=[image]"],
+        "head: a loss reads the logits of a head, and there is none",
+    ),
+    (
+        ["distill_losses=[fd,anchor_kl]"],
+        "anchors: anchor_kl compare images with anchor texts, and there are none",
+    ),
+    (["method=car_ft", "teacher=none"], "teacher: anchor_kl compare the student with a teacher, and there is none"),
+    (["method=ft", "method.train=[text]"], "method.train: no loss looks at texts, so that the text tower can't be"),
+    (["method=lipsum_ft", "method.train=[scale]"], "method.train: no loss is of the logit scale, so that it can't"),
+    (["method=ft", "method.train=[picture]"], "method.train must be a list of some of image, text, scale, head"),
+    (["method=ft", "method.train=image"], "method.train must be a list of some of image, text, scale, head"),
+    (["method=ft", "head=kept"], "head=kept: the weights started from have no head; choose zero_shot, random"),
+    (["method=lp", "head.make.inverse_strength=0"], "head: inverse_strength must be > 0 and iterations >= 1"),
+    (["method=lp", "head.make.iterations=many"], "head.make.iterations must be of type int, found 'many'"),
+    (["method=lipsum_ft", "anchors.make.length=15"], "anchors.make: length must be from 1 to 14"),
+    (["method=lipsum_ft", "anchors.make.count=0"], "anchors.make: count must be >= 1, found 0"),
+    (
+        ["distill_losses.fd.term={_target_:pathlib.Path}"],
+        "distill_losses.fd.term._target_ must make a Term, found PosixPath",
+    ),
+    (["backbone={_target_:pathlib.Path}"], "backbone._target_ must make a Backbone, found PosixPath"),
+    (["data={_target_:builtins.dict}"], "data._target_ must make a DataModule, found dict"),
+    (["trainer={_target_:builtins.dict}"], "trainer._target_ must make a Trainer, found dict"),
+    (["+callbacks.x={_target_:os.getcwd}"], "callbacks.x._target_ must make a Callback, found str"),
+    (["+logger.x={_target_:os.getcwd}"], "logger.x._target_ must make a Logger, found str"),
+    (["trainer.overfit_batches=0.1"], "trainer.overfit_batches=0.1 of 4 batches is less than one, for the train"),
+    (["trainer.overfit_batches=0.5"], "trainer.overfit_batches=0.5 of 1 batches is less than one, for the valid"),
+    (["trainer.limit_test_batches=0.01"], "trainer.limit_test_batches=0.01 of 2 batches is less than one, for the"),
+    (["trainer.limit_train_batches=0"], "error: trainer.limit_train_batches=0 trains nothing; give at least 1"),
+    (["trainer.limit_train_batches=0.0"], "error: trainer.limit_train_batches=0.0 trains nothing"),
+    (["trainer.limit_test_batches=0"], "error: trainer.limit_test_batches=0 tests nothing; give at least 1"),
+    (["+trainer.limit_predict_batches=0"], "error: trainer.limit_predict_batches=0 extracts no features"),
+    (["+trainer.val_check_interval=0"], "error: trainer.val_check_interval=0 never validates"),
+    (["+trainer.max_time=00:00:00:00"], "error: trainer.max_time=00:00:00:00 trains nothing"),
+    (["+trainer.max_time={hours:0}"], "error: trainer.max_time={'hours': 0} trains nothing"),
+    (["trainer.max_steps=0"], "error: trainer.max_steps=0 trains nothing; give at least 1, or -1"),
+    (
+        ["trainer.limit_val_batches=0", "optimized_metric=ece"],
+        "optimized_metric=ece: trainer.limit_val_batches=0 leaves no",
+    ),
+]
+QUICK = (
+    "distill_losses.fd.weight=-1", "kernel.beta=0", "kernel._target_=mine.kernel", "teacher=none", "positives=all",
+    "optimizer.lr=fast", "data.batch_size=abc", "resume=gone.ckpt", "seed=-1", "resume=true", "head=none",
+    "data=image_folder", "method.train=image", "trainer={_target_:builtins.dict}", "trainer.max_steps=0",
+)  # fmt: skip
+"""Last overrides of the mistakes that aren't left to the slow tests, some of each kind."""
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["suite=pacs"], "error: suite names test sets of shards, and these data have their own"),
-        (["distill_losses.fd.weight=-1"], "distill_losses.fd.weight must be a number >= 0, found -1"),
-        (["method.strength=-0.5"], "method.strength must be a number >= 0, found -0.5"),
-        (
-            ["regularizers.cross_frobenius.weight=many"],
-            "regularizers.cross_frobenius.weight must be a number >= 0, found 'many'",
-        ),
-        (["data.batch_size=5000"], "data.batch_size=5000 is larger than the training set of 1078 samples"),
-        (["kernel.beta=0"], "error: kernel: beta must be a finite number > 0, found 0"),
-        (["kernel=exponential", "kernel.rate=1e4"], "error: kernel: rate must lie in [-700, 700]"),
-        (["kernel=polynomial", "kernel.power=-1"], "error: kernel: power must be a finite number >= 0, found -1"),
-        (["kernel.alpha=0"], "error: kernel: alpha must be a finite number > 0, found 0"),
-        (
-            ["kernel=uniform", "kernel._target_=math.log", "+kernel._partial_=true"],
-            "error: kernel must give finite weig",
-        ),
-        (
-            ["kernel=uniform", "kernel._target_=mine.kernel"],
-            "kernel._target_=mine.kernel is not found: ModuleNotFoundErr",
-        ),
-        (["teacher=none"], "teacher: fd, crd, icl, cross_kd compare the student with a teacher, and there is none"),
-        (["teacher=ema", "teacher.module.momentum=2"], "teacher.module: momentum must lie in [0, 1], found 2"),
-        (["teacher.every_n_steps=0"], "every_n_steps must be >= 1, got 0"),
-        (
-            ["positives=all"],
-            "positives must be of type Literal['diagonal', 'same_label'], found 'all'",
-        ),
-        (["data.train_styles=[neon]"], "data: train_styles must name some of"),
-        (["method.freeze=[vision.*]"], "method.freeze: 'vision.*' matches no parameter"),
-        (["scheduler.warmup_steps=-1"], "scheduler: warmup_steps must be a whole number >= 0, found -1"),
-        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
-        (["optimizer.lr=fast"], "optimizer.lr must be of type float"),
-        (["data.batch_size=abc"], "data.batch_size must be of type int, found 'abc'"),
-        (["data.batch_size=2.5"], "data.batch_size must be of type int, found 2.5"),
-        (["teacher.every_n_steps=1.5"], "every_n_steps must be of type int, found 1.5"),
-        (["trainer.max_epochs=x"], "trainer.max_epochs must be of type"),
-        (["scheduler.warmup_steps=abc"], "scheduler.warmup_steps must be of type int, found 'abc'"),
-        (["method.strength=x"], "method.strength must be a number >= 0, found 'x'"),
-        (["trainer.devices=0"], "trainer: `Trainer(devices=0)` value is not a valid input"),
-        (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val must be a number >= 0, found -1"),
-        (["trainer.log_every_n_steps=0"], "trainer.log_every_n_steps must be a whole number >= 1, found 0"),
-        (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be a whole number >= 1, found 0"),
-        (["trainer.plugins=abc"], "trainer.plugins must be a list of what has a _target_, found 'abc'"),
-        (["compute.micro_batch=0"], "compute.micro_batch must be null or a whole number >= 1, found 0"),
-        (["teacher.precision=fp4"], "teacher.precision must be of type Literal['same', 'bf16'], found 'fp4'"),
-        (["backbone.embed_dim=-3"], "backbone: "),
-        (["init_weights=gone.ckpt"], "init_weights=gone.ckpt: no such file"),
-        (["resume=gone.ckpt"], "resume=gone.ckpt: no checkpoint at gone.ckpt"),
-        (["trainer.precision=12-bit"], "trainer.precision must be of type"),
-        (["trainer.accelerator=gpux"], "trainer: "),
-        (["+kernel.betta=1"], "kernel: "),
-        (["seed=-1"], "seed must be a whole number >= 0, found -1"),
-        (["seed=1.5"], "seed must be a whole number >= 0, found 1.5"),
-        (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches must be a whole number >= 1, found 0"),
-        (["trainer.max_epochs=0"], "trainer.max_epochs=0 trains nothing"),
-        (["backbone.embed_dim=0"], "backbone: embed_dim must be >= 1 and <= 1000000, got 0"),
-        (["resume=true"], "resume must be a path or null, found True"),
-        ([f"resume={ROOT / 'README.md'}"], "not a file of plain weights"),
-        (["prerequisite=nope"], "prerequisite must be null or have experiment and overrides, found 'nope'"),
-        (["method.freeze=visual"], "method.freeze must be a list, found 'visual'; write method.freeze=[visual]"),
-        (["data.train_styles=plain"], "must be a list, got 'plain'"),
-        (["data=image_folder"], "data.root is not set and has no default; give it as data.root=VALUE"),
-        (["distill_losses.fd.weight=nan"], "distill_losses.fd.weight must be a number >= 0, found nan"),
-        (["method.strength=true"], "method.strength must be a number >= 0, found True"),
-        (["trainer.max_epochs=-1"], "number of optimizer steps is unknown (inf)"),
-        (["head=zero_shot"], "head: no loss reads the logits of the head; leave it out"),
-        (["method=ft", "head=none"], "method.train: there is no head to train; choose one (head=zero_shot)"),
-        (
-            ["method=ft", "head=none", "method.train=[image]"],
-            "head: a loss reads the logits of a head, and there is none",
-        ),
-        (
-            ["distill_losses=[fd,anchor_kl]"],
-            "anchors: anchor_kl compare images with anchor texts, and there are none",
-        ),
-        (["method=car_ft", "teacher=none"], "teacher: anchor_kl compare the student with a teacher, and there is none"),
-        (["method=ft", "method.train=[text]"], "method.train: no loss looks at texts, so that the text tower can't be"),
-        (["method=lipsum_ft", "method.train=[scale]"], "method.train: no loss is of the logit scale, so that it can't"),
-        (["method=ft", "method.train=[picture]"], "method.train must be a list of some of image, text, scale, head"),
-        (["method=ft", "method.train=image"], "method.train must be a list of some of image, text, scale, head"),
-        (["method=ft", "head=kept"], "head=kept: the weights started from have no head; choose zero_shot, random"),
-        (["method=lp", "head.make.inverse_strength=0"], "head: inverse_strength must be > 0 and iterations >= 1"),
-        (["method=lp", "head.make.iterations=many"], "head.make.iterations must be of type int, found 'many'"),
-        (["method=lipsum_ft", "anchors.make.length=15"], "anchors.make: length must be from 1 to 14"),
-        (["method=lipsum_ft", "anchors.make.count=0"], "anchors.make: count must be >= 1, found 0"),
-        (
-            ["distill_losses.fd.term={_target_:pathlib.Path}"],
-            "distill_losses.fd.term._target_ must make a Term, found PosixPath",
-        ),
-        (["backbone={_target_:pathlib.Path}"], "backbone._target_ must make a Backbone, found PosixPath"),
-        (["data={_target_:builtins.dict}"], "data._target_ must make a DataModule, found dict"),
-        (["trainer={_target_:builtins.dict}"], "trainer._target_ must make a Trainer, found dict"),
-        (["+callbacks.x={_target_:os.getcwd}"], "callbacks.x._target_ must make a Callback, found str"),
-        (["+logger.x={_target_:os.getcwd}"], "logger.x._target_ must make a Logger, found str"),
-        (["trainer.overfit_batches=0.1"], "trainer.overfit_batches=0.1 of 4 batches is less than one, for the train"),
-        (["trainer.overfit_batches=0.5"], "trainer.overfit_batches=0.5 of 1 batches is less than one, for the valid"),
-        (["trainer.limit_test_batches=0.01"], "trainer.limit_test_batches=0.01 of 2 batches is less than one, for the"),
-        (["trainer.limit_train_batches=0"], "error: trainer.limit_train_batches=0 trains nothing; give at least 1"),
-        (["trainer.limit_train_batches=0.0"], "error: trainer.limit_train_batches=0.0 trains nothing"),
-        (["trainer.limit_test_batches=0"], "error: trainer.limit_test_batches=0 tests nothing; give at least 1"),
-        (["+trainer.limit_predict_batches=0"], "error: trainer.limit_predict_batches=0 extracts no features"),
-        (["+trainer.val_check_interval=0"], "error: trainer.val_check_interval=0 never validates"),
-        (["+trainer.max_time=00:00:00:00"], "error: trainer.max_time=00:00:00:00 trains nothing"),
-        (["+trainer.max_time={hours:0}"], "error: trainer.max_time={'hours': 0} trains nothing"),
-        (["trainer.max_steps=0"], "error: trainer.max_steps=0 trains nothing; give at least 1, or -1"),
-        (
-            ["trainer.limit_val_batches=0", "optimized_metric=ece"],
-            "optimized_metric=ece: trainer.limit_val_batches=0 leaves no",
-        ),
+        pytest.param(*mistake, marks=[pytest.mark.slow] * (mistake[0][-1] not in QUICK), id=" ".join(mistake[0]))
+        for mistake in MISTAKES
     ],
 )
 def test_mistakes_in_values(tmp_path, capsys, overrides, message):

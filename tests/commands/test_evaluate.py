@@ -1,25 +1,20 @@
 """Evaluating and exporting a real run, as a user would."""
 
 import csv
-import io
 import json
-import runpy
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import open_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.commands.helpers import TINY, composed, hydra_context
-from tracer_lightning.commands.train import run
+from tests.commands.helpers import TINY, composed, hydra_context, script
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.data.digits.styles import STYLES
@@ -27,47 +22,22 @@ from tracer_lightning.data.digits.styles import STYLES
 ROOT = Path(__file__).parent.parent.parent
 
 
-def script(name, *arguments):
-    """Status, stdout and stderr of a script that is run as its user would, in this process."""
-    file = str(ROOT / "scripts" / f"{name}.py")
-    before, sys.argv = sys.argv, [file, *arguments]
-    GlobalHydra.instance().clear()
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            runpy.run_path(file, run_name="__main__")
-    except SystemExit as end:
-        status = end.code
-    finally:
-        sys.argv = before
-    return status, out.getvalue(), err.getvalue()
-
-
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Folder and results of a run of eight steps."""
-    folder = tmp_path_factory.mktemp("finished")
-    with hydra_context():
-        results = run(composed(folder))
-    return folder / "run", results
-
-
-@pytest.fixture(scope="module")
-def evaluated(finished, tmp_path_factory):
+def evaluated(finished_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("evaluated")
     place = f"hydra.run.dir={out}"
     status, stdout, stderr = script(
-        "evaluate", f"checkpoint={finished[0]}", "temperature=val", "averages={easy:[plain,thin]}", place
+        "evaluate", f"checkpoint={finished_run.folder}", "temperature=val", "averages={easy:[plain,thin]}", place
     )
     assert status == 0, stderr
     return out, stdout
 
 
-def test_a_run_brings_its_backbone_and_data_and_has_the_scores_that_it_ended_with(finished, evaluated):
+def test_a_run_brings_its_backbone_and_data_and_has_the_scores_that_it_ended_with(finished_run, evaluated):
     results = json.loads((evaluated[0] / "evaluation.json").read_text())
     for model in ("student", "teacher"):
         for style in STYLES:
-            after = finished[1][model][style]
+            after = finished_run.results[model][style]
             assert {name: results[model][style][name] for name in after} == pytest.approx(after, abs=1e-6)
         assert "ece_per_batch" in results[model]["plain"]
         parts = [results[model][style]["accuracy"] for style in ("plain", "thin")]
@@ -101,10 +71,12 @@ def test_every_class_is_in_a_table_and_every_set_in_a_picture(evaluated):
 
 
 @pytest.fixture(scope="module")
-def exported(finished, tmp_path_factory):
+def exported(finished_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("exported")
     for model in ("student", "teacher"):
-        status, _, stderr = script("export", f"checkpoint={finished[0]}", f"model={model}", f"out={out / model}")
+        status, _, stderr = script(
+            "export", f"checkpoint={finished_run.folder}", f"model={model}", f"out={out / model}"
+        )
         assert status == 0, stderr
     return out
 
@@ -133,7 +105,7 @@ print((predicted == torch.tensor(task["labels"])).sum().item() / len(task["label
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["student", "teacher"])
-def test_an_export_has_the_same_accuracy_for_one_who_knows_open_clip_alone(finished, exported, tmp_path, model):
+def test_an_export_has_the_same_accuracy_for_one_who_knows_open_clip_alone(finished_run, exported, tmp_path, model):
     with hydra_context():
         cfg = composed(tmp_path)
         from tracer_lightning.config.backbones import build_backbone
@@ -152,17 +124,18 @@ def test_an_export_has_the_same_accuracy_for_one_who_knows_open_clip_alone(finis
     (tmp_path / "stranger.py").write_text(STRANGER)
     command = [sys.executable, str(tmp_path / "stranger.py"), str(exported / model), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert float(done.stdout) == finished[1][model]["small"]["accuracy"]
+    assert float(done.stdout) == finished_run.results[model]["small"]["accuracy"]
 
 
-def test_an_export_can_be_evaluated_and_exported_features_are_the_same(finished, exported, tmp_path):
+@pytest.mark.slow
+def test_an_export_can_be_evaluated_and_exported_features_are_the_same(finished_run, exported, tmp_path):
     from tracer_lightning.models import build_clip, load_clip, load_weights
 
     with hydra_context():
         cfg = composed(tmp_path)
     options = {name: value for name, value in cfg.backbone.items() if name != "_target_"}
     ours, theirs = build_clip(**options).model, load_clip(f"local-dir:{exported / 'teacher'}")
-    load_weights(ours, finished[0], teacher=True)
+    load_weights(ours, finished_run.folder, teacher=True)
     images, texts = torch.randn(3, 3, 32, 32), theirs.spec.tokenize(["one", "two", "three"])
     pairs = zip(ours.eval().encode(images, texts), theirs.model.eval().encode(images, texts), strict=True)
     for one, other in pairs:
@@ -170,16 +143,17 @@ def test_an_export_can_be_evaluated_and_exported_features_are_the_same(finished,
     status, _, stderr = script("evaluate", f"checkpoint={exported / 'teacher'}", f"hydra.run.dir={tmp_path}")
     assert status == 0, stderr
     results = json.loads((tmp_path / "evaluation.json").read_text())
-    assert results["model"]["plain"]["accuracy"] == finished[1]["teacher"]["plain"]["accuracy"]
+    assert results["model"]["plain"]["accuracy"] == finished_run.results["teacher"]["plain"]["accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", ["", "local-dir:"])
-def test_a_run_starts_from_an_export_as_from_the_checkpoint(finished, exported, tmp_path, prefix):
+def test_a_run_starts_from_an_export_as_from_the_checkpoint(finished_run, exported, tmp_path, prefix):
     with hydra_context():
         cfg = composed(tmp_path)
         start = start_path(f"{prefix}{exported / 'student'}")
         backbone = build_backbone(cfg, start)
-        expected = build_backbone(cfg, start_path(str(finished[0])))
+        expected = build_backbone(cfg, start_path(str(finished_run.folder)))
     for name, value in backbone.model.state_dict().items():
         assert torch.equal(value, expected.model.state_dict()[name]), name
     with open_dict(cfg):
@@ -194,7 +168,7 @@ def test_a_run_does_not_start_from_the_name_of_a_model(name):
         start_path(name)
 
 
-def test_merged_weights_are_exported_with_the_backbone_that_they_are_of(finished, exported, tmp_path):
+def test_merged_weights_are_exported_with_the_backbone_that_they_are_of(finished_run, exported, tmp_path):
     one, other = (load_file(exported / model / "open_clip_model.safetensors") for model in ("student", "teacher"))
     merged = {name: (value.double() + other[name].double()).div(2).to(value.dtype) for name, value in one.items()}
     save_file(merged, tmp_path / "merged.safetensors")
@@ -206,9 +180,9 @@ def test_merged_weights_are_exported_with_the_backbone_that_they_are_of(finished
     assert torch.equal(model.visual.proj, merged["visual.proj"])
 
 
-def test_the_card_tells_what_the_model_is(finished, exported):
+def test_the_card_tells_what_the_model_is(finished_run, exported):
     card = (exported / "teacher" / "README.md").read_text()
-    accuracy = 100 * finished[1]["teacher"]["avg_ood"]["accuracy"]
+    accuracy = 100 * finished_run.results["teacher"]["avg_ood"]["accuracy"]
     for words in ("teacher", "tracer", "| avg_ood | mean |", f"{accuracy:.1f}", "local-dir:", "WMATeacher"):
         assert words in card
 
@@ -228,9 +202,9 @@ def test_the_card_tells_what_the_model_is(finished, exported):
         ("export", ["checkpoint={run}", "out=x", "model=both"], "error: model must be student or teacher"),
     ],
 )
-def test_mistakes_are_one_line(finished, tmp_path, name, arguments, message):
+def test_mistakes_are_one_line(finished_run, tmp_path, name, arguments, message):
     place = [f"hydra.run.dir={tmp_path}"] if name == "evaluate" else []
-    status, _, stderr = script(name, *(text.replace("{run}", str(finished[0])) for text in arguments), *place)
+    status, _, stderr = script(name, *(text.replace("{run}", str(finished_run.folder)) for text in arguments), *place)
     assert status == 1
     assert message in stderr
     assert "Traceback" not in stderr
@@ -249,11 +223,11 @@ class Hub:
         self.calls.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir())))
 
 
-def test_an_export_is_pushed_where_asked(finished, tmp_path, monkeypatch):
+def test_an_export_is_pushed_where_asked(finished_run, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr("tracer_lightning.commands.export.HfApi", lambda: Hub(calls))
     out = tmp_path / "out"
-    status, stdout, stderr = script("export", f"checkpoint={finished[0]}", f"out={out}", "push=me/mine")
+    status, stdout, stderr = script("export", f"checkpoint={finished_run.folder}", f"out={out}", "push=me/mine")
     assert status == 0, stderr
     assert calls == [
         ("me/mine", True),
@@ -263,11 +237,11 @@ def test_an_export_is_pushed_where_asked(finished, tmp_path, monkeypatch):
     assert "hf-hub:me/mine" in (out / "README.md").read_text()
 
 
-def test_a_push_that_fails_is_one_line_and_loses_nothing(finished, tmp_path, monkeypatch):
+def test_a_push_that_fails_is_one_line_and_loses_nothing(finished_run, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     out = tmp_path / "out"
-    status, _, stderr = script("export", f"checkpoint={finished[0]}", f"out={out}", "push=me/mine")
+    status, _, stderr = script("export", f"checkpoint={finished_run.folder}", f"out={out}", "push=me/mine")
     assert status == 1
     assert "error: push=me/mine: " in stderr
     assert (out / "open_clip_model.safetensors").is_file()

@@ -39,6 +39,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_killed_export_is_repeated_by_the_same_command(tmp_path, export):
     assert export("whole").verdict == "ran"
     for number in (3, 9):

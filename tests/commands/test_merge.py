@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.commands.helpers import composed, hydra_context
-from tests.commands.test_evaluate import script
+from tests.commands.helpers import composed, hydra_context, script
 from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
@@ -104,7 +103,7 @@ def test_a_teacher_and_one_alpha(runs, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", ["lora", "a_clip"])
+@pytest.mark.parametrize("peft", ["lora", pytest.param("a_clip", marks=pytest.mark.exhaustive)])
 def test_little_that_was_trained_is_merged_as_plain_weights(runs, tmp_path, peft):
     folder, before = runs(peft, f"peft={peft}")
     found, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
@@ -181,7 +180,7 @@ def test_a_head_has_fisher_information_of_its_own(runs, tmp_path):
     assert not torch.equal(heads["wise_ft"], heads["fisher"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_head_may_be_rebuilt_from_the_merged_text_tower(runs, tmp_path):
     folder, before = runs("ft", "method=ft")
     found, _ = merge(tmp_path / "merge", "wise_ft", f"checkpoint={folder}", "alpha=0,1", "merge.head=rebuild")
@@ -194,7 +193,7 @@ def test_a_head_may_be_rebuilt_from_the_merged_text_tower(runs, tmp_path):
     close(found["scores"]["1"], evaluated["student"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_heads_have_ratios(runs, tmp_path):
     folders = [str(runs(name, f"method={name}")[0]) for name in ("ft", "lp")]
     found, _ = merge(tmp_path, "model_stock", f"checkpoints={','.join(folders)}")
@@ -253,6 +252,7 @@ def changed(runs, folder, **content):
 MISMATCH = "deeper.ckpt has visual.transformer.resblocks.1.ln_1.weight, which the start lacks; only models of one"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -303,6 +303,7 @@ def test_mistakes_are_one_line(runs, deeper, tmp_path, arguments, message):
     assert stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_start_that_is_gone_or_not_the_same_is_asked_for(runs, tmp_path):
     gone = changed(runs, tmp_path / "gone", start=f"{tmp_path}/nowhere")
     status, _, stderr = script("merge", "wise_ft", f"checkpoint={gone}", f"hydra.run.dir={tmp_path}/out")
@@ -313,10 +314,3 @@ def test_a_start_that_is_gone_or_not_the_same_is_asked_for(runs, tmp_path):
     status, _, stderr = script("merge", "model_stock", both, f"hydra.run.dir={tmp_path}/out")
     assert status == 1
     assert "error: start is not set, and there are several: " in stderr
-
-
-def test_help():
-    status, stdout, _ = script("merge", "--help")
-    assert not status
-    for words in ("merge: fisher, model_stock, wise_ft", "alpha=0,0.1,...,1", "checkpoints=", "merge.csv"):
-        assert words in stdout

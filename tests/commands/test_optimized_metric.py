@@ -68,6 +68,7 @@ def test_results_or_their_figure_are_returned():
         objective({"validation": {}}, "ece")
 
 
+@pytest.mark.slow
 def test_a_run_returns_its_last_validation(tmp_path, capsys):
     with hydra_context():
         with pytest.raises(SystemExit):

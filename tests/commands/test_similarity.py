@@ -186,7 +186,7 @@ def test_exports_and_a_resnet_are_compared(folder, start, tmp_path):
     torch.testing.assert_close(matrix(found["cka"]).diag(), torch.ones(5).double())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_find_the_same(folder, tmp_path):
     """In double precision; minibatches are others."""
     shared = [f"first={folder}", "trainer.precision=64-true", "data.eval_batch_size=101", "samples=301"]

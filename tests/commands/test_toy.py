@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from tests.commands.helpers import composed, hydra_context
-from tests.commands.test_evaluate import script
+from tests.commands.helpers import composed, hydra_context, script
 from tracer_lightning.commands.train import run
 from tracer_lightning.reporting.training_curves import read_curves
 from tracer_lightning.studies.toy.arms import late_mean

@@ -16,6 +16,7 @@ TABLES = {"terms": 8, "strength": 9, "update_every": 10, "kernel_shape": 11}
 KEYS = {"strength": "method.strength", "update_every": "teacher.every_n_steps", "kernel_shape": "kernel.beta"}
 ABLATIONS = (*TABLES, "teacher")
 PAPER = ("experiment=vitb16_wma", "data.root=/shards")
+EXPERIMENTS = [pytest.param((), id="digits"), pytest.param(PAPER, id="paper", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def swept(key, found):
 
 
 @pytest.mark.parametrize("ablation", KEYS)
-@pytest.mark.parametrize("experiment", [(), PAPER], ids=["digits", "paper"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_values_are_those_of_the_table(tmp_path, ablation, experiment):
     found = jobs(*experiment, f"ablation={ablation}")
     values = [float(value) for value in swept(KEYS[ablation], found)]
@@ -47,7 +48,7 @@ def test_values_are_those_of_the_table(tmp_path, ablation, experiment):
     assert OmegaConf.select(composed(tmp_path, *found[-1], tiny=False), KEYS[ablation]) == values[-1]
 
 
-@pytest.mark.parametrize("experiment", [(), PAPER], ids=["digits", "paper"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_terms_are_all_subsets_in_the_order_of_the_method(tmp_path, experiment):
     found = jobs(*experiment, "ablation=terms")
     subsets = [value.strip("[]").split(",") if value != "[]" else [] for value in swept("distill_losses", found)]
@@ -61,7 +62,7 @@ def test_terms_are_all_subsets_in_the_order_of_the_method(tmp_path, experiment):
     assert composed(tmp_path, *found[-1], tiny=False) == whole
 
 
-@pytest.mark.parametrize("experiment", [(), PAPER], ids=["digits", "paper"])
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_only_the_teacher_differs(tmp_path, experiment):
     found = [composed(tmp_path, *job, tiny=False) for job in jobs(*experiment, "ablation=teacher")]
     plain = composed(tmp_path, *experiment, tiny=False)
@@ -78,10 +79,8 @@ def test_only_the_teacher_differs(tmp_path, experiment):
     assert found[4] == plain
 
 
-@pytest.mark.parametrize(
-    "ablation",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "teacher")) for name in ABLATIONS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("ablation", ABLATIONS)
 def test_every_job_of_the_small_demo_builds(tmp_path, ablation):
     for job in jobs(f"ablation={ablation}", "debug=small"):
         cfg = composed(tmp_path, *job, tiny=False)
@@ -107,12 +106,12 @@ def test_a_user_adds_seeds_and_chooses_values(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "number", "folder"),
     [
-        (["ablation=terms"], 0, "0-tracer-terms-none-seed0"),
         (["ablation=terms"], -1, "15-tracer-terms-fd+crd+icl+cross_kd-seed0"),
-        (["ablation=strength"], 0, "0-tracer-strength-0.1-seed0"),
-        (["ablation=update_every"], -1, "8-tracer-every-2500-seed0"),
-        (["ablation=kernel_shape", "seed=1"], -1, "5-tracer-beta-1.5-seed1"),
-        (["ablation=teacher"], 2, "2-tracer-teacher-ema_carot-seed0"),
+        pytest.param(["ablation=terms"], 0, "0-tracer-terms-none-seed0", marks=pytest.mark.slow),
+        pytest.param(["ablation=strength"], 0, "0-tracer-strength-0.1-seed0", marks=pytest.mark.slow),
+        pytest.param(["ablation=update_every"], -1, "8-tracer-every-2500-seed0", marks=pytest.mark.slow),
+        pytest.param(["ablation=kernel_shape", "seed=1"], -1, "5-tracer-beta-1.5-seed1", marks=pytest.mark.slow),
+        pytest.param(["ablation=teacher"], 2, "2-tracer-teacher-ema_carot-seed0", marks=pytest.mark.slow),
     ],
 )
 def test_folders_say_what_was_swept(overrides, number, folder):

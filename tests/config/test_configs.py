@@ -22,8 +22,8 @@ OPTIONS = sorted(
     for path in Path(CONF).rglob("*.yaml")
     if path.parent != Path(CONF) and path.relative_to(CONF).parts[0] not in ("hydra", "paths", "merge", "maps")
 )
-SLOW = [("backbone", "vit_l_14")]
-SLOW += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vitl14_wma")]
+REPEATED = [("backbone", "vit_l_14")]
+REPEATED += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vitl14_wma")]
 """A large model, and experiments that differ in a few values from those of ViT-B/16."""
 ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite")]
@@ -112,10 +112,11 @@ def build(cfg):
     return build_module(cfg, backbone, data), trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("group", "option"),
     [
-        pytest.param(*choice, id="=".join(choice), marks=[pytest.mark.slow] * (choice in SLOW))
+        pytest.param(*choice, id="=".join(choice), marks=[pytest.mark.exhaustive] * (choice in REPEATED))
         for choice in OPTIONS
         if choice not in ELSEWHERE
     ],
@@ -135,32 +136,35 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
 
 
+METHODS = {
+    "tracer": (WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+    "tracer_algorithm_1": (WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+    "tracer_ema": (EMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
+    "tracer_plain": (WMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius"}),
+    "static_sd": (FrozenTeacher, {"info_nce", "fd"}, set()),
+    "flyp": (NoTeacher, {"info_nce"}, set()),
+    "l2_sp": (NoTeacher, {"info_nce"}, {"l2_sp"}),
+    "zs": (NoTeacher, {"info_nce"}, set()),
+    "lp": (NoTeacher, {"cross_entropy"}, set()),
+    "ft": (NoTeacher, {"cross_entropy"}, set()),
+    "lp_ft": (NoTeacher, {"cross_entropy"}, set()),
+    "car_ft": (FrozenTeacher, {"cross_entropy", "anchor_kl"}, set()),
+    "lipsum_ft": (FrozenTeacher, {"cross_entropy", "anchor_mse"}, set()),
+    "carot": (EMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius", "orthogonality"}),
+    "tracer_orthogonal": (
+        WMATeacher,
+        {"info_nce", "fd", "crd", "icl", "cross_kd"},
+        {"cross_frobenius", "orthogonality"},
+    ),
+}
+QUICK_METHODS = ("tracer", "flyp", "l2_sp", "car_ft")
+
+
 @pytest.mark.parametrize(
-    ("method", "teacher", "terms", "regularizers"),
-    [
-        ("tracer", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
-        ("tracer_algorithm_1", WMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
-        ("tracer_ema", EMATeacher, {"info_nce", "fd", "crd", "icl", "cross_kd"}, {"cross_frobenius"}),
-        ("tracer_plain", WMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius"}),
-        ("static_sd", FrozenTeacher, {"info_nce", "fd"}, set()),
-        ("flyp", NoTeacher, {"info_nce"}, set()),
-        ("l2_sp", NoTeacher, {"info_nce"}, {"l2_sp"}),
-        ("zs", NoTeacher, {"info_nce"}, set()),
-        ("lp", NoTeacher, {"cross_entropy"}, set()),
-        ("ft", NoTeacher, {"cross_entropy"}, set()),
-        ("lp_ft", NoTeacher, {"cross_entropy"}, set()),
-        ("car_ft", FrozenTeacher, {"cross_entropy", "anchor_kl"}, set()),
-        ("lipsum_ft", FrozenTeacher, {"cross_entropy", "anchor_mse"}, set()),
-        ("carot", EMATeacher, {"info_nce", "soft_ce"}, {"cross_frobenius", "orthogonality"}),
-        (
-            "tracer_orthogonal",
-            WMATeacher,
-            {"info_nce", "fd", "crd", "icl", "cross_kd"},
-            {"cross_frobenius", "orthogonality"},
-        ),
-    ],
+    "method", [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK_METHODS)) for name in METHODS]
 )
-def test_methods_are_what_their_names_say(tmp_path, method, teacher, terms, regularizers):
+def test_methods_have_their_teacher_and_terms(tmp_path, method):
+    teacher, terms, regularizers = METHODS[method]
     module, _ = build(composed(tmp_path, f"method={method}"))
     assert type(module.teacher) is teacher
     assert set(module.loss.terms) == terms

@@ -1,4 +1,4 @@
-"""Every experiment of the paper runs: one step and one batch of every set, with random weights on small shards."""
+"""The experiments of the paper: all compose, and one of each kind runs a step with random weights on small shards."""
 
 import json
 from pathlib import Path
@@ -72,13 +72,13 @@ def method_of(choices):
     return options.get("method") or options.get("recipe", "tracer").removesuffix("_paper").removesuffix("_released")
 
 
-def test_every_experiment_of_the_paper_is_run():
+def test_every_experiment_of_the_paper_is_listed():
     names = {path.stem for path in Path(CONF, "experiment").glob("*.yaml")}
     assert {name for name in names if not name.startswith(("digits", "pacs", "toy"))} == {run[0] for run in RUNS}
 
 
 TEACHERLESS = {"flyp", "zs", "lp", "ft", "lp_ft", "l2_sp"}
-QUICKLY = (
+RUN_SMALL = (
     ("iwildcam_wma",),
     ("vitb16_wma",),
     ("vitb16", "method=carot"),
@@ -88,10 +88,17 @@ QUICKLY = (
 )
 
 
-@pytest.mark.parametrize(
-    "choices",
-    [pytest.param(run, id="-".join(run), marks=[pytest.mark.slow] * (run not in QUICKLY)) for run in RUNS],
-)
+@pytest.mark.slow
+def test_all_choices_of_the_paper_compose(tmp_path):
+    with hydra_context():
+        for experiment, *overrides in RUNS:
+            cfg = composed(tmp_path, f"experiment={experiment}", *overrides, "data.root=/shards", tiny=False)
+            OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+            assert (cfg.name, cfg.method.name) == (experiment, method_of(overrides))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choices", [pytest.param(run, id="-".join(run)) for run in RUN_SMALL])
 def test_with_a_small_backbone(tmp_path, root, choices):
     experiment, *overrides = choices
     method = method_of(overrides)
@@ -120,7 +127,13 @@ def test_experiments_win_over_methods_and_recipes_over_experiments(tmp_path, cho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", ["iwildcam_wma", "rn50_wma", "vitb16_wma", "vitl14_wma"])
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "vitb16_wma",
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("iwildcam_wma", "rn50_wma", "vitl14_wma")),
+    ],
+)
 def test_with_the_real_architecture(tmp_path, root, experiment):
     """As the command, which gives its memory back."""
     few = uncounted(experiment, "tracer") if experiment == "iwildcam_wma" else FEW

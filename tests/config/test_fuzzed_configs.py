@@ -18,8 +18,8 @@ STATE = build_clip(
 QUICK, SLOW = 10, 70
 CASES = draw(SLOW, 0, defaults())
 NAMED = [
-    *([given] for given, _ in test_cli.test_mistakes_in_composition.pytestmark[0].args[1]),
-    *(given for given, _ in test_cli.test_mistakes_in_values.pytestmark[0].args[1]),
+    *([given] for given, _ in test_cli.COMPOSITION_MISTAKES),
+    *(given for given, _ in test_cli.MISTAKES),
 ]
 """Mistakes that have tests of their own."""
 
@@ -40,18 +40,19 @@ def check(cases, tmp_path, monkeypatch, script="train.py"):
     assert not faults
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_ten_cases(tmp_path, monkeypatch):
     check([command(case) for case in CASES[:QUICK]], tmp_path, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("part", range(2))
 def test_more_cases(tmp_path, monkeypatch, part):
     check([command(case) for case in CASES[QUICK + part :: 2]], tmp_path, monkeypatch)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_named_mistakes(tmp_path, monkeypatch):
     check([command(Case(tuple(given), "named")) for given in NAMED[::2]], tmp_path, monkeypatch)
 
@@ -103,9 +104,10 @@ def light(script, count, seed=0):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [3, pytest.param(15, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("script", MAIN)
-def test_other_entries(tmp_path, monkeypatch, script):
-    check(light(script, 15), tmp_path, monkeypatch, script)
+def test_other_entries(tmp_path, monkeypatch, script, count):
+    check(light(script, count), tmp_path, monkeypatch, script)
 
 
 def tried(count, folder, seed=0):
@@ -119,13 +121,14 @@ def tried(count, folder, seed=0):
     return faults
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_four_files_are_refused_or_taken_at_their_word(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert not tried(4, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore")
 def test_more_files(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

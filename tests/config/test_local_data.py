@@ -7,8 +7,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from tests.commands.helpers import composed, hydra_context
-from tests.commands.test_evaluate import script
+from tests.commands.helpers import composed, hydra_context, script
 from tests.data.images.test_splits import write
 from tracer_lightning.commands.cli import task
 from tracer_lightning.commands.train import train
@@ -36,6 +35,7 @@ def configured(key="data.texts.classnames", value="names.txt"):
     return cfg
 
 
+@pytest.mark.slow
 def test_a_run_on_own_images_chooses_by_none_that_it_tests_on(pets, tmp_path, monkeypatch, capsys):
     texts = ("data.texts.classnames='~/names.txt'", "data.texts.templates=templates.txt")
     with hydra_context():

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from tests.commands import stand_ins
-from tests.commands.helpers import composed, hydra_context
-from tests.commands.test_evaluate import script
+from tests.commands.helpers import composed, hydra_context, script
 from tests.comparing import differences
 from tests.engine.test_run import run_until
 from tests.training_helpers import Trajectory
@@ -112,6 +111,7 @@ def test_the_card_of_a_classifier_tells_of_its_head_and_of_what_its_teacher_was(
         assert f"{100 * scores['avg_ood']['accuracy']:.1f}" in card
 
 
+@pytest.mark.slow
 def test_a_head_of_other_classes_than_the_data_is_named(finished, tmp_path):
     stand_ins.write(tmp_path, stand_ins.PACS)
     other = ["data=pacs", f"data.root={tmp_path}", f"data.cache_dir={tmp_path}/cache", "data.num_workers=0"]
@@ -126,7 +126,7 @@ def test_a_head_of_other_classes_than_the_data_is_named(finished, tmp_path):
         )
 
 
-@pytest.mark.parametrize("method", ["ft", pytest.param("car_ft", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["ft", pytest.param("car_ft", marks=pytest.mark.exhaustive)])
 def test_no_text_is_encoded_in_training(tmp_path, method):
     steps = []
 
@@ -148,7 +148,7 @@ def test_no_text_is_encoded_in_training(tmp_path, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["ft", "lipsum_ft"])
+@pytest.mark.parametrize("method", ["lipsum_ft", pytest.param("ft", marks=pytest.mark.exhaustive)])
 def test_a_continued_classifier_ends_as_an_unbroken_one(finished, tmp_path, method):
     folder, results = finished(f"method={method}")
     run_until(settings(tmp_path, f"method={method}"), epochs=1)
@@ -193,7 +193,9 @@ def test_a_teacher_averages_the_head(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", ["lora", "a_clip", "bitfit", "clip_adapter"])
+@pytest.mark.parametrize(
+    "peft", ["lora", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("a_clip", "bitfit", "clip_adapter"))]
+)
 def test_parameter_efficient_fine_tuning_trains_image_tower_and_head(tmp_path, peft):
     results = run(settings(tmp_path, "method=ft", f"peft={peft}"))
     before, after = start(tmp_path), saved(tmp_path / "run")
@@ -205,8 +207,19 @@ def test_parameter_efficient_fine_tuning_trains_image_tower_and_head(tmp_path, p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed", "64-true"])
-@pytest.mark.parametrize("method", ["car_ft", "lipsum_ft", "lp_ft"])
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [
+        ("lp_ft", "bf16-true"),
+        ("lipsum_ft", "64-true"),
+        *(
+            pytest.param("car_ft", name, marks=pytest.mark.exhaustive)
+            for name in ("bf16-true", "bf16-mixed", "64-true")
+        ),
+        *(pytest.param("lipsum_ft", name, marks=pytest.mark.exhaustive) for name in ("bf16-true", "bf16-mixed")),
+        *(pytest.param("lp_ft", name, marks=pytest.mark.exhaustive) for name in ("bf16-mixed", "64-true")),
+    ],
+)
 def test_every_precision_trains(finished, tmp_path, method, precision):
     results = run(settings(tmp_path, f"method={method}", f"trainer.precision={precision}"))
     expected = finished(f"method={method}")[1]["student"]["avg_ood"]["accuracy"]

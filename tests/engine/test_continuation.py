@@ -75,11 +75,8 @@ def test_checkpoints_of_other_versions_of_lightning_are_not_continued(version):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    with hydra_context():
-        run(composed(folder, "trainer.max_epochs=2", "trainer.limit_test_batches=1"))
-    return folder
+def finished(finished_run):
+    return finished_run.folder.parent
 
 
 NAN = float("nan")
@@ -133,7 +130,7 @@ DAMAGE = {
 def parts(finished):
     """A trainer, a module and data of the same settings as the finished run's."""
     with hydra_context():
-        cfg = composed(finished, "trainer.max_epochs=2", "callbacks.checkpoint.dirpath=x")
+        cfg = composed(finished, "callbacks.checkpoint.dirpath=x")
     backbone = build_backbone(cfg, None)
     data = build_data(cfg, backbone)
     return build_trainer(cfg), build_module(cfg, backbone, data), data
@@ -153,6 +150,7 @@ def check(content, trainer, module, data):
         check_position(content, trainer, data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_state_is_refused(finished, parts, kind):
     with pytest.raises(ValueError, match=r"^resume=x: ") as caught:

@@ -25,6 +25,7 @@ input()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_rank_of_another_launcher_is_left_alone(gone):
     """torchrun's child has the variable from a process of a sweep, say, which is not its parent."""

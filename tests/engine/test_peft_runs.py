@@ -7,8 +7,7 @@ import open_clip
 import pytest
 import torch
 
-from tests.commands.helpers import composed, hydra_context
-from tests.commands.test_evaluate import script
+from tests.commands.helpers import composed, hydra_context, script
 from tests.engine.test_run import run_until
 from tracer_lightning.commands.train import run
 
@@ -28,11 +27,11 @@ def finished(tmp_path_factory):
     return make
 
 
-def slow_but(*quick):
-    return [pytest.param(peft, marks=[pytest.mark.slow] * (peft not in quick)) for peft in PEFT]
-
-
-@pytest.mark.parametrize("peft", slow_but("lora"))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "peft",
+    [pytest.param(peft, marks=[pytest.mark.exhaustive] * (peft not in ("lora", "clip_adapter"))) for peft in PEFT],
+)
 def test_a_run_trains_and_its_checkpoint_has_its_scores(finished, tmp_path, peft):
     folder, results = finished(peft)
     assert results["student"] != results["zero_shot"]
@@ -49,7 +48,7 @@ def test_a_run_trains_and_its_checkpoint_has_its_scores(finished, tmp_path, peft
             assert found[model][data_set]["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_teacher_of_merged_weights_is_evaluated_exported_and_continued(tmp_path):
     settings = ("peft=lora", "teacher.lora_space=merged")
     with hydra_context():
@@ -69,7 +68,7 @@ def test_a_teacher_of_merged_weights_is_evaluated_exported_and_continued(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", PEFT[:3])
+@pytest.mark.parametrize("peft", ["lora", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in PEFT[:2])])
 def test_it_is_exported_as_a_plain_model_with_the_same_scores(finished, tmp_path, peft):
     folder, results = finished(peft)
     status, _, stderr = script("export", f"checkpoint={folder}", "model=teacher", f"out={tmp_path / 'out'}")
@@ -82,6 +81,7 @@ def test_it_is_exported_as_a_plain_model_with_the_same_scores(finished, tmp_path
         assert found[data_set]["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-12)
 
 
+@pytest.mark.slow
 def test_adapters_have_no_place_in_open_clip(finished, tmp_path):
     status, _, stderr = script("export", f"checkpoint={finished('clip_adapter')[0]}", f"out={tmp_path / 'out'}")
     assert status == 1

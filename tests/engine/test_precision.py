@@ -7,8 +7,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from tests.commands.helpers import composed, hydra_context
-from tests.commands.test_evaluate import script
+from tests.commands.helpers import composed, hydra_context, script
 from tracer_lightning.commands.train import run
 from tracer_lightning.engine.precision import set_evaluation_precision
 from tracer_lightning.evaluation.logits import image_logits
@@ -59,6 +58,7 @@ def test_unknown_precisions_are_named(tmp_path):
         set_evaluation_precision(Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False), "fp16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
 def test_a_run_and_its_evaluation_have_the_same_scores(tmp_path, precision):
     with hydra_context():

@@ -87,6 +87,7 @@ def test_a_child_that_has_ended_is_not_waited_for(port):
     assert str(end) == "another process of this run was lost: rank 1, with status 3"
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_one_line_on_each_side(port, monkeypatch):
     monkeypatch.setattr(rendezvous, "FOREIGN_TIMEOUT", 0.5)
     with socket.socket() as squatter:

@@ -148,18 +148,20 @@ def official(recorder, lr, decay, strength, weights, cross, orthogonal, resnet=F
 
 
 RN = {"decay": 0.02, "strength": 0.01, "fd": 200, "cross": 0.01, "resnet": True}
+IWILDCAM = {"decay": 0.2, "strength": 0.1, "fd": 5000, "crd": 0, "cross": 0.05, "orthogonal": 0.05}
 VIT = {"decay": 0.1, "strength": 0.9, "fd": 2000, "cross": 0.05}
+EMA = {**VIT, "orthogonal": 0.2, "ema": True}
 
 
 @pytest.mark.parametrize(
     ("experiment", "released", "more"),
     [
         ("vitb16_wma", VIT, ()),
-        ("vitb16_wma", {**VIT, "every": 5}, ("teacher.every_n_steps=5",)),
-        ("rn50_wma", RN, RESNET),
+        pytest.param("vitb16_wma", {**VIT, "every": 5}, ("teacher.every_n_steps=5",), marks=pytest.mark.slow),
+        pytest.param("rn50_wma", RN, RESNET, marks=pytest.mark.slow),
         ("rn50_wma", {**RN, "orthogonal": 0.2}, (*RESNET, *ORTHOGONAL)),
-        ("iwildcam_wma", {"decay": 0.2, "strength": 0.1, "fd": 5000, "crd": 0, "cross": 0.05, "orthogonal": 0.05}, ()),
-        ("vitb16_wma", {**VIT, "orthogonal": 0.2, "ema": True}, ("recipe=tracer_ema_released",)),
+        pytest.param("iwildcam_wma", IWILDCAM, (), marks=pytest.mark.slow),
+        pytest.param("vitb16_wma", EMA, ("recipe=tracer_ema_released",), marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_twelve_steps_are_those_of_the_released_code(tmp_path, experiment, released, more):

@@ -24,9 +24,8 @@ def hydra():
         yield
 
 
-def test_a_run_leaves_its_results(tmp_path):
-    returned = run(composed(tmp_path))
-    folder = tmp_path / "run"
+def test_a_run_leaves_its_results(finished_run):
+    folder, returned = finished_run
     results = json.loads((folder / "results.json").read_text())
     assert results == returned
     assert {"zero_shot", "student", "teacher", "method", "seed", "versions", "seconds"} <= set(results)
@@ -74,6 +73,7 @@ def test_resume_continues_a_run_exactly(tmp_path):
     assert curves["teacher/distance_to_start"].steps == curves["teacher/kl"].steps == [2, 5]
 
 
+@pytest.mark.slow
 def test_the_saved_model_is_the_reported_one(tmp_path):
     """Also where validation does not fall on the last epoch."""
     run(composed(tmp_path, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))
@@ -107,10 +107,9 @@ def run_until(cfg, epochs):
         run(cfg, callbacks=[Kill()])
 
 
-def test_a_finished_folder_is_not_overwritten(tmp_path):
-    run(composed(tmp_path, "trainer.max_epochs=1"))
+def test_a_finished_folder_is_not_overwritten(finished_run):
     with pytest.raises(ValueError, match="holds a run already; continue it with resume=auto"):
-        run(composed(tmp_path, "trainer.max_epochs=1"))
+        run(composed(finished_run.folder.parent))
 
 
 @pytest.mark.parametrize(
@@ -122,34 +121,28 @@ def test_a_finished_folder_is_not_overwritten(tmp_path):
     ],
 )
 def test_a_refused_continuation_leaves_a_finished_run_as_it_is(finished_run, setting, message):
-    files = {path: path.read_bytes() for path in (finished_run / "run").rglob("*") if path.is_file()}
+    folder = finished_run.folder
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert len(files) > 5
     with pytest.raises(ValueError, match=re.escape(message)):
-        run(composed(finished_run, "resume=auto", setting))
-    assert {path: path.read_bytes() for path in (finished_run / "run").rglob("*") if path.is_file()} == files
-
-
-@pytest.fixture(scope="module")
-def finished_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
-    with hydra_context():
-        run(composed(folder))
-    return folder
+        run(composed(folder.parent, "resume=auto", setting))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
 
 
 def test_a_run_begun_elsewhere_continues_from_its_own_checkpoints(finished_run, tmp_path, capsys):
     """The same command is repeated when a job is requeued."""
-    cfg = composed(tmp_path, f"resume={finished_run}/run")
-    assert checkpoint_to_resume(cfg) == finished_run / "run/checkpoints/last.ckpt"
-    shutil.copytree(finished_run / "run/checkpoints", tmp_path / "run/checkpoints")
+    cfg = composed(tmp_path, f"resume={finished_run.folder}")
+    assert checkpoint_to_resume(cfg) == finished_run.folder / "checkpoints/last.ckpt"
+    shutil.copytree(finished_run.folder / "checkpoints", tmp_path / "run/checkpoints")
     assert checkpoint_to_resume(cfg) == tmp_path / "run/checkpoints/last.ckpt"
     assert "holds a run already, which is continued instead" in capsys.readouterr().out
     previous = tmp_path / "run/checkpoints/previous.ckpt"
     assert checkpoint_to_resume(composed(tmp_path, f"resume={previous}")) == previous
 
 
+@pytest.mark.slow
 def test_a_run_begun_anew_has_no_results_until_it_ends(finished_run, tmp_path):
-    shutil.copytree(finished_run / "run", tmp_path / "run")
+    shutil.copytree(finished_run.folder, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints")
     run_until(composed(tmp_path), epochs=1)
     assert (tmp_path / "run/config.yaml").exists()
@@ -157,7 +150,7 @@ def test_a_run_begun_anew_has_no_results_until_it_ends(finished_run, tmp_path):
     assert not (tmp_path / "run/details.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_resume_from_a_folder_and_from_nowhere(tmp_path):
     run(composed(tmp_path))
     (tmp_path / "again").mkdir()
@@ -167,6 +160,7 @@ def test_resume_from_a_folder_and_from_nowhere(tmp_path):
         run(composed(tmp_path / "again", "resume=nowhere"))
 
 
+@pytest.mark.slow
 def test_init_weights_start_a_new_run(tmp_path):
     first = run(composed(tmp_path, "trainer.max_epochs=1"))
     (tmp_path / "second").mkdir()
@@ -186,6 +180,7 @@ def prerequisite(tmp_path, *overrides):
     return cfg
 
 
+@pytest.mark.slow
 def test_prerequisites_run_once_and_are_cached_by_their_settings(tmp_path):
     checkpoint = prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.0"))
     written = checkpoint.stat().st_mtime_ns
@@ -195,6 +190,7 @@ def test_prerequisites_run_once_and_are_cached_by_their_settings(tmp_path):
     assert json.loads((checkpoint.parent.parent / "results.json").read_text())["name"] == "digits_pretrain"
 
 
+@pytest.mark.slow
 def test_a_prerequisite_below_its_floor_is_an_error(tmp_path):
     with pytest.raises(
         ValueError, match=r"digits_pretrain reached a mean accuracy of 0\.\d+, below its min_accuracy of 0\.9"
@@ -216,6 +212,7 @@ def test_metrics_of_a_continued_run_have_no_holes_and_no_duplicates(tmp_path):
     assert sorted(map(str, tables[0])) == sorted(map(str, tables[1]))
 
 
+@pytest.mark.slow
 def test_resume_auto_finds_the_unfinished_run_of_the_same_settings(tmp_path):
     """Runs without a name: each in a folder of its own, as Hydra makes them."""
 
@@ -237,10 +234,10 @@ def test_resume_auto_finds_the_unfinished_run_of_the_same_settings(tmp_path):
     assert (tmp_path / "digits/third/results.json").exists()
 
 
-def test_a_continuation_with_other_settings_is_refused_or_said(tmp_path, capsys):
+@pytest.mark.slow
+def test_a_continuation_with_other_settings_is_refused_or_said(finished_run, tmp_path, capsys):
     (tmp_path / "next").mkdir()
-    run(composed(tmp_path))
-    source = f"resume={tmp_path / 'run'}"
+    source = f"resume={finished_run.folder}"
     with pytest.raises(ValueError, match=r"teacher\.module\._target_: this run has .*EMA.* and the checkpoint .*WMA"):
         run(composed(tmp_path / "next", source, "method=tracer_ema"))
     with pytest.raises(ValueError, match=r"backbone\.vision_cfg\.layers: this run has 2 and the checkpoint 1"):

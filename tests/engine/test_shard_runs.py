@@ -33,7 +33,7 @@ def sets(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("reader", [[], STREAM])
+@pytest.mark.parametrize("reader", [[], pytest.param(STREAM, marks=pytest.mark.slow)])
 def test_imagenet_and_its_shifts(tmp_path, sets, reader):
     one_template = "data.texts.templates._target_=tests.commands.stand_ins.one_template"
     options = ["data=imagenet", f"data.root={sets}", *stand_ins.UNCOUNTED["imagenet"], one_template, *SMALL, *reader]
@@ -78,6 +78,7 @@ def fitted(path, root, stream, workers=0, checkpoint=None):
     return torch.load(path / "step=8.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_run_continues_exactly_with_other_workers(tmp_path, stream):
     """Steps 2 and 7 lie within an epoch of five steps, 5 at its end."""

@@ -2,6 +2,7 @@
 
 import shutil
 
+import pytest
 import torch
 
 from tests.commands.helpers import TINY, composed, hydra_context
@@ -20,6 +21,7 @@ def train(tmp_path, *more):
     return results, read_checkpoint(tmp_path / "run" / CHECKPOINT, "checkpoint")
 
 
+@pytest.mark.slow
 def test_a_continued_run_ends_where_an_unbroken_one_does(tmp_path):
     results, whole = train(tmp_path)
     first = read_checkpoint((tmp_path / "run" / CHECKPOINT).with_name(PREVIOUS), "checkpoint")

@@ -36,9 +36,14 @@ def flip(path):
 EVERY = "callbacks.checkpoint.every_n_train_steps=1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
-    [truncate, pytest.param(flip, marks=pytest.mark.slow), pytest.param(Path.unlink, marks=pytest.mark.slow)],
+    [
+        truncate,
+        pytest.param(flip, marks=pytest.mark.exhaustive),
+        pytest.param(Path.unlink, marks=pytest.mark.exhaustive),
+    ],
 )
 def test_the_checkpoint_before_a_damaged_one_is_in_force(tmp_path, capsys, damage):
     run(tmp_path / "whole")
@@ -64,6 +69,7 @@ def test_a_folder_of_damaged_checkpoints_is_refused(tmp_path):
         run(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_is_cleaned_up(tmp_path):
     checkpoints = tmp_path / "run/checkpoints"
     checkpoints.mkdir(parents=True)

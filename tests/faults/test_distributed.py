@@ -36,7 +36,7 @@ def trained(pid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", ["first", "second"])
+@pytest.mark.parametrize("lost", ["second", pytest.param("first", marks=pytest.mark.exhaustive)])
 def test_a_lost_process_ends_a_run_that_lightning_started(tmp_path, lost):
     process = start(*ENDLESS, *DDP, "run=x", cwd=tmp_path)
     wait_until(trains(tmp_path / "outputs/digits/x"), process)
@@ -73,7 +73,7 @@ def by_hand(tmp_path, *different, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["train.py", "scripts/evaluate.py"])
+@pytest.mark.parametrize("script", ["train.py", pytest.param("scripts/evaluate.py", marks=pytest.mark.exhaustive)])
 def test_processes_with_different_settings_do_not_begin(tmp_path, script):
     settings = (*ENDLESS, "run=x") if script == "train.py" else ("run=x",)
     processes = by_hand(tmp_path, settings, (*settings, "seed=5"), script=ROOT / script)
@@ -86,7 +86,7 @@ def test_processes_with_different_settings_do_not_begin(tmp_path, script):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 1])
+@pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_a_process_lost_before_they_have_met_is_not_waited_for_longer_than_allowed(tmp_path, lost):
     processes = by_hand(tmp_path, *[(*ENDLESS, "run=x", "rendezvous=20")] * 2)
     processes[lost].kill()
@@ -98,7 +98,7 @@ def test_a_process_lost_before_they_have_met_is_not_waited_for_longer_than_allow
     assert ("did not answer within" if lost == 0 else "ranks [1] of 2 did not come within rendezvous=20") in line
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("lost", ["first", "second"])
 def test_a_process_lost_before_they_have_met_ends_a_run_that_lightning_started(tmp_path, lost):
     process = start(*ENDLESS, *DDP, "run=x", cwd=tmp_path)
@@ -141,7 +141,7 @@ def test_a_single_process_agrees_with_nobody(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [(), TORCHRUN])
+@pytest.mark.parametrize("launcher", [(), pytest.param(TORCHRUN, marks=pytest.mark.exhaustive)])
 def test_a_signal_to_all_processes_stops_them_at_one_step(tmp_path, launcher):
     """Sent to the first process by Lightning's launcher's user, to the launcher under torchrun."""
     process = start(*ENDLESS, *DDP, "run=x", cwd=tmp_path, launcher=launcher)

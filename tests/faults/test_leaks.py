@@ -53,7 +53,8 @@ class Failing(pl.Callback):
         raise ValueError("on purpose")
 
 
-@pytest.mark.parametrize("fails", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
 def test_descriptors_and_workers_are_released(tmp_path, fails):
     """After fit, evaluation and failure; the first round opens what stays open for the life of the process."""
     counts, before = [], children_of_this()  # multiprocessing's own, where other tests began any

@@ -43,17 +43,24 @@ ATTACKS = {
 }
 
 
-QUICK = "scripts/evaluate.py"
-SCRIPTS = [
-    QUICK,
-    *(pytest.param(name, marks=pytest.mark.slow) for name in TARGETS if name in ENTRIES and name != QUICK),
+QUICK, EVERY_COMMAND = "scripts/evaluate.py", "a call within"
+"""The command that all attacks are tried on, and the attack that is tried on all commands."""
+CASES = [
+    pytest.param(
+        attack,
+        script,
+        marks=[pytest.mark.slow] * (script != QUICK)
+        + [pytest.mark.exhaustive] * (script not in (QUICK, "train.py") and attack != EVERY_COMMAND),
+    )
+    for script in TARGETS
+    if script in ENTRIES
+    for attack in ATTACKS
 ]
 DATA_ONLY = "a set called defaults"
 """The attack through data, of which an export makes no use."""
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize(("attack", "script"), CASES)
 def test_settings_within_a_checkpoint_run_nothing_and_write_nothing(tmp_path, monkeypatch, attack, script):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -41,6 +41,7 @@ def run(tmp_path, monkeypatch):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forge", KINDS)
 def test_a_checkpoint_of_any_kind_is_refused(run, forge):
     forge(run / "last.ckpt")
@@ -87,8 +88,14 @@ def test_a_pipe_in_a_set_of_shards_is_not_opened(tmp_path, name):
 UP = ["run=../../../up", "run=", "run=.", "run=a/../../../up", "run=/up", "name=../../up", "name=.."]
 
 
-@pytest.mark.parametrize("override", UP)
-@pytest.mark.parametrize("script", ["train.py", "scripts/evaluate.py"])
+@pytest.mark.parametrize(
+    ("script", "override"),
+    [
+        ("train.py", UP[0]),
+        ("scripts/evaluate.py", UP[0]),
+        *(pytest.param("train.py", override, marks=pytest.mark.slow) for override in UP[1:]),
+    ],
+)
 def test_no_name_leads_out_of_the_outputs(tmp_path, monkeypatch, script, override):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -99,7 +106,7 @@ def test_no_name_leads_out_of_the_outputs(tmp_path, monkeypatch, script, overrid
 
 
 @pytest.mark.parametrize("override", ["method.name=a/../../../../up", "seed=/../../../up"])
-@pytest.mark.parametrize("sweep", ["hydra.mode=MULTIRUN", pytest.param("ablation=terms", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("sweep", ["hydra.mode=MULTIRUN", pytest.param("ablation=terms", marks=pytest.mark.exhaustive)])
 def test_no_job_of_a_sweep_leads_out_of_it(tmp_path, monkeypatch, sweep, override):
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

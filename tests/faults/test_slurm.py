@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.helpers import TINY, hydra_context
+from tests.commands.helpers import TINY
 from tests.comparing import differences, outcome
 from tests.faults.processes import DDP, ENDLESS, ROOT, finish, start, trains
 from tests.faults.slurm import MISSING, Cluster, let_through, wait_until, waits
-from tests.faults.whole_runs import run
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,11 +44,8 @@ def nothing_else_runs(cluster):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    path = tmp_path_factory.mktemp("unbroken")
-    with hydra_context():
-        run(path)
-    return outcome(path / "run")
+def unbroken(finished_run):
+    return outcome(finished_run.folder)
 
 
 def script(*overrides, command=COMMAND, launcher="srun "):
@@ -86,6 +82,7 @@ def test_two_ranks_that_are_preempted_twice_end_as_unbroken_ones(cluster, tmp_pa
     assert not differences(outcome(tmp_path / "outputs/digits/x"), outcome(folder / "outputs/digits/x"))
 
 
+@pytest.mark.exhaustive
 def test_a_job_preempted_in_its_prerequisite_keeps_its_place(cluster, tmp_path):
     endless = ",".join(f"'{setting}'" for setting in ENDLESS[1:])
     command = [*COMMAND[1:], f"prerequisite.overrides=[{endless}]"]
@@ -121,6 +118,7 @@ def test_cancelled_jobs_end_and_do_not_come_back(cluster, tmp_path):
         assert (tmp_path / name / "outputs/digits/x/checkpoints/last.ckpt").exists()
 
 
+@pytest.mark.exhaustive
 def test_time_limits(cluster, tmp_path, unbroken):
     """SIGUSR1 before the limit puts the job into the queue again; without it, the limit is the end."""
     jobs = {}
@@ -143,6 +141,7 @@ def test_time_limits(cluster, tmp_path, unbroken):
     assert not differences(unbroken, outcome(tmp_path / "warned/outputs/digits/x"))
 
 
+@pytest.mark.exhaustive
 def test_a_job_without_srun_and_grace_saves_its_work(cluster, tmp_path):
     """SLURM itself puts it into the queue again."""
     overrides = [waits(tmp_path / "step", step=1), "data.num_workers=1"]
@@ -181,6 +180,7 @@ def test_an_array_of_submitit_s_is_preempted(cluster, tmp_path, unbroken):
         assert re.search(r"continuing .*last.ckpt at step 4", output)
 
 
+@pytest.mark.exhaustive
 def test_a_search_on_slurm(cluster, tmp_path):
     search = ("search=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
     process = start(*search, *COMMAND, *SUBMITIT, cwd=tmp_path, **cluster.environment)

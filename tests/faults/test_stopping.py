@@ -25,11 +25,8 @@ def hydra():
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    path = tmp_path_factory.mktemp("unbroken")
-    with hydra_context():
-        run(path)
-    return outcome(path / "run")
+def unbroken(finished_run):
+    return outcome(finished_run.folder)
 
 
 class Signal(pl.Callback):
@@ -73,6 +70,7 @@ class InTheLastTest(pl.Callback):
             send(signal.SIGTERM)
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_evaluation_loses_nothing(tmp_path, unbroken):
     with pytest.raises(Stopped) as stop:
         run(tmp_path, callbacks=[InTheLastTest()])
@@ -82,7 +80,7 @@ def test_a_signal_in_the_last_evaluation_loses_nothing(tmp_path, unbroken):
     assert not differences(unbroken, outcome(tmp_path / "run"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_ends_with_the_signal_s_status(tmp_path, signum, status):
     process = start(*ENDLESS, "run=x", cwd=tmp_path)
@@ -97,7 +95,14 @@ def test_the_command_ends_with_the_signal_s_status(tmp_path, signum, status):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("signum", "status"),
+    [
+        (signal.SIGINT, 130),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_signal_to_the_loading_processes_too_loses_nothing(tmp_path, signum, status):
     """As scancel and a terminal send it."""
     process = start(*ENDLESS, "run=x", "data.num_workers=2", cwd=tmp_path)

@@ -25,7 +25,7 @@ def is_alive(pid):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive)])
 def test_jobs_of_joblib_end_with_the_sweep(tmp_path, signum):
     """And with them what they have started; Ctrl-C goes to all, as a terminal sends it."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")

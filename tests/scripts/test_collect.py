@@ -78,6 +78,7 @@ def test_mistakes_are_named(sweep, tmp_path, capsys):
     assert "file" in error(capsys, sweep, "--out", tmp_path / "file")
 
 
+@pytest.mark.slow
 def test_as_a_command(sweep):
     help_text = subprocess.run(
         [sys.executable, "scripts/collect.py", "--help"], capture_output=True, text=True, check=True

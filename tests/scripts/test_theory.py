@@ -1,7 +1,10 @@
+import pytest
+
 from scripts import theory
 from tracer_lightning.studies.theory.claims import Check
 
 
+@pytest.mark.slow
 def test_the_command_end_to_end(tmp_path, capsys):
     assert theory.main(["--seed", "1", "--out", str(tmp_path / "new")]) == 0
     lines = capsys.readouterr().out.splitlines()

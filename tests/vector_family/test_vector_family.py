@@ -1,22 +1,19 @@
 """A new family of models works from training to export, without one edit in the package."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.commands.helpers import composed, hydra_context
+from scripts import collect
+from tests.commands.helpers import composed, hydra_context, script
 from tests.comparing import differences
 from tests.engine.test_run import run_until
 from tests.vector_family.family import Regressor
 from tracer_lightning.commands.train import run
 
-ROOT = Path(__file__).parents[2]
 CONF = Path(__file__).parent / "conf"
 
 
@@ -31,12 +28,6 @@ def finished(tmp_path_factory):
     with hydra_context():
         run(vectors(folder))
     return folder / "run"
-
-
-def script(*arguments):
-    command = [sys.executable, *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
 def results_of(folder):
@@ -85,8 +76,9 @@ def test_the_report_shows_its_metric(finished):
     assert "ECE" not in page
 
 
-def test_runs_are_collected(finished, tmp_path):
-    table = script("scripts/collect.py", finished, "--out", tmp_path)
+def test_runs_are_collected(finished, tmp_path, capsys):
+    assert collect.main([str(finished), "--out", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
     assert "RMSE" in table
     rmse = results_of(finished)["student"]["near"]["rmse"]
     assert f"{rmse:.3g}" in table
@@ -95,8 +87,9 @@ def test_runs_are_collected(finished, tmp_path):
 
 def test_weights_are_exported(finished, tmp_path):
     out = tmp_path / "exported"
-    choices = ["--config-dir", CONF, "backbone=vectors", f"checkpoint={finished}", f"out={out}", "model=teacher"]
-    script("scripts/export.py", *choices)
+    choices = ["--config-dir", str(CONF), "backbone=vectors", f"checkpoint={finished}", f"out={out}", "model=teacher"]
+    status, _, stderr = script("export", *choices)
+    assert status == 0, stderr
     model = Regressor(**json.loads((out / "config.json").read_text()))
     model.load_state_dict(load_file(out / "model.safetensors"))
     saved = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
