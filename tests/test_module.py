@@ -58,7 +58,9 @@ def closed_form(points, weights):
     return {name: sum(w * p[name] for w, p in zip(weights, points, strict=True)) / total for name in points[0]}
 
 
-@pytest.mark.parametrize(("accumulate", "every"), [(1, 1), (2, 1), (1, 3), (2, 3)])
+@pytest.mark.parametrize(
+    ("accumulate", "every"), [(2, 3), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((1, 1), (2, 1), (1, 3)))]
+)
 def test_teacher_is_the_closed_form_average_of_a_real_run(tmp_path, accumulate, every):
     steps = 10
     data = make_data()
@@ -128,7 +130,10 @@ def test_bf16_mixed_keeps_weights_and_teacher_in_fp32(tmp_path, data):
     assert losses.values != exact.values
 
 
-@pytest.mark.parametrize("frozen", [(), ("visual.conv1.*",), ("*.bias",), ("visual.*",)])
+@pytest.mark.parametrize(
+    "frozen",
+    [("*.bias",), *(pytest.param(n, marks=pytest.mark.slow) for n in ((), ("visual.conv1.*",), ("visual.*",)))],
+)
 def test_true_bf16_keeps_the_average_in_fp32(tmp_path, data, frozen):
     module = make_module(data, frozen=frozen)
     make_trainer(tmp_path, 3, precision="bf16-true").fit(module, datamodule=make_data())
@@ -137,6 +142,7 @@ def test_true_bf16_keeps_the_average_in_fp32(tmp_path, data, frozen):
     assert trained == {torch.float32}
 
 
+@pytest.mark.slow
 def test_a_teacher_in_true_bf16_is_tested_in_one_type(tmp_path):
     """The frozen weights that it shares are narrower than its averages."""
     data = make_data()
@@ -159,6 +165,7 @@ def test_frozen_parameters_stay_bit_identical(tmp_path, data):
         assert shared != parameter.requires_grad
 
 
+@pytest.mark.slow
 def test_the_loss_falls(tmp_path):
     data, losses = make_data(batch_size=128), Losses()
     make_trainer(tmp_path, 40, [losses]).fit(make_module(data, lr=3e-3), datamodule=data)

@@ -47,6 +47,7 @@ def module_to_train():
     return module
 
 
+@pytest.mark.slow
 def test_a_step_of_tracer_never_waits(tmp_path):
     assert waits(tmp_path, module_to_train()) == 0
 

@@ -106,6 +106,7 @@ def test_statistics_are_logged_where_losses_are(finished):
     assert curves["teacher/kl"].steps == curves["train/loss/total"].steps == list(range(8))
 
 
+@pytest.mark.slow
 def test_without_a_teacher_the_report_does_not_mention_one(tmp_path):
     with hydra_context():
         run(composed(tmp_path, "method=flyp", "logger=csv"))
@@ -167,6 +168,7 @@ def test_a_failed_run_writes_a_report(tmp_path, error, ends, told):
     assert "<b>no</b>" not in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_settings_are_text(tmp_path):
     fit(tmp_path)
     page = assert_complete_in_itself((tmp_path / "report.html").read_text())
@@ -174,6 +176,7 @@ def test_settings_are_text(tmp_path):
     assert not page.all("img")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_shows_its_complete_curves(tmp_path):
     with pytest.raises(RuntimeError):
         fit(tmp_path, Stop(4, RuntimeError()), checkpoint_every=3, steps=6)
@@ -184,11 +187,13 @@ def test_a_resumed_run_shows_its_complete_curves(tmp_path):
     assert "did not finish" not in page.words
 
 
+@pytest.mark.slow
 def test_a_run_without_a_test_before_training_is_reported(tmp_path):
     fit(tmp_path, test=False)
     assert "total loss" in assert_complete_in_itself((tmp_path / "report.html").read_text()).words
 
 
+@pytest.mark.slow
 def test_only_rank_zero_writes_the_report(tmp_path, monkeypatch):
     monkeypatch.setattr(pl.Trainer, "is_global_zero", property(lambda self: False))
     fit(tmp_path)

@@ -109,6 +109,7 @@ def test_runs_resume_exactly_from_the_end_of_an_epoch(tmp_path, length, validati
     assert_same_end(tmp_path / "broken", load(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_steps_are_counted_correctly_over_several_resumptions(tmp_path):
     """After an epoch's last step, and then within the next epoch."""
     logged, checkpoint = [], None
@@ -125,6 +126,7 @@ def test_steps_are_counted_correctly_over_several_resumptions(tmp_path):
     assert logged == [(step, step) for step in range(1, STEPS + 1)]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_does_not_replace_the_previous_one(tmp_path, unbroken):
     with pytest.raises(Killed):
         fit(tmp_path, At("on_before_zero_grad", 4, die), every=1)
@@ -157,12 +159,14 @@ def test_a_signal_stops_at_the_end_of_the_step(tmp_path, unbroken, signum, hook,
     assert_same_end(tmp_path, unbroken)
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_step_keeps_the_final_checkpoint(tmp_path, unbroken):
     with SIGNALS, pytest.raises(Stopped):
         fit(tmp_path, At("on_before_backward", 5, partial(send, signal.SIGTERM)))
     assert_same_end(tmp_path, unbroken)
 
 
+@pytest.mark.slow
 def test_a_signal_between_accumulated_batches_waits_for_their_step(tmp_path):
     options = {"accumulate_grad_batches": 2}
     complete, broken = tmp_path / "whole", tmp_path / "broken"

@@ -96,7 +96,7 @@ def averages(points, teacher, total):
     ]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("accumulate", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_distances_are_those_of_the_trajectory(tmp_path, accumulate):
     """Every 3 steps, where Lightning logs every 2: each at its own step, and at no other."""
     path, steps = Trajectory(), 8
@@ -149,6 +149,7 @@ class Lora(pl.Callback):
         self.weights.append([m.visual.transformer.resblocks[0].attn.in_proj_weight.double().clone() for m in models])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["factors", "merged"])
 def test_low_rank_updates_are_merged_in_distances(tmp_path, space, monkeypatch):
     backbone = tiny_backbone()
@@ -166,6 +167,7 @@ def test_low_rank_updates_are_merged_in_distances(tmp_path, space, monkeypatch):
     assert 0 < curves[WAYS[2]].values[-1] < curves[WAYS[0]].values[-1]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_logs_the_same_statistics(tmp_path):
     """To the last bit; the distances, too, which are to the same theta_0."""
     _, whole = fit(tmp_path / "whole", checkpoint_every=3, distances=True)
@@ -177,6 +179,7 @@ def test_a_resumed_run_logs_the_same_statistics(tmp_path):
     assert 0 < rest[WAYS[0]].values[0] < rest[WAYS[0]].values[1]
 
 
+@pytest.mark.slow
 def test_statistics_do_not_change_training(tmp_path):
     """Losses and weights of a run with all of them are those of one without any, to the last bit."""
     runs = []
@@ -189,6 +192,7 @@ def test_statistics_do_not_change_training(tmp_path):
     assert all(torch.equal(value, other[name]) for name, value in state.items() if isinstance(value, torch.Tensor))
 
 
+@pytest.mark.slow
 def test_under_autocast_statistics_are_in_full_precision(tmp_path):
     """Logits rounded to bf16 would be off by up to s / 256."""
     kept, path = Features(), Trajectory()

@@ -224,14 +224,14 @@ def test_help_helps_at_once(tmp_path):
         ("kernels", ["kernel"], "  steps=25000  "),
     ],
 )
-def test_help_lists_the_groups_of_its_command(tmp_path, command, groups, setting):
-    arguments = [sys.executable, str(ROOT / f"scripts/{command}.py"), "--help"]
-    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    listed = [line.split(":")[0].strip() for line in result.stdout.splitlines() if re.match(r"  \w+: ", line)]
+def test_help_lists_the_groups_of_its_command(tmp_path, monkeypatch, command, groups, setting):
+    monkeypatch.chdir(tmp_path)
+    status, stdout, stderr = script(command, "--help")
+    assert status == 0, stderr
+    listed = [line.split(":")[0].strip() for line in stdout.splitlines() if re.match(r"  \w+: ", line)]
     assert listed == groups
-    assert setting in result.stdout
-    assert "_target_" not in result.stdout
+    assert setting in stdout
+    assert "_target_" not in stdout
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def read(folder):
     return json.loads((folder / "difficulty.json").read_text(), parse_constant=refuse)
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_features(start, diagnosed, tmp_path):
     with hydra_context():
         cfg = composed(tmp_path)
@@ -84,6 +85,7 @@ def test_numbers_are_those_of_the_features(start, diagnosed, tmp_path):
     assert (found["split"], found["role"]) == ("test", "ood")
 
 
+@pytest.mark.slow
 def test_accuracy_is_that_which_the_runs_began_with(runs, diagnosed):
     found = read(diagnosed[0])["model"]
     before = json.loads((runs / "flyp/run/results.json").read_text())["zero_shot"]
@@ -94,6 +96,7 @@ def test_accuracy_is_that_which_the_runs_began_with(runs, diagnosed):
     assert "did not begin with" not in diagnosed[1]
 
 
+@pytest.mark.slow
 def test_changes_are_those_of_the_runs_and_are_correlated(runs, diagnosed):
     results = read(diagnosed[0])
     changes = {(one["runs"], one["data_set"]): one for one in results["changes"]}
@@ -110,6 +113,7 @@ def test_changes_are_those_of_the_runs_and_are_correlated(runs, diagnosed):
     assert -1 <= related["forgetting"]["iimm"]["rho"] <= 1
 
 
+@pytest.mark.slow
 def test_tables_and_pictures_are_written(diagnosed):
     out, stdout = diagnosed
     with (out / "difficulty.csv").open() as file:
@@ -137,6 +141,7 @@ def test_a_run_brings_its_backbone_and_data_and_both_of_its_models(runs, tmp_pat
     assert "did not begin with this student" in stdout
 
 
+@pytest.mark.slow
 def test_without_runs_nothing_is_compared(start, tmp_path):
     options = ["trainer.limit_test_batches=1", "seed=1", f"hydra.run.dir={tmp_path}"]
     status, stdout, stderr = script("diagnose", f"checkpoint={start}", *SIZES, *options)
@@ -162,6 +167,7 @@ def test_two_processes_measure_the_same(start, tmp_path):
         assert one[style] == pytest.approx(two[style], abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -188,6 +194,7 @@ def test_mistakes_are_one_line(start, tmp_path, arguments, message):
     assert "Traceback" not in stderr
 
 
+@pytest.mark.slow
 def test_a_model_whose_features_are_no_numbers_is_named(start, tmp_path):
     state = load_file(start)
     state["visual.proj"] = state["visual.proj"] * torch.nan

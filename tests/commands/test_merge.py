@@ -55,6 +55,7 @@ def curve(runs, tmp_path_factory):
     return out, *merge(out, "wise_ft", f"checkpoint={runs('one')[0]}", "alpha=0,0.5,...,1")
 
 
+@pytest.mark.slow
 def test_a_curve_goes_from_the_zero_shot_to_the_students_scores_exactly(runs, curve):
     (folder, before), (_, results, stdout) = runs("one"), curve
     assert list(results["scores"]) == ["0", "0.5", "1"]
@@ -81,6 +82,7 @@ def test_a_curve_by_fisher_information_has_the_same_ends(runs, curve, tmp_path):
     assert "Fisher-weighted WiSE-FT, by alpha" in (tmp_path / "id_ood.svg").read_text()
 
 
+@pytest.mark.slow
 def test_all_sets_are_in_the_files_and_both_means_in_the_picture(curve):
     out, results, _ = curve
     table = rows(out / "merge.csv")
@@ -96,6 +98,7 @@ def test_all_sets_are_in_the_files_and_both_means_in_the_picture(curve):
     assert not (out / "tensors.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_teacher_and_one_alpha(runs, tmp_path):
     folder, results = runs("one")
     found, _ = merge(tmp_path, "wise_ft", f"checkpoint={folder}/{LAST}", "model=teacher", "alpha=1")

@@ -73,6 +73,7 @@ def compared(folder, tmp_path_factory):
     return out, *similarity(out, f"first={folder}", "data.eval_batch_size=200")
 
 
+@pytest.mark.slow
 def test_a_run_is_compared_with_what_it_started_from_student_and_teacher(start, folder, compared):
     _, results, stdout = compared
     student, teacher = results["comparisons"]
@@ -114,6 +115,7 @@ def test_values_are_those_of_the_models_block(start, folder, compared, tmp_path)
     assert found["cka_minibatch"][0][0] != found["cka"][0][0]
 
 
+@pytest.mark.slow
 def test_files_and_pictures_are_written(compared):
     out, results, _ = compared
     with (out / "similarity.csv").open() as file:

@@ -62,6 +62,7 @@ def test_terms_are_all_subsets_in_the_order_of_the_method(tmp_path, experiment):
     assert composed(tmp_path, *found[-1], tiny=False) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_only_the_teacher_differs(tmp_path, experiment):
     found = [composed(tmp_path, *job, tiny=False) for job in jobs(*experiment, "ablation=teacher")]
@@ -95,6 +96,7 @@ def test_it_is_a_sweep_without_saying_so(ablation):
     assert master(f"ablation={ablation}").hydra.mode.name == "MULTIRUN"
 
 
+@pytest.mark.slow
 def test_a_user_adds_seeds_and_chooses_values(tmp_path):
     chosen = jobs("ablation=strength", "method.strength=0.1,0.5", "seed=0,1")
     found = [composed(tmp_path, *job) for job in chosen]

@@ -208,6 +208,7 @@ def test_imagenet_has_the_texts_of_the_parity(tmp_path, imagenet, reproduce):
     assert captions[911] == "wool"
 
 
+@pytest.mark.slow
 def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):
     """At D = 512, the width of ViT-B/16."""
     ours, _ = build(composed(tmp_path))
@@ -231,6 +232,7 @@ def test_terms_may_be_chosen_and_weighted_on_the_command_line(tmp_path):
     assert module.loss.weights == pytest.approx({"info_nce": 1.0, "fd": 0.390625, "icl": 0.05})
 
 
+@pytest.mark.slow
 def test_the_demo_backbone_has_one_to_four_million_parameters(tmp_path):
     model = build_backbone(composed(tmp_path, tiny=False), None).model
     assert 1e6 <= sum(parameter.numel() for parameter in model.parameters()) <= 4e6

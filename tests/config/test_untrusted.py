@@ -66,8 +66,14 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("script", "setting"), SETTINGS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("script", "setting", "form"),
+    [
+        pytest.param(*settings, form, marks=[pytest.mark.slow] * ((form == "archive") == (settings[0] != "train.py")))
+        for settings in SETTINGS
+        for form in FORMS
+    ],
+)
 def test_weights_are_not_executed(marker, tmp_path, script, setting, form):
     plant(tmp_path / "mine/checkpoints/last.ckpt", marker, form)
     given = ["out=export"] if script.endswith("export.py") else SMALL[:0]
@@ -80,6 +86,7 @@ def test_weights_are_not_executed(marker, tmp_path, script, setting, form):
         assert ("is damaged" if damaged else "not a file of plain weights") in outcome.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "setting"),
     [("scripts/merge.py", "start"), ("scripts/similarity.py", "second"), ("scripts/changed.py", "start")],

@@ -70,6 +70,7 @@ def assert_scores(found, expected):
 # -- image tower and head are trained ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fine_tuning_leaves_the_text_tower_and_the_scale_as_they_were(finished, tmp_path):
     folder, results = finished("method=car_ft")
     before, after, frozen = start(tmp_path), saved(folder), saved(folder, "teacher")
@@ -102,6 +103,7 @@ def test_a_classifier_may_be_evaluated_zero_shot(finished, tmp_path):
     assert found["student"]["plain"]["ece"] != pytest.approx(results["student"]["plain"]["ece"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_card_of_a_classifier_tells_of_its_head_and_of_what_its_teacher_was(finished):
     folder, results = finished("method=car_ft")
     card = model_card(folder / "checkpoints/last.ckpt", "teacher", None, "local-dir:x", head=10)

@@ -47,6 +47,7 @@ def test_a_slurm_job_has_a_process_for_each_gpu(hydra):
     assert (launcher.nodes, launcher.tasks_per_node, launcher.gpus_per_node) == (2, 4, 4)
 
 
+@pytest.mark.slow
 def test_the_search_composes(hydra, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
     cfg = master("search=optuna", "debug=small", "hydra.sweeper.n_trials=4")
@@ -61,6 +62,7 @@ def test_the_search_composes(hydra, tmp_path):
         composed(tmp_path, f"{key}=0.1")
 
 
+@pytest.mark.slow
 def test_a_missing_plugin_says_how_to_install_it(tmp_path):
     result = train("-m", "hydra/launcher=slum", "seed=0,1", cwd=tmp_path)
     assert result.returncode == 1
@@ -71,6 +73,7 @@ def test_a_missing_plugin_says_how_to_install_it(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_no_cluster_is_one_line(tmp_path):
     pytest.importorskip(PLUGINS["slurm"])
     result = train("-m", "hydra/launcher=slurm", "seed=0,1", cwd=tmp_path, PATH="")
@@ -78,6 +81,7 @@ def test_no_cluster_is_one_line(tmp_path):
     assert re.fullmatch(r"error: hydra/launcher: .*srun.*\n", result.stderr)
 
 
+@pytest.mark.slow
 def test_no_sbatch_is_one_line(tmp_path):
     pytest.importorskip(PLUGINS["slurm"])
     (tmp_path / "srun").touch(mode=0o755)

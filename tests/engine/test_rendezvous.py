@@ -70,11 +70,13 @@ def test_every_process_says_which_setting_differs(port, other, words):
     assert len(ends) == 3
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_come_is_named_to_all(port):
     ends = meeting(port, SETTINGS, SETTINGS, size=3, patience=2.0)
     assert [str(end) for end in ends.values()] == ["ranks [2] of 3 did not come within rendezvous=2 seconds"] * 2
 
 
+@pytest.mark.slow
 def test_the_first_process_may_be_the_one_that_does_not_come(port):
     (end,) = meeting(port, SETTINGS, size=2, patience=1.0, ranks=[1]).values()
     assert str(end) == f"the first process, at 127.0.0.1:{port}, did not answer within rendezvous=1 seconds"

@@ -6,6 +6,7 @@ from tests.commands.helpers import composed, hydra_context
 from tracer_lightning.commands.train import run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("positives", "batch_size", "said"),
     [("diagonal", 11, True), ("diagonal", 10, False), ("same_label", 256, False)],

@@ -159,7 +159,7 @@ EMA = {**VIT, "orthogonal": 0.2, "ema": True}
         ("vitb16_wma", VIT, ()),
         pytest.param("vitb16_wma", {**VIT, "every": 5}, ("teacher.every_n_steps=5",), marks=pytest.mark.slow),
         pytest.param("rn50_wma", RN, RESNET, marks=pytest.mark.slow),
-        ("rn50_wma", {**RN, "orthogonal": 0.2}, (*RESNET, *ORTHOGONAL)),
+        pytest.param("rn50_wma", {**RN, "orthogonal": 0.2}, (*RESNET, *ORTHOGONAL), marks=pytest.mark.slow),
         pytest.param("iwildcam_wma", IWILDCAM, (), marks=pytest.mark.slow),
         pytest.param("vitb16_wma", EMA, ("recipe=tracer_ema_released",), marks=pytest.mark.slow),
     ],

@@ -29,7 +29,7 @@ def unbroken(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("at", range(1, STEPS))
+@pytest.mark.parametrize("at", [pytest.param(n, marks=[pytest.mark.slow] * (n != 2)) for n in range(1, STEPS)])
 def test_any_step_is_a_place_to_continue_from(tmp_path, unbroken, at):
     """Steps 1, 3 and 5 lie within an epoch, 2 and 4 at its end."""
     run(tmp_path, unbroken / f"step={at}.ckpt")
@@ -40,6 +40,7 @@ def test_any_step_is_a_place_to_continue_from(tmp_path, unbroken, at):
     assert (clock["step"], clock["updates"], clock["total_steps"]) == (STEPS, STEPS, STEPS)
 
 
+@pytest.mark.slow
 def test_accumulated_steps_continue_exactly(tmp_path, unbroken):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     run(whole, accumulate_grad_batches=2, batch_size=200)

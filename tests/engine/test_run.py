@@ -49,10 +49,12 @@ def test_a_run_leaves_its_results(finished_run):
     assert checkpoint["global_step"] == 8
 
 
+@pytest.mark.slow
 def test_no_teacher_no_teacher_results(tmp_path):
     assert run(composed(tmp_path, "method=flyp"))["teacher"] is None
 
 
+@pytest.mark.slow
 def test_resume_continues_a_run_exactly(tmp_path):
     """Its curves, too; those of distances are to the weights that the unbroken run began with."""
     (tmp_path / "whole").mkdir()

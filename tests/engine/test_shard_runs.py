@@ -33,6 +33,7 @@ def sets(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [[], pytest.param(STREAM, marks=pytest.mark.slow)])
 def test_imagenet_and_its_shifts(tmp_path, sets, reader):
     one_template = "data.texts.templates._target_=tests.commands.stand_ins.one_template"
@@ -113,6 +114,7 @@ def test_two_processes_see_the_same_to_the_last_digit(tmp_path):
         assert results["zero_shot"]["sketch"]["n"] == 11
 
 
+@pytest.mark.slow
 def test_pairs_of_pictures_and_captions_have_no_classes_for_a_head(tmp_path):
     write(tmp_path / "sets/pairs", "train", 12, classes=(), caption="grey of level {}")
     write(tmp_path / "sets/photo", "test", 12)
@@ -138,6 +140,7 @@ def extracted(root, stream, workers=0):
     return rows[sorted(range(len(rows)), key=lambda row: rows[row].tolist())]
 
 
+@pytest.mark.slow
 def test_streamed_and_indexed_pictures_have_the_same_features(tmp_path):
     for folder, split in (("photo", "train"), ("photo", "test"), ("sketch", "test")):
         write(tmp_path / "sets" / folder, split, 50)

@@ -26,12 +26,15 @@ def shell(command, cwd, script="train.py"):
     )
 
 
-@pytest.mark.parametrize("command", ["SCRIPT --help | true", "SCRIPT --cfg job | true"])
+@pytest.mark.parametrize(
+    "command", ["SCRIPT --help | true", pytest.param("SCRIPT --cfg job | true", marks=pytest.mark.slow)]
+)
 def test_a_reader_who_leaves_is_no_fault(tmp_path, command):
     result = shell(f"{command}; echo ${{PIPESTATUS[0]}}", tmp_path)
     assert (result.stdout, result.stderr) == ("0\n", "")
 
 
+@pytest.mark.slow
 @needs_full
 def test_a_full_device_is_named(tmp_path):
     result = shell("SCRIPT --cfg job > /dev/full", tmp_path)
@@ -41,6 +44,7 @@ def test_a_full_device_is_named(tmp_path):
     )
 
 
+@pytest.mark.slow
 @needs_full
 def test_a_full_device_for_errors_keeps_the_status(tmp_path):
     result = shell("SCRIPT optimiser.lr=1 2> /dev/full", tmp_path)
@@ -50,6 +54,7 @@ def test_a_full_device_for_errors_keeps_the_status(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_closed_streams_change_nothing(tmp_path):
     result = shell("SCRIPT optimiser.lr=1 >&- 2>&- <&-", tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", "")

@@ -32,6 +32,7 @@ LIKELY = (
 CASES = 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_arguments(name, tmp_path, monkeypatch, capsys):
     main, options = COMMANDS[name]
