@@ -216,6 +216,7 @@ def test_help_helps_at_once(tmp_path):
     assert any(line.startswith("  resume=null    ") and "checkpoint to continue" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "groups", "setting"),
     [

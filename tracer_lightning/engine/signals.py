@@ -93,7 +93,8 @@ class StopSignals(ContextDecorator):
             self.requested = signum
             if not self.deferred:
                 self.act()
-            again = " (once more stops at once)" if signum == signal.SIGINT else ""
+                return
+            again = " (press Ctrl-C again to stop at once)" if signum == signal.SIGINT else ""
             with contextlib.suppress(OSError):  # stderr may be closed
                 os.write(2, f"{signal.Signals(signum).name}: stopping after this step{again}\n".encode())
         elif signum == signal.SIGINT:
