@@ -64,7 +64,7 @@ def test_a_second_interrupt_ends_the_process():
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
     assert result.returncode == -signal.SIGINT
     assert result.stdout == "still here\n"
-    assert result.stderr == "SIGINT: stopping after this step (once more stops at once)\n"
+    assert result.stderr == "SIGINT: stopping after this step (press Ctrl-C again to stop at once)\n"
 
 
 def test_handlers_of_others_are_respected(restored):
