@@ -154,7 +154,7 @@ def test_what_no_shards_allow_is_refused_by_every_rank(sharded, name, reason):
 
 @pytest.mark.slow
 def test_pictures_are_refused_in_one_line(tmp_path):
-    result = train(*SHORT, *FSDP, TWO, "callbacks.report.pictures=1", cwd=tmp_path)
+    result = train(*SHORT, *FSDP, TWO, "callbacks.report.images=1", cwd=tmp_path)
     assert result.returncode == 1
-    assert "error: pictures must be 0 for sharded models" in result.stderr
+    assert "error: images must be 0 for sharded models" in result.stderr
     assert "Traceback" not in result.stderr

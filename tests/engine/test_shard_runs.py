@@ -16,7 +16,7 @@ from tests.training_helpers import make_module, make_trainer
 from tracer_lightning.commands.train import prerequisite_checkpoint, run
 from tracer_lightning.engine.features import training_features
 
-STREAM = ["data/reader=stream", "data.lanes=4"]
+STREAM = ["data/reader=stream", "data.streams=4"]
 SMALL = ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1"]
 
 
@@ -72,7 +72,7 @@ def test_iwildcam_is_headed_by_macro_f1(tmp_path, sets, capsys):
 
 
 def fitted(path, root, stream, workers=0, checkpoint=None):
-    data = shards(root, stream=stream, lanes=5, num_workers=workers)
+    data = shards(root, stream=stream, streams=5, num_workers=workers)
     module = make_module(data)
     make_trainer(path, 8, checkpoint_every=1).fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return torch.load(path / "step=8.ckpt", weights_only=True)

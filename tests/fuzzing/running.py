@@ -35,7 +35,7 @@ MOST = {
     "trainer.devices": 1,
     "trainer.num_nodes": 1,
     "data.num_workers": 2,
-    "data.renders": 10,
+    "data.renderings_per_digit": 10,
     "backbone.vision_cfg.layers": 64,
     "backbone.text_cfg.layers": 64,
 }

@@ -83,7 +83,7 @@ def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Traine
     device = trainer.strategy.root_device
     model.to(device)
     features = partial(training_features, trainer, model, data)
-    model.head = make(cfg, "head.make")(model, features=features, **move_data_to_device(data.context(), device))
+    model.head = make(cfg, "head.module")(model, features=features, **move_data_to_device(data.context(), device))
     model.to(device)  # whence the extraction of features took it
 
 
@@ -145,7 +145,7 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
                 model.compile()
     device = next(student.parameters()).device
     context = data.context()
-    anchors = make(cfg, "anchors.make")(student, **move_data_to_device(context, device))
+    anchors = make(cfg, "anchors.module")(student, **move_data_to_device(context, device))
     loss = build_sum(cfg, student, ("task_loss", "distill_losses"))
     if anchors is not None and not loss.with_anchors:
         print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
@@ -197,7 +197,7 @@ def build_evaluator(cfg: DictConfig) -> pl.Trainer:
 def _make_trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, **options)
     set_evaluation_precision(trainer, cfg.evaluation.precision)
-    return meet_at_start(trainer, partial(resolved_settings, cfg), cfg.rendezvous)
+    return meet_at_start(trainer, partial(resolved_settings, cfg), cfg.rendezvous_timeout)
 
 
 def resolved_settings(cfg: DictConfig) -> dict[str, Any]:

@@ -62,7 +62,7 @@ COMPARED = (
     "positives",
 )
 """Settings whose differences from the checkpoint's are an error or printed."""
-NOT_COMPARED = ("run", "resume", "paths", "rendezvous")
+NOT_COMPARED = ("run", "resume", "paths", "rendezvous_timeout")
 """Settings in which unfinished runs and their continuation may differ."""
 
 

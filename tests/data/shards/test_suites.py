@@ -40,7 +40,7 @@ def test_training_on_several_folders_names_the_domain_of_each(root, stream):
     texts = {**TEXTS, "train_templates": ["a {d} of a {c}."]}
     suite = {"all": {**ID, "folder": "pets_*"}}
     train = {"folder": "pets_*", "split": "train"}
-    module = data(root, suite, train=train, texts=texts, stream=stream, batch_size=51, lanes=1)
+    module = data(root, suite, train=train, texts=texts, stream=stream, batch_size=51, streams=1)
     assert module.domains == ["line art", "photo", "sketch"]
     (batch,) = list(module.train_dataloader())
     assert seen([batch]) == sorted((n, n % 3) for size in (30, 12, 9) for n in range(size))
@@ -139,7 +139,7 @@ def test_test_sets_have_classes(root):
         data(root, {"photo": {**ID, "folder": "pairs"}}, train=pairs)
     (root / "pairs/classnames.txt").write_text("\n".join(CLASSES))
     for stream in (False, True):
-        module = data(root, {"photo": {**ID, "folder": "pairs"}}, stream=stream, lanes=1)
+        module = data(root, {"photo": {**ID, "folder": "pairs"}}, stream=stream, streams=1)
         with pytest.raises(ValueError, match="caption but no class; a test set needs classes"):
             list(module.test_dataloader()[0])
 
@@ -210,7 +210,7 @@ def test_shifts_of_imagenet_have_their_own_labels(root, classes, count):
 def test_pairs_train_with_their_own_captions(root, stream):
     write(root / "pairs", "train", 20, classes=[], caption="grey level {}")
     train = {"folder": "pairs", "split": "train"}
-    module = data(root, {"photo": ID}, train=train, batch_size=20, stream=stream, lanes=1)
+    module = data(root, {"photo": ID}, train=train, batch_size=20, stream=stream, streams=1)
     assert list(module.classnames) == CLASSES  # those of the suite
     (batch,) = list(module.train_dataloader())
     assert (batch.labels == -1).all()
@@ -234,8 +234,8 @@ def test_the_layout_of_timm(root, stream):
         source.rename(layout / f"imagenet1k-train-{number:04d}.tar")
     train = {"folder": "imagenet-1k-wds", "shards": "imagenet1k-train-{0000..0003}.tar", "samples": 30}
     texts = {**TEXTS, "classnames": CLASSES, "templates": ["a {c}."]}
-    module = data(root, {"photo": ID}, train=train, texts=texts, stream=stream, lanes=1)
+    module = data(root, {"photo": ID}, train=train, texts=texts, stream=stream, streams=1)
     assert seen(module.train_dataloader()) == [(number, number % 3) for number in range(30)]
     missing = {**train, "shards": "imagenet1k-train-{0000..0004}.tar"}
     with pytest.raises(ValueError, match=r"no .*imagenet1k-train-0004\.tar"):
-        data(root, {"photo": ID}, train=missing, texts=texts, stream=stream, lanes=1).setup("fit")
+        data(root, {"photo": ID}, train=missing, texts=texts, stream=stream, streams=1).setup("fit")

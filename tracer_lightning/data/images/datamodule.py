@@ -126,7 +126,7 @@ class ClipDataModule(DataModule):
 
     # -- samples ----------------------------------------------------------------------------------------------------
 
-    def train_preparation(self) -> SampleBuilder:
+    def train_sample_builder(self) -> SampleBuilder:
         """Training images to samples with captions."""
         names, templates = self.train_classnames or self.classnames, self.train_templates or self.templates
         if len(names) != len(self.classnames):
@@ -134,29 +134,29 @@ class ClipDataModule(DataModule):
         captions = self._tables.of(names, templates, self.domains)
         return SampleBuilder(captions, self.train_transform, self.spec.image_size, self.seed)
 
-    def eval_preparation(self, eval_set: EvalSet) -> SampleBuilder:
+    def eval_sample_builder(self, eval_set: EvalSet) -> SampleBuilder:
         """Images of one evaluation set to samples."""
         return SampleBuilder(None, self.eval_transform(eval_set), self.spec.image_size, self.seed)
 
     def train_dataset(self) -> CaptionedDataset:
         """Training images with captions."""
-        return (CaptionedRows if self.draws_rows else CaptionedDataset)(self._source(None), self.train_preparation())
+        return (CaptionedRows if self.draws_rows else CaptionedDataset)(self._source(None), self.train_sample_builder())
 
     def eval_dataset(self, eval_set: EvalSet) -> CaptionedDataset:
         """Images of one evaluation set."""
-        return CaptionedDataset(self._source(eval_set), self.eval_preparation(eval_set))
+        return CaptionedDataset(self._source(eval_set), self.eval_sample_builder(eval_set))
 
     def plain_dataset(self) -> CaptionedDataset:
         """Training images, prepared as in validation."""
-        return CaptionedDataset(self._source(None), self.eval_preparation(self.val_set))
+        return CaptionedDataset(self._source(None), self.eval_sample_builder(self.val_set))
 
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
         if not self.draws_rows:
             return super().train_loader()
         dataset = self.train_dataset()
-        assert dataset.preparation.captions is not None
-        templates = dataset.preparation.captions.templates
+        assert dataset.builder.captions is not None
+        templates = dataset.builder.captions.templates
         sampler = RowSampler(len(dataset), templates, self.batch_size, self.seed, *self._ranks)
         return ResumableLoader(dataset, sampler, **self._loader_options())
 
