@@ -122,9 +122,9 @@ def test_pairs_of_pictures_and_captions_have_no_classes_for_a_head(tmp_path):
         "suite.test.folder=photo",
         *SMALL,
     ]
-    with pytest.raises(ValueError, match=r"data: the training pictures have captions and no labels, which a head"):
+    with pytest.raises(ValueError, match=r"data: the training images have captions but no labels, which a head"):
         run(composed(tmp_path, *options, "method=ft"))
-    with pytest.raises(ValueError, match=r"head=probe: no training picture has a label; choose zero_shot"):
+    with pytest.raises(ValueError, match=r"features must have labels for a linear probe"):
         run(composed(tmp_path, *options, "method=lp"))
 
 

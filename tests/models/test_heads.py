@@ -159,7 +159,7 @@ def test_impossible_values_are_named_before_features_are_extracted(model, prompt
 
 
 def test_a_probe_needs_labels(model, prompts):
-    with pytest.raises(ValueError, match="head=probe: no training picture has a label; choose zero_shot"):
+    with pytest.raises(ValueError, match="features must have labels for a linear probe"):
         probe(model, prompts, (torch.zeros(0, WIDTH), torch.zeros(0, dtype=torch.long)))
 
 
@@ -175,10 +175,10 @@ def test_a_kept_head_is_the_one_there_is_and_trained_whatever_was_frozen(model, 
 
 
 def test_a_kept_head_must_be_there_and_fit(model, prompts):
-    with pytest.raises(ValueError, match="head=kept: the weights started from have no head"):
+    with pytest.raises(ValueError, match="model must have a head to keep"):
         heads.kept_head(model, prompts)
     model.head = torch.nn.Linear(WIDTH, 3)
-    with pytest.raises(ValueError, match="head=kept: the head has 3 classes and the data have 5"):
+    with pytest.raises(ValueError, match="model must have a head for 5 classes, as the data have, got 3"):
         heads.kept_head(model, prompts)
 
 

@@ -14,13 +14,14 @@ from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer, resolved_settings
 from tracer_lightning.config.check_built import check_built
 from tracer_lightning.config.checkpoint import start_path
+from tracer_lightning.config.errors import setting
 from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.config.validate import validate
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine import run as engine
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.resume import find_checkpoint, read_saved_run, resume_hint
+from tracer_lightning.engine.resume import AUTO, find_checkpoint, read_saved_run
 from tracer_lightning.engine.run_folder import lock_run_dir
 from tracer_lightning.engine.signals import SIGNALS
 from tracer_lightning.module import TracerModule
@@ -77,14 +78,16 @@ def run(cfg: DictConfig, **trainer_options: Any) -> dict[str, Any]:
             primary_metric=cfg.primary_metric,
             precision=cfg.evaluation.precision,
             start=start,
-            resume_hint=resume_hint(cfg.resume, folder, _is_unnamed(cfg)),
+            resume_hint=_resume_hint(cfg.resume, folder, _is_unnamed(cfg)),
         )
         return engine.run(trainer, module, data, info, saved, began)
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
     """The checkpoint that ``resume`` names; ``paths.output_dir`` is changed to the folder in which the run goes on."""
-    folder, checkpoint = find_checkpoint(cfg.resume, resolved_settings(cfg), _is_unnamed(cfg))
+    settings = resolved_settings(cfg)
+    with setting("resume"):
+        folder, checkpoint = find_checkpoint(cfg.resume, settings, _is_unnamed(cfg))
     cfg.paths.output_dir = str(folder)
     return checkpoint
 
@@ -103,6 +106,15 @@ def prerequisite_checkpoint(cfg: DictConfig) -> Path | None:
         run(required, plugins=[LightningEnvironment()])
 
     return ensure_prerequisite(folder, required.name, required.min_accuracy, train_prerequisite)
+
+
+def _resume_hint(resume: str | None, folder: Path, is_unnamed: bool) -> str:
+    """How a user continues this run."""
+    if resume == AUTO:
+        return "the same command continues it"
+    if is_unnamed:
+        return "the same command with resume=auto continues it"
+    return f"the same command with resume=auto continues {folder}"
 
 
 def _is_unnamed(cfg: DictConfig) -> bool:

@@ -93,7 +93,7 @@ def mnist_digits(root: str, download: bool) -> dict[str, Split]:
     except (OSError, RuntimeError, AssertionError, EOFError, ValueError, UnpicklingError) as error:
         reason = " ".join(str(error).split()) or "its files are damaged"
         advice = "" if download else "; set download to True, or root to the folder that contains MNIST/raw"
-        raise ValueError(f"data.root={root}: MNIST can't be loaded from there ({reason}){advice}") from error
+        raise ValueError(f"root={root}: MNIST can't be loaded from there ({reason}){advice}") from error
     (images, labels), test = ((dataset.data.numpy() / np.float32(255), dataset.targets.numpy()) for dataset in datasets)
     train, val = train_test_split(np.arange(len(labels)), test_size=VALIDATION, stratify=labels, random_state=0)
     return {"train": Split(images[train], labels[train]), "val": Split(images[val], labels[val]), "test": Split(*test)}

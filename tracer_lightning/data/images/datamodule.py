@@ -65,7 +65,7 @@ class ClipDataModule(DataModule):
     def __init__(self, spec: InputSpec, max_bad_fraction: float, shots: int | None = None, **loading: Any) -> None:
         super().__init__(spec, **loading)
         if shots is not None and shots < 1:
-            raise ValueError(f"data.shots must be a whole number of images per class >= 1, or null, found {shots}")
+            raise ValueError(f"shots must be >= 1 or None, got {shots}")
         self.shots = shots
         self._unreadable = UnreadableImages(max_bad_fraction)
         self._unreadable_in_epoch = 0
@@ -112,7 +112,7 @@ class ClipDataModule(DataModule):
         """Refuse classification without labels; warn where many captions of an image's own class count as wrong."""
         if "logits" in reads and not self.labelled:
             raise ValueError(
-                "data: the training pictures have captions and no labels, which a head needs; choose another method"
+                "the training images have captions but no labels, which a head needs; choose another method"
             )
         repeats = (self.batch_size - 1) / len(self.classnames)
         diagonal = any(getattr(term, "positives", None) == "diagonal" for term in terms)
@@ -120,8 +120,9 @@ class ClipDataModule(DataModule):
             return []
         return [
             f"a batch of {self.batch_size} has about {self.batch_size * repeats / 2:,.0f} pairs of images of one class "
-            f"({repeats:.1f} for each image, of {len(self.classnames)} classes), and positives=diagonal pushes each "
-            "away from the other's caption; set positives=same_label, unless captions are of one image each"
+            f"({repeats:.1f} for each image, of {len(self.classnames)} classes), and positives 'diagonal' "
+            "pushes each away from the other's caption; set positives to 'same_label', unless each caption describes "
+            "one image only"
         ]
 
     # -- samples ----------------------------------------------------------------------------------------------------
@@ -130,7 +131,7 @@ class ClipDataModule(DataModule):
         """Training images to samples with captions."""
         names, templates = self.train_classnames or self.classnames, self.train_templates or self.templates
         if len(names) != len(self.classnames):
-            raise ValueError(f"data.texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
+            raise ValueError(f"texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
         captions = self._tables.of(names, templates, self.domains)
         return SampleBuilder(captions, self.train_transform, self.spec.image_size, self.seed)
 

@@ -75,7 +75,7 @@ class SampleBuilder:
                 unreadable += (f"{picture.origin}: {error}",)
                 continue
             return Sample(image, self.captions.of(picture, rng, template), picture.label, index, unreadable)
-        raise ValueError(f"data: {len(unreadable)} pictures in a row can't be read, the first {unreadable[0]}")
+        raise ValueError(f"{len(unreadable)} images in a row can't be read, the first {unreadable[0]}")
 
     def evaluated(self, picture: RawSample | None, index: int) -> Sample:
         """The picture as it is, without text; padding for None and for what can't be read."""
