@@ -86,7 +86,7 @@ def test_mistakes_in_composition(tmp_path, override, message):
             "positives must be of type Literal['diagonal', 'same_label'], found 'all'",
         ),
         (["data.train_styles=[neon]"], "data: train_styles must name some of"),
-        (["method.freeze=[vision.*]"], "method.freeze: patterns must match names of parameters, such as"),
+        (["method.freeze=[vision.*]"], "method.freeze: patterns: 'vision.*' matches no parameter"),
         (["scheduler.warmup_steps=-1"], "scheduler: warmup_steps must be a whole number >= 0, found -1"),
         (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
         (["optimizer.lr=fast"], "optimizer.lr must be of type float"),

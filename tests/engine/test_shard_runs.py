@@ -56,7 +56,7 @@ def test_a_set_of_another_size_ends_the_run_before_it_begins(tmp_path, sets):
 
 def test_a_streamed_set_of_another_size_ends_the_run_before_training(tmp_path, sets):
     options = ["data=pacs", f"data.root={sets}", *SMALL, *STREAM, "+suite.photo.samples=13"]
-    with pytest.raises(ValueError, match=r"suite\.photo: 12 samples were read, and 13 are expected"):
+    with pytest.raises(ValueError, match=r"set photo: 12 samples were read, but 13 are expected"):
         run(composed(tmp_path, *options))
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -187,5 +187,5 @@ def test_another_domain_makes_another_prerequisite(tmp_path):
 
 def test_mistakes_in_data_are_named_before_the_prerequisite_is_trained(tmp_path, sets):
     cfg = composed(tmp_path, "experiment=pacs_flyp", f"data.root={sets}", "data.batch_size=1000", tiny=False)
-    with pytest.raises(ValueError, match=r"data\.batch_size=1000 is larger than the training set of 12 samples"):
+    with pytest.raises(ValueError, match=r"data: batch_size=1000 is larger than the training set of 12 samples"):
         prerequisite_checkpoint(cfg)

@@ -145,9 +145,9 @@ def test_a_class_without_pictures_is_never_likely(model, prompts):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inverse_strength": 0.0}, "inverse_strength must be > 0 and iterations >= 1, found 0.0 and 1000"),
-        ({"inverse_strength": float("inf")}, "found inf"),
-        ({"iterations": 0}, "found 0.316 and 0"),
+        ({"inverse_strength": 0.0}, "inverse_strength must be > 0 and iterations >= 1, got 0.0 and 1000"),
+        ({"inverse_strength": float("inf")}, "got inf"),
+        ({"iterations": 0}, "got 0.316 and 0"),
     ],
 )
 def test_impossible_values_are_named_before_features_are_extracted(model, prompts, options, message):
@@ -267,15 +267,15 @@ def test_what_is_frozen_in_a_part_stays_so(prompts, prepare, expected):
 
 @pytest.mark.parametrize("parts", [["picture"], "image", ["image", "sound"]])
 def test_parts_that_do_not_exist_are_named(model, parts):
-    with pytest.raises(ValueError, match=r"method\.train must be a list of some of image, text, scale, head"):
+    with pytest.raises(ValueError, match=r"parts must be a list of some of image, text, scale, head"):
         train_parts(model, parts)
 
 
 def test_a_part_without_anything_to_train_is_named(model):
-    with pytest.raises(ValueError, match="there is no head to train; choose one"):
+    with pytest.raises(ValueError, match="parts must not include head for a model without one"):
         train_parts(model, ["image", "head"])
     add_lora(model, rank=2, scale=1.0, towers=["text"])
-    with pytest.raises(ValueError, match=r"\['image'\] and peft= leave nothing to train"):
+    with pytest.raises(ValueError, match=r"parts=\['image'\] leaves nothing to train"):
         train_parts(model, ["image"])
     train_parts(model, [])
     assert not free(model)

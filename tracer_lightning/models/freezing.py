@@ -49,7 +49,7 @@ def freeze(model: Model, patterns: Sequence[str]) -> None:
         matches = [p for name, p in parameters.items() if fnmatchcase(name, pattern)]
         if not matches:
             raise ValueError(
-                f"patterns must match names of parameters, such as {', '.join(list(parameters)[:3])}; got {pattern!r}"
+                f"patterns: {pattern!r} matches no parameter; names are like {', '.join(list(parameters)[:3])}"
             )
         for parameter in matches:
             parameter.requires_grad_(False)

@@ -49,7 +49,7 @@ def test_ranks_share_the_global_batches(world):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 11}, r"data\.batch_size=11 is larger than the training set of 10"),
+        ({"batch_size": 11}, r"batch_size=11 is larger than the training set of 10"),
         ({"batch_size": 5, "world_size": 2}, "multiple of the 2 processes"),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
     ],
