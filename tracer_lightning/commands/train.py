@@ -127,9 +127,9 @@ def _build(cfg: DictConfig, start: Path | None, **trainer_options: Any) -> tuple
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, start)
     data = build_data(cfg, backbone)
-    if cfg.reproduce.rows_of_captions:
+    if cfg.reproduce.image_template_pairs:
         if not isinstance(data, ClipDataModule):
-            raise ValueError("reproduce.rows_of_captions draws images with captions, and the data have none")
+            raise ValueError("reproduce.image_template_pairs needs images with captions, which these data lack")
         data.draws_rows = True
     check_built(cfg, data)
     trainer = build_trainer(cfg, **trainer_options)

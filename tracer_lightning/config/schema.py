@@ -111,7 +111,7 @@ TRAIN: dict[str, Any] = {
     "reproduce.ece_per_batch": bool,
     "reproduce.logits_in_bf16": bool,
     "reproduce.distillation_from": int,
-    "reproduce.rows_of_captions": bool,
+    "reproduce.image_template_pairs": bool,
     "reproduce.texts": str,
     "kernel": Node,
     "teacher.every_n_steps": int,
