@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,9 @@ def setting_error(key: str, error: BaseException) -> SettingError | SettingMemor
     """The error with the setting in front of its message."""
     if lacks_memory(error):
         return SettingMemoryError(f"{key}: {memory_request(error)}")
+    unknown = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
+    if isinstance(error, TypeError) and unknown:
+        return SettingError(f"{key}.{unknown[1]} is not an argument of {key}._target_; remove it, or choose another")
     return SettingError(f"{key}: {error}")
 
 
