@@ -1,4 +1,4 @@
-"""Show which pictures a run forgot and learned: ``python scripts/changed.py --help``."""
+"""Show which images a run forgot and learned: ``python scripts/changed.py --help``."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ RUNS = {
     "micro_batch": (TWO, "compute.micro_batch=50"),
     "l2_sp": (TWO, "method=l2_sp"),
     "afd": (TWO, "distill_losses=[fd,afd]"),
-    "images": (TWO, "callbacks.report.pictures=1"),
+    "images": (TWO, "callbacks.report.images=1"),
     **{name: (TWO, *KINDS[name]) for name in ("car_ft", "lora")},
 }
 MORE_RUNS = {name: (TWO, *KINDS[name]) for name in ("probe", "clip_adapter", "lp")}
@@ -158,9 +158,9 @@ def test_heads_anchors_and_added_weights(tmp_path, request, name):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("l2_sp", "l2_sp reads all weights"),
+        ("l2_sp", "regularizers l2_sp read all weights"),
         ("afd", "a term among info_nce, fd, afd has weights"),
-        ("images", "pictures must be 0 for sharded models"),
+        ("images", "images must be 0 for sharded models"),
     ],
 )
 def test_what_no_shards_allow_is_refused_by_every_rank(sharded, name, reason):

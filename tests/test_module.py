@@ -191,7 +191,7 @@ def test_the_loss_is_computed_in_full_precision_under_autocast(tmp_path, data):
 
 
 def test_distillation_without_a_teacher_is_refused(data):
-    with pytest.raises(ValueError, match=r"teacher: fd, crd, icl, cross_kd compare the student with a teacher"):
+    with pytest.raises(ValueError, match=r"the terms fd, crd, icl, cross_kd compare the student with a teacher"):
         make_module(data, teacher=NoTeacher)
 
 

@@ -35,7 +35,7 @@ def make_data(batch_size=32, seed=0, kind=DigitsDataModule):
     return kind(
         tiny_backbone().spec,
         ["spurious"],
-        renders=1,
+        renderings_per_digit=1,
         batch_size=batch_size,
         eval_batch_size=256,
         num_workers=0,

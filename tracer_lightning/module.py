@@ -79,30 +79,30 @@ class TracerModule(pl.LightningModule):
             terms.check_features(self.student.features)
         if self.loss.with_teacher and self.teacher.module is None:
             raise ValueError(
-                f"teacher: {', '.join(self.loss.with_teacher)} compare the student with a teacher, and there is none; "
-                "choose one, or leave these terms out"
+                f"the terms {', '.join(self.loss.with_teacher)} compare the student with a teacher, but there is none; "
+                "add a teacher, or leave these terms out"
             )
         if self.loss.with_anchors and self.anchors is None:
             raise ValueError(
-                f"anchors: {', '.join(self.loss.with_anchors)} compare images with anchor texts, and there are none; "
-                "choose some, or leave these terms out"
+                f"the terms {', '.join(self.loss.with_anchors)} compare images with anchor texts, but there are none; "
+                "add anchors, or leave these terms out"
             )
         self.student.check_reads(self.reads)
 
     def configure_model(self) -> None:
-        """Keep a shard of student and teacher on each rank, once, where the strategy asks for it (``trainer=fsdp``)."""
+        """Keep a shard of student and teacher on each rank, once, where the strategy shards them (FSDP)."""
         mesh = self.device_mesh
         if mesh is None or is_sharded(self.student):
             return
         if self.regularizers.with_all_weights:
             raise ValueError(
-                f"trainer=fsdp: {', '.join(self.regularizers.with_all_weights)} reads all weights, of which no rank "
-                "has more than its shard; choose trainer=ddp"
+                f"regularizers {', '.join(self.regularizers.with_all_weights)} read all weights, but under FSDP each "
+                "rank has only its shard; use DDP instead"
             )
         if any(True for _ in self.loss.terms.parameters()):
             raise ValueError(
-                f"trainer=fsdp: a term among {', '.join(self.loss.terms)} has weights of its own, which are not "
-                "sharded; choose trainer=ddp"
+                f"a term among {', '.join(self.loss.terms)} has weights of its own, which FSDP can't shard; use DDP "
+                "instead"
             )
         shard(self.student, mesh)
         if isinstance(self.teacher, AveragedTeacher):

@@ -27,7 +27,7 @@ EVERY_ENTRY = {
     **{"name": "x", "run": "x", "paths": {"output_dir": "x"}, "peft": {"prepare": {}}},
     **{
         "seed": 0,
-        "rendezvous": 1,
+        "rendezvous_timeout": 1,
         "evaluation": {"precision": "fp32"},
         "backbone": {},
         "suite": {},

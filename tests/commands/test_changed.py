@@ -35,7 +35,7 @@ def finished(tmp_path_factory):
                 folder,
                 "method=flyp",
                 f"init_weights={start}",
-                f"callbacks.report.pictures={PICTURES}",
+                f"callbacks.report.images={PICTURES}",
                 "trainer.max_epochs=1",
             )
         )
@@ -75,18 +75,18 @@ def test_towers_without_maps_are_shown_without(finished, tmp_path, monkeypatch):
     """A report must not fail for that."""
 
     def refuse(*_):
-        raise ValueError("maps: TimmModel is no ViT of open_clip")
+        raise ValueError("a TimmModel has no maps")
 
     monkeypatch.setattr("tracer_lightning.callbacks.change_watch.by_tower", refuse)
     start = finished.parent / "start.safetensors"
     with hydra_context():
         run(
             composed(
-                tmp_path, "method=flyp", f"init_weights={start}", "callbacks.report.pictures=1", "trainer.max_epochs=1"
+                tmp_path, "method=flyp", f"init_weights={start}", "callbacks.report.images=1", "trainer.max_epochs=1"
             )
         )
     page = assert_complete_in_itself((tmp_path / "run/report.html").read_text())
-    assert "There are no maps: maps: TimmModel is no ViT of open_clip." in page.words
+    assert "There are no maps: a TimmModel has no maps." in page.words
     assert 0 < len(page.all("img")) <= 2 * 10
     assert {image["alt"] for image in page.all("img")} == {"the image"}
 
@@ -94,7 +94,7 @@ def test_towers_without_maps_are_shown_without(finished, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_command_end_to_end(finished, tmp_path):
     out = tmp_path / "out"
-    status, stdout, stderr = script("changed", f"checkpoint={finished}", "pictures=2", f"hydra.run.dir={out}")
+    status, stdout, stderr = script("changed", f"checkpoint={finished}", "images=2", f"hydra.run.dir={out}")
     assert status == 0, stderr
     found = json.loads((out / "changed.json").read_text())
     results = json.loads((finished / "results.json").read_text())
@@ -128,22 +128,22 @@ def test_a_head_of_other_classes_is_refused(backbone):
 def test_more_pictures_than_fit_are_refused():
     settings = {
         **EVERY_ENTRY,
-        "pictures": 20,
+        "images": 20,
         "maps": None,
         "model": "student",
         "checkpoint": "a",
         "start": None,
     }
     validate(OmegaConf.create(settings), "changed")
-    with pytest.raises(ValueError, match="pictures must be at most 20"):
-        validate(OmegaConf.create({**settings, "pictures": 21}), "changed")
+    with pytest.raises(ValueError, match="images must be at most 20"):
+        validate(OmegaConf.create({**settings, "images": 21}), "changed")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pictures=0"], "error: pictures must be a whole number >= 1, found 0\n"),
+        (["images=0"], "error: images must be a whole number >= 1, found 0\n"),
         (["model=pupil"], "error: model must be student or teacher, found 'pupil'\n"),
         (["model=teacher"], "holds none; choose model=student\n"),
         (["start=gone.ckpt"], "error: start=gone.ckpt: no such file"),

@@ -77,10 +77,10 @@ def test_a_run_brings_its_settings(checkpoint):
 
 
 def test_what_is_of_this_machine_is_no_files_to_say(checkpoint):
-    data = MNIST | LOADING | {"task": "coloured", "tied": 0.95}
-    assert filled(checkpoint(data=data))["data"] == data | {"download": False}  # of a run before asks and faint, too
-    asked = data | {"asks": "digit", "faint": 0.2, "shots": 16}
-    assert filled(checkpoint(data=asked))["data"] == asked | {"download": False}
+    data = MNIST | LOADING | {"task": "coloured", "correlation": 0.95, "label": "digit", "desaturation": 0.2}
+    assert filled(checkpoint(data=data))["data"] == data | {"download": False}
+    few_shot = data | {"shots": 16}
+    assert filled(checkpoint(data=few_shot))["data"] == few_shot | {"download": False}
 
 
 def test_what_the_user_chooses_is_kept(checkpoint):
@@ -174,8 +174,8 @@ HOSTILE = {
         SHARDS | {"batch_size": float("nan")},
         SHARDS | {"defaults": ["x"]},
         SHARDS | {"spec": None},
-        MNIST | LOADING | {"task": "evil", "tied": 1.0},
-        MNIST | LOADING | {"task": "coloured", "tied": 1.0, "asks": CALL},
+        MNIST | LOADING | {"task": "evil", "correlation": 1.0, "label": "digit", "desaturation": 0.2},
+        MNIST | LOADING | {"task": "coloured", "correlation": 1.0, "label": CALL, "desaturation": 0.2},
         {"_target_": "tracer_lightning.data.imagenet_classnames"},
     ],
     "suite": [

@@ -81,7 +81,7 @@ MAIN = {
     ),
     "scripts/diagnose.py": ("checkpoint", "models", "runs", "seed", "data", "trainer"),
     "scripts/similarity.py": ("first", "second", "models", "second_model", "split", "samples", "towers", "tokens"),
-    "scripts/changed.py": ("checkpoint", "start", "model", "pictures", "seed", "maps"),
+    "scripts/changed.py": ("checkpoint", "start", "model", "images", "seed", "maps"),
 }
 """What users set there."""
 

@@ -83,7 +83,7 @@ def test_a_run_on_own_images_chooses_by_none_that_it_tests_on(pets, tmp_path, mo
         ),
         (
             ("data.texts.classnames=short.txt",),
-            "data.texts.classnames={cwd}/short.txt has 1 names and {cwd}/pets/",
+            "data: texts.classnames={cwd}/short.txt has 1 names and {cwd}/pets/",
         ),
         (
             ("data.texts.templates=short.txt",),

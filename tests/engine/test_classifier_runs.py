@@ -122,7 +122,7 @@ def test_a_head_of_other_classes_than_the_data_is_named(finished, tmp_path):
     assert status == 1
     assert "error: the head of student has 10 classes and the data have 7; choose the data it was made for" in stderr
     assert "Traceback" not in stderr
-    with pytest.raises(ValueError, match="head=kept: the head has 10 classes and the data have 7"):
+    with pytest.raises(ValueError, match="model must have a head for 7 classes, as the data have, got 10"):
         run(
             settings(tmp_path, *other, "data.batch_size=4", "method=ft", "head=kept", f"init_weights={checkpoint[11:]}")
         )
@@ -323,7 +323,7 @@ def test_a_head_is_kept_where_asked_and_else_left_behind_and_said(finished, tmp_
     for name in HEAD:
         assert torch.equal(saved(places[0] / "run", "teacher")[name], saved(folder)[name])
     left = run(settings(places[1], "method=zs", begin))
-    assert "the head of the weights started from is left behind (head=none); head=kept keeps it" in (
+    assert "the head of the initial weights is not used, because head=none; head=kept keeps it" in (
         capsys.readouterr().out
     )
     assert left["student"] == results["zero_shot"]

@@ -33,13 +33,13 @@ def port():
         return probe.getsockname()[1]
 
 
-def meeting(port, *settings, size=None, patience=20.0, children=(), ranks=(0, 1, 2)):
+def meeting(port, *settings, size=None, timeout=20.0, children=(), ranks=(0, 1, 2)):
     """What each process ends with: its store, or its error."""
     ends = {}
 
     def process(rank, values):
         try:
-            ends[rank] = meet(rank, size or len(settings), ("127.0.0.1", port), values, patience, children)
+            ends[rank] = meet(rank, size or len(settings), ("127.0.0.1", port), values, timeout, children)
         except (ValueError, OSError) as error:
             ends[rank] = error
 
@@ -72,14 +72,16 @@ def test_every_process_says_which_setting_differs(port, other, words):
 
 @pytest.mark.slow
 def test_a_process_that_does_not_come_is_named_to_all(port):
-    ends = meeting(port, SETTINGS, SETTINGS, size=3, patience=2.0)
-    assert [str(end) for end in ends.values()] == ["ranks [2] of 3 did not come within rendezvous=2 seconds"] * 2
+    ends = meeting(port, SETTINGS, SETTINGS, size=3, timeout=2.0)
+    assert [str(end) for end in ends.values()] == [
+        "ranks [2] of 3 did not come within the rendezvous timeout of 2 s"
+    ] * 2
 
 
 @pytest.mark.slow
 def test_the_first_process_may_be_the_one_that_does_not_come(port):
-    (end,) = meeting(port, SETTINGS, size=2, patience=1.0, ranks=[1]).values()
-    assert str(end) == f"the first process, at 127.0.0.1:{port}, did not answer within rendezvous=1 seconds"
+    (end,) = meeting(port, SETTINGS, size=2, timeout=1.0, ranks=[1]).values()
+    assert str(end) == f"the first process, at 127.0.0.1:{port}, did not answer within the rendezvous timeout of 1 s"
 
 
 def test_a_child_that_has_ended_is_not_waited_for(port):

@@ -15,7 +15,7 @@ from tracer_lightning.config.build import build_data, build_module, build_traine
 
 STEPS, WARMUP = 12, 3
 SMALL = (
-    "data=digits", "data.renders=1", "data.batch_size=32", "data.eval_batch_size=256", "prerequisite=null",
+    "data=digits", "data.renderings_per_digit=1", "data.batch_size=32", "data.eval_batch_size=256", "prerequisite=null",
     "trainer=cpu", "trainer.precision=64-true", f"trainer.max_steps={STEPS}", "trainer.limit_val_batches=0",
     f"scheduler.warmup_steps={WARMUP}", "backbone=digits_vit", "backbone.embed_dim=32",
     "backbone.text_cfg.layers=1", "optimizer.lr=1e-3",

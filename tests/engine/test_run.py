@@ -110,7 +110,7 @@ def run_until(cfg, epochs):
 
 
 def test_a_finished_folder_is_not_overwritten(finished_run):
-    with pytest.raises(ValueError, match="holds a run already; continue it with resume=auto"):
+    with pytest.raises(ValueError, match="holds a run already; set resume to 'auto' to continue it"):
         run(composed(finished_run.folder.parent))
 
 
@@ -158,7 +158,7 @@ def test_resume_from_a_folder_and_from_nowhere(tmp_path):
     (tmp_path / "again").mkdir()
     again = run(composed(tmp_path / "again", f"resume={tmp_path / 'run'}"))
     assert again["student"] == json.loads((tmp_path / "run/results.json").read_text())["student"]
-    with pytest.raises(ValueError, match=r"resume=nowhere: no checkpoint at nowhere"):
+    with pytest.raises(ValueError, match=r"resume: no checkpoint at nowhere"):
         run(composed(tmp_path / "again", "resume=nowhere"))
 
 

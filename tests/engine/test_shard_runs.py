@@ -16,7 +16,7 @@ from tests.training_helpers import make_module, make_trainer
 from tracer_lightning.commands.train import prerequisite_checkpoint, run
 from tracer_lightning.engine.features import training_features
 
-STREAM = ["data/reader=stream", "data.lanes=4"]
+STREAM = ["data/reader=stream", "data.streams=4"]
 SMALL = ["data.batch_size=4", "data.num_workers=0", "trainer.max_epochs=1"]
 
 
@@ -57,7 +57,7 @@ def test_a_set_of_another_size_ends_the_run_before_it_begins(tmp_path, sets):
 
 def test_a_streamed_set_of_another_size_ends_the_run_before_training(tmp_path, sets):
     options = ["data=pacs", f"data.root={sets}", *SMALL, *STREAM, "+suite.photo.samples=13"]
-    with pytest.raises(ValueError, match=r"suite\.photo: 12 samples were read, and 13 are expected"):
+    with pytest.raises(ValueError, match=r"set photo: 12 samples were read, but 13 are expected"):
         run(composed(tmp_path, *options))
     assert not (tmp_path / "run/checkpoints").exists()
 
@@ -73,7 +73,7 @@ def test_iwildcam_is_headed_by_macro_f1(tmp_path, sets, capsys):
 
 
 def fitted(path, root, stream, workers=0, checkpoint=None):
-    data = shards(root, stream=stream, lanes=5, num_workers=workers)
+    data = shards(root, stream=stream, streams=5, num_workers=workers)
     module = make_module(data)
     make_trainer(path, 8, checkpoint_every=1).fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     return torch.load(path / "step=8.ckpt", weights_only=True)
@@ -125,9 +125,9 @@ def test_pairs_of_pictures_and_captions_have_no_classes_for_a_head(tmp_path):
         "suite.test.folder=photo",
         *SMALL,
     ]
-    with pytest.raises(ValueError, match=r"data: the training pictures have captions and no labels, which a head"):
+    with pytest.raises(ValueError, match=r"data: the training images have captions but no labels, which a head"):
         run(composed(tmp_path, *options, "method=ft"))
-    with pytest.raises(ValueError, match=r"head=probe: no training picture has a label; choose zero_shot"):
+    with pytest.raises(ValueError, match=r"features must have labels for a linear probe"):
         run(composed(tmp_path, *options, "method=lp"))
 
 
@@ -191,5 +191,5 @@ def test_another_domain_makes_another_prerequisite(tmp_path):
 
 def test_mistakes_in_data_are_named_before_the_prerequisite_is_trained(tmp_path, sets):
     cfg = composed(tmp_path, "experiment=pacs_flyp", f"data.root={sets}", "data.batch_size=1000", tiny=False)
-    with pytest.raises(ValueError, match=r"data\.batch_size=1000 is larger than the training set of 12 samples"):
+    with pytest.raises(ValueError, match=r"data: batch_size=1000 is larger than the training set of 12 samples"):
         prerequisite_checkpoint(cfg)

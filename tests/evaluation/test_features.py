@@ -48,7 +48,7 @@ def test_a_set_of_padding_alone_is_empty():
 
 
 def test_equal_names_are_refused(backbone):
-    with pytest.raises(ValueError, match="two evaluation sets are named a; rename one"):
+    with pytest.raises(ValueError, match="names must be distinct, got a twice"):
         FeatureModule({"m": backbone.model}, ["a", "b", "a"], torch.zeros(2, 1, 8).long())
 
 

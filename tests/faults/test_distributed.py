@@ -88,14 +88,16 @@ def test_processes_with_different_settings_do_not_begin(tmp_path, script):
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_a_process_lost_before_they_have_met_is_not_waited_for_longer_than_allowed(tmp_path, lost):
-    processes = by_hand(tmp_path, *[(*ENDLESS, "run=x", "rendezvous=20")] * 2)
+    processes = by_hand(tmp_path, *[(*ENDLESS, "run=x", "rendezvous_timeout=20")] * 2)
     processes[lost].kill()
     status, _, errors = finish(processes[1 - lost])
     finish(processes[lost])
     (line,) = error_lines(errors)
     assert status == 1
     assert "Traceback" not in errors
-    assert ("did not answer within" if lost == 0 else "ranks [1] of 2 did not come within rendezvous=20") in line
+    assert (
+        "did not answer within" if lost == 0 else "ranks [1] of 2 did not come within the rendezvous timeout of 20"
+    ) in line
 
 
 @pytest.mark.exhaustive

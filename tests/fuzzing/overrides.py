@@ -38,7 +38,7 @@ SINGLE = (
     "reproduce",
     "compute",
 )
-SINGLE += ("callbacks", "logger", "trainer", "backbone", "debug", "ablation")
+SINGLE += ("callbacks", "logger", "trainer", "backbone", "debug", "ablation", "recipe", "evaluation")
 SHARDED = ("data", "suite", "experiment")
 SEVERAL = ("distill_losses", "regularizers")
 LIKE = {

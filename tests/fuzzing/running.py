@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tests.commands.helpers import TINY, hydra_context
-from tests.fuzzing.overrides import Case, leaves
+from tests.fuzzing.overrides import Case, leaves, option_keys, options
 from tracer_lightning.commands import train
 from tracer_lightning.commands.cli import cli
 from tracer_lightning.config import build
@@ -36,7 +36,7 @@ MOST = {
     "trainer.devices": 1,
     "trainer.num_nodes": 1,
     "data.num_workers": 2,
-    "data.renders": 10,
+    "data.renderings_per_digit": 10,
     "backbone.vision_cfg.layers": 64,
     "backbone.text_cfg.layers": 64,
 }
@@ -178,7 +178,7 @@ def attempt(module: ModuleType, overrides: Sequence[str], **options: Any) -> Out
 
 
 def judged(status: Any, stderr: str, overrides: Sequence[str]) -> Outcome:
-    """What a user sees in the end: an error line must mention something of what was given."""
+    """What a user sees in the end: an error line must mention something of what was given, or of what a recipe sets."""
     errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
     if "Traceback (most recent call last)" in stderr:
         return Outcome("traceback", stderr[-3000:])
@@ -188,7 +188,9 @@ def judged(status: Any, stderr: str, overrides: Sequence[str]) -> Outcome:
         return Outcome("unclear", f"status {status}: {stderr[-1000:]}")
     if "give it as" in errors[0]:  # a setting that another option needs
         return Outcome("refused", errors[0])
-    words = {word for text in overrides for word in re.findall(r"\w{2,}", text.lower())}
+    recipes = [text.removeprefix("recipe=") for text in overrides if text.startswith("recipe=")]
+    sets = [key for recipe in recipes if recipe in options("recipe") for key in option_keys("recipe", recipe)]
+    words = {word for text in (*overrides, *sets) for word in re.findall(r"\w{2,}", text.lower())}
     if "object_type=" in errors[0] or "config of type" in errors[0]:  # a library's words
         return Outcome("vague", errors[0])
     if len(errors[0]) > LINE or not any(word in errors[0].lower() for word in words or {""}):

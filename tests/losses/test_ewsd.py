@@ -55,7 +55,7 @@ def test_it_is_nothing_at_the_start(backbone):
 
 def test_mistakes():
     regularizer = EWSD(model(random(4, 3)), 1.0)
-    with pytest.raises(ValueError, match=r"at least D = 3 samples, found 2; raise data.batch_size"):
+    with pytest.raises(ValueError, match=r"at least D = 3 samples, found 2; raise batch_size"):
         regularizer(model(random(4, 3)), inputs(random(2, 3)))
     with pytest.raises(ValueError, match="exponent must be a finite number >= 0"):
         EWSD(model(random(4, 3)), -1.0)

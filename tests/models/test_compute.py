@@ -87,7 +87,7 @@ def test_micro_batches_need_fixed_statistics():
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "many"])
 def test_micro_batches_have_a_size(value):
-    with pytest.raises(ValueError, match=r"compute\.micro_batch must be null or a whole number"):
+    with pytest.raises(ValueError, match=r"micro_batch must be an integer >= 1 or None"):
         configure_compute(tiny_backbone().model, micro_batch=value)
 
 

@@ -51,12 +51,12 @@ def test_no_layers_leave_the_scale(make):
 
 @pytest.mark.parametrize("layers", [-1, 1.5, True, "all"])
 def test_wrong_numbers_are_named(layers):
-    with pytest.raises(ValueError, match="trainable_layers must be null or a whole number >= 0"):
+    with pytest.raises(ValueError, match="layers must be >= 0 or None"):
         train_last(tiny_backbone().model, layers)
 
 
 def test_nothing_left_to_train_is_said():
     backbone = deep_vit()
     backbone.model.model.logit_scale.requires_grad_(False)
-    with pytest.raises(ValueError, match="trainable_layers=0 leaves nothing to train"):
+    with pytest.raises(ValueError, match="layers=0 leaves nothing to train"):
         train_last(backbone.model, 0)

@@ -73,8 +73,8 @@ def traffic(sizes: ClipSizes, batch: int, ranks: int, teacher: bool, shards: int
         batch: number of pairs on this rank.
         ranks: number of ranks of the run.
         teacher: True for TRACER, False for FLYP.
-        shards: number of shards of the weights; 1 is ``trainer=ddp``. With more, each shard has ranks / shards copies
-            (``trainer=fsdp``: one shard per GPU of a machine). Shards consist of whole rows, padded to the same size.
+        shards: number of shards of the weights; 1 is DDP. With more, as under FSDP, each shard has ranks / shards
+            copies: one shard per GPU of a machine. Shards consist of whole rows, padded to the same size.
     """
     pairs = 2 * batch * sizes.dim * SINGLE  # image and text features of one rank
     others, copies = ranks - 1, ranks // shards

@@ -70,13 +70,13 @@ def _suites(context_length: int) -> tuple[ZeroShotSuite, ZeroShotSuite]:
 
 
 def flyp(model: ClipModel) -> TracerModule:
-    """Build the module of ``method=flyp``."""
+    """Build the module of FLYP."""
     loss = WeightedSum({"info_nce": InfoNCE()}, {"info_nce": 1.0})
     return _module(model, NoTeacher(model), loss, WeightedSum({}, {}))
 
 
 def tracer(model: ClipModel, precision: Precision = "same") -> TracerModule:
-    """Build the module of ``method=tracer`` with the weights of the released ViT-B/16 run."""
+    """Build the module of TRACER with the weights of the released ViT-B/16 run."""
     terms: dict[str, LossTerm] = {
         "info_nce": InfoNCE(),
         "fd": FeatureDistillation(),
@@ -95,7 +95,7 @@ def _module(model: ClipModel, teacher: Any, loss: WeightedSum, regularizers: Wei
 
 
 def compile_in_place(module: TracerModule) -> None:
-    """Compile student and teacher, as with ``compute.compile=true``."""
+    """Compile student and teacher."""
     for model in (module.student, module.teacher.module):
         if model is not None:
             model.compile()

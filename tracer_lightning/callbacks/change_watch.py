@@ -43,7 +43,7 @@ class ChangeWatch:
         """
         if any(isinstance(p, DTensor) for p in pl_module.student.parameters()):
             raise ValueError(
-                "pictures must be 0 for sharded models, whose changes can't be compared; or use DDP, not FSDP"
+                "images must be 0 for sharded models, whose changes can't be compared; or use DDP, not FSDP"
             )
         if self._before is not None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]

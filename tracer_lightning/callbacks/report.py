@@ -46,15 +46,15 @@ class Report(pl.Callback):
 
     Args:
         dirpath: folder of the run.
-        pictures: number of forgotten images, and of learned ones, to show per dataset; 0 for none. This keeps a copy of
+        images: number of forgotten images, and of learned ones, to show per dataset; 0 for none. This keeps a copy of
             the model before training, and makes the last test two to three times as long.
     """
 
-    def __init__(self, dirpath: str, pictures: int = 0) -> None:
-        if pictures < 0:
-            raise ValueError(f"pictures must be >= 0, got {pictures}")
+    def __init__(self, dirpath: str, images: int = 0) -> None:
+        if images < 0:
+            raise ValueError(f"images must be >= 0, got {images}")
         self.dirpath = Path(dirpath)
-        self._watch = ChangeWatch(pictures) if pictures else None
+        self._watch = ChangeWatch(images) if images else None
         self._scores: dict[str, Scores] = {}
         self._details: dict[str, dict[str, Details]] = {}
         self._started: float | None = None

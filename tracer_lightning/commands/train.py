@@ -15,13 +15,14 @@ from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer, resolved_settings
 from tracer_lightning.config.check_built import check_built
 from tracer_lightning.config.checkpoint import start_path
+from tracer_lightning.config.errors import setting
 from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.config.validate import validate
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine import run as engine
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.resume import find_checkpoint, read_saved_run, resume_hint
+from tracer_lightning.engine.resume import AUTO, find_checkpoint, read_saved_run
 from tracer_lightning.engine.run_folder import lock_run_dir
 from tracer_lightning.engine.signals import SIGNALS
 from tracer_lightning.module import TracerModule
@@ -79,14 +80,16 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
             primary_metric=cfg.primary_metric,
             precision=cfg.evaluation.precision,
             start=start,
-            resume_hint=resume_hint(cfg.resume, folder, _is_unnamed(cfg)),
+            resume_hint=_resume_hint(cfg.resume, folder, _is_unnamed(cfg)),
         )
         return engine.run(trainer, module, data, info, saved, began)
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
     """The checkpoint that ``resume`` names; ``paths.output_dir`` is changed to the folder in which the run goes on."""
-    folder, checkpoint = find_checkpoint(cfg.resume, resolved_settings(cfg), _is_unnamed(cfg))
+    settings = resolved_settings(cfg)
+    with setting("resume"):
+        folder, checkpoint = find_checkpoint(cfg.resume, settings, _is_unnamed(cfg))
     cfg.paths.output_dir = str(folder)
     return checkpoint
 
@@ -107,6 +110,15 @@ def prerequisite_checkpoint(cfg: DictConfig) -> Path | None:
     return ensure_prerequisite(folder, required.name, required.min_accuracy, train_prerequisite)
 
 
+def _resume_hint(resume: str | None, folder: Path, is_unnamed: bool) -> str:
+    """How a user continues this run."""
+    if resume == AUTO:
+        return "the same command continues it"
+    if is_unnamed:
+        return "the same command with resume=auto continues it"
+    return f"the same command with resume=auto continues {folder}"
+
+
 def _is_unnamed(cfg: DictConfig) -> bool:
     """Whether the run's name is the time at which it began."""
     unresolved: Any = OmegaConf.to_container(cfg, resolve=False)
@@ -119,9 +131,9 @@ def _build(
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, start)
     data = build_data(cfg, backbone)
-    if cfg.reproduce.rows_of_captions:
+    if cfg.reproduce.image_template_pairs:
         if not isinstance(data, ClipDataModule):
-            raise ValueError("reproduce.rows_of_captions draws images with captions, and the data have none")
+            raise ValueError("reproduce.image_template_pairs needs images with captions, which these data lack")
         data.draws_rows = True
     check_built(cfg, data)
     trainer = build_trainer(cfg, callbacks, plugins)

@@ -65,9 +65,11 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
         _check_activation(backbone, Path(weights))
         load_weights(backbone.model, weights)
     add_peft(cfg, backbone.model)
-    backbone.model.freeze_batch_norm(cfg.batch_norm == "frozen")
+    with setting("batch_norm"):
+        backbone.model.freeze_batch_norm(cfg.batch_norm == "frozen")
     compute = cfg.compute
-    configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
+    with setting("compute"):
+        configure_compute(backbone.model, compute.gradient_checkpointing, compute.channels_last, compute.micro_batch)
     return backbone
 
 

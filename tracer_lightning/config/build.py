@@ -16,12 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from tracer_lightning.callbacks import Progress
-from tracer_lightning.config.errors import naming, setting, with_setting
+from tracer_lightning.config.errors import SettingError, SettingMemoryError, naming, setting, setting_error
 from tracer_lightning.config.type_checks import TARGET, check_values
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.features import training_features
-from tracer_lightning.engine.memory import lacks_memory, memory_request
 from tracer_lightning.engine.precision import set_evaluation_precision
 from tracer_lightning.engine.rendezvous import meet_at_start
 from tracer_lightning.engine.settings import shortened
@@ -31,6 +30,9 @@ from tracer_lightning.models import Backbone, Model, freeze, train_last, train_p
 from tracer_lightning.module import TracerModule
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
+
+DATA_CHECKS = ("prepare_data", "setup", "train_loader", "shuffle_evaluation", "context", "check_losses")
+"""Methods of data modules in which they check their arguments against the data; the errors name the setting."""
 
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
@@ -64,26 +66,27 @@ def _source_key(cfg: DictConfig, key: str) -> str:
     return target[1] if target else key
 
 
-def _cause(cfg: DictConfig, error: InstantiationException) -> Exception:
+def _cause(cfg: DictConfig, error: InstantiationException) -> BaseException:
     """The innermost error, with the setting of the nested node that raised it."""
     inner: BaseException = error
     match: re.Match[str] | None = None
     while isinstance(inner, InstantiationException) and inner.__cause__ is not None:
         match, inner = re.search(r"full_key: (\S+)", str(inner)), inner.__cause__
-    kind, text = (MemoryError, memory_request(inner)) if lacks_memory(inner) else (ValueError, str(inner))
-    return kind(with_setting(_source_key(cfg, match[1]), text) if match else text)
+    if match is None or isinstance(inner, SettingError | SettingMemoryError):
+        return inner
+    return setting_error(_source_key(cfg, match[1]), inner)
 
 
 def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Trainer) -> None:
     """Give the model the head that it classifies with, made on the device of the run: prompts may be many."""
     if model.head is not None and cfg.head.name != "kept":
         print_rank_zero(
-            f"the head of the weights started from is left behind (head={cfg.head.name}); head=kept keeps it"
+            f"the head of the initial weights is not used, because head={cfg.head.name}; head=kept keeps it"
         )
     device = trainer.strategy.root_device
     model.to(device)
     features = partial(training_features, trainer, model, data)
-    model.head = make(cfg, "head.make")(model, features=features, **move_data_to_device(data.context(), device))
+    model.head = make(cfg, "head.module")(model, features=features, **move_data_to_device(data.context(), device))
     model.to(device)  # whence the extraction of features took it
 
 
@@ -124,6 +127,8 @@ def _non_negative(value: Any, key: str) -> float:
 def build_data(cfg: DictConfig, backbone: Backbone) -> DataModule:
     """The data module for the backbone's inputs."""
     data: DataModule = make(cfg, "data", DataModule, spec=backbone.spec, seed=cfg.seed)
+    for method in DATA_CHECKS:
+        setattr(data, method, naming("data", getattr(data, method)))
     return data
 
 
@@ -135,9 +140,12 @@ def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
 def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> TracerModule:
     """Student, teacher and losses; what is not trained is frozen."""
     student = backbone.model
-    train_parts(student, cfg.method.train)
-    freeze(student, cfg.method.freeze)
-    train_last(student, cfg.trainable_layers)
+    with setting("method.train"):
+        train_parts(student, cfg.method.train)
+    with setting("method.freeze"):
+        freeze(student, cfg.method.freeze)
+    with setting("trainable_layers"):
+        train_last(student, cfg.trainable_layers)
     teacher: Teacher = make(cfg, "teacher.module")(student)
     if cfg.compute.compile:
         for model in (student, teacher.module):
@@ -145,22 +153,20 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
                 model.compile()
     device = next(student.parameters()).device
     context = data.context()
-    anchors = make(cfg, "anchors.make")(student, **move_data_to_device(context, device))
+    anchors = make(cfg, "anchors.module")(student, **move_data_to_device(context, device))
     loss = build_sum(cfg, student, ("task_loss", "distill_losses"))
     if anchors is not None and not loss.with_anchors:
         print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
         anchors = None
-    module = TracerModule(
-        student=student,
-        teacher=teacher,
-        loss=loss,
-        regularizers=build_sum(cfg, student, ("regularizers",)),
-        optimizer=make(cfg, "optimizer"),
-        scheduler=make(cfg, "scheduler"),
-        validation=_build_suite(cfg, "validation_suite", [data.val_set], context, ("student",)),
-        test=_build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher")),
-        anchors=anchors,
-    )
+    parts: dict[str, Any] = {
+        "regularizers": build_sum(cfg, student, ("regularizers",)),
+        "optimizer": make(cfg, "optimizer"),
+        "scheduler": make(cfg, "scheduler"),
+        "validation": _build_suite(cfg, "validation_suite", [data.val_set], context, ("student",)),
+        "test": _build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher")),
+    }
+    with setting("method"):
+        module = TracerModule(student=student, teacher=teacher, loss=loss, anchors=anchors, **parts)
     for warning in data.check_losses(module.reads, module.loss.terms.values()):
         print_rank_zero(f"warning: {warning}")
     return module
@@ -201,7 +207,7 @@ def build_evaluator(cfg: DictConfig) -> pl.Trainer:
 def _make_trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, **options)
     set_evaluation_precision(trainer, cfg.evaluation.precision)
-    return meet_at_start(trainer, partial(resolved_settings, cfg), cfg.rendezvous)
+    return meet_at_start(trainer, partial(resolved_settings, cfg), cfg.rendezvous_timeout)
 
 
 def resolved_settings(cfg: DictConfig) -> dict[str, Any]:

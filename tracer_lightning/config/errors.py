@@ -33,7 +33,7 @@ def print_error(error: BaseException) -> None:
         kind, _, words = text.splitlines()[-1].partition(": ")
         text = words or kind
     if isinstance(error, OmegaConfBaseException) and error.full_key:
-        text = with_setting(error.full_key, _omegaconf_message(error))
+        text = f"{error.full_key}: {_omegaconf_message(error)}"
     sys.stderr.write(f"error: {printable(' '.join(text.split()))}\n")
 
 
@@ -50,23 +50,35 @@ def fail(error: BaseException) -> NoReturn:
     raise SystemExit(1) from None
 
 
+class SettingError(ValueError):
+    """An error whose message begins with the setting that caused it."""
+
+
+class SettingMemoryError(MemoryError):
+    """A lack of memory whose message begins with the setting that caused it."""
+
+
 @contextmanager
 def setting(key: str) -> Iterator[None]:
-    """Name the setting in every ValueError, TypeError and lack of memory that is raised within."""
+    """Name the setting in every ValueError, TypeError and lack of memory raised within; an inner setting is kept."""
     try:
         yield
-    except (ValueError, TypeError) as error:
-        raise ValueError(with_setting(key, str(error))) from error
+    except (SettingError, SettingMemoryError):
+        raise
     except Exception as error:
-        if not lacks_memory(error):
+        if not isinstance(error, ValueError | TypeError) and not lacks_memory(error):
             raise
-        raise MemoryError(with_setting(key, memory_request(error))) from error
+        raise setting_error(key, error) from error
 
 
-def with_setting(key: str, message: str) -> str:
-    """The message with the setting in front, unless it begins with a setting already."""
-    has_setting = re.match(r"([\w-]+\.)+[\w-]+ |[\w.-]+(:|=)", message)
-    return message if has_setting else f"{key}: {message}"
+def setting_error(key: str, error: BaseException) -> SettingError | SettingMemoryError:
+    """The error with the setting in front of its message."""
+    if lacks_memory(error):
+        return SettingMemoryError(f"{key}: {memory_request(error)}")
+    unknown = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
+    if isinstance(error, TypeError) and unknown:
+        return SettingError(f"{key}.{unknown[1]} is not an argument of {key}._target_; remove it, or choose another")
+    return SettingError(f"{key}: {error}")
 
 
 def naming(key: str, function: Callable[..., Any]) -> Callable[..., Any]:

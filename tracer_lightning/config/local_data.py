@@ -42,7 +42,8 @@ def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
     except ValueError as error:
         text = str(error)
         for key, path in files.items():
-            text = text.replace(key, f"{key}={path}")
+            argument = key.removeprefix("data.")  # by which the data module names the setting
+            text = text.replace(argument, f"{argument}={path}")
         if text == str(error):
             raise
         raise ValueError(text) from error

@@ -24,7 +24,7 @@ NOT_HASHED = (
     "min_accuracy",
     "optimized_metric",
     "compute",
-    "rendezvous",
+    "rendezvous_timeout",
 )
 """Settings that do not change the trained weights."""
 

@@ -53,16 +53,16 @@ class Digits(Data):
 
     target: Literal["tracer_lightning.data.DigitsDataModule"] = Field(alias="_target_")
     train_styles: list[Name]
-    renders: Annotated[int, Field(ge=1, le=1000)]
+    renderings_per_digit: Annotated[int, Field(ge=1, le=1000)]
 
 
 class Coloured(Data):
     """Arguments of the data modules of the toy experiment."""
 
     task: Literal["plain", "coloured"]
-    tied: Share
-    asks: Literal["colour", "digit"] = "colour"  # records older than these two settings had no others
-    faint: Share = 0.0
+    correlation: Share
+    label: Literal["colour", "digit"]
+    desaturation: Share
 
 
 class ColouredDigits(Coloured):
@@ -164,7 +164,7 @@ class StreamedShards(Shards):
 
     target: Literal["tracer_lightning.data.StreamedShardDataModule"] = Field(alias="_target_")
     cache: bool
-    lanes: Count
+    streams: Count
     shuffle_buffer: Count
 
 

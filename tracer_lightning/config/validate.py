@@ -17,7 +17,7 @@ from tracer_lightning.config.schema import FISHER, INTERPOLATE, INTERPOLATIONS, 
 from tracer_lightning.config.type_checks import TARGET, check_type_of, target_of
 from tracer_lightning.engine.settings import shortened
 
-MAX_PICTURES = 20
+MAX_IMAGES = 20
 """Greatest number of images in a row of a figure."""
 
 
@@ -83,9 +83,9 @@ def _check_optimized_metric(cfg: DictConfig) -> None:
         )
 
 
-def _check_pictures(cfg: DictConfig) -> None:
-    if cfg.pictures > MAX_PICTURES:
-        raise ValueError(f"pictures must be at most {MAX_PICTURES}, or they are too small; found {cfg.pictures}")
+def _check_images(cfg: DictConfig) -> None:
+    if cfg.images > MAX_IMAGES:
+        raise ValueError(f"images must be at most {MAX_IMAGES}, or they are too small; found {cfg.images}")
 
 
 def _check_checkpoint_is_set(cfg: DictConfig) -> None:
@@ -128,7 +128,7 @@ CHECKS: dict[str, tuple[Callable[[DictConfig], None], ...]] = {
     "merge": (*EVALUATION, _check_merge),
     "diagnose": EVALUATION,
     "similarity": (*EVALUATION, _check_first),
-    "changed": (*EVALUATION, _check_pictures, _check_checkpoint_is_set),
+    "changed": (*EVALUATION, _check_images, _check_checkpoint_is_set),
     "kernels": (),
 }
 """Checks of several settings against one another, by command; they run after the schema."""

@@ -52,7 +52,7 @@ def check_content(saved: Mapping[str, Any], path: Path) -> None:
     """
     where = f"resume={path}"
     if any(key not in saved or not isinstance(saved[key], kind) for key, kind in ENTRIES.items()):
-        raise ValueError(f"{where}: no checkpoint of a run of this project; use init_weights= for weights")
+        raise ValueError(f"{where}: no checkpoint of a run of this project; other weights can only be initial weights")
     _check_version(saved["pytorch-lightning_version"], where)
     if min(saved["epoch"], saved["global_step"]) < 0 or (saved["total_steps"] is not None and saved["total_steps"] < 1):
         raise ValueError(f"{where}: its epoch, step or number of steps is negative; continue from another checkpoint")
@@ -62,7 +62,9 @@ def check_content(saved: Mapping[str, Any], path: Path) -> None:
             _check_state(value, f"{where}: {key}")
     for text in _strings(saved["callbacks"]):
         if "://" in text or "::" in text or ".." in Path(text).parts:
-            raise ValueError(f"{where}: it names the file {text}, out of its folder; use init_weights= for weights")
+            raise ValueError(
+                f"{where}: it names the file {text}, outside of its folder; start a new run from its weights"
+            )
 
 
 def check_restorable(saved: Mapping[str, Any], path: Path, trainer: pl.Trainer, module: TracerModule) -> None:
@@ -112,7 +114,7 @@ def _check_version(text: str, where: str) -> None:
     if not supported:
         raise ValueError(
             f"{where}: it is of Lightning {text[:50]!r}, and {OLDEST} to below {NEXT_MAJOR} can be continued; "
-            "use init_weights= for weights"
+            "start a new run from its weights"
         )
 
 
@@ -161,7 +163,7 @@ def _compare(own: Any, saved: Any, where: str) -> None:
     """Raise ValueError unless both have the same structure: keys, lengths of lists, and types of values."""
     if isinstance(own, Mapping):
         if not isinstance(saved, Mapping) or own.keys() != saved.keys():
-            raise ValueError(f"{where}: not as this version of Lightning writes it; use init_weights= for weights")
+            raise ValueError(f"{where}: not as this version of Lightning writes it; start a new run from its weights")
         for key, value in own.items():
             if not str(key).endswith(UNCHECKED_SUFFIX):
                 _compare(value, saved[key], f"{where}.{key}")

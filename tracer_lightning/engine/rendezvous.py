@@ -33,7 +33,7 @@ MEETINGS: Counter[tuple[str, int]] = Counter()
 """Number of earlier meetings of this process at each address and port."""
 
 
-def meet_at_start(trainer: pl.Trainer, settings: Callable[[], Mapping[str, Any]], patience: float) -> pl.Trainer:
+def meet_at_start(trainer: pl.Trainer, settings: Callable[[], Mapping[str, Any]], timeout: float) -> pl.Trainer:
     """Have the processes of this trainer meet before they set up their process group.
 
     torch would wait for a missing process without a message, deaf to signals, and does not compare settings.
@@ -41,7 +41,7 @@ def meet_at_start(trainer: pl.Trainer, settings: Callable[[], Mapping[str, Any]]
     Args:
         trainer: changed in place, and returned.
         settings: returns the resolved settings of this process, when there are others to compare them with.
-        patience: seconds to wait for the other processes.
+        timeout: seconds to wait for the other processes.
     """
     strategy: Any = trainer.strategy
     set_up = strategy.setup_environment
@@ -57,7 +57,7 @@ def meet_at_start(trainer: pl.Trainer, settings: Callable[[], Mapping[str, Any]]
             environment.world_size(),
             (environment.main_address, environment.main_port),
             shared_settings(settings()),
-            patience,
+            timeout,
             getattr(strategy.launcher, "procs", ()),
         )
         set_up()
@@ -72,7 +72,7 @@ def meet(
     size: int,
     endpoint: tuple[str, int],
     settings: dict[str, str],
-    patience: float,
+    timeout: float,
     children: Sequence[subprocess.Popen[Any]] = (),
 ) -> TCPStore:
     """Wait for the other processes, and compare settings.
@@ -82,7 +82,7 @@ def meet(
         size: number of processes.
         endpoint: address and port of the first process.
         settings: names of settings to their values as strings.
-        patience: seconds to wait for the other processes.
+        timeout: seconds to wait for the other processes.
         children: the other processes, if this one has started them.
 
     Returns:
@@ -92,9 +92,9 @@ def meet(
         ValueError: the settings differ, or the port is in use; all processes raise the same message.
         OSError: a process did not arrive, or was lost.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     wait = partial(_wait, deadline=deadline, children=children)
-    store = _connect(rank, size, endpoint, patience, wait)
+    store = _connect(rank, size, endpoint, timeout, wait)
     messages = _own_prefix(store, endpoint)
     try:
         if messages.add(f"arrived/{rank}", 1) > 1:
@@ -102,9 +102,9 @@ def meet(
         messages.set(f"settings/{rank}", json.dumps(settings))
         later = partial(wait, deadline=deadline + ANSWER_TIMEOUT)  # the first process may decide at its own deadline
         verdict = (
-            _collect_and_compare(messages, size, patience, wait)
+            _collect_and_compare(messages, size, timeout, wait)
             if rank == 0
-            else _receive_verdict(messages, rank, patience, later)
+            else _receive_verdict(messages, rank, timeout, later)
         )
     except RuntimeError as error:
         raise OSError(f"another process of this run was lost ({str(error).splitlines()[0]})") from error
@@ -121,7 +121,7 @@ def _own_prefix(store: TCPStore, endpoint: tuple[str, int]) -> PrefixStore:
     return part
 
 
-def _connect(rank: int, size: int, endpoint: tuple[str, int], patience: float, wait: Callable[..., None]) -> TCPStore:
+def _connect(rank: int, size: int, endpoint: tuple[str, int], timeout: float, wait: Callable[..., None]) -> TCPStore:
     """A connection to the first process's store, or to torchrun's."""
     address, port = endpoint
     store = partial(
@@ -143,7 +143,9 @@ def _connect(rank: int, size: int, endpoint: tuple[str, int], patience: float, w
             ) from error
     wait(
         partial(_answers, endpoint, partial(store, is_master=False), attempts=[]),
-        lambda: f"the first process, at {address}:{port}, did not answer within rendezvous={patience:g} seconds",
+        lambda: (
+            f"the first process, at {address}:{port}, did not answer within the rendezvous timeout of {timeout:g} s"
+        ),
     )
     return store(is_master=False)
 
@@ -192,7 +194,7 @@ def _is_store(connect: Callable[[], TCPStore]) -> bool:
     return process.exitcode == 0
 
 
-def _collect_and_compare(store: Any, size: int, patience: float, wait: Callable[..., None]) -> str:
+def _collect_and_compare(store: Any, size: int, timeout: float, wait: Callable[..., None]) -> str:
     """The verdict of the first process, which all others read: an error message, or empty if all agree."""
 
     def missing(kind: str) -> list[int]:
@@ -201,7 +203,9 @@ def _collect_and_compare(store: Any, size: int, patience: float, wait: Callable[
     try:
         wait(
             lambda: not missing("settings"),
-            lambda: f"ranks {missing('settings')} of {size} did not come within rendezvous={patience:g} seconds",
+            lambda: (
+                f"ranks {missing('settings')} of {size} did not come within the rendezvous timeout of {timeout:g} s"
+            ),
         )
         first, *others = (json.loads(store.get(f"settings/{rank}")) for rank in range(size))
         differences = (describe_difference(rank, settings, first) for rank, settings in enumerate(others, 1))
@@ -216,11 +220,11 @@ def _collect_and_compare(store: Any, size: int, patience: float, wait: Callable[
     return verdict
 
 
-def _receive_verdict(store: Any, rank: int, patience: float, wait: Callable[..., None]) -> str:
+def _receive_verdict(store: Any, rank: int, timeout: float, wait: Callable[..., None]) -> str:
     """The verdict of the first process."""
     wait(
         lambda: store.check(["verdict"]),
-        lambda: f"the first process of this run said nothing within rendezvous={patience:g} seconds",
+        lambda: f"the first process of this run said nothing within the rendezvous timeout of {timeout:g} s",
     )
     verdict: bytes = store.get("verdict")
     store.set(f"heard/{rank}", "")

@@ -62,7 +62,7 @@ COMPARED = (
     "positives",
 )
 """Settings whose differences from the checkpoint's are an error or printed."""
-NOT_COMPARED = ("run", "resume", "paths", "rendezvous")
+NOT_COMPARED = ("run", "resume", "paths", "rendezvous_timeout")
 """Settings in which unfinished runs and their continuation may differ."""
 
 
@@ -107,22 +107,22 @@ def find_checkpoint(resume: str | None, settings: Mapping[str, Any], is_unnamed:
     if resume is None:
         if has_checkpoints:
             raise ValueError(
-                f"run={settings['run']}: {folder} holds a run already; continue it with resume=auto, or rename"
+                f"{folder} holds a run already; set resume to {AUTO!r} to continue it, or give this run another name"
             )
         return folder, None
     if resume == AUTO:
         unfinished = folder if has_checkpoints else _last_unfinished(settings) if is_unnamed else None
         if unfinished is None:
-            print_rank_zero("resume=auto: no unfinished run of these settings, starting anew")
+            print_rank_zero("no unfinished run of these settings, starting anew")
             return folder, None
         return unfinished, newest_intact_checkpoint(unfinished)
     path = Path(resume)
     if path.is_dir():
         path = newest_intact_checkpoint(path) if list_checkpoints(path) else path / CHECKPOINT
     if not path.is_file():
-        raise ValueError(f"resume={resume}: no checkpoint at {path}; give a checkpoint, a run folder, or auto")
+        raise ValueError(f"no checkpoint at {path}; give a checkpoint, a run folder, or auto")
     if has_checkpoints and path.parent.resolve() != (folder / CHECKPOINT).parent.resolve():
-        print_rank_zero(f"resume={resume}: {folder} holds a run already, which is continued instead")
+        print_rank_zero(f"{folder} holds a run already, which is continued instead of {resume}")
         return folder, newest_intact_checkpoint(folder)
     return folder, path
 
@@ -143,7 +143,7 @@ def _read_settings(folder: Path) -> Any:
     try:
         return _without_location(read_yaml(folder / CONFIG))
     except (ValueError, KeyError, TypeError) as error:
-        print_rank_zero(f"resume=auto: {folder} is passed over ({error})")
+        print_rank_zero(f"{folder} is skipped, because it can't be continued ({error})")
         return None
 
 
@@ -209,8 +209,7 @@ def compare_settings(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> N
         values = f"this run has {shortened(current.get(key))} and the checkpoint {shortened(previous.get(key))}"
         if key.startswith((*STRUCTURE, *ORIGIN)):
             raise ValueError(
-                f"{key[:100]}: {values}; continue with the same, or start a new run from the checkpoint with "
-                "init_weights="
+                f"{key[:100]}: {values}; continue with the same, or start a new run from the checkpoint's weights"
             )
         owner = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
         print_rank_zero(f"{key[:100]}: {values}; {owner} value is in force")
@@ -249,12 +248,3 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         raise ValueError(f"resume={path}: {error}") from error
-
-
-def resume_hint(resume: str | None, folder: Path, is_unnamed: bool) -> str:
-    """How a user continues this run."""
-    if resume == AUTO:
-        return "the same command continues it"
-    if is_unnamed:
-        return "the same command with resume=auto continues it"
-    return f"the same command with resume=auto continues {folder}"

@@ -79,7 +79,7 @@ def newest_intact_checkpoint(folder: Path) -> Path:
                 )
             return path
     raise ValueError(
-        f"resume: {' and '.join(map(str, checkpoints))} {'is' if len(checkpoints) == 1 else 'are'} damaged; delete the "
+        f"{' and '.join(map(str, checkpoints))} {'is' if len(checkpoints) == 1 else 'are'} damaged; delete the "
         "checkpoints to start anew"
     )
 
@@ -107,7 +107,7 @@ def lock_run_dir(folder: Path, anew: bool) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise ValueError(f"run: another process writes in {folder}; give this run a name with run=NAME") from None
+        raise ValueError(f"another process writes in {folder}; give this run a name of its own") from None
     try:
         for directory in (folder, folder / CHECKPOINTS):
             remove_stale(directory)

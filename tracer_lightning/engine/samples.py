@@ -18,7 +18,7 @@ def check_sample_counts(scores: Scores, data: DataModule) -> None:
     for eval_set in data.eval_sets:
         actual, expected = scores[eval_set.name]["n"], eval_set.samples
         if expected is not None and not expected - unread <= actual <= expected:
-            raise ValueError(f"suite.{eval_set.name}: {actual:,} samples were read, and {expected:,} are expected")
+            raise ValueError(f"set {eval_set.name}: {actual:,} samples were read, but {expected:,} are expected")
 
 
 def unreadable_samples(data: DataModule) -> list[str]:

@@ -65,7 +65,7 @@ class FeatureModule(pl.LightningModule):
         super().__init__()
         for name in names:
             if list(names).count(name) > 1:
-                raise ValueError(f"data: two evaluation sets are named {name}; rename one")
+                raise ValueError(f"names must be distinct, got {name} twice; rename one")
         self.models = nn.ModuleDict(models)
         self.names = tuple(names)
         self.register_buffer("prompts", prompts, persistent=False)

@@ -40,8 +40,8 @@ def _blocks(visual: nn.Module) -> list[Any]:
     pooled = getattr(visual, "pool_type", None) in ("tok", "avg") and getattr(visual, "attn_pool", None) is None
     if not (blocks and plain and pooled):
         raise ValueError(
-            f"maps: {type(visual).__name__} is no ViT of open_clip with a class token; choose maps=grad_cam for a "
-            "ResNet, or maps=none"
+            f"visual must be one of open_clip's ViTs with a class token, got a {type(visual).__name__}; use grad_cam "
+            "for a ResNet"
         )
     return blocks
 

@@ -60,7 +60,7 @@ class Suite(nn.Module):
         self.averages = {**({AVERAGE: ood} if ood else {}), **(averages or {})}
         for name in names:
             if names.count(name) > 1 or name in {AVERAGE, *self.averages}:
-                raise ValueError(f"data: two evaluation sets, or a set and their average, are named {name}; rename one")
+                raise ValueError(f"eval_sets: two sets, or a set and their average, are named {name}; rename one")
         for name, members in self.averages.items():
             if not members or not set(members) <= set(names):
                 raise ValueError(f"averages.{name} must list some of {', '.join(names)}; found {list(members)}")

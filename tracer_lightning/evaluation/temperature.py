@@ -27,7 +27,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         labels: (N,) class indices.
     """
     if not len(labels):
-        raise ValueError("temperature: the set that it is to be fitted on has no samples")
+        raise ValueError("labels must not be empty: the set to fit the temperature on has no samples")
 
     def loss(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)

@@ -96,7 +96,7 @@ class ZeroShotSuite(Suite):
         super().start(models)
         self._with_head = {name for name, model in models.items() if not untrained and model.head is not None}
         for name in self._with_head:
-            check_head(name, models[name], len(self.prompts), ", or heads=zero_shot")
+            check_head(name, models[name], len(self.prompts), ", or evaluate it zero-shot")
         every = any(eval_set.zero_shot for eval_set in self.eval_sets)
         textual = {name: model for name, model in models.items() if every or name not in self._with_head}
         self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in textual.items()}

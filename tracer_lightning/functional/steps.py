@@ -9,9 +9,9 @@ def check_horizon(planned: int, saved: int | None) -> None:
     """Raise ValueError unless a run planned for ``saved`` optimizer steps continues with as many, ``planned``."""
     if planned != saved:
         raise ValueError(
-            f"this run has {planned} optimizer steps and the checkpoint was made for {saved}; keep trainer.max_epochs, "
-            "trainer.max_steps, trainer.accumulate_grad_batches and data.batch_size as they were, or start a new run "
-            "from the checkpoint with init_weights="
+            f"this run has {planned} optimizer steps and the checkpoint was made for {saved}; keep max_epochs, "
+            "max_steps, accumulate_grad_batches and batch_size as they were, or start a new run from the checkpoint's "
+            "weights"
         )
 
 
@@ -21,7 +21,7 @@ def planned_steps(trainer: Any) -> int:
     if not 0 < total < float("inf"):
         raise ValueError(
             f"the number of optimizer steps is unknown ({total}), and the learning rate and the teacher's clock need "
-            "it; set trainer.max_epochs or trainer.max_steps and, for data without a length, a whole number as "
-            "trainer.limit_train_batches"
+            "it; set max_epochs or max_steps of the trainer and, for data without a length, limit_train_batches to an "
+            "integer"
         )
     return int(total)

@@ -45,7 +45,7 @@ class EWSD(Regularizer):
         if len(image) < image.shape[1]:
             raise ValueError(
                 f"EWSD needs a global batch of at least D = {image.shape[1]} samples, found {len(image)}; raise "
-                "data.batch_size"
+                "batch_size"
             )
         with torch.no_grad():
             _, singular, basis = torch.linalg.svd(image.detach(), full_matrices=False)  # (D,), (D, D) = Vᵀ

@@ -63,7 +63,7 @@ class Model(nn.Module):
             ValueError: there are no such layers.
         """
         if frozen and not any(isinstance(module, _BatchNorm) for module in self.modules()):
-            raise ValueError("batch_norm=frozen: this model has no BatchNorm layers; leave it at train")
+            raise ValueError("frozen must be False for a model without BatchNorm layers")
         self.batch_norm_frozen = frozen
         self.train(self.training)
 
@@ -83,7 +83,7 @@ class Model(nn.Module):
     def train_last(self, layers: int) -> None:
         """Freeze all layers but the last ones."""
         del layers
-        raise ValueError(f"trainable_layers must be None: the layers of a {type(self).__name__} are not known")
+        raise ValueError(f"layers must be None: the layers of a {type(self).__name__} are not known")
 
     def checkpoint_activations(self) -> None:
         """Recompute the blocks' activations in the backward pass instead of keeping them."""

@@ -31,7 +31,7 @@ def configure_compute(
         model.checkpoint_activations()
     if micro_batch is not None:
         if isinstance(micro_batch, bool) or not isinstance(micro_batch, int) or micro_batch < 1:
-            raise ValueError(f"compute.micro_batch must be null or a whole number >= 1, found {micro_batch!r}")
+            raise ValueError(f"micro_batch must be an integer >= 1 or None, got {micro_batch!r}")
         model.train_in_micro_batches(micro_batch)
     if channels_last:
         model.to(memory_format=torch.channels_last)

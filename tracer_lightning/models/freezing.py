@@ -19,14 +19,16 @@ def train_parts(model: Model, parts: Sequence[str]) -> None:
         ValueError: there is no such part, or nothing in it is left to train.
     """
     if isinstance(parts, str) or not set(parts) <= set(model.parts):
-        raise ValueError(f"method.train must be a list of some of {', '.join(model.parts)}, found {parts!r}")
+        raise ValueError(f"parts must be a list of some of {', '.join(model.parts)}, got {parts!r}")
     if "head" in parts and model.head is None:
-        raise ValueError("method.train: there is no head to train; choose one (head=zero_shot)")
+        raise ValueError("parts must not include head for a model without one; add a head")
     for name, parameter in model.named_parameters():
         if model.part_of(name) not in parts:
             parameter.requires_grad_(False)
     if parts and not any(p.requires_grad for p in model.parameters()):
-        raise ValueError(f"method.train: {list(parts)} and peft= leave nothing to train; choose another peft")
+        raise ValueError(
+            f"parts={list(parts)} leaves nothing to train: all of it is frozen already; choose other parts"
+        )
 
 
 def freeze(model: Model, patterns: Sequence[str]) -> None:
@@ -40,19 +42,19 @@ def freeze(model: Model, patterns: Sequence[str]) -> None:
         ValueError: a pattern matches nothing, or nothing is left to train.
     """
     if isinstance(patterns, str):
-        raise ValueError(f"method.freeze must be a list, found {patterns!r}; write method.freeze=[{patterns}]")
+        raise ValueError(f"patterns must be a list, got {patterns!r}; write [{patterns}]")
     prefix = model.weights_prefix
     parameters = {n.removeprefix(prefix): p for n, p in model.named_parameters() if n.startswith(prefix)}
     for pattern in patterns:
         matches = [p for name, p in parameters.items() if fnmatchcase(name, pattern)]
         if not matches:
             raise ValueError(
-                f"method.freeze: {pattern!r} matches no parameter; names are like {', '.join(list(parameters)[:3])}"
+                f"patterns: {pattern!r} matches no parameter; names are like {', '.join(list(parameters)[:3])}"
             )
         for parameter in matches:
             parameter.requires_grad_(False)
     if patterns and not any(p.requires_grad for p in model.parameters()):
-        raise ValueError(f"method.freeze: {list(patterns)} leaves nothing to train; freeze less")
+        raise ValueError(f"patterns={list(patterns)} leaves nothing to train; freeze less")
 
 
 def train_last(model: Model, layers: int | None) -> None:
@@ -68,7 +70,7 @@ def train_last(model: Model, layers: int | None) -> None:
     if layers is None:
         return
     if isinstance(layers, bool) or not isinstance(layers, int) or layers < 0:
-        raise ValueError(f"trainable_layers must be null or a whole number >= 0, found {layers!r}")
+        raise ValueError(f"layers must be >= 0 or None, got {layers!r}")
     model.train_last(layers)
     if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError(f"trainable_layers={layers} leaves nothing to train; train more")
+        raise ValueError(f"layers={layers} leaves nothing to train; train more")

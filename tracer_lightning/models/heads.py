@@ -31,11 +31,11 @@ def kept_head(model: ClipModel, prompts: Tensor, features: Features | None = Non
         ValueError: there is none, or it is of other classes.
     """
     if model.head is None:
-        raise ValueError("head=kept: the weights started from have no head; choose zero_shot, random or probe")
+        raise ValueError("model must have a head to keep, but its weights have none; initialise one instead")
     if model.head.out_features != len(prompts):
         raise ValueError(
-            f"head=kept: the head has {model.head.out_features} classes and the data have {len(prompts)}; choose "
-            "zero_shot, random or probe"
+            f"model must have a head for {len(prompts)} classes, as the data have, got {model.head.out_features}; "
+            "initialise one instead"
         )
     return model.head.requires_grad_(True)  # parameter-efficient methods froze all that there was
 
@@ -77,12 +77,12 @@ def linear_probe(
         ValueError: no picture has a label, or a value is out of range.
     """
     if not 0 < inverse_strength < float("inf") or iterations < 1:
-        raise ValueError(
-            f"head: inverse_strength must be > 0 and iterations >= 1, found {inverse_strength} and {iterations}"
-        )
+        raise ValueError(f"inverse_strength must be > 0 and iterations >= 1, got {inverse_strength} and {iterations}")
     inputs, labels = (tensor.to(prompts.device) for tensor in features())
     if not len(labels):
-        raise ValueError("head=probe: no training picture has a label; choose zero_shot")
+        raise ValueError(
+            "features must have labels for a linear probe, but no training image has one; use another head"
+        )
     scale = model.logit_scale.detach().to(inputs.dtype)
     weight, bias = logistic_regression(scale * inputs, labels, len(prompts), inverse_strength, iterations)
     return _linear(scale * weight.to(inputs.dtype), bias.to(inputs.dtype))

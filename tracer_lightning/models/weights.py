@@ -35,7 +35,7 @@ def load_weights(
     """
     model.load_state_dict(read_weights(model, path, setting, teacher, resized))
     if Path(path).is_dir():
-        load_head(model, Path(path))
+        load_head(model, Path(path), setting)
 
 
 def read_weights(
@@ -73,10 +73,10 @@ def read_weights(
     return state
 
 
-def load_head(model: Model, folder: Path) -> None:
+def load_head(model: Model, folder: Path, setting: str) -> None:
     """Load the head in an exported model's folder, if there is one."""
     if (folder / HEAD_FILE).is_file():
-        state, where = read_checkpoint(folder / HEAD_FILE, "head"), f"head={folder / HEAD_FILE}"
+        state, where = read_checkpoint(folder / HEAD_FILE, setting), f"{setting}={folder / HEAD_FILE}"
         check_plain(state, where)
         if state.keys() != {"weight", "bias"}:
             raise ValueError(f"{where}: must contain weight and bias, found {', '.join(sorted(state))[:100]}")

@@ -121,7 +121,7 @@ def read_dynamics(groups: Sequence[RunGroup]) -> list[Dynamics]:
         traces = {name: trace for name in shared if (trace := _trace([run_curves[name] for run_curves in curves]))}
         if not traces:
             folders = ", ".join(str(run.folder) for run in group.runs)
-            raise ValueError(f"{folders}: no statistics in metrics.csv; train with callbacks=teacher_statistics")
+            raise ValueError(f"{folders}: no statistics in metrics.csv; train with the callback TeacherStatistics")
         dynamics.append(Dynamics(label(group.settings, keys), group.seeds, traces))
     return dynamics
 

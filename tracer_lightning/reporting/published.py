@@ -41,10 +41,10 @@ AVERAGES = {OOD: "avg_ood", OOD - {"objectnet"}: "avg_ood_without_objectnet"}
 FREQUENCY_TABLE = 10
 NOTES = {
     ECE: "† The published ECE is the mean of the ECEs of batches, the measured one is over the data set: not the same "
-    "measure. reproduce.ece_per_batch=true measures the former, too.",
+    "measure. With ece_per_batch, runs measure the former, too.",
     PER_BATCH: "ECE per batch is the mean of the ECEs of batches, as published; it depends on their size and order.",
     FREQUENCY_TABLE: "Table 10 was published from runs whose kernel's clock counts updates of the teacher; it counts "
-    "optimizer steps here, unless reproduce.clock_counts_updates=true.",
+    "optimizer steps here, unless clock_counts_updates is set.",
 }
 
 

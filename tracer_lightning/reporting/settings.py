@@ -32,7 +32,7 @@ IGNORED = (
         "seed",
         "*.seed",
         "resume",
-        "rendezvous",
+        "rendezvous_timeout",
         "primary_metric",
         "min_accuracy",
         "paths.*",

@@ -19,7 +19,7 @@ def spec():
 
 
 def digits(spec, **options):
-    defaults = {"train_styles": ["spurious"], "renders": 1, "batch_size": 64, "eval_batch_size": 100}
+    defaults = {"train_styles": ["spurious"], "renderings_per_digit": 1, "batch_size": 64, "eval_batch_size": 100}
     return DigitsDataModule(spec, **(defaults | {"num_workers": 0, "seed": 0, "max_bad_fraction": 0.0} | options))
 
 
@@ -49,7 +49,7 @@ def test_ranks_share_the_global_batches(world):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 11}, r"data\.batch_size=11 is larger than the training set of 10"),
+        ({"batch_size": 11}, r"batch_size=11 is larger than the training set of 10"),
         ({"batch_size": 5, "world_size": 2}, "multiple of the 2 processes"),
         ({"batch_size": 0}, "batch_size must be >= 1, got 0"),
     ],
@@ -105,7 +105,7 @@ def test_padding_has_no_label():
 
 def loader(spec, consumed=0, epoch=0, workers=0, batch=16, rank=0, world=1):
     data = digits(spec)
-    dataset = CaptionedDataset(data.train_source(), data.train_preparation())
+    dataset = CaptionedDataset(data.train_source(), data.train_sample_builder())
     sampler = EpochSampler(len(dataset), batch, 0, rank, world)
     sampler.load_state_dict({"epoch": epoch, "consumed": consumed, "seed": 0, "size": len(dataset)})
     return ResumableLoader(dataset, sampler, collate_fn=Collate(True), num_workers=workers)

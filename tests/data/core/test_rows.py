@@ -49,7 +49,7 @@ def test_an_image_has_the_template_of_its_row(spec):
     data = digits(spec)
     data.draws_rows = True
     loader = data.train_loader()
-    table = data.train_preparation().captions
+    table = data.train_sample_builder().captions
     assert table.templates > 1
     keys = [key for batch in loader.sampler for key in batch]
     batches = list(loader)

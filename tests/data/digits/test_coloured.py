@@ -25,8 +25,8 @@ def spec():
     return tiny_backbone().spec._replace(image_size=28)
 
 
-def toy(spec, task="coloured", tied=0.95, **options):
-    return ColouredDigitsDataModule(spec, task=task, tied=tied, **options, **LOADING)
+def toy(spec, task="coloured", correlation=0.95, **options):
+    return ColouredDigitsDataModule(spec, task=task, correlation=correlation, **options, **LOADING)
 
 
 @pytest.fixture
@@ -42,13 +42,13 @@ def _clear_cache():
 
 def test_colours_by_hand():
     labels = np.array([0, 4, 5, 9])
-    assert draw_colours(labels, tied=1.0, seed=0).tolist() == [0, 0, 1, 1]
-    assert draw_colours(labels, tied=0.0, seed=0).tolist() == [1, 1, 0, 0]
+    assert draw_colours(labels, correlation=1.0, seed=0).tolist() == [0, 0, 1, 1]
+    assert draw_colours(labels, correlation=0.0, seed=0).tolist() == [1, 1, 0, 0]
 
 
 def test_colour_goes_with_the_digit_in_95_percent():
     labels = np.arange(20_000) % 10
-    kept = (draw_colours(labels, tied=0.95, seed=1) == 0) == (labels < 5)
+    kept = (draw_colours(labels, correlation=0.95, seed=1) == 0) == (labels < 5)
     assert abs(kept.mean() - 0.95) < 0.005
     assert all(abs(kept[labels == digit].mean() - 0.95) < 0.03 for digit in range(10))
 
@@ -79,7 +79,7 @@ def test_captions_name_what_the_task_asks_for(spec):
 
 
 def test_coloured_digits_may_be_asked_for_their_digit(spec):
-    data = toy(spec, asks="digit")
+    data = toy(spec, label="digit")
     assert data.classnames == CLASSES
     coloured, plain = (data.eval_source(eval_set) for eval_set in data.eval_sets)
     assert coloured.labels == plain.labels == load_splits()["test"].labels.tolist()
@@ -90,7 +90,7 @@ def test_coloured_digits_may_be_asked_for_their_digit(spec):
 
 def test_faint_channels_have_a_share_of_the_brightness(spec):
     pure, faint, white = (
-        toy(spec, faint=share).eval_source(toy(spec).eval_sets[0]).images.float() for share in (0.0, 0.2, 1.0)
+        toy(spec, desaturation=share).eval_source(toy(spec).eval_sets[0]).images.float() for share in (0.0, 0.2, 1.0)
     )
     assert torch.equal(faint.amax(dim=1), pure.amax(dim=1))
     assert torch.equal(white.amin(dim=1), pure.amax(dim=1))
@@ -106,7 +106,7 @@ def test_roles_follow_the_task(spec):
 
 
 def test_splits_have_colours_of_their_own_and_always_the_same(spec):
-    first, second = (toy(spec, tied=0.5) for _ in range(2))
+    first, second = (toy(spec, correlation=0.5) for _ in range(2))
     assert torch.equal(first.train_source().images, second.train_source().images)
     val, test = (first.eval_source(eval_set).labels for eval_set in (first.val_set, first.eval_sets[0]))
     assert val[:100] != test[:100]
@@ -122,7 +122,7 @@ def test_embedded_digits_lie_where_mnist_has_them():
 
 
 def test_mnist_images_and_labels_are_those_of_its_files(spec, on_disk):
-    data = ColouredMNISTDataModule(spec, root=str(on_disk), download=False, task="plain", tied=0.95, **LOADING)
+    data = ColouredMNISTDataModule(spec, root=str(on_disk), download=False, task="plain", correlation=0.95, **LOADING)
     test = data.eval_source(data.eval_sets[0])
     raw = np.frombuffer(mnist_files.contents()["t10k-images-idx3-ubyte"][16:], dtype=np.uint8).reshape(TEST, 28, 28)
     assert np.array_equal(test.images[:, 0].numpy(), raw)
@@ -178,13 +178,13 @@ def test_existing_mnist_is_not_changed(on_disk):
 
 
 def test_invalid_arguments_raise_errors(spec):
-    with pytest.raises(ValueError, match=r"tied must lie in \[0, 1\], got 1\.5"):
-        toy(spec, tied=1.5)
+    with pytest.raises(ValueError, match=r"correlation must lie in \[0, 1\], got 1\.5"):
+        toy(spec, correlation=1.5)
     with pytest.raises(ValueError, match="task must be one of plain, coloured, got 'neon'"):
         toy(spec, task="neon")
-    with pytest.raises(ValueError, match="asks must be one of colour, digit, got 'shape'"):
-        toy(spec, asks="shape")
-    with pytest.raises(ValueError, match=r"faint must lie in \[0, 1\], got -1"):
-        toy(spec, faint=-1)
+    with pytest.raises(ValueError, match="label must be one of colour, digit, got 'shape'"):
+        toy(spec, label="shape")
+    with pytest.raises(ValueError, match=r"desaturation must lie in \[0, 1\], got -1"):
+        toy(spec, desaturation=-1)
     with pytest.raises(ValueError, match="28 pixels wide, but the model expects 32"):
         toy(spec._replace(image_size=32))

@@ -54,7 +54,7 @@ def test_invalid_arguments_raise_errors(spec):
     for options, message in [
         ({"train_styles": ["neon"]}, "train_styles must name some of .* got neon"),
         ({"train_styles": []}, "got none"),
-        ({"renders": 0}, "renders must be"),
+        ({"renderings_per_digit": 0}, "renderings_per_digit must be"),
         ({"num_workers": -1}, "num_workers must be"),
     ]:
         with pytest.raises(ValueError, match=message):

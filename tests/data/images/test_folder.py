@@ -105,7 +105,7 @@ def test_too_many_unreadable_images_end_the_run(root):
     for name in ("big_dog", "cat", "owl"):
         for image in (root / "train" / name).iterdir():
             image.write_bytes(b"<html>")
-    with pytest.raises(ValueError, match=r"16 pictures in a row can't be read, the first .*train"):
+    with pytest.raises(ValueError, match=r"16 images in a row can't be read, the first .*train"):
         list(data(root).train_dataloader())
     module = data(root)
     batch = next(iter(module.val_dataloader()))

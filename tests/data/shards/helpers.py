@@ -39,7 +39,7 @@ def write(root, split, size, per_shard=8, classes=CLASSES, caption=None):
     return write_shards(SampleCollection(items, classes), root, split, ["a {c}."], ShardLayout(max_samples=per_shard))
 
 
-def shards(root, stream=False, lanes=2, buffer=12, cache=False, **options):
+def shards(root, stream=False, streams=2, buffer=12, cache=False, **options):
     """A data module that trains on ``photo`` and tests on ``photo`` and ``sketch``."""
     suite = {
         "photo": {"folder": "photo", "split": "test", "role": "id"},
@@ -52,7 +52,7 @@ def shards(root, stream=False, lanes=2, buffer=12, cache=False, **options):
     given |= {"augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}}
     given |= {"batch_size": 10, "eval_batch_size": 8, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
     if stream:
-        streaming = {"lanes": lanes, "shuffle_buffer": buffer, "cache": cache}
+        streaming = {"streams": streams, "shuffle_buffer": buffer, "cache": cache}
         return StreamedShardDataModule(spec=tiny_backbone().spec, root=str(root), **(given | streaming | options))
     return ShardDataModule(tiny_backbone().spec, str(root), **(given | options))
 

@@ -19,7 +19,7 @@ from tests.data.shards.helpers import TEXTS, seen, shards
 place = {"folder": "wds_pets@v1", "split": "train"}
 suite = {"pets": {"folder": "wds_pets@v1", "split": "test", "role": "id"}}
 mode = sys.argv[1]
-options = {"lanes": 1, "stream": mode != "indexed"}
+options = {"streams": 1, "stream": mode != "indexed"}
 data = shards("hf://datasets/own", train=place, suite=suite, cache_dir=sys.argv[2], **options)
 data.prepare_data()
 data.setup("fit")

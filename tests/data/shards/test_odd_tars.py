@@ -25,7 +25,7 @@ def odd(tmp_path, members, stream, split="train"):
     tar(tmp_path / "odd" / split / "0.tar", members)
     (tmp_path / "odd" / split / "nshards.txt").write_text("1\n")
     (tmp_path / "odd" / split / "manifest.json").unlink(missing_ok=True)
-    options = {"train": {"folder": "odd", "split": split}, "suite": SUITE, "batch_size": SIZE, "lanes": 1}
+    options = {"train": {"folder": "odd", "split": split}, "suite": SUITE, "batch_size": SIZE, "streams": 1}
     return shards(tmp_path, stream=stream, **options)
 
 
@@ -124,7 +124,7 @@ def test_concatenated_tars_are_read_as_one(tmp_path, stream):
 
 
 def odd_again(tmp_path, stream):
-    options = {"train": {"folder": "odd", "split": "train"}, "suite": SUITE, "batch_size": SIZE, "lanes": 1}
+    options = {"train": {"folder": "odd", "split": "train"}, "suite": SUITE, "batch_size": SIZE, "streams": 1}
     return shards(tmp_path, stream=stream, **options)
 
 
@@ -156,7 +156,7 @@ def test_empty_captions_are_left_out_with_a_warning(tmp_path, stream, blank):
     lost = ("s0000004.txt", "s0000007.txt")
     rewrite(tmp_path / "pairs/train/0.tar", lambda name, data: (name, blank if name in lost else data))
     (tmp_path / "pairs/train/manifest.json").unlink()
-    options = {"train": {"folder": "pairs", "split": "train"}, "suite": SUITE, "batch_size": 5, "lanes": 1}
+    options = {"train": {"folder": "pairs", "split": "train"}, "suite": SUITE, "batch_size": 5, "streams": 1}
     module = shards(tmp_path, stream=stream, **options)
     with pytest.warns(UserWarning, match=r"2 samples are left out: 2 with an empty caption"):
         batches = list(module.train_dataloader())

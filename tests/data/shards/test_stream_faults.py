@@ -30,7 +30,7 @@ class Dropping(http.server.SimpleHTTPRequestHandler):
 @pytest.mark.parametrize("cache", [False, True])
 def test_remote_shards_over_connections_that_drop(root, tmp_path, monkeypatch, cache):
     monkeypatch.setattr("tracer_lightning.data.shards.http.time.sleep", lambda seconds: None)
-    options = {"stream": True, "lanes": 2, "cache": cache}
+    options = {"stream": True, "streams": 2, "cache": cache}
     with served(root, Dropping) as address:
         remote = shards(address, cache_dir=str(tmp_path / "remote"), **options)
         same(list(shards(root, **options).train_dataloader()), list(remote.train_dataloader()))

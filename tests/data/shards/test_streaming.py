@@ -5,7 +5,7 @@ import torch
 
 from tests.data.shards.helpers import rewrite, seen, served, shards, write
 from tracer_lightning.data.shards import stream_loaders
-from tracer_lightning.data.shards.stream_loaders import LanePosition, PaddedLoader
+from tracer_lightning.data.shards.stream_loaders import PaddedLoader, StreamPosition
 from tracer_lightning.data.shards.streaming import assign_shards
 
 
@@ -41,21 +41,21 @@ def test_both_readers_agree_sample_for_sample(root):
             assert torch.equal(ours[0], theirs[0])
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 5, 10])
-def test_an_epoch_has_every_sample_once(root, lanes):
-    samples = seen(shards(root, stream=True, lanes=lanes).train_dataloader())
+@pytest.mark.parametrize("streams", [1, 2, 5, 10])
+def test_an_epoch_has_every_sample_once(root, streams):
+    samples = seen(shards(root, stream=True, streams=streams).train_dataloader())
     assert len(samples) == 50
-    assert len(set(samples)) >= 50 - 6  # lanes differ by what the last shard lacks
-    if lanes in (1, 10):
+    assert len(set(samples)) >= 50 - 6  # streams differ by what the last shard lacks
+    if streams in (1, 10):
         assert samples == [(number, number % 3) for number in range(50)]
 
 
-@pytest.mark.parametrize("lanes", [2, 5, 10])
-def test_even_shards_give_an_exact_epoch(tmp_path, lanes):
+@pytest.mark.parametrize("streams", [2, 5, 10])
+def test_even_shards_give_an_exact_epoch(tmp_path, streams):
     for split in ("train", "test"):
         write(tmp_path / "sets" / "photo", split, 80, per_shard=8)  # 10 shards of 8
     suite = {"photo": {"folder": "photo", "split": "test", "role": "id"}}
-    data = shards(tmp_path / "sets", stream=True, lanes=lanes, suite=suite)
+    data = shards(tmp_path / "sets", stream=True, streams=streams, suite=suite)
     loader = data.train_dataloader()
     assert seen(loader) == [(number, number % 3) for number in range(80)]
     loader.sampler.set_epoch(1)
@@ -65,9 +65,9 @@ def test_even_shards_give_an_exact_epoch(tmp_path, lanes):
     assert orders[0] != orders[1]
 
 
-def batches(root, lanes=10, workers=0, rank=0, world=1, consumed=0, epoch=3):
-    data = on_rank(shards(root, stream=True, lanes=lanes, num_workers=workers), rank, world)
-    data.load_state_dict({"sampler": {"epoch": epoch, "consumed": consumed, "seed": 0, "size": 50, "lanes": lanes}})
+def batches(root, streams=10, workers=0, rank=0, world=1, consumed=0, epoch=3):
+    data = on_rank(shards(root, stream=True, streams=streams, num_workers=workers), rank, world)
+    data.load_state_dict({"sampler": {"epoch": epoch, "consumed": consumed, "seed": 0, "size": 50, "streams": streams}})
     return list(data.train_dataloader())
 
 
@@ -166,16 +166,16 @@ def test_training_needs_a_size(root):
             data.setup("fit")
 
 
-def test_lanes_must_fit():
-    with pytest.raises(ValueError, match=r"lanes=4 must divide batch_size=10"):
-        LanePosition(50, 10, 0, 0, 1, 4)
-    with pytest.raises(ValueError, match=r"lanes=5 .* multiple of the 2 processes"):
-        LanePosition(50, 10, 0, 0, 2, 5)
-    assert LanePosition(50, 12, 0, 1, 2, 12).workers(4) == 3
-    assert LanePosition(50, 12, 0, 1, 2, 12).workers(0) == 0
-    assert list(LanePosition(50, 12, 0, 1, 2, 12).lanes_of(1, 3)) == [8, 9]
-    position = LanePosition(50, 10, 0, 0, 1, 5)
-    with pytest.raises(ValueError, match="lanes 10 and this run's lanes 5"):
-        position.load_state_dict({"epoch": 0, "consumed": 0, "seed": 0, "size": 50, "lanes": 10})
-    with pytest.raises(ValueError, match="lanes None and this run's lanes 5"):
+def test_streams_must_fit():
+    with pytest.raises(ValueError, match=r"streams=4 must divide batch_size=10"):
+        StreamPosition(50, 10, 0, 0, 1, 4)
+    with pytest.raises(ValueError, match=r"streams=5 .* multiple of the 2 processes"):
+        StreamPosition(50, 10, 0, 0, 2, 5)
+    assert StreamPosition(50, 12, 0, 1, 2, 12).workers(4) == 3
+    assert StreamPosition(50, 12, 0, 1, 2, 12).workers(0) == 0
+    assert list(StreamPosition(50, 12, 0, 1, 2, 12).streams_of(1, 3)) == [8, 9]
+    position = StreamPosition(50, 10, 0, 0, 1, 5)
+    with pytest.raises(ValueError, match="streams 10 and this run's streams 5"):
+        position.load_state_dict({"epoch": 0, "consumed": 0, "seed": 0, "size": 50, "streams": 10})
+    with pytest.raises(ValueError, match="streams None and this run's streams 5"):
         position.load_state_dict({"epoch": 0, "consumed": 0, "seed": 0, "size": 50})

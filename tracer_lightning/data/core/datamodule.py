@@ -46,7 +46,7 @@ class DataModule(pl.LightningDataModule):
     def __init__(self, spec: Any, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
         super().__init__()
         if num_workers < 0:
-            raise ValueError(f"data.num_workers must be a whole number >= 0, found {num_workers}")
+            raise ValueError(f"num_workers must be >= 0, got {num_workers}")
         self.spec, self.seed = spec, seed
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self._sampler: EpochPosition | None = None

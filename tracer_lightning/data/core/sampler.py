@@ -33,7 +33,7 @@ class EpochPosition:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         if batch_size > size:
             raise ValueError(
-                f"data.batch_size={batch_size} is larger than the training set of {size} samples; choose at most {size}"
+                f"batch_size={batch_size} is larger than the training set of {size} samples; choose at most {size}"
             )
         if batch_size % world_size:
             raise ValueError(

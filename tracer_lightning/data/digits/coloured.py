@@ -37,18 +37,18 @@ NAMES: dict[Attribute, tuple[str, ...]] = {"colour": COLOURS, "digit": CLASSES}
 """Class names by the attribute of a coloured digit that is classified."""
 
 
-def draw_colours(labels: np.ndarray, tied: float, seed: int) -> np.ndarray:
+def draw_colours(labels: np.ndarray, correlation: float, seed: int) -> np.ndarray:
     """Draw red (0) mostly for digits below five, and blue (1) mostly for the others.
 
     Args:
         labels: (N,) digits.
-        tied: probability in [0, 1] that a digit has its group's colour.
+        correlation: probability in [0, 1] that a digit has its group's colour.
         seed: equal seeds give equal colours.
 
     Returns:
         (N,) colours, 0 or 1.
     """
-    agrees = np.random.default_rng(seed).random(len(labels)) < tied
+    agrees = np.random.default_rng(seed).random(len(labels)) < correlation
     colours: np.ndarray = ((labels < 5) != agrees).astype(np.int64)
     return colours
 
@@ -93,7 +93,7 @@ def mnist_digits(root: str, download: bool) -> dict[str, Split]:
     except (OSError, RuntimeError, AssertionError, EOFError, ValueError, UnpicklingError) as error:
         reason = " ".join(str(error).split()) or "its files are damaged"
         advice = "" if download else "; set download to True, or root to the folder that contains MNIST/raw"
-        raise ValueError(f"data.root={root}: MNIST can't be loaded from there ({reason}){advice}") from error
+        raise ValueError(f"root={root}: MNIST can't be loaded from there ({reason}){advice}") from error
     (images, labels), test = ((dataset.data.numpy() / np.float32(255), dataset.targets.numpy()) for dataset in datasets)
     train, val = train_test_split(np.arange(len(labels)), test_size=VALIDATION, stratify=labels, random_state=0)
     return {"train": Split(images[train], labels[train]), "val": Split(images[val], labels[val]), "test": Split(*test)}
@@ -109,9 +109,10 @@ class ColouredDigitsDataModule(ClipDataModule):
     Args:
         spec: input specification of the model; images are 28 x 28.
         task: task to train on.
-        tied: probability that a coloured digit has its group's colour.
-        asks: attribute of coloured digits to classify, ``colour`` or ``digit``.
-        faint: brightness of the two channels that are not a coloured digit's own, as a fraction of its own channel's.
+        correlation: probability that a coloured digit has its group's colour.
+        label: attribute of coloured digits to classify, ``colour`` or ``digit``.
+        desaturation: 1 minus the saturation (HSV) of the colours: brightness of the two channels that are not the
+            colour's own, relative to its own channel.
         loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``
             (which does not affect the colours), ``max_bad_fraction`` and ``shots``.
     """
@@ -119,26 +120,32 @@ class ColouredDigitsDataModule(ClipDataModule):
     templates = TEMPLATES
 
     def __init__(
-        self, spec: InputSpec, task: Task, tied: float, asks: Attribute = "colour", faint: float = 0.0, **loading: Any
+        self,
+        spec: InputSpec,
+        task: Task,
+        correlation: float,
+        label: Attribute = "colour",
+        desaturation: float = 0.0,
+        **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
-        for name, value in (("tied", tied), ("faint", faint)):
+        for name, value in (("correlation", correlation), ("desaturation", desaturation)):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {value}")
         if spec.image_size != SIZE:
             raise ValueError(f"these digits are {SIZE} pixels wide, but the model expects {spec.image_size}")
         if task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
-        if asks not in NAMES:
-            raise ValueError(f"asks must be one of {', '.join(NAMES)}, got {asks!r}")
-        self.task, self.tied, self.asks, self.faint = task, tied, asks, faint
-        self.classnames = tuple(dict.fromkeys((*CLASSES, *NAMES[asks])))
+        if label not in NAMES:
+            raise ValueError(f"label must be one of {', '.join(NAMES)}, got {label!r}")
+        self.task, self.correlation, self.label, self.desaturation = task, correlation, label, desaturation
+        self.classnames = tuple(dict.fromkeys((*CLASSES, *NAMES[label])))
         self.eval_sets = tuple(self._eval_set(name, "test") for name in sorted(TASKS, key=lambda name: name != task))
         self.val_set = self._eval_set(task, "val")
 
     def _classes_of(self, task: str) -> list[int]:
         """Indices in ``classnames`` of the classes of a task."""
-        return [self.classnames.index(name) for name in (CLASSES if task == "plain" else NAMES[self.asks])]
+        return [self.classnames.index(name) for name in (CLASSES if task == "plain" else NAMES[self.label])]
 
     def _eval_set(self, task: Task, split: str) -> EvalSet:
         role = "id" if task == self.task else "ood"
@@ -164,9 +171,9 @@ class ColouredDigitsDataModule(ClipDataModule):
         images, labels = self.digits()[split]  # (N, H, W), (N,)
         ink = np.ones((1, 3))
         if task == "coloured":
-            colours = draw_colours(labels, self.tied, zlib.crc32(split.encode()))
-            ink = np.maximum(HUES[colours], self.faint)
-            labels = colours if self.asks == "colour" else labels
+            colours = draw_colours(labels, self.correlation, zlib.crc32(split.encode()))
+            ink = np.maximum(HUES[colours], self.desaturation)
+            labels = colours if self.label == "colour" else labels
         pixels = (255 * images[:, None] * ink[:, :, None, None]).round().astype(np.uint8)
         return torch.from_numpy(pixels), labels
 

@@ -15,9 +15,9 @@ from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.types import EvalSet, InputSpec
 
-EVALUATION_RENDER = 0
+EVALUATION_SEED = 0
 """Rendering seed of val and test; training uses 1, 2, ..."""
-MAX_RENDERS = 1_000
+MAX_RENDERINGS = 1_000
 """Maximum number of renderings of the training images, which take 3 GB of memory per style."""
 
 
@@ -62,7 +62,8 @@ class DigitsDataModule(ClipDataModule):
     Args:
         spec: input specification of the model; images are 32 x 32.
         train_styles: names from :data:`tracer_lightning.data.digits.styles.STYLES`.
-        renders: number of renderings of each training digit per style, which differ where the style is random.
+        renderings_per_digit: number of renderings of each training digit in each style, which differ where the style
+            is random.
         loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``
             (which does not affect the renderings), ``max_bad_fraction`` and ``shots``.
     """
@@ -74,7 +75,7 @@ class DigitsDataModule(ClipDataModule):
         self,
         spec: InputSpec,
         train_styles: Sequence[str],
-        renders: int,
+        renderings_per_digit: int,
         **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
@@ -83,11 +84,11 @@ class DigitsDataModule(ClipDataModule):
         unknown = sorted(set(train_styles) - set(STYLES))
         if unknown or not train_styles:
             raise ValueError(f"train_styles must name some of {', '.join(STYLES)}; got {', '.join(unknown) or 'none'}")
-        if not 1 <= renders <= MAX_RENDERS:
-            raise ValueError(f"renders must be >= 1 and <= {MAX_RENDERS}, got {renders}")
+        if not 1 <= renderings_per_digit <= MAX_RENDERINGS:
+            raise ValueError(f"renderings_per_digit must be >= 1 and <= {MAX_RENDERINGS}, got {renderings_per_digit}")
         if spec.image_size != SIZE:
             raise ValueError(f"the digits are {SIZE} pixels wide, but the model expects {spec.image_size}")
-        self.train_styles, self.renders = tuple(train_styles), renders
+        self.train_styles, self.renderings_per_digit = tuple(train_styles), renderings_per_digit
         self.eval_sets = tuple(
             EvalSet(style, "test", "id" if style in train_styles else "ood")
             for style in sorted(STYLES, key=lambda style: style not in train_styles)
@@ -97,13 +98,13 @@ class DigitsDataModule(ClipDataModule):
     def train_source(self) -> TensorSource:
         """Training digits in every training style."""
         return self._draw(
-            "train", self.train_styles, range(EVALUATION_RENDER + 1, EVALUATION_RENDER + 1 + self.renders)
+            "train", self.train_styles, range(EVALUATION_SEED + 1, EVALUATION_SEED + 1 + self.renderings_per_digit)
         )
 
     def eval_source(self, eval_set: EvalSet) -> TensorSource:
         """Digits of a split in one style, or in all training styles for the mixed validation set."""
         styles = [eval_set.name] if eval_set.name in STYLES else self.train_styles
-        return self._draw(eval_set.split, styles, [EVALUATION_RENDER])
+        return self._draw(eval_set.split, styles, [EVALUATION_SEED])
 
     def _draw(self, split: str, styles: Sequence[str], seeds: Sequence[int]) -> TensorSource:
         renderings = [render_split(split, style, seed) for style in styles for seed in seeds]

@@ -65,7 +65,7 @@ class ClipDataModule(DataModule):
     def __init__(self, spec: InputSpec, max_bad_fraction: float, shots: int | None = None, **loading: Any) -> None:
         super().__init__(spec, **loading)
         if shots is not None and shots < 1:
-            raise ValueError(f"data.shots must be a whole number of images per class >= 1, or null, found {shots}")
+            raise ValueError(f"shots must be >= 1 or None, got {shots}")
         self.shots = shots
         self._unreadable = UnreadableImages(max_bad_fraction)
         self._unreadable_in_epoch = 0
@@ -112,7 +112,7 @@ class ClipDataModule(DataModule):
         """Refuse classification without labels; warn where many captions of an image's own class count as wrong."""
         if "logits" in reads and not self.labelled:
             raise ValueError(
-                "data: the training pictures have captions and no labels, which a head needs; choose another method"
+                "the training images have captions but no labels, which a head needs; choose another method"
             )
         repeats = (self.batch_size - 1) / len(self.classnames)
         diagonal = any(getattr(term, "positives", None) == "diagonal" for term in terms)
@@ -120,43 +120,44 @@ class ClipDataModule(DataModule):
             return []
         return [
             f"a batch of {self.batch_size} has about {self.batch_size * repeats / 2:,.0f} pairs of images of one class "
-            f"({repeats:.1f} for each image, of {len(self.classnames)} classes), and positives=diagonal pushes each "
-            "away from the other's caption; set positives=same_label, unless captions are of one image each"
+            f"({repeats:.1f} for each image, of {len(self.classnames)} classes), and positives 'diagonal' "
+            "pushes each away from the other's caption; set positives to 'same_label', unless each caption describes "
+            "one image only"
         ]
 
     # -- samples ----------------------------------------------------------------------------------------------------
 
-    def train_preparation(self) -> SampleBuilder:
+    def train_sample_builder(self) -> SampleBuilder:
         """Training images to samples with captions."""
         names, templates = self.train_classnames or self.classnames, self.train_templates or self.templates
         if len(names) != len(self.classnames):
-            raise ValueError(f"data.texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
+            raise ValueError(f"texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
         captions = self._tables.of(names, templates, self.domains)
         return SampleBuilder(captions, self.train_transform, self.spec.image_size, self.seed)
 
-    def eval_preparation(self, eval_set: EvalSet) -> SampleBuilder:
+    def eval_sample_builder(self, eval_set: EvalSet) -> SampleBuilder:
         """Images of one evaluation set to samples."""
         return SampleBuilder(None, self.eval_transform(eval_set), self.spec.image_size, self.seed)
 
     def train_dataset(self) -> CaptionedDataset:
         """Training images with captions."""
-        return (CaptionedRows if self.draws_rows else CaptionedDataset)(self._source(None), self.train_preparation())
+        return (CaptionedRows if self.draws_rows else CaptionedDataset)(self._source(None), self.train_sample_builder())
 
     def eval_dataset(self, eval_set: EvalSet) -> CaptionedDataset:
         """Images of one evaluation set."""
-        return CaptionedDataset(self._source(eval_set), self.eval_preparation(eval_set))
+        return CaptionedDataset(self._source(eval_set), self.eval_sample_builder(eval_set))
 
     def plain_dataset(self) -> CaptionedDataset:
         """Training images, prepared as in validation."""
-        return CaptionedDataset(self._source(None), self.eval_preparation(self.val_set))
+        return CaptionedDataset(self._source(None), self.eval_sample_builder(self.val_set))
 
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
         if not self.draws_rows:
             return super().train_loader()
         dataset = self.train_dataset()
-        assert dataset.preparation.captions is not None
-        templates = dataset.preparation.captions.templates
+        assert dataset.builder.captions is not None
+        templates = dataset.builder.captions.templates
         sampler = RowSampler(len(dataset), templates, self.batch_size, self.seed, *self._ranks)
         return ResumableLoader(dataset, sampler, **self._loader_options())
 

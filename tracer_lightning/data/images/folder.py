@@ -129,7 +129,7 @@ class ImageFolderDataModule(ClipDataModule):
         names = texts["classnames"] or [name.replace("_", " ").strip() for name in self._classes]
         if len(names) != len(self._classes):
             folder, count = self._folders["train"], len(self._classes)
-            raise ValueError(f"data.texts.classnames has {len(names)} names and {folder} {count} classes")
+            raise ValueError(f"texts.classnames has {len(names)} names and {folder} {count} classes")
         self.classnames, self.templates = names, texts["templates"] or ()
         self.train_classnames = texts.get("train_classnames")
         self.train_transform = DecodeAndCrop(

@@ -75,7 +75,7 @@ class SampleBuilder:
                 unreadable += (f"{picture.origin}: {error}",)
                 continue
             return Sample(image, self.captions.of(picture, rng, template), picture.label, index, unreadable)
-        raise ValueError(f"data: {len(unreadable)} pictures in a row can't be read, the first {unreadable[0]}")
+        raise ValueError(f"{len(unreadable)} images in a row can't be read, the first {unreadable[0]}")
 
     def evaluated(self, picture: RawSample | None, index: int) -> Sample:
         """The picture as it is, without text; padding for None and for what can't be read."""
@@ -98,12 +98,12 @@ class CaptionedDataset(Dataset[Sample]):
 
     Args:
         source: the pictures.
-        preparation: whether with captions, for training, or without, for evaluation.
+        builder: whether with captions, for training, or without, for evaluation.
     """
 
-    def __init__(self, source: ImageSource, preparation: SampleBuilder) -> None:
+    def __init__(self, source: ImageSource, builder: SampleBuilder) -> None:
         self.source = source
-        self.preparation = preparation
+        self.builder = builder
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -112,9 +112,9 @@ class CaptionedDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The sample of ``key`` = (epoch, index); index -1 gives padding."""
         epoch, index = key
-        if self.preparation.captions is None:
-            return self.preparation.evaluated(None if index == PADDING else self.source[index], index)
-        return self.preparation.trained(self.candidates(index), epoch)
+        if self.builder.captions is None:
+            return self.builder.evaluated(None if index == PADDING else self.source[index], index)
+        return self.builder.trained(self.candidates(index), epoch)
 
     def candidates(self, index: int) -> Iterator[tuple[int, RawSample]]:
         """(position, picture) of an index, and of those after it."""
@@ -128,10 +128,10 @@ class CaptionedRows(CaptionedDataset):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The sample of ``key`` = (epoch, row)."""
-        assert self.preparation.captions is not None
+        assert self.builder.captions is not None
         epoch, row = key
-        index, template = divmod(row, self.preparation.captions.templates)
-        return self.preparation.trained(self.candidates(index), epoch, (row, template))
+        index, template = divmod(row, self.builder.captions.templates)
+        return self.builder.trained(self.candidates(index), epoch, (row, template))
 
 
 def stacked(samples: Sequence[Sample]) -> Batch:

@@ -117,7 +117,7 @@ class ShardDataModule(ClipDataModule):
                     continue
                 set_name = matched_part or name
                 if set_name in sets:
-                    raise ValueError(f"suite: two sets are called {set_name}; rename one of them")
+                    raise ValueError(f"suite has two sets called {set_name}; rename one of them")
                 sets[set_name] = entry._replace(location=location)
         test_sets = {self._identity(entry.location): name for name, entry in sets.items() if entry.role != "val"}
         if not test_sets:
@@ -140,7 +140,7 @@ class ShardDataModule(ClipDataModule):
         folders = [location.folder for location in self.train_locations.values()]
         own_names = [] if texts["classnames"] else self._read_lines(folders[0], CLASSNAMES)
         self.num_classes = len(texts["classnames"] or own_names) or None  # None: pairs of images and captions
-        self._names_source = " in data.texts.classnames" if texts["classnames"] else ""
+        self._names_source = " in texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
         text_folder = folders[0] if self.num_classes else next(iter(self.suite_entries.values())).location.folder
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
@@ -153,7 +153,7 @@ class ShardDataModule(ClipDataModule):
             check_templates(self.templates, f"{address}/{TEMPLATES}")
         if not self.classnames:
             raise ValueError(
-                f"suite: {text_folder} names no classes; test sets need classes, also where the training set has none"
+                f"{text_folder} in suite names no classes; test sets need classes, also where the training set has none"
             )
         for folder in folders if self.num_classes else ():
             self._check_class_file("train", folder, self.classnames, by_name=not texts["classnames"])

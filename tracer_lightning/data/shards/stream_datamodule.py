@@ -19,9 +19,9 @@ from tracer_lightning.data.shards.source import describe_empty_split
 from tracer_lightning.data.shards.store import Shard, SplitLocation
 from tracer_lightning.data.shards.stream_loaders import (
     EvalStream,
-    LanePosition,
     PaddedLoader,
     StreamLoader,
+    StreamPosition,
     TrainStream,
 )
 from tracer_lightning.data.shards.tar import BLOCK, check_header
@@ -45,17 +45,17 @@ class StreamedShardDataModule(ShardDataModule):
 
     Args:
         cache: whether shards are stored locally for the next epoch; otherwise they are read remotely in every epoch.
-        lanes: number of streams that a global batch is assembled from: a divisor of the batch size and a multiple of
+        streams: number of streams that a global batch is assembled from: a divisor of the batch size and a multiple of
             the number of processes; to use all workers, a multiple of processes times workers.
-        shuffle_buffer: number of samples in the shuffle buffers of all lanes together.
+        shuffle_buffer: number of samples in the shuffle buffers of all streams together.
         shards: arguments of :class:`ShardDataModule`.
     """
 
-    def __init__(self, cache: bool, lanes: int, shuffle_buffer: int, **shards: Any) -> None:
+    def __init__(self, cache: bool, streams: int, shuffle_buffer: int, **shards: Any) -> None:
         super().__init__(**shards)
         if shuffle_buffer < 1:
             raise ValueError(f"shuffle_buffer must be >= 1, got {shuffle_buffer}")
-        self.cache, self.lanes, self.shuffle_buffer = cache, lanes, shuffle_buffer
+        self.cache, self.streams, self.shuffle_buffer = cache, streams, shuffle_buffer
         self._checked: set[str] = set()
 
     def shuffle_evaluation(self, seed: int, samples: int | None = None) -> None:
@@ -82,8 +82,8 @@ class StreamedShardDataModule(ShardDataModule):
                 "draws_rows to False, or read the shards by index"
             )
         shards = self._prepare_shards(self.train_shards())
-        position = LanePosition(self._train_size(), self.batch_size, self.seed, *self._ranks, lanes=self.lanes)
-        stream = TrainStream(shards, self.train_preparation(), position, self.shuffle_buffer, self.train_labels())
+        position = StreamPosition(self._train_size(), self.batch_size, self.seed, *self._ranks, streams=self.streams)
+        stream = TrainStream(shards, self.train_sample_builder(), position, self.shuffle_buffer, self.train_labels())
         options = {**self._loader_options(), "collate_fn": _identity}
         return StreamLoader(stream, self.spec.trims_text, **options)
 
@@ -93,19 +93,19 @@ class StreamedShardDataModule(ShardDataModule):
         if entry.video:
             return super().eval_loader(eval_set)
         shards = self._prepare_shards(self.store.shards(entry.location))
-        return self._single_pass(shards, self.eval_preparation(eval_set), self.eval_labels(eval_set))
+        return self._single_pass(shards, self.eval_sample_builder(eval_set), self.eval_labels(eval_set))
 
     def plain_loader(self, shuffled: tuple[int, int | None] | None = None) -> Iterable[Batch]:
         """Loader of every training image once, prepared as in validation; raise ValueError for a random order."""
         if shuffled is not None:
             raise ValueError(NO_SHUFFLING)
         shards = self._prepare_shards(self.train_shards())
-        return self._single_pass(shards, self.eval_preparation(self.val_set), self.train_labels())
+        return self._single_pass(shards, self.eval_sample_builder(self.val_set), self.train_labels())
 
-    def _single_pass(self, shards: list[Shard], preparation: SampleBuilder, labels: ClassLabels) -> Iterable[Batch]:
-        stream = EvalStream(shards, preparation, *self._ranks, labels)
+    def _single_pass(self, shards: list[Shard], builder: SampleBuilder, labels: ClassLabels) -> Iterable[Batch]:
+        stream = EvalStream(shards, builder, *self._ranks, labels)
         loader: DataLoader[Any] = DataLoader(stream, batch_size=self.eval_batch_size, **self._loader_options())
-        return PaddedLoader(loader, Collate(self.spec.trims_text)([preparation.evaluated(None, 0)]))
+        return PaddedLoader(loader, Collate(self.spec.trims_text)([builder.evaluated(None, 0)]))
 
     def _train_size(self) -> int:
         locations = list(self.train_locations.values())

@@ -21,39 +21,39 @@ from tracer_lightning.data.shards.streaming import ShardStream, assign_shards, r
 from tracer_lightning.types import Batch
 
 
-class LanePosition(EpochPosition):
-    """Position in an epoch whose samples are read in several streams, called lanes.
+class StreamPosition(EpochPosition):
+    """Position in an epoch whose samples are read in several streams.
 
     Args:
         size: number of samples.
-        batch_size: number of samples in the *global* batch, a multiple of the lanes.
+        batch_size: number of samples in the *global* batch, a multiple of the streams.
         seed: seed of the order.
         rank: rank of this process.
-        world_size: number of processes, a divisor of the lanes.
-        lanes: number of streams; see :class:`tracer_lightning.data.shards.streaming.ShardStream`.
+        world_size: number of processes, a divisor of the streams.
+        streams: number of streams; see :class:`tracer_lightning.data.shards.streaming.ShardStream`.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int, rank: int, world_size: int, lanes: int) -> None:
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int, world_size: int, streams: int) -> None:
         super().__init__(size, batch_size, seed, rank, world_size)
-        if lanes < 1 or batch_size % lanes or lanes % world_size:
+        if streams < 1 or batch_size % streams or streams % world_size:
             raise ValueError(
-                f"lanes={lanes} must divide batch_size={batch_size} and be a multiple of the {world_size} processes"
+                f"streams={streams} must divide batch_size={batch_size} and be a multiple of the {world_size} processes"
             )
-        self.lanes = lanes
+        self.streams = streams
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, and the number of lanes, on which the order depends."""
-        return {**super().state_dict(), "lanes": self.lanes}
+        """The position, and the number of streams, on which the order depends."""
+        return {**super().state_dict(), "streams": self.streams}
 
     def workers(self, limit: int) -> int:
-        """Return the largest number of workers, at most ``limit``, that divides this rank's number of lanes."""
-        rank_lanes = self.lanes // self.world_size
-        return next((count for count in range(min(limit, rank_lanes), 0, -1) if rank_lanes % count == 0), 0)
+        """Return the largest number of workers, at most ``limit``, that divides this rank's number of streams."""
+        rank_streams = self.streams // self.world_size
+        return next((count for count in range(min(limit, rank_streams), 0, -1) if rank_streams % count == 0), 0)
 
-    def lanes_of(self, worker: int, workers: int) -> range:
-        """Return the lanes that a worker of this rank reads."""
-        share = self.lanes // self.world_size // workers
-        first = self.rank * self.lanes // self.world_size + worker * share
+    def streams_of(self, worker: int, workers: int) -> range:
+        """Return the streams that a worker of this rank reads."""
+        share = self.streams // self.world_size // workers
+        first = self.rank * self.streams // self.world_size + worker * share
         return range(first, first + share)
 
 
@@ -62,41 +62,43 @@ class TrainStream(IterableDataset[Batch]):
 
     Args:
         shards: all shards of the split.
-        preparation: conversion to training samples.
-        position: start position and lanes.
-        buffer: number of samples in the shuffle buffers of all lanes together.
+        builder: conversion to training samples.
+        position: start position and streams.
+        buffer: number of samples in the shuffle buffers of all streams together.
         labels: classes of the samples.
     """
 
     def __init__(
         self,
         shards: Sequence[Shard],
-        preparation: SampleBuilder,
-        position: LanePosition,
+        builder: SampleBuilder,
+        position: StreamPosition,
         buffer: int,
         labels: ClassLabels,
     ) -> None:
-        self.shards, self.preparation, self.position = shards, preparation, position
+        self.shards, self.builder, self.position = shards, builder, position
         self.buffer, self.labels = buffer, labels
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield parts of batches, in the order of their lanes; texts have the model's full context length."""
+        """Yield parts of batches, in the order of their streams; texts have the model's full context length."""
         position, info = self.position, get_worker_info()
-        worker_lanes = position.lanes_of(info.id, info.num_workers) if info else position.lanes_of(0, 1)
-        streams = [self._samples(lane, position.consumed // position.lanes) for lane in worker_lanes]
-        samples_per_lane = position.batch_size // position.lanes
+        worker_streams = position.streams_of(info.id, info.num_workers) if info else position.streams_of(0, 1)
+        iterators = [self._samples(stream, position.consumed // position.streams) for stream in worker_streams]
+        samples_per_stream = position.batch_size // position.streams
         for _ in range(len(position) - position.consumed // position.batch_size):
-            yield stacked([sample for stream in streams for sample in islice(stream, samples_per_lane)])
+            yield stacked([sample for iterator in iterators for sample in islice(iterator, samples_per_stream)])
 
-    def _samples(self, lane: int, consumed: int) -> Iterator[Sample]:
-        """Yield the lane's samples after the first ``consumed`` ones, which are read but not decoded."""
+    def _samples(self, stream: int, consumed: int) -> Iterator[Sample]:
+        """Yield the stream's samples after the first ``consumed`` ones, which are read but not decoded."""
         position = self.position
-        lane_buffer = max(1, self.buffer // position.lanes)
-        samples = iter(ShardStream(self.shards, lane, position.lanes, position.order_seed, lane_buffer, self.labels))
+        stream_buffer = max(1, self.buffer // position.streams)
+        samples = iter(
+            ShardStream(self.shards, stream, position.streams, position.order_seed, stream_buffer, self.labels)
+        )
         next(islice(samples, consumed, consumed), None)
         upcoming: list[tuple[int, RawSample]] = []
         while True:
-            yield self.preparation.trained(self._candidates(upcoming, samples), position.epoch)
+            yield self.builder.trained(self._candidates(upcoming, samples), position.epoch)
             upcoming.pop(0)
 
     def _candidates(
@@ -125,8 +127,8 @@ class StreamLoader(CountedLoader):
         self._workers = stream.position.workers(num_workers)
         if self._workers < num_workers:
             warnings.warn(
-                f"num_workers={num_workers}: {stream.position.lanes} lanes can use at most {self._workers} workers per "
-                "process; set lanes to a multiple of processes times workers",
+                f"num_workers={num_workers}: {stream.position.streams} streams can use at most {self._workers} workers "
+                "per process; set streams to a multiple of processes times workers",
                 stacklevel=2,
             )
         self._pin_memory = options.pop("pin_memory", False)
@@ -153,16 +155,16 @@ class EvalStream(IterableDataset[Sample]):
 
     Args:
         shards: all shards of the set.
-        preparation: conversion to evaluation samples.
+        builder: conversion to evaluation samples.
         rank: rank of this process.
         world_size: number of processes.
         labels: classes of the samples.
     """
 
     def __init__(
-        self, shards: Sequence[Shard], preparation: SampleBuilder, rank: int, world_size: int, labels: ClassLabels
+        self, shards: Sequence[Shard], builder: SampleBuilder, rank: int, world_size: int, labels: ClassLabels
     ) -> None:
-        self.shards, self.preparation, self.labels = shards, preparation, labels
+        self.shards, self.builder, self.labels = shards, builder, labels
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[Sample]:
@@ -175,7 +177,7 @@ class EvalStream(IterableDataset[Sample]):
             for index, sample in islice(samples, offset, None, stride):
                 if sample.label == PADDING:
                     raise ValueError(f"{sample.origin} has a caption but no class; a test set needs classes")
-                yield self.preparation.evaluated(sample, index)
+                yield self.builder.evaluated(sample, index)
 
 
 class PaddedLoader:

@@ -57,38 +57,38 @@ def read_shard(shard: Shard, number: int, labels: ClassLabels) -> Iterator[tuple
 
 
 class ShardStream:
-    """One of a fixed number of streams, called lanes, that together form the global training batches.
+    """One of a fixed number of streams that together form the global training batches.
 
-    Each lane has its own shards. The order depends on the number of lanes and not on that of processes and workers: any
-    number that divides the lanes reads the same batches. A lane with fewer samples than others starts over at its first
-    shard; surplus samples of longer lanes are dropped. Shards that can't be distributed evenly are read by all lanes,
-    each of which takes a share of their samples.
+    Each stream has its own shards. The order depends on the number of streams and not on that of processes and workers:
+    any number that divides the streams reads the same batches. A stream with fewer samples than others starts over at
+    its first shard; surplus samples of longer streams are dropped. Shards that can't be distributed evenly are read by
+    all streams, each of which takes a share of their samples.
 
     Args:
         shards: all shards of the split.
-        lane: number of this lane.
-        lanes: number of lanes.
+        stream: number of this stream.
+        streams: number of streams.
         seed: seed of this epoch.
-        buffer: number of samples in the lane's shuffle buffer.
+        buffer: number of samples in the stream's shuffle buffer.
         labels: classes of the samples.
     """
 
     def __init__(
         self,
         shards: Sequence[Shard],
-        lane: int,
-        lanes: int,
+        stream: int,
+        streams: int,
         seed: tuple[int, int],
         buffer: int,
         labels: ClassLabels,
     ) -> None:
-        self.shards, self.lane, self.lanes, self.labels = shards, lane, lanes, labels
-        self.buffer, self.random = buffer, random.Random(f"{seed} {lane}")
+        self.shards, self.stream, self.streams, self.labels = shards, stream, streams, labels
+        self.buffer, self.random = buffer, random.Random(f"{seed} {stream}")
         self.order = list(range(len(shards)))
         random.Random(str(seed)).shuffle(self.order)
 
     def __iter__(self) -> Iterator[tuple[int, RawSample]]:
-        """Yield (index, sample) endlessly; every pass over the lane's shards is shuffled within the buffer."""
+        """Yield (index, sample) endlessly; every pass over the stream's shards is shuffled within the buffer."""
         from webdataset.filters import shuffle
 
         mix = shuffle(self.buffer, initial=self.buffer, rng=self.random)
@@ -98,13 +98,13 @@ class ShardStream:
                 empty = False
                 yield sample
             if empty:
-                raise ValueError(f"lanes={self.lanes} are too many for the samples of {len(self.shards)} shards")
+                raise ValueError(f"streams={self.streams} are too many for the samples of {len(self.shards)} shards")
 
     def _single_pass(self) -> Iterator[tuple[int, RawSample]]:
-        """Yield the samples of the lane's own shards, and its share of the shards that can't be distributed evenly."""
-        even = len(self.order) - len(self.order) % self.lanes
-        yield from self._read(self.order[self.lane : even : self.lanes])
-        yield from islice(self._read(self.order[even:]), self.lane, None, self.lanes)
+        """Yield the samples of the stream's own shards, and its share of those that can't be distributed evenly."""
+        even = len(self.order) - len(self.order) % self.streams
+        yield from self._read(self.order[self.stream : even : self.streams])
+        yield from islice(self._read(self.order[even:]), self.stream, None, self.streams)
 
     def _read(self, order: Sequence[int]) -> Iterator[tuple[int, RawSample]]:
         for shard in order:

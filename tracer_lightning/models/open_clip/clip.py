@@ -79,18 +79,22 @@ class ClipModel(Model):
     def check_reads(self, reads: Collection[str]) -> None:
         """Raise ValueError where there is no head to read, or a head, text tower or scale that no loss depends on."""
         if "logits" in reads and self.head is None:
-            raise ValueError("head: a loss reads the logits of a head, and there is none; choose one, or another loss")
+            raise ValueError(
+                "a loss reads the logits of a head, but the model has none; add a head, or choose another loss"
+            )
         if "logits" not in reads and self.head is not None:
-            raise ValueError("head: no loss reads the logits of the head; leave it out")
+            raise ValueError(
+                "the model has a head, but no loss reads its logits; remove the head, or choose another loss"
+            )
         trained = {self.part_of(name) for name, parameter in self.named_parameters() if parameter.requires_grad}
         if "text" in trained and "text" not in reads:
             raise ValueError(
-                "method.train: no loss looks at texts, so that the text tower can't be trained; leave text out of the "
-                "list"
+                "the text tower can't be trained, because no loss reads text features; leave text out of the trained "
+                "parts"
             )
         if "scale" in trained and "logit_scale" not in reads:
             raise ValueError(
-                "method.train: no loss is of the logit scale, so that it can't be trained; leave scale out of the list"
+                "the logit scale can't be trained, because no loss reads it; leave scale out of the trained parts"
             )
 
     def forward(self, batch: Batch, reads: Collection[str]) -> ClipFeatures:
@@ -180,7 +184,7 @@ class ClipModel(Model):
         if isinstance(pooling, AttentionPool2d):
             weight: Tensor = pooling.c_proj.weight
             return weight.T
-        raise ValueError(f"regularizers: {type(visual).__name__} has no linear image projection; drop the regularizer")
+        raise ValueError(f"{type(visual).__name__} has no linear image projection; drop the regularizer")
 
     @property
     def text_projection(self) -> Tensor:
@@ -190,7 +194,7 @@ class ClipModel(Model):
             return projection.weight.T
         if isinstance(projection, nn.Parameter):
             return projection
-        raise ValueError("regularizers: the text tower has no linear projection; drop the regularizer")
+        raise ValueError("the text tower has no linear projection; drop the regularizer")
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -249,5 +253,5 @@ def _layers(tower: Any) -> list[nn.Module]:
         return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
     blocks = getattr(getattr(getattr(tower, "text", tower), "transformer", None), "resblocks", None)
     if blocks is None:
-        raise ValueError(f"trainable_layers: the layers of a {type(tower).__name__} are not known; leave it at null")
+        raise ValueError(f"layers must be None: the layers of a {type(tower).__name__} are not known")
     return list(blocks)

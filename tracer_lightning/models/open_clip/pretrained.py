@@ -18,8 +18,6 @@ from tracer_lightning.storage import check_regular, read_text
 from tracer_lightning.storage.records import read_record
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
-PRETRAINED = "backbone.pretrained"
-"""Name of the setting for the weights of an architecture, for errors."""
 TIMEOUT = 10.0
 """Seconds to wait for the hub's response."""
 
@@ -74,25 +72,25 @@ def _check_folder(name: str, folder: Path) -> None:
 
 
 def local_weights(name: str, pretrained: str | None) -> tuple[Path, str] | None:
-    """Return the local path of a model's weights and the name of its setting, after a check of the file.
+    """Return the local path of a model's weights and the name of its argument, after a check of the file.
 
     Args:
         name: see :func:`check_pretrained`; weights of ``hf-hub:`` references are downloaded.
         pretrained: see :func:`check_pretrained`.
 
     Returns:
-        A file or folder and the setting's name; None for random weights, and for tags, which open_clip downloads.
+        A file or folder and the argument's name; None for random weights, and for tags, which open_clip downloads.
     """
     if name.startswith(FOLDER):
-        path, setting = Path(name.removeprefix(FOLDER)), "backbone.name"
+        path, argument = Path(name.removeprefix(FOLDER)), "name"
     elif name.startswith(HUB):
-        path, setting = _download(name), "backbone.name"
+        path, argument = _download(name), "name"
     elif pretrained is not None and _is_local(name, pretrained):
-        path, setting = Path(pretrained), PRETRAINED
+        path, argument = Path(pretrained), "pretrained"
     else:
         return None
-    check_weights(weights_path(path, setting), setting)
-    return path, setting
+    check_weights(weights_path(path, argument), argument)
+    return path, argument
 
 
 def _download(name: str) -> Path:
