@@ -14,9 +14,10 @@ from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer, resolved_settings
 from tracer_lightning.config.check_built import check_built
 from tracer_lightning.config.checkpoint import start_path
+from tracer_lightning.config.errors import setting
 from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.config.validate import validate
-from tracer_lightning.data import ClipDataModule, DataModule
+from tracer_lightning.data import DataModule
 from tracer_lightning.engine import run as engine
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.prerequisite import ensure_prerequisite
@@ -116,9 +117,8 @@ def _build(cfg: DictConfig, start: Path | None, **trainer_options: Any) -> tuple
     backbone = build_backbone(cfg, start)
     data = build_data(cfg, backbone)
     if cfg.reproduce.rows_of_captions:
-        if not isinstance(data, ClipDataModule):
-            raise ValueError("reproduce.rows_of_captions draws images with captions, and the data have none")
-        data.draws_rows = True
+        with setting("reproduce.rows_of_captions"):
+            data.draw_rows_of_captions()
     check_built(cfg, data)
     trainer = build_trainer(cfg, **trainer_options)
     add_head(cfg, backbone.model, data, trainer)
