@@ -15,7 +15,7 @@ from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.config.composition import COMPOSITION_ERRORS
 from tracer_lightning.config.type_checks import MAX_INT, TARGET
@@ -23,25 +23,42 @@ from tracer_lightning.engine.settings import shortened
 from tracer_lightning.storage.records import LONGEST_TEXT, check_literal
 
 
-def group_options(group: str) -> Iterator[dict[str, Any]]:
-    """Unresolved settings of each option of a group on Hydra's search path; none outside a Hydra job.
+def class_options(group: str, key: str | None, target: str) -> Iterator[dict[str, Any]]:
+    """Unresolved settings of a class in each option of a group on Hydra's search path; none outside a Hydra job.
 
     Options that can't be composed on their own are skipped.
+
+    Args:
+        group: name of the group.
+        key: key of the class's settings in the group; None for the group itself.
+        target: ``_target_`` of the class.
     """
     if not GlobalHydra.instance().is_initialized():
         return
     search_path = list(HydraConfig.get().searchpath) if HydraConfig.initialized() else []
     overrides = [f"hydra.searchpath=[{','.join(repr(path) for path in search_path)}]"] if search_path else []
-    loader = GlobalHydra.instance().config_loader()
-    for name in loader.get_group_options(group, ObjectType.CONFIG, None, overrides):
-        try:
-            # a suite, because options of data may override that group
-            cfg = compose(None, [*overrides, "+suite=own", f"+{group}={name}"])
-        except COMPOSITION_ERRORS:
-            continue
-        option: Any = OmegaConf.to_container(cfg.get(group), resolve=False) if cfg.get(group) else {}
-        if isinstance(option, dict):
-            yield option
+    loader: Any = GlobalHydra.instance().config_loader()
+    names = loader.get_group_options(group, ObjectType.CONFIG, None, overrides)
+    files = {name: loader.repository.load_config(f"{group}/{name}") for name in names}
+    targets = {name: None if file is None else _node(file.config, key).get(TARGET) for name, file in files.items()}
+    # composing takes time: options that inherit a target come last, and those with another one are left out
+    for wanted in (target, None):
+        for name in (name for name in names if targets[name] == wanted):
+            try:
+                # a suite, because options of data may override that group
+                cfg = compose(None, [*overrides, "+suite=own", f"+{group}={name}"])
+            except COMPOSITION_ERRORS:
+                continue
+            option = _node(cfg.get(group), key)
+            if option.get(TARGET) == target:
+                yield option
+
+
+def _node(cfg: DictConfig | None, key: str | None) -> dict[str, Any]:
+    """The unresolved settings at a key, or of the whole configuration; empty where there are none."""
+    settings: Any = None if cfg is None else OmegaConf.to_container(cfg, resolve=False)
+    node = settings.get(key) if key is not None and isinstance(settings, dict) else settings
+    return node if isinstance(node, dict) else {}
 
 
 def trusted_settings(
@@ -51,7 +68,7 @@ def trusted_settings(
 
     Args:
         settings: node of a checkpoint's settings.
-        options: the same node of each option that the user has.
+        options: the same node of each option that the user has with this target.
         key: key of the node, for errors.
         local: settings that describe this machine, to the interpolations that give them; where an option has such an
             interpolation, it replaces the checkpoint's value.
@@ -60,10 +77,8 @@ def trusted_settings(
         ValueError: no option has this target, or the settings differ from the option in their keys or types, or name
             another class in it, or hold interpolations.
     """
-    target, errors = settings[TARGET], []
+    errors = []
     for option in options:
-        if option.get(TARGET) != target:
-            continue
         interpolations = {name: local[name] for name in settings if name in local and option.get(name) == local[name]}
         values = {name: value for name, value in settings.items() if name not in interpolations}
         try:
@@ -76,8 +91,8 @@ def trusted_settings(
     if errors:
         raise errors[0]
     raise ValueError(
-        f"{key}.{TARGET}={shortened(target)} is none of this package's, and no option of {key.partition('.')[0]} on "
-        "Hydra's search path has it; give the folder of your own YAML files as --config-dir"
+        f"{key}.{TARGET}={shortened(settings[TARGET])} is not in this package, and no option of "
+        f"{key.partition('.')[0]} on Hydra's search path names it (give the folder of your YAML files as --config-dir)"
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tracer_lightning.config.options import group_options, trusted_settings
+from tracer_lightning.config.options import class_options, trusted_settings
 from tracer_lightning.config.record import RECORDED, Groups
 from tracer_lightning.config.type_checks import TARGET
 from tracer_lightning.models.open_clip.architecture import explicit_settings
@@ -65,8 +65,7 @@ def _class_node(settings: Mapping[str, Any], group: str) -> tuple[str, Any]:
 def _own_settings(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
     """The settings of a class of the user's own, without those of ``evaluation`` beside the suite."""
     key, node = _class_node(settings, group)
-    nodes = (_class_node({group: option}, group)[1] for option in group_options(group))
-    options = (option for option in nodes if isinstance(option, dict))
+    options = class_options(group, SUITE if group == EVALUATION else None, node[TARGET])
     values = trusted_settings(node, options, key, LOCAL.get(group, {}))
     return {SUITE: values} if group == EVALUATION else values
 
