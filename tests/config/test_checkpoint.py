@@ -68,7 +68,7 @@ def test_a_run_brings_its_settings(checkpoint):
         "backbone=checkpoint",
         given,
     ]
-    without = inherit_checkpoint_config(["diagnose.py", given], evaluated=True, headed=False)
+    without = inherit_checkpoint_config(["diagnose.py", given], evaluated=True, scored=False)
     assert without == ["diagnose.py", "backbone=checkpoint", "data=checkpoint", "suite=checkpoint", given]
     cfg = filled(given)
     assert cfg["backbone"] == BACKBONE
@@ -193,11 +193,17 @@ HOSTILE = {
 """What settings of a group must not be."""
 
 
+def evaluate(given):
+    """Read the settings of a checkpoint as a command does: those of other packages' classes once Hydra is set up."""
+    inherit_checkpoint_config(["evaluate.py", given], evaluated=True)
+    return filled(given)
+
+
 @pytest.mark.parametrize(("group", "number"), [(group, n) for group in HOSTILE for n in range(len(HOSTILE[group]))])
 def test_a_checkpoint_does_not_choose_what_is_called_or_read(checkpoint, group, number):
     given = checkpoint(**{group: HOSTILE[group][number]})
     with pytest.raises(ValueError, match=f"checkpoint=.*set {group}= yourself"):
-        inherit_checkpoint_config(["evaluate.py", given], evaluated=True)
+        evaluate(given)
     if group in ("backbone", "peft"):
         with pytest.raises(ValueError, match=f"start=.*set {group}= yourself"):
             own_settings(given.removeprefix("checkpoint="), "start")

@@ -15,6 +15,7 @@ from tests.conftest import tiny_backbone
 from tests.data.shards.helpers import shards
 from tests.fuzzing.running import ENTRIES, SMALL, attempt, bounded, entry
 from tracer_lightning.commands import train as run_module
+from tracer_lightning.config.options import trusted_settings
 from tracer_lightning.data.digits import coloured as coloured_digits
 from tracer_lightning.data.shards.sources import torchvision_collection
 from tracer_lightning.models import load_clip, load_weights
@@ -267,6 +268,116 @@ def test_a_run_to_collect_is_read_without_being_executed(marker, tmp_path, name,
     (tmp_path / name).write_text(content.replace("{marker}", str(marker)))
     with pytest.raises(ValueError, match="as a run writes"):
         read_run(tmp_path)
+
+
+PREPARATION = {"_target_": "mine.Preparation", "size": 8}
+OPTION = {
+    "_target_": "mine.Data",
+    "root": "???",
+    "cache_dir": "${paths.cache}",
+    "seed": "${seed}",
+    "scale": 0.5,
+    "samples": 200,
+    "shuffled": True,
+    "names": ["a", "b"],
+    "limit": None,
+    "sets": {"near": {"centre": 0.0}},
+    "extra": {},
+    "preparation": PREPARATION,
+    "steps": [PREPARATION, {"_target_": "mine.Step"}],
+}
+"""Settings of a class outside the package, in a YAML file of the user's."""
+LOCAL = {"cache_dir": "${paths.cache}"}
+SAVED = OPTION | {"root": "/data", "cache_dir": "/theirs", "seed": 3}
+"""Settings of a run with this option."""
+
+
+def trusted(**settings):
+    return trusted_settings(SAVED | settings, [OPTION], "data", LOCAL)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"samples": 10**6, "scale": 2, "shuffled": False},
+        {"names": []},
+        {"names": ["c", "d", "e"]},
+        {"limit": 3},
+        {"limit": {"a": [1.5, None, "x"]}},
+        {"sets": {"near": {"centre": 1.0}}},
+        {"sets": None, "names": None, "preparation": None},
+        {"extra": {"any": {"b": 1}}},
+        {"preparation": PREPARATION | {"size": 9}, "steps": [PREPARATION]},
+    ],
+)
+def test_values_in_the_form_of_the_users_option_are_taken(settings):
+    assert trusted(**settings) == SAVED | settings | LOCAL
+
+
+def test_settings_that_a_run_lacks_are_left_to_the_class():
+    settings = {name: value for name, value in SAVED.items() if name not in ("samples", "cache_dir")}
+    assert trusted_settings(settings, [OPTION], "data", LOCAL) == settings
+
+
+def test_any_option_of_the_class_may_fit():
+    other = {"_target_": "mine.Data", "folder": "x"}
+    assert trusted_settings(other, [OPTION, other], "data", LOCAL) == other
+    with pytest.raises(ValueError, match=r"data\.'folder' is no setting of the option"):
+        trusted_settings(other, [OPTION], "data", LOCAL)
+
+
+def test_a_class_that_no_option_names_is_refused():
+    with pytest.raises(ValueError, match=r"data\._target_='mine\.Data' is not in this package, and no option of data"):
+        trusted_settings(SAVED, [], "data", LOCAL)
+
+
+SHELL = {"_target_": "os.system", "command": "true"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (SHELL, r"data\._target_='os.system' is not that of the option"),
+        ({"_partial_": True}, r"data\._partial_=True is not that of the option"),
+        ({"_args_": ["x"]}, r"data\._args_="),
+        ({"samples": SHELL}, r"data\.samples=.* is not of the type of 200"),
+        ({"root": SHELL}, r"data\.root\._target_='os.system' is not that of the option"),
+        ({"limit": SHELL}, r"data\.limit\._target_="),
+        ({"limit": [[SHELL]]}, r"data\.limit\.0\.0\._target_="),
+        ({"limit": {"_target_": None}}, r"data\.limit\._target_=None"),
+        ({"extra": SHELL}, r"data\.extra\._target_="),
+        ({"extra": {"a": {"_call_": 1}}}, r"data\.extra\.a\._call_=1"),
+        ({"sets": {"near": SHELL}}, r"data\.sets\.near\._target_="),
+        ({"preparation": PREPARATION | {"_target_": "os.system"}}, r"data\.preparation\._target_='os.system'"),
+        ({"preparation": {"size": 8}}, r"data\.preparation\._target_=None is not that"),
+        ({"preparation": PREPARATION | {"size": "8"}}, r"data\.preparation\.size='8' is not of the type of 8"),
+        ({"preparation": PREPARATION | {"more": 8}}, r"data\.preparation\.'more' is no setting"),
+        ({"steps": [PREPARATION, PREPARATION]}, r"data\.steps\.1\._target_='mine.Preparation' is not that"),
+        ({"steps": [*OPTION["steps"], PREPARATION]}, r"data\.steps\.2\._target_="),
+        ({"names": ["a", SHELL]}, r"data\.names\.1="),
+        ({"names": ["a", "b", 3]}, r"data\.names\.2=3 is not of the type of 'b'"),
+        ({"names": "a"}, r"data\.names='a' is not of the type"),
+        ({"samples": 0.5}, r"data\.samples=0\.5 is not of the type of 200"),
+        ({"samples": True}, r"data\.samples=True"),
+        ({"shuffled": 1}, r"data\.shuffled=1"),
+        ({"scale": "0.5"}, r"data\.scale='0\.5'"),
+        ({"scale": float("nan")}, r"data\.scale must be a finite number"),
+        ({"samples": 10**400}, r"data\.samples must be a finite number"),
+        ({"limit": object()}, r"data\.limit must be a plain value, found a object"),
+        ({"root": "${oc.env:HOME}"}, r"data\.root: it must be plain text"),
+        ({"root": "???"}, r"data\.root: it must be plain text"),
+        ({"root": "/data\n"}, r"data\.root: it must be plain text"),
+        ({"seed": "${seed}"}, r"data\.seed: it must be plain text"),
+        ({"extra": {"${oc.env:HOME}": 1}}, r"a key of data\.extra: it must be plain text"),
+        ({"root": "x" * 5000}, r"data\.root: 5,000 characters, of at most 4,096"),
+        ({"command": "true"}, r"data\.'command' is no setting of the option"),
+        ({"sets": {"far": {"centre": 0.0}}}, r"data\.sets\.'far' is no setting"),
+    ],
+)
+def test_settings_of_another_form_than_the_users_option_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        trusted(**settings)
 
 
 FORGED = {

@@ -4,9 +4,11 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
+from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.merged import (
     by_role,
     id_ood_figure,
+    main_metrics,
     merged_table,
     ratio_summary,
     ratio_table,
@@ -29,6 +31,7 @@ def scores(own, *others):
 
 
 RESULTS = {"0": scores(0.5, 0.9, 0.7), "0.5": scores(0.7, 0.75, 0.65), "1": scores(0.8, 0.6, 0.4)}
+ACCURACY, _, MACRO_F1, *_ = CLASSIFICATION
 MARKS = {"0": "before fine-tuning", "1": "fine-tuned"}
 
 
@@ -45,16 +48,16 @@ def printed(table):
 
 
 def test_the_table_is_in_percent():
-    text = printed(merged_table("wise_ft: mine", "alpha", RESULTS, "accuracy"))
+    text = printed(merged_table("wise_ft: mine", "alpha", RESULTS, main_metrics(CLASSIFICATION, "accuracy")))
     assert text.split("\n")[2].split() == ["alpha", "ID", "accuracy", "ID", "ECE", "OOD", "accuracy", "OOD", "ECE"]
     assert ["0", "50.0", "5.0", "80.0", "8.0"] in [line.split() for line in text.split("\n")]
-    text = printed(merged_table("x", "alpha", {"[0]": scores(0.5)}, "macro_f1"))
+    text = printed(merged_table("x", "alpha", {"[0]": scores(0.5)}, main_metrics(CLASSIFICATION, "macro_f1")))
     assert "OOD" not in text
     assert ["[0]", "25.0", "5.0"] in [line.split() for line in text.split("\n")]
 
 
 def test_every_set_is_in_the_csv(tmp_path):
-    write_scores(tmp_path / "x.csv", "alpha", RESULTS)
+    write_scores(tmp_path / "x.csv", "alpha", RESULTS, CLASSIFICATION)
     with (tmp_path / "x.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
@@ -65,10 +68,40 @@ def test_every_set_is_in_the_csv(tmp_path):
         0.9,
     )
     assert rows[3]["role"] == ""
+    assert list(rows[0])[5:] == ["accuracy", "accuracy_top5", "ece", "macro_f1"]
+
+
+def test_metrics_of_a_suite_are_shown_in_their_own_unit(tmp_path):
+    rmse = Metric("rmse", "RMSE", "RMSE", better="lower", percent=False)
+    results = {
+        alpha: {
+            "near": {"split": "test", "role": "id", "n": 5, "rmse": value},
+            "far": {"split": "test", "role": "ood", "n": 5, "rmse": 2 * value},
+        }
+        for alpha, value in (("0", 12.3456), ("1", 0.25))
+    }
+    assert main_metrics([rmse], "rmse") == [rmse]
+    text = printed(merged_table("x", "alpha", results, [rmse]))
+    assert text.split("\n")[2].split() == ["alpha", "ID", "RMSE", "OOD", "RMSE"]
+    assert ["0", "12.35", "24.69"] in [line.split() for line in text.split("\n")]
+    assert "percent" not in text
+    (axes,) = id_ood_figure(results, rmse, MARKS, curve="WiSE-FT").axes
+    assert list(axes.lines[0].get_xdata()) == [12.3456, 0.25]
+    assert axes.get_xlabel() == "ID RMSE"
+    write_scores(tmp_path / "x.csv", "alpha", results, [rmse])
+    assert (tmp_path / "x.csv").read_text().splitlines()[1] == "0,near,test,id,5,12.3456"
+
+
+@pytest.mark.parametrize(
+    ("primary", "expected"),
+    [("accuracy", ["accuracy", "ece"]), ("macro_f1", ["macro_f1", "ece"]), ("ece", ["ece", "accuracy"])],
+)
+def test_a_score_is_shown_beside_an_error(primary, expected):
+    assert [metric.name for metric in main_metrics(CLASSIFICATION, primary)] == expected
 
 
 def test_the_picture_has_a_point_for_each_model(tmp_path):
-    (axes,) = id_ood_figure(RESULTS, "accuracy", MARKS, curve="WiSE-FT").axes
+    (axes,) = id_ood_figure(RESULTS, ACCURACY, MARKS, curve="WiSE-FT").axes
     line, *points = axes.lines
     assert list(line.get_xdata()) == pytest.approx([50, 70, 80])
     assert list(line.get_ydata()) == pytest.approx([80, 70, 50])
@@ -79,20 +112,20 @@ def test_the_picture_has_a_point_for_each_model(tmp_path):
         "before fine-tuning",
         "fine-tuned",
     ]
-    one, other = (save(id_ood_figure(RESULTS, "accuracy", MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
+    one, other = (save(id_ood_figure(RESULTS, ACCURACY, MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
     assert one.read_bytes() == other.read_bytes()
     assert matplotlib.image.imread(one).shape[2] == 4
 
 
 def test_names_that_would_cover_others_are_left_out():
     crowded = RESULTS | {"0.51": scores(0.7001, 0.75, 0.65)}
-    (axes,) = id_ood_figure(crowded, "accuracy", MARKS, curve="WiSE-FT").axes
+    (axes,) = id_ood_figure(crowded, ACCURACY, MARKS, curve="WiSE-FT").axes
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0.5"]
 
 
 def test_models_that_are_no_curve_are_in_the_legend_once():
     marks = {"0": "before fine-tuning", "0.5": "fine-tuned", "1": "fine-tuned"}
-    (axes,) = id_ood_figure(RESULTS, "macro_f1", marks, curve=None).axes
+    (axes,) = id_ood_figure(RESULTS, MACRO_F1, marks, curve=None).axes
     assert len(axes.lines) == 3
     assert not axes.texts
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before fine-tuning", "fine-tuned"]

@@ -1,4 +1,4 @@
-"""A new family of models works from training to export, without one edit in the package."""
+"""A new family of models works from training to merging, without one edit in the package."""
 
 import json
 from pathlib import Path
@@ -28,6 +28,20 @@ def finished(tmp_path_factory):
     with hydra_context():
         run(vectors(folder))
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def tuned(finished, tmp_path_factory):
+    """The folder of a run that starts from the finished one."""
+    folder = tmp_path_factory.mktemp("tuned")
+    with hydra_context():
+        run(vectors(folder, f"init_weights={finished}", "seed=1"))
+    return folder / "run"
+
+
+def command(name, *arguments, folder=CONF):
+    """Status, stdout and stderr of a script with the family's YAML files, run in this process."""
+    return script(name, *map(str, arguments), "--config-dir", str(folder))
 
 
 def results_of(folder):
@@ -95,6 +109,145 @@ def test_weights_are_exported(finished, tmp_path):
     saved = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     for name, value in model.state_dict().items():
         assert torch.equal(value, saved[f"teacher.module.{name}"])
+
+
+def test_a_finished_run_has_the_scores_that_it_ended_with(tuned, tmp_path):
+    status, stdout, stderr = command("evaluate", f"checkpoint={tuned}", f"hydra.run.dir={tmp_path}")
+    assert status == 0, stderr
+    evaluation, results = json.loads((tmp_path / "evaluation.json").read_text()), results_of(tuned)
+    for model in ("student", "teacher"):
+        assert evaluation[model] == results[model]
+    assert evaluation["headline"] == "rmse"
+    assert "RMSE" in stdout
+    assert "ECE" not in stdout
+    assert not list(tmp_path.glob("*.csv"))  # there are no classes
+
+
+def test_settings_of_a_finished_run_are_overridden(tuned, tmp_path):
+    overrides = ["data.eval_batch_size=7", "models=[teacher]", f"hydra.run.dir={tmp_path}"]
+    status, _, stderr = command("evaluate", f"checkpoint={tuned}", *overrides)
+    assert status == 0, stderr
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["teacher"]["far"]["rmse"] == pytest.approx(results_of(tuned)["teacher"]["far"]["rmse"])
+    assert "student" not in evaluation
+
+
+def test_weights_alone_are_evaluated_with_the_options_of_the_family(tuned, tmp_path):
+    state = torch.load(tuned / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    weights = {name.removeprefix("student."): value for name, value in state.items() if name.startswith("student.")}
+    torch.save(weights, tmp_path / "weights.pt")
+    options = ["backbone=vectors", "data=vectors", "evaluation=regression", "primary_metric=rmse"]
+    status, _, stderr = command(
+        "evaluate", f"checkpoint={tmp_path / 'weights.pt'}", *options, f"hydra.run.dir={tmp_path}"
+    )
+    assert status == 0, stderr
+    assert json.loads((tmp_path / "evaluation.json").read_text())["model"] == results_of(tuned)["student"]
+
+
+def test_weights_are_interpolated(finished, tuned, tmp_path):
+    out = tmp_path / "merged"
+    status, stdout, stderr = command(
+        "merge", f"checkpoint={tuned}", "alpha=0,0.5,1", f"hydra.run.dir={tmp_path / 'curve'}"
+    )
+    assert status == 0, stderr
+    merged, results = json.loads((tmp_path / "curve/merge.json").read_text()), results_of(tuned)
+    assert merged["start"] == str(finished)
+    assert merged["scores"]["0"] == results["before"]
+    assert merged["scores"]["1"] == results["student"]
+    assert "OOD RMSE" in stdout
+    header, *rows = (tmp_path / "curve/merge.csv").read_text().splitlines()
+    assert header == "alpha,data_set,split,role,n,rmse"
+    assert len(rows) == 9
+    assert (tmp_path / "curve/id_ood.png").is_file()
+    status, _, stderr = command(
+        "merge", f"checkpoint={tuned}", "alpha=0.5", f"out={out}", f"hydra.run.dir={tmp_path / 'half'}"
+    )
+    assert status == 0, stderr
+    states = [
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for folder in (finished, tuned)
+    ]
+    for name, value in load_file(out / "model.safetensors").items():
+        start, end = (state[f"student.{name}"] for state in states)
+        assert torch.allclose(value, (start + end) / 2)
+
+
+OF_IMAGES = "is for models of images and captions, and the backbone is a Regressor"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("diagnose", ["checkpoint={run}"], f"error: diagnose {OF_IMAGES}"),
+        ("changed", ["checkpoint={run}"], f"error: changed {OF_IMAGES}"),
+        ("similarity", ["first={run}"], f"error: similarity {OF_IMAGES}"),
+        ("merge", ["fisher", "checkpoint={run}"], f"error: merge=fisher {OF_IMAGES}"),
+        ("evaluate", ["checkpoint={run}", "temperature=val"], "error: temperature must be null, because "),
+        ("evaluate", ["checkpoint={run}", "averages={a:[near]}"], "error: averages must be null, because "),
+        ("evaluate", ["checkpoint={run}", "primary_metric=ece"], "error: primary_metric must be one of rmse, found"),
+        ("merge", ["checkpoint={start}"], "started from its backbone's own weights; give the weights before"),
+    ],
+)
+def test_what_a_family_lacks_is_refused_in_one_line(finished, tuned, tmp_path, name, arguments, message):
+    texts = [argument.replace("{run}", str(tuned)).replace("{start}", str(finished)) for argument in arguments]
+    status, _, stderr = command(name, *texts, f"hydra.run.dir={tmp_path}")
+    assert status == 1
+    assert message in stderr
+    assert stderr.count("\n") == 1
+
+
+def tampered(run_folder, folder, **groups):
+    """A checkpoint of a run with other settings."""
+    content = torch.load(run_folder / "checkpoints/last.ckpt", weights_only=True)
+    content["hyper_parameters"] |= groups
+    torch.save(content, folder / "tampered.ckpt")
+    return folder / "tampered.ckpt"
+
+
+DATA = {
+    "_target_": "tests.vector_family.family.VectorDataModule",
+    "samples": 200,
+    "batch_size": 32,
+    "eval_batch_size": 64,
+    "num_workers": 0,
+}
+SUITE = {"_target_": "tests.vector_family.family.RegressionSuite", "_partial_": True}
+ATTACKS = [
+    ("backbone", {"_target_": "os.mkdir", "path": "executed"}, "backbone._target_='os.mkdir' is not in this package"),
+    ("data", {"_target_": "os.mkdir", "path": "executed"}, "data._target_='os.mkdir' is not in this package"),
+    (
+        "evaluation",
+        {"test_suite": {"_target_": "os.mkdir", "_partial_": True, "path": "executed"}},
+        "evaluation.test_suite._target_='os.mkdir' is not in this package, and no option of evaluation",
+    ),
+    ("data", {"_target_": "tracer_lightning.data.DataModule"}, "DataModule' is not in this package, and no option"),
+    ("backbone", DATA, "VectorDataModule' is not in this package, and no option of backbone"),
+    ("data", DATA | {"samples": {"_target_": "os.mkdir", "path": "executed"}}, "data.samples={"),
+    ("data", DATA | {"path": "executed"}, "data.'path' is no setting of the option"),
+    ("data", DATA | {"samples": "${oc.env:HOME}"}, "data.samples: it must be plain text"),
+    ("evaluation", {"test_suite": SUITE | {"_partial_": False}}, "evaluation.test_suite._partial_=False is not that"),
+]
+
+
+@pytest.mark.parametrize(("group", "settings", "message"), ATTACKS)
+def test_a_checkpoint_names_nothing_that_the_users_yaml_does_not(
+    finished, tmp_path, monkeypatch, group, settings, message
+):
+    checkpoint = tampered(finished, tmp_path, **{group: settings})
+    monkeypatch.chdir(tmp_path)
+    status, _, stderr = command("evaluate", f"checkpoint={checkpoint}", f"hydra.run.dir={tmp_path / 'out'}")
+    assert status == 1
+    assert f"error: checkpoint={checkpoint}: " in stderr
+    assert message in stderr
+    assert stderr.endswith(f"; set {group}= yourself\n")
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "executed").exists()
+
+
+def test_without_the_users_yaml_a_checkpoint_is_refused(finished, tmp_path):
+    status, _, stderr = run_script("evaluate", f"checkpoint={finished}", f"hydra.run.dir={tmp_path}")
+    assert status == 1
+    assert "build_regressor' is not in this package" in stderr
+    assert "--config-dir); set backbone= yourself" in stderr
 
 
 def test_losses_of_another_family_are_refused(tmp_path):

@@ -38,7 +38,7 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
     runner = Runner(cfg, "changed")
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
     origin, start = read_start(cfg, [cfg.checkpoint])
-    data = runner.build_data(backbone)
+    data = runner.build_images(backbone, CHANGED)
     check_head(cfg.model, backbone.model, len(data.prompts()))
     maps: Maps | None = None if cfg.maps is None else make(cfg, "maps")
     if maps is not None:

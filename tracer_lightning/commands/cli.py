@@ -98,7 +98,7 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
             from tracer_lightning.config.checkpoint import inherit_checkpoint_config
 
             sys.argv = inherit_checkpoint_config(
-                sys.argv, evaluated=checkpoint != "exported", headed=checkpoint == "evaluated"
+                sys.argv, evaluated=checkpoint != "exported", scored=checkpoint == "evaluated"
             )
         sys.argv = [sys.argv[0], *with_quoted_paths(sys.argv[1:])]
     except ValueError as error:

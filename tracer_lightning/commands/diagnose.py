@@ -47,7 +47,7 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
     runner = Runner(cfg, "diagnose")
     run_changes = None if cfg.runs is None else read_changes([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)
     backbones = load_models(cfg)
-    data = runner.build_data(next(iter(backbones.values())))
+    data = runner.build_images(next(iter(backbones.values())), "diagnose")
     names = [eval_set.name for eval_set in data.eval_sets]
     _check_common_sets(run_changes, names)
     module = FeatureModule({name: backbone.model for name, backbone in backbones.items()}, names, data.prompts())

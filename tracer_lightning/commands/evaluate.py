@@ -9,14 +9,15 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.runner import Runner
+from tracer_lightning.config.build import build_suite
 from tracer_lightning.config.check_built import check_validation_split
 from tracer_lightning.config.finished_models import load_models
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import DataModule
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.run_folder import DETAILS, write_json
 from tracer_lightning.engine.samples import print_unscored_sets, print_validation_split
-from tracer_lightning.evaluation import Details, EvaluationModule, ZeroShotSuite, results_table
+from tracer_lightning.evaluation import Details, EvaluationModule, Suite, results_table
 from tracer_lightning.evaluation.tables import classes_table, temperature_table
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.reliability import reliability_figure
@@ -27,8 +28,10 @@ from tracer_lightning.types import EvalSet
 EVALUATION = "evaluation.json"
 VALIDATION = "val"
 """Value of ``temperature`` that selects the in-distribution split watched during training."""
+CLASSES, BINS = "classes", "bins"
+"""Details of classification: counts of each class, and of each bin of confidence."""
 DetailsByModel = Mapping[str, Mapping[str, Details]]
-"""Counts per class and bin, by model and data set."""
+"""Details of scores, by model and data set."""
 
 
 def evaluate(cfg: DictConfig) -> dict[str, Any]:
@@ -41,14 +44,10 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     backbones = load_models(cfg)
     data = runner.build_data(next(iter(backbones.values())))
     sets = order_sets(data, cfg.temperature)
-    suite = ZeroShotSuite(
-        sets,
-        data.prompts(),
-        models=tuple(backbones),
-        ece_per_batch=True,
-        averages=cfg.averages,
-        temperature=cfg.temperature is not None,
-    )
+    options: dict[str, Any] = {} if cfg.averages is None else {"averages": cfg.averages}
+    if cfg.temperature is not None:
+        options["temperature"] = True
+    suite = build_suite(cfg, "test_suite", sets, data.context(), tuple(backbones), **options)
     models = {name: backbone.model for name, backbone in backbones.items()}
     module = EvaluationModule(models, suite, untrained=cfg.heads == "zero_shot")
     trainer = runner.trainer
@@ -67,13 +66,14 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     def report(results: dict[str, Any]) -> None:
         labels = {eval_set.name: data.label_names(eval_set) for eval_set in sets}
         _write(runner.folder, labels, suite.details)
-        _print_tables(cfg, results, labels, suite.details)
+        _print_tables(cfg, results, labels, suite)
         print_unscored_sets(first_scores)
 
-    return runner.finish(EVALUATION, {**module.results, **identity}, report, "scores, scores per class and figures")
+    contents = "scores, scores per class and figures" if _with_detail(suite.details, CLASSES) else "scores"
+    return runner.finish(EVALUATION, {**module.results, **identity}, report, contents)
 
 
-def order_sets(data: ClipDataModule, temperature: str | None) -> list[EvalSet]:
+def order_sets(data: DataModule, temperature: str | None) -> list[EvalSet]:
     """The test sets, with the one that a temperature is fitted on first; ``data`` reads them in this order.
 
     Returns:
@@ -96,27 +96,38 @@ def order_sets(data: ClipDataModule, temperature: str | None) -> list[EvalSet]:
     return sets
 
 
+def _with_detail(details: DetailsByModel, kind: str) -> dict[str, dict[str, Details]]:
+    """The details of data sets that have some of a kind, by model; models without such data sets are left out."""
+    selected = {
+        model: {name: values for name, values in sets.items() if kind in values} for model, sets in details.items()
+    }
+    return {model: sets for model, sets in selected.items() if sets}
+
+
 def _write(folder: Path, labels: Mapping[str, Sequence[str]], details: DetailsByModel) -> None:
     write_json(folder / DETAILS, {"labels": labels, **details}, indent=None)
     rows: list[list[Any]] = [["model", "data_set", "label", "name", "n", "correct"]]
-    for model, sets in details.items():
+    for model, sets in _with_detail(details, CLASSES).items():
         for data_set, values in sets.items():
-            classes = zip(labels[data_set], values["classes"]["n"], values["classes"]["correct"], strict=True)
+            classes = zip(labels[data_set], values[CLASSES]["n"], values[CLASSES]["correct"], strict=True)
             rows += [[model, data_set, number, *counts] for number, counts in enumerate(classes)]
-    write_text(folder / "classes.csv", csv_text(rows))
+    if len(rows) > 1:
+        write_text(folder / "classes.csv", csv_text(rows))
     with style():
-        for model, sets in details.items():
-            figure = reliability_figure({name: values["bins"] for name, values in sets.items()}, model)
+        for model, sets in _with_detail(details, BINS).items():
+            figure = reliability_figure({name: values[BINS] for name, values in sets.items()}, model)
             for suffix in ("png", "svg"):
                 save(figure, folder / f"reliability-{model}.{suffix}")
 
 
 def _print_tables(
-    cfg: DictConfig, results: Mapping[str, Any], labels: Mapping[str, Sequence[str]], details: DetailsByModel
+    cfg: DictConfig, results: Mapping[str, Any], labels: Mapping[str, Sequence[str]], suite: Suite
 ) -> None:
-    for model in details:
+    classified = _with_detail(suite.details, CLASSES)
+    for model in suite.details:
         title = f"{cfg.checkpoint or 'zero-shot'}, evaluated in {results['precision']}"
-        console.print(results_table(title, {model: results[model]}, cfg.primary_metric, every=True))
-        console.print(classes_table(f"{model}: worst and best classes", labels, details[model]))
+        console.print(results_table(title, {model: results[model]}, cfg.primary_metric, suite.metrics, every=True))
+        if model in classified:
+            console.print(classes_table(f"{model}: worst and best classes", labels, classified[model]))
     for model, temperature in results["temperature"].items():
         console.print(temperature_table(model, temperature, results[model]))

@@ -1,4 +1,4 @@
-"""Export of a finished model for open_clip."""
+"""Export of a finished model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CHECKPOINT, RESULTS, results_beside
 from tracer_lightning.engine.settings import saved_settings
 from tracer_lightning.evaluation import METRICS
-from tracer_lightning.models import ClipModel, read_checkpoint
+from tracer_lightning.models import Model, read_checkpoint
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
@@ -35,7 +35,14 @@ from tracer_lightning.storage import atomic_folder
 CARD = "README.md"
 
 
-def model_card(file: Path | None, model: str, architecture: Any, address: str, head: int = 0) -> str:
+def model_card(
+    file: Path | None,
+    model: str,
+    architecture: Any,
+    address: str,
+    head: int = 0,
+    template: str = "model_card.md.j2",
+) -> str:
     """The model card in Markdown: how to load the model, its training and its scores.
 
     Args:
@@ -44,6 +51,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
         architecture: open_clip's name of the architecture; None if it has no name there.
         address: name under which open_clip loads the model.
         head: number of classes of the model's own head; 0 without one.
+        template: file name of the template.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
     settings = saved_settings(content, f"checkpoint={file}")
@@ -51,7 +59,7 @@ def model_card(file: Path | None, model: str, architecture: Any, address: str, h
     name = method.get("name") if isinstance(method, Mapping) else None
     results = _results_beside(file)
     try:
-        return card_template().render(
+        return card_template(template).render(
             tags=["clip", *(["robust-fine-tuning", printable(str(name))] if name else [])],
             model=model,
             architecture=architecture,
@@ -76,8 +84,8 @@ def _results_beside(file: Path | None) -> Results:
     return Results() if results is None else read_results(results)
 
 
-def card_template() -> Template:
-    """The template of the model card; every value is escaped, so that none can add markup or metadata."""
+def card_template(name: str) -> Template:
+    """The template of a model card; every value is escaped, so that none can add markup or metadata."""
     environment = Environment(
         loader=PackageLoader("tracer_lightning.commands"),
         finalize=lambda value: value if isinstance(value, Markup) else markdown(str(value)),
@@ -91,11 +99,11 @@ def card_template() -> Template:
         "literal": lambda text: Markup(json.dumps(text, ensure_ascii=False)),
         "yaml": lambda content: Markup(yaml.safe_dump(content, default_flow_style=True, width=math.inf).rstrip()),
     }
-    return environment.get_template("model_card.md.j2")
+    return environment.get_template(name)
 
 
 def export(cfg: DictConfig) -> Path:
-    """Write a model for open_clip, with a model card, and push it to the hub where ``push`` names a repository.
+    """Export a model, with a card if its family has one, and push it to the hub where ``push`` names a repository.
 
     Returns:
         The folder that was written.
@@ -108,15 +116,16 @@ def export(cfg: DictConfig) -> Path:
     backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
+    model: Model = backbone.model
     with atomic_folder(folder) as partial:
-        backbone.model.export(backbone, partial)
-        if isinstance(backbone.model, ClipModel):
-            card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes)
+        model.export(backbone, partial)
+        if model.card_template is not None:
+            card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes, model.card_template)
             (partial / CARD).write_text(card, encoding="utf-8")
-    loads = f'open_clip.create_model_and_transforms("local-dir:{folder}")'
-    print_rank_zero(f"exported: {loads if isinstance(backbone.model, ClipModel) else folder}")
+    print_rank_zero(f"exported: {model.loading_code(f'{FOLDER}{folder}') or folder}")
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)
+        print_rank_zero(f"pushed: {model.loading_code(address) or cfg.push}")
     return folder
 
 
@@ -130,4 +139,3 @@ def _push(folder: Path, repository: str, private: bool) -> None:
         raise ValueError(
             f"push={repository}: {reason}. {folder} is written; are you logged in (hf auth login)?"
         ) from error
-    print_rank_zero(f'pushed: open_clip.create_model_and_transforms("hf-hub:{repository}")')

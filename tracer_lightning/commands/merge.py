@@ -12,22 +12,23 @@ import torch
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.runner import Runner, require_new_folder
+from tracer_lightning.config.build import build_suite
 from tracer_lightning.config.finished_models import ONLY, display_names, match_heads, read_model, read_start
 from tracer_lightning.config.schema import INTERPOLATIONS
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.fisher import image_fisher
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.samples import print_unscored_sets
-from tracer_lightning.evaluation import EvaluationModule, Scores, ZeroShotSuite
+from tracer_lightning.evaluation import EvaluationModule, Metric, Scores, Suite
 from tracer_lightning.merging import Ratio, Weights, check_mergeable, fisher_merge, mean, model_stock, wise_ft
-from tracer_lightning.models import ClipModel
-from tracer_lightning.models.open_clip.export import export_clip
-from tracer_lightning.models.open_clip.state_dicts import CLIP
+from tracer_lightning.models import ClipModel, Model
+from tracer_lightning.models.open_clip.pretrained import FOLDER
 from tracer_lightning.reporting.merged import (
     ROLES,
     by_role,
     id_ood_figure,
+    main_metrics,
     merged_table,
     ratio_summary,
     ratio_table,
@@ -49,7 +50,7 @@ Fishers = tuple[Weights, Weights]
 
 
 def merge(cfg: DictConfig) -> dict[str, Any]:
-    """Merge finished models, evaluate the merged models, and write the last one for open_clip where ``out`` is set.
+    """Merge finished models, evaluate the merged models, and export the last one where ``out`` is set.
 
     Returns:
         The content of merge.json: scores by model and data set, the models that were merged, versions, seconds.
@@ -59,33 +60,36 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     setting, checkpoints = ("checkpoints", [*cfg.checkpoints]) if cfg.checkpoints else ("checkpoint", [cfg.checkpoint])
     backbones = [read_model(cfg, checkpoint, setting, cfg.model) for checkpoint in checkpoints]
     origin, start = read_start(cfg, checkpoints)
-    data = runner.build_data(backbones[0])
+    images = runner.build_images(backbones[0], "merge=fisher") if cfg.merge.name == "fisher" else None
+    data = runner.build_data(backbones[0]) if images is None else images
     models = dict(zip(_names(checkpoints), (backbone.model for backbone in backbones), strict=True))
     device = runner.trainer.strategy.root_device
-    match_heads(cfg, start.model, models, data.prompts(), device)
+    context = data.context()
+    match_heads(cfg, start.model, models, context.get("prompts"), device)
     start_weights, tuned = comparable_weights(start.model, models)
     print_rank_zero(f"{cfg.merge.name}: {', '.join(checkpoints)}, from {origin}")
-    fishers = _fishers(cfg, start.model, backbones[0].model, data, device)
+    fishers = None if images is None else _fishers(cfg, start.model, backbones[0].model, images, device)
     candidates, ratios = merged_weights(cfg, start_weights, tuned, fishers)
     merged = backbones[0]._replace(model=copy.deepcopy(backbones[0].model))
-    scores = _evaluate(runner, merged.model, data, candidates)
+    suite = build_suite(cfg, "test_suite", data.eval_sets, context, (ONLY,))
+    scores = _evaluate(runner, merged.model, data, suite, candidates)
     identity = {
         "merge": cfg.merge.name,
         "checkpoints": checkpoints,
         "start": origin,
         "model": cfg.model,
         "precision": precision_name(runner.trainer, cfg.evaluation.precision),
-        **({} if fishers is None else {"samples": min(cfg.merge.samples, data.set_size(None))}),
+        **({} if images is None else {"samples": min(cfg.merge.samples, images.set_size(None))}),
     }
 
     def report(results: dict[str, Any]) -> None:
         sizes = {name: start_weights[name].numel() for name in ratios}
-        _report(cfg, runner.folder, results, ratios, sizes)
+        _report(cfg, runner.folder, results, suite.metrics, ratios, sizes)
         print_unscored_sets(next(iter(scores.values())))
         if out is not None:
             with atomic_folder(out) as unfinished:
-                export_clip(merged, unfinished)
-            print_rank_zero(f'written: open_clip.create_model_and_transforms("local-dir:{out}")')
+                merged.model.export(merged, unfinished)
+            print_rank_zero(f"written: {merged.model.loading_code(f'{FOLDER}{out}') or out}")
 
     results = {**identity, "scores": scores, "ratios": ratio_summary(ratios)}
     return runner.finish("merge.json", results, report, "scores and figures")
@@ -95,17 +99,17 @@ def _names(checkpoints: Sequence[str]) -> list[str]:
     return display_names(checkpoints, reserved=(THETA_0, MEAN, STOCK))
 
 
-def weights_of(model: ClipModel) -> Weights:
-    """Weights of a model; those of open_clip's model have open_clip's names."""
-    return {name.removeprefix(CLIP): value for name, value in model.state_dict().items()}
+def weights_of(model: Model) -> Weights:
+    """Weights of a model, by their names without the model's own prefix: those of open_clip have open_clip's names."""
+    return {name.removeprefix(model.weights_prefix): value for name, value in model.state_dict().items()}
 
 
-def load_weights_into(model: ClipModel, weights: Weights) -> None:
+def load_weights_into(model: Model, weights: Weights) -> None:
     """Load weights with names as in :func:`weights_of` into the model."""
-    model.load_state_dict({name: weights[name.removeprefix(CLIP)] for name in model.state_dict()})
+    model.load_state_dict({name: weights[name.removeprefix(model.weights_prefix)] for name in model.state_dict()})
 
 
-def comparable_weights(start: ClipModel, tuned: Mapping[str, ClipModel]) -> tuple[Weights, dict[str, Weights]]:
+def comparable_weights(start: Model, tuned: Mapping[str, Model]) -> tuple[Weights, dict[str, Weights]]:
     """Weights of the start, and of fine-tuned models by name.
 
     Raises:
@@ -119,10 +123,8 @@ def comparable_weights(start: ClipModel, tuned: Mapping[str, ClipModel]) -> tupl
 
 def _fishers(
     cfg: DictConfig, start: ClipModel, tuned: ClipModel, data: ClipDataModule, device: torch.device
-) -> Fishers | None:
-    """Fisher information of both models on the same training images; None for merges that do not use it."""
-    if cfg.merge.name != "fisher":
-        return None
+) -> Fishers:
+    """Fisher information of both models on the same training images."""
     print_rank_zero(
         f"Fisher information of both models, of {cfg.merge.samples:,} training images or all that there are"
     )
@@ -151,10 +153,10 @@ def merged_weights(
 
 
 def _evaluate(
-    runner: Runner, model: ClipModel, data: ClipDataModule, candidates: Mapping[str, Callable[[], Weights]]
+    runner: Runner, model: Model, data: DataModule, suite: Suite, candidates: Mapping[str, Callable[[], Weights]]
 ) -> dict[str, Scores]:
     """Scores of each set of weights. They are loaded into ``model`` one after the other; the last ones stay there."""
-    module = EvaluationModule({ONLY: model}, ZeroShotSuite(data.eval_sets, data.prompts(), models=(ONLY,)))
+    module = EvaluationModule({ONLY: model}, suite)
     results: dict[str, Scores] = {}
     for number, (name, compute_weights) in enumerate(candidates.items(), 1):
         print_rank_zero(f"{name} ({number} of {len(candidates)})")
@@ -166,21 +168,26 @@ def _evaluate(
 
 
 def _report(
-    cfg: DictConfig, folder: Path, results: Mapping[str, Any], ratios: Mapping[str, Ratio], sizes: Mapping[str, int]
+    cfg: DictConfig,
+    folder: Path,
+    results: Mapping[str, Any],
+    metrics: Sequence[Metric],
+    ratios: Mapping[str, Ratio],
+    sizes: Mapping[str, int],
 ) -> None:
     """Write tables and figures, and print the tables."""
     curve, scores, names = CURVES.get(cfg.merge.name), results["scores"], _names(results["checkpoints"])
     head = "alpha" if curve else "model"
-    metric = "accuracy" if cfg.primary_metric == "ece" else cfg.primary_metric
-    write_scores(folder / "merge.csv", head, scores)
+    columns = main_metrics(metrics, cfg.primary_metric)
+    write_scores(folder / "merge.csv", head, scores, metrics)
     title = f"{cfg.merge.name}: {', '.join(names)}, evaluated in {results['precision']}"
-    console.print(merged_table(title, head, scores, metric))
+    console.print(merged_table(title, head, scores, columns))
     if ratios:
         write_ratios(folder / "tensors.csv", ratios, sizes)
         console.print(ratio_table(results["ratios"]))
-    if set(by_role(next(iter(scores.values())), metric)) == set(ROLES):
+    if set(by_role(next(iter(scores.values())), columns[0].name)) == set(ROLES):
         runs = dict.fromkeys(names, "fine-tuned")
         with style():
-            figure = id_ood_figure(scores, metric, ENDS if curve else {**POINTS, **runs}, curve)
+            figure = id_ood_figure(scores, columns[0], ENDS if curve else {**POINTS, **runs}, curve)
             for suffix in ("png", "svg"):
                 save(figure, folder / f"id_ood.{suffix}")

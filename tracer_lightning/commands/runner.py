@@ -6,7 +6,7 @@ A command states only what differs: its models, the module that it tests, and it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from typing import Any
 import lightning.pytorch as pl
 from omegaconf import DictConfig
 
-from tracer_lightning.config.build import build_evaluator, build_images
+from tracer_lightning.config.build import build_data, build_evaluator, build_images
 from tracer_lightning.config.validate import validate
-from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.run_folder import write_json
 from tracer_lightning.engine.samples import check_sample_counts
 from tracer_lightning.evaluation import Scores
-from tracer_lightning.models import Backbone
+from tracer_lightning.models import Backbone, ClipModel
 from tracer_lightning.reporting.versions import versions
 
 
@@ -49,17 +49,32 @@ class Runner:
         """The trainer, built when it is first used."""
         return build_evaluator(self.cfg)
 
-    def build_data(self, backbone: Backbone) -> ClipDataModule:
+    def build_data(self, backbone: Backbone) -> DataModule:
         """The data module for the backbone's inputs, without training data."""
+        data = build_data(self.cfg, backbone)
+        data.trains = False
+        return data
+
+    def build_images(self, backbone: Backbone, purpose: str) -> ClipDataModule:
+        """The data module of a command for images and captions, without training data.
+
+        Args:
+            backbone: backbone whose inputs the data are prepared for.
+            purpose: what needs images and captions, for errors.
+
+        Raises:
+            ValueError: the model or the data are of another family.
+        """
+        require_clip([backbone], purpose)
         data = build_images(self.cfg, backbone)
         data.trains = False
         return data
 
-    def test(self, module: pl.LightningModule, data: ClipDataModule) -> None:
+    def test(self, module: pl.LightningModule, data: DataModule) -> None:
         """Run the module over the test sets."""
         self.trainer.test(module, datamodule=data, verbose=False)
 
-    def check_counts(self, scores: Scores, data: ClipDataModule) -> None:
+    def check_counts(self, scores: Scores, data: DataModule) -> None:
         """Raise ValueError where test samples are missing, unless the number of batches is limited."""
         if self.trainer.limit_test_batches == 1.0:
             check_sample_counts(scores, data)
@@ -89,6 +104,19 @@ class Runner:
             report(complete)
             print_rank_zero(f"{seconds} s; {contents} are in {self.folder}")
         return complete
+
+
+def require_clip(backbones: Iterable[Backbone], purpose: str) -> None:
+    """Raise ValueError for a model of another family than CLIP's.
+
+    Args:
+        backbones: models to check.
+        purpose: what needs images and captions, for errors.
+    """
+    for backbone in backbones:
+        if not isinstance(backbone.model, ClipModel):
+            family = type(backbone.model).__name__
+            raise ValueError(f"{purpose} is for models of images and captions, and the backbone is a {family}")
 
 
 def require_new_folder(out: str) -> Path:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.evaluate import VALIDATION
-from tracer_lightning.commands.runner import Runner
+from tracer_lightning.commands.runner import Runner, require_clip
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import (
     ONLY,
@@ -144,10 +144,11 @@ def check_same_inputs(backbones: Mapping[str, Backbone], towers: Sequence[str]) 
 
 def _build_data(runner: Runner, backbones: Mapping[str, Backbone]) -> ClipDataModule:
     """The data module for the inputs of all backbones, in random order."""
+    require_clip(backbones.values(), SIMILARITY)
     check_same_inputs(backbones, runner.cfg.towers)
     first, *_ = backbones.values()
     trims = all(backbone.spec.trims_text for backbone in backbones.values())
-    data = runner.build_data(first._replace(spec=first.spec._replace(trims_text=trims)))
+    data = runner.build_images(first._replace(spec=first.spec._replace(trims_text=trims)), SIMILARITY)
     data.shuffle_evaluation(runner.cfg.seed, runner.cfg.samples)
     return data
 

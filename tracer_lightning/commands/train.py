@@ -18,7 +18,7 @@ from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.config.validate import validate
-from tracer_lightning.data import ClipDataModule, DataModule
+from tracer_lightning.data import DataModule
 from tracer_lightning.engine import run as engine
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.prerequisite import ensure_prerequisite
@@ -132,9 +132,8 @@ def _build(
     backbone = build_backbone(cfg, start)
     data = build_data(cfg, backbone)
     if cfg.reproduce.image_template_pairs:
-        if not isinstance(data, ClipDataModule):
-            raise ValueError("reproduce.image_template_pairs needs images with captions, which these data lack")
-        data.draws_rows = True
+        with setting("reproduce.image_template_pairs"):
+            data.draw_image_template_pairs()
     check_built(cfg, data)
     trainer = build_trainer(cfg, callbacks, plugins)
     add_head(cfg, backbone.model, data, trainer)

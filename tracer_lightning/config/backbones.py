@@ -12,7 +12,7 @@ from open_clip.constants import HF_CONFIG_NAME
 from tracer_lightning.config.build import make
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.type_checks import TARGET, target_of
-from tracer_lightning.models import Backbone, ClipModel, configure_compute, load_weights
+from tracer_lightning.models import Backbone, Model, configure_compute, load_weights
 from tracer_lightning.models.open_clip.pretrained import FOLDER, model_config
 from tracer_lightning.models.weights import read_weights
 
@@ -26,7 +26,7 @@ def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
     return backbone
 
 
-def add_peft(cfg: DictConfig, model: ClipModel) -> None:
+def add_peft(cfg: DictConfig, model: Model) -> None:
     """Add the parameters of parameter-efficient fine-tuning, and freeze the others."""
     make(cfg, "peft.prepare", model=model)
 

@@ -133,7 +133,7 @@ def build_data(cfg: DictConfig, backbone: Backbone) -> DataModule:
 
 
 def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
-    """The data module of a command that evaluates images."""
+    """The data module of a command for images and captions."""
     return _of_kind(build_data(cfg, backbone), ClipDataModule, "data")  # type: ignore[no-any-return]
 
 
@@ -162,8 +162,8 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
         "regularizers": build_sum(cfg, student, ("regularizers",)),
         "optimizer": make(cfg, "optimizer"),
         "scheduler": make(cfg, "scheduler"),
-        "validation": _build_suite(cfg, "validation_suite", [data.val_set], context, ("student",)),
-        "test": _build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher")),
+        "validation": build_suite(cfg, "validation_suite", [data.val_set], context, ("student",)),
+        "test": build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher")),
     }
     with setting("method"):
         module = TracerModule(student=student, teacher=teacher, loss=loss, anchors=anchors, **parts)
@@ -172,11 +172,26 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
     return module
 
 
-def _build_suite(
-    cfg: DictConfig, name: str, eval_sets: Sequence[Any], context: Mapping[str, Any], models: Sequence[str]
+def build_suite(
+    cfg: DictConfig,
+    name: str,
+    eval_sets: Sequence[Any],
+    context: Mapping[str, Any],
+    models: Sequence[str],
+    **options: Any,
 ) -> Suite:
+    """A suite of the group ``evaluation``.
+
+    Args:
+        cfg: configuration with ``evaluation``.
+        name: ``validation_suite`` or ``test_suite``.
+        eval_sets: data sets, in the order of their loaders.
+        context: :meth:`tracer_lightning.data.DataModule.context` of the data.
+        models: names of the models to score.
+        **options: arguments of the suite beside those of the configuration.
+    """
     key = f"evaluation.{name}"
-    suite: Suite = _of_kind(make(cfg, key)(eval_sets, models=models, **context), Suite, key)
+    suite: Suite = _of_kind(make(cfg, key)(eval_sets, models=models, **context, **options), Suite, key)
     return suite
 
 

@@ -11,7 +11,7 @@ import open_clip
 from omegaconf import DictConfig, OmegaConf, open_dict
 from open_clip.constants import HF_CONFIG_NAME
 
-from tracer_lightning.config.saved_settings import group_settings
+from tracer_lightning.config.saved_settings import EVALUATION, group_settings, names_own_class
 from tracer_lightning.engine.settings import saved_settings
 from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
@@ -21,7 +21,9 @@ from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 OPTION = "checkpoint"
 """Option of a group whose settings are those of the checkpoint."""
 MODEL, DATA = ("backbone", "peft"), ("data", "suite")
-"""Groups with this option."""
+"""Groups of the model and of the data with this option."""
+METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
+"""Names of metrics, which are identifiers."""
 LOAD = "tracer_lightning.models.load_clip"
 KEY = f"{OPTION}="
 LIST_SETTINGS = ("first", "checkpoints")
@@ -71,16 +73,17 @@ def reference(checkpoint: str) -> tuple[str, str | None] | None:
     return None
 
 
-def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, headed: bool = True) -> list[str]:
+def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, scored: bool = True) -> list[str]:
     """The command line with the option ``checkpoint`` chosen in the groups whose settings the checkpoint brings.
 
     A run's checkpoint brings its backbone, and its data and suite unless ``data`` is given; an exported model or an
-    open_clip name brings its backbone. Hydra composes these groups empty, and :func:`with_checkpoint` fills them in.
+    open_clip name brings its backbone. A run whose suite is not one of this package brings that, too. Hydra composes
+    these groups empty, and :func:`with_checkpoint` fills them in.
 
     Args:
         arguments: the command line.
         evaluated: whether the command uses data.
-        headed: whether a command that uses data has ``primary_metric``.
+        scored: whether a command that uses data scores models, and so has ``evaluation`` and ``primary_metric``.
     """
     checkpoints = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
     if not checkpoints or checkpoints[-1] in ("", "null"):
@@ -97,19 +100,27 @@ def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, headed:
     if settings is None:
         return list(arguments)  # a file of weights alone: backbone= gives the architecture
     groups = [group for group in MODEL if group in settings]
-    is_run = reference(checkpoint) is None
-    if evaluated and is_run and not _chosen(arguments, "data"):
+    if evaluated and reference(checkpoint) is None and not _chosen(arguments, "data"):
         groups += DATA
+    if evaluated and scored and names_own_class(settings, EVALUATION):
+        groups.append(EVALUATION)
     groups = [group for group in groups if not _chosen(arguments, group)]
-    brought = {group: _brought(settings, group, f"{setting}={checkpoint}") for group in groups}
+    brought = {group: _keys_brought(settings, group, f"{setting}={checkpoint}") for group in groups}
     chosen = [f"{group}={OPTION}" for group in groups]
-    headline = settings.get("primary_metric")
-    is_metric = evaluated and headed and isinstance(headline, str) and headline in METRICS
-    values = [f"primary_metric={headline}"] if is_metric else []
+    values = _primary_metric(settings, arguments) if evaluated and scored else []
     place = arguments.index(next(argument for argument in arguments if argument.startswith(KEY)))
     overridden = [_overriding(argument, brought) for argument in arguments]
     # beside the checkpoint, because Hydra's parser takes no settings both before and after an option
     return [*overridden[:place], *chosen, *values, *overridden[place:]]
+
+
+def _primary_metric(settings: Mapping[str, Any], arguments: Sequence[str]) -> list[str]:
+    """The override for the primary metric of a run, where it may be one of the suite that is used."""
+    metric = settings.get("primary_metric")
+    if not isinstance(metric, str) or not METRIC.fullmatch(metric):
+        return []
+    own_suite = names_own_class(settings, EVALUATION) or _chosen(arguments, EVALUATION)
+    return [f"primary_metric={metric}"] if own_suite or metric in METRICS else []
 
 
 def with_checkpoint(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
@@ -119,7 +130,7 @@ def with_checkpoint(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
         cfg: composed configuration, changed in place.
         choices: chosen option of each group.
     """
-    groups = [group for group in (*MODEL, *DATA) if choices.get(group) == OPTION]
+    groups = [group for group in (*MODEL, *DATA, EVALUATION) if choices.get(group) == OPTION]
     if not groups:
         return cfg
     checkpoint = cfg.get(OPTION)
@@ -166,6 +177,11 @@ def _brought(settings: Mapping[str, Any], group: str, where: str) -> dict[str, A
     if group == "suite" and settings.get(group) is None:  # data that have their own test sets
         return {}
     return group_settings(settings, group, where)
+
+
+def _keys_brought(settings: Mapping[str, Any], group: str, where: str) -> dict[str, Any]:
+    """Settings of a group of which only the keys are used, since Hydra, which knows the user's YAML, is not set up."""
+    return settings[group] if names_own_class(settings, group) else _brought(settings, group, where)
 
 
 def _overriding(argument: str, brought: Mapping[str, Any]) -> str:

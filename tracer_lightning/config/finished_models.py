@@ -12,10 +12,12 @@ from torch import Tensor
 
 from tracer_lightning.config.backbones import finished_backbone
 from tracer_lightning.config.checkpoint import own_settings, weights_file
+from tracer_lightning.config.record import RECORDED
+from tracer_lightning.config.type_checks import TARGET
 from tracer_lightning.engine.run_folder import RESULTS, results_beside
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.functional.lora_merge import merge
-from tracer_lightning.models import Backbone, ClipModel
+from tracer_lightning.models import Backbone, ClipModel, Model
 from tracer_lightning.models.heads import zero_shot_linear
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
@@ -83,7 +85,7 @@ def read_model(cfg: DictConfig, checkpoint: str, setting: str, model: str = STUD
 
 
 def match_heads(
-    cfg: DictConfig, start: ClipModel, tuned: Mapping[str, ClipModel], prompts: Tensor, device: torch.device
+    cfg: DictConfig, start: Model, tuned: Mapping[str, Model], prompts: Tensor | None, device: torch.device
 ) -> None:
     """Make the heads of models that are merged comparable.
 
@@ -94,21 +96,24 @@ def match_heads(
         cfg: configuration whose ``merge.head``, if the method has it, is ``interpolate`` or ``rebuild``.
         start: theta_0, changed in place.
         tuned: fine-tuned models by name, changed in place.
-        prompts: (C, P, L) tokens of every template for every class.
+        prompts: (C, P, L) tokens of every template for every class; None for data that have none.
         device: device that encodes the prompts.
 
     Raises:
-        ValueError: a head has other classes than the data.
+        ValueError: a head has other classes than the data, or the start can't have a zero-shot head.
     """
     start.head = None
     if cfg.merge.get("head") == REBUILD:
         for model in tuned.values():
             model.head = None
+    if all(model.head is None for model in tuned.values()):
+        return
+    if prompts is None or not isinstance(start, ClipModel):
+        raise ValueError(f"models with heads are merged with a zero-shot head, which a {type(start).__name__} lacks")
     for name, model in tuned.items():
         check_head(name, model, len(prompts), ", or with wise_ft or fisher merge.head=rebuild")
-    if any(model.head is not None for model in tuned.values()):
-        head = zero_shot_linear(start.to(device).eval(), prompts.to(device))
-        start.cpu().head = head.cpu()
+    head = zero_shot_linear(start.to(device).eval(), prompts.to(device))
+    start.cpu().head = head.cpu()
 
 
 def read_start(cfg: DictConfig, checkpoints: Sequence[str]) -> tuple[str, Backbone]:
@@ -152,8 +157,10 @@ def recorded_start(checkpoint: str, setting: str) -> str:
 def _pretrained_name(checkpoint: str, setting: str) -> str:
     """Name of the pretrained weights that the backbone of a run loads."""
     backbone = (own_settings(checkpoint, "checkpoint") or {})["backbone"]
+    remedy = REMEDY.format(setting)
+    if backbone[TARGET] not in RECORDED["backbone"]:
+        raise ValueError(f"{setting} is not set, and {checkpoint} started from its backbone's own weights; {remedy}")
     name, tag = str(backbone.get("name")), backbone.get("pretrained")
     if tag is None and not name.startswith((FOLDER, HUB)):
-        remedy = REMEDY.format(setting)
         raise ValueError(f"{setting} is not set, and {checkpoint} started from random weights; {remedy}")
     return name if tag is None else f"{name}/{tag}"

@@ -1,11 +1,12 @@
 """Records of the settings that a checkpoint may bring: its model and its data, as plain values.
 
-A new data module needs a record here for its checkpoints to bring their data along.
+They are those of this package's own classes; :mod:`tracer_lightning.config.options` reads the settings of others.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -168,16 +169,29 @@ class StreamedShards(Shards):
     shuffle_buffer: Count
 
 
+Backbone = BuiltClip | LoadedClip
+DataModule = Digits | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards
+
+
 class Groups(StrictRecord):
     """Groups of settings that a checkpoint brings; those that it lacks are None."""
 
-    backbone: Annotated[BuiltClip | LoadedClip, Field(discriminator="target")] | None = None
+    backbone: Annotated[Backbone, Field(discriminator="target")] | None = None
     peft: Peft | None = None
-    data: (
-        Annotated[
-            Digits | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards,
-            Field(discriminator="target"),
-        ]
-        | None
-    ) = None
+    data: Annotated[DataModule, Field(discriminator="target")] | None = None
     suite: dict[Name, SuiteSet | None] | None = None
+
+
+def _targets(records: UnionType) -> frozenset[str]:
+    """The classes and functions that records are of."""
+    literals = (record.model_fields["target"].annotation for record in get_args(records))
+    return frozenset(target for literal in literals for target in get_args(literal))
+
+
+RECORDED: dict[str, frozenset[str]] = {
+    "backbone": _targets(Backbone),
+    "data": _targets(DataModule),
+    "evaluation.test_suite": frozenset({"tracer_lightning.evaluation.ZeroShotSuite"}),
+}
+"""This package's own classes and functions, by the node of a checkpoint's settings that names them. The suite needs no
+record, since commands have settings of their own for it."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tracer_lightning.config.type_checks import TARGET
-from tracer_lightning.evaluation import METRICS
 
 INTERPOLATIONS = ("wise_ft", "fisher")
 """Merges that interpolate between one model and its start, and so have ``alpha`` and ``head``."""
@@ -77,7 +76,6 @@ def _is_prerequisite(value: Any) -> bool:
 Node = dict[Any, Any]
 PATH = Rule("a path or null", lambda value: isinstance(value, str | None))
 MODEL = Rule("a path, a name or null", lambda value: isinstance(value, str | None))
-METRIC = one_of(*METRICS)
 PART = one_of("student", "teacher")
 MODELS = Rule("null or a list such as [student]", _are_names)
 COMMON: dict[str, Any] = {
@@ -144,7 +142,8 @@ EVALUATE: dict[str, Any] = {
     "heads": one_of("own", "zero_shot"),
     "temperature": str | None,
     "averages": dict[str, list[str]] | None,
-    "primary_metric": METRIC,
+    "evaluation.test_suite": Node,
+    "primary_metric": str,
 }
 EXPORT: dict[str, Any] = {
     "checkpoint": str,
@@ -171,7 +170,8 @@ MERGE: dict[str, Any] = {
     "start": MODEL,
     "model": PART,
     "out": PATH,
-    "primary_metric": METRIC,
+    "evaluation.test_suite": Node,
+    "primary_metric": str,
 }
 DIAGNOSE: dict[str, Any] = {
     **COMMON,

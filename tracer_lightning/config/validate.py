@@ -7,6 +7,7 @@ objects, which :func:`~tracer_lightning.config.check_built.check_built` checks.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from tracer_lightning.config.schema import FISHER, INTERPOLATE, INTERPOLATIONS, 
 from tracer_lightning.config.type_checks import TARGET, check_type_of, target_of
 from tracer_lightning.engine.settings import shortened
 
+SUITE_OPTIONS = ("temperature", "averages")
+"""Settings of the command ``evaluate`` that are arguments of the suite where they are not null."""
 MAX_IMAGES = 20
 """Greatest number of images in a row of a figure."""
 
@@ -69,18 +72,37 @@ def _check_train_limits(cfg: DictConfig) -> None:
     check_limits(cfg.trainer, TRAIN_LIMITS)
 
 
-def _check_metrics(cfg: DictConfig) -> None:
-    """Are the primary and the optimized metric among those that the suite declares?"""
-    suite: Any = target_of(cfg.evaluation.test_suite.get(TARGET), "evaluation.test_suite")
-    names = [metric.name for metric in getattr(suite, "metrics", ()) if metric.shown]
-    check_schema(cfg, {"primary_metric": one_of(*names), "optimized_metric": one_of(*names, optional=True)})
+def _test_suite(cfg: DictConfig) -> Any:
+    """The class or function that makes the test suite."""
+    return target_of(cfg.evaluation.test_suite.get(TARGET), "evaluation.test_suite")
+
+
+def _shown_metrics(cfg: DictConfig) -> list[str]:
+    return [metric.name for metric in getattr(_test_suite(cfg), "metrics", ()) if metric.shown]
+
+
+def _check_primary_metric(cfg: DictConfig) -> None:
+    """Is the primary metric among those that the suite declares?"""
+    check_schema(cfg, {"primary_metric": one_of(*_shown_metrics(cfg))})
 
 
 def _check_optimized_metric(cfg: DictConfig) -> None:
+    """Is the optimized metric among those that the suite declares, and does the run measure it?"""
+    check_schema(cfg, {"optimized_metric": one_of(*_shown_metrics(cfg), optional=True)})
     if cfg.optimized_metric is not None and cfg.trainer.get("limit_val_batches") == 0:
         raise ValueError(
             f"optimized_metric={cfg.optimized_metric}: trainer.limit_val_batches=0 leaves no validation to go by"
         )
+
+
+def _check_suite_options(cfg: DictConfig) -> None:
+    """Does the suite take what the command would have it do?"""
+    parameters = inspect.signature(_test_suite(cfg)).parameters
+    for name in SUITE_OPTIONS:
+        if cfg[name] is not None and name not in parameters:
+            raise ValueError(
+                f"{name} must be null, because {cfg.evaluation.test_suite[TARGET]} doesn't take it; found {cfg[name]}"
+            )
 
 
 def _check_images(cfg: DictConfig) -> None:
@@ -122,10 +144,10 @@ def _check_first(cfg: DictConfig) -> None:
 EVALUATION = (_check_test_limits, _check_suite)
 """Checks of all commands that read test sets."""
 CHECKS: dict[str, tuple[Callable[[DictConfig], None], ...]] = {
-    "train": (*EVALUATION, _check_train_limits, _check_metrics, _check_optimized_metric),
-    "evaluate": EVALUATION,
+    "train": (*EVALUATION, _check_train_limits, _check_primary_metric, _check_optimized_metric),
+    "evaluate": (*EVALUATION, _check_primary_metric, _check_suite_options),
     "export": (),
-    "merge": (*EVALUATION, _check_merge),
+    "merge": (*EVALUATION, _check_primary_metric, _check_merge),
     "diagnose": EVALUATION,
     "similarity": (*EVALUATION, _check_first),
     "changed": (*EVALUATION, _check_images, _check_checkpoint_is_set),

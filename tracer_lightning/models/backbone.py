@@ -107,6 +107,15 @@ class Model(nn.Module):
         del where, resized
         return state
 
+    def check_source(self, names: Collection[str], file: Path, where: str) -> None:
+        """Raise ValueError where what is known of a file of weights, which fit the model, contradicts the model.
+
+        Args:
+            names: names of the tensors in the file.
+            file: the file, beside which there may be a configuration.
+            where: the file, for errors.
+        """
+
     def export(self, backbone: Backbone, folder: Path) -> None:
         """Write the weights and the configuration to an existing folder, for use without this package.
 
@@ -116,6 +125,18 @@ class Model(nn.Module):
         """
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(backbone.config, indent=2) + "\n", encoding="utf-8")
+
+    card_template: ClassVar[str | None] = None
+    """File name of the template of an exported model's card; None for families without a card."""
+
+    def loading_code(self, address: str) -> str | None:
+        """Python expression with which a library loads an exported model; None where no library does.
+
+        Args:
+            address: the exported folder as ``local-dir:FOLDER``, or its repository on the hub as ``hf-hub:OWNER/NAME``.
+        """
+        del address
+        return None
 
     # -- sharding ---------------------------------------------------------------------------------------------------
 

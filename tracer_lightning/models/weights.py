@@ -12,8 +12,6 @@ from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models.backbone import Model
 from tracer_lightning.models.files import HEAD_FILE, read_checkpoint, weights_path
 from tracer_lightning.models.fitting import ADDED, check_fit
-from tracer_lightning.models.open_clip.clip import ClipModel
-from tracer_lightning.models.open_clip.hugging_face import check_config, is_hugging_face
 from tracer_lightning.models.open_clip.state_dicts import TEACHER, is_run_checkpoint, model_state
 
 HEAD = "head.weight"
@@ -61,15 +59,14 @@ def read_weights(
     if teacher and not state:
         raise ValueError(f"{where}: contains no teacher; use the student")
     check_plain(state, where)
-    from_hugging_face = is_hugging_face(state)
+    source_names = tuple(state)
     state = model.convert_weights(state, where, resized)
     if HEAD in state:
         model.head = _empty_head(state[HEAD], where)
     if not any(ADDED in name for name in state):
         merge(model)  # the file has merged weights
     check_fit(model.state_dict(), state, where)
-    if from_hugging_face and isinstance(model, ClipModel):
-        check_config(model, path, where)
+    model.check_source(source_names, path, where)
     return state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,12 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tracer_lightning.evaluation import Scores
+from tracer_lightning.evaluation import Metric, Scores
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.style import COLOURS
 from tracer_lightning.storage import write_text
 
 ROLES = ("id", "ood")
-TITLES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "ece": "ECE"}
-METRICS = ("accuracy", "accuracy_top5", "ece", "macro_f1")
 LOOKS = {
     "before fine-tuning": ("s", 8.0, COLOURS["zero_shot"]),
     "fine-tuned": ("D", 6.5, COLOURS["published"]),
@@ -43,50 +42,77 @@ def by_role(scores: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, f
     return {role: sum(scores) / len(scores) for role, scores in values.items() if scores}
 
 
-def merged_table(title: str, heading: str, results: Mapping[str, Scores], metric: str) -> Table:
-    """Table with a row for each model: the metric and ECE, ID and OOD, in percent.
+def main_metrics(metrics: Sequence[Metric], primary: str) -> list[Metric]:
+    """The metrics of a table: the primary one and, if there is one, the first that is better in the other direction.
+
+    Args:
+        metrics: metrics of the suite.
+        primary: name of the primary one, such as ``accuracy``, beside which the table shows the ECE.
+    """
+    (first,) = (metric for metric in metrics if metric.name == primary)
+    opposite = (metric for metric in metrics if metric.shown and metric.better != first.better)
+    return [first, *itertools.islice(opposite, 1)]
+
+
+def merged_table(title: str, heading: str, results: Mapping[str, Scores], metrics: Sequence[Metric]) -> Table:
+    """Table with a row for each model: the metrics, ID and OOD.
 
     Args:
         title: title of the table.
         heading: heading of the column of models.
         results: scores by model.
-        metric: ``accuracy`` or ``macro_f1``.
+        metrics: metrics to show, the primary one first.
     """
     table = Table(title=Text(title), box=box.SIMPLE, pad_edge=False)
-    table.caption = "means over the sets of each role, in percent"
+    unit = ", in percent" if all(metric.percent for metric in metrics) else ""
+    table.caption = f"means over the sets of each role{unit}"
     table.add_column(heading, no_wrap=True)
-    columns = [(role, name) for role in by_role(next(iter(results.values())), metric) for name in (metric, "ece")]
-    for role, name in columns:
-        table.add_column(f"{role.upper()} {TITLES[name]}", justify="right")
+    roles = by_role(next(iter(results.values())), metrics[0].name)
+    columns = [(role, metric) for role in roles for metric in metrics]
+    for role, metric in columns:
+        table.add_column(f"{role.upper()} {metric.title}", justify="right")
     for model, scores in results.items():
-        means = {name: by_role(scores, name) for name in (metric, "ece")}
-        table.add_row(Text(model), *(f"{100 * means[name][role]:.1f}" for role, name in columns))
+        means = {metric.name: by_role(scores, metric.name) for metric in metrics}
+        table.add_row(Text(model), *(_number(means[metric.name][role], metric) for role, metric in columns))
     return table
 
 
-def write_scores(path: Path, heading: str, results: Mapping[str, Scores]) -> None:
-    """Write unrounded scores as CSV with a line for each model and dataset or average."""
-    rows: list[list[Any]] = [[heading, "data_set", "split", "role", "n", *METRICS]]
+def _number(value: float, metric: Metric) -> str:
+    return f"{100 * value:.1f}" if metric.percent else f"{value:.4g}"
+
+
+def write_scores(path: Path, heading: str, results: Mapping[str, Scores], metrics: Sequence[Metric]) -> None:
+    """Write unrounded scores as CSV with a line for each model and dataset or average.
+
+    Args:
+        path: file to write.
+        heading: heading of the column of models.
+        results: scores by model.
+        metrics: metrics of the suite; those that were measured and have averages are written, by name.
+    """
+    measured = {name for scores in results.values() for values in scores.values() for name in values}
+    columns = sorted(metric.name for metric in metrics if metric.averaged and metric.name in measured)
+    rows: list[list[Any]] = [[heading, "data_set", "split", "role", "n", *columns]]
     for model, scores in results.items():
         for data_set, values in scores.items():
             description = (values.get(key, "") for key in ("split", "role", "n"))
-            rows.append([model, data_set, *description, *(values[metric] for metric in METRICS)])
+            rows.append([model, data_set, *description, *(values[name] for name in columns)])
     write_text(path, csv_text(rows))
 
 
-def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str, str], curve: str | None) -> Figure:
-    """Draw a point for each model, with ID on the x axis and OOD on the y axis, in percent.
+def id_ood_figure(results: Mapping[str, Scores], metric: Metric, marks: Mapping[str, str], curve: str | None) -> Figure:
+    """Draw a point for each model, with ID on the x axis and OOD on the y axis.
 
     Args:
         results: scores on sets of both roles by model.
-        metric: ``accuracy`` or ``macro_f1``.
+        metric: metric to draw.
         marks: keys of ``LOOKS`` by highlighted model, for the legend.
         curve: name of the line that connects the models by alpha, which labels them; None for no line.
     """
-    points = {}
+    points, scale, unit = {}, 100 if metric.percent else 1, " (%)" if metric.percent else ""
     for model, scores in results.items():
-        means = by_role(scores, metric)
-        points[model] = (100 * means["id"], 100 * means["ood"])
+        means = by_role(scores, metric.name)
+        points[model] = (scale * means["id"], scale * means["ood"])
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.margins(0.1)
@@ -95,7 +121,7 @@ def id_ood_figure(results: Mapping[str, Scores], metric: str, marks: Mapping[str
     for model, (x, y) in points.items():
         marker, size, colour = LOOKS[marks[model]] if model in marks else MIXTURE
         axes.plot(x, y, marker, color=colour, ms=size, label=marks.get(model), zorder=3)
-    axes.set(xlabel=f"ID {TITLES[metric]} (%)", ylabel=f"OOD {TITLES[metric]} (%)")
+    axes.set(xlabel=f"ID {metric.title}{unit}", ylabel=f"OOD {metric.title}{unit}")
     if curve:
         _write_names(axes, {model: points[model] for model in sorted(points, key=lambda model: model not in marks)})
     handles, names = axes.get_legend_handles_labels()

@@ -47,7 +47,7 @@ def test_ranks_share_the_global_batches(epoch):
 
 def test_an_image_has_the_template_of_its_row(spec):
     data = digits(spec)
-    data.draws_rows = True
+    data.draw_image_template_pairs()
     loader = data.train_loader()
     table = data.train_sample_builder().captions
     assert table.templates > 1
@@ -64,7 +64,8 @@ def test_an_image_has_the_template_of_its_row(spec):
 def test_rows_resume_at_any_batch_and_only_with_rows(spec):
     def loader(draws_rows=True):
         data = digits(spec)
-        data.draws_rows = draws_rows
+        if draws_rows:
+            data.draw_image_template_pairs()
         return data.train_loader()
 
     uninterrupted = loader()

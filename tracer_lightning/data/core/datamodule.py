@@ -88,6 +88,10 @@ class DataModule(pl.LightningDataModule):
         del reads, terms
         return []
 
+    def draw_image_template_pairs(self) -> None:
+        """Let an epoch draw rows of images x templates, as in the released code."""
+        raise ValueError(f"rows of captions are drawn for images, and a {type(self).__name__} has none")
+
     def label_names(self, eval_set: Any) -> list[str]:
         """Names of the labels of an evaluation set; none where its labels are no classes."""
         del eval_set

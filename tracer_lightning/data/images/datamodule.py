@@ -92,6 +92,10 @@ class ClipDataModule(DataModule):
         """Crops images of one evaluation set to the model's size; None where they have it."""
         return None
 
+    def draw_image_template_pairs(self) -> None:
+        """Let an epoch draw rows of images x templates, as in the released code."""
+        self.draws_rows = True
+
     # -- texts ------------------------------------------------------------------------------------------------------
 
     def context(self) -> dict[str, Any]:

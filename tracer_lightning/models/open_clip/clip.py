@@ -40,6 +40,7 @@ class ClipModel(Model):
     targets = frozenset({"labels"})
     parts = get_args(Part)
     weights_prefix = "model."
+    card_template = "model_card.md.j2"
     replicated = ("model.logit_scale",)
     called_from_outside = ("encode_image", "encode_text")
     model: Any  # open_clip is untyped
@@ -209,6 +210,17 @@ class ClipModel(Model):
         from tracer_lightning.models.open_clip.export import export_clip  # which builds on this module
 
         export_clip(backbone, folder)
+
+    def check_source(self, names: Collection[str], file: Path, where: str) -> None:
+        """Raise ValueError where the configuration beside weights of ``transformers`` is of another model."""
+        from tracer_lightning.models.open_clip import hugging_face  # which builds on this module
+
+        if hugging_face.is_hugging_face(names):
+            hugging_face.check_config(self, file, where)
+
+    def loading_code(self, address: str) -> str:
+        """The call of open_clip that loads an exported model."""
+        return f'open_clip.create_model_and_transforms("{address}")'
 
     # -- training and sharding --------------------------------------------------------------------------------------
 

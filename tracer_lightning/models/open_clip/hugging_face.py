@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,9 @@ DEFAULTS = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 """Default settings of a tower."""
 
 
-def is_hugging_face(state: Mapping[str, Tensor]) -> bool:
-    """Whether weights have names of the ``transformers`` library."""
-    return any(name.startswith(TOWERS) for name in state)
+def is_hugging_face(names: Iterable[str]) -> bool:
+    """Whether names of weights are those of the ``transformers`` library."""
+    return any(name.startswith(TOWERS) for name in names)
 
 
 def to_open_clip(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
