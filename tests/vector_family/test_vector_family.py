@@ -123,6 +123,7 @@ def test_a_finished_run_has_the_scores_that_it_ended_with(tuned, tmp_path):
     assert not list(tmp_path.glob("*.csv"))  # there are no classes
 
 
+@pytest.mark.slow
 def test_settings_of_a_finished_run_are_overridden(tuned, tmp_path):
     overrides = ["data.eval_batch_size=7", "models=[teacher]", f"hydra.run.dir={tmp_path}"]
     status, _, stderr = command("evaluate", f"checkpoint={tuned}", *overrides)
@@ -132,6 +133,7 @@ def test_settings_of_a_finished_run_are_overridden(tuned, tmp_path):
     assert "student" not in evaluation
 
 
+@pytest.mark.slow
 def test_weights_alone_are_evaluated_with_the_options_of_the_family(tuned, tmp_path):
     state = torch.load(tuned / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     weights = {name.removeprefix("student."): value for name, value in state.items() if name.startswith("student.")}
@@ -144,6 +146,7 @@ def test_weights_alone_are_evaluated_with_the_options_of_the_family(tuned, tmp_p
     assert json.loads((tmp_path / "evaluation.json").read_text())["model"] == results_of(tuned)["student"]
 
 
+@pytest.mark.slow
 def test_weights_are_interpolated(finished, tuned, tmp_path):
     out = tmp_path / "merged"
     status, stdout, stderr = command(
@@ -174,6 +177,7 @@ def test_weights_are_interpolated(finished, tuned, tmp_path):
 OF_IMAGES = "is for models of images and captions, and the backbone is a Regressor"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
@@ -228,7 +232,10 @@ ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize(("group", "settings", "message"), ATTACKS)
+@pytest.mark.parametrize(
+    ("group", "settings", "message"),
+    [ATTACKS[0], *(pytest.param(*attack, marks=pytest.mark.slow) for attack in ATTACKS[1:])],
+)
 def test_a_checkpoint_names_nothing_that_the_users_yaml_does_not(
     finished, tmp_path, monkeypatch, group, settings, message
 ):
@@ -243,8 +250,9 @@ def test_a_checkpoint_names_nothing_that_the_users_yaml_does_not(
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_without_the_users_yaml_a_checkpoint_is_refused(finished, tmp_path):
-    status, _, stderr = run_script("evaluate", f"checkpoint={finished}", f"hydra.run.dir={tmp_path}")
+    status, _, stderr = script("evaluate", f"checkpoint={finished}", f"hydra.run.dir={tmp_path}")
     assert status == 1
     assert "build_regressor' is not in this package" in stderr
     assert "--config-dir); set backbone= yourself" in stderr
