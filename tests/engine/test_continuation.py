@@ -37,7 +37,7 @@ def test_a_checkpoint_does_not_say_what_is_removed(tmp_path, path, key):
     """Lightning removes its ``best_model_path`` when it writes the next one, also out of its folder."""
     path = path.format(folder=tmp_path)
     state = {"ModelCheckpoint": {key: {path: 1} if key == "best_k_models" else path}}
-    with pytest.raises(ValueError, match=r"resume=x: it names the file .*, out of its folder"):
+    with pytest.raises(ValueError, match=r"resume=x: it names the file .*, outside of its folder"):
         check_content(saved(callbacks=state), Path("x"))
 
 

@@ -82,6 +82,18 @@ def option_keys(group: str, option: str) -> tuple[str, ...]:
     return tuple(key for key, _ in leaves(yaml.safe_load(text) or {}, prefix) if not key.startswith("hydra"))
 
 
+@cache
+def recipe_settings(recipe: str) -> tuple[str, ...]:
+    """What a recipe sets, and the options that it chooses, such as ``callbacks: clip_schedule``."""
+    content = yaml.safe_load(Path(CONF, "recipe", f"{recipe}.yaml").read_text())
+    chosen = [
+        f"{group.removeprefix('override /')}: {option}"
+        for entry in content["defaults"]
+        for group, option in entry.items()
+    ]
+    return (*option_keys("recipe", recipe), *chosen)
+
+
 def misspelt(word: str, rng: random.Random) -> str:
     """The word with one letter doubled, lost, exchanged or in the other case."""
     place = rng.randrange(len(word))

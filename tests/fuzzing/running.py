@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tests.commands.helpers import TINY, hydra_context
-from tests.fuzzing.overrides import Case, leaves, option_keys, options
+from tests.fuzzing.overrides import Case, leaves, options, recipe_settings
 from tracer_lightning.commands import train
 from tracer_lightning.commands.cli import cli
 from tracer_lightning.config import build
@@ -189,8 +189,8 @@ def judged(status: Any, stderr: str, overrides: Sequence[str]) -> Outcome:
     if "give it as" in errors[0]:  # a setting that another option needs
         return Outcome("refused", errors[0])
     recipes = [text.removeprefix("recipe=") for text in overrides if text.startswith("recipe=")]
-    sets = [key for recipe in recipes if recipe in options("recipe") for key in option_keys("recipe", recipe)]
-    words = {word for text in (*overrides, *sets) for word in re.findall(r"\w{2,}", text.lower())}
+    settings = [text for recipe in recipes if recipe in options("recipe") for text in recipe_settings(recipe)]
+    words = {word for text in (*overrides, *settings) for word in re.findall(r"[^\W_]{2,}", text.lower())}
     if "object_type=" in errors[0] or "config of type" in errors[0]:  # a library's words
         return Outcome("vague", errors[0])
     if len(errors[0]) > LINE or not any(word in errors[0].lower() for word in words or {""}):

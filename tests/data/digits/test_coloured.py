@@ -186,5 +186,5 @@ def test_invalid_arguments_raise_errors(spec):
         toy(spec, label="shape")
     with pytest.raises(ValueError, match=r"desaturation must lie in \[0, 1\], got -1"):
         toy(spec, desaturation=-1)
-    with pytest.raises(ValueError, match="28 pixels wide, but the model expects 32"):
+    with pytest.raises(ValueError, match=r"spec\.image_size must be 28 for these digits, got 32"):
         toy(spec._replace(image_size=32))

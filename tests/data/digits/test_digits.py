@@ -59,5 +59,5 @@ def test_invalid_arguments_raise_errors(spec):
     ]:
         with pytest.raises(ValueError, match=message):
             digits(spec, **options)
-    with pytest.raises(ValueError, match="32 pixels wide, but the model expects 224"):
+    with pytest.raises(ValueError, match=r"spec\.image_size must be 32 for these digits, got 224"):
         digits(spec._replace(image_size=224))

@@ -133,7 +133,9 @@ class ColouredDigitsDataModule(ClipDataModule):
             if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} must lie in [0, 1], got {value}")
         if spec.image_size != SIZE:
-            raise ValueError(f"these digits are {SIZE} pixels wide, but the model expects {spec.image_size}")
+            raise ValueError(
+                f"spec.image_size must be {SIZE} for these digits, got {spec.image_size}; choose another backbone"
+            )
         if task not in TASKS:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}")
         if label not in NAMES:

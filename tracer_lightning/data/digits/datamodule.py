@@ -87,7 +87,9 @@ class DigitsDataModule(ClipDataModule):
         if not 1 <= renderings_per_digit <= MAX_RENDERINGS:
             raise ValueError(f"renderings_per_digit must be >= 1 and <= {MAX_RENDERINGS}, got {renderings_per_digit}")
         if spec.image_size != SIZE:
-            raise ValueError(f"the digits are {SIZE} pixels wide, but the model expects {spec.image_size}")
+            raise ValueError(
+                f"spec.image_size must be {SIZE} for these digits, got {spec.image_size}; choose another backbone"
+            )
         self.train_styles, self.renderings_per_digit = tuple(train_styles), renderings_per_digit
         self.eval_sets = tuple(
             EvalSet(style, "test", "id" if style in train_styles else "ood")
