@@ -236,7 +236,7 @@ def test_help_helps_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("command", "groups", "setting"),
     [
-        ("merge", ["merge", "backbone", "peft", "suite", "data", "trainer"], "  model=student  "),
+        ("merge", ["merge", "backbone", "peft", "suite", "data", "evaluation", "trainer"], "  model=student  "),
         ("export", ["backbone", "peft"], "  private=true  "),
         ("kernels", ["kernel"], "  steps=25000  "),
     ],

@@ -39,9 +39,9 @@ def tuned(finished, tmp_path_factory):
     return folder / "run"
 
 
-def command(name, *arguments, folder=CONF):
+def command(name, *arguments):
     """Status, stdout and stderr of a script with the family's YAML files, run in this process."""
-    return script(name, *map(str, arguments), "--config-dir", str(folder))
+    return script(name, *map(str, arguments), "--config-dir", str(CONF))
 
 
 def results_of(folder):
