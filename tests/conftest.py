@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("WANDB_MODE", "disabled")
@@ -10,12 +12,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 
 from tracer_lightning.models import Backbone, build_clip
 from tracer_lightning.types import ClipFeatures, LossInputs
 
 CONF = str(Path(__file__).parent.parent / "conf")
 torch.set_num_threads(1)  # pytest runs two processes
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _shared_vocabulary() -> Iterator[None]:
+    """Parse open_clip's vocabulary once for all tokenizers: parsing takes longer than building a tiny model."""
+    parse = SimpleTokenizer.__init__
+
+    @functools.cache
+    def attributes(*args: object, **options: object) -> dict[str, object]:
+        tokenizer = SimpleTokenizer.__new__(SimpleTokenizer)
+        parse(tokenizer, *args, **options)
+        return vars(tokenizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            SimpleTokenizer, "__init__", lambda self, *args, **options: vars(self).update(attributes(*args, **options))
+        )
+        yield
 
 
 def tiny_backbone(seed: int = 0) -> Backbone:

@@ -10,16 +10,15 @@ import pytest
 from PIL import Image
 
 from tests.data.shards.test_tar import bomb
+from tests.images import encode, random_pixels
 from tracer_lightning.data.images import decoding
 from tracer_lightning.data.images.decoding import UnreadableImageError, decode, header_size, pil_image
 from tracer_lightning.data.images.folder import FolderSource
 
 
-def encoded(kind, size=(40, 30), **options):
-    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
+def encoded(form, size=(40, 30), **options):
+    width, height = size
+    return encode(random_pixels(height, width), form, **options)
 
 
 FORMATS = {

@@ -3,15 +3,14 @@
 from collections import Counter
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests.conftest import tiny_backbone
 from tests.data.core.test_loading import digits
 from tests.data.images.test_folder import AUGMENTATION, TEXTS
 from tests.data.shards.helpers import seen, shards, write
+from tests.images import grey_pixels, write_image
 from tracer_lightning.data import ColouredDigitsDataModule, ImageFolderDataModule
 
 CLASSES = ["big_dog", "cat", "owl"]
@@ -24,10 +23,8 @@ def pets(tmp_path):
     grey = 0
     for split, sizes in (("train", SIZES), ("val", [1, 1, 1])):
         for name, size in zip(CLASSES, sizes, strict=True):
-            (tmp_path / "pets" / split / name).mkdir(parents=True)
             for number in range(size):
-                image = Image.fromarray(np.full((40, 40, 3), grey, np.uint8))
-                image.save(tmp_path / "pets" / split / name / f"{number}.png")
+                write_image(tmp_path / "pets" / split / name / f"{number}.png", grey_pixels(grey, 40, 40))
                 grey += 1
     return tmp_path / "pets"
 

@@ -2,11 +2,10 @@
 
 from collections import Counter
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.data.images.test_folder import data
+from tests.images import grey_pixels, write_image
 from tracer_lightning.types import EvalSet
 
 SIZES = {"train": {"cat": 20, "dog": 10, "owl": 2, "yak": 1}, "val": dict.fromkeys(("cat", "dog", "owl", "yak"), 3)}
@@ -19,9 +18,8 @@ def write(root, splits, sizes=SIZES):
     """Images whose grey level is the number of the image in its class."""
     for split in splits:
         for name, count in sizes[split].items():
-            (root / split / name).mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                Image.fromarray(np.full((8, 8, 3), 10 * number, np.uint8)).save(root / split / name / f"{number}.png")
+                write_image(root / split / name / f"{number}.png", grey_pixels(10 * number, 8, 8))
     return root
 
 

@@ -8,10 +8,8 @@ import tarfile
 import threading
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from tests.conftest import tiny_backbone
+from tests.images import grey_png
 from tracer_lightning.data import ShardDataModule, StreamedShardDataModule
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
@@ -21,14 +19,8 @@ SHARED = Path(__file__).parents[4] / "shared" / "data"
 TEXTS = {"classnames": None, "templates": None, "train_templates": None}
 
 
-def png(value):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((40, 48, 3), value, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def item(number, caption=None):
-    return SourceSample(functools.partial(png, number % 200), f"image {number}", "png", number % 3, caption)
+    return SourceSample(functools.partial(grey_png, number % 200), f"image {number}", "png", number % 3, caption)
 
 
 def write(root, split, size, per_shard=8, classes=CLASSES, caption=None):

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from scripts.make_shards import main
-from tests.data.shards.helpers import CLASSES, png, rewrite, seen, shards, write
+from tests.data.shards.helpers import CLASSES, rewrite, seen, shards, write
 from tests.data.shards.test_index import tar
 from tests.data.shards.test_make_shards import error, image, samples, table
+from tests.images import grey_png
 from tracer_lightning.data.shards.labels import ClassLabels
 
 READERS = pytest.mark.parametrize("stream", [False, True], ids=["indexed", "stream"])
@@ -39,7 +40,7 @@ def members(name="s{:03d}", label=lambda n: str(n % 3), label_suffix="cls", imag
         part
         for n in range(SIZE)
         for part in (
-            (f"{name.format(n)}.{image_suffix}", png(n)),
+            (f"{name.format(n)}.{image_suffix}", grey_png(n)),
             (f"{name.format(n)}.{label_suffix}", label(n).encode()),
         )
     ]
@@ -54,7 +55,7 @@ def test_dots_in_names_are_part_of_the_key(tmp_path, stream, name):
 @READERS
 def test_other_members_of_a_sample_are_no_samples(tmp_path, stream):
     """As the webdataset library has them: behind the first dot."""
-    extra = [part for n in range(SIZE) for part in (*members()[2 * n : 2 * n + 2], (f"s{n:03d}.seg.png", png(99)))]
+    extra = [part for n in range(SIZE) for part in (*members()[2 * n : 2 * n + 2], (f"s{n:03d}.seg.png", grey_png(99)))]
     assert trained(odd(tmp_path, extra, stream)) == WHOLE
 
 

@@ -11,7 +11,8 @@ import zlib
 import numpy as np
 import pytest
 
-from tests.data.shards.helpers import png, seen, shards
+from tests.data.shards.helpers import seen, shards
+from tests.images import grey_png
 from tracer_lightning.data.shards.index import scan_shard
 from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.roots import LocalRoot
@@ -29,7 +30,7 @@ def member(name, content=b"", kind=tarfile.REGTYPE, link="", size=None):
 
 
 def archive(path, *members):
-    sound = member("s0.png", png(3)) + member("s0.cls", b"1")
+    sound = member("s0.png", grey_png(3)) + member("s0.cls", b"1")
     path.write_bytes(sound + b"".join(members) + b"\0" * 1024)
     return path
 
@@ -106,7 +107,10 @@ def test_members_that_a_shard_must_not_have_raise_errors(tmp_path, reader, kind)
 @READERS
 def test_folders_and_leading_dots_do_no_harm(tmp_path, reader):
     path = archive(
-        tmp_path / "0.tar", member("./", kind=tarfile.DIRTYPE), member("./s1.png", png(1)), member("./s1.cls", b"2")
+        tmp_path / "0.tar",
+        member("./", kind=tarfile.DIRTYPE),
+        member("./s1.png", grey_png(1)),
+        member("./s1.cls", b"2"),
     )
     result = reader(path)
     assert len(result.label if reader is indexed else result) == 2
@@ -133,14 +137,17 @@ def test_compressed_archives_raise_errors(tmp_path, reader, pack):
 
 @READERS
 def test_labels_beyond_any_number_of_classes_raise_errors(tmp_path, reader):
-    path = archive(tmp_path / "0.tar", member("s1.png", png(1)), member("s1.cls", b"9" * 30))
+    path = archive(tmp_path / "0.tar", member("s1.png", grey_png(1)), member("s1.cls", b"9" * 30))
     if reader is not piped:
         with pytest.raises(ValueError, match=r"0\.tar has the label 9+, which is no class"):
             reader(path)
 
 
 def test_random_damage_is_named_or_harmless(tmp_path):
-    rng, path = np.random.default_rng(0), archive(tmp_path / "0.tar", member("s1.png", png(1)), member("s1.cls", b"2"))
+    rng, path = (
+        np.random.default_rng(0),
+        archive(tmp_path / "0.tar", member("s1.png", grey_png(1)), member("s1.cls", b"2")),
+    )
     content = path.read_bytes()
     for _ in range(300):
         damaged = bytearray(content)

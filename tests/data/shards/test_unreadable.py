@@ -7,7 +7,6 @@ import pytest
 
 from tests.conftest import tiny_backbone
 from tests.data.images.test_folder import data
-from tests.data.images.test_folder import root as folder_root  # noqa: F401  a fixture
 from tests.data.shards.helpers import rewrite, shards
 from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite
 
@@ -26,7 +25,7 @@ def spoil(files, count=None):
         path.write_bytes(b"<html>")
 
 
-def test_a_set_of_which_nothing_can_be_read_ends_no_run(folder_root):  # noqa: F811
+def test_a_set_of_which_nothing_can_be_read_ends_no_run(folder_root):
     spoil(folder_root.glob("art/*/*"))
     module = data(folder_root)
     scores = scores_of(module)
@@ -39,7 +38,7 @@ def test_a_set_of_which_nothing_can_be_read_ends_no_run(folder_root):  # noqa: F
     ("spoiled", "fraction", "ends"),
     [(1, 0.001, False), (2, 0.001, True), (2, 0.25, False), (3, 0.25, True), (7, 0.5, True), (1, 0.0, True)],
 )
-def test_every_set_is_judged_by_its_own_size(folder_root, spoiled, fraction, ends):  # noqa: F811
+def test_every_set_is_judged_by_its_own_size(folder_root, spoiled, fraction, ends):
     spoil(folder_root.glob("art/*/*"), spoiled)
     module = data(folder_root, max_bad_fraction=fraction)
     if not ends:
@@ -49,7 +48,7 @@ def test_every_set_is_judged_by_its_own_size(folder_root, spoiled, fraction, end
         scores_of(module)
 
 
-def test_one_unreadable_image_of_each_set_ends_no_run(folder_root):  # noqa: F811
+def test_one_unreadable_image_of_each_set_ends_no_run(folder_root):
     for split in ("val", "art"):
         spoil(folder_root.glob(f"{split}/*/*"), 1)
     scores = scores_of(data(folder_root))

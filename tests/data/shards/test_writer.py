@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import webdataset as wds
 
-from tests.data.shards.helpers import png
 from tests.faults.children import in_a_child
 from tests.faults.events import kill_before
+from tests.images import grey_png
 from tests.storage.mounts import mounted
 from tracer_lightning.data.shards.manifest import verify_shards
 from tracer_lightning.data.shards.packing import SourceSample
@@ -19,7 +19,7 @@ from tracer_lightning.storage import file_lock
 
 NAMES = ["cat", "dog", "owl"]
 TEMPLATES = ["a {c}.", "a photo of a {c}."]
-PNG = png(128)
+PNG = grey_png(128)
 PNG += bytes(len(PNG) % 2)
 LAYOUT = ShardLayout(seed=3, max_samples=10)
 
