@@ -83,7 +83,7 @@ def test_compensation_keeps_small_displacements_of_large_values():
             super().__init__()
             self.gain = nn.Parameter(torch.ones(8))
 
-    steps = 25_000
+    steps = 5_000
     student = Gain()
     teacher = WMATeacher(student, UniformKernel(), steps)
     plain, values = torch.ones(8), []

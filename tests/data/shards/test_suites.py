@@ -1,6 +1,8 @@
 """Suites of shards: members, label spaces, patterns, pairs of images and captions, timm's layout."""
 
+import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +13,19 @@ from tracer_lightning.data import imagenet_a_classes, imagenet_r_classes, object
 ID = {"folder": "pets_photo", "split": "test", "role": "id"}
 
 
-@pytest.fixture
-def root(tmp_path):
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """Shards that each test copies."""
+    sets = tmp_path_factory.mktemp("pets")
     for name, size in (("photo", 30), ("line_art", 12), ("sketch", 9)):
         for split in ("train", "test"):
-            write(tmp_path / "sets" / f"pets_{name}", split, size)
-    return tmp_path / "sets"
+            write(sets / f"pets_{name}", split, size)
+    return sets
+
+
+@pytest.fixture
+def root(pets, tmp_path):
+    return Path(shutil.copytree(pets, tmp_path / "sets"))
 
 
 def data(root, suite, **options):

@@ -92,8 +92,8 @@ def test_shards_keep_within_their_bytes(tmp_path):
     sizes = [shard["bytes"] for shard in manifest["shards"]]
     assert len(sizes) > 3
     assert max(sizes) <= 30_000
-    alone = write(tmp_path / "alone", layout=ShardLayout(max_bytes=1))
-    assert [shard["samples"] for shard in alone["shards"]] == [1] * 47
+    alone = write(tmp_path / "alone", collection(5), layout=ShardLayout(max_bytes=1))
+    assert [shard["samples"] for shard in alone["shards"]] == [1] * 5
 
 
 def test_pairs_without_classes(tmp_path):
