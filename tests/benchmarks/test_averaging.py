@@ -23,14 +23,14 @@ def test_bytes_are_those_of_the_trained_tensors():
     assert traffic(teacher) == {OURS: 4 * (3 * 8 + 2 * 2), COPY: 4 * 2 * 8}  # a bias of 2 with its compensation
 
 
-def test_what_is_timed_moves_the_teacher(monkeypatch):
+def test_the_timed_update_moves_the_teacher(monkeypatch):
     backbone = tiny_backbone()
     monkeypatch.setattr(averaging, "load_clip", lambda name: backbone)
     updates = []
     monkeypatch.setattr(
         WMATeacher, "update", lambda self, student, update=WMATeacher.update: updates.append(update(self, student))
     )
-    found = averaging.measure(averaging.TeacherOptions("any", rounds=2, accelerator="cpu"))
+    result = averaging.measure(averaging.TeacherOptions("any", rounds=2, accelerator="cpu"))
     assert len(updates) == 2 + 1  # counted, and before
-    assert found["parameters"] == sum(p.numel() for p in backbone.model.parameters())
-    assert found["seconds per step"]["10"] == found["seconds"][OURS]["median"] / 10
+    assert result["parameters"] == sum(p.numel() for p in backbone.model.parameters())
+    assert result["seconds per step"]["10"] == result["seconds"][OURS]["median"] / 10

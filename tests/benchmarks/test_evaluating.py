@@ -23,8 +23,8 @@ def test_plain_evaluation_is_ours(candidates):
     for model, sets in plain.items():
         assert list(sets) == SUITE.names
         for name, scores in sets.items():
-            found = {metric: ours[model][name][metric] for metric in scores}
-            assert found == pytest.approx(scores, abs=1e-6)
+            actual = {metric: ours[model][name][metric] for metric in scores}
+            assert actual == pytest.approx(scores, abs=1e-6)
     assert ours["student"]["set0"]["ece"] != ours["teacher"]["set0"]["ece"]
 
 

@@ -65,30 +65,30 @@ def packed12(values):
 
 def images():
     """Name to encoded image and the pixels that are right."""
-    one, three, rgba = LEVELS[..., 0], LEVELS[..., :3], Image.fromarray(LEVELS, "RGBA")
-    palette = Image.fromarray(one, "P")
+    grey_levels, rgb_levels, rgba = LEVELS[..., 0], LEVELS[..., :3], Image.fromarray(LEVELS, "RGBA")
+    palette = Image.fromarray(grey_levels, "P")
     palette.putpalette(PALETTE.tobytes())
     wide, twelve = WIDE[..., 0], WIDE[..., 0] >> 4
     cyan_to_black = LEVELS.astype(float)
     ink = np.rint((255 - cyan_to_black[..., :3]) * (255 - cyan_to_black[..., 3:]) / 255)
     return {
-        "1 png": (encode(Image.fromarray(one >= 128), "PNG"), grey(255 * (one >= 128))),
-        "1 tiff": (encode(Image.fromarray(one >= 128), "TIFF"), grey(255 * (one >= 128))),
-        "L png": (encode(Image.fromarray(one), "PNG"), grey(one)),
-        "L tiff": (encode(Image.fromarray(one), "TIFF"), grey(one)),
-        "L white is zero": (tiff(one.tobytes(), 8, photometric=WHITE_IS_ZERO), grey(255 - one)),
-        "L with transparency": (encode(Image.fromarray(one), "PNG", transparency=7), grey(one)),
-        "LA png": (encode(Image.fromarray(LEVELS[..., :2], "LA"), "PNG"), grey(one)),
-        "P png": (encode(palette, "PNG"), PALETTE[one]),
-        "P with transparency": (encode(palette, "PNG", transparency=bytes(range(256))), PALETTE[one]),
-        "P gif": (encode(palette, "GIF"), PALETTE[one]),
-        "P bmp": (encode(palette, "BMP"), PALETTE[one]),
-        "RGB png": (encode(Image.fromarray(three), "PNG"), three),
-        "RGB webp": (encode(Image.fromarray(three), "WEBP", lossless=True), three),
-        "RGB tiff": (encode(Image.fromarray(three), "TIFF"), three),
-        "RGBA png": (encode(rgba, "PNG"), three),
-        "RGBA webp": (encode(rgba, "WEBP", lossless=True, exact=True), three),
-        "RGBA tiff": (encode(rgba, "TIFF"), three),
+        "1 png": (encode(Image.fromarray(grey_levels >= 128), "PNG"), grey(255 * (grey_levels >= 128))),
+        "1 tiff": (encode(Image.fromarray(grey_levels >= 128), "TIFF"), grey(255 * (grey_levels >= 128))),
+        "L png": (encode(Image.fromarray(grey_levels), "PNG"), grey(grey_levels)),
+        "L tiff": (encode(Image.fromarray(grey_levels), "TIFF"), grey(grey_levels)),
+        "L white is zero": (tiff(grey_levels.tobytes(), 8, photometric=WHITE_IS_ZERO), grey(255 - grey_levels)),
+        "L with transparency": (encode(Image.fromarray(grey_levels), "PNG", transparency=7), grey(grey_levels)),
+        "LA png": (encode(Image.fromarray(LEVELS[..., :2], "LA"), "PNG"), grey(grey_levels)),
+        "P png": (encode(palette, "PNG"), PALETTE[grey_levels]),
+        "P with transparency": (encode(palette, "PNG", transparency=bytes(range(256))), PALETTE[grey_levels]),
+        "P gif": (encode(palette, "GIF"), PALETTE[grey_levels]),
+        "P bmp": (encode(palette, "BMP"), PALETTE[grey_levels]),
+        "RGB png": (encode(Image.fromarray(rgb_levels), "PNG"), rgb_levels),
+        "RGB webp": (encode(Image.fromarray(rgb_levels), "WEBP", lossless=True), rgb_levels),
+        "RGB tiff": (encode(Image.fromarray(rgb_levels), "TIFF"), rgb_levels),
+        "RGBA png": (encode(rgba, "PNG"), rgb_levels),
+        "RGBA webp": (encode(rgba, "WEBP", lossless=True, exact=True), rgb_levels),
+        "RGBA tiff": (encode(rgba, "TIFF"), rgb_levels),
         "CMYK tiff": (encode(Image.fromarray(LEVELS, "CMYK"), "TIFF"), ink),
         "I;16 png": (png16(wide, GREY_COLOUR), grey(wide >> 8)),
         "I;16 tiff": (tiff(wide.astype("<u2").tobytes(), 16), grey(wide >> 8)),

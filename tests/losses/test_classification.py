@@ -144,14 +144,14 @@ def test_matching_does_not_train_the_scale(whole):
 
 
 @pytest.mark.parametrize("loss", ANCHORED)
-def test_what_is_missing_is_named(loss, whole):
+def test_missing_inputs_raise_errors(loss, whole):
     with pytest.raises(ValueError, match="compares images with anchor texts, and there are none"):
         loss(whole._replace(anchors=None))
     with pytest.raises(ValueError, match="compares student and teacher, and there is no teacher"):
         loss(whole._replace(teacher=None))
 
 
-def test_cross_entropy_names_what_is_missing(whole):
+def test_cross_entropy_without_head_or_labels_raises_an_error(whole):
     for missing in ("logits", "labels"):
         with pytest.raises(ValueError, match="cross-entropy needs logits of a head, and labels"):
             CrossEntropy()(replaced(whole, **{missing: None}))
@@ -199,7 +199,7 @@ class OtherTerm(LossTerm):
         return inputs.student.prediction.mean()
 
 
-def test_terms_of_another_family_are_refused_by_name():
+def test_terms_of_another_family_raise_errors():
     loss = weighted(mine=OtherTerm())
     loss.check_features(OtherFeatures)
     with pytest.raises(ValueError, match=r"mine \(OtherTerm\) reads OtherFeatures, and the model gives ClipFeatures"):
@@ -208,7 +208,7 @@ def test_terms_of_another_family_are_refused_by_name():
         weighted(ce=CrossEntropy()).check_features(OtherFeatures)
 
 
-def test_a_field_that_the_features_lack_is_named():
+def test_a_missing_field_of_the_features_raises_an_error():
     class Typo(OtherTerm):
         reads = frozenset({"predictions"})
 
@@ -216,6 +216,6 @@ def test_a_field_that_the_features_lack_is_named():
         weighted(mine=Typo()).check_features(OtherFeatures)
 
 
-def test_an_anchored_sum_is_that_of_its_terms(whole):
+def test_an_anchored_sum_equals_the_sum_of_its_terms(whole):
     total, terms = weighted(ce=CrossEntropy(), kl=AnchorDivergence(), mse=AnchorMatching())(whole)
     assert total.item() == pytest.approx(sum(value.item() for value in terms.values()))

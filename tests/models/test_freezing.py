@@ -50,12 +50,12 @@ def test_no_layers_leave_the_scale(make):
 
 
 @pytest.mark.parametrize("layers", [-1, 1.5, True, "all"])
-def test_wrong_numbers_are_named(layers):
+def test_invalid_numbers_raise_errors(layers):
     with pytest.raises(ValueError, match="trainable_layers must be null or a whole number >= 0"):
         train_last(tiny_backbone().model, layers)
 
 
-def test_nothing_left_to_train_is_said():
+def test_no_trainable_parameters_raise_an_error():
     backbone = deep_vit()
     backbone.model.model.logit_scale.requires_grad_(False)
     with pytest.raises(ValueError, match="trainable_layers=0 leaves nothing to train"):

@@ -76,4 +76,4 @@ def test_a_panel_for_every_number_and_a_colour_and_shape_for_every_set(count):
     assert accuracy.tolist() == [pytest.approx([90.5, group]) for group in range(3)]
     assert len(panels[0].collections) == count
     assert f"n = {3 * count}" in panels[-1].get_title()
-    figure.savefig(io.BytesIO(), format="png")
+    figure.savefig(io.BytesIO(), format="png", dpi=20)

@@ -102,16 +102,16 @@ def test_tables_of_hostile_runs_have_as_many_cells_as_others(tmp_path):
         names = ("mine", EVIL)
         write_run(tmp_path / str(number), scores(0.9, 0.8, names=names), zero_shot=scores(0.5, 0.4, names=names),
                   **{"data.train_styles": value, "name": EVIL})  # fmt: skip
-    found = comparison(tmp_path)
-    sections = [tables(found, ["all"])]
+    result = comparison(tmp_path)
+    sections = [tables(result, ["all"])]
     rows = [line for line in markdown_tables(sections).splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
     assert not re.search(r"<|\x1b|^#|(?<!\\)`", markdown_tables(sections), re.MULTILINE)
     text = latex_tables(sections)
     assert "\x1b" not in text
     assert r"\input" not in text
-    assert not [cell for row in read(raw(found)) for cell in row if re.search(r"(^|;)[=@]", cell)]
-    assert any(cell.startswith("'=x") for row in read(raw(found)) for cell in row)
+    assert not [cell for row in read(raw(result)) for cell in row if re.search(r"(^|;)[=@]", cell)]
+    assert any(cell.startswith("'=x") for row in read(raw(result)) for cell in row)
 
 
 def test_the_terminal_obeys_nothing():

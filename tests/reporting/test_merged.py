@@ -24,8 +24,8 @@ def scores(own, *others):
         name: {"accuracy": value, "accuracy_top5": 1.0, "ece": value / 10, "macro_f1": value / 2}
         for name, (_, value) in sets.items()
     }
-    found = {name: {"split": "test", "role": sets[name][0], "n": 10, **values} for name, values in metrics.items()}
-    return found | {"avg_ood": {"sets": [], **metrics["own"]}}
+    results = {name: {"split": "test", "role": sets[name][0], "n": 10, **values} for name, values in metrics.items()}
+    return results | {"avg_ood": {"sets": [], **metrics["own"]}}
 
 
 RESULTS = {"0": scores(0.5, 0.9, 0.7), "0.5": scores(0.7, 0.75, 0.65), "1": scores(0.8, 0.6, 0.4)}
@@ -67,7 +67,7 @@ def test_every_set_is_in_the_csv(tmp_path):
     assert rows[3]["role"] == ""
 
 
-def test_the_picture_has_a_point_for_each_model(tmp_path):
+def test_the_figure_has_a_point_for_each_model(tmp_path):
     (axes,) = id_ood_figure(RESULTS, "accuracy", MARKS, curve="WiSE-FT").axes
     line, *points = axes.lines
     assert list(line.get_xdata()) == pytest.approx([50, 70, 80])
@@ -79,9 +79,9 @@ def test_the_picture_has_a_point_for_each_model(tmp_path):
         "before fine-tuning",
         "fine-tuned",
     ]
-    one, other = (save(id_ood_figure(RESULTS, "accuracy", MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
-    assert one.read_bytes() == other.read_bytes()
-    assert matplotlib.image.imread(one).shape[2] == 4
+    first, second = (save(id_ood_figure(RESULTS, "accuracy", MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    assert matplotlib.image.imread(first).shape[2] == 4
 
 
 def test_names_that_would_cover_others_are_left_out():

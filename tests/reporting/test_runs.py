@@ -34,7 +34,7 @@ def test_patterns_files_and_overlaps_find_each_run_once(sweep):
     assert [run.seed for run in runs] == [0, 1]
 
 
-def test_unfinished_and_broken_runs_are_named(sweep):
+def test_unfinished_and_broken_runs_are_reported(sweep):
     (sweep / "12-tracer-seed11/.hydra").mkdir(parents=True)
     (next(sweep.glob("8-*")) / "results.json").unlink()
     (next(sweep.glob("9-*")) / "config.yaml").unlink()

@@ -132,19 +132,19 @@ def test_descent_path_is_descent(problem, monkeypatch):
 
 
 @pytest.mark.parametrize("function", [*CLAIMS, *ASSUMPTIONS, *GAPS], ids=lambda function: function.__name__)
-def test_holds(function, problem):
+def test_claim_holds(function, problem):
     checks = list(function(problem))
     assert checks
     assert not [check for check in checks if not check.holds]
 
 
-def test_a_wrong_target_is_noticed(problem, monkeypatch):
+def test_a_wrong_target_fails(problem, monkeypatch):
     monkeypatch.setattr(theory, "contrastive_target", lambda weights, texts: weights @ texts)
     assert failing(claims.target, problem)
 
 
 @pytest.mark.parametrize(("name", "claim"), [("l2_sp", "L2-SP"), ("static_distillation", "static SD")])
-def test_a_wrong_lambda_is_noticed(problem, monkeypatch, name, claim):
+def test_a_wrong_lambda_fails(problem, monkeypatch, name, claim):
     method = getattr(theory, name)
     monkeypatch.setattr(theory, name, lambda problem, strength: method(problem, strength * 1.0001))
     assert failing(claims.closed_forms, problem) == [f"Theorem 3.2, {claim}"]
@@ -156,7 +156,7 @@ def test_the_minimum_norm_solution_alone_is_not_direct_fine_tuning(problem, monk
     assert failing(claims.limits, problem) == ["L2-SP tends to direct as lambda -> 0"]
 
 
-def test_another_penalty_has_another_bias_and_moves_what_it_should_not(problem, monkeypatch):
+def test_another_penalty_has_another_bias_and_moves_weights_outside_the_subspace(problem, monkeypatch):
     monkeypatch.setattr(theory, "output_penalty", lambda problem, strength, teacher: sideways(teacher, strength))
     broken = failing(claims.closed_forms, problem)
     assert "outside the task subspace nothing moves" in broken
@@ -180,13 +180,13 @@ def wrong_strength(problem, strength, make_teacher, steps):
     return self_distillation(problem, 1.001 * strength, make_teacher, steps)
 
 
-def test_a_wrong_step_of_distillation_is_noticed(problem, monkeypatch):
+def test_a_wrong_step_of_distillation_fails(problem, monkeypatch):
     monkeypatch.setattr(claims, "self_distillation", wrong_strength)
     assert failing(claims.iteration, problem) == ["Proposition C.7, SD-WMA step by step"]
     assert len(failing(claims.contraction, problem)) == len(BETAS) + 1
 
 
-def test_a_step_that_forgets_the_rest_is_noticed(problem, monkeypatch):
+def test_a_step_that_drops_the_outside_component_fails(problem, monkeypatch):
     def inside_only(problem, strength, make_teacher, steps):
         run = self_distillation(problem, strength, make_teacher, steps)
         return run._replace(students=run.students @ problem.inside)
@@ -202,7 +202,7 @@ class Forgetful(WMATeacher):
         return super()._kernel_weight(step, total_steps) if step else 0.0
 
 
-def test_a_teacher_without_theta_0_is_noticed(problem, monkeypatch):
+def test_a_teacher_without_theta_0_fails_the_claims(problem, monkeypatch):
     monkeypatch.setattr(theory, "WMATeacher", Forgetful)
     assert len(failing(claims.contraction, problem)) == len(BETAS)
     assert len(failing(claims.convergence, problem)) == len(BETAS)
@@ -216,7 +216,7 @@ def test_an_ema_in_the_place_of_the_wma_does_not_persist(problem, monkeypatch):
     assert len(failing(claims.convergence, problem)) == len(BETAS)
 
 
-def test_another_momentum_and_a_wma_in_the_place_of_the_ema_are_noticed(problem, monkeypatch):
+def test_another_momentum_or_a_wma_in_place_of_the_ema_fails(problem, monkeypatch):
     monkeypatch.setattr(claims, "ema", lambda momentum: ema(0.91))
     assert len(failing(claims.collapse, problem)) == 2
     assert failing(claims.equivalence, problem)
@@ -261,7 +261,7 @@ def scaled(factor, function):
 
 
 @pytest.mark.parametrize("name", ["first_share", "curvature"])
-def test_a_gradient_bound_with_a_larger_constant_is_noticed(problem, monkeypatch, name):
+def test_a_gradient_bound_with_a_larger_constant_fails(problem, monkeypatch, name):
     monkeypatch.setattr(claims, name, scaled(1.0001, getattr(claims, name)))
     met = [claim for claim in failing(claims.persistent_gradient, problem) if "met" in claim]
     assert len(met) == len(BETAS)
@@ -305,7 +305,7 @@ def test_a_loss_that_is_far_from_quadratic_has_no_bound(problem, monkeypatch):
     assert len(failing(claims.persistent_divergence, problem)) == len(BETAS)
 
 
-def test_a_rate_that_is_not_bounded_by_the_smallest_step_is_noticed(problem, monkeypatch):
+def test_a_rate_bounded_by_another_step_than_the_smallest_fails(problem, monkeypatch):
     """Corollary C.9 with the largest omega_t in the place of omega_min, and with lambda left out."""
     monkeypatch.setattr(claims, "step_shares", lambda kernel, steps: step_shares(kernel, steps)[1].expand(steps + 1))
     assert len(failing(claims.linear_rate, problem)) == len(BETAS) + 1

@@ -50,13 +50,13 @@ def exponential(rho, total):
 
 def followed(teacher, students):
     """What the teacher makes of students (T, 3) after theta_0, at every step."""
-    student, found = copy.deepcopy(teacher.module), []
+    student, trajectory = copy.deepcopy(teacher.module), []
     for weights in students:
         with torch.no_grad():
             student.weight.copy_(weights)
         teacher.update(student)
-        found.append(teacher.module.weight.detach().clone())
-    return torch.stack(found)
+        trajectory.append(teacher.module.weight.detach().clone())
+    return torch.stack(trajectory)
 
 
 def encoder(weights):

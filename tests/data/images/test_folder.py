@@ -22,9 +22,9 @@ def data(root, ood=None, max_bad_fraction=0.001, **options):
     folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"} if ood is None else ood}
     loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0}
     held_out = {"fraction": 0.0, "seed": 0}
-    given = {"folders": folders, "held_out": held_out, "texts": TEXTS, "augmentation": AUGMENTATION} | options
+    defaults = {"folders": folders, "held_out": held_out, "texts": TEXTS, "augmentation": AUGMENTATION} | options
     loading |= {"max_bad_fraction": max_bad_fraction, "eval_decoder": "torchvision"}
-    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(loading | given))
+    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(loading | defaults))
 
 
 def test_folders_become_classes_and_suites(root):
@@ -37,7 +37,7 @@ def test_folders_become_classes_and_suites(root):
         assert image.mean().item() == pytest.approx(40 + 60 * label, abs=3)
 
 
-def test_an_ood_set_with_some_classes_is_told_apart_among_them(root):
+def test_an_ood_set_with_fewer_classes_has_its_own_labels(root):
     module = data(root)
     labels = torch.cat([batch.labels for batch in module.test_dataloader()[1]])
     assert labels.tolist() == [0] * 4 + [1] * 4

@@ -23,7 +23,7 @@ def test_classes_of_equal_tokens_cause_a_warning(pair):
     assert "(and 1 more pairs)" in line
 
 
-def test_classes_that_differ_are_not_warned_of():
+def test_distinct_classes_cause_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CaptionTable(["dog", "dogs", "hotdog", "hot dog"], ["a {c}.", "a {d} {c}"], TOKENIZE, ["sketch", "photo"])

@@ -52,7 +52,7 @@ def test_one_folder_beside_training_is_the_test_set(tmp_path, tested):
     )
 
 
-def test_of_three_folders_each_has_its_own_images(tmp_path):
+def test_three_folders_have_their_own_images(tmp_path):
     split = module(write(tmp_path / "pets", SIZES))
     assert sizes(split.train_source()) == SIZES["train"]
     assert sizes(split.eval_source(split.val_set)) == SIZES["val"]
@@ -64,7 +64,7 @@ def test_of_three_folders_each_has_its_own_images(tmp_path):
     "options",
     [{"val": "val", "test": "val"}, {"test": "val"}, {"val": "val", "test": "./alias"}, {"ood": {"shifted": "val"}}],
 )
-def test_a_folder_that_is_tested_on_never_validates(tmp_path, options):
+def test_a_test_folder_is_never_used_for_validation(tmp_path, options):
     root = write(tmp_path / "pets", SIZES)
     (root / "alias").symlink_to(root / "val")
     options = {**options, "test": str(root / "alias")} if "./alias" in options.values() else options
@@ -72,12 +72,12 @@ def test_a_folder_that_is_tested_on_never_validates(tmp_path, options):
     assert sizes(split.eval_source(split.val_set)) == HELD_OUT
 
 
-def test_the_same_images_are_held_out_wherever_whenever_and_by_whomever(tmp_path):
+def test_held_out_images_depend_on_their_names_and_the_seed_alone(tmp_path):
     root = write(tmp_path / "pets", ["train", "val"])
     complete = files(module(root).eval_source(module(root).val_set))
     moved = write(tmp_path / "elsewhere", ["train", "val"])
-    others = [module(moved), module(root, batch_size=2, num_workers=1, seed=7)]
-    assert all(files(other.eval_source(other.val_set)) == complete for other in others)
+    modules = [module(moved), module(root, batch_size=2, num_workers=1, seed=7)]
+    assert all(files(split.eval_source(split.val_set)) == complete for split in modules)
     seeded = module(root, chosen_by=1)
     assert files(seeded.eval_source(seeded.val_set)) != complete
     write(root, ["train"], {"train": {"cat": 21, "dog": 10}})

@@ -37,16 +37,16 @@ def shards(root, stream=False, lanes=2, buffer=12, cache=False, **options):
         "photo": {"folder": "photo", "split": "test", "role": "id"},
         "sketch": {"folder": "sketch", "split": "test", "role": "ood"},
     }
-    given = {"train": {"folder": "photo", "split": "train"}, "suite": suite, "texts": TEXTS}
-    given |= {"eval_decoder": "torchvision"} | (
+    defaults = {"train": {"folder": "photo", "split": "train"}, "suite": suite, "texts": TEXTS}
+    defaults |= {"eval_decoder": "torchvision"} | (
         {} if "://" in str(root) else {"cache_dir": f"{Path(root).parent}/cache"}
     )
-    given |= {"augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}}
-    given |= {"batch_size": 10, "eval_batch_size": 8, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
+    defaults |= {"augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}}
+    defaults |= {"batch_size": 10, "eval_batch_size": 8, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
     if stream:
         streaming = {"lanes": lanes, "shuffle_buffer": buffer, "cache": cache}
-        return StreamedShardDataModule(spec=tiny_backbone().spec, root=str(root), **(given | streaming | options))
-    return ShardDataModule(tiny_backbone().spec, str(root), **(given | options))
+        return StreamedShardDataModule(spec=tiny_backbone().spec, root=str(root), **(defaults | streaming | options))
+    return ShardDataModule(tiny_backbone().spec, str(root), **(defaults | options))
 
 
 def seen(batches):

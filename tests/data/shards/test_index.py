@@ -26,7 +26,7 @@ def read(path, offset, size):
 
 
 @pytest.mark.parametrize("fmt", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_finds_what_tarfile_finds(tmp_path, fmt):
+def test_members_are_those_of_tarfile(tmp_path, fmt):
     long = "d" * 90 + "/" + "n" * 120 if fmt != tarfile.USTAR_FORMAT else "d" * 90 + "/" + "n" * 80
     path = tar(tmp_path / "0.tar", [*sample(0, 3), (long + ".png", b"x" * 1000), (long + ".cls", b"7\n")], fmt)
     with tarfile.open(path) as archive:
@@ -105,8 +105,8 @@ def test_the_index_is_cached_until_the_shard_changes(tmp_path, monkeypatch):
     first = index_shard(path, cache)
     monkeypatch.setattr("tracer_lightning.data.shards.index.scan_shard", None)
     second = index_shard(path, cache)
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
     monkeypatch.undo()
     tar(path, [*sample(0, 1), *sample(1, 2)])
     assert index_shard(path, cache).label.tolist() == [1, 2]

@@ -90,10 +90,10 @@ def test_names_that_are_no_class_raise_errors(tmp_path, stream):
 @pytest.mark.parametrize("suffix", ["cls", "txt"])
 @pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "line 1 has the byte 0xe4"), ("utf-16", "but UTF-16")])
 def test_texts_in_another_encoding_raise_errors(tmp_path, stream, suffix, encoding, byte):
-    other = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
-    other = [*other[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *other[12:]]
+    contents = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
+    contents = [*contents[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *contents[12:]]
     with pytest.raises(ValueError, match=rf"0\.tar: s005\.{suffix} is not UTF-8 text.*{byte}.*iconv -f"):
-        trained(odd(tmp_path, other, stream))
+        trained(odd(tmp_path, contents, stream))
 
 
 def test_exact_class_names_take_precedence_over_normalised_ones():

@@ -58,7 +58,7 @@ class Pipe(io.RawIOBase):
 
 def piped(path):
     file = TarBytes(io.BufferedReader(Pipe(path.read_bytes())), path)
-    return list(stream_samples(file, lambda one, suffix: file.read(one.size)))
+    return list(stream_samples(file, lambda entry, suffix: file.read(entry.size)))
 
 
 READERS = pytest.mark.parametrize("reader", [indexed, streamed, piped])
@@ -178,7 +178,7 @@ def bomb(width, height):
 def test_images_of_huge_pixel_counts_are_left_out_and_named(root, stream):
     path = root / "sketch/test/0.tar"
     with tarfile.open(path) as old:
-        kept = [(one.name, old.extractfile(one).read()) for one in old]
+        kept = [(entry.name, old.extractfile(entry).read()) for entry in old]
     path.write_bytes(
         b"".join(member(name, bomb(60_000, 60_000) if name == "s0000001.png" else data) for name, data in kept)
         + b"\0" * 1024

@@ -154,7 +154,7 @@ def test_a_kill_while_a_split_is_replaced_leaves_no_mixture_that_looks_complete(
         assert contents(root) == contents(tmp_path / "new")
 
 
-def test_what_others_have_in_the_folder_is_left_alone(tmp_path):
+def test_unrelated_files_in_the_folder_are_kept(tmp_path):
     interrupt(tmp_path, 26)
     (tmp_path / "train/9.tar.tmp").write_text("a user's")
     (tmp_path / "train/notes.tmp").mkdir()
@@ -217,7 +217,7 @@ def test_only_damaged_shards_are_written_again(tmp_path):
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
-def test_another_run_is_refused_or_starts_over(tmp_path, other, message, finished):
+def test_another_run_raises_an_error_or_starts_over(tmp_path, other, message, finished):
     root = tmp_path / "out"
     if finished:
         write(root)
