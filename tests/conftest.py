@@ -1,4 +1,4 @@
-"""Small real models and data for all tests."""
+"""Small models and features for all tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _shared_vocabulary() -> Iterator[None]:
 
 
 def tiny_backbone(seed: int = 0) -> Backbone:
-    """An open_clip CLIP of one block per tower, for 32 px."""
+    """Build an open_clip CLIP of one block per tower for images of 32 x 32 pixels."""
     torch.manual_seed(seed)
     return build_clip(
         embed_dim=16,
@@ -55,7 +55,7 @@ def backbone() -> Backbone:
 
 
 def random_features(batch: int = 6, width: int = 5, seed: int = 0, scale: float = 4.0) -> ClipFeatures:
-    """Normalised double features that require gradients."""
+    """Draw normalised features in double precision that require gradients."""
     generator = torch.Generator().manual_seed(seed)
 
     def features() -> torch.Tensor:
@@ -67,6 +67,6 @@ def random_features(batch: int = 6, width: int = 5, seed: int = 0, scale: float 
 
 @pytest.fixture
 def inputs() -> LossInputs:
-    """Student and teacher of a batch that repeats classes."""
+    """Features of student and teacher for a batch in which classes repeat."""
     student = random_features()._replace(labels=torch.tensor([0, 1, 0, 2, 1, 0]))
     return LossInputs(student, random_features(seed=1, scale=3.0).detached())

@@ -10,6 +10,7 @@ from tracer_lightning.benchmarks.ours import collate, flyp, step_seconds, tracer
 from tracer_lightning.benchmarks.reference import NaiveTracer, PlainFlyp, plain_model
 from tracer_lightning.benchmarks.step import StepOptions, random_batches
 from tracer_lightning.kernels import BetaKernel
+from tracer_lightning.models.open_clip.export import export_clip
 
 STEPS = 3
 
@@ -62,9 +63,11 @@ def test_the_plain_model_is_open_clip_s_own(start):
 
 
 @pytest.mark.slow
-def test_rounds_are_in_turn_and_compared_one_by_one(monkeypatch, start):
-    monkeypatch.setattr(step, "load_clip", lambda name: start)
-    result = step.measure(StepOptions("any", 4, steps=2, rounds=3, accelerator="cpu", precision="32-true"))
+def test_rounds_are_in_turn_and_compared_one_by_one(tmp_path, start):
+    export_clip(start, tmp_path / "model")
+    result = step.measure(
+        StepOptions(f"local-dir:{tmp_path}/model", 4, steps=2, rounds=3, accelerator="cpu", precision="32-true")
+    )
     assert {name: len(values) for name, values in result["rounds"].items()} == dict.fromkeys(
         ("plain FLYP", "our FLYP", "naive TRACER", "our TRACER", "our TRACER, teacher in bf16"), 3
     )

@@ -11,7 +11,7 @@ SETS = [EvalSet("one", "test", "id"), EvalSet("two", "test", "ood", classes=((0,
 
 
 class Model(nn.Module):
-    """Features of pictures (B, 3, 1, 2) are their numbers; texts are rows of a table."""
+    """Features of images (B, 3, 1, 2) are their numbers; texts are rows of a table."""
 
     def __init__(self, seed):
         super().__init__()
@@ -55,7 +55,7 @@ def results():
 
 
 def naive(pair, inputs, groups):
-    """Counts and candidates of one data set, one picture at a time."""
+    """Counts and candidates of one data set, one image at a time."""
     counts, candidates = dict.fromkeys(COUNTS, 0), {FORGOTTEN: [], LEARNED: []}
     for batch in inputs:
         for image, label, index in zip(batch.images, batch.labels.tolist(), batch.indices.tolist(), strict=True):
@@ -102,7 +102,7 @@ def test_ties_are_by_position_and_the_order_of_batches_is_nothing():
         changes = Changes(SETS[:1], *pair, keep=4)
         for batch in batches(3)[::order]:
             changes.update(batch, 0)
-            changes.update(batch._replace(indices=batch.indices + 1000), 0)  # the same pictures again
+            changes.update(batch._replace(indices=batch.indices + 1000), 0)  # the same images again
         results.append(changes.finish()["one"])
     assert results[0].counts == results[1].counts
     for name in (FORGOTTEN, LEARNED):

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 
 from tracer_lightning.evaluation import difficulty as module
 from tracer_lightning.evaluation.difficulty import (
+    CHUNK,
     correct_pairs,
     difficulty,
     iimm,
@@ -16,13 +17,13 @@ from tracer_lightning.evaluation.difficulty import (
 
 
 def by_hand():
-    """Two pictures and two texts in the plane, one of each in each class."""
+    """Two images and two texts in the plane, one of each in each class."""
     images, texts = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.6, 0.8], [-1.0, 0.0]])
     return labelled(images, torch.tensor([0, 1]), texts)
 
 
 def random(n=60, classes=5, groups=None, seed=0, gap=0.0, spread=1.0):
-    """Pictures around the texts of their labels, ``gap`` away from all texts."""
+    """Images around the texts of their labels, ``gap`` away from all texts."""
     generator = torch.Generator().manual_seed(seed)
     texts = spread * torch.randn(classes, 8, generator=generator, dtype=torch.double)
     owners = groups or [(number,) for number in range(classes)]
@@ -34,7 +35,7 @@ def random(n=60, classes=5, groups=None, seed=0, gap=0.0, spread=1.0):
 
 
 def test_values_by_hand():
-    """Cosine distances: 1 between pictures, 1.6 between texts, 0.4 and 2 from the first, 0.2 and 1 from the second."""
+    """Cosine distances: 1 between images, 1.6 between texts, 0.4 and 2 from the first, 0.2 and 1 from the second."""
     features = by_hand()
     assert correct_pairs(features) == pytest.approx((0.5, (0.6 + 0.0) / 2))
     assert wrong_pair_cosine(features) == pytest.approx((-1.0 + 0.8) / 2)
@@ -96,10 +97,12 @@ def test_classes_further_apart_raise_the_reading_by_class():
     assert apart > mixed + 0.1
 
 
-def test_chunks_change_nothing(monkeypatch):
-    expected = correct_pairs(random())
-    monkeypatch.setattr(module, "CHUNK", 7)
-    assert correct_pairs(random()) == pytest.approx(expected, abs=1e-12)
+def test_chunks_do_not_change_the_values():
+    features = random(n=CHUNK + 7)
+    cosines = features.images @ features.texts.T
+    accuracy = (cosines.argmax(dim=1) == features.labels).double().mean().item()
+    own = cosines.gather(1, features.labels[:, None]).mean().item()
+    assert correct_pairs(features) == pytest.approx((accuracy, own), abs=1e-12)
 
 
 def test_large_sets_are_sampled_with_a_seed(monkeypatch):
@@ -113,7 +116,7 @@ def test_large_sets_are_sampled_with_a_seed(monkeypatch):
     part = labelled(features.images[chosen], features.labels[chosen], features.texts)
     assert first == pytest.approx(silhouettes(part))
     assert first == pytest.approx(silhouettes(random(n=200)), abs=0.1)
-    assert difficulty(features)["iimm"] == pytest.approx(iimm(random(n=200)))  # of all pictures
+    assert difficulty(features)["iimm"] == pytest.approx(iimm(random(n=200)))  # of all images
 
 
 def test_one_label_has_no_wrong_texts_and_no_other_class():

@@ -10,7 +10,7 @@ from tracer_lightning.types import Batch
 
 
 def batches():
-    """Twice eight pictures, the last two of them padding, in an order that two ranks could have."""
+    """Twice eight images, the last two of them padding, in an order that two ranks could have."""
     for part in range(2):
         images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(part))
         labels = torch.tensor([0, 1, 2, 0, 1, 2, -1, -1])
@@ -56,7 +56,7 @@ def test_equal_names_raise_errors(backbone):
 
 
 SHARES = {0: slice(0, 3), 1: slice(3, 4)}
-"""Streams end where they end: one process has three pictures left, and one has padding."""
+"""Streams end where they end: one process has three images left, and one has padding."""
 
 
 def predicted(share):

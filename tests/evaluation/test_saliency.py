@@ -160,7 +160,7 @@ def test_grad_cam_of_a_vit_by_finite_differences():
 
 @pytest.mark.parametrize("corner", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_grad_cam_finds_the_quadrant_that_matters(corner):
-    """The layer answers to a pattern, and the picture has it in one quadrant only."""
+    """The layer answers to a pattern, and the image has it in one quadrant only."""
     pattern, (row, column) = random_images(32, 1), corner
     images = torch.zeros(1, 3, 64, 64)
     images[:, :, 32 * row : 32 * row + 32, 32 * column : 32 * column + 32] = pattern

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.functional.test_representations import alignment, random, svcca, with_kernels
-from tracer_lightning.evaluation.similarity import SimilaritySums, text_similarity
+from tracer_lightning.evaluation.similarity import CHUNK, SimilaritySums, text_similarity
 
 
 def outputs(n=60, seed=0):
@@ -150,15 +150,14 @@ def test_constant_outputs_have_no_similarity():
     assert (result.cka, result.cka_minibatch, result.svcca) == ([[None]], [[None]], [[None]])
 
 
-def test_texts_are_encoded_in_chunks(monkeypatch):
-    monkeypatch.setattr("tracer_lightning.evaluation.similarity.CHUNK", 16)
+def test_texts_are_encoded_in_chunks():
     sizes = []
 
     def model(tokens):
         sizes.append(len(tokens))
         return {"1": tokens.float(), "features": tokens.float() ** 2}
 
-    texts = torch.randint(0, 9, (40, 4), generator=torch.Generator().manual_seed(0))
+    texts = torch.randint(0, 9, (CHUNK + 76, 4), generator=torch.Generator().manual_seed(0))
     result = text_similarity({"a": model, "b": model}, [("a", "b")], texts)["a", "b"]
-    assert sizes == [16, 16, 16, 16, 8, 8]
+    assert sizes == [CHUNK, CHUNK, 76, 76]
     assert result.cka[1][0] == pytest.approx(alignment(texts.double() ** 2, texts.double()))

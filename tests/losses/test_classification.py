@@ -96,7 +96,7 @@ def test_gradients(loss, whole):
 
 
 def test_by_hand():
-    """One picture at 60 degrees from the teacher's, which is the first of two anchors at right angles."""
+    """One image at 60 degrees from the teacher's, which is the first of two anchors at right angles."""
     turned = torch.tensor([[0.5, math.sqrt(3) / 2]])
     anchors, straight = torch.eye(2), torch.tensor([[1.0, 0.0]])
     teacher = ClipFeatures(straight, straight, torch.tensor(2.0))
