@@ -66,7 +66,7 @@ def test_context_prompts_by_loops(model, spec, prompts, teacher):
     assert not anchors.requires_grad
 
 
-def test_one_template_is_no_context(model, prompts):
+def test_a_single_template_raises_an_error(model, prompts):
     with pytest.raises(ValueError, match="prompts must have two templates or more to compare contexts, found 1"):
         ContextPrompts(model, prompts[:, :1])
 
@@ -130,7 +130,7 @@ def test_random_texts_depend_on_seed_and_step_alone(model, prompts):
         assert not torch.equal(other, first)
 
 
-def test_random_texts_and_other_randomness_leave_each_other_alone(model, prompts):
+def test_random_texts_do_not_interact_with_the_global_generator(model, prompts):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ from tracer_lightning.losses import (
 from tracer_lightning.types import ClipFeatures, LossInputs
 
 BATCH, WIDTH = 256, 512
-"""Of ViT-B."""
+"""Batch size, and feature width of ViT-B."""
 
 
 def features(seed):
@@ -81,9 +81,9 @@ def divergence(teacher, student):
     return (teacher.softmax(-1) * (teacher.log_softmax(-1) - student.log_softmax(-1))).sum(-1).mean()
 
 
-def expected(one, other):
-    """Of student and teacher, in double precision, by the definitions."""
-    (i, t, s), (it, tt, st) = ((value.double() for value in each[:3]) for each in (one, other))
+def expected(student, teacher):
+    """Compute each loss in double precision by its definition."""
+    (i, t, s), (it, tt, st) = ((value.double() for value in each[:3]) for each in (student, teacher))
     return {
         FeatureDistillation: ((it - i) ** 2).sum(1).mean() + ((tt - t) ** 2).sum(1).mean(),
         ContrastiveRelationalDistillation: divergence(st * it @ tt.T, s * i @ t.T)

@@ -42,7 +42,7 @@ def modules(monkeypatch):
 
 
 def is_there(name, module, batches):
-    """Whether the lever is in use."""
+    """Return whether the lever is in use."""
     model = module.student.model
     return {
         "attention as it lies, last block's class token": any(isinstance(m, ClassTokenBlock) for m in model.modules())

@@ -16,7 +16,7 @@ def test_fewer_activations_take_less_memory():
 
 
 @pytest.mark.slow
-def test_a_failure_is_no_lack_of_memory():
+def test_other_failures_than_lack_of_memory_are_raised():
     with pytest.raises(RuntimeError, match="no-such-model"):
         measure_in_subprocess(MemoryOptions("no-such-model", "flyp", 2, False, None, "cpu", "32-true"))
 

@@ -117,7 +117,7 @@ PLAIN = tiny_backbone().spec._replace(image_size=WIDTH, interpolation="bilinear"
 
 
 def crops(data):
-    """What both decoders make of it for evaluation."""
+    """Crop an image for evaluation with both decoders."""
     return [EvalCrop(PLAIN, decoder)(data, RNG) for decoder in ("torchvision", "pil")]
 
 

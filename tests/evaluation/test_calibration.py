@@ -58,7 +58,7 @@ def test_half_precision_does_not_overflow_and_nan_is_not_hidden():
     assert math.isnan(ece_of(probabilities, labels))
 
 
-def test_padding_counts_nothing():
+def test_padding_is_not_counted():
     probabilities, labels = logits(100)
     padded = CalibrationBins()
     padded.update(torch.cat([probabilities, torch.full((9, 7), 1 / 7)]), torch.cat([labels, torch.full((9,), -1)]))

@@ -95,7 +95,7 @@ def test_counts_and_samples_match_a_naive_loop(results, place, groups):
             assert change.image.untyped_storage().nbytes() == image.numel() * 4  # not the batch
 
 
-def test_ties_are_by_position_and_the_order_of_batches_is_nothing():
+def test_ties_are_broken_by_position_in_any_order_of_batches():
     pair = [Classifier(Model(seed), prompts()) for seed in (1, 2)]
     results = []
     for order in (1, -1):

@@ -27,7 +27,7 @@ def test_counts_are_those_of_torchmetrics(classes):
     assert result.top / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
 
 
-def test_padding_alone_counts_nothing():
+def test_batches_of_padding_are_not_counted():
     metrics = ClassificationMetrics(3)
     metrics.update(torch.randn(4, 3), torch.full((4,), -1))
     scores, details = metrics.compute()

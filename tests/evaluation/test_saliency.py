@@ -1,4 +1,4 @@
-"""Where models look: against naive loops, by hand, and where only one place matters."""
+"""Saliency maps against naive loops, values by hand, and models that use a single patch."""
 
 import math
 
@@ -123,7 +123,7 @@ def differences(function, at, step=1e-5):
 
 
 def expected_map(activation, gradient):
-    """Of (channels, h, w)."""
+    """Compute the map of activations and gradients (channels, h, w)."""
     return (gradient.mean(dim=(1, 2))[:, None, None] * activation).sum(dim=0).clamp(min=0)
 
 
@@ -174,7 +174,7 @@ def test_grad_cam_finds_the_quadrant_that_matters(corner):
 
 
 @pytest.mark.parametrize("patch", [0, 5, 15])
-def test_rollout_finds_the_patch_that_everybody_attends_to(patch):
+def test_rollout_finds_the_patch_that_all_tokens_attend_to(patch):
     """Keys answer to one direction, that only one patch has."""
     tower = vit(layers=1)
     block = tower.transformer.resblocks[0]
@@ -195,7 +195,7 @@ def test_rollout_finds_the_patch_that_everybody_attends_to(patch):
     assert result.max() > 2 * result.flatten().sort().values[-2]
 
 
-def test_nothing_stays_hooked_and_nothing_changes():
+def test_hooks_are_removed_and_the_model_is_unchanged():
     for tower, size in ((vit(), 16), (resnet(), 64)):
         images, classes = random_images(size), torch.tensor([0, 1])
         before = tower(images)
@@ -231,7 +231,7 @@ def test_each_tower_has_its_own_maps_and_unknown_towers_raise_errors():
         by_tower(pooled, pooled, random_images(16), classes)
 
 
-def test_a_tower_of_one_block_that_asks_for_the_class_token_alone():
+def test_a_tower_of_one_block_that_computes_only_the_class_token():
     weights = torch.softmax(torch.randn(2, 5, 5, generator=torch.Generator().manual_seed(0)), dim=-1)
     torch.testing.assert_close(rollout([weights[:, :1]]), rollout([weights])[:, :1])
     torch.testing.assert_close(rollout([weights, weights[:, :1]]), rollout([weights, weights])[:, :1])

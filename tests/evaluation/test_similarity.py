@@ -97,7 +97,7 @@ def test_padding_does_not_count():
 
 
 def test_two_processes_agree_with_a_single_process():
-    """As threads, the second of which ends with a batch that is all padding."""
+    """Ranks are threads; the second ends with a batch of padding."""
     values, barrier, arguments = outputs(), threading.Barrier(2, timeout=20), {}
 
     def part(rank):
@@ -122,7 +122,7 @@ def test_two_processes_agree_with_a_single_process():
         torch.testing.assert_close(matrix(getattr(first, measure)), matrix(getattr(expected, measure)))
 
 
-def test_far_from_the_origin_nothing_is_lost():
+def test_precision_is_kept_far_from_the_origin():
     x, y = random(200)
     result = compared([{"a": {"1": x + 1e6}, "b": {"1": y - 1e6}}])["a", "b"]
     assert result.cka[0][0] == pytest.approx(alignment(x, y), rel=1e-6)

@@ -48,6 +48,6 @@ def test_it_is_fitted_on_the_first_set_and_applied_to_all():
     assert scaling.compute()["temperature"] == fit_temperature(*second)
 
 
-def test_nothing_can_be_fitted_on_nothing():
+def test_fitting_without_samples_raises_an_error():
     with pytest.raises(ValueError, match="no samples"):
         fit_temperature(torch.zeros(0, 3), torch.zeros(0).long())

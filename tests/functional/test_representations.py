@@ -144,7 +144,7 @@ def test_svcca_is_that_of_svd_and_qr(share):
 
 
 def test_as_many_directions_are_kept_as_explain_the_share():
-    """Of variances 16, 3, 1, nothing."""
+    """Two representations whose components have variances 16, 3, 1 and 0."""
     own = torch.diag(torch.tensor([3.0, 16.0, 0.0, 1.0]).double())
     for share, kept in ((0.5, 1), (0.8, 1), (0.81, 2), (0.95, 2), (0.96, 3)):
         assert whitening(own, share).shape == (4, kept)
@@ -157,7 +157,7 @@ def test_dimensions_that_others_repeat_do_not_count_twice():
     assert svcca(doubled, y) == pytest.approx(svcca(x, y), rel=1e-9)
 
 
-def test_without_variance_there_is_no_similarity():
+def test_constant_representations_have_no_similarity():
     x, y = random()
     assert np.isnan(alignment(x, torch.zeros_like(y)))
     assert np.isnan(svcca(x, torch.zeros_like(y)))

@@ -14,7 +14,7 @@ def inputs(image, text=None):
 
 
 def naive(features, neighbours):
-    """By sorted lists of distances."""
+    """Compute dimensionalities by sorted lists of distances."""
     points = features.tolist()
     result = []
     for i, point in enumerate(points):
@@ -53,7 +53,7 @@ def test_naive_lists_and_gradients(neighbours):
 
 @pytest.mark.parametrize("neighbours", [1, 3, 100])
 def test_gradients_are_those_of_each_feature_among_fixed_others(neighbours):
-    """Of sorted distances to a copy, where the feature itself is the nearest."""
+    """The reference sorts distances to a copy, in which the feature itself is the nearest."""
     features = torch.randn(6, 4, dtype=torch.double, generator=torch.Generator().manual_seed(1), requires_grad=True)
     k = min(neighbours, 4)
     unit = torch.nn.functional.normalize(features, dim=-1)

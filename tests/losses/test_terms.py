@@ -79,7 +79,7 @@ def targets(inputs, positives, smoothing=0.0):
 
 
 def contrastive_gradients(features):
-    """Of InfoNCE with respect to image and text features, by autograd."""
+    """Compute gradients of InfoNCE with respect to image and text features by autograd."""
     image, text = (value.detach().requires_grad_() for value in features[:2])
     return torch.autograd.grad(
         InfoNCE()(LossInputs(ClipFeatures(image, text, features.logit_scale), None)), (image, text)
@@ -216,7 +216,7 @@ def test_interactive_and_cross_knowledge_by_hand(by_hand):
     assert CrossKnowledgeDistillation()(by_hand).item() == pytest.approx(expected)
 
 
-def test_a_teacher_equal_to_the_student_costs_nothing():
+def test_the_loss_of_a_teacher_equal_to_the_student_is_zero():
     student = random_features()
     inputs = LossInputs(student, student.detached())
     for loss in (

@@ -85,7 +85,7 @@ def test_information_is_that_of_a_naive_loop():
 
 
 def test_labels_are_the_models_own():
-    """Of logits W x the information of W is p_c (1 - p_c) x_d²."""
+    """For logits W x the information of W is p_c (1 - p_c) x_d²."""
     torch.manual_seed(0)
     weight = (0.3 * torch.randn(4, 3, dtype=torch.double)).requires_grad_()
     x = torch.tensor([1.0, -2.0, 0.5], dtype=torch.double)

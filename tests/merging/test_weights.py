@@ -41,7 +41,7 @@ def test_two_types_become_the_wider_one():
     assert torch.equal(blend(narrow, wide, 1.0), wide)
 
 
-def test_infinite_values_of_both_stay():
+def test_common_infinite_values_are_kept():
     """Such as those of a mask."""
     mask = torch.tensor([0.0, -torch.inf])
     check_mergeable({"mask": mask}, {"mask": mask.clone()}, ("a", "b"))

@@ -1,4 +1,4 @@
-"""What is trained of a model."""
+"""Selection of the trained parameters."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def test_the_last_layers_of_both_towers_are_left(make, layers, beginnings):
 
 
 @pytest.mark.parametrize("make", [deep_vit, resnet])
-def test_no_layers_leave_the_scale(make):
+def test_training_no_layers_trains_only_the_scale(make):
     backbone = make()
     assert frozen_names(backbone, 0) == named(backbone, "") - {"logit_scale"}
 

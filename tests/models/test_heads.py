@@ -35,7 +35,7 @@ def prompts():
 
 
 class Kept:
-    """A metric that keeps the logits that it is given."""
+    """A metric that records its logits."""
 
     def reset(self):
         self.logits = []
@@ -45,7 +45,7 @@ class Kept:
 
 
 def suite_logits(model, prompts, images, untrained=False):
-    """What the suite makes of the images."""
+    """Compute the logits of the images in the suite."""
     suite = ZeroShotSuite([EvalSet("set", "test", "id")], prompts)
     kept = Kept()
     suite._metrics = {"student": [kept]}
@@ -68,12 +68,12 @@ def test_the_zero_shot_head_has_the_logits_of_zero_shot_classification(model, pr
 
 
 def test_a_random_head_needs_no_projection_of_the_text_tower(model, prompts, monkeypatch):
-    """As those of Hugging Face's towers, which may be perceptrons."""
+    """The text projections of Hugging Face's towers may be perceptrons."""
     monkeypatch.setattr(ClipModel, "text_projection", None)
     assert heads.random_linear(model, prompts).weight.shape == (CLASSES, WIDTH)
 
 
-def test_a_random_head_knows_nothing_of_the_prompts(model, prompts):
+def test_a_random_head_does_not_depend_on_the_prompts(model, prompts):
     head = heads.random_linear(model, prompts)
     assert head.weight.shape == (CLASSES, WIDTH)
     assert len(set(head.bias.tolist())) == CLASSES
@@ -165,7 +165,7 @@ def test_a_probe_needs_labels(model, prompts):
 # -- a head that came with the weights ---------------------------------------------------------------------------------
 
 
-def test_a_kept_head_is_the_one_there_is_and_trained_whatever_was_frozen(model, prompts):
+def test_a_kept_head_is_trained_even_if_it_was_frozen(model, prompts):
     model.head = torch.nn.Linear(WIDTH, CLASSES)
     add_lora(model, rank=2, scale=1.0)  # freezes all that there is
     assert heads.kept_head(model, prompts) is model.head
@@ -173,7 +173,7 @@ def test_a_kept_head_is_the_one_there_is_and_trained_whatever_was_frozen(model, 
     assert model.head.bias.requires_grad
 
 
-def test_a_kept_head_must_be_there_and_fit(model, prompts):
+def test_a_missing_or_unfit_kept_head_raises_an_error(model, prompts):
     with pytest.raises(ValueError, match="head=kept: the weights started from have no head"):
         heads.kept_head(model, prompts)
     model.head = torch.nn.Linear(WIDTH, 3)

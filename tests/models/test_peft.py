@@ -1,4 +1,4 @@
-"""What parameter-efficient methods train, and that they leave all else alone."""
+"""Parameter-efficient methods train their parameters and no others."""
 
 import copy
 from functools import partial
@@ -143,7 +143,7 @@ def test_a_tower_without_blocks_raises_an_error():
 
 
 def tensor_bytes(*modules):
-    """Bytes of all tensors, shared ones once."""
+    """Count the bytes of all tensors, shared ones once."""
     tensors = {}
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):

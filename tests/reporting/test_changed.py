@@ -55,10 +55,14 @@ def test_a_figure_shows_all_images_with_their_predictions():
     change = Changed(3, 0, Prediction(0, 0.9, 0.9), Prediction(1, 0.8, 0.1), torch.zeros(3, 2, 2))
     shown = {FORGOTTEN: [ShownSample(change, [np.zeros((9, 9, 3), np.uint8)] * 3)] * 2, LEARNED: []}
     sets = [EvalSet("one", "test", "id"), EvalSet("two", "test", "ood")]
-    counts = {of.name: dict.fromkeys(COUNTS, 2) for of in sets}
+    counts = {eval_set.name: dict.fromkeys(COUNTS, 2) for eval_set in sets}
     for maps, width in ((False, 9), (True, 27 + 2 * GAP)):
         drawn = draw_changes(
-            sets, counts, {of.name: shown for of in sets}, {of.name: ["cat", "dog"] for of in sets}, maps
+            sets,
+            counts,
+            {eval_set.name: shown for eval_set in sets},
+            {eval_set.name: ["cat", "dog"] for eval_set in sets},
+            maps,
         )
         assert len(drawn.axes) == 4
         assert {axes.get_title() for axes in drawn.axes} == {"cat 90 %\n$\\to$ dog 80 %"}

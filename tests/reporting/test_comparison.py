@@ -31,7 +31,7 @@ def test_mean_and_deviation_by_hand(methods):
     assert (alone.mean, alone.std) == (0.6, None)
 
 
-def test_nothing_is_published_for_other_data(methods):
+def test_other_data_have_no_published_results(methods):
     assert all(cell.published is None for row in comparison(methods).rows for cell in row.cells.values())
 
 
@@ -99,7 +99,7 @@ def test_one_set_without_an_average(tmp_path):
 
 
 def test_sets_without_scores_are_left_out(tmp_path):
-    """As results.json has them where none of a set's images could be read."""
+    """Results of a set of which no image could be read."""
 
     def with_an_empty_set(accuracy):
         result = scores(accuracy, 0.8)

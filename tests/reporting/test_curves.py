@@ -80,7 +80,7 @@ def test_undrawable_comparisons_raise_errors(betas):
         draw(comparison(betas))
 
 
-def test_a_name_is_no_axis(tmp_path):
+def test_names_cannot_be_drawn_as_an_axis(tmp_path):
     for method in ("flyp", "tracer"):
         write_run(tmp_path / method, scores(0.9, 0.8), method=method)
     with pytest.raises(ValueError, match=r"here varies method"):

@@ -54,7 +54,7 @@ def test_rank_correlation_by_hand():
 @pytest.mark.parametrize(
     ("first", "second"), [([], []), ([1, 2], [1, 2]), ([1, 1, 1], [1, 2, 3]), ([1, 2, 3], [5, 5, 5])]
 )
-def test_an_undefined_correlation_is_none_and_warns_of_nothing(first, second):
+def test_an_undefined_correlation_is_none_without_a_warning(first, second):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert rank_correlation(first, second) == (None, None)

@@ -103,7 +103,7 @@ def test_a_set_of_another_role_may_be_forgotten_but_is_not_ood(tmp_path):
     }
 
 
-def test_a_model_that_was_not_trained(tmp_path):
+def test_an_untrained_model(tmp_path):
     same = scores(0.5, 0.4)
     write_run(tmp_path / "zs", same, zero_shot=same, trained=0, method="zs")
     [row] = rows_of(tmp_path)
@@ -135,7 +135,7 @@ def test_no_table_where_no_run_has_zero_shot_scores(tmp_path):
     assert len(sections(result, select_results(result, None, None))) == 1
 
 
-def test_no_table_of_zero_shot_models_alone(seeds):
+def test_zero_shot_models_alone_have_no_table(seeds):
     result = comparison(seeds, "zero_shot")
     assert len(sections(result, select_results(result, None, None))) == 1
 

@@ -18,7 +18,7 @@ from tracer_lightning.reporting.style import save
 
 
 def scores(own, *others):
-    """Of one ID set and several OOD sets."""
+    """Results of one ID set and several OOD sets."""
     sets = {"own": ("id", own), **{f"set {number}": ("ood", value) for number, value in enumerate(others)}}
     metrics = {
         name: {"accuracy": value, "accuracy_top5": 1.0, "ece": value / 10, "macro_f1": value / 2}
@@ -90,7 +90,7 @@ def test_names_that_would_cover_others_are_left_out():
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0.5"]
 
 
-def test_models_that_are_no_curve_are_in_the_legend_once():
+def test_single_models_are_in_the_legend_once():
     marks = {"0": "before fine-tuning", "0.5": "fine-tuned", "1": "fine-tuned"}
     (axes,) = id_ood_figure(RESULTS, "macro_f1", marks, curve=None).axes
     assert len(axes.lines) == 3

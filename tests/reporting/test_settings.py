@@ -40,7 +40,7 @@ def test_terms_are_named_in_one_order():
     assert term_names(["mine", "cross_kd", "fd"]) == "fd+cross_kd+mine"
 
 
-def test_a_method_stands_for_all_that_goes_with_it():
+def test_the_method_replaces_the_settings_that_it_implies():
     methods = config(HERE), config(HERE, "flyp", terms=[], teacher="No"), config(HERE, "static_sd", terms=["fd"])
     assert labels(*methods) == ["method=tracer", "method=flyp", "method=static_sd"]
 
@@ -62,13 +62,13 @@ def test_a_kernel_counts_where_the_teacher_has_one():
     assert settings_of(config(HERE, beta=0.2, **flyp)) == settings_of(config(HERE, beta=0.5, **flyp))
 
 
-def test_a_key_that_only_some_have():
+def test_a_setting_of_only_some_runs():
     result = labels(config(HERE, **{"trainer.new": 3}), config(HERE))
     assert result == ["trainer.new=3", "trainer.new=–"]
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_equal_runs_have_nothing_varied(count):
+def test_equal_runs_vary_no_setting(count):
     assert varied_keys([settings_of(config(HERE))] * count) == []
 
 

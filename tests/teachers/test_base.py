@@ -31,7 +31,7 @@ def test_teachers_never_train_and_never_track_gradients():
 
 
 class Layer(nn.Module):
-    """Says in which type it computed."""
+    """Returns its output in the precision of its computation."""
 
     def __init__(self):
         super().__init__()
@@ -169,7 +169,7 @@ def test_steps_must_increase_and_the_horizon_be_known():
         teacher.update(student, 2)
 
 
-def test_frozen_teacher_stays():
+def test_a_frozen_teacher_does_not_change():
     student = Student()
     teacher = FrozenTeacher(student, 5)
     start = snapshot(teacher.module)

@@ -49,7 +49,7 @@ def exponential(rho, total):
 
 
 def followed(teacher, students):
-    """What the teacher makes of students (T, 3) after theta_0, at every step."""
+    """Compute the averages of students (T, 3) after theta_0 at every step."""
     student, trajectory = copy.deepcopy(teacher.module), []
     for weights in students:
         with torch.no_grad():

@@ -41,7 +41,7 @@ def test_theta_0_counts():
     np.testing.assert_allclose(snapshot(teacher.module)["scale"], start + 0.5, rtol=1e-7)
 
 
-def test_update_without_step_counts_one_on():
+def test_update_without_a_step_increments_the_step():
     student = Student()
     counted, named = WMATeacher(student, BetaKernel(), 5), WMATeacher(student, BetaKernel(), 5)
     for step in walk(student, 5):

@@ -1,4 +1,4 @@
-"""Images from anywhere."""
+"""Decoding of untrusted images."""
 
 import contextlib
 import io
@@ -49,7 +49,7 @@ def segment(marker, content):
 
 
 FRAME = segment(0xC0, struct.pack(">BHHB", 8, 8, 8, 3) + bytes(9))
-"""Of 8 x 8 pixels."""
+"""Frame header of an image of 8 x 8 pixels."""
 
 
 def jpeg_with(inserted, said=None):
@@ -130,7 +130,7 @@ def test_formats_that_start_programs_are_not_read():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_random_damage_is_unreadable_or_read(kind):
+def test_random_damage_is_decoded_or_raises_unreadable_image_error(kind):
     rng, content = np.random.default_rng(0), FORMATS[kind]
     for _ in range(150):
         damaged = bytearray(content[: rng.integers(1, len(content) + 1)])

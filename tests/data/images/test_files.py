@@ -1,4 +1,4 @@
-"""Which files are read, and what is said of the others."""
+"""Selection of image files and warnings of skipped ones."""
 
 import warnings
 
@@ -24,7 +24,7 @@ CLUTTER = (
 
 
 def clutter(folder):
-    """What systems leave in a folder."""
+    """Write the files that operating systems leave in folders."""
     for name in CLUTTER:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"Mac OS X")
@@ -71,7 +71,7 @@ def test_skipped_files_are_counted_by_reason_in_one_warning(folder_root):
 
 
 @pytest.mark.parametrize("suffix", FORMAT_OF)
-def test_every_suffix_is_read_everywhere(suffix, tmp_path):
+def test_every_suffix_is_read_from_folders_and_shards(suffix, tmp_path):
     assert FORMAT_OF[suffix] in FORMATS
     content = encode(grey_pixels(200, 8, 8), FORMAT_OF[suffix])
     for name in ("cat", "owl"):

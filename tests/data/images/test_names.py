@@ -48,7 +48,7 @@ def test_in_shards(tmp_path, stream):
         module.prompts()
 
 
-def test_blanks_around_labels_are_no_part_of_them(tmp_path, capsys):
+def test_labels_are_stripped(tmp_path, capsys):
     labels = (" bird", "cat ", "bird", "cat")
     for number in range(len(labels)):
         image(tmp_path / f"{number}.png")

@@ -1,4 +1,4 @@
-"""Nothing is chosen by images that are tested on."""
+"""Validation sets are disjoint from test sets."""
 
 from collections import Counter
 

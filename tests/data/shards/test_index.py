@@ -78,7 +78,7 @@ def test_truncated_shards_raise_errors(tmp_path, where):
         (b"<html>not found</html>" + b" " * 600, "not a tar file"),
     ],
 )
-def test_files_that_are_no_shards_raise_errors(tmp_path, content, message):
+def test_other_files_than_shards_raise_errors(tmp_path, content, message):
     path = tmp_path / "0.tar"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):

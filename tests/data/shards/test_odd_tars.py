@@ -53,8 +53,8 @@ def test_dots_in_names_are_part_of_the_key(tmp_path, stream, name):
 
 
 @READERS
-def test_other_members_of_a_sample_are_no_samples(tmp_path, stream):
-    """As the webdataset library has them: behind the first dot."""
+def test_further_members_of_a_sample_are_ignored(tmp_path, stream):
+    """Members whose suffix begins at the first dot, as in the webdataset library."""
     extra = [part for n in range(SIZE) for part in (*members()[2 * n : 2 * n + 2], (f"s{n:03d}.seg.png", grey_png(99)))]
     assert trained(odd(tmp_path, extra, stream)) == WHOLE
 
@@ -80,7 +80,7 @@ def test_labels_are_numbers_or_names_in_text_or_json(tmp_path, stream, suffix, l
 
 
 @READERS
-def test_names_that_are_no_class_raise_errors(tmp_path, stream):
+def test_unknown_class_names_raise_errors(tmp_path, stream):
     module = odd(tmp_path, members(label=lambda n: "newt"), stream)
     with pytest.raises(ValueError, match=r"0\.tar has the label 'newt', which is none of the 3 class names \(cat, dog"):
         trained(module)

@@ -1,4 +1,4 @@
-"""Shards read as they come: the same samples as indexed ones, whatever the number of shards, workers and ranks."""
+"""Streamed shards have the samples of indexed ones for any number of shards, workers and ranks."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""What no shard may have is refused by name, by both readers."""
+"""Both readers reject members that shards must not have."""
 
 import bz2
 import contextlib
@@ -105,7 +105,7 @@ def test_members_that_a_shard_must_not_have_raise_errors(tmp_path, reader, kind)
 
 
 @READERS
-def test_folders_and_leading_dots_do_no_harm(tmp_path, reader):
+def test_folders_and_leading_dots_are_accepted(tmp_path, reader):
     path = archive(
         tmp_path / "0.tar",
         member("./", kind=tarfile.DIRTYPE),
@@ -118,7 +118,7 @@ def test_folders_and_leading_dots_do_no_harm(tmp_path, reader):
 
 @READERS
 @pytest.mark.parametrize("size", [b"-1000\0", b"+1000\0", b"0o1000\0", b"1_000\0", b"abc\0"])
-def test_sizes_that_are_no_octal_numbers_do_not_lead_in_circles(tmp_path, reader, size):
+def test_invalid_octal_sizes_do_not_cause_endless_loops(tmp_path, reader, size):
     header = bytearray(member("s1.png", b"x"))
     header[124:136] = size.ljust(12, b"\0")
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:512]) + 8 * 32)
@@ -143,7 +143,7 @@ def test_labels_beyond_any_number_of_classes_raise_errors(tmp_path, reader):
             reader(path)
 
 
-def test_random_damage_is_named_or_harmless(tmp_path):
+def test_random_damage_raises_an_error_or_is_harmless(tmp_path):
     rng, path = (
         np.random.default_rng(0),
         archive(tmp_path / "0.tar", member("s1.png", grey_png(1)), member("s1.cls", b"2")),

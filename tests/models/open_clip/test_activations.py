@@ -118,7 +118,7 @@ def test_a_text_tower_with_a_class_token_behind_the_text(texts):
     torch.testing.assert_close(F.normalize(text.ln_final(result["2"]) @ text.text_projection, dim=-1), result[FEATURES])
 
 
-def test_nothing_is_left_on_the_model(vit, images):
+def test_hooks_are_removed(vit, images):
     image_outputs(vit.model, images)
     with pytest.raises(RuntimeError):
         image_outputs(vit.model, images[:, :1])

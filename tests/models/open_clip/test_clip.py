@@ -58,14 +58,14 @@ def test_gradients_are_the_same_with_trimmed_text():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-12, atol=1e-12)
 
 
-def test_towers_that_look_behind_the_end_are_not_trimmed():
+def test_towers_that_pool_the_last_position_are_not_trimmed():
     """An open_clip tower that pools at the last position."""
     model = open_clip.CLIP(16, VISION, TEXT | {"pool_type": "last"})
     assert not ClipModel(model).trims_text
 
 
 def test_towers_whose_end_of_text_is_not_the_highest_token_are_not_trimmed():
-    """As in open_clip's worldwide models, whose token 2 may stand behind others of higher ids."""
+    """In open_clip's worldwide models token 2 ends a text and may follow tokens of higher ids."""
     assert not ClipModel(open_clip.CLIP(16, VISION, TEXT | {"pool_type": "eos", "eos_id": 2})).trims_text
 
 

@@ -1,4 +1,4 @@
-"""Less work, and what open_clip computes."""
+"""The faster attention computes what open_clip does."""
 
 import copy
 
@@ -65,7 +65,7 @@ def test_the_last_block_computes_one_token(vision):
     images, _ = inputs()
     outputs = []
     for block in ours.model.visual.transformer.resblocks:
-        block.mlp.register_forward_hook(lambda module, given, output: outputs.append(output.shape[1]))
+        block.mlp.register_forward_hook(lambda module, arguments, output: outputs.append(output.shape[1]))
     ours.encode_image(images)
     assert outputs == [5, 1]
     with all_tokens(ours):
