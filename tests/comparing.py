@@ -1,4 +1,4 @@
-"""What two runs must have in common, to the last bit."""
+"""Comparison of two runs to the last bit."""
 
 import json
 
@@ -7,22 +7,22 @@ import torch
 PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "DigitsDataModule", "global_step", "epoch", "total_steps")
 
 
-def differences(one, other, path=""):
-    """Where two nested values differ."""
-    if isinstance(one, torch.Tensor):
-        same = isinstance(other, torch.Tensor) and one.dtype == other.dtype and torch.equal(one, other)
+def differences(first, second, path=""):
+    """List the paths of all values in which two nested values differ."""
+    if isinstance(first, torch.Tensor):
+        same = isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
         return [] if same else [path]
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = one.keys() | other.keys()
-        return [found for key in keys for found in differences(one.get(key), other.get(key), f"{path}.{key}")]
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
-        return [found for i, (a, b) in pairs for found in differences(a, b, f"{path}[{i}]")]
-    return [] if one == other else [path]
+    if isinstance(first, dict) and isinstance(second, dict):
+        keys = first.keys() | second.keys()
+        return [entry for key in keys for entry in differences(first.get(key), second.get(key), f"{path}.{key}")]
+    if isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
+        pairs = enumerate(zip(first, second, strict=True))
+        return [entry for i, (a, b) in pairs for entry in differences(a, b, f"{path}[{i}]")]
+    return [] if first == second else [path]
 
 
 def outcome(folder):
-    """All that a broken run of the digits must have in common with an unbroken one; the seconds differ."""
+    """Load what an interrupted run of the digits must have in common with an uninterrupted one: all but the seconds."""
     checkpoint = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     results = json.loads((folder / "results.json").read_text())
     del results["seconds"]

@@ -1,8 +1,10 @@
-"""Small real models and data for all tests."""
+"""Small models and features for all tests."""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 
 from tracer_lightning.models import Backbone, build_clip
 from tracer_lightning.types import ClipFeatures, LossInputs
@@ -19,8 +22,26 @@ CONF = str(Path(__file__).parent.parent / "conf")
 torch.set_num_threads(1)  # pytest runs two processes
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _shared_vocabulary() -> Iterator[None]:
+    """Parse open_clip's vocabulary once for all tokenizers: parsing takes longer than building a tiny model."""
+    parse = SimpleTokenizer.__init__
+
+    @functools.cache
+    def attributes(*args: object, **options: object) -> dict[str, object]:
+        tokenizer = SimpleTokenizer.__new__(SimpleTokenizer)
+        parse(tokenizer, *args, **options)
+        return vars(tokenizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            SimpleTokenizer, "__init__", lambda self, *args, **options: vars(self).update(attributes(*args, **options))
+        )
+        yield
+
+
 def tiny_backbone(seed: int = 0) -> Backbone:
-    """An open_clip CLIP of one block per tower, for 32 px."""
+    """Build an open_clip CLIP of one block per tower for images of 32 x 32 pixels."""
     torch.manual_seed(seed)
     return build_clip(
         embed_dim=16,
@@ -53,7 +74,7 @@ def backbone() -> Backbone:
 
 
 def random_features(batch: int = 6, width: int = 5, seed: int = 0, scale: float = 4.0) -> ClipFeatures:
-    """Normalised double features that require gradients."""
+    """Draw normalised features in double precision that require gradients."""
     generator = torch.Generator().manual_seed(seed)
 
     def features() -> torch.Tensor:
@@ -65,6 +86,6 @@ def random_features(batch: int = 6, width: int = 5, seed: int = 0, scale: float 
 
 @pytest.fixture
 def inputs() -> LossInputs:
-    """Student and teacher of a batch that repeats classes."""
+    """Features of student and teacher for a batch in which classes repeat."""
     student = random_features()._replace(labels=torch.tensor([0, 1, 0, 2, 1, 0]))
     return LossInputs(student, random_features(seed=1, scale=3.0).detached())

@@ -1,4 +1,4 @@
-"""Small runs of the real module, data module and callback."""
+"""Small training runs with the real module, data module and callback."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_data(batch_size=32, seed=0, kind=DigitsDataModule):
 def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, warmup=2, terms=None):
     model = tiny_backbone().model.to(dtype)
     freeze(model, frozen)
-    known = {
+    losses = {
         "info_nce": InfoNCE("same_label"),
         "fd": FeatureDistillation(),
         "crd": ContrastiveRelationalDistillation(),
@@ -55,12 +55,12 @@ def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, war
         "cross_kd": CrossKnowledgeDistillation(),
     }
     weights = {"info_nce": 1.0, "fd": 3.515625, "crd": 0.45, "icl": 0.9, "cross_kd": 0.9}
-    chosen = terms or tuple(known)
+    names = terms or tuple(losses)
     prompts = data.prompts()
     return TracerModule(
         student=model,
         teacher=(teacher or partial(WMATeacher, kernel=BetaKernel(0.5)))(model),
-        loss=WeightedSum({name: known[name] for name in chosen}, {name: weights[name] for name in chosen}),
+        loss=WeightedSum({name: losses[name] for name in names}, {name: weights[name] for name in names}),
         regularizers=WeightedSum({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05}),
         optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.1),
         scheduler=partial(warmup_cosine, warmup_steps=warmup),
@@ -70,7 +70,7 @@ def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, war
 
 
 class Losses(pl.Callback):
-    """Keeps every batch's loss."""
+    """Record the loss of every batch."""
 
     def __init__(self):
         self.values = []
@@ -80,21 +80,21 @@ class Losses(pl.Callback):
 
 
 class Trajectory(pl.Callback):
-    """Keeps the trained parameters after every optimizer step, theta_0 first, in float64."""
+    """Record the trained parameters before training and after every optimizer step, in float64."""
 
     def __init__(self):
         self.points = []
 
     def on_train_start(self, trainer, pl_module):
-        self.seen = trainer.global_step
-        self._keep(pl_module)
+        self.last_step = trainer.global_step
+        self._record(pl_module)
 
     def on_train_batch_end(self, trainer, pl_module, *_):
-        if trainer.global_step != self.seen:
-            self.seen = trainer.global_step
-            self._keep(pl_module)
+        if trainer.global_step != self.last_step:
+            self.last_step = trainer.global_step
+            self._record(pl_module)
 
-    def _keep(self, pl_module):
+    def _record(self, pl_module):
         self.points.append(
             {n: p.detach().double().clone() for n, p in pl_module.student.named_parameters() if p.requires_grad}
         )

@@ -66,13 +66,13 @@ def test_context_prompts_by_loops(model, spec, prompts, teacher):
     assert not anchors.requires_grad
 
 
-def test_one_template_is_no_context(model, prompts):
+def test_a_single_template_raises_an_error(model, prompts):
     with pytest.raises(ValueError, match="prompts must have two templates or more to compare contexts, found 1"):
         ContextPrompts(model, prompts[:, :1])
 
 
 @pytest.mark.parametrize("kind", [ClassPrompts, ContextPrompts])
-def test_constants_stay_what_they_were_and_are_not_saved(prompts, teacher, kind):
+def test_constants_are_fixed_and_not_saved(prompts, teacher, kind):
     model = tiny_backbone().model
     anchors = kind(model, prompts)
     before = anchors(refused, teacher, 0).clone()
@@ -99,12 +99,12 @@ def test_no_anchors_are_none(model, prompts):
 # -- random texts ------------------------------------------------------------------------------------------------------
 
 
-def made(model, prompts, count=7, length=5, seed=0):
+def make_anchors(model, prompts, count=7, length=5, seed=0):
     return RandomTokens(model, prompts, count, length, seed)
 
 
 def test_random_texts_begin_and_end_as_texts_do(model, prompts):
-    tokens = made(model, prompts, count=2000).tokens(3)
+    tokens = make_anchors(model, prompts, count=2000).tokens(3)
     assert tokens.shape == (2000, 7)
     assert set(tokens[:, 0].tolist()) == {BEGIN}
     assert set(tokens[:, -1].tolist()) == {END}
@@ -117,33 +117,37 @@ def test_random_texts_begin_and_end_as_texts_do(model, prompts):
 
 
 def test_random_texts_depend_on_seed_and_step_alone(model, prompts):
-    anchors = made(model, prompts)
+    anchors = make_anchors(model, prompts)
     first = anchors.tokens(3)
     anchors.tokens(4)
     assert torch.equal(anchors.tokens(3), first)
-    assert torch.equal(made(model, prompts).tokens(3), first)
-    for other in (anchors.tokens(2), made(model, prompts, seed=1).tokens(3), made(model, prompts, seed=3).tokens(0)):
+    assert torch.equal(make_anchors(model, prompts).tokens(3), first)
+    for other in (
+        anchors.tokens(2),
+        make_anchors(model, prompts, seed=1).tokens(3),
+        make_anchors(model, prompts, seed=3).tokens(0),
+    ):
         assert not torch.equal(other, first)
 
 
-def test_random_texts_and_other_randomness_leave_each_other_alone(model, prompts):
+def test_random_texts_do_not_interact_with_the_global_generator(model, prompts):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    first = made(model, prompts).tokens(0)
+    first = make_anchors(model, prompts).tokens(0)
     assert torch.equal(torch.rand(3), expected)
     torch.manual_seed(1)
-    assert torch.equal(made(model, prompts).tokens(0), first)
+    assert torch.equal(make_anchors(model, prompts).tokens(0), first)
 
 
 def test_random_texts_are_encoded_as_texts_of_full_length_are(model, prompts, teacher):
-    anchors = made(model, prompts)
+    anchors = make_anchors(model, prompts)
     padded = torch.zeros(7, 16, dtype=torch.long)
     padded[:, :7] = anchors.tokens(5)
     expected = model.model.encode_text(padded, normalize=True)
-    found = anchors(model, teacher, 5)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
-    assert not found.requires_grad
+    result = anchors(model, teacher, 5)
+    torch.testing.assert_close(result, expected, rtol=1e-12, atol=1e-13)
+    assert not result.requires_grad
 
 
 class Other:
@@ -153,9 +157,9 @@ class Other:
     context_length = 16
 
 
-def test_text_towers_that_take_one_length_are_refused(prompts):
+def test_text_towers_of_fixed_length_raise_errors(prompts):
     with pytest.raises(ValueError, match="model must have CLIP's own causal text tower"):
-        made(Other(), prompts)
+        make_anchors(Other(), prompts)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +170,7 @@ def test_text_towers_that_take_one_length_are_refused(prompts):
         ({"length": 15}, "length must be from 1 to 14, the longest text of the model, found 15"),
     ],
 )
-def test_impossible_sizes_are_named(model, prompts, options, message):
+def test_impossible_sizes_raise_errors(model, prompts, options, message):
     with pytest.raises(ValueError, match=message):
-        made(model, prompts, **options)
-    made(model, prompts, length=14)
+        make_anchors(model, prompts, **options)
+    make_anchors(model, prompts, length=14)

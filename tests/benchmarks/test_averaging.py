@@ -5,6 +5,7 @@ from tracer_lightning.benchmarks import averaging
 from tracer_lightning.benchmarks.averaging import COPY, OURS, copy_all, naive_update, traffic
 from tracer_lightning.functional.averaging import lerp_
 from tracer_lightning.kernels import BetaKernel
+from tracer_lightning.models.open_clip.export import export_clip
 from tracer_lightning.teachers import WMATeacher
 
 
@@ -23,14 +24,14 @@ def test_bytes_are_those_of_the_trained_tensors():
     assert traffic(teacher) == {OURS: 4 * (3 * 8 + 2 * 2), COPY: 4 * 2 * 8}  # a bias of 2 with its compensation
 
 
-def test_what_is_timed_moves_the_teacher(monkeypatch):
+def test_the_timed_update_moves_the_teacher(tmp_path, monkeypatch):
     backbone = tiny_backbone()
-    monkeypatch.setattr(averaging, "load_clip", lambda name: backbone)
+    export_clip(backbone, tmp_path / "model")
     updates = []
     monkeypatch.setattr(
         WMATeacher, "update", lambda self, student, update=WMATeacher.update: updates.append(update(self, student))
     )
-    found = averaging.measure(averaging.TeacherOptions("any", rounds=2, accelerator="cpu"))
+    result = averaging.measure(averaging.TeacherOptions(f"local-dir:{tmp_path}/model", rounds=2, accelerator="cpu"))
     assert len(updates) == 2 + 1  # counted, and before
-    assert found["parameters"] == sum(p.numel() for p in backbone.model.parameters())
-    assert found["seconds per step"]["10"] == found["seconds"][OURS]["median"] / 10
+    assert result["parameters"] == sum(p.numel() for p in backbone.model.parameters())
+    assert result["seconds per step"]["10"] == result["seconds"][OURS]["median"] / 10

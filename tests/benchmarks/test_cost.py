@@ -49,7 +49,7 @@ def test_parameters_are_those_of_open_clip(name):
     assert sorted(sizes.block_shapes + sizes.rest_shapes) == shapes(model.parameters())
 
 
-def test_other_architectures_are_refused():
+def test_other_architectures_raise_errors():
     with pytest.raises(ValueError, match="open_clip's own ViTs"):
         clip_sizes(open_clip.get_model_config("RN50"))
 
@@ -73,8 +73,8 @@ def counted(function):
 
 def test_operations_of_open_clip_itself():
     images, texts = torch.randn(BATCH, 3, 32, 32), torch.randint(0, 99, (BATCH, 16))
-    found, _ = counted(lambda: open_clip.model.CLIP(**CONFIG)(images, texts))
-    assert found == BATCH * SIZES.forward_flops(16, pools_first=False)
+    actual, _ = counted(lambda: open_clip.model.CLIP(**CONFIG)(images, texts))
+    assert actual == BATCH * SIZES.forward_flops(16, pools_first=False)
 
 
 @pytest.mark.parametrize("teacher", [False, True])
@@ -84,17 +84,17 @@ def test_operations_of_a_step(monkeypatch, model, teacher):
     forward, student = counted(lambda: module.student.encode(images, texts))
     backward, _ = counted(lambda: (student[0].sum() + student[1].sum()).backward())
     monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)  # a kernel that is not counted
-    averaged = counted(lambda: module.teacher.module.encode(images, texts))[0] if teacher else 0
+    teacher_flops = counted(lambda: module.teacher.module.encode(images, texts))[0] if teacher else 0
     inputs = LossInputs(features(True), features(False))
     matching, loss = counted(lambda: module.loss(inputs)[0])
     returning, _ = counted(loss.backward)
     products = cost.TRACER_PRODUCTS if teacher else cost.FLYP_PRODUCTS
     assert matching + returning == cost.similarity_flops(32, GLOBAL, products)
     of_losses = cost.similarity_flops(32, BATCH * 4, products)
-    assert forward + backward + averaged + of_losses == cost.step_flops(SIZES, BATCH, 4, TOKENS, teacher)
+    assert forward + backward + teacher_flops + of_losses == cost.step_flops(SIZES, BATCH, 4, TOKENS, teacher)
 
 
-def kept(function):
+def saved_tensors(function):
     """Storages that are kept for the backward pass of a function's result: address to the tensors' shapes and size."""
     storages, alive = {}, []
 
@@ -110,24 +110,24 @@ def kept(function):
 
 def test_matrices_that_the_losses_keep(model):
     module, inputs = tracer(model), LossInputs(features(True), features(False))
-    found = kept(lambda: module.loss(inputs)[0])
-    assert sum(shape == (GLOBAL, GLOBAL) for shape, _ in found) == cost.TRACER_MATRICES
+    actual = saved_tensors(lambda: module.loss(inputs)[0])
+    assert sum(shape == (GLOBAL, GLOBAL) for shape, _ in actual) == cost.TRACER_MATRICES
 
 
-def test_activations_are_about_what_is_kept(model):
+def test_activations_are_close_to_the_saved_tensors(model):
     weights = {p.untyped_storage().nbytes() for p in model.parameters()}
     images, texts = torch.randn(64, 3, 32, 32), torch.randint(0, 99, (64, TOKENS))
-    found = sum(size for _, size in kept(lambda: model.encode(images, texts)) if size not in weights)
+    actual = sum(size for _, size in saved_tensors(lambda: model.encode(images, texts)) if size not in weights)
     estimate = cost.memory(SIZES, 64, 1, TOKENS).activations * cost.SINGLE / 2
-    assert estimate == pytest.approx(found, rel=0.15)
+    assert estimate == pytest.approx(actual, rel=0.15)
 
 
 def test_memory_by_hand():
     parameters = SIZES.parameters
-    one, two = cost.memory(SIZES, 8, 1, TOKENS), cost.memory(SIZES, 8, 2, TOKENS)
-    assert (one.student, one.teacher, one.buckets, one.gathered) == (16 * parameters, 4 * parameters, 0, 0)
-    assert (two.buckets, two.features, two.logits) == (4 * parameters, 2 * 2 * 16 * 32 * 4, 20 * 16 * 16 * 4)
-    assert two.activations == one.activations
+    single, double = cost.memory(SIZES, 8, 1, TOKENS), cost.memory(SIZES, 8, 2, TOKENS)
+    assert (single.student, single.teacher, single.buckets, single.gathered) == (16 * parameters, 4 * parameters, 0, 0)
+    assert (double.buckets, double.features, double.logits) == (4 * parameters, 2 * 2 * 16 * 32 * 4, 20 * 16 * 16 * 4)
+    assert double.activations == single.activations
     sharded = cost.memory(SIZES, 8, 2, TOKENS, shards=2)
     assert (sharded.student, sharded.teacher, sharded.buckets) == (8 * parameters, 2 * parameters, 0)
     rest = parameters - SIZES.block_parameters

@@ -1,4 +1,4 @@
-"""The plain evaluation finds what the application finds, or the comparison is of different things."""
+"""The plain evaluation has the results of the application, as a fair comparison needs."""
 
 import pytest
 
@@ -6,15 +6,17 @@ from tests.conftest import tiny_backbone
 from tracer_lightning.benchmarks import evaluating
 from tracer_lightning.benchmarks.evaluating import OURS, PLAIN, BenchmarkSuite, EvaluationOptions
 from tracer_lightning.data.images.transforms import EvalCrop
+from tracer_lightning.models.open_clip.export import export_clip
 
 SUITE = BenchmarkSuite(sets=2, pictures=10, classes=7, templates=3)
 
 
 @pytest.fixture
-def candidates(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluating, "load_clip", lambda name: tiny_backbone())
-    options = EvaluationOptions("any", SUITE, 4, num_workers=0, rounds=1, accelerator="cpu", precision="32-true")
-    return evaluating.candidates(tmp_path, options, decoder="pil")
+def candidates(tmp_path):
+    export_clip(tiny_backbone(), tmp_path / "model")
+    model = f"local-dir:{tmp_path / 'model'}"
+    options = EvaluationOptions(model, SUITE, 4, num_workers=0, rounds=1, accelerator="cpu", precision="32-true")
+    return evaluating.candidates(tmp_path / "suite", options, decoder="pil")
 
 
 def test_plain_evaluation_is_ours(candidates):
@@ -23,8 +25,8 @@ def test_plain_evaluation_is_ours(candidates):
     for model, sets in plain.items():
         assert list(sets) == SUITE.names
         for name, scores in sets.items():
-            found = {metric: ours[model][name][metric] for metric in scores}
-            assert found == pytest.approx(scores, abs=1e-6)
+            actual = {metric: ours[model][name][metric] for metric in scores}
+            assert actual == pytest.approx(scores, abs=1e-6)
     assert ours["student"]["set0"]["ece"] != ours["teacher"]["set0"]["ece"]
 
 

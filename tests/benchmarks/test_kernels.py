@@ -21,7 +21,7 @@ from tracer_lightning.losses import (
 from tracer_lightning.types import ClipFeatures, LossInputs
 
 BATCH, WIDTH = 256, 512
-"""Of ViT-B."""
+"""Batch size, and feature width of ViT-B."""
 
 
 def features(seed):
@@ -51,8 +51,8 @@ def test_compensated_lerp(benchmark):
     shapes = [(WIDTH,)] * 200
     averages, values = [torch.full(shape, 1000.0) for shape in shapes], weights(1, shapes)
     lost = [torch.zeros(shape) for shape in shapes]
-    found = benchmark.pedantic(compensated_lerp_, (averages, lost, values, 1e-9), rounds=20, iterations=1)
-    assert found is None
+    result = benchmark.pedantic(compensated_lerp_, (averages, lost, values, 1e-9), rounds=20, iterations=1)
+    assert result is None
     moved = averages[0].double() - lost[0].double()  # what rounding took away is remembered
     steps = round(((moved - 1000) / (1e-9 * (values[0].double() - 1000))).mean().item())
     assert steps in (1, 20)  # run once in the suite
@@ -62,15 +62,15 @@ def test_compensated_lerp(benchmark):
 
 def test_kl_divergence(benchmark):
     teacher, student = weights(0, [(BATCH, BATCH)] * 2)
-    found = benchmark(kl_divergence, teacher, student)
+    result = benchmark(kl_divergence, teacher, student)
     p, q = teacher.double().softmax(-1), student.double().softmax(-1)
-    assert found.item() == pytest.approx((p * (p / q).log()).sum(-1).mean().item(), rel=1e-5)
+    assert result.item() == pytest.approx((p * (p / q).log()).sum(-1).mean().item(), rel=1e-5)
 
 
 def test_similarity(benchmark):
     image, text, scale = features(0)[:3]
-    found = benchmark(similarity_logits, image, text, scale)
-    assert found[3, 5].item() == pytest.approx(100 * (image[3].double() @ text[5].double()).item(), abs=1e-3)
+    result = benchmark(similarity_logits, image, text, scale)
+    assert result[3, 5].item() == pytest.approx(100 * (image[3].double() @ text[5].double()).item(), abs=1e-3)
 
 
 def cross_entropy(logits):
@@ -81,9 +81,9 @@ def divergence(teacher, student):
     return (teacher.softmax(-1) * (teacher.log_softmax(-1) - student.log_softmax(-1))).sum(-1).mean()
 
 
-def expected(one, other):
-    """Of student and teacher, in double precision, by the definitions."""
-    (i, t, s), (it, tt, st) = ((value.double() for value in each[:3]) for each in (one, other))
+def expected(student, teacher):
+    """Compute each loss in double precision by its definition."""
+    (i, t, s), (it, tt, st) = ((value.double() for value in each[:3]) for each in (student, teacher))
     return {
         FeatureDistillation: ((it - i) ** 2).sum(1).mean() + ((tt - t) ** 2).sum(1).mean(),
         ContrastiveRelationalDistillation: divergence(st * it @ tt.T, s * i @ t.T)
@@ -107,25 +107,25 @@ def expected(one, other):
 )
 def test_terms(benchmark, term):
     student, teacher = features(0), features(1)
-    found = benchmark(term(), LossInputs(student, teacher))
-    assert found.item() == pytest.approx(expected(student, teacher)[term].item(), rel=1e-4)
+    result = benchmark(term(), LossInputs(student, teacher))
+    assert result.item() == pytest.approx(expected(student, teacher)[term].item(), rel=1e-4)
 
 
 def test_trim_tokens(benchmark):
     tokens = torch.zeros(BATCH, 77, dtype=torch.long)
     tokens[:, 0], tokens[:, 9] = 49406, 49407
     tokens[7, 9:13] = torch.tensor([1, 2, 3, 49407])
-    found = benchmark(trim_tokens, tokens)
-    assert torch.equal(found, tokens[:, :16])
+    result = benchmark(trim_tokens, tokens)
+    assert torch.equal(result, tokens[:, :16])
 
 
 def test_zero_shot_head(benchmark):
     backbone = tiny_backbone()
     prompts = backbone.spec.tokenize([f"{kind} {name}." for name in "abcdefgh" for kind in ("a", "the")])
-    found = benchmark(zero_shot_head, backbone.model.encode_text, prompts.reshape(8, 2, -1))
+    result = benchmark(zero_shot_head, backbone.model.encode_text, prompts.reshape(8, 2, -1))
     with torch.no_grad():
         rows = backbone.model.encode_text(prompts[4:6])  # class c
-    torch.testing.assert_close(found[2], F.normalize(rows.sum(0), dim=0))
+    torch.testing.assert_close(result[2], F.normalize(rows.sum(0), dim=0))
 
 
 def test_collate(benchmark):

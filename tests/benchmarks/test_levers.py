@@ -41,14 +41,14 @@ def modules(monkeypatch):
     return seen
 
 
-def is_there(name, module, given):
-    """Whether the lever is in use."""
+def is_there(name, module, batches):
+    """Return whether the lever is in use."""
     model = module.student.model
     return {
         "attention as it lies, last block's class token": any(isinstance(m, ClassTokenBlock) for m in model.modules())
         and any(isinstance(m, SelfAttention) for m in model.modules()),
-        "captions trimmed": given[0].texts.shape[1] < model.context_length,
-        "repeated captions once (16 different)": given[0].text_of is not None,
+        "captions trimmed": batches[0].texts.shape[1] < model.context_length,
+        "repeated captions once (16 different)": batches[0].text_of is not None,
         "AdamW fused": module.optimizer.func is AdamW,
         "channels last": model.visual.conv1.weight.is_contiguous(memory_format=torch.channels_last),
         "blocks checkpointed": model.transformer.grad_checkpointing,
@@ -60,10 +60,10 @@ def is_there(name, module, given):
 @pytest.mark.parametrize("name", EXACT)
 def test_a_lever_is_there_on_one_side_only_and_changes_no_weight(modules, name):
     levers.measure_pair(*LEVERS[name], OPTIONS)
-    (one, given), (other, others) = modules[:2]
-    assert len(given) == len(others) == 3
-    assert is_there(name, one, given)
-    assert not is_there(name, other, others)
-    for (key, value), found in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+    (first, first_batches), (second, second_batches) = modules[:2]
+    assert len(first_batches) == len(second_batches) == 3
+    assert is_there(name, first, first_batches)
+    assert not is_there(name, second, second_batches)
+    for (key, value), actual in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         if isinstance(value, torch.Tensor) and value.is_floating_point():
-            torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-8, msg=key)
+            torch.testing.assert_close(actual, value, rtol=1e-6, atol=1e-8, msg=key)

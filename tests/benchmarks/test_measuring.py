@@ -10,12 +10,12 @@ from tracer_lightning.benchmarks.measuring import in_turn, machine, ratio, sprea
 
 
 def test_all_have_their_turn_in_every_round(monkeypatch):
-    done, clock = [], iter(range(100))
+    calls, clock = [], iter(range(100))
     monkeypatch.setattr(measuring, "now", lambda: next(clock))
-    found = in_turn({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, 2)
-    assert done == ["a", "b", "a", "b", "b", "a"]  # the first round is not counted
-    assert found.seconds == {"a": [1, 1], "b": [1, 1]}
-    assert found.peaks["a"]["host"] > 1e6
+    result = in_turn({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 2)
+    assert calls == ["a", "b", "a", "b", "b", "a"]  # the first round is not counted
+    assert result.seconds == {"a": [1, 1], "b": [1, 1]}
+    assert result.peaks["a"]["host"] > 1e6
 
 
 def test_ratios_are_those_of_pairs():
@@ -34,8 +34,8 @@ def test_the_peak_is_that_of_the_work():
         "import torch; from tracer_lightning.benchmarks.measuring import peak_memory;"
         f"print(*(peak_memory(lambda: torch.ones(number))['host'] for number in (1, {size // 4}, 1)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    little, much, little_again = map(int, done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    little, much, little_again = map(int, process.stdout.split())
     assert much - little > size / 2
     assert much - little_again > size / 2
 

@@ -16,16 +16,16 @@ def test_fewer_activations_take_less_memory():
 
 
 @pytest.mark.slow
-def test_a_failure_is_no_lack_of_memory():
+def test_other_failures_than_lack_of_memory_are_raised():
     with pytest.raises(RuntimeError, match="no-such-model"):
         measure_in_subprocess(MemoryOptions("no-such-model", "flyp", 2, False, None, "cpu", "32-true"))
 
 
-def test_a_lack_of_memory_is_told(monkeypatch):
+def test_a_killed_measurement_has_no_peak(monkeypatch):
     class Killed:
         returncode, stderr, stdout = -9, "", ""
 
     monkeypatch.setattr(memory.subprocess, "run", lambda *args, **kwargs: Killed)
-    found = measure_in_subprocess(MemoryOptions("ViT-B-32", "flyp", 2, False, None, "cpu", "32-true"))
-    assert found["peak"] is None
-    assert found["batch_size"] == 2
+    result = measure_in_subprocess(MemoryOptions("ViT-B-32", "flyp", 2, False, None, "cpu", "32-true"))
+    assert result["peak"] is None
+    assert result["batch_size"] == 2

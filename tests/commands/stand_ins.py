@@ -1,12 +1,9 @@
 """Small sets of shards, in the folders that the configurations name."""
 
 import functools
-import io
 import json
 
-import numpy as np
-from PIL import Image
-
+from tests.images import encode, grey_pixels, random_pixels, write_image
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 
@@ -27,16 +24,13 @@ IWILDCAM = {
 PACS = {f"pacs_{domain}": (("train", "test"), 7) for domain in ("photo", "sketch", "art_painting")}
 
 
-def picture(number):
-    pixels = np.random.default_rng(number).integers(0, 255, (40, 48, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG")
-    return buffer.getvalue()
+def random_jpeg(seed):
+    return encode(random_pixels(seed=seed), "JPEG")
 
 
 def write(root, sets, samples=12):
     for folder, (splits, classes) in sets.items():
-        items = [SourceSample(functools.partial(picture, n), f"{n}", "jpg", n % classes) for n in range(samples)]
+        items = [SourceSample(functools.partial(random_jpeg, n), f"{n}", "jpg", n % classes) for n in range(samples)]
         names = [f"name {number}" for number in range(classes)]
         for split in splits:
             write_shards(
@@ -75,8 +69,7 @@ def write_video(folder):
     """
     frames = [f"val/{video}/{number}.JPEG" for number, video in enumerate("aaabb")]
     for number, frame in enumerate(frames):
-        (folder / frame).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.full((40, 48, 3), 20 * (number + 1), np.uint8)).save(folder / frame)
+        write_image(folder / frame, grey_pixels(20 * (number + 1)))
     files = {
         "metadata/labels": dict(zip(frames, ([0], [0], [0, 1], [1], [1]), strict=True)),
         "metadata/pmsets": {frames[1]: [frames[0], frames[2]], frames[3]: [frames[4]]},

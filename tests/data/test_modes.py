@@ -1,6 +1,5 @@
 """Images of every mode, in both decoders, against conversions that are written out here."""
 
-import io
 import struct
 import zlib
 
@@ -10,6 +9,7 @@ import torch
 from PIL import Image
 
 from tests.conftest import tiny_backbone
+from tests.images import encode
 from tracer_lightning.data.images.decoding import UnreadableImageError, decode, pil_image, rgb
 from tracer_lightning.data.images.transforms import EvalCrop
 
@@ -21,12 +21,6 @@ PALETTE = RNG.integers(0, 256, (256, 3)).astype(np.uint8)
 GREY_COLOUR, RGB_COLOUR, GREY_ALPHA_COLOUR, RGBA_COLOUR = 0, 2, 4, 6
 WHITE_IS_ZERO, BLACK_IS_ZERO, TIFF_RGB, TIFF_LAB = 0, 1, 2, 8
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
-
-
-def saved(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
 
 
 def png16(values, colour):
@@ -71,31 +65,31 @@ def packed12(values):
 
 def images():
     """Name to encoded image and the pixels that are right."""
-    one, three, rgba = LEVELS[..., 0], LEVELS[..., :3], Image.fromarray(LEVELS, "RGBA")
-    palette = Image.fromarray(one, "P")
+    grey_levels, rgb_levels, rgba = LEVELS[..., 0], LEVELS[..., :3], Image.fromarray(LEVELS, "RGBA")
+    palette = Image.fromarray(grey_levels, "P")
     palette.putpalette(PALETTE.tobytes())
     wide, twelve = WIDE[..., 0], WIDE[..., 0] >> 4
     cyan_to_black = LEVELS.astype(float)
     ink = np.rint((255 - cyan_to_black[..., :3]) * (255 - cyan_to_black[..., 3:]) / 255)
     return {
-        "1 png": (saved(Image.fromarray(one >= 128), "PNG"), grey(255 * (one >= 128))),
-        "1 tiff": (saved(Image.fromarray(one >= 128), "TIFF"), grey(255 * (one >= 128))),
-        "L png": (saved(Image.fromarray(one), "PNG"), grey(one)),
-        "L tiff": (saved(Image.fromarray(one), "TIFF"), grey(one)),
-        "L white is zero": (tiff(one.tobytes(), 8, photometric=WHITE_IS_ZERO), grey(255 - one)),
-        "L with transparency": (saved(Image.fromarray(one), "PNG", transparency=7), grey(one)),
-        "LA png": (saved(Image.fromarray(LEVELS[..., :2], "LA"), "PNG"), grey(one)),
-        "P png": (saved(palette, "PNG"), PALETTE[one]),
-        "P with transparency": (saved(palette, "PNG", transparency=bytes(range(256))), PALETTE[one]),
-        "P gif": (saved(palette, "GIF"), PALETTE[one]),
-        "P bmp": (saved(palette, "BMP"), PALETTE[one]),
-        "RGB png": (saved(Image.fromarray(three), "PNG"), three),
-        "RGB webp": (saved(Image.fromarray(three), "WEBP", lossless=True), three),
-        "RGB tiff": (saved(Image.fromarray(three), "TIFF"), three),
-        "RGBA png": (saved(rgba, "PNG"), three),
-        "RGBA webp": (saved(rgba, "WEBP", lossless=True, exact=True), three),
-        "RGBA tiff": (saved(rgba, "TIFF"), three),
-        "CMYK tiff": (saved(Image.fromarray(LEVELS, "CMYK"), "TIFF"), ink),
+        "1 png": (encode(Image.fromarray(grey_levels >= 128), "PNG"), grey(255 * (grey_levels >= 128))),
+        "1 tiff": (encode(Image.fromarray(grey_levels >= 128), "TIFF"), grey(255 * (grey_levels >= 128))),
+        "L png": (encode(Image.fromarray(grey_levels), "PNG"), grey(grey_levels)),
+        "L tiff": (encode(Image.fromarray(grey_levels), "TIFF"), grey(grey_levels)),
+        "L white is zero": (tiff(grey_levels.tobytes(), 8, photometric=WHITE_IS_ZERO), grey(255 - grey_levels)),
+        "L with transparency": (encode(Image.fromarray(grey_levels), "PNG", transparency=7), grey(grey_levels)),
+        "LA png": (encode(Image.fromarray(LEVELS[..., :2], "LA"), "PNG"), grey(grey_levels)),
+        "P png": (encode(palette, "PNG"), PALETTE[grey_levels]),
+        "P with transparency": (encode(palette, "PNG", transparency=bytes(range(256))), PALETTE[grey_levels]),
+        "P gif": (encode(palette, "GIF"), PALETTE[grey_levels]),
+        "P bmp": (encode(palette, "BMP"), PALETTE[grey_levels]),
+        "RGB png": (encode(Image.fromarray(rgb_levels), "PNG"), rgb_levels),
+        "RGB webp": (encode(Image.fromarray(rgb_levels), "WEBP", lossless=True), rgb_levels),
+        "RGB tiff": (encode(Image.fromarray(rgb_levels), "TIFF"), rgb_levels),
+        "RGBA png": (encode(rgba, "PNG"), rgb_levels),
+        "RGBA webp": (encode(rgba, "WEBP", lossless=True, exact=True), rgb_levels),
+        "RGBA tiff": (encode(rgba, "TIFF"), rgb_levels),
+        "CMYK tiff": (encode(Image.fromarray(LEVELS, "CMYK"), "TIFF"), ink),
         "I;16 png": (png16(wide, GREY_COLOUR), grey(wide >> 8)),
         "I;16 tiff": (tiff(wide.astype("<u2").tobytes(), 16), grey(wide >> 8)),
         "I;16B tiff": (tiff(wide.astype(">u2").tobytes(), 16, order=">"), grey(wide >> 8)),
@@ -123,7 +117,7 @@ PLAIN = tiny_backbone().spec._replace(image_size=WIDTH, interpolation="bilinear"
 
 
 def crops(data):
-    """What both decoders make of it for evaluation."""
+    """Crop an image for evaluation with both decoders."""
     return [EvalCrop(PLAIN, decoder)(data, RNG) for decoder in ("torchvision", "pil")]
 
 
@@ -161,14 +155,14 @@ def test_lab_has_the_greys_of_its_lightness():
 
 
 def test_jpegs_of_four_inks_are_the_same_from_both_decoders():
-    data = saved(Image.fromarray(LEVELS, "CMYK"), "JPEG", quality=100)
+    data = encode(Image.fromarray(LEVELS, "CMYK"), "JPEG", quality=100)
     assert (decode(data).permute(1, 2, 0).numpy() == np.asarray(rgb(pil_image(data)))).all()
 
 
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF"])
 def test_both_decoders_read_the_first_frame_of_an_animation(kind):
     frames = [Image.new("RGB", (WIDTH, HEIGHT), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
-    data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
+    data = encode(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
     assert pil_image(data).n_frames == 3
     for image in (decode(data), *crops(data)):
         means = image.float().mean(dim=(1, 2))

@@ -27,7 +27,7 @@ def logits(size, classes=7, dtype=torch.float32):
 
 @pytest.mark.parametrize("size", [1, 10, 1000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_it_is_that_of_torchmetrics(size, dtype):
+def test_values_are_those_of_torchmetrics(size, dtype):
     probabilities, labels = logits(size, dtype=dtype)
     theirs = MulticlassCalibrationError(7, n_bins=10, norm="l1")
     assert ece_of(probabilities, labels) == pytest.approx(theirs(probabilities, labels).item(), abs=1e-6)
@@ -42,12 +42,12 @@ def test_by_hand():
 
 def test_the_order_and_the_parts_do_not_matter_at_all():
     probabilities, labels = logits(5000)
-    whole = ece_of(probabilities, labels)
+    full = ece_of(probabilities, labels)
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))
     parts = CalibrationBins()
     for part in order.split(37):
         parts.update(probabilities[part], labels[part])
-    assert ece(parts) == whole
+    assert ece(parts) == full
 
 
 def test_half_precision_does_not_overflow_and_nan_is_not_hidden():
@@ -58,7 +58,7 @@ def test_half_precision_does_not_overflow_and_nan_is_not_hidden():
     assert math.isnan(ece_of(probabilities, labels))
 
 
-def test_padding_counts_nothing():
+def test_padding_is_not_counted():
     probabilities, labels = logits(100)
     padded = CalibrationBins()
     padded.update(torch.cat([probabilities, torch.full((9, 7), 1 / 7)]), torch.cat([labels, torch.full((9,), -1)]))

@@ -11,7 +11,7 @@ SETS = [EvalSet("one", "test", "id"), EvalSet("two", "test", "ood", classes=((0,
 
 
 class Model(nn.Module):
-    """Features of pictures (B, 3, 1, 2) are their numbers; texts are rows of a table."""
+    """Features of images (B, 3, 1, 2) are their numbers; texts are rows of a table."""
 
     def __init__(self, seed):
         super().__init__()
@@ -39,25 +39,25 @@ def batches(seed, count=90, classes=CLASSES):
     indices = torch.arange(count)
     return [
         Batch(*parts[:1], torch.zeros(0), *parts[1:])
-        for parts in zip(*(of.split(25) for of in (images, labels, indices)), strict=True)
+        for parts in zip(*(values.split(25) for values in (images, labels, indices)), strict=True)
     ]
 
 
 @pytest.fixture(scope="module")
-def found():
+def results():
     pair = [Classifier(Model(seed), prompts()) for seed in (1, 2)]
     changes = Changes(SETS, *pair, keep=3)
-    given = [batches(3), batches(4, classes=3)]
-    for place, of in enumerate(given):
-        for batch in of:
+    inputs = [batches(3), batches(4, classes=3)]
+    for place, set_batches in enumerate(inputs):
+        for batch in set_batches:
             changes.update(batch, place)
-    return pair, given, changes.finish()
+    return pair, inputs, changes.finish()
 
 
-def naive(pair, given, groups):
-    """Counts and candidates of one data set, one picture at a time."""
+def naive(pair, inputs, groups):
+    """Counts and candidates of one data set, one image at a time."""
     counts, candidates = dict.fromkeys(COUNTS, 0), {FORGOTTEN: [], LEARNED: []}
-    for batch in given:
+    for batch in inputs:
         for image, label, index in zip(batch.images, batch.labels.tolist(), batch.indices.tolist(), strict=True):
             if label < 0:
                 continue
@@ -66,7 +66,7 @@ def naive(pair, given, groups):
                 logits = (model.model.encode_image(image[None]) @ model.head.T)[0] * 2.0
                 logits = torch.stack([max(logits[member] for member in group) for group in groups])
                 p.append(logits.softmax(dim=-1))
-            was, now = (int(of.argmax()) for of in p)
+            was, now = (int(row.argmax()) for row in p)
             if was == label:
                 name = "right_right" if now == label else FORGOTTEN
             else:
@@ -74,39 +74,39 @@ def naive(pair, given, groups):
             counts[name] += 1
             if name in candidates:
                 candidates[name].append((-abs(float(p[1][label] - p[0][label])), index, was, now))
-    return counts, {name: sorted(of)[:3] for name, of in candidates.items()}
+    return counts, {name: sorted(entries)[:3] for name, entries in candidates.items()}
 
 
 @pytest.mark.parametrize(("place", "groups"), [(0, ((0,), (1,), (2,), (3,))), (1, ((0, 1), (2,), (3,)))])
-def test_counts_and_pictures_are_those_of_a_recount(found, place, groups):
-    pair, given, changes = found
-    counts, candidates = naive(pair, given[place], groups)
-    of = changes[SETS[place].name]
-    assert of.counts == counts
+def test_counts_and_samples_match_a_naive_loop(results, place, groups):
+    pair, inputs, changes = results
+    counts, candidates = naive(pair, inputs[place], groups)
+    set_changes = changes[SETS[place].name]
+    assert set_changes.counts == counts
     assert all(counts[name] > 2 for name in COUNTS)
-    for name, pictures in of.pictures.items():
-        assert [(one.position, one.before.label, one.after.label) for one in pictures] == [
+    for name, shown in set_changes.pictures.items():
+        assert [(change.position, change.before.label, change.after.label) for change in shown] == [
             tuple(entry[1:]) for entry in candidates[name]
         ]
-        for one, entry in zip(pictures, candidates[name], strict=True):
-            assert one.rank[0] == pytest.approx(entry[0], abs=1e-6)
-            image = torch.cat([batch.images for batch in given[place]])[one.position]
-            torch.testing.assert_close(one.image, image)
-            assert one.image.untyped_storage().nbytes() == image.numel() * 4  # not the batch
+        for change, entry in zip(shown, candidates[name], strict=True):
+            assert change.rank[0] == pytest.approx(entry[0], abs=1e-6)
+            image = torch.cat([batch.images for batch in inputs[place]])[change.position]
+            torch.testing.assert_close(change.image, image)
+            assert change.image.untyped_storage().nbytes() == image.numel() * 4  # not the batch
 
 
-def test_ties_are_by_position_and_the_order_of_batches_is_nothing():
+def test_ties_are_broken_by_position_in_any_order_of_batches():
     pair = [Classifier(Model(seed), prompts()) for seed in (1, 2)]
-    whole = []
+    results = []
     for order in (1, -1):
         changes = Changes(SETS[:1], *pair, keep=4)
         for batch in batches(3)[::order]:
             changes.update(batch, 0)
-            changes.update(batch._replace(indices=batch.indices + 1000), 0)  # the same pictures again
-        whole.append(changes.finish()["one"])
-    assert whole[0].counts == whole[1].counts
+            changes.update(batch._replace(indices=batch.indices + 1000), 0)  # the same images again
+        results.append(changes.finish()["one"])
+    assert results[0].counts == results[1].counts
     for name in (FORGOTTEN, LEARNED):
-        first, second = ([one.position for one in of.pictures[name]] for of in whole)
+        first, second = ([change.position for change in set_changes.pictures[name]] for set_changes in results)
         assert first == second
         assert first[1] == first[0] + 1000
 

@@ -19,15 +19,15 @@ def test_counts_are_those_of_torchmetrics(classes):
         for metric in (ours, scores, top):
             metric.update(probabilities[part : part + 100], labels[part : part + 100])
     right, wrong, _, missed, support = scores.compute().unbind(dim=-1)
-    found = ours.compute()
-    torch.testing.assert_close(found.right, right)
-    torch.testing.assert_close(found.support, support)
-    torch.testing.assert_close(found.predicted, right + wrong)
-    torch.testing.assert_close(found.support - found.right, missed)
-    assert found.top / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
+    result = ours.compute()
+    torch.testing.assert_close(result.right, right)
+    torch.testing.assert_close(result.support, support)
+    torch.testing.assert_close(result.predicted, right + wrong)
+    torch.testing.assert_close(result.support - result.right, missed)
+    assert result.top / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
 
 
-def test_padding_alone_counts_nothing():
+def test_batches_of_padding_are_not_counted():
     metrics = ClassificationMetrics(3)
     metrics.update(torch.randn(4, 3), torch.full((4,), -1))
     scores, details = metrics.compute()

@@ -144,7 +144,7 @@ def fed(suite, pointing, labels, parts=1):
     return suite.finish()["student"]["a"]
 
 
-def test_a_subset_of_classes_is_told_apart_by_its_own_columns():
+def test_a_subset_of_classes_is_classified_by_its_own_columns():
     suite, pointing = constructed(classes=((2,), (0,)))
     assert fed(suite, pointing, [0, 1, 0])["accuracy"] == 1.0  # the third prefers 2 to 0, once 1 is left out
     suite, pointing = constructed()
@@ -177,12 +177,12 @@ def test_confidence_has_the_scale_of_the_model():
 def test_ece_per_batch_is_the_mean_over_batches_weighted_by_size():
     labels = [2, 1, 1]
     suite, pointing = constructed(ece_per_batch=True)
-    whole = fed(suite, pointing, labels, parts=3)
+    full = fed(suite, pointing, labels, parts=3)
     single = []
     for position, label in enumerate(labels):
         suite, pointing = constructed()
         single.append(fed(suite, pointing[position : position + 1], [label])["ece"])
-    assert whole["ece_per_batch"] == pytest.approx(sum(single) / 3, abs=1e-6)
+    assert full["ece_per_batch"] == pytest.approx(sum(single) / 3, abs=1e-6)
     suite, pointing = constructed(ece_per_batch=True)
     padded = fed(suite, torch.cat([pointing, torch.zeros(3, 3)]), [*labels, -1, -1, -1], parts=2)
     assert padded["n"] == 3
@@ -190,7 +190,7 @@ def test_ece_per_batch_is_the_mean_over_batches_weighted_by_size():
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", AVERAGE)])
-def test_equal_and_reserved_names_are_refused(names):
+def test_equal_and_reserved_names_raise_errors(names):
     with pytest.raises(ValueError, match="rename one"):
         ZeroShotSuite([EvalSet(name, "test", "ood") for name in names], torch.zeros(2, 1, 8).long())
 

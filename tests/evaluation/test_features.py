@@ -10,7 +10,7 @@ from tracer_lightning.types import Batch
 
 
 def batches():
-    """Twice eight pictures, the last two of them padding, in an order that two ranks could have."""
+    """Twice eight images, the last two of them padding, in an order that two ranks could have."""
     for part in range(2):
         images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(part))
         labels = torch.tensor([0, 1, 2, 0, 1, 2, -1, -1])
@@ -20,9 +20,12 @@ def batches():
 
 def test_features_of_every_model_and_set_without_padding_in_the_order_of_the_set(backbone):
     prompts = backbone.spec.tokenize(["one", "two", "three"]).reshape(3, 1, -1)
-    other = torch.nn.Module()
-    other.encode_image, other.encode_text = (lambda x: -backbone.model.encode_image(x)), backbone.model.encode_text
-    module = FeatureModule({"a": backbone.model, "b": other}, ["first", "second"], prompts)
+    negated = torch.nn.Module()
+    negated.encode_image, negated.encode_text = (
+        (lambda x: -backbone.model.encode_image(x)),
+        backbone.model.encode_text,
+    )
+    module = FeatureModule({"a": backbone.model, "b": negated}, ["first", "second"], prompts)
     module.on_test_epoch_start()
     for place in (0, 1):
         for number, batch in enumerate(batches()):
@@ -30,10 +33,10 @@ def test_features_of_every_model_and_set_without_padding_in_the_order_of_the_set
     module.on_test_epoch_end()
     torch.testing.assert_close(module.texts["a"], zero_shot_head(backbone.model.encode_text, prompts))
     assert not module.state_dict().keys() & {"prompts"}
-    one, two = batches()
+    first, second = batches()
     for place, name in enumerate(("first", "second")):
         images, labels = module.images["a"][name]
-        expected = torch.stack([one.images[:6], two.images[:6]], dim=1).flatten(0, 1) + place
+        expected = torch.stack([first.images[:6], second.images[:6]], dim=1).flatten(0, 1) + place
         torch.testing.assert_close(images, backbone.model.encode_image(expected).detach())
         assert labels.tolist() == [0, 0, 1, 1, 2, 2] * 2
         assert not images.requires_grad
@@ -47,13 +50,13 @@ def test_a_set_of_padding_alone_is_empty():
     assert (images.shape, labels.shape) == ((0, 4), (0,))
 
 
-def test_equal_names_are_refused(backbone):
+def test_equal_names_raise_errors(backbone):
     with pytest.raises(ValueError, match="names must be distinct, got a twice"):
         FeatureModule({"m": backbone.model}, ["a", "b", "a"], torch.zeros(2, 1, 8).long())
 
 
 SHARES = {0: slice(0, 3), 1: slice(3, 4)}
-"""Streams end where they end: one process has three pictures left, and one has padding."""
+"""Streams end where they end: one process has three images left, and one has padding."""
 
 
 def predicted(share):
@@ -79,6 +82,6 @@ def test_every_process_has_the_features_of_all_though_batches_differ_in_size(tmp
     assert not features.requires_grad
     assert labels.tolist() == [0, 1, 2]
     for rank in SHARES:
-        found = torch.load(f"{tmp_path}/features{rank}", weights_only=True)
-        torch.testing.assert_close(found[0], features)
-        assert torch.equal(found[1], labels)
+        gathered = torch.load(f"{tmp_path}/features{rank}", weights_only=True)
+        torch.testing.assert_close(gathered[0], features)
+        assert torch.equal(gathered[1], labels)

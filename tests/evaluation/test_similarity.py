@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.functional.test_representations import alignment, random, svcca, with_kernels
-from tracer_lightning.evaluation.similarity import SimilaritySums, text_similarity
+from tracer_lightning.evaluation.similarity import CHUNK, SimilaritySums, text_similarity
 
 
 def outputs(n=60, seed=0):
@@ -40,27 +40,29 @@ def compared(batches, pairs=(("a", "b"),)):
 
 
 def each(values, measure):
-    return [[measure(one.double(), other.double()) for other in values["b"].values()] for one in values["a"].values()]
+    return [
+        [measure(first.double(), second.double()) for second in values["b"].values()] for first in values["a"].values()
+    ]
 
 
 @pytest.mark.parametrize("size", [60, 13])
 def test_every_block_is_compared_with_every_other_on_all_inputs(size):
     values = outputs()
-    found = compared(split(values, size))["a", "b"]
-    assert (found.first, found.second, found.n) == (["1", "2", "features"], ["1", "features"], 60)
-    torch.testing.assert_close(matrix(found.cka), matrix(each(values, alignment)), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(matrix(found.svcca), matrix(each(values, svcca)), rtol=1e-5, atol=1e-6)
+    result = compared(split(values, size))["a", "b"]
+    assert (result.first, result.second, result.n) == (["1", "2", "features"], ["1", "features"], 60)
+    torch.testing.assert_close(matrix(result.cka), matrix(each(values, alignment)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(matrix(result.svcca), matrix(each(values, svcca)), rtol=1e-5, atol=1e-6)
 
 
 def test_one_minibatch_is_all_inputs_and_several_are_averaged():
     values = outputs()
-    whole, parts = (compared(split(values, size))["a", "b"] for size in (60, 25))
-    torch.testing.assert_close(matrix(whole.cka_minibatch), matrix(whole.cka))
+    full, parts = (compared(split(values, size))["a", "b"] for size in (60, 25))
+    torch.testing.assert_close(matrix(full.cka_minibatch), matrix(full.cka))
     x, y = values["a"]["2"].double(), values["b"]["1"].double()
     weights = torch.tensor([25.0, 25, 10]).double() / 60
 
-    def mean(one, other):
-        batches = [with_kernels(a, b) for a, b in zip(one.split(25), other.split(25), strict=True)]
+    def mean(first, second):
+        batches = [with_kernels(a, b) for a, b in zip(first.split(25), second.split(25), strict=True)]
         return float(weights @ torch.stack(batches))
 
     expected = mean(x, y) / (mean(x, x) * mean(y, y)) ** 0.5
@@ -69,12 +71,12 @@ def test_one_minibatch_is_all_inputs_and_several_are_averaged():
 
 
 def test_the_other_way_round_everything_is_transposed_and_a_model_is_like_itself():
-    found = compared(split(outputs(), 25), [("a", "b"), ("b", "a"), ("a", "a")])
-    one, other, same = found.values()
+    result = compared(split(outputs(), 25), [("a", "b"), ("b", "a"), ("a", "a")])
+    first, second, same = result.values()
     for measure in ("cka", "cka_minibatch", "svcca"):
-        torch.testing.assert_close(matrix(getattr(one, measure)).T, matrix(getattr(other, measure)))
+        torch.testing.assert_close(matrix(getattr(first, measure)).T, matrix(getattr(second, measure)))
         torch.testing.assert_close(matrix(getattr(same, measure)).diag(), torch.ones(3).double())
-    assert one.directions == other.directions[::-1]
+    assert first.directions == second.directions[::-1]
 
 
 def test_padding_does_not_count():
@@ -87,22 +89,22 @@ def test_padding_does_not_count():
     sums = SimilaritySums([("a", "b")])
     sums.update(padded, torch.arange(65) < 60)
     sums.update(padded, torch.zeros(65, dtype=torch.bool))
-    found = sums.compute()["a", "b"]
-    assert found.n == 60
-    torch.testing.assert_close(matrix(found.cka), matrix(expected.cka), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(matrix(found.svcca), matrix(expected.svcca), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(matrix(found.cka_minibatch), matrix(found.cka))
+    result = sums.compute()["a", "b"]
+    assert result.n == 60
+    torch.testing.assert_close(matrix(result.cka), matrix(expected.cka), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(matrix(result.svcca), matrix(expected.svcca), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(matrix(result.cka_minibatch), matrix(result.cka))
 
 
-def test_two_processes_find_what_one_does():
-    """As threads, the second of which ends with a batch that is all padding."""
-    values, barrier, given = outputs(), threading.Barrier(2, timeout=20), {}
+def test_two_processes_agree_with_a_single_process():
+    """Ranks are threads; the second ends with a batch of padding."""
+    values, barrier, arguments = outputs(), threading.Barrier(2, timeout=20), {}
 
     def part(rank):
         def reduce(value, how):
-            given[rank] = value
+            arguments[rank] = value
             barrier.wait()
-            total = given[0] + given[1]
+            total = arguments[0] + arguments[1]
             barrier.wait()
             return total / 2 if how == "mean" else total
 
@@ -112,51 +114,50 @@ def test_two_processes_find_what_one_does():
         return sums.compute()["a", "b"]
 
     with ThreadPoolExecutor() as pool:
-        one, other = pool.map(part, (0, 1))
-    assert one == other
+        first, second = pool.map(part, (0, 1))
+    assert first == second
     firsts = {model: {name: value[:45] for name, value in blocks.items()} for model, blocks in values.items()}
     expected = compared(split(firsts, 15))["a", "b"]
     for measure in ("cka", "cka_minibatch", "svcca"):
-        torch.testing.assert_close(matrix(getattr(one, measure)), matrix(getattr(expected, measure)))
+        torch.testing.assert_close(matrix(getattr(first, measure)), matrix(getattr(expected, measure)))
 
 
-def test_far_from_the_origin_nothing_is_lost():
+def test_precision_is_kept_far_from_the_origin():
     x, y = random(200)
-    found = compared([{"a": {"1": x + 1e6}, "b": {"1": y - 1e6}}])["a", "b"]
-    assert found.cka[0][0] == pytest.approx(alignment(x, y), rel=1e-6)
+    result = compared([{"a": {"1": x + 1e6}, "b": {"1": y - 1e6}}])["a", "b"]
+    assert result.cka[0][0] == pytest.approx(alignment(x, y), rel=1e-6)
 
 
 def test_what_chance_finds_is_told():
-    found = [compared([{"a": {"1": random(n)[0]}, "b": {"1": random(n, seed=1)[1]}}])["a", "b"] for n in (60, 6000)]
-    for similarity in found:
+    result = [compared([{"a": {"1": random(n)[0]}, "b": {"1": random(n, seed=1)[1]}}])["a", "b"] for n in (60, 6000)]
+    for similarity in result:
         assert 0.5 * similarity.chance < similarity.svcca[0][0] < 1.5 * similarity.chance
-    assert found[0].chance == pytest.approx(10 * found[1].chance, rel=0.1)
+    assert result[0].chance == pytest.approx(10 * result[1].chance, rel=0.1)
 
 
 @pytest.mark.parametrize(
     ("change", "message"), [(3, "there are 3 inputs, and the unbiased"), (float("nan"), "no finite numbers")]
 )
-def test_what_cannot_be_compared_is_told(change, message):
+def test_incomparable_runs_raise_errors(change, message):
     values = outputs(change) if change == 3 else {m: {"1": v["1"] * change} for m, v in outputs().items()}
     with pytest.raises(ValueError, match=message):
         compared([values])
 
 
-def test_a_block_that_says_the_same_of_all_has_no_similarity():
+def test_constant_outputs_have_no_similarity():
     values = {"a": {"1": torch.ones(10, 3)}, "b": {"1": torch.randn(10, 3)}}
-    found = compared([values])["a", "b"]
-    assert (found.cka, found.cka_minibatch, found.svcca) == ([[None]], [[None]], [[None]])
+    result = compared([values])["a", "b"]
+    assert (result.cka, result.cka_minibatch, result.svcca) == ([[None]], [[None]], [[None]])
 
 
-def test_texts_are_encoded_in_chunks(monkeypatch):
-    monkeypatch.setattr("tracer_lightning.evaluation.similarity.CHUNK", 16)
+def test_texts_are_encoded_in_chunks():
     sizes = []
 
     def model(tokens):
         sizes.append(len(tokens))
         return {"1": tokens.float(), "features": tokens.float() ** 2}
 
-    texts = torch.randint(0, 9, (40, 4), generator=torch.Generator().manual_seed(0))
-    found = text_similarity({"a": model, "b": model}, [("a", "b")], texts)["a", "b"]
-    assert sizes == [16, 16, 16, 16, 8, 8]
-    assert found.cka[1][0] == pytest.approx(alignment(texts.double() ** 2, texts.double()))
+    texts = torch.randint(0, 9, (CHUNK + 76, 4), generator=torch.Generator().manual_seed(0))
+    result = text_similarity({"a": model, "b": model}, [("a", "b")], texts)["a", "b"]
+    assert sizes == [CHUNK, CHUNK, 76, 76]
+    assert result.cka[1][0] == pytest.approx(alignment(texts.double() ** 2, texts.double()))

@@ -36,18 +36,18 @@ def test_it_is_fitted_on_the_first_set_and_applied_to_all():
         for part in range(0, 2000, 500):
             padded = torch.cat([labels[part : part + 500], torch.full((3,), -1)])
             scaling.update(index, torch.cat([logits[part : part + 500], torch.zeros(3, 6)]), padded)
-    found = scaling.compute()
-    assert found["fitted_on"] == "val"
-    assert found["temperature"] == fit_temperature(*first)
+    result = scaling.compute()
+    assert result["fitted_on"] == "val"
+    assert result["temperature"] == fit_temperature(*first)
     for name, (logits, labels) in {"val": first, "test": second}.items():
-        assert found["ece"][name] == pytest.approx(ece(logits / found["temperature"], labels), abs=1e-12)
-        assert found["ece"][name] < 0.5 * ece(logits, labels)
+        assert result["ece"][name] == pytest.approx(ece(logits / result["temperature"], labels), abs=1e-12)
+        assert result["ece"][name] < 0.5 * ece(logits, labels)
     scaling.reset()
     for index, part in enumerate((second, first)):
         scaling.update(index, *part)
     assert scaling.compute()["temperature"] == fit_temperature(*second)
 
 
-def test_nothing_can_be_fitted_on_nothing():
+def test_fitting_without_samples_raises_an_error():
     with pytest.raises(ValueError, match="no samples"):
         fit_temperature(torch.zeros(0, 3), torch.zeros(0).long())

@@ -22,7 +22,7 @@ def test_lerp_of_lists():
 @pytest.mark.parametrize(
     ("rows", "expected"), [([0] * 16, 2), ([0, 1, 2] * 5 + [3], 4), (list(range(9)) + [0] * 7, 10)]
 )
-def test_captions_that_repeat_are_there_once(rows, expected):
+def test_repeated_captions_are_deduplicated(rows, expected):
     """Rounded up to an eighth of the batch."""
     texts = torch.randint(0, 9, (16, 5), generator=torch.Generator().manual_seed(0))[rows]
     different, row = unique_captions(texts)
@@ -31,7 +31,7 @@ def test_captions_that_repeat_are_there_once(rows, expected):
 
 
 @pytest.mark.parametrize("rows", [list(range(16)), [*range(15), 0]])
-def test_captions_that_hardly_repeat_stay_as_they_are(rows):
+def test_captions_with_few_repeats_are_not_deduplicated(rows):
     texts = torch.arange(16)[rows, None].expand(-1, 3)
     different, row = unique_captions(texts)
     assert different is texts
@@ -65,7 +65,7 @@ def test_warmup_cosine():
     assert rates[6] == pytest.approx(1 + math.cos(math.pi / 3))
 
 
-def test_warmup_longer_than_the_run_is_said_and_negative_ones_refused():
+def test_warmup_longer_than_the_run_warns_and_negative_warmup_raises_an_error():
     with pytest.warns(UserWarning, match=r"warmup_steps \(11\) is not less than the 10 steps of the run"):
         schedule = warmup_cosine(optimizer(), total_steps=10, warmup_steps=11)
     assert schedule.get_last_lr() == pytest.approx([2 / 11])

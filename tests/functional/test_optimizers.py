@@ -13,16 +13,16 @@ def test_it_is_adamw():
     torch.manual_seed(0)
     ours = [torch.nn.Parameter(torch.randn(5, 3, dtype=torch.double)), torch.nn.Parameter(torch.randn(3).double())]
     theirs = copy.deepcopy(ours)
-    one, other = AdamW(ours, **OPTIONS), torch.optim.AdamW(theirs, foreach=False, **OPTIONS)
+    our_optimizer, their_optimizer = AdamW(ours, **OPTIONS), torch.optim.AdamW(theirs, foreach=False, **OPTIONS)
     for _ in range(5):
         for a, b in zip(ours, theirs, strict=True):
             a.grad = torch.randn_like(a)
             b.grad = a.grad.clone()
-        one.step()
-        other.step()
+        our_optimizer.step()
+        their_optimizer.step()
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
-    assert one.param_groups[0]["fused"]
+    assert our_optimizer.param_groups[0]["fused"]
 
 
 class Line(pl.LightningModule):

@@ -16,7 +16,7 @@ from tracer_lightning.functional.representations import (
 )
 
 
-def random(n=40, width=6, other=9, noise=1.0, seed=0):
+def random(n=40, width=6, second_width=9, noise=1.0, seed=0):
     """Two representations that have something in common, with means."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -24,7 +24,7 @@ def random(n=40, width=6, other=9, noise=1.0, seed=0):
         return torch.randn(*shape, generator=generator, dtype=torch.double)
 
     x = draw(n, width) + 2
-    return x, x @ draw(width, other) + noise * draw(n, other) - 1
+    return x, x @ draw(width, second_width) + noise * draw(n, second_width) - 1
 
 
 def alignment(x, y):
@@ -38,18 +38,18 @@ def svcca(x, y, share=0.99):
 
 def by_definition(x, y):
     """Song et al. (2012), section 2.2: the mean over all quadruples of different inputs."""
-    k, other = (x @ x.T).numpy(), (y @ y.T).numpy()
+    k, second = (x @ x.T).numpy(), (y @ y.T).numpy()
     return np.mean(
-        [k[i, j] * (other[i, j] + other[q, r] - 2 * other[i, q]) for i, j, q, r in permutations(range(len(x)), 4)]
+        [k[i, j] * (second[i, j] + second[q, r] - 2 * second[i, q]) for i, j, q, r in permutations(range(len(x)), 4)]
     )
 
 
 def with_kernels(x, y):
     """Song et al. (2012), eq. 5, with N x N kernels."""
     n, ones = len(x), torch.ones(len(x), dtype=torch.double)
-    k, other = ((z @ z.T).fill_diagonal_(0) for z in (x, y))
-    total = (ones @ k @ ones) * (ones @ other @ ones) / ((n - 1) * (n - 2))
-    return ((k @ other).trace() + total - 2 / (n - 2) * (ones @ k @ other @ ones)) / (n * (n - 3))
+    k, second = ((z @ z.T).fill_diagonal_(0) for z in (x, y))
+    total = (ones @ k @ ones) * (ones @ second @ ones) / ((n - 1) * (n - 2))
+    return ((k @ second).trace() + total - 2 / (n - 2) * (ones @ k @ second @ ones)) / (n * (n - 3))
 
 
 def biased(x, y):
@@ -69,14 +69,14 @@ def test_values_by_hand():
 
 @pytest.mark.parametrize(("n", "naive"), [(8, by_definition), (60, with_kernels)])
 def test_the_criterion_is_that_of_its_definition(n, naive):
-    for x, y in (random(n), random(n, width=30, other=2, seed=1)):
-        for one, other in ((x, y), (x, x), (y, y)):
-            assert hsic(moments(one, other)).item() == pytest.approx(float(naive(one, other)), rel=1e-9)
+    for x, y in (random(n), random(n, width=30, second_width=2, seed=1)):
+        for first, second in ((x, y), (x, x), (y, y)):
+            assert hsic(moments(first, second)).item() == pytest.approx(float(naive(first, second)), rel=1e-9)
 
 
 def test_moments_add_up_over_batches():
     x, y = random(50)
-    parts = sum(moments(one, other) for one, other in zip(x.split(17), y.split(17), strict=True))
+    parts = sum(moments(first, second) for first, second in zip(x.split(17), y.split(17), strict=True))
     torch.testing.assert_close(parts, moments(x, y))
 
 
@@ -84,11 +84,11 @@ def test_only_the_unbiased_criterion_of_minibatches_has_the_mean_of_all_inputs()
     """Over all batches of five there are: exactly."""
     x, y = random(10)
     batches = [list(batch) for batch in combinations(range(10), 5)]
-    for one, other in ((x, y), (x, x)):
-        mean = np.mean([hsic(moments(one[batch], other[batch])) for batch in batches])
-        assert mean == pytest.approx(hsic(moments(one, other)).item(), rel=1e-9)
-        wrong = np.mean([biased(one[batch], other[batch]) for batch in batches])
-        assert abs(wrong / biased(one, other) - 1) > 0.05
+    for first, second in ((x, y), (x, x)):
+        mean = np.mean([hsic(moments(first[batch], second[batch])) for batch in batches])
+        assert mean == pytest.approx(hsic(moments(first, second)).item(), rel=1e-9)
+        wrong = np.mean([biased(first[batch], second[batch]) for batch in batches])
+        assert abs(wrong / biased(first, second) - 1) > 0.05
 
 
 def test_a_representation_is_like_itself_and_the_order_does_not_matter():
@@ -144,7 +144,7 @@ def test_svcca_is_that_of_svd_and_qr(share):
 
 
 def test_as_many_directions_are_kept_as_explain_the_share():
-    """Of variances 16, 3, 1, nothing."""
+    """Two representations whose components have variances 16, 3, 1 and 0."""
     own = torch.diag(torch.tensor([3.0, 16.0, 0.0, 1.0]).double())
     for share, kept in ((0.5, 1), (0.8, 1), (0.81, 2), (0.95, 2), (0.96, 3)):
         assert whitening(own, share).shape == (4, kept)
@@ -157,7 +157,7 @@ def test_dimensions_that_others_repeat_do_not_count_twice():
     assert svcca(doubled, y) == pytest.approx(svcca(x, y), rel=1e-9)
 
 
-def test_without_variance_there_is_no_similarity():
+def test_constant_representations_have_no_similarity():
     x, y = random()
     assert np.isnan(alignment(x, torch.zeros_like(y)))
     assert np.isnan(svcca(x, torch.zeros_like(y)))

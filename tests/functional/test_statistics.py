@@ -22,12 +22,12 @@ def rows(features):
     """Distributions of every image over captions, then of every caption over images."""
     scale = features.logit_scale.item()
     image, text = features.image.tolist(), features.text.tolist()
-    found = []
-    for one, other in ((image, text), (text, image)):
-        for query in one:
-            weights = [math.exp(scale * sum(a * b for a, b in zip(query, key, strict=True))) for key in other]
-            found.append([weight / sum(weights) for weight in weights])
-    return found
+    result = []
+    for first, second in ((image, text), (text, image)):
+        for query in first:
+            weights = [math.exp(scale * sum(a * b for a, b in zip(query, key, strict=True))) for key in second]
+            result.append([weight / sum(weights) for weight in weights])
+    return result
 
 
 @pytest.mark.parametrize("dtype", [torch.double, torch.float])
@@ -39,23 +39,23 @@ def test_naive_loops(dtype):
     expected = {
         "entropy": sum(-x * math.log(x) for row in p for x in row) / len(p),
         "confidence": sum(max(row) for row in p) / len(p),
-        "kl": sum(x * math.log(x / y) for one, other in pairs for x, y in zip(one, other, strict=True)) / len(p),
+        "kl": sum(x * math.log(x / y) for first, second in pairs for x, y in zip(first, second, strict=True)) / len(p),
         "true_pair": sum(row[number % 6] for number, row in enumerate(p)) / len(p),
-        "agreement": sum(one.index(max(one)) == other.index(max(other)) for one, other in pairs) / len(p),
-        "top5": sum(len(one & other) / 5 for one, other in top) / len(p),
+        "agreement": sum(first.index(max(first)) == second.index(max(second)) for first, second in pairs) / len(p),
+        "top5": sum(len(first & second) / 5 for first, second in top) / len(p),
     }
     t, s = (
         matching_log_probabilities(ClipFeatures(*(value.to(dtype) for value in features[:3])))
         for features in (teacher, student)
     )
-    found = {"entropy": mean_entropy(t), "confidence": mean_confidence(t), "kl": mean_divergence(t, s)}
-    found |= {"true_pair": mean_true_pair(t), "agreement": top_overlap(t, s, k=1), "top5": top_overlap(t, s, k=5)}
+    result = {"entropy": mean_entropy(t), "confidence": mean_confidence(t), "kl": mean_divergence(t, s)}
+    result |= {"true_pair": mean_true_pair(t), "agreement": top_overlap(t, s, k=1), "top5": top_overlap(t, s, k=5)}
     assert 0 < expected["agreement"] < 1
     assert 0.8 < expected["top5"] < 1
     assert t.shape == (2, 6, 6)
     for name, value in expected.items():
-        assert found[name].dtype == dtype
-        assert float(found[name]) == pytest.approx(value, rel=1e-12 if dtype == torch.double else 1e-5), name
+        assert result[name].dtype == dtype
+        assert float(result[name]) == pytest.approx(value, rel=1e-12 if dtype == torch.double else 1e-5), name
 
 
 def test_values_known_by_hand():
@@ -85,27 +85,27 @@ def test_rounding_decides_between_no_equals():
     """Four samples have one caption, of which each model finds another first."""
     teacher = torch.tensor([[0.0, 1, 1, 1, 1, -1]])
     student = teacher + 1e-6 * torch.tensor([[0.0, 0, 1, 3, 2, 0]])
-    for one, other in ((teacher, student), (student, teacher)):
-        assert [float(top_overlap(one, other, k)) for k in (1, 2, 3)] == [1, 1, 1]
+    for first, second in ((teacher, student), (student, teacher)):
+        assert [float(top_overlap(first, second, k)) for k in (1, 2, 3)] == [1, 1, 1]
 
 
 def test_distance_by_hand_and_in_other_types():
-    one = [torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor(3.0)]
-    other = [torch.zeros(2, 2), torch.tensor(1.0)]
-    assert float(distance(one, other)) == 3
-    assert float(distance([x.bfloat16() for x in one], other)) == 3
-    half = [x.bfloat16() for x in one]
+    first = [torch.tensor([[1.0, 2.0], [0.0, 0.0]]), torch.tensor(3.0)]
+    second = [torch.zeros(2, 2), torch.tensor(1.0)]
+    assert float(distance(first, second)) == 3
+    assert float(distance([x.bfloat16() for x in first], second)) == 3
+    half = [x.bfloat16() for x in first]
     assert distance(half, half).dtype == torch.float
-    assert distance([x.double() for x in one], other).dtype == torch.double
-    assert one[0].tolist() == [[1, 2], [0, 0]]
+    assert distance([x.double() for x in first], second).dtype == torch.double
+    assert first[0].tolist() == [[1, 2], [0, 0]]
 
 
 def test_distance_of_many_small_changes():
     """A running sum in single precision stands still before a million of these are added."""
     generator = torch.Generator().manual_seed(0)
-    one = torch.randn(3_000_000, generator=generator) * 1e-3 + 1e-3
-    exact = float(one.double().norm())
-    assert float(distance([one], [torch.zeros_like(one)])) == pytest.approx(exact, rel=1e-6)
+    first = torch.randn(3_000_000, generator=generator) * 1e-3 + 1e-3
+    exact = float(first.double().norm())
+    assert float(distance([first], [torch.zeros_like(first)])) == pytest.approx(exact, rel=1e-6)
 
 
 def test_half_precision_is_widened_and_certainty_is_finite():

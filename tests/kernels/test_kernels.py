@@ -23,7 +23,7 @@ def test_asymmetric_beta_is_the_density_and_mirrors(alpha, shape):
     np.testing.assert_allclose(ours, [mirrored(float(1 - tau)) for tau in PROGRESS], rtol=1e-12)
 
 
-def test_beta_is_symmetric_unless_told_otherwise():
+def test_beta_is_symmetric_by_default():
     """To the last bit what it was before there was an alpha, so that runs repeat."""
     for tau in map(float, PROGRESS):
         before = math.exp(-0.3 * (math.log(tau) + math.log1p(-tau)) - (2 * math.lgamma(0.7) - math.lgamma(1.4)))
@@ -85,7 +85,7 @@ def test_weights_at_steps_by_hand():
 
 
 @pytest.mark.parametrize("value", [-1.0, math.nan, math.inf, None, "much", [1.0]])
-def test_weights_that_are_none_are_refused(value):
+def test_invalid_weights_raise_errors(value):
     with pytest.raises(
         ValueError, match=r"kernel must give finite weights >= 0, found .* at progress 0.75, step 1 of 1"
     ):

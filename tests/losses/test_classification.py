@@ -31,7 +31,7 @@ ANCHORED = [loss for loss in LOSSES if loss.needs_anchors]
 
 
 @pytest.fixture
-def whole(inputs):
+def complete_inputs(inputs):
     """Features, logits of three classes, and four anchors."""
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(6, 3, generator=generator, dtype=torch.double).requires_grad_()
@@ -80,23 +80,23 @@ def naive(loss, inputs):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_against_loops(loss, whole):
-    assert loss(whole).item() == pytest.approx(naive(loss, whole), rel=1e-12)
+def test_against_loops(loss, complete_inputs):
+    assert loss(complete_inputs).item() == pytest.approx(naive(loss, complete_inputs), rel=1e-12)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_gradients(loss, whole):
+def test_gradients(loss, complete_inputs):
     def of(image, scale, logits):
-        student = ClipFeatures(image, whole.student.text, scale, whole.student.labels, logits)
-        return loss(whole._replace(student=student))
+        student = ClipFeatures(image, complete_inputs.student.text, scale, complete_inputs.student.labels, logits)
+        return loss(complete_inputs._replace(student=student))
 
-    values = [whole.student.image, whole.student.logit_scale, whole.student.logits]
+    values = [complete_inputs.student.image, complete_inputs.student.logit_scale, complete_inputs.student.logits]
     values = [value.detach().clone().requires_grad_() for value in values]
     assert torch.autograd.gradcheck(of, values)
 
 
 def test_by_hand():
-    """One picture at 60 degrees from the teacher's, which is the first of two anchors at right angles."""
+    """One image at 60 degrees from the teacher's, which is the first of two anchors at right angles."""
     turned = torch.tensor([[0.5, math.sqrt(3) / 2]])
     anchors, straight = torch.eye(2), torch.tensor([[1.0, 0.0]])
     teacher = ClipFeatures(straight, straight, torch.tensor(2.0))
@@ -108,8 +108,8 @@ def test_by_hand():
     assert AnchorMatching()(inputs).item() == pytest.approx(squares / 4)
     p, q = (1 / (1 + math.exp(-gap)) for gap in (2.0, 10 * (0.5 - math.sqrt(3) / 2)))  # of the first anchor
 
-    def divergence(one, other):
-        return one * math.log(one / other) + (1 - one) * math.log((1 - one) / (1 - other))
+    def divergence(first, second):
+        return first * math.log(first / second) + (1 - first) * math.log((1 - first) / (1 - second))
 
     assert AnchorDivergence()(inputs).item() == pytest.approx(divergence(p, q), rel=1e-5)
     assert AnchorDivergence(reverse=True)(inputs).item() == pytest.approx(divergence(q, p), rel=1e-5)
@@ -121,40 +121,42 @@ def replaced(inputs, **fields):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_samples_without_a_class_do_not_count(whole, smoothing):
+def test_samples_without_a_class_do_not_count(complete_inputs, smoothing):
     loss = CrossEntropy(smoothing)
-    labels, logits = torch.tensor([0, -1, 0, 2, -1, 0]), whole.student.logits
-    expected = loss(replaced(whole, logits=logits[labels >= 0], labels=labels[labels >= 0]))
-    assert loss(replaced(whole, labels=labels)).item() == pytest.approx(expected.item(), rel=1e-12)
-    none = loss(replaced(whole, labels=torch.full((6,), -1)))
+    labels, logits = torch.tensor([0, -1, 0, 2, -1, 0]), complete_inputs.student.logits
+    expected = loss(replaced(complete_inputs, logits=logits[labels >= 0], labels=labels[labels >= 0]))
+    assert loss(replaced(complete_inputs, labels=labels)).item() == pytest.approx(expected.item(), rel=1e-12)
+    none = loss(replaced(complete_inputs, labels=torch.full((6,), -1)))
     assert none.item() == 0.0
     none.backward()
     assert not logits.grad.any()
 
 
 @pytest.mark.parametrize("loss", ANCHORED)
-def test_a_student_like_the_teacher_costs_nothing(loss, whole):
-    same = whole._replace(teacher=whole.student.detached())
+def test_the_loss_of_equal_models_is_zero(loss, complete_inputs):
+    same = complete_inputs._replace(teacher=complete_inputs.student.detached())
     assert loss(same).item() == pytest.approx(0.0, abs=1e-14)
 
 
-def test_matching_does_not_train_the_scale(whole):
-    (gradient,) = torch.autograd.grad(AnchorMatching()(whole), whole.student.logit_scale, allow_unused=True)
+def test_matching_does_not_train_the_scale(complete_inputs):
+    (gradient,) = torch.autograd.grad(
+        AnchorMatching()(complete_inputs), complete_inputs.student.logit_scale, allow_unused=True
+    )
     assert gradient is None
 
 
 @pytest.mark.parametrize("loss", ANCHORED)
-def test_what_is_missing_is_named(loss, whole):
+def test_missing_inputs_raise_errors(loss, complete_inputs):
     with pytest.raises(ValueError, match="compares images with anchor texts, and there are none"):
-        loss(whole._replace(anchors=None))
+        loss(complete_inputs._replace(anchors=None))
     with pytest.raises(ValueError, match="compares student and teacher, and there is no teacher"):
-        loss(whole._replace(teacher=None))
+        loss(complete_inputs._replace(teacher=None))
 
 
-def test_cross_entropy_names_what_is_missing(whole):
+def test_cross_entropy_without_head_or_labels_raises_an_error(complete_inputs):
     for missing in ("logits", "labels"):
         with pytest.raises(ValueError, match="cross-entropy needs logits of a head, and labels"):
-            CrossEntropy()(replaced(whole, **{missing: None}))
+            CrossEntropy()(replaced(complete_inputs, **{missing: None}))
     with pytest.raises(ValueError, match=r"label_smoothing must lie in \[0, 1\), found 1.0"):
         CrossEntropy(1.0)
 
@@ -179,7 +181,7 @@ def test_a_sum_reads_what_its_terms_read():
     assert weighted().reads == set()
 
 
-def test_terms_of_weight_zero_read_nothing():
+def test_terms_of_weight_zero_need_no_inputs():
     loss = weighted(zero=("kl", "nce"), ce=CrossEntropy(), kl=AnchorDivergence(), nce=InfoNCE())
     assert loss.reads == {"logits", "labels"}
     assert loss.with_anchors == loss.with_teacher == ()
@@ -199,7 +201,7 @@ class OtherTerm(LossTerm):
         return inputs.student.prediction.mean()
 
 
-def test_terms_of_another_family_are_refused_by_name():
+def test_terms_of_another_family_raise_errors():
     loss = weighted(mine=OtherTerm())
     loss.check_features(OtherFeatures)
     with pytest.raises(ValueError, match=r"mine \(OtherTerm\) reads OtherFeatures, and the model gives ClipFeatures"):
@@ -208,7 +210,7 @@ def test_terms_of_another_family_are_refused_by_name():
         weighted(ce=CrossEntropy()).check_features(OtherFeatures)
 
 
-def test_a_field_that_the_features_lack_is_named():
+def test_a_missing_field_of_the_features_raises_an_error():
     class Typo(OtherTerm):
         reads = frozenset({"predictions"})
 
@@ -216,6 +218,6 @@ def test_a_field_that_the_features_lack_is_named():
         weighted(mine=Typo()).check_features(OtherFeatures)
 
 
-def test_an_anchored_sum_is_that_of_its_terms(whole):
-    total, terms = weighted(ce=CrossEntropy(), kl=AnchorDivergence(), mse=AnchorMatching())(whole)
+def test_an_anchored_sum_equals_the_sum_of_its_terms(complete_inputs):
+    total, terms = weighted(ce=CrossEntropy(), kl=AnchorDivergence(), mse=AnchorMatching())(complete_inputs)
     assert total.item() == pytest.approx(sum(value.item() for value in terms.values()))

@@ -46,7 +46,7 @@ def test_naive_loops_and_the_gradient_of_the_projection(exponent):
     assert torch.autograd.gradcheck(lambda w: regularizer(model(w), inputs(image)), (now,))
 
 
-def test_it_is_nothing_at_the_start(backbone):
+def test_the_loss_is_zero_at_the_start(backbone):
     regularizer = EWSD(backbone.model, 1.0)
     image = torch.nn.functional.normalize(torch.randn(32, 16), dim=-1)
     assert regularizer(backbone.model, inputs(image)).item() == 0.0

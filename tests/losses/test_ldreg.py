@@ -14,19 +14,19 @@ def inputs(image, text=None):
 
 
 def naive(features, neighbours):
-    """By sorted lists of distances."""
+    """Compute dimensionalities by sorted lists of distances."""
     points = features.tolist()
-    found = []
-    for i, one in enumerate(points):
+    result = []
+    for i, point in enumerate(points):
         distances = sorted(
-            math.sqrt(max(2 - 2 * sum(a * b for a, b in zip(one, other, strict=True)), 1e-8))
-            for j, other in enumerate(points)
+            math.sqrt(max(2 - 2 * sum(a * b for a, b in zip(point, neighbour, strict=True)), 1e-8))
+            for j, neighbour in enumerate(points)
             if j != i
         )
         k = min(neighbours, len(points) - 2)
         mean = sum(distances[:k]) / k
-        found.append(mean / (distances[k] - mean))
-    return found
+        result.append(mean / (distances[k] - mean))
+    return result
 
 
 def test_three_points_by_hand():
@@ -40,8 +40,8 @@ def test_three_points_by_hand():
 @pytest.mark.parametrize("neighbours", [1, 3, 100])
 def test_naive_lists_and_gradients(neighbours):
     features = random_features()
-    found = local_dimensionality(features.image, neighbours)
-    assert found.tolist() == pytest.approx(naive(features.image, neighbours), rel=1e-9)
+    result = local_dimensionality(features.image, neighbours)
+    assert result.tolist() == pytest.approx(naive(features.image, neighbours), rel=1e-9)
     both = LDReg(neighbours)(None, inputs(features.image, features.text)).item()
     parts = LDReg(neighbours, text=False)(None, inputs(features.image)).item()
     parts += LDReg(neighbours, image=False)(None, inputs(features.image, features.text)).item()
@@ -53,17 +53,17 @@ def test_naive_lists_and_gradients(neighbours):
 
 @pytest.mark.parametrize("neighbours", [1, 3, 100])
 def test_gradients_are_those_of_each_feature_among_fixed_others(neighbours):
-    """Of sorted distances to a copy, where the feature itself is the nearest."""
+    """The reference sorts distances to a copy, in which the feature itself is the nearest."""
     features = torch.randn(6, 4, dtype=torch.double, generator=torch.Generator().manual_seed(1), requires_grad=True)
     k = min(neighbours, 4)
     unit = torch.nn.functional.normalize(features, dim=-1)
     distances = (unit[:, None] - unit.detach()[None]).square().sum(-1).clamp_min(1e-30).sqrt().sort(dim=1).values
     mean = distances[:, 1 : k + 1].mean(dim=1)
     (expected,) = torch.autograd.grad(-(mean / (distances[:, k + 1] - mean)).log().mean(), features)
-    (found,) = torch.autograd.grad(
+    (result,) = torch.autograd.grad(
         LDReg(neighbours, text=False)(None, inputs(torch.nn.functional.normalize(features))), features
     )
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(result, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_it_grows_with_the_dimension_of_the_data():
@@ -96,6 +96,6 @@ def test_mistakes():
         LDReg(0)
 
 
-def test_texts_are_asked_for_only_where_they_count():
+def test_texts_are_needed_only_where_a_term_reads_them():
     assert LDReg(5).reads == {"image", "text"}
     assert LDReg(5, text=False).reads == {"image"}

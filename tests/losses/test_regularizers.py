@@ -32,8 +32,8 @@ def test_naive_loop_and_gradients(regularizer):
     total = 0.0
     if isinstance(regularizer, CrossFrobenius):
         for row in image.tolist():
-            for other in text.tolist():
-                total += sum(a * b for a, b in zip(row, other, strict=True)) ** 2
+            for vector in text.tolist():
+                total += sum(a * b for a, b in zip(row, vector, strict=True)) ** 2
     else:
         for i in range(3):
             for j in range(3):

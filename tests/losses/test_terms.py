@@ -79,7 +79,7 @@ def targets(inputs, positives, smoothing=0.0):
 
 
 def contrastive_gradients(features):
-    """Of InfoNCE with respect to image and text features, by autograd."""
+    """Compute gradients of InfoNCE with respect to image and text features by autograd."""
     image, text = (value.detach().requires_grad_() for value in features[:2])
     return torch.autograd.grad(
         InfoNCE()(LossInputs(ClipFeatures(image, text, features.logit_scale), None)), (image, text)
@@ -127,7 +127,7 @@ def naive(loss, inputs):
             return image_to_text + cross_entropy(rows(s.text, s.image, s.logit_scale), rows(t.text, t.image, scale))
         case GradientDistillation():
             pairs = zip(contrastive_gradients(s), contrastive_gradients(t), strict=True)
-            return sum(((one - other) ** 2).sum().item() for one, other in pairs) / size / width
+            return sum(((first - second) ** 2).sum().item() for first, second in pairs) / size / width
         case AugmentedFeatureDistillation():
             image = [
                 affine(loss.image_fusion, [*a, *b]) for a, b in zip(s.image.tolist(), t.image.tolist(), strict=True)
@@ -196,8 +196,8 @@ def test_soft_cross_entropy_by_hand(by_hand, inputs):
         torch.autograd.grad(loss(inputs), inputs.student[:3])
         for loss in (SoftCrossEntropy(), ContrastiveRelationalDistillation())
     ]
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other)
+    for first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(first, second)
 
 
 def test_interactive_and_cross_knowledge_by_hand(by_hand):
@@ -207,8 +207,8 @@ def test_interactive_and_cross_knowledge_by_hand(by_hand):
     assert InteractiveContrastiveLearning()(by_hand).item() == pytest.approx(0.5 * (image_side + text_side))
     p = 1 / (1 + math.exp(gap))
 
-    def divergence(match, other):
-        return p * (math.log(p) - match) + (1 - p) * (math.log(1 - p) - other)
+    def divergence(match, second):
+        return p * (math.log(p) - match) + (1 - p) * (math.log(1 - p) - second)
 
     expected = 0.5 * (
         divergence(log_sigmoid(2.0), log_sigmoid(-2.0)) + divergence(log_sigmoid(-2 * gap), log_sigmoid(2 * gap))
@@ -216,7 +216,7 @@ def test_interactive_and_cross_knowledge_by_hand(by_hand):
     assert CrossKnowledgeDistillation()(by_hand).item() == pytest.approx(expected)
 
 
-def test_a_teacher_equal_to_the_student_costs_nothing():
+def test_the_loss_of_a_teacher_equal_to_the_student_is_zero():
     student = random_features()
     inputs = LossInputs(student, student.detached())
     for loss in (
@@ -234,7 +234,7 @@ def test_same_label_is_diagonal_where_no_class_repeats(inputs):
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.needs_teacher], ids=lambda loss: type(loss).__name__)
-def test_a_missing_teacher_is_named(loss, inputs):
+def test_a_missing_teacher_raises_an_error(loss, inputs):
     with pytest.raises(ValueError, match="compares student and teacher, and there is no teacher"):
         loss(inputs._replace(teacher=None))
 
@@ -253,12 +253,12 @@ def test_the_fusion_of_features_is_trained(inputs):
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, math.inf])
 @pytest.mark.parametrize("kind", [ContrastiveRelationalDistillation, SoftCrossEntropy])
-def test_impossible_temperatures_are_named(kind, temperature):
+def test_impossible_temperatures_raise_errors(kind, temperature):
     with pytest.raises(ValueError, match="temperature must be a finite number > 0"):
         kind(temperature=temperature)
 
 
-def test_bad_arguments_are_named(inputs):
+def test_invalid_arguments_raise_errors(inputs):
     with pytest.raises(ValueError, match="positives must be one of diagonal, same_label, found 'all'"):
         InfoNCE("all")
     with pytest.raises(ValueError, match="label_smoothing must lie in"):

@@ -27,26 +27,26 @@ def fishers_of(models, seed=0):
 
 def test_a_model_at_both_ends_and_between():
     models = [tiny_backbone(seed).model for seed in (0, 1)]
-    one, other = (model.state_dict() for model in models)
+    first, second = (model.state_dict() for model in models)
     fishers = fishers_of(models)
-    for alpha, end in ((0.0, one), (1.0, other)):
-        assert all(torch.equal(value, end[name]) for name, value in fisher_merge(one, other, fishers, alpha).items())
-    plain = wise_ft(one, other, 0.3)
-    for name, value in fisher_merge(one, other, fishers, 0.3).items():
+    for alpha, end in ((0.0, first), (1.0, second)):
+        assert all(torch.equal(value, end[name]) for name, value in fisher_merge(first, second, fishers, alpha).items())
+    plain = wise_ft(first, second, 0.3)
+    for name, value in fisher_merge(first, second, fishers, 0.3).items():
         if name in fishers[0]:
             c_0, c_1 = 0.7 * fishers[0][name].clamp(min=FLOOR), 0.3 * fishers[1][name].clamp(min=FLOOR)
-            assert torch.allclose(value, (c_0 * one[name] + c_1 * other[name]) / (c_0 + c_1), rtol=1e-4, atol=1e-6)
-            assert torch.equal(one[name], other[name]) or not torch.equal(value, plain[name])
+            assert torch.allclose(value, (c_0 * first[name] + c_1 * second[name]) / (c_0 + c_1), rtol=1e-4, atol=1e-6)
+            assert torch.equal(first[name], second[name]) or not torch.equal(value, plain[name])
         else:
             assert torch.equal(value, plain[name])
 
 
-def test_with_equal_information_it_is_wise_ft():
+def test_equal_information_gives_wise_ft():
     models = [tiny_backbone(seed).model.double() for seed in (0, 1)]
-    one, other = (model.state_dict() for model in models)
+    first, second = (model.state_dict() for model in models)
     fisher = fishers_of(models)[0]
-    for name, value in fisher_merge(one, other, (fisher, fisher), 0.3).items():
-        assert torch.allclose(value, wise_ft(one, other, 0.3)[name], rtol=1e-12, atol=1e-14)
+    for name, value in fisher_merge(first, second, (fisher, fisher), 0.3).items():
+        assert torch.allclose(value, wise_ft(first, second, 0.3)[name], rtol=1e-12, atol=1e-14)
 
 
 def test_information_of_one_model_alone_meets_one():
@@ -69,7 +69,7 @@ def test_information_is_that_of_a_naive_loop():
     def classify(batch):
         return F.linear(model.encode_image(batch), head.weight, head.bias)
 
-    found = diagonal_fisher(classify, dict(model.named_parameters()), images, seed=3)
+    result = diagonal_fisher(classify, dict(model.named_parameters()), images, seed=3)
     generator, expected = torch.Generator().manual_seed(3), {}
     for number in range(6):
         model.zero_grad()
@@ -79,23 +79,23 @@ def test_information_is_that_of_a_naive_loop():
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:
                 expected[name] = expected.get(name, 0) + parameter.grad**2 / 6
-    assert set(found) == set(expected) == {name for name, _ in model.named_parameters() if ".visual." in name}
+    assert set(result) == set(expected) == {name for name, _ in model.named_parameters() if ".visual." in name}
     for name, value in expected.items():
-        assert torch.allclose(found[name], value, rtol=1e-10, atol=1e-20)
+        assert torch.allclose(result[name], value, rtol=1e-10, atol=1e-20)
 
 
 def test_labels_are_the_models_own():
-    """Of logits W x the information of W is p_c (1 - p_c) x_d²."""
+    """For logits W x the information of W is p_c (1 - p_c) x_d²."""
     torch.manual_seed(0)
     weight = (0.3 * torch.randn(4, 3, dtype=torch.double)).requires_grad_()
     x = torch.tensor([1.0, -2.0, 0.5], dtype=torch.double)
     images = x.view(3, 1, 1).expand(1000, 3, 1, 1)
-    found = diagonal_fisher(lambda batch: batch.flatten(1) @ weight.T, {"w": weight}, images, seed=0)["w"]
+    result = diagonal_fisher(lambda batch: batch.flatten(1) @ weight.T, {"w": weight}, images, seed=0)["w"]
     p = (weight @ x).softmax(-1).detach()
-    assert torch.allclose(found, torch.outer(p * (1 - p), x**2), rtol=0.2)
+    assert torch.allclose(result, torch.outer(p * (1 - p), x**2), rtol=0.2)
 
 
-def test_what_can_not_be_measured_is_said():
+def test_unmeasurable_values_are_reported():
     weight = torch.full((4, 3), float("nan"), requires_grad=True)
     images = torch.ones(1, 3, 1, 1)
     with pytest.raises(ValueError, match="prediction for a training image is not finite"):

@@ -38,8 +38,8 @@ def test_by_hand():
 def test_the_one_pass_cosine_is_the_mean_over_all_pairs(n):
     vectors = torch.randn(n, 4, 5, generator=torch.Generator().manual_seed(n), dtype=torch.double) + 0.5
     pairs = [
-        torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0)
-        for one, other in itertools.combinations(vectors, 2)
+        torch.nn.functional.cosine_similarity(first.flatten(), second.flatten(), dim=0)
+        for first, second in itertools.combinations(vectors, 2)
     ]
     assert mean_cosine(list(vectors)) == pytest.approx(torch.stack(pairs).mean().item(), abs=1e-14)
 
@@ -74,7 +74,7 @@ def test_models_that_agree_give_their_mean_and_models_that_disagree_the_start():
     assert torch.equal(merged["w"], start["w"])
 
 
-def test_what_is_frozen_stays_exactly_and_has_no_ratio():
+def test_frozen_weights_stay_exact_and_have_no_ratio():
     frozen, value = torch.tensor([0.1, 0.2]), torch.tensor([1.0])
     start = {"frozen": frozen, "w": value}
     merged, ratios = model_stock(start, [{"frozen": frozen.clone(), "w": value + step} for step in (1, 2)])
@@ -82,7 +82,7 @@ def test_what_is_frozen_stays_exactly_and_has_no_ratio():
     assert set(ratios) == {"w"}
 
 
-def test_what_only_one_model_has_changed_stays():
+def test_changes_of_only_one_model_are_kept():
     value = torch.tensor([0.1, 0.7])
     merged, ratios = model_stock({"w": value}, [{"w": value}, {"w": value + 1}, {"w": value}])
     assert torch.equal(merged["w"], value)
@@ -102,7 +102,7 @@ def test_one_model_is_none():
         model_stock({}, [{}])
 
 
-def test_other_architectures_are_refused():
-    one, other = {"a": torch.zeros(2)}, {"a": torch.zeros(3)}
+def test_other_architectures_raise_errors():
+    first, second = {"a": torch.zeros(2)}, {"a": torch.zeros(3)}
     with pytest.raises(ValueError, match=r"a has shape \(2,\) in theta_0 and \(3,\) in model 2"):
-        model_stock(one, [one, other])
+        model_stock(first, [first, second])

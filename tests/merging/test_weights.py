@@ -5,27 +5,27 @@ from tracer_lightning.merging.weights import average, blend, check_mergeable, co
 
 
 def test_blending_is_the_weighted_sum_in_float64():
-    one, other = torch.randn(2, 50, generator=torch.Generator().manual_seed(0)).unbind()
-    naive = (0.7 * one.double() + 0.3 * other.double()).float()
-    assert torch.allclose(blend(one, other, 0.3), naive, rtol=0, atol=1e-7)
+    first, second = torch.randn(2, 50, generator=torch.Generator().manual_seed(0)).unbind()
+    naive = (0.7 * first.double() + 0.3 * second.double()).float()
+    assert torch.allclose(blend(first, second, 0.3), naive, rtol=0, atol=1e-7)
     assert blend(torch.tensor([1.0, 10.0]), torch.tensor([3.0, 20.0]), 0.25).tolist() == [1.5, 12.5]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_both_ends_and_what_is_equal_are_exact(dtype):
-    one, other = torch.randn(2, 100, generator=torch.Generator().manual_seed(1)).to(dtype).unbind()
-    assert torch.equal(blend(one, other, 0.0), one)
-    assert torch.equal(blend(one, other, 1.0), other)
+    first, second = torch.randn(2, 100, generator=torch.Generator().manual_seed(1)).to(dtype).unbind()
+    assert torch.equal(blend(first, second, 0.0), first)
+    assert torch.equal(blend(first, second, 1.0), second)
     for share in (0.1, 0.5, 0.9):
-        mixed = blend(one, other, share)
+        mixed = blend(first, second, share)
         assert mixed.dtype == dtype
-        assert torch.equal(blend(one, one.clone(), share), one)
+        assert torch.equal(blend(first, first.clone(), share), first)
 
 
 def test_half_precision_is_rounded_once():
-    one, other = torch.tensor([1.0], dtype=torch.bfloat16), torch.tensor([1.0078125], dtype=torch.bfloat16)
-    assert blend(one, other, 0.75).item() == 1.0078125
-    assert blend(one, other, 0.25).item() == 1.0
+    first, second = torch.tensor([1.0], dtype=torch.bfloat16), torch.tensor([1.0078125], dtype=torch.bfloat16)
+    assert blend(first, second, 0.75).item() == 1.0078125
+    assert blend(first, second, 0.25).item() == 1.0
 
 
 def test_integers_are_never_mixed():
@@ -41,7 +41,7 @@ def test_two_types_become_the_wider_one():
     assert torch.equal(blend(narrow, wide, 1.0), wide)
 
 
-def test_infinite_values_of_both_stay():
+def test_common_infinite_values_are_kept():
     """Such as those of a mask."""
     mask = torch.tensor([0.0, -torch.inf])
     check_mergeable({"mask": mask}, {"mask": mask.clone()}, ("a", "b"))
@@ -64,7 +64,7 @@ NAN = torch.tensor([0.0, torch.nan])
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "message"),
+    ("first", "second", "message"),
     [
         ({"a": A, "b": B, "c": C}, {"a": A}, "y lacks b, which x has; only models of one architecture"),
         ({"a": A}, {"z": A, "a": A, "b": B}, "y has z, which x lacks; only models of one"),
@@ -73,6 +73,6 @@ NAN = torch.tensor([0.0, torch.nan])
         ({"a": A}, {"a": NAN}, "a of y is not finite: its training has diverged; leave it out"),
     ],
 )
-def test_the_first_difference_is_named(one, other, message):
+def test_the_error_names_the_first_difference(first, second, message):
     with pytest.raises(ValueError, match=message):
-        check_mergeable(one, other, ("x", "y"))
+        check_mergeable(first, second, ("x", "y"))

@@ -42,7 +42,7 @@ def test_micro_batches_compute_in_turn_and_change_no_gradient(size, blocks_too):
     plain, thrifty = tiny_backbone(), tiny_backbone()
     configure_compute(thrifty.model.double(), gradient_checkpointing=blocks_too, micro_batch=size)
     sizes = []
-    thrifty.model.model.visual.conv1.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    thrifty.model.model.visual.conv1.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
     result = gradients(thrifty.model, thrifty)
     parts = [len(part) for part in torch.zeros(4).split(size)]
     assert sorted(sizes) == sorted(2 * parts)  # once more in the backward pass

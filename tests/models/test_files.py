@@ -1,4 +1,4 @@
-"""Files and folders that hold no weights, or hold them elsewhere: each is named, with what to do."""
+"""Errors and advice for files and folders without weights."""
 
 import argparse
 import gzip
@@ -57,7 +57,7 @@ def test_files_without_weights_raise_errors_with_advice(tmp_path, kind, suffix):
 
 
 class Whole(torch.nn.Linear):
-    """A model that somebody saves whole."""
+    """A model that is pickled as an object."""
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -140,7 +140,7 @@ def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
         refused(tmp_path / name, message)
 
 
-def test_files_that_cannot_be_read_say_why(tmp_path):
+def test_unreadable_files_raise_errors_with_the_reason(tmp_path):
     (tmp_path / "loop.pt").symlink_to("loop.pt")
     with pytest.raises(ValueError, match=r"loop\.pt: can't be read: Too many levels of symbolic links"):
         load_weights(tiny_backbone().model, tmp_path / "loop.pt")

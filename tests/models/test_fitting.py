@@ -1,4 +1,4 @@
-"""Weights of another architecture: the backbone that they fit is named."""
+"""Errors of weights of another architecture name the fitting backbone."""
 
 import open_clip
 import pytest
@@ -17,7 +17,7 @@ def on_meta(name):
 
 @pytest.fixture(scope="module")
 def fp8_file(tmp_path_factory):
-    """The names and shapes of published architectures, in as few bytes as there can be."""
+    """Function that writes the names and shapes of a published architecture in one byte a weight."""
 
     def saved(name):
         path = tmp_path_factory.mktemp("weights") / f"{name}.safetensors"

@@ -1,4 +1,4 @@
-"""What is trained of a model."""
+"""Selection of the trained parameters."""
 
 import pytest
 
@@ -44,18 +44,18 @@ def test_the_last_layers_of_both_towers_are_left(make, layers, beginnings):
 
 
 @pytest.mark.parametrize("make", [deep_vit, resnet])
-def test_no_layers_leave_the_scale(make):
+def test_training_no_layers_trains_only_the_scale(make):
     backbone = make()
     assert frozen_names(backbone, 0) == named(backbone, "") - {"logit_scale"}
 
 
 @pytest.mark.parametrize("layers", [-1, 1.5, True, "all"])
-def test_wrong_numbers_are_named(layers):
+def test_invalid_numbers_raise_errors(layers):
     with pytest.raises(ValueError, match="layers must be >= 0 or None"):
         train_last(tiny_backbone().model, layers)
 
 
-def test_nothing_left_to_train_is_said():
+def test_no_trainable_parameters_raise_an_error():
     backbone = deep_vit()
     backbone.model.model.logit_scale.requires_grad_(False)
     with pytest.raises(ValueError, match="layers=0 leaves nothing to train"):

@@ -35,7 +35,7 @@ def prompts():
 
 
 class Kept:
-    """A metric that keeps the logits that it is given."""
+    """A metric that records its logits."""
 
     def reset(self):
         self.logits = []
@@ -45,7 +45,7 @@ class Kept:
 
 
 def suite_logits(model, prompts, images, untrained=False):
-    """What the suite makes of the images."""
+    """Compute the logits of the images in the suite."""
     suite = ZeroShotSuite([EvalSet("set", "test", "id")], prompts)
     kept = Kept()
     suite._metrics = {"student": [kept]}
@@ -68,12 +68,12 @@ def test_the_zero_shot_head_has_the_logits_of_zero_shot_classification(model, pr
 
 
 def test_a_random_head_needs_no_projection_of_the_text_tower(model, prompts, monkeypatch):
-    """As those of Hugging Face's towers, which may be perceptrons."""
+    """The text projections of Hugging Face's towers may be perceptrons."""
     monkeypatch.setattr(ClipModel, "text_projection", None)
     assert heads.random_linear(model, prompts).weight.shape == (CLASSES, WIDTH)
 
 
-def test_a_random_head_knows_nothing_of_the_prompts(model, prompts):
+def test_a_random_head_does_not_depend_on_the_prompts(model, prompts):
     head = heads.random_linear(model, prompts)
     assert head.weight.shape == (CLASSES, WIDTH)
     assert len(set(head.bias.tolist())) == CLASSES
@@ -96,8 +96,7 @@ def probe(model, prompts, data, **options):
     return heads.linear_probe(model, prompts, lambda: data, **(PROBE | options))
 
 
-@pytest.mark.parametrize("inverse_strength", [0.01, 0.316, 10.0])
-@pytest.mark.parametrize("chunk", [65_536, 7])
+@pytest.mark.parametrize(("inverse_strength", "chunk"), [(0.01, 7), (0.316, 7), (10.0, 65_536)])
 def test_the_probe_is_logistic_regression(model, prompts, monkeypatch, inverse_strength, chunk):
     monkeypatch.setattr(logistic_regression, "CHUNK", chunk)
     x, labels = clusters()
@@ -119,7 +118,7 @@ def test_the_probe_stops_where_it_has_converged(model, prompts):
     assert torch.equal(probe(model, prompts, data, inverse_strength=0.01, iterations=10**9).weight, head.weight)
 
 
-def test_the_probe_makes_no_more_iterations_than_asked_for(model, prompts, monkeypatch):
+def test_the_probe_respects_the_number_of_iterations(model, prompts, monkeypatch):
     few, many = (probe(model, prompts, clusters(), iterations=iterations) for iterations in (23, 40))
     monkeypatch.setattr(logistic_regression, "ROUND", 23)
     assert torch.equal(probe(model, prompts, clusters(), iterations=23).weight, few.weight)
@@ -135,7 +134,7 @@ def test_the_probe_in_single_precision_predicts_the_same(prompts):
     torch.testing.assert_close(rounded(x.float()).softmax(-1), exact(x).softmax(-1).float(), atol=1e-5, rtol=0)
 
 
-def test_a_class_without_pictures_is_never_likely(model, prompts):
+def test_a_class_without_images_is_never_likely(model, prompts):
     x, labels = clusters()
     head = probe(model, prompts, (x[labels < 4], labels[labels < 4]))
     assert head.weight.shape == (CLASSES, WIDTH)
@@ -150,7 +149,7 @@ def test_a_class_without_pictures_is_never_likely(model, prompts):
         ({"iterations": 0}, "got 0.316 and 0"),
     ],
 )
-def test_impossible_values_are_named_before_features_are_extracted(model, prompts, options, message):
+def test_impossible_values_raise_errors_before_features_are_extracted(model, prompts, options, message):
     def features():
         raise AssertionError("extracted")
 
@@ -166,7 +165,7 @@ def test_a_probe_needs_labels(model, prompts):
 # -- a head that came with the weights ---------------------------------------------------------------------------------
 
 
-def test_a_kept_head_is_the_one_there_is_and_trained_whatever_was_frozen(model, prompts):
+def test_a_kept_head_is_trained_even_if_it_was_frozen(model, prompts):
     model.head = torch.nn.Linear(WIDTH, CLASSES)
     add_lora(model, rank=2, scale=1.0)  # freezes all that there is
     assert heads.kept_head(model, prompts) is model.head
@@ -174,7 +173,7 @@ def test_a_kept_head_is_the_one_there_is_and_trained_whatever_was_frozen(model, 
     assert model.head.bias.requires_grad
 
 
-def test_a_kept_head_must_be_there_and_fit(model, prompts):
+def test_a_missing_or_unfit_kept_head_raises_an_error(model, prompts):
     with pytest.raises(ValueError, match="model must have a head to keep"):
         heads.kept_head(model, prompts)
     model.head = torch.nn.Linear(WIDTH, 3)
@@ -212,10 +211,10 @@ def test_weights_without_a_head_give_none(tmp_path):
     assert model.head is None
 
 
-def test_a_classifier_of_another_architecture_is_named(tmp_path):
-    other = build_clip(WIDTH, VISION, TEXT).model
-    other.head = torch.nn.Linear(WIDTH, CLASSES)
-    checkpoint(tmp_path / "run.ckpt", other, other)
+def test_a_classifier_of_another_architecture_raises_an_error(tmp_path):
+    resnet = build_clip(WIDTH, VISION, TEXT).model
+    resnet.head = torch.nn.Linear(WIDTH, CLASSES)
+    checkpoint(tmp_path / "run.ckpt", resnet, resnet)
     with pytest.raises(ValueError, match="the file has another architecture than the backbone"):
         load_weights(tiny_backbone().model, tmp_path / "run.ckpt")
 
@@ -233,17 +232,19 @@ def test_every_parameter_is_of_one_part(prompts):
     vit = classifier(0)
     add_adapters(vit, reduction=4, ratio=0.5)
     vit.requires_grad_(True)
-    for whole in (model, vit):
-        parts = {part: {n for n, _ in whole.named_parameters() if ClipModel.part_of(n) == part} for part in PARTS}
-        assert sum(map(len, parts.values())) == len(dict(whole.named_parameters()))
+    for model_with_head in (model, vit):
+        parts = {
+            part: {n for n, _ in model_with_head.named_parameters() if ClipModel.part_of(n) == part} for part in PARTS
+        }
+        assert sum(map(len, parts.values())) == len(dict(model_with_head.named_parameters()))
         assert parts["head"] == {"head.weight", "head.bias"}
         assert parts["scale"] == {"model.logit_scale"}
         assert all("visual" in name or "image_adapter" in name for name in parts["image"])
         assert {"model.token_embedding.weight", "model.text_projection", "model.ln_final.bias"} <= parts["text"]
         for part, names in parts.items():
-            whole.requires_grad_(True)
-            train_parts(whole, [part])
-            assert free(whole) == names
+            model_with_head.requires_grad_(True)
+            train_parts(model_with_head, [part])
+            assert free(model_with_head) == names
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_every_parameter_is_of_one_part(prompts):
         (partial(train_only, patterns=["attn.in_proj_weight"]), "attn.in_proj_weight"),
     ],
 )
-def test_what_is_frozen_in_a_part_stays_so(prompts, prepare, expected):
+def test_frozen_weights_of_a_trained_part_stay_frozen(prompts, prepare, expected):
     model = tiny_backbone().model
     prepare(model)
     model.head = heads.random_linear(model, prompts)
@@ -266,12 +267,12 @@ def test_what_is_frozen_in_a_part_stays_so(prompts, prepare, expected):
 
 
 @pytest.mark.parametrize("parts", [["picture"], "image", ["image", "sound"]])
-def test_parts_that_do_not_exist_are_named(model, parts):
+def test_unknown_parts_raise_errors(model, parts):
     with pytest.raises(ValueError, match=r"parts must be a list of some of image, text, scale, head"):
         train_parts(model, parts)
 
 
-def test_a_part_without_anything_to_train_is_named(model):
+def test_a_part_without_trainable_parameters_raises_an_error(model):
     with pytest.raises(ValueError, match="parts must not include head for a model without one"):
         train_parts(model, ["image", "head"])
     add_lora(model, rank=2, scale=1.0, towers=["text"])

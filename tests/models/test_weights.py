@@ -38,7 +38,7 @@ def test_missing_file_raises_an_error(tmp_path):
         load_weights(tiny_backbone().model, tmp_path / "nowhere.pt")
 
 
-def test_another_architecture_is_named_by_its_first_key(tmp_path):
+def test_another_architecture_raises_an_error_with_its_first_key(tmp_path):
     state = tiny_backbone().model.model.state_dict()
     torch.save(state | {"visual.proj": torch.zeros(3, 3)}, tmp_path / "shape.pt")
     with pytest.raises(ValueError, match=r"visual\.proj has shape \(3, 3\)"):
@@ -52,7 +52,7 @@ def test_another_architecture_is_named_by_its_first_key(tmp_path):
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [torch.zeros(3)]], ids=["tensor", "list"])
-def test_what_is_no_state_dict_raises_an_error(tmp_path, content):
+def test_an_invalid_state_dict_raises_an_error(tmp_path, content):
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(ValueError, match="not a checkpoint or state dict"):
         load_weights(tiny_backbone().model, tmp_path / "file.pt")

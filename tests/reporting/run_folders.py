@@ -14,10 +14,10 @@ def set_scores(accuracy, ece=0.05, role="ood", **more):
 
 def scores(id_accuracy, ood_accuracy, ece=0.05, names=("mine", "other"), **more):
     """One ID set, and OOD sets that are all alike, with their mean."""
-    found = {names[0]: set_scores(id_accuracy, ece, "id", **more)}
-    found |= {name: set_scores(ood_accuracy, 2 * ece, **more) for name in names[1:]}
+    results = {names[0]: set_scores(id_accuracy, ece, "id", **more)}
+    results |= {name: set_scores(ood_accuracy, 2 * ece, **more) for name in names[1:]}
     mean = {"accuracy": ood_accuracy, "ece": 2 * ece, "macro_f1": ood_accuracy, **more}
-    return {**found, "avg_ood": {"sets": list(names[1:]), **mean}}
+    return {**results, "avg_ood": {"sets": list(names[1:]), **mean}}
 
 
 def config(folder, method="tracer", seed=0, terms=TERMS, beta=0.5, strength=0.9, every=1, teacher="WMA", **more):

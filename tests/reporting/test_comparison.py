@@ -31,7 +31,7 @@ def test_mean_and_deviation_by_hand(methods):
     assert (alone.mean, alone.std) == (0.6, None)
 
 
-def test_nothing_is_published_for_other_data(methods):
+def test_other_data_have_no_published_results(methods):
     assert all(cell.published is None for row in comparison(methods).rows for cell in row.cells.values())
 
 
@@ -54,58 +54,58 @@ def test_no_run_has_a_teacher(tmp_path):
         comparison(tmp_path, "teacher")
 
 
-def test_distinct_zero_shot_results_are_told_apart(tmp_path):
+def test_distinct_zero_shot_results_have_distinct_rows(tmp_path):
     for seed in (0, 1):
         for name, accuracy in (("small", 0.3), ("large", 0.4)):
             before = scores(accuracy, accuracy)
             write_run(
                 tmp_path / f"{name}{seed}", scores(0.9, 0.8), zero_shot=before, seed=seed, **{"backbone.name": name}
             )
-    found = comparison(tmp_path).rows
-    assert [row.label for row in found][:2] == ["zero-shot, backbone=large", "zero-shot, backbone=small"]
-    assert [row.cells[ResultKey("mine", "accuracy")].mean for row in found][:2] == [0.4, 0.3]
+    result = comparison(tmp_path).rows
+    assert [row.label for row in result][:2] == ["zero-shot, backbone=large", "zero-shot, backbone=small"]
+    assert [row.cells[ResultKey("mine", "accuracy")].mean for row in result][:2] == [0.4, 0.3]
 
 
 def test_swept_numbers_and_terms_are_sorted(tmp_path):
-    for number, every in enumerate([10, 1, 500]):
-        write_run(tmp_path / f"every/{number}", scores(0.9, 0.8), every=every)
+    for number, interval in enumerate([10, 1, 500]):
+        write_run(tmp_path / f"every/{number}", scores(0.9, 0.8), every=interval)
     for number, terms in enumerate([["fd", "crd"], ["icl"], []]):
         write_run(tmp_path / f"terms/{number}", scores(0.9, 0.8), terms=terms)
-    every, terms = (comparison(tmp_path / name).rows for name in ("every", "terms"))
-    assert [row.label for row in every][1:] == [f"teacher.every_n_steps={number}" for number in (1, 10, 500)]
+    intervals, terms = (comparison(tmp_path / name).rows for name in ("every", "terms"))
+    assert [row.label for row in intervals][1:] == [f"teacher.every_n_steps={number}" for number in (1, 10, 500)]
     assert [row.label for row in terms][1:] == ["distill_losses=none", "distill_losses=icl", "distill_losses=fd+crd"]
 
 
 def test_select_results(methods):
-    found = comparison(methods)
-    assert select_results(found, None, None) == [
+    result = comparison(methods)
+    assert select_results(result, None, None) == [
         ResultKey("mine", "accuracy"),
         ResultKey("avg_ood", "accuracy"),
         ResultKey("mine", "ece"),
         ResultKey("avg_ood", "ece"),
     ]
-    assert [key.data_set for key in select_results(found, ["all"], ["ece"])] == ["mine", "other", "avg_ood"]
-    assert select_results(found, ["other"], ["macro_f1"]) == [ResultKey("other", "macro_f1")]
+    assert [key.data_set for key in select_results(result, ["all"], ["ece"])] == ["mine", "other", "avg_ood"]
+    assert select_results(result, ["other"], ["macro_f1"]) == [ResultKey("other", "macro_f1")]
     with pytest.raises(ValueError, match=r"sets nowhere: none of these runs has it; they have mine, other, avg_ood"):
-        select_results(found, ["nowhere"], None)
+        select_results(result, ["nowhere"], None)
 
 
 def test_one_set_without_an_average(tmp_path):
     alone = {"mine": scores(0.9, 0.8)["mine"]}
     write_run(tmp_path / "run", alone, zero_shot=alone)
-    found = comparison(tmp_path)
-    assert found.headline_sets == ["mine"]
-    assert [row.label for row in found.rows] == ["zero-shot", "method=tracer"]
+    result = comparison(tmp_path)
+    assert result.headline_sets == ["mine"]
+    assert [row.label for row in result.rows] == ["zero-shot", "method=tracer"]
 
 
 def test_sets_without_scores_are_left_out(tmp_path):
-    """As results.json has them where none of a set's images could be read."""
+    """Results of a set of which no image could be read."""
 
     def with_an_empty_set(accuracy):
-        found = scores(accuracy, 0.8)
-        found["other"] = {**found["other"], "n": 0, "accuracy": None, "ece": None, "macro_f1": None}
-        found["avg_ood"] = {"sets": [], "accuracy": None, "ece": None, "macro_f1": None}
-        return found
+        result = scores(accuracy, 0.8)
+        result["other"] = {**result["other"], "n": 0, "accuracy": None, "ece": None, "macro_f1": None}
+        result["avg_ood"] = {"sets": [], "accuracy": None, "ece": None, "macro_f1": None}
+        return result
 
     for seed, accuracy in enumerate((0.9, 0.8)):
         write_run(tmp_path / f"run{seed}", with_an_empty_set(accuracy), zero_shot=with_an_empty_set(0.5), seed=seed)

@@ -10,11 +10,11 @@ from tracer_lightning.reporting.style import save, style
 
 def lines(axes):
     """Labelled lines, as (x, y) lists by name."""
-    found = {}
+    series = {}
     for container in axes.containers:
-        found[container.get_label()] = container.lines[0]
-    found |= {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
-    return {name: (list(map(float, line.get_xdata())), list(line.get_ydata())) for name, line in found.items()}
+        series[container.get_label()] = container.lines[0]
+    series |= {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    return {name: (list(map(float, line.get_xdata())), list(line.get_ydata())) for name, line in series.items()}
 
 
 @pytest.fixture
@@ -28,10 +28,10 @@ def betas(tmp_path):
 
 def test_means_with_deviations(betas):
     accuracy, ece, ood, _ = draw(comparison(betas, "all")).axes
-    found = lines(accuracy)
-    assert found["student"] == ([0.2, 0.7], pytest.approx([91, 81]))
-    assert found["teacher"] == ([0.2, 0.7], pytest.approx([70, 70]))
-    assert found["zero-shot"][1] == [50, 50]
+    series = lines(accuracy)
+    assert series["student"] == ([0.2, 0.7], pytest.approx([91, 81]))
+    assert series["teacher"] == ([0.2, 0.7], pytest.approx([70, 70]))
+    assert series["zero-shot"][1] == [50, 50]
     bars = accuracy.containers[0].lines[2][0].get_segments()
     assert [segment[1][1] - segment[0][1] for segment in bars] == pytest.approx([2 * 2**0.5] * 2)
     assert lines(ece)["student"][1] == pytest.approx([5, 5])
@@ -39,7 +39,7 @@ def test_means_with_deviations(betas):
     assert [axes.get_title() for axes in (accuracy, ood)] == ["mine (zero-shot: 50.0)", "avg_ood (zero-shot: 40.0)"]
     assert accuracy.get_ylim()[0] < 50
     assert accuracy.get_xscale() == "linear"
-    assert "published" not in found
+    assert "published" not in series
 
 
 def test_files(betas, tmp_path):
@@ -51,8 +51,8 @@ def test_files(betas, tmp_path):
 
 
 def test_published_curves_beside(tmp_path):
-    for every in (1, 10):
-        imagenet_run(tmp_path / str(every), 0.83, 0.64, every=every)
+    for interval in (1, 10):
+        imagenet_run(tmp_path / str(interval), 0.83, 0.64, every=interval)
     accuracy, ece, *_ = draw(comparison(tmp_path)).axes
     x, y = lines(accuracy)["published"]
     assert x == [1, 2, 5, 10, 50, 100, 500, 1000, 2500]
@@ -72,7 +72,7 @@ def test_sets_of_terms_are_points(tmp_path):
     assert [tick.get_text() for tick in axes[2].get_xticklabels()] == ["none", "icl", "fd+crd"]
 
 
-def test_what_cannot_be_drawn(betas):
+def test_undrawable_comparisons_raise_errors(betas):
     with pytest.raises(ValueError, match=r"choose another model"):
         draw(comparison(betas, "zero_shot"))
     write_run(betas / "flyp", scores(0.9, 0.8), method="flyp", beta=0.7)
@@ -80,7 +80,7 @@ def test_what_cannot_be_drawn(betas):
         draw(comparison(betas))
 
 
-def test_a_name_is_no_axis(tmp_path):
+def test_names_cannot_be_drawn_as_an_axis(tmp_path):
     for method in ("flyp", "tracer"):
         write_run(tmp_path / method, scores(0.9, 0.8), method=method)
     with pytest.raises(ValueError, match=r"here varies method"):

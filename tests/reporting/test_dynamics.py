@@ -96,7 +96,7 @@ def test_statistics_of_many_batches_are_drawn_as_means_of_neighbours(tmp_path):
     assert set(way.lines[0].get_ydata()) == {0, 1}
 
 
-def test_runs_without_statistics_are_named(tmp_path):
+def test_runs_without_statistics_raise_an_error(tmp_path):
     write(tmp_path / "plain", {})
-    with pytest.raises(ValueError, match=r"plain: no statistics in metrics.csv; train with callbacks="):
+    with pytest.raises(ValueError, match=r"plain: no statistics in metrics.csv; train with the callback TeacherStatistics"):
         read(tmp_path)

@@ -1,4 +1,4 @@
-"""Whatever a text says, it remains a text."""
+"""Texts are escaped in all formats."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ def test_texts_of_several_lines_and_quotes_come_back():
         ("91.0 ± 1.4", "91.0 ± 1.4"),
     ],
 )
-def test_markdown_obeys_nothing(text, shown):
+def test_markdown_markup_is_escaped(text, shown):
     assert markdown(text) == shown
 
 
@@ -83,7 +83,7 @@ def test_code_in_markdown_ends_where_it_should(text, shown):
     assert markdown_code(text) == shown
 
 
-def test_latex_obeys_nothing():
+def test_latex_markup_is_escaped():
     assert latex(r"a_b & 5% #1 $x {y} ~ ^ \z") == (
         r"a\_b \& 5\% \#1 \$x \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}z"
     )
@@ -102,19 +102,19 @@ def test_tables_of_hostile_runs_have_as_many_cells_as_others(tmp_path):
         names = ("mine", EVIL)
         write_run(tmp_path / str(number), scores(0.9, 0.8, names=names), zero_shot=scores(0.5, 0.4, names=names),
                   **{"data.train_styles": value, "name": EVIL})  # fmt: skip
-    found = comparison(tmp_path)
-    sections = [tables(found, ["all"])]
+    result = comparison(tmp_path)
+    sections = [tables(result, ["all"])]
     rows = [line for line in markdown_tables(sections).splitlines() if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
     assert not re.search(r"<|\x1b|^#|(?<!\\)`", markdown_tables(sections), re.MULTILINE)
     text = latex_tables(sections)
     assert "\x1b" not in text
     assert r"\input" not in text
-    assert not [cell for row in read(raw(found)) for cell in row if re.search(r"(^|;)[=@]", cell)]
-    assert any(cell.startswith("'=x") for row in read(raw(found)) for cell in row)
+    assert not [cell for row in read(raw(result)) for cell in row if re.search(r"(^|;)[=@]", cell)]
+    assert any(cell.startswith("'=x") for row in read(raw(result)) for cell in row)
 
 
-def test_the_terminal_obeys_nothing():
+def test_terminal_markup_is_escaped():
     stream = io.StringIO()
     console = PlainConsole(file=stream, width=60, force_terminal=True, color_system="standard")
     table = Table("name", "other", title="\x1b]0;title\x07")

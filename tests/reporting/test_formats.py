@@ -14,14 +14,14 @@ from tracer_lightning.reporting.formats import latex, markdown, raw, terminal
 from tracer_lightning.reporting.tables import TableSection, blocks, notes
 
 
-def tables(found, sets=None, metrics=None):
-    shown = select_results(found, sets, metrics)
-    return TableSection(blocks(found, shown), notes(found, shown))
+def tables(result, sets=None, metrics=None):
+    shown = select_results(result, sets, metrics)
+    return TableSection(blocks(result, shown), notes(result, shown))
 
 
-def lines(found, sets=None, metrics=None):
+def lines(result, sets=None, metrics=None):
     """Cells of every line of the Markdown tables, and the notes."""
-    text = markdown([tables(found, sets, metrics)])
+    text = markdown([tables(result, sets, metrics)])
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
     return rows, text
 
@@ -102,7 +102,7 @@ def test_the_average_is_that_of_the_same_sets(tmp_path):
     assert "Table 2 of" in text
 
 
-def test_the_clock_of_the_paper_is_told(tmp_path):
+def test_the_clock_of_the_paper_is_noted(tmp_path):
     imagenet_run(tmp_path / "rare", 0.83, 0.64, every=10)
     _, text = lines(comparison(tmp_path))
     assert "Table 10 was published from runs whose kernel's clock counts updates" in text
@@ -114,7 +114,7 @@ def test_teachers_are_named_beside_students(tmp_path):
     assert [row[0] for row in rows[2:]] == ["zero-shot", "method=tracer (student)", "method=tracer (teacher)"]
 
 
-def test_what_a_run_lacks_is_a_dash(tmp_path):
+def test_missing_values_are_dashes(tmp_path):
     write_run(tmp_path / "one", scores(0.9, 0.8))
     write_run(tmp_path / "two", scores(0.9, 0.8, names=("elsewhere", "other")), beta=0.2)
     rows, _ = lines(comparison(tmp_path), metrics=["accuracy"])
@@ -136,24 +136,24 @@ def test_latex(kernels):
 def test_csv_keeps_everything_unrounded(kernels):
     rows = list(csv.DictReader(io.StringIO(raw(comparison(kernels)))))
     assert len(rows) == 3 * 7 * 3 + 2 * 3  # models, sets with the mean, metrics; two rows' gains and forgetting
-    found = next(
+    result = next(
         r for r in rows if (r["setting"], r["data_set"], r["metric"]) == ("kernel.beta=0.2", "imagenet", "accuracy")
     )
-    assert float(found["mean"]) == pytest.approx(0.82, abs=1e-12)
-    assert float(found["std"]) == pytest.approx(0.02 / 2**0.5, abs=1e-12)
-    assert float(found["difference"]) == pytest.approx(0.82 - 0.8191, abs=1e-12)
-    assert (found["kernel.beta"], found["n"], found["seeds"]) == ("0.2", "2", "0 1")
-    assert (found["model"], found["published_table"]) == ("student", "11")
+    assert float(result["mean"]) == pytest.approx(0.82, abs=1e-12)
+    assert float(result["std"]) == pytest.approx(0.02 / 2**0.5, abs=1e-12)
+    assert float(result["difference"]) == pytest.approx(0.82 - 0.8191, abs=1e-12)
+    assert (result["kernel.beta"], result["n"], result["seeds"]) == ("0.2", "2", "0 1")
+    assert (result["model"], result["published_table"]) == ("student", "11")
     alone = rows[0]
     assert (alone["setting"], alone["model"], alone["n"], alone["std"]) == ("zero-shot", "zero_shot", "", "")
 
 
 def test_the_terminal_shows_what_fits(kernels):
     console = Console(width=100, file=io.StringIO())
-    found = comparison(kernels)
-    whole, _ = tables(found)
-    assert [len(list(terminal(console, block))) for block in whole] == [1, 1]
-    for block in tables(found, ["all"], ["accuracy"])[0]:
+    result = comparison(kernels)
+    full, _ = tables(result)
+    assert [len(list(terminal(console, block))) for block in full] == [1, 1]
+    for block in tables(result, ["all"], ["accuracy"])[0]:
         for table in terminal(console, block):
             console.print(table)
     text = console.file.getvalue()

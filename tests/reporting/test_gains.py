@@ -52,34 +52,34 @@ def values(row):
 
 def gains_table(folder, model="student"):
     """Lines of the Markdown table against zero-shot."""
-    found = comparison(folder, model)
-    text = markdown(sections(found, select_results(found, None, None))[1:])
+    result = comparison(folder, model)
+    text = markdown(sections(result, select_results(result, None, None))[1:])
     return [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
 
 
 def test_by_hand_over_seeds(seeds):
     [row] = rows_of(seeds)
-    found = gains(row)
-    mean = {place: cell.mean for place, cell in found.items()}
+    result = gains(row)
+    mean = {place: cell.mean for place, cell in result.items()}
     assert mean == {
         ResultKey("mine", "gain_id"): pytest.approx((0.30 + 0.36) / 2),
         ResultKey(ALL_BUT_ID, "gain_ood"): pytest.approx((-0.05 - 0.07) / 2),
         ResultKey(ALL_BUT_ID, "forgetting"): pytest.approx(((0.00 + 0.20) / 2 + (0.04 + 0.10) / 2) / 2),
         ResultKey("", "trained_share"): 0.0065,
     }
-    std = {place.metric: cell.std for place, cell in found.items()}
+    std = {place.metric: cell.std for place, cell in result.items()}
     assert std["gain_id"] == pytest.approx(0.06 / 2**0.5)
     assert std["gain_ood"] == pytest.approx(0.02 / 2**0.5)
     assert std["forgetting"] == pytest.approx(0.03 / 2**0.5)
     assert std["trained_share"] is None
 
 
-def test_what_one_set_gained_makes_up_for_no_loss_elsewhere(tmp_path):
+def test_gains_of_a_set_do_not_offset_losses_of_others(tmp_path):
     write_run(tmp_path / "run", results(0.8, 0.7, 0.5), zero_shot=results(0.5, 0.4, 0.6))
     [row] = rows_of(tmp_path)
-    found = gains(row)
-    assert found[ResultKey(ALL_BUT_ID, "gain_ood")].mean == pytest.approx((0.3 - 0.1) / 2)
-    assert found[ResultKey(ALL_BUT_ID, "forgetting")].mean == pytest.approx((0 + 0.1) / 2)
+    result = gains(row)
+    assert result[ResultKey(ALL_BUT_ID, "gain_ood")].mean == pytest.approx((0.3 - 0.1) / 2)
+    assert result[ResultKey(ALL_BUT_ID, "forgetting")].mean == pytest.approx((0 + 0.1) / 2)
 
 
 def test_the_mean_over_several_id_sets(tmp_path):
@@ -103,7 +103,7 @@ def test_a_set_of_another_role_may_be_forgotten_but_is_not_ood(tmp_path):
     }
 
 
-def test_a_model_that_was_not_trained(tmp_path):
+def test_an_untrained_model(tmp_path):
     same = scores(0.5, 0.4)
     write_run(tmp_path / "zs", same, zero_shot=same, trained=0, method="zs")
     [row] = rows_of(tmp_path)
@@ -131,13 +131,13 @@ def test_a_run_without_zero_shot_scores(tmp_path):
 
 def test_no_table_where_no_run_has_zero_shot_scores(tmp_path):
     write_run(tmp_path / "run", scores(0.8, 0.5), zero_shot={}, trained=20)
-    found = comparison(tmp_path)
-    assert len(sections(found, select_results(found, None, None))) == 1
+    result = comparison(tmp_path)
+    assert len(sections(result, select_results(result, None, None))) == 1
 
 
-def test_no_table_of_zero_shot_models_alone(seeds):
-    found = comparison(seeds, "zero_shot")
-    assert len(sections(found, select_results(found, None, None))) == 1
+def test_zero_shot_models_alone_have_no_table(seeds):
+    result = comparison(seeds, "zero_shot")
+    assert len(sections(result, select_results(result, None, None))) == 1
 
 
 def test_markdown(seeds):
@@ -151,16 +151,16 @@ def test_markdown(seeds):
 
 
 def test_each_table_has_its_notes(seeds):
-    found = comparison(seeds)
-    text = markdown(sections(found, select_results(found, None, None)))
+    result = comparison(seeds)
+    text = markdown(sections(result, select_results(result, None, None)))
     assert text.count("in percent.\n\n**digits: against zero-shot**") == 1
     assert text.endswith("in percent.\n")
     assert "Forgetting: max(0, zero-shot − after), the mean over all sets but the ID ones." in text
 
 
 def test_latex(seeds):
-    found = comparison(seeds)
-    text = latex(sections(found, select_results(found, None, None)))
+    result = comparison(seeds)
+    text = latex(sections(result, select_results(result, None, None)))
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 2
     assert r"\multicolumn{3}{c}{accuracy} & \multicolumn{1}{c}{parameters} \\" in text
     assert r"method=tracer & 2 & +33.0 $\pm$ 4.2 & $-$6.0 $\pm$ 1.4 & 8.5 $\pm$ 2.1 & 0.65 \\" in text
@@ -171,13 +171,13 @@ def test_latex(seeds):
 
 def test_csv(seeds):
     lines = list(csv.DictReader(io.StringIO(raw(comparison(seeds, "all")))))
-    found = {line["metric"]: line for line in lines if line["model"] == "student"}
-    forgotten = found["forgetting"]
+    result = {line["metric"]: line for line in lines if line["model"] == "student"}
+    forgotten = result["forgetting"]
     assert (forgotten["setting"], forgotten["n"], forgotten["seeds"]) == ("method=tracer", "2", "0 1")
     assert (forgotten["data_set"], float(forgotten["mean"])) == (ALL_BUT_ID, pytest.approx(0.085, abs=1e-12))
     assert float(forgotten["std"]) == pytest.approx(0.03 / 2**0.5, abs=1e-12)
-    assert (found["gain_id"]["data_set"], found["gain_ood"]["data_set"]) == ("mine", ALL_BUT_ID)
-    share = found["trained_share"]
+    assert (result["gain_id"]["data_set"], result["gain_ood"]["data_set"]) == ("mine", ALL_BUT_ID)
+    share = result["trained_share"]
     assert (share["data_set"], share["mean"], share["std"], share["published"]) == ("", "0.0065", "", "")
     before = {line["metric"] for line in lines if line["model"] == "zero_shot"}
     assert before == {"accuracy", "ece", "macro_f1"}

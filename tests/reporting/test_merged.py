@@ -20,14 +20,14 @@ from tracer_lightning.reporting.style import save
 
 
 def scores(own, *others):
-    """Of one ID set and several OOD sets."""
+    """Results of one ID set and several OOD sets."""
     sets = {"own": ("id", own), **{f"set {number}": ("ood", value) for number, value in enumerate(others)}}
     metrics = {
         name: {"accuracy": value, "accuracy_top5": 1.0, "ece": value / 10, "macro_f1": value / 2}
         for name, (_, value) in sets.items()
     }
-    found = {name: {"split": "test", "role": sets[name][0], "n": 10, **values} for name, values in metrics.items()}
-    return found | {"avg_ood": {"sets": [], **metrics["own"]}}
+    results = {name: {"split": "test", "role": sets[name][0], "n": 10, **values} for name, values in metrics.items()}
+    return results | {"avg_ood": {"sets": [], **metrics["own"]}}
 
 
 RESULTS = {"0": scores(0.5, 0.9, 0.7), "0.5": scores(0.7, 0.75, 0.65), "1": scores(0.8, 0.6, 0.4)}
@@ -100,7 +100,7 @@ def test_a_score_is_shown_beside_an_error(primary, expected):
     assert [metric.name for metric in main_metrics(CLASSIFICATION, primary)] == expected
 
 
-def test_the_picture_has_a_point_for_each_model(tmp_path):
+def test_the_figure_has_a_point_for_each_model(tmp_path):
     (axes,) = id_ood_figure(RESULTS, ACCURACY, MARKS, curve="WiSE-FT").axes
     line, *points = axes.lines
     assert list(line.get_xdata()) == pytest.approx([50, 70, 80])
@@ -112,9 +112,9 @@ def test_the_picture_has_a_point_for_each_model(tmp_path):
         "before fine-tuning",
         "fine-tuned",
     ]
-    one, other = (save(id_ood_figure(RESULTS, ACCURACY, MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
-    assert one.read_bytes() == other.read_bytes()
-    assert matplotlib.image.imread(one).shape[2] == 4
+    first, second = (save(id_ood_figure(RESULTS, ACCURACY, MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
+    assert first.read_bytes() == second.read_bytes()
+    assert matplotlib.image.imread(first).shape[2] == 4
 
 
 def test_names_that_would_cover_others_are_left_out():
@@ -123,7 +123,7 @@ def test_names_that_would_cover_others_are_left_out():
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0.5"]
 
 
-def test_models_that_are_no_curve_are_in_the_legend_once():
+def test_single_models_are_in_the_legend_once():
     marks = {"0": "before fine-tuning", "0.5": "fine-tuned", "1": "fine-tuned"}
     (axes,) = id_ood_figure(RESULTS, MACRO_F1, marks, curve=None).axes
     assert len(axes.lines) == 3

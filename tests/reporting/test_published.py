@@ -16,14 +16,14 @@ def settings(**changed):
 
 
 def value(metric="accuracy", data_set="avg_ood", model="student", swept=None, **changed):
-    found = find(settings(**changed), model, swept, data_set, metric)
-    return found and (found.value, found.table)
+    entry = find(settings(**changed), model, swept, data_set, metric)
+    return entry and (entry.value, entry.table)
 
 
 def test_every_line_is_read():
     assert len(published()) == 954 - 30  # six methods on five sets are in Tables 1 and 2
-    assert {found.table for found in published().values()} == {1, 2, 5, 6, 7, 8, 9, 10, 11}
-    assert all(0 < found.value < 1 for found in published().values())
+    assert {entry.table for entry in published().values()} == {1, 2, 5, 6, 7, 8, 9, 10, 11}
+    assert all(0 < entry.value < 1 for entry in published().values())
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_in_a_sweep_the_main_setting_is_of_its_table(key, table):
 
 
 def test_names_of_data_sets():
-    whole = scores(0.8, 0.6, names=("imagenet", *OOD))
+    full = scores(0.8, 0.6, names=("imagenet", *OOD))
     fewer = scores(0.8, 0.6, names=("imagenet", *OOD[:4]))
     part = scores(0.8, 0.6, names=("imagenet", *OOD[:2]))
-    assert [paper_data_set(name, whole) for name in ("imagenet", "imagenet-v2")] == ["imagenet", "imagenetv2"]
-    found = [paper_data_set("avg_ood", one) for one in (whole, fewer, part)]
-    assert found == ["avg_ood", "avg_ood_without_objectnet", ""]
+    assert [paper_data_set(name, full) for name in ("imagenet", "imagenet-v2")] == ["imagenet", "imagenetv2"]
+    names = [paper_data_set("avg_ood", results) for results in (full, fewer, part)]
+    assert names == ["avg_ood", "avg_ood_without_objectnet", ""]
     del fewer["avg_ood"]["sets"]
     assert paper_data_set("avg_ood", fewer) == "avg_ood_without_objectnet"
 

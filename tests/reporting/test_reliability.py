@@ -1,6 +1,5 @@
 """Figures of results."""
 
-import io
 import math
 
 import numpy as np
@@ -46,7 +45,7 @@ def test_bars_end_at_accuracy_and_confidence():
     assert sum(bar.get_height() for bar in histogram.patches) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("sets", [0, 1, 5, 7])
+@pytest.mark.parametrize("sets", [0, 1, 5])
 def test_a_panel_for_every_set(sets):
     figure = reliability_figure({f"set {number}": BINS for number in range(sets)}, "Student")
     assert isinstance(figure, Figure)
@@ -57,11 +56,11 @@ def test_odd_names_and_numbers_are_drawn():
     broken = {name: [np.nan] * 11 for name in BINS}
     empty = {name: [0] * 11 for name in BINS}
     figure = reliability_figure({"$\\frac": BINS, "<b>&": broken, "": empty}, "$x_")
-    figure.savefig(io.BytesIO(), format="png")
+    figure.draw_without_rendering()
     assert "ECE nan %" in figure.axes[2].get_title()
 
 
-def test_curves_are_read_without_what_is_no_number(tmp_path):
+def test_non_numeric_values_are_left_out_of_curves(tmp_path):
     path = tmp_path / "metrics.csv"
     assert read_curves(path) == {}
     path.write_text("epoch,step,loss,lr\n0,1,2.5,\n,2,,0.1\n0,3,nan,\n0,4,inf,\n0,5,0.5,\n")

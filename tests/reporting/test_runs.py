@@ -34,7 +34,7 @@ def test_patterns_files_and_overlaps_find_each_run_once(sweep):
     assert [run.seed for run in runs] == [0, 1]
 
 
-def test_unfinished_and_broken_runs_are_named(sweep):
+def test_unfinished_and_broken_runs_are_reported(sweep):
     (sweep / "12-tracer-seed11/.hydra").mkdir(parents=True)
     (next(sweep.glob("8-*")) / "results.json").unlink()
     (next(sweep.glob("9-*")) / "config.yaml").unlink()
@@ -53,7 +53,7 @@ def test_unfinished_and_broken_runs_are_named(sweep):
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '{"name": "a", "seed": 0}', '{"name": "a", "student": {"b": {}}}'])
-def test_other_files_are_no_runs(sweep, content):
+def test_other_files_are_not_read_as_runs(sweep, content):
     for path in sweep.glob("*/results.json"):
         path.write_text(content)
     with pytest.raises(ValueError, match=r"no finished run there"):
@@ -74,7 +74,7 @@ def test_runs_equal_but_for_the_seed_are_one_group(sweep):
     assert warnings == []
 
 
-def test_a_repetition_is_no_further_sample(sweep):
+def test_repeated_runs_are_counted_once(sweep):
     shutil.copytree(next(sweep.glob("9-*")), sweep / "21-again")
     write_run(sweep / "22-tracer-seed1", scores(0.1, 0.8), seed=1)
     groups, warnings = group_runs(find_runs([str(sweep)])[0])

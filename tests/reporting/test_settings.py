@@ -9,16 +9,16 @@ HERE = Path("/runs/a")
 
 
 def labels(*configs):
-    settings = [settings_of(one) for one in configs]
+    settings = [settings_of(config) for config in configs]
     keys = varied_keys(settings)
-    return [label(one, keys) for one in settings]
+    return [label(config, keys) for config in settings]
 
 
-def test_what_names_or_places_a_run_does_not_count():
-    other = config(
+def test_names_and_folders_of_runs_are_no_settings():
+    changed = config(
         Path("/elsewhere/b"), seed=3, **{"data.root": "/data", "trainer.devices": 4, "compute.compile": True}
     )
-    assert settings_of(other) == settings_of(config(HERE))
+    assert settings_of(changed) == settings_of(config(HERE))
 
 
 def test_null_and_absent_are_the_same():
@@ -35,21 +35,21 @@ def test_a_number():
 
 
 def test_terms_are_named_in_one_order():
-    found = labels(config(HERE, terms=["icl", "fd"]), config(HERE, terms=[]), config(HERE, terms=["crd", "fd"]))
-    assert found == ["distill_losses=fd+icl", "distill_losses=none", "distill_losses=fd+crd"]
+    result = labels(config(HERE, terms=["icl", "fd"]), config(HERE, terms=[]), config(HERE, terms=["crd", "fd"]))
+    assert result == ["distill_losses=fd+icl", "distill_losses=none", "distill_losses=fd+crd"]
     assert term_names(["mine", "cross_kd", "fd"]) == "fd+cross_kd+mine"
 
 
-def test_a_method_stands_for_all_that_goes_with_it():
+def test_the_method_replaces_the_settings_that_it_implies():
     methods = config(HERE), config(HERE, "flyp", terms=[], teacher="No"), config(HERE, "static_sd", terms=["fd"])
     assert labels(*methods) == ["method=tracer", "method=flyp", "method=static_sd"]
 
 
 def test_several_settings():
-    found = labels(
+    result = labels(
         config(HERE, "flyp", terms=[], teacher="No"), config(HERE, beta=0.2), config(HERE), config(HERE, teacher="EMA")
     )
-    assert found == [
+    assert result == [
         "method=flyp, teacher=NoTeacher",
         "method=tracer, teacher=WMATeacher, kernel.beta=0.2",
         "method=tracer, teacher=WMATeacher, kernel.beta=0.5",
@@ -62,13 +62,13 @@ def test_a_kernel_counts_where_the_teacher_has_one():
     assert settings_of(config(HERE, beta=0.2, **flyp)) == settings_of(config(HERE, beta=0.5, **flyp))
 
 
-def test_a_key_that_only_some_have():
-    found = labels(config(HERE, **{"trainer.new": 3}), config(HERE))
-    assert found == ["trainer.new=3", "trainer.new=–"]
+def test_a_setting_of_only_some_runs():
+    result = labels(config(HERE, **{"trainer.new": 3}), config(HERE))
+    assert result == ["trainer.new=3", "trainer.new=–"]
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_equal_runs_have_nothing_varied(count):
+def test_equal_runs_vary_no_setting(count):
     assert varied_keys([settings_of(config(HERE))] * count) == []
 
 
@@ -83,7 +83,7 @@ def test_terms_that_are_not_computed_are_none():
 
 
 def test_how_often_is_logged_does_not_count_but_the_batch_of_its_ece_does():
-    other = config(HERE, **{"callbacks.teacher_statistics.every_n_steps": 7, "data.eval_batch_size": 512})
-    assert settings_of(other) == settings_of(config(HERE))
+    changed = config(HERE, **{"callbacks.teacher_statistics.every_n_steps": 7, "data.eval_batch_size": 512})
+    assert settings_of(changed) == settings_of(config(HERE))
     sizes = [config(HERE, **{"reproduce.ece_per_batch": True, "data.eval_batch_size": size}) for size in (256, 512)]
     assert settings_of(sizes[0]) != settings_of(sizes[1])

@@ -71,7 +71,7 @@ def test_curves_are_those_of_the_same_blocks():
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["1", "2", "3", "feat."]
 
 
-def test_where_blocks_do_not_correspond_there_is_a_heat_map_only():
+def test_towers_of_different_depth_have_only_a_heat_map():
     assert (curves("", DEEPER), similarity_table("", DEEPER)) == (None, None)
     figure = heat_maps("", DEEPER)
     image = figure.axes[0].get_images()[0]

@@ -46,7 +46,7 @@ def test_a_file_is_replaced_atomically(tmp_path):
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_a_failed_write_keeps_the_old_file_and_nothing_else(tmp_path, error):
+def test_a_failed_write_keeps_only_the_old_file(tmp_path, error):
     path = tmp_path / "results.json"
     write_text(path, "old")
 

@@ -33,14 +33,14 @@ def test_a_kernel_of_zeros_has_no_memory():
 
 
 def test_each_kernel_has_its_panels():
-    found = {str(number): memory(kernel, 300) for number, kernel in enumerate(KERNELS)}
-    drawn = weights_figure(found, found["0"])
-    assert [axes.get_title() for axes in drawn.axes if axes.get_title()] == list(found)
-    assert len(drawn.axes) == 2 * len(KERNELS)
-    above = next(axes for axes in drawn.axes if axes.get_title() == "2")
+    memories = {str(number): memory(kernel, 300) for number, kernel in enumerate(KERNELS)}
+    figure = weights_figure(memories, memories["0"])
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == list(memories)
+    assert len(figure.axes) == 2 * len(KERNELS)
+    above = next(axes for axes in figure.axes if axes.get_title() == "2")
     _, line = above.lines
     assert torch.tensor(line.get_ydata()).allclose(torch.ones(1, dtype=torch.float64))
     assert above.get_ylim() == (MIN_WEIGHT, MAX_WEIGHT)
-    assert all(axes.lines for axes in drawn.axes)
-    ends = [axes.lines[1].get_ydata()[-1] for axes in drawn.axes if axes.get_ylim() == (0, 100)]
+    assert all(axes.lines for axes in figure.axes)
+    ends = [axes.lines[1].get_ydata()[-1] for axes in figure.axes if axes.get_ylim() == (0, 100)]
     assert ends == pytest.approx([100.0] * len(KERNELS))

@@ -21,7 +21,7 @@ def test_frozen_parameters_are_shared_and_trained_ones_are_not():
     assert set(teacher.trained) == {"linear.weight", "linear.bias", "norm.weight", "norm.bias", "scale"}
 
 
-def test_never_trains_and_never_tracks_gradients():
+def test_teachers_never_train_and_never_track_gradients():
     student = Student()
     teacher = WMATeacher(student, BetaKernel(), 5).train()
     assert not any(module.training for module in teacher.modules())
@@ -31,7 +31,7 @@ def test_never_trains_and_never_tracks_gradients():
 
 
 class Layer(nn.Module):
-    """Says in which type it computed."""
+    """Returns its output in the precision of its computation."""
 
     def __init__(self):
         super().__init__()
@@ -45,21 +45,21 @@ class Layer(nn.Module):
 def test_a_pass_in_bf16_keeps_the_average_as_it_is(kind):
     torch.manual_seed(0)
     student, x = Layer(), torch.randn(32, 64)
-    whole, half = kind(student, total_steps=5), kind(student, total_steps=5, precision="bf16")
+    full, half = kind(student, total_steps=5), kind(student, total_steps=5, precision="bf16")
     for _ in range(2):
         with torch.no_grad():
             student.linear.weight.add_(0.1)
-        whole.update(student)
+        full.update(student)
         half.update(student)
     assert half.module.linear.weight.dtype == torch.float32
-    assert torch.equal(half.module.linear.weight, whole.module.linear.weight)
-    found = half(x)
-    assert found.dtype == torch.bfloat16
-    assert 0 < (found.float() - whole(x)).norm() / whole(x).norm() < 0.01
-    assert whole(x).dtype == torch.float32
+    assert torch.equal(half.module.linear.weight, full.module.linear.weight)
+    output = half(x)
+    assert output.dtype == torch.bfloat16
+    assert 0 < (output.float() - full(x)).norm() / full(x).norm() < 0.01
+    assert full(x).dtype == torch.float32
 
 
-def test_an_unknown_precision_is_refused():
+def test_an_unknown_precision_raises_an_error():
     with pytest.raises(ValueError, match="precision must be one of same, bf16, found 'fp4'"):
         FrozenTeacher(Layer(), precision="fp4")
 
@@ -83,7 +83,7 @@ def test_compensation_keeps_small_displacements_of_large_values():
             super().__init__()
             self.gain = nn.Parameter(torch.ones(8))
 
-    steps = 25_000
+    steps = 5_000
     student = Gain()
     teacher = WMATeacher(student, UniformKernel(), steps)
     plain, values = torch.ones(8), []
@@ -145,7 +145,7 @@ def test_begin_resets_and_resume_refuses_another_horizon():
     assert not teacher.compensation_0.any()
 
 
-def test_freezing_after_construction_is_refused():
+def test_freezing_after_construction_raises_an_error():
     student = Student()
     teacher = WMATeacher(student, BetaKernel())
     student.linear.bias.requires_grad_(False)
@@ -169,7 +169,7 @@ def test_steps_must_increase_and_the_horizon_be_known():
         teacher.update(student, 2)
 
 
-def test_frozen_teacher_stays():
+def test_a_frozen_teacher_does_not_change():
     student = Student()
     teacher = FrozenTeacher(student, 5)
     start = snapshot(teacher.module)

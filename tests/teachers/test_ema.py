@@ -49,14 +49,14 @@ def exponential(rho, total):
 
 
 def followed(teacher, students):
-    """What the teacher makes of students (T, 3) after theta_0, at every step."""
-    student, found = copy.deepcopy(teacher.module), []
+    """Compute the averages of students (T, 3) after theta_0 at every step."""
+    student, trajectory = copy.deepcopy(teacher.module), []
     for weights in students:
         with torch.no_grad():
             student.weight.copy_(weights)
         teacher.update(student)
-        found.append(teacher.module.weight.detach().clone())
-    return torch.stack(found)
+        trajectory.append(teacher.module.weight.detach().clone())
+    return torch.stack(trajectory)
 
 
 def encoder(weights):

@@ -78,7 +78,7 @@ def test_captions_name_what_the_task_asks_for(spec):
     assert not source.images[red][:, 1:].any()
 
 
-def test_coloured_digits_may_be_asked_for_their_digit(spec):
+def test_coloured_digits_may_be_labelled_by_digit(spec):
     data = toy(spec, label="digit")
     assert data.classnames == CLASSES
     coloured, plain = (data.eval_source(eval_set) for eval_set in data.eval_sets)

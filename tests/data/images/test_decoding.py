@@ -1,4 +1,4 @@
-"""Images from anywhere."""
+"""Decoding of untrusted images."""
 
 import contextlib
 import io
@@ -10,16 +10,15 @@ import pytest
 from PIL import Image
 
 from tests.data.shards.test_tar import bomb
+from tests.images import encode, random_pixels
 from tracer_lightning.data.images import decoding
 from tracer_lightning.data.images.decoding import UnreadableImageError, decode, header_size, pil_image
 from tracer_lightning.data.images.folder import FolderSource
 
 
-def encoded(kind, size=(40, 30), **options):
-    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
+def encoded(form, size=(40, 30), **options):
+    width, height = size
+    return encode(random_pixels(height, width), form, **options)
 
 
 FORMATS = {
@@ -50,7 +49,7 @@ def segment(marker, content):
 
 
 FRAME = segment(0xC0, struct.pack(">BHHB", 8, 8, 8, 3) + bytes(9))
-"""Of 8 x 8 pixels."""
+"""Frame header of an image of 8 x 8 pixels."""
 
 
 def jpeg_with(inserted, said=None):
@@ -131,7 +130,7 @@ def test_formats_that_start_programs_are_not_read():
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_random_damage_is_unreadable_or_read(kind):
+def test_random_damage_is_decoded_or_raises_unreadable_image_error(kind):
     rng, content = np.random.default_rng(0), FORMATS[kind]
     for _ in range(150):
         damaged = bytearray(content[: rng.integers(1, len(content) + 1)])

@@ -1,15 +1,14 @@
-"""Which files are read, and what is said of the others."""
+"""Selection of image files and warnings of skipped ones."""
 
 import warnings
 
 import pytest
-from PIL import Image
 
 from scripts.make_shards import main
-from tests.data.images.test_folder import CLASSES, data, root  # noqa: F401  root is a fixture
-from tests.data.shards.conftest import root as shard_root  # noqa: F401  a fixture
-from tests.data.shards.helpers import png, rewrite, seen, shards
+from tests.data.images.test_folder import CLASSES, data
+from tests.data.shards.helpers import rewrite, seen, shards
 from tests.data.shards.test_make_shards import error, image, samples, table
+from tests.images import encode, grey_pixels, grey_png
 from tracer_lightning.data.images.decoding import FORMATS, decode
 from tracer_lightning.data.images.files import FORMAT_OF, is_hidden
 from tracer_lightning.data.images.folder import FolderSource
@@ -25,7 +24,7 @@ CLUTTER = (
 
 
 def clutter(folder):
-    """What systems leave in a folder."""
+    """Write the files that operating systems leave in folders."""
     for name in CLUTTER:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"Mac OS X")
@@ -41,27 +40,27 @@ def test_other_names(name):
     assert not is_hidden(name)
 
 
-def test_hidden_files_are_ignored(root):  # noqa: F811
-    plain = data(root)
+def test_hidden_files_are_ignored(folder_root):
+    plain = data(folder_root)
     expected = [plain.train_source().files, plain.eval_source(plain.eval_sets[1]).files]
-    for folder in [root, *root.glob("*"), *root.glob("*/*")]:
+    for folder in [folder_root, *folder_root.glob("*"), *folder_root.glob("*/*")]:
         clutter(folder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        module = data(root)
+        module = data(folder_root)
         assert [module.train_source().files, module.eval_source(module.eval_sets[1]).files] == expected
     assert module.classnames == ["big dog", "cat", "owl"]
 
 
-def test_skipped_files_are_counted_by_reason_in_one_warning(root):  # noqa: F811
-    train = root / "train"
+def test_skipped_files_are_counted_by_reason_in_one_warning(folder_root):
+    train = folder_root / "train"
     image(train / "cat/kittens/small/0.png")
     image(train / "cat/kittens/1.png")
     image(train / "0.png")
     (train / "owl/4.dcm").touch()
     (train / "owl/notes").touch()
-    (train / "owl/5.png").symlink_to(root / "nowhere.png")
-    (train / "newt").symlink_to(root / "nowhere")
+    (train / "owl/5.png").symlink_to(folder_root / "nowhere.png")
+    (train / "newt").symlink_to(folder_root / "nowhere")
     with pytest.warns(UserWarning, match="are skipped") as warned:
         assert len(FolderSource(train, CLASSES)) == 12
     (line,) = [str(warning.message) for warning in warned]
@@ -72,12 +71,12 @@ def test_skipped_files_are_counted_by_reason_in_one_warning(root):  # noqa: F811
 
 
 @pytest.mark.parametrize("suffix", FORMAT_OF)
-def test_every_suffix_is_read_everywhere(suffix, tmp_path):
+def test_every_suffix_is_read_from_folders_and_shards(suffix, tmp_path):
     assert FORMAT_OF[suffix] in FORMATS
-    Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / "image", FORMAT_OF[suffix])
+    content = encode(grey_pixels(200, 8, 8), FORMAT_OF[suffix])
     for name in ("cat", "owl"):
         (tmp_path / "train" / name).mkdir(parents=True)
-        (tmp_path / "train" / name / f"0.{suffix.upper()}").write_bytes((tmp_path / "image").read_bytes())
+        (tmp_path / "train" / name / f"0.{suffix.upper()}").write_bytes(content)
     source = FolderSource(tmp_path / "train", ["cat", "owl"])
     assert len(source) == 2
     assert decode(source[0].data).shape == (3, 8, 8)
@@ -91,17 +90,17 @@ def test_every_suffix_is_read_everywhere(suffix, tmp_path):
         assert sum(len(batch.labels) for batch in module.train_dataloader()) == 2
 
 
-def test_a_class_without_training_images_is_an_error(root, tmp_path, capsys):  # noqa: F811
-    for path in (root / "train/owl").iterdir():
+def test_a_class_without_training_images_is_an_error(folder_root, tmp_path, capsys):
+    for path in (folder_root / "train/owl").iterdir():
         path.rename(path.with_suffix(".dcm"))
-    module = data(root)
+    module = data(folder_root)
     with (
         pytest.warns(UserWarning, match=r"4 files are skipped: 4 \.dcm"),
         pytest.raises(ValueError, match=r"train/owl contains no images \(jpg, .*\); add images or remove it"),
     ):
         module.train_dataloader()
-    assert "train/owl contains no images" in error(capsys, "folder", root / "train", "--out", tmp_path / "out")
-    assert main(["folder", str(root / "train"), "--out", str(tmp_path / "out"), "--split", "test"]) == 0
+    assert "train/owl contains no images" in error(capsys, "folder", folder_root / "train", "--out", tmp_path / "out")
+    assert main(["folder", str(folder_root / "train"), "--out", str(tmp_path / "out"), "--split", "test"]) == 0
 
 
 def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
@@ -123,13 +122,13 @@ def test_make_shards_packs_no_hidden_files(tmp_path, capsys):
 
 def test_verification_decodes(tmp_path, capsys):
     (tmp_path / "pets/cat").mkdir(parents=True)
-    (tmp_path / "pets/cat/0.png").write_bytes(png(7)[:-30])
+    (tmp_path / "pets/cat/0.png").write_bytes(grey_png(7)[:-30])
     message = error(capsys, "folder", tmp_path / "pets", "--out", tmp_path / "out", "--verify")
     assert "sample s0000000 has an image that can't be read: damaged" in message
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_hidden_shards_and_members_are_ignored(shard_root, stream):  # noqa: F811
+def test_hidden_shards_and_members_are_ignored(shard_root, stream):
     expected = read(shards(shard_root, stream=stream))
     for split in ("photo/train", "photo/test"):
         (shard_root / split / "._0.tar").write_bytes(b"Mac OS X")

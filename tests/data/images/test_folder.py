@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests.conftest import tiny_backbone
+from tests.images import random_pixels, write_image
 from tracer_lightning.data import ImageFolderDataModule
 from tracer_lightning.data.images.transforms import RandomCrop
 from tracer_lightning.types import EvalSet
@@ -14,26 +14,17 @@ AUGMENTATION = {"crop_scale": [0.9, 1.0], "flip": 0.5}
 
 
 @pytest.fixture
-def root(tmp_path):
-    """Images of one grey level per class, in several formats and modes."""
-    for split, classes in (("train", CLASSES), ("val", CLASSES), ("art", ["cat", "owl"])):
-        for name in classes:
-            folder = tmp_path / "pets" / split / name
-            folder.mkdir(parents=True)
-            for number, suffix in enumerate(("jpg", "png", "bmp", "webp")):
-                grey = 40 + 60 * CLASSES.index(name)
-                image = np.full((40 + number, 50, 3), grey, np.uint8)
-                Image.fromarray(image).convert("L" if number == 1 else "RGB").save(folder / f"{number}.{suffix}")
-    return tmp_path / "pets"
+def root(folder_root):
+    return folder_root
 
 
 def data(root, ood=None, max_bad_fraction=0.001, **options):
     folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"} if ood is None else ood}
     loading = {"batch_size": 6, "eval_batch_size": 4, "num_workers": 0, "seed": 0}
     held_out = {"fraction": 0.0, "seed": 0}
-    given = {"folders": folders, "held_out": held_out, "texts": TEXTS, "augmentation": AUGMENTATION} | options
+    defaults = {"folders": folders, "held_out": held_out, "texts": TEXTS, "augmentation": AUGMENTATION} | options
     loading |= {"max_bad_fraction": max_bad_fraction, "eval_decoder": "torchvision"}
-    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(loading | given))
+    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(loading | defaults))
 
 
 def test_folders_become_classes_and_suites(root):
@@ -46,7 +37,7 @@ def test_folders_become_classes_and_suites(root):
         assert image.mean().item() == pytest.approx(40 + 60 * label, abs=3)
 
 
-def test_an_ood_set_with_some_classes_is_told_apart_among_them(root):
+def test_an_ood_set_with_fewer_classes_has_its_own_labels(root):
     module = data(root)
     labels = torch.cat([batch.labels for batch in module.test_dataloader()[1]])
     assert labels.tolist() == [0] * 4 + [1] * 4
@@ -55,9 +46,8 @@ def test_an_ood_set_with_some_classes_is_told_apart_among_them(root):
 
 
 def test_crops_are_the_same_for_the_same_key_and_differ_by_epoch(root):
-    rng = np.random.default_rng(0)
-    for folder in (root / "train").iterdir():
-        Image.fromarray(rng.integers(0, 255, (64, 48, 3), dtype=np.uint8)).save(folder / "0.png")
+    for seed, folder in enumerate((root / "train").iterdir()):
+        write_image(folder / "0.png", random_pixels(64, 48, seed))
     loader = data(root).train_dataloader()
     dataset = loader._loader.dataset
     assert torch.equal(dataset[(3, 1)].image, dataset[(3, 1)].image)

@@ -23,7 +23,7 @@ def test_classes_of_equal_tokens_cause_a_warning(pair):
     assert "(and 1 more pairs)" in line
 
 
-def test_classes_that_differ_are_not_warned_of():
+def test_distinct_classes_cause_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         CaptionTable(["dog", "dogs", "hotdog", "hot dog"], ["a {c}.", "a {d} {c}"], TOKENIZE, ["sketch", "photo"])
@@ -48,7 +48,7 @@ def test_in_shards(tmp_path, stream):
         module.prompts()
 
 
-def test_blanks_around_labels_are_no_part_of_them(tmp_path, capsys):
+def test_labels_are_stripped(tmp_path, capsys):
     labels = (" bird", "cat ", "bird", "cat")
     for number in range(len(labels)):
         image(tmp_path / f"{number}.png")

@@ -3,15 +3,14 @@
 from collections import Counter
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tests.conftest import tiny_backbone
 from tests.data.core.test_loading import digits
 from tests.data.images.test_folder import AUGMENTATION, TEXTS
 from tests.data.shards.helpers import seen, shards, write
+from tests.images import grey_pixels, write_image
 from tracer_lightning.data import ColouredDigitsDataModule, ImageFolderDataModule
 
 CLASSES = ["big_dog", "cat", "owl"]
@@ -24,10 +23,8 @@ def pets(tmp_path):
     grey = 0
     for split, sizes in (("train", SIZES), ("val", [1, 1, 1])):
         for name, size in zip(CLASSES, sizes, strict=True):
-            (tmp_path / "pets" / split / name).mkdir(parents=True)
             for number in range(size):
-                image = Image.fromarray(np.full((40, 40, 3), grey, np.uint8))
-                image.save(tmp_path / "pets" / split / name / f"{number}.png")
+                write_image(tmp_path / "pets" / split / name / f"{number}.png", grey_pixels(grey, 40, 40))
                 grey += 1
     return tmp_path / "pets"
 
@@ -45,16 +42,16 @@ def classes(batches):
 
 
 def few(root, **options):
-    given = {"folders": {"train": "train", "val": "val", "test": "val", "ood": {}}, "texts": TEXTS}
-    given |= {
+    defaults = {"folders": {"train": "train", "val": "val", "test": "val", "ood": {}}, "texts": TEXTS}
+    defaults |= {
         "held_out": {"fraction": 0.0, "seed": 0},
         "augmentation": AUGMENTATION,
         "eval_decoder": "torchvision",
         "batch_size": 3,
         "eval_batch_size": 4,
     }
-    given |= {"num_workers": 0, "seed": 0, "max_bad_fraction": 0.0}
-    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(given | options))
+    defaults |= {"num_workers": 0, "seed": 0, "max_bad_fraction": 0.0}
+    return ImageFolderDataModule(tiny_backbone().spec, str(root), **(defaults | options))
 
 
 def test_few_shot_draws_from_each_class_and_keeps_small_classes(pets):
@@ -66,11 +63,11 @@ def test_few_shot_draws_from_each_class_and_keeps_small_classes(pets):
     assert few(pets, shots=2).set_size(None) == 6
 
 
-def test_more_than_there_are_is_the_whole_set(pets):
+def test_more_shots_than_images_select_the_full_set(pets):
     with pytest.warns(UserWarning, match="3 of 3 classes have fewer"):
-        every = seen(few(pets, shots=1000).predict_dataloader())
-    assert every == seen(few(pets).predict_dataloader())
-    assert len(every) == sum(SIZES)
+        samples = seen(few(pets, shots=1000).predict_dataloader())
+    assert samples == seen(few(pets).predict_dataloader())
+    assert len(samples) == sum(SIZES)
 
 
 def test_the_draw_depends_on_the_seed_alone_and_grows(pets):
@@ -108,10 +105,10 @@ def test_a_run_continues_with_its_draw_and_with_no_other(sets):
     again.load_state_dict(state)
     assert [batch.indices.tolist() for batch in again.train_dataloader()] == expected
     for options in ({"shots": 5}, {"shots": None}, {"shots": 4, "seed": 1}):
-        other = shards(sets, **({"batch_size": 4} | options))
-        other.load_state_dict(state)
+        resumed = shards(sets, **({"batch_size": 4} | options))
+        resumed.load_state_dict(state)
         with pytest.raises(ValueError, match="resume with the same data, reader and seed"):
-            other.train_dataloader()
+            resumed.train_dataloader()
 
 
 def test_images_in_memory_are_drawn_likewise():

@@ -1,12 +1,11 @@
-"""Nothing is chosen by images that are tested on."""
+"""Validation sets are disjoint from test sets."""
 
 from collections import Counter
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.data.images.test_folder import data
+from tests.images import grey_pixels, write_image
 from tracer_lightning.types import EvalSet
 
 SIZES = {"train": {"cat": 20, "dog": 10, "owl": 2, "yak": 1}, "val": dict.fromkeys(("cat", "dog", "owl", "yak"), 3)}
@@ -19,9 +18,8 @@ def write(root, splits, sizes=SIZES):
     """Images whose grey level is the number of the image in its class."""
     for split in splits:
         for name, count in sizes[split].items():
-            (root / split / name).mkdir(parents=True, exist_ok=True)
             for number in range(count):
-                Image.fromarray(np.full((8, 8, 3), 10 * number, np.uint8)).save(root / split / name / f"{number}.png")
+                write_image(root / split / name / f"{number}.png", grey_pixels(10 * number, 8, 8))
     return root
 
 
@@ -54,7 +52,7 @@ def test_one_folder_beside_training_is_the_test_set(tmp_path, tested):
     )
 
 
-def test_of_three_folders_each_has_its_own_images(tmp_path):
+def test_three_folders_have_their_own_images(tmp_path):
     split = module(write(tmp_path / "pets", SIZES))
     assert sizes(split.train_source()) == SIZES["train"]
     assert sizes(split.eval_source(split.val_set)) == SIZES["val"]
@@ -66,7 +64,7 @@ def test_of_three_folders_each_has_its_own_images(tmp_path):
     "options",
     [{"val": "val", "test": "val"}, {"test": "val"}, {"val": "val", "test": "./alias"}, {"ood": {"shifted": "val"}}],
 )
-def test_a_folder_that_is_tested_on_never_validates(tmp_path, options):
+def test_a_test_folder_is_never_used_for_validation(tmp_path, options):
     root = write(tmp_path / "pets", SIZES)
     (root / "alias").symlink_to(root / "val")
     options = {**options, "test": str(root / "alias")} if "./alias" in options.values() else options
@@ -74,12 +72,12 @@ def test_a_folder_that_is_tested_on_never_validates(tmp_path, options):
     assert sizes(split.eval_source(split.val_set)) == HELD_OUT
 
 
-def test_the_same_images_are_held_out_wherever_whenever_and_by_whomever(tmp_path):
+def test_held_out_images_depend_on_their_names_and_the_seed_alone(tmp_path):
     root = write(tmp_path / "pets", ["train", "val"])
     complete = files(module(root).eval_source(module(root).val_set))
     moved = write(tmp_path / "elsewhere", ["train", "val"])
-    others = [module(moved), module(root, batch_size=2, num_workers=1, seed=7)]
-    assert all(files(other.eval_source(other.val_set)) == complete for other in others)
+    modules = [module(moved), module(root, batch_size=2, num_workers=1, seed=7)]
+    assert all(files(split.eval_source(split.val_set)) == complete for split in modules)
     seeded = module(root, chosen_by=1)
     assert files(seeded.eval_source(seeded.val_set)) != complete
     write(root, ["train"], {"train": {"cat": 21, "dog": 10}})

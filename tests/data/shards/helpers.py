@@ -8,10 +8,8 @@ import tarfile
 import threading
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from tests.conftest import tiny_backbone
+from tests.images import grey_png
 from tracer_lightning.data import ShardDataModule, StreamedShardDataModule
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
@@ -21,14 +19,8 @@ SHARED = Path(__file__).parents[4] / "shared" / "data"
 TEXTS = {"classnames": None, "templates": None, "train_templates": None}
 
 
-def png(value):
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((40, 48, 3), value, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def item(number, caption=None):
-    return SourceSample(functools.partial(png, number % 200), f"image {number}", "png", number % 3, caption)
+    return SourceSample(functools.partial(grey_png, number % 200), f"image {number}", "png", number % 3, caption)
 
 
 def write(root, split, size, per_shard=8, classes=CLASSES, caption=None):
@@ -45,16 +37,16 @@ def shards(root, stream=False, streams=2, buffer=12, cache=False, **options):
         "photo": {"folder": "photo", "split": "test", "role": "id"},
         "sketch": {"folder": "sketch", "split": "test", "role": "ood"},
     }
-    given = {"train": {"folder": "photo", "split": "train"}, "suite": suite, "texts": TEXTS}
-    given |= {"eval_decoder": "torchvision"} | (
+    defaults = {"train": {"folder": "photo", "split": "train"}, "suite": suite, "texts": TEXTS}
+    defaults |= {"eval_decoder": "torchvision"} | (
         {} if "://" in str(root) else {"cache_dir": f"{Path(root).parent}/cache"}
     )
-    given |= {"augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}}
-    given |= {"batch_size": 10, "eval_batch_size": 8, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
+    defaults |= {"augmentation": {"crop_scale": [0.9, 1.0], "flip": 0.5}}
+    defaults |= {"batch_size": 10, "eval_batch_size": 8, "num_workers": 0, "seed": 0, "max_bad_fraction": 0.001}
     if stream:
         streaming = {"streams": streams, "shuffle_buffer": buffer, "cache": cache}
-        return StreamedShardDataModule(spec=tiny_backbone().spec, root=str(root), **(given | streaming | options))
-    return ShardDataModule(tiny_backbone().spec, str(root), **(given | options))
+        return StreamedShardDataModule(spec=tiny_backbone().spec, root=str(root), **(defaults | streaming | options))
+    return ShardDataModule(tiny_backbone().spec, str(root), **(defaults | options))
 
 
 def seen(batches):

@@ -5,7 +5,8 @@ import functools
 import pytest
 import torch
 
-from tests.data.shards.helpers import CLASSES, SHARED, png, rewrite, seen, served, shards
+from tests.data.shards.helpers import CLASSES, SHARED, rewrite, seen, served, shards
+from tests.images import grey_png
 from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.source import IndexedSource
@@ -70,7 +71,7 @@ def test_the_number_of_open_files_is_limited(root, monkeypatch):
 
 
 def test_samples_have_their_own_captions(tmp_path):
-    items = [SourceSample(functools.partial(png, n), f"{n}", "png", caption=f"grey level {n}") for n in range(5)]
+    items = [SourceSample(functools.partial(grey_png, n), f"{n}", "png", caption=f"grey level {n}") for n in range(5)]
     write_shards(SampleCollection(items, []), tmp_path / "pairs", "train", ["a {c}."], ShardLayout())
     store = ShardStore(str(tmp_path), tmp_path / "cache")
     source = IndexedSource(store.shards(SplitLocation("pairs", "train")), ClassLabels(None), tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""Servers that lie, never end, or send elsewhere: bounds hold while reading, and nothing is left behind."""
+"""Downloads from servers with false sizes, endless bodies, or redirects elsewhere."""
 
 import contextlib
 import socket
@@ -61,7 +61,7 @@ def endless(*headers, piece=b"x" * 4096):
 
 
 def fetched(host, tmp_path, limit=LIMIT):
-    """What is downloaded; nothing may be left of what is refused."""
+    """Download a file and check that nothing else is left in the folder."""
     try:
         return HttpRoot(f"http://{host}/data", tmp_path).fetch("train/nshards.txt", limit).read_bytes()
     finally:

@@ -48,7 +48,7 @@ def test_a_blank_template_raises_an_error_with_its_line(root):
         shards(root)
 
 
-def test_trailing_newlines_are_no_classes(root):
+def test_trailing_newlines_are_ignored(root):
     (root / "photo" / NAMES).write_text("cat\ndog\nowl\n\n\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

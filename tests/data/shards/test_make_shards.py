@@ -11,6 +11,7 @@ import torchvision
 from PIL import Image
 
 from scripts.make_shards import main
+from tests.images import grey_pixels, write_image
 from tracer_lightning.data.shards.manifest import verify_shards
 from tracer_lightning.data.shards.sources import torchvision_collection
 
@@ -18,9 +19,7 @@ SHARED = Path(__file__).parents[4] / "shared/data"
 
 
 def image(path, grey=0):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.full((9, 8, 3), grey, np.uint8)).save(path)
-    return path
+    return write_image(path, grey_pixels(grey, 9, 8))
 
 
 def samples(folder):

@@ -80,7 +80,7 @@ def labelled(text):
         (lambda root: (root / "classnames.txt").unlink(), r"classnames\.txt is missing"),
     ],
 )
-def test_verification_names_what_is_wrong(tmp_path, damage, message):
+def test_verification_reports_defects(tmp_path, damage, message):
     write(tmp_path)
     damage(tmp_path)
     with pytest.raises(ValueError, match=message):

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from scripts.make_shards import main
-from tests.data.shards.helpers import CLASSES, png, rewrite, seen, shards, write
+from tests.data.shards.helpers import CLASSES, rewrite, seen, shards, write
 from tests.data.shards.test_index import tar
 from tests.data.shards.test_make_shards import error, image, samples, table
+from tests.images import grey_png
 from tracer_lightning.data.shards.labels import ClassLabels
 
 READERS = pytest.mark.parametrize("stream", [False, True], ids=["indexed", "stream"])
@@ -39,7 +40,7 @@ def members(name="s{:03d}", label=lambda n: str(n % 3), label_suffix="cls", imag
         part
         for n in range(SIZE)
         for part in (
-            (f"{name.format(n)}.{image_suffix}", png(n)),
+            (f"{name.format(n)}.{image_suffix}", grey_png(n)),
             (f"{name.format(n)}.{label_suffix}", label(n).encode()),
         )
     ]
@@ -52,9 +53,9 @@ def test_dots_in_names_are_part_of_the_key(tmp_path, stream, name):
 
 
 @READERS
-def test_other_members_of_a_sample_are_no_samples(tmp_path, stream):
-    """As the webdataset library has them: behind the first dot."""
-    extra = [part for n in range(SIZE) for part in (*members()[2 * n : 2 * n + 2], (f"s{n:03d}.seg.png", png(99)))]
+def test_further_members_of_a_sample_are_ignored(tmp_path, stream):
+    """Members whose suffix begins at the first dot, as in the webdataset library."""
+    extra = [part for n in range(SIZE) for part in (*members()[2 * n : 2 * n + 2], (f"s{n:03d}.seg.png", grey_png(99)))]
     assert trained(odd(tmp_path, extra, stream)) == WHOLE
 
 
@@ -79,7 +80,7 @@ def test_labels_are_numbers_or_names_in_text_or_json(tmp_path, stream, suffix, l
 
 
 @READERS
-def test_names_that_are_no_class_raise_errors(tmp_path, stream):
+def test_unknown_class_names_raise_errors(tmp_path, stream):
     module = odd(tmp_path, members(label=lambda n: "newt"), stream)
     with pytest.raises(ValueError, match=r"0\.tar has the label 'newt', which is none of the 3 class names \(cat, dog"):
         trained(module)
@@ -89,10 +90,10 @@ def test_names_that_are_no_class_raise_errors(tmp_path, stream):
 @pytest.mark.parametrize("suffix", ["cls", "txt"])
 @pytest.mark.parametrize(("encoding", "byte"), [("cp1252", "line 1 has the byte 0xe4"), ("utf-16", "but UTF-16")])
 def test_texts_in_another_encoding_raise_errors(tmp_path, stream, suffix, encoding, byte):
-    other = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
-    other = [*other[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *other[12:]]
+    contents = [(name, "Käse".encode(encoding) if name == f"s005.{suffix}" else content) for name, content in members()]
+    contents = [*contents[:12], *([("s005.txt", "Käse".encode(encoding))] if suffix == "txt" else []), *contents[12:]]
     with pytest.raises(ValueError, match=rf"0\.tar: s005\.{suffix} is not UTF-8 text.*{byte}.*iconv -f"):
-        trained(odd(tmp_path, other, stream))
+        trained(odd(tmp_path, contents, stream))
 
 
 def test_exact_class_names_take_precedence_over_normalised_ones():

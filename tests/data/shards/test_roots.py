@@ -14,7 +14,7 @@ CONTENT = bytes(range(256)) * 4000
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT; drops connections and ignores ranges as told."""
+    """Serves CONTENT; drops connections and ignores ranges on demand."""
 
     def do_GET(self):
         server = self.server
@@ -89,7 +89,7 @@ def test_a_dropped_stream_is_resumed(server, tmp_path, ranges):
 
 
 def test_an_interrupted_download_starts_over(server, tmp_path):
-    """What was half fetched before may be of another version."""
+    """The partial download may be of another version."""
     root = HttpRoot(address(server), tmp_path)
     root.cache.mkdir(parents=True)
     (root.cache / "0.tar.part").write_bytes(b"a user's")

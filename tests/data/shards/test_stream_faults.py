@@ -1,4 +1,4 @@
-"""What is wrong with streamed shards, and with the connections that they come over."""
+"""Damaged streamed shards and interrupted connections."""
 
 import http.server
 import tarfile
@@ -95,7 +95,7 @@ def test_missing_shards_and_impossible_labels_raise_errors(root):
             list(shards(root, stream=stream).train_dataloader())
 
 
-def test_system_files_are_no_samples(root):
+def test_system_files_are_ignored(root):
     """macOS puts ._NAME beside NAME."""
     for tar in (root / "sketch/test").glob("*.tar"):
         with tarfile.open(tar) as archive:

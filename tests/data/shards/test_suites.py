@@ -1,6 +1,8 @@
 """Suites of shards: members, label spaces, patterns, pairs of images and captions, timm's layout."""
 
+import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,17 +13,24 @@ from tracer_lightning.data import imagenet_a_classes, imagenet_r_classes, object
 ID = {"folder": "pets_photo", "split": "test", "role": "id"}
 
 
-@pytest.fixture
-def root(tmp_path):
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """Shards that each test copies."""
+    sets = tmp_path_factory.mktemp("pets")
     for name, size in (("photo", 30), ("line_art", 12), ("sketch", 9)):
         for split in ("train", "test"):
-            write(tmp_path / "sets" / f"pets_{name}", split, size)
-    return tmp_path / "sets"
+            write(sets / f"pets_{name}", split, size)
+    return sets
+
+
+@pytest.fixture
+def root(pets, tmp_path):
+    return Path(shutil.copytree(pets, tmp_path / "sets"))
 
 
 def data(root, suite, **options):
-    given = {"train": {"folder": "pets_photo", "split": "train"}, "suite": suite}
-    return shards(root, **(given | options))
+    defaults = {"train": {"folder": "pets_photo", "split": "train"}, "suite": suite}
+    return shards(root, **(defaults | options))
 
 
 def test_a_pattern_stands_for_every_other_folder(root):
@@ -72,14 +81,14 @@ def test_the_val_set_is_watched_and_not_tested(root):
         data(root, {"watched": {**ID, "role": "val"}})
 
 
-def test_nothing_is_watched_that_is_tested_on(root):
+def test_the_validation_set_is_not_a_test_set(root):
     (root / "alias").symlink_to(root / "pets_photo")
     for folder in ("pets_photo", "alias", str(root / "pets_photo")):
         with pytest.raises(ValueError, match=r"suite\.watched and suite\.photo are the same images; a set"):
             data(root, {"watched": {**ID, "folder": folder, "role": "val"}, "photo": ID})
 
 
-def test_class_names_of_another_number_are_named_by_their_setting(root):
+def test_a_different_number_of_class_names_raises_an_error(root):
     texts = {**TEXTS, "classnames": ["cat", "dog"]}
     with pytest.raises(ValueError, match=r"pets_photo has 3 classes, but 2 are expected in texts\.classnames"):
         data(root, {"photo": ID}, texts=texts)
@@ -168,7 +177,7 @@ def test_counts_are_checked(root):
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_an_empty_split_is_named_before_training(root, split):
+def test_an_empty_split_raises_an_error_in_setup(root, split):
     for tar in (root / f"pets_photo/{split}").glob("*.tar"):
         tar.unlink()
     with tarfile.open(root / f"pets_photo/{split}/0.tar", "w"):
@@ -178,7 +187,7 @@ def test_an_empty_split_is_named_before_training(root, split):
         data(root, {"photo": ID}).setup("fit")
 
 
-def test_a_batch_larger_than_the_data_is_named_before_training(root):
+def test_a_batch_larger_than_the_data_raises_an_error_in_setup(root):
     with pytest.raises(ValueError, match=r"batch_size=31 is larger than the training set of 30"):
         data(root, {"photo": ID}, batch_size=31).setup("test")
 

@@ -75,17 +75,15 @@ RIGHT = {1: GOLDFISH, 2: TENCH, 3: TABBY, 4: TABBY, 5: TABBY}
 
 
 CASES = [
-    ({}, 1.0, 1.0),
     ({3: GOLDFISH}, 1.0, 1.0),  # the third frame has two labels, either of which is right
     ({1: TABBY}, 1.0, 0.5),
-    ({5: TENCH}, 1.0, 0.5),
     ({2: TABBY}, 0.5, 0.5),
     ({2: TABBY, 5: TENCH}, 0.5, 0.0),
 ]
 """Changed predictions, accuracy over anchors, and with their neighbours."""
 
 
-@pytest.mark.parametrize(("stream", "cases"), [(False, CASES), (True, CASES[2:3])])
+@pytest.mark.parametrize(("stream", "cases"), [(False, CASES), (True, CASES[1:2])])
 def test_anchors_count_alone_and_with_their_neighbours(root, stream, cases):
     module = data(root, stream)
     for wrong, anchors, with_neighbours in cases:

@@ -50,18 +50,20 @@ def test_the_features_follow_from_the_last_blocks_class_token(vit, images):
 
 
 def test_the_features_follow_from_the_last_blocks_end_of_text_trimmed_or_not(vit, texts):
-    clip, whole = vit.model.model, text_outputs(vit.model, texts)
-    assert list(whole) == ["1", "2", FEATURES]
-    for result in (whole, text_outputs(vit.model, trim_tokens(texts))):
+    clip, full = vit.model.model, text_outputs(vit.model, texts)
+    assert list(full) == ["1", "2", FEATURES]
+    for result in (full, text_outputs(vit.model, trim_tokens(texts))):
         torch.testing.assert_close(
-            F.normalize(clip.ln_final(result["2"]) @ clip.text_projection, dim=-1), whole[FEATURES]
+            F.normalize(clip.ln_final(result["2"]) @ clip.text_projection, dim=-1), full[FEATURES]
         )
-        torch.testing.assert_close(result["1"], whole["1"])
+        torch.testing.assert_close(result["1"], full["1"])
 
 
 def test_patches_are_averaged_without_the_class_token(vit, images):
     seen = []
-    handle = vit.model.model.visual.transformer.resblocks[0].register_forward_hook(lambda *given: seen.append(given[2]))
+    handle = vit.model.model.visual.transformer.resblocks[0].register_forward_hook(
+        lambda *arguments: seen.append(arguments[2])
+    )
     result = image_outputs(vit.model, images, tokens="patches")
     handle.remove()
     assert seen[0].shape == (3, 5, 32)
@@ -69,24 +71,24 @@ def test_patches_are_averaged_without_the_class_token(vit, images):
     assert not torch.allclose(result["1"], image_outputs(vit.model, images)["1"])
 
 
-def test_a_tower_that_has_tokens_first_gives_the_same(vit, images, texts):
+def test_outputs_do_not_depend_on_batch_first(vit, images, texts):
     expected = image_outputs(vit.model, images), text_outputs(vit.model, texts)
     torch.manual_seed(0)
-    other = build_clip(16, VIT, TEXT).model
-    for transformer in (other.model.visual.transformer, other.model.transformer):
+    variant = build_clip(16, VIT, TEXT).model
+    for transformer in (variant.model.visual.transformer, variant.model.transformer):
         transformer.batch_first = False
         for block in transformer.resblocks:
             block.attn.batch_first = False
-    result = image_outputs(other, images), text_outputs(other, texts)
-    for one, same in zip(expected, result, strict=True):
-        for name in one:
-            torch.testing.assert_close(one[name], same[name])
+    result = image_outputs(variant, images), text_outputs(variant, texts)
+    for outputs, expected_outputs in zip(expected, result, strict=True):
+        for name in outputs:
+            torch.testing.assert_close(outputs[name], expected_outputs[name])
 
 
 def test_a_tower_that_pools_its_patches(vit, images):
     torch.manual_seed(0)
-    other = build_clip(16, {**VIT, "pool_type": "avg", "final_ln_after_pool": True}, TEXT).model
-    result, visual = image_outputs(other, images), other.model.visual
+    variant = build_clip(16, {**VIT, "pool_type": "avg", "final_ln_after_pool": True}, TEXT).model
+    result, visual = image_outputs(variant, images), variant.model.visual
     torch.testing.assert_close(F.normalize(visual.ln_post(result["2"]) @ visual.proj, dim=-1), result[FEATURES])
 
 
@@ -116,7 +118,7 @@ def test_a_text_tower_with_a_class_token_behind_the_text(texts):
     torch.testing.assert_close(F.normalize(text.ln_final(result["2"]) @ text.text_projection, dim=-1), result[FEATURES])
 
 
-def test_nothing_is_left_on_the_model(vit, images):
+def test_hooks_are_removed(vit, images):
     image_outputs(vit.model, images)
     with pytest.raises(RuntimeError):
         image_outputs(vit.model, images[:, :1])

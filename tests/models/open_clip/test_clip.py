@@ -29,11 +29,15 @@ def test_features_are_those_of_open_clip(backbone):
     assert torch.equal(ours.logit_scale, scale)
 
 
-@pytest.mark.parametrize("name", ["ViT-B-32", "RN50"])
-def test_trimming_changes_no_feature_of_published_text_towers(name):
+@pytest.fixture(scope="module")
+def resnet_50():
     torch.manual_seed(0)
-    model = ClipModel(open_clip.create_model(name, pretrained=None)).eval()
-    tokens = open_clip.get_tokenizer(name)(["a photo of a cat.", "a drawing of the number seven."])
+    return load_clip("RN50")
+
+
+def test_trimming_changes_no_feature_of_a_published_text_tower(resnet_50):
+    model = resnet_50.model.eval()
+    tokens = resnet_50.spec.tokenize(["a photo of a cat.", "a drawing of the number seven."])
     assert model.trims_text
     trimmed = trim_tokens(tokens)
     assert trimmed.shape[1] < tokens.shape[1]
@@ -54,14 +58,14 @@ def test_gradients_are_the_same_with_trimmed_text():
         torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-12, atol=1e-12)
 
 
-def test_towers_that_look_behind_the_end_are_not_trimmed():
+def test_towers_that_pool_the_last_position_are_not_trimmed():
     """An open_clip tower that pools at the last position."""
     model = open_clip.CLIP(16, VISION, TEXT | {"pool_type": "last"})
     assert not ClipModel(model).trims_text
 
 
 def test_towers_whose_end_of_text_is_not_the_highest_token_are_not_trimmed():
-    """As in open_clip's worldwide models, whose token 2 may stand behind others of higher ids."""
+    """In open_clip's worldwide models token 2 ends a text and may follow tokens of higher ids."""
     assert not ClipModel(open_clip.CLIP(16, VISION, TEXT | {"pool_type": "eos", "eos_id": 2})).trims_text
 
 
@@ -73,17 +77,16 @@ def test_resnets_have_projections():
     assert Orthogonality()(model, None).item() > 0
 
 
-def test_a_logit_bias_is_refused():
+def test_a_logit_bias_raises_an_error():
     with pytest.raises(ValueError, match="logit bias"):
         ClipModel(open_clip.CLIP(16, VISION, TEXT, init_logit_bias=-10.0))
 
 
-def test_what_it_expects_of_its_inputs(backbone):
+def test_the_input_specification(backbone):
     assert backbone.spec.trims_text
     assert backbone.spec.tokenize(["one"]).shape == (1, 16)
 
 
-def test_loads_published_architectures_by_name():
-    backbone = load_clip("RN50")
-    assert backbone.spec.image_size == 224
-    assert backbone.spec.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))
+def test_published_architectures_have_their_input_specification(resnet_50):
+    assert resnet_50.spec.image_size == 224
+    assert resnet_50.spec.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))

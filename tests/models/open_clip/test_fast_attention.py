@@ -1,4 +1,4 @@
-"""Less work, and what open_clip computes."""
+"""The faster attention computes what open_clip does."""
 
 import copy
 
@@ -65,7 +65,7 @@ def test_the_last_block_computes_one_token(vision):
     images, _ = inputs()
     outputs = []
     for block in ours.model.visual.transformer.resblocks:
-        block.mlp.register_forward_hook(lambda module, given, output: outputs.append(output.shape[1]))
+        block.mlp.register_forward_hook(lambda module, arguments, output: outputs.append(output.shape[1]))
     ours.encode_image(images)
     assert outputs == [5, 1]
     with all_tokens(ours):
@@ -75,7 +75,7 @@ def test_the_last_block_computes_one_token(vision):
 
 
 @pytest.mark.parametrize("name", ["patches", "attentional pooling", "scaled blocks"])
-def test_a_tower_that_needs_all_tokens_computes_them(name):
+def test_towers_that_pool_all_tokens_compute_all_tokens(name):
     _, ours = pair(VARIANTS[name])
     assert not any(isinstance(module, ClassTokenBlock) for module in ours.modules())
 
@@ -86,7 +86,7 @@ def test_a_text_tower_with_a_mask_for_each_head_is_left_to_torch():
     torch.testing.assert_close(ours.encode(images, texts)[1], plain(images, texts)[1], rtol=1e-12, atol=1e-13)
 
 
-def test_weights_of_attention_can_still_be_asked_for():
+def test_attention_weights_are_available():
     _, ours = pair()
     attention = ours.model.visual.transformer.resblocks[0].attn
     x = torch.randn(2, 5, 32, dtype=torch.double)

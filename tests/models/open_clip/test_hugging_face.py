@@ -39,8 +39,9 @@ def backbone(quick_gelu=True, **vision):
     return build_clip(24, vision, text, quick_gelu=quick_gelu)
 
 
-@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
-@pytest.mark.parametrize("form", ["folder", "safetensors", "bin", "half"])
+@pytest.mark.parametrize(
+    ("form", "activation"), [("folder", "quick_gelu"), ("safetensors", "gelu"), ("bin", "quick_gelu"), ("half", "gelu")]
+)
 def test_features_are_those_of_the_transformers_library(tmp_path, form, activation):
     theirs = clip_model(tmp_path, hidden_act=activation)
     path = tmp_path if form == "folder" else tmp_path / "model.safetensors"

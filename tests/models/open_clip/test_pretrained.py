@@ -88,19 +88,14 @@ def test_a_folder_without_weights_is_not_filled_with_random_ones(folder):
 @pytest.mark.filterwarnings("ignore")
 def test_local_files_are_loaded_or_raise_errors(tmp_path):
     torch.manual_seed(1)
-    model = open_clip.create_model("RN50")
+    model = open_clip.create_model("ViT-S-32-alt")
     save_file(model.state_dict(), tmp_path / "good.safetensors")
-    assert torch.equal(load_clip("RN50", f"{tmp_path}/good.safetensors").model.model.ln_final.bias, model.ln_final.bias)
+    assert torch.equal(
+        load_clip("ViT-S-32-alt", f"{tmp_path}/good.safetensors").model.model.ln_final.bias, model.ln_final.bias
+    )
     torch.save({"a": torch.zeros(2)}, tmp_path / "other.pt")
-    (tmp_path / "junk.pt").write_bytes(b"junk")
-    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "archive.pt"))
-    for name, message in {
-        "other": "lacks positional_embedding",
-        "junk": "not a file of plain weights",
-        "archive": "TorchScript",
-    }.items():
-        with pytest.raises(ValueError, match=message):
-            load_clip("RN50", f"{tmp_path}/{name}.pt")
+    with pytest.raises(ValueError, match="lacks positional_embedding"):
+        load_clip("ViT-S-32-alt", f"{tmp_path}/other.pt")
 
 
 def test_tags_take_precedence_over_local_folders(offline, tmp_path, monkeypatch):
@@ -118,7 +113,7 @@ def test_position_embeddings_of_another_image_size_are_interpolated_as_open_clip
     expected = open_clip.create_model(f"local-dir:{tmp_path}").state_dict()
     for name, value in load_clip(f"local-dir:{tmp_path}").model.model.state_dict().items():
         assert torch.equal(value, expected[name]), name
-    other = open_clip.CLIP(**{**config, "vision_cfg": {**config["vision_cfg"], "width": 24}})
-    save_file(other.state_dict(), tmp_path / "open_clip_model.safetensors")
+    wider = open_clip.CLIP(**{**config, "vision_cfg": {**config["vision_cfg"], "width": 24}})
+    save_file(wider.state_dict(), tmp_path / "open_clip_model.safetensors")
     with pytest.raises(ValueError, match=r"visual\.class_embedding has shape \(24,\), but \(16,\) in the backbone"):
         load_clip(f"local-dir:{tmp_path}")
