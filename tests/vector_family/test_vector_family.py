@@ -226,7 +226,7 @@ ATTACKS = [
     ("data", {"_target_": "tracer_lightning.data.DataModule"}, "DataModule' is not in this package, and no option"),
     ("backbone", DATA, "VectorDataModule' is not in this package, and no option of backbone"),
     ("data", DATA | {"samples": {"_target_": "os.mkdir", "path": "executed"}}, "data.samples={"),
-    ("data", DATA | {"path": "executed"}, "data.'path' is no setting of the option"),
+    ("data", DATA | {"path": "executed"}, "data.path is no setting of the option"),
     ("data", DATA | {"samples": "${oc.env:HOME}"}, "data.samples: it must be plain text"),
     ("evaluation", {"test_suite": SUITE | {"_partial_": False}}, "evaluation.test_suite._partial_=False is not that"),
 ]

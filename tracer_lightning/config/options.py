@@ -149,7 +149,7 @@ def _check_keys(value: dict[str, Any], option: dict[str, Any], key: str) -> None
         if name not in special or name not in trusted or special[name] != trusted[name]:
             raise ValueError(f"{key}.{name}={shortened(special.get(name))} is not that of the option of this class")
     if option and (unknown := sorted(value.keys() - option.keys())):
-        raise ValueError(f"{key}.{shortened(unknown[0])} is no setting of the option of this class")
+        raise ValueError(f"{key}.{unknown[0]:.100} is no setting of the option of this class")
 
 
 def _list_entry(option: list[Any], number: int) -> Any:
