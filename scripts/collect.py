@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracer_lightning.engine.streams import standard_streams
+from tracer_lightning.reporting.ablation_curves import draw
 from tracer_lightning.reporting.command_line import (
     Parser,
     read_groups,
@@ -18,7 +19,6 @@ from tracer_lightning.reporting.command_line import (
     table_console,
 )
 from tracer_lightning.reporting.comparison import CHOICES, STUDENT, Comparison, compare, select_results
-from tracer_lightning.reporting.curves import draw
 from tracer_lightning.reporting.formats import latex, markdown, raw, terminal
 from tracer_lightning.reporting.style import style
 from tracer_lightning.reporting.tables import TableSection, sections

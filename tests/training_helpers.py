@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from tests.conftest import tiny_backbone
 from tracer_lightning.callbacks import TeacherUpdate
 from tracer_lightning.data import DigitsDataModule
-from tracer_lightning.evaluation import ZeroShotSuite
+from tracer_lightning.evaluation import ClassificationSuite
 from tracer_lightning.functional.schedules import warmup_cosine
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.losses import (
@@ -64,8 +64,8 @@ def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, war
         regularizers=WeightedSum({"cross_frobenius": CrossFrobenius()}, {"cross_frobenius": 0.05}),
         optimizer=partial(torch.optim.AdamW, lr=lr, weight_decay=0.1),
         scheduler=partial(warmup_cosine, warmup_steps=warmup),
-        validation=ZeroShotSuite([data.val_set], prompts),
-        test=ZeroShotSuite(data.eval_sets, prompts, ("student", "teacher")),
+        validation=ClassificationSuite([data.val_set], prompts),
+        test=ClassificationSuite(data.eval_sets, prompts, ("student", "teacher")),
     )
 
 

@@ -18,7 +18,7 @@ from tracer_lightning.losses import WeightedSum
 from tracer_lightning.models import Model
 from tracer_lightning.models.sharding import is_sharded, shard
 from tracer_lightning.teachers import AveragedTeacher, Teacher
-from tracer_lightning.teachers.base import AVERAGED_BUFFERS
+from tracer_lightning.teachers.averaged import AVERAGED_BUFFERS
 from tracer_lightning.types import LossInputs
 
 

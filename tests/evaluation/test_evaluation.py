@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from sklearn.metrics import f1_score
 
-from tracer_lightning.evaluation import AVERAGE, ClassificationMetrics, ZeroShotSuite, results_table
+from tracer_lightning.evaluation import AVERAGE, ClassificationMetrics, ClassificationSuite, results_table
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch, EvalSet
 
@@ -77,7 +77,7 @@ def test_macro_f1_is_that_of_wilds():
 
 def suite_results(backbone, models=("student",)):
     prompts = backbone.spec.tokenize([f"a {n}." for n in ("one", "two", "three")]).reshape(3, 1, -1)
-    suite = ZeroShotSuite(SETS, prompts, models)
+    suite = ClassificationSuite(SETS, prompts, models)
     suite.start(dict.fromkeys(models, backbone.model))
     for index in range(3):
         images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(index))
@@ -132,7 +132,7 @@ def constructed(classes=None, **options):
         def encode_image(self, images):
             return images.flatten(1)[:, :3]
 
-    suite = ZeroShotSuite([EvalSet("a", "test", "ood", classes)], torch.arange(3).reshape(3, 1, 1), **options)
+    suite = ClassificationSuite([EvalSet("a", "test", "ood", classes)], torch.arange(3).reshape(3, 1, 1), **options)
     suite.start({"student": Model()})
     pointing = F.normalize(torch.tensor([[0.1, 0.2, 0.9], [0.8, 0.1, 0.3], [0.2, 0.7, 0.6]]), dim=1)
     return suite, pointing
@@ -192,12 +192,12 @@ def test_ece_per_batch_is_the_mean_over_batches_weighted_by_size():
 @pytest.mark.parametrize("names", [("a", "a"), ("a", AVERAGE)])
 def test_equal_and_reserved_names_raise_errors(names):
     with pytest.raises(ValueError, match="rename one"):
-        ZeroShotSuite([EvalSet(name, "test", "ood") for name in names], torch.zeros(2, 1, 8).long())
+        ClassificationSuite([EvalSet(name, "test", "ood") for name in names], torch.zeros(2, 1, 8).long())
 
 
 def test_a_set_without_samples_has_no_scores_and_is_in_no_mean(backbone):
     prompts = backbone.spec.tokenize(["one", "two"])[:, None]
-    suite = ZeroShotSuite(SETS, prompts, averages={"nothing": ["b"]}, temperature=True)
+    suite = ClassificationSuite(SETS, prompts, averages={"nothing": ["b"]}, temperature=True)
     suite.start({"student": backbone.model})
     images, none = torch.rand(4, 3, 32, 32), torch.zeros(4, 0, dtype=torch.long)
     for place, labels in enumerate(([0, 1, 0, 1], [-1] * 4, [1, 1, -1, 0])):
@@ -221,7 +221,7 @@ def test_a_set_may_be_scored_zero_shot_beside_a_head(backbone):
     batch = Batch(images, torch.zeros(6, 0), labels, torch.arange(6))
 
     def scores(**options):
-        suite = ZeroShotSuite([EvalSet("one", "test", "id"), EvalSet("two", "test", "ood", **options)], prompts)
+        suite = ClassificationSuite([EvalSet("one", "test", "id"), EvalSet("two", "test", "ood", **options)], prompts)
         suite.start({"student": model})
         suite.update(batch, 0)
         suite.update(batch, 1)

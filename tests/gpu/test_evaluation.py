@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.evaluation import ZeroShotSuite
+from tracer_lightning.evaluation import ClassificationSuite
 from tracer_lightning.evaluation.logits import image_logits
 from tracer_lightning.types import Batch, EvalSet
 
@@ -33,7 +33,7 @@ def batch(device, place):
 def started(models, device):
     spec = models["student"].spec
     prompts = spec.tokenize([f"a {name}." for name in ("one", "two", "three")]).reshape(3, 1, -1)
-    suite = ZeroShotSuite(SETS, prompts, tuple(models)).to(device)
+    suite = ClassificationSuite(SETS, prompts, tuple(models)).to(device)
     suite.start({name: each.model.to(device).eval() for name, each in models.items()})
     return suite
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from tests.conftest import tiny_backbone
 from tests.models.open_clip.test_clip import TEXT, VISION
-from tracer_lightning.evaluation import ZeroShotSuite
+from tracer_lightning.evaluation import ClassificationSuite
 from tracer_lightning.functional import logistic_regression
 from tracer_lightning.models import ClipModel, build_clip, heads, load_clip, load_weights, train_parts
 from tracer_lightning.models.open_clip.export import export_clip
@@ -46,7 +46,7 @@ class Kept:
 
 def suite_logits(model, prompts, images, untrained=False):
     """Compute the logits of the images in the suite."""
-    suite = ZeroShotSuite([EvalSet("set", "test", "id")], prompts)
+    suite = ClassificationSuite([EvalSet("set", "test", "id")], prompts)
     kept = Kept()
     suite._metrics = {"student": [kept]}
     suite.start({"student": model}, untrained=untrained)

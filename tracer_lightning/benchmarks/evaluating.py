@@ -15,7 +15,7 @@ from tracer_lightning.benchmarks.images import CROP, FLIP, jpegs, write_folder, 
 from tracer_lightning.benchmarks.measuring import in_turn, ratio, spread
 from tracer_lightning.benchmarks.plain_evaluation import PlainEvaluation
 from tracer_lightning.data import ShardDataModule, imagenet_classnames, imagenet_templates
-from tracer_lightning.evaluation import EvaluationModule, Scores, ZeroShotSuite
+from tracer_lightning.evaluation import ClassificationSuite, EvaluationModule, Scores
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.models import Backbone, load_clip
 from tracer_lightning.teachers import WMATeacher
@@ -109,7 +109,7 @@ def data_module(root: Path, spec: InputSpec, options: EvaluationOptions, decoder
 
 def our_scores(models: dict[str, nn.Module], data: ShardDataModule, options: EvaluationOptions) -> dict[str, Scores]:
     """Evaluate like ``scripts/evaluate.py``: one pass for all models, including the heads."""
-    suite = ZeroShotSuite(data.eval_sets, data.prompts(), tuple(models))
+    suite = ClassificationSuite(data.eval_sets, data.prompts(), tuple(models))
     module = EvaluationModule(models, suite)
     trainer = pl.Trainer(
         accelerator=options.accelerator,

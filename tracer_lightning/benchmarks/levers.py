@@ -18,7 +18,7 @@ from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import Backbone, configure_compute, load_clip
 from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention
 from tracer_lightning.module import TracerModule
-from tracer_lightning.teachers.base import Precision
+from tracer_lightning.teachers.averaged import Precision
 from tracer_lightning.types import Batch
 
 

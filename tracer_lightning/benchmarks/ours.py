@@ -14,7 +14,7 @@ import torch
 
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE, WEIGHTS
 from tracer_lightning.callbacks import TeacherStatistics, TeacherUpdate
-from tracer_lightning.evaluation import ZeroShotSuite
+from tracer_lightning.evaluation import ClassificationSuite
 from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.functional.schedules import constant
 from tracer_lightning.functional.text import trim_tokens, unique_captions
@@ -32,7 +32,7 @@ from tracer_lightning.losses import (
 from tracer_lightning.models import ClipModel
 from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers import NoTeacher, WMATeacher
-from tracer_lightning.teachers.base import Precision
+from tracer_lightning.teachers.averaged import Precision
 from tracer_lightning.types import Batch
 
 STATISTICS_EVERY = 50
@@ -64,8 +64,8 @@ class StepTimer(pl.Callback):
         return [end - start for start, end in itertools.pairwise(self.ends)]
 
 
-def _suites(context_length: int) -> tuple[ZeroShotSuite, ZeroShotSuite]:
-    first, second = (ZeroShotSuite([], torch.zeros(1, 1, context_length, dtype=torch.long)) for _ in range(2))
+def _suites(context_length: int) -> tuple[ClassificationSuite, ClassificationSuite]:
+    first, second = (ClassificationSuite([], torch.zeros(1, 1, context_length, dtype=torch.long)) for _ in range(2))
     return first, second
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.callbacks.run_checkpoint import RunCheckpoint
-from tracer_lightning.teachers.base import AVERAGED_BUFFERS
+from tracer_lightning.teachers.averaged import AVERAGED_BUFFERS
 
 Action = Literal["stop", "skip"]
 TOTAL = "total"

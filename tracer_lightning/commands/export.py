@@ -27,7 +27,7 @@ from tracer_lightning.models import Model, read_checkpoint
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
-from tracer_lightning.reporting.results import Results, read_results
+from tracer_lightning.reporting.results_file import Results, read_results
 from tracer_lightning.reporting.settings import active_terms
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import atomic_folder

@@ -21,7 +21,7 @@ from tracer_lightning.models import Backbone, ClipModel, Model
 from tracer_lightning.models.heads import zero_shot_linear
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.reporting.results import read_results
+from tracer_lightning.reporting.results_file import read_results
 
 STUDENT, TEACHER = "student", "teacher"
 ONLY = "model"

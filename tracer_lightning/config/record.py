@@ -191,7 +191,7 @@ def _targets(records: UnionType) -> frozenset[str]:
 RECORDED: dict[str, frozenset[str]] = {
     "backbone": _targets(Backbone),
     "data": _targets(DataModule),
-    "evaluation.test_suite": frozenset({"tracer_lightning.evaluation.ZeroShotSuite"}),
+    "evaluation.test_suite": frozenset({"tracer_lightning.evaluation.ClassificationSuite"}),
 }
 """This package's own classes and functions, by the node of a checkpoint's settings that names them. The suite needs no
 record, since commands have settings of their own for it."""

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CHECKPOINT, CHECKPOINTS, PREREQUISITE_LOCK, RESULTS, is_finished
-from tracer_lightning.reporting.results import read_results
+from tracer_lightning.reporting.results_file import read_results
 
 CHECK_INTERVAL = 60
 """Number of seconds between checks of whether the process that trains the prerequisite is still alive."""

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 
 from tracer_lightning.data import DataModule
+from tracer_lightning.engine.checkpoint_checks import check_content, check_restorable
 from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.engine.continuation import check_content, check_restorable
 from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
 from tracer_lightning.engine.run_folder import (
     CHECKPOINT,

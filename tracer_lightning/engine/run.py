@@ -11,8 +11,9 @@ import lightning.pytorch as pl
 from torch import nn
 
 from tracer_lightning.data import DataModule
+from tracer_lightning.engine.checkpoint_checks import restoring
 from tracer_lightning.engine.console import console, print_rank_zero
-from tracer_lightning.engine.continuation import restoring
+from tracer_lightning.engine.interruption_messages import report_interruption
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.resume import SavedRun, prepare_continuation
 from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, RESULTS, write_json
@@ -23,7 +24,6 @@ from tracer_lightning.engine.samples import (
     print_validation_split,
     unreadable_samples,
 )
-from tracer_lightning.engine.stopping import report_interruption
 from tracer_lightning.engine.validation import last_validation
 from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.module import TracerModule

@@ -1,10 +1,10 @@
 """Evaluation: suites, zero-shot heads, metrics, tables."""
 
+from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
 from tracer_lightning.evaluation.suite import AVERAGE, Details, Metric, Scores, Suite
 from tracer_lightning.evaluation.tables import results_table
-from tracer_lightning.evaluation.zero_shot import CLASSIFICATION, ZeroShotSuite
 
 METRICS = tuple(metric.name for metric in CLASSIFICATION if metric.shown)
 
@@ -13,11 +13,11 @@ __all__ = [
     "CLASSIFICATION",
     "METRICS",
     "ClassificationMetrics",
+    "ClassificationSuite",
     "Details",
     "EvaluationModule",
     "Metric",
     "Scores",
     "Suite",
-    "ZeroShotSuite",
     "results_table",
 ]

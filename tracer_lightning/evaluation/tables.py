@@ -8,8 +8,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from tracer_lightning.evaluation.classification import CLASSIFICATION
 from tracer_lightning.evaluation.suite import AVERAGE, Details, Metric, Scores
-from tracer_lightning.evaluation.zero_shot import CLASSIFICATION
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
 SHOWN = 3

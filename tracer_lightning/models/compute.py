@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tracer_lightning.models.backbone import Model
+from tracer_lightning.models.model import Model
 
 
 def configure_compute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from tracer_lightning.models.backbone import Model
+from tracer_lightning.models.model import Model
 
 
 def train_parts(model: Model, parts: Sequence[str]) -> None:

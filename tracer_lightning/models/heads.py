@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tracer_lightning.functional.logistic_regression import logistic_regression
 from tracer_lightning.functional.zero_shot import prompt_features, zero_shot_head
-from tracer_lightning.models.backbone import Model
+from tracer_lightning.models.model import Model
 from tracer_lightning.models.open_clip.clip import ClipModel
 
 Features = Callable[[], tuple[Tensor, Tensor]]

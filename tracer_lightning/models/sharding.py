@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forwar
 from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tracer_lightning.models.backbone import Model
+from tracer_lightning.models.model import Model
 
 
 def is_sharded(model: nn.Module) -> bool:

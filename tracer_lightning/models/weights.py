@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.functional.lora_merge import merge
-from tracer_lightning.models.backbone import Model
 from tracer_lightning.models.files import HEAD_FILE, read_checkpoint, weights_path
 from tracer_lightning.models.fitting import ADDED, check_fit
+from tracer_lightning.models.model import Model
 from tracer_lightning.models.open_clip.state_dicts import TEACHER, is_run_checkpoint, model_state
 
 HEAD = "head.weight"

@@ -13,7 +13,7 @@ from typing import Any
 
 from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_yaml
-from tracer_lightning.reporting.results import read_results
+from tracer_lightning.reporting.results_file import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
 from tracer_lightning.storage.run_layout import CONFIG, HYDRA, RESULTS
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from tracer_lightning.teachers.base import AveragedTeacher
+from tracer_lightning.teachers.averaged import AveragedTeacher
 
 
 class EMATeacher(AveragedTeacher):

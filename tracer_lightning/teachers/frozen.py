@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracer_lightning.teachers.base import AveragedTeacher
+from tracer_lightning.teachers.averaged import AveragedTeacher
 
 
 class FrozenTeacher(AveragedTeacher):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from tracer_lightning.kernels import Kernel, weight_at
-from tracer_lightning.teachers.base import AveragedTeacher
+from tracer_lightning.teachers.averaged import AveragedTeacher
 
 
 class WMATeacher(AveragedTeacher):

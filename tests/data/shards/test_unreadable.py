@@ -8,12 +8,12 @@ import pytest
 from tests.conftest import tiny_backbone
 from tests.data.images.test_folder import data
 from tests.data.shards.helpers import rewrite, shards
-from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite
+from tracer_lightning.evaluation import ClassificationSuite, EvaluationModule
 
 
 def scores_of(module):
     """The scores of a model on all test sets."""
-    suite = ZeroShotSuite(module.eval_sets, module.prompts())
+    suite = ClassificationSuite(module.eval_sets, module.prompts())
     evaluation = EvaluationModule({"student": tiny_backbone().model}, suite)
     options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
     pl.Trainer(**options).test(evaluation, datamodule=module, verbose=False)

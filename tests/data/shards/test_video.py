@@ -9,7 +9,7 @@ from tests.conftest import tiny_backbone
 from tests.data.shards.helpers import shards, write
 from tracer_lightning.data import imagenet_classnames
 from tracer_lightning.data.images.imagenet import imagenet_positions
-from tracer_lightning.evaluation import EvaluationModule, ZeroShotSuite
+from tracer_lightning.evaluation import ClassificationSuite, EvaluationModule
 
 VIDEO = {"folder": "vid", "split": "val", "role": "ood", "video": True}
 
@@ -62,7 +62,7 @@ class Greys(torch.nn.Module):
 
 
 def scored(module, predicted):
-    suite = ZeroShotSuite(module.eval_sets, torch.zeros(1000, 1, 4, dtype=torch.long), ("model",))
+    suite = ClassificationSuite(module.eval_sets, torch.zeros(1000, 1, 4, dtype=torch.long), ("model",))
     test = EvaluationModule({"model": Greys(predicted, tiny_backbone().spec)}, suite)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_checkpointing=False)
     trainer.test(test, datamodule=module, verbose=False)

@@ -10,7 +10,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from typeguard import TypeCheckError, check_type
 
-from tracer_lightning.models.backbone import Backbone
+from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, check_pretrained, local_weights, model_config
 from tracer_lightning.models.weights import load_weights as load_file

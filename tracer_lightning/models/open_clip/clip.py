@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tracer_lightning.functional.distributed import full_tensor, gather
-from tracer_lightning.models.backbone import Backbone, Model
+from tracer_lightning.models.model import Backbone, Model
 from tracer_lightning.models.open_clip.fast_attention import use_fast_attention
 from tracer_lightning.types import Batch, ClipFeatures
 

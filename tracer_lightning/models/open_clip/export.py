@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tracer_lightning.functional.lora_merge import merge
-from tracer_lightning.models.backbone import Backbone
 from tracer_lightning.models.files import HEAD_FILE
+from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.state_dicts import CLIP
 from tracer_lightning.models.weights import HEAD
 

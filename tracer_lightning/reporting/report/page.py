@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tracer_lightning.reporting.bins import FEW, binned_ece
 from tracer_lightning.reporting.report.classes import class_lists
-from tracer_lightning.reporting.report.curves import curve_sections
+from tracer_lightning.reporting.report.curve_panels import curve_sections
 from tracer_lightning.reporting.report.drawing import ReliabilityDrawing, draw_reliability
 from tracer_lightning.reporting.report.images import image_groups
 from tracer_lightning.reporting.report.numbers import percent

@@ -4,7 +4,7 @@ import pytest
 
 from tests.reporting.run_folders import imagenet_run, scores, write_run
 from tests.reporting.test_comparison import comparison
-from tracer_lightning.reporting.curves import draw
+from tracer_lightning.reporting.ablation_curves import draw
 from tracer_lightning.reporting.style import save, style
 
 

@@ -12,7 +12,7 @@ from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data, build_module, build_trainer
 from tracer_lightning.config.errors import setting
-from tracer_lightning.engine.continuation import check_content, check_restorable, restoring
+from tracer_lightning.engine.checkpoint_checks import check_content, check_restorable, restoring
 from tracer_lightning.engine.resume import check_position
 
 

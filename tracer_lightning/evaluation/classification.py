@@ -43,7 +43,7 @@ CLASSIFICATION = (
 their neighbours within ten frames."""
 
 
-class ZeroShotSuite(Suite):
+class ClassificationSuite(Suite):
     """Metrics per model and data set, each model with its own head, or else a zero-shot one of its current text tower.
 
     Args:
