@@ -90,6 +90,8 @@ def test_what_the_user_chooses_is_kept(checkpoint):
     assert "suite=checkpoint" not in chosen
     assert chosen[-1] == "data.root=x"
     assert "suite=checkpoint" not in inherit_checkpoint_config(["evaluate.py", given, "suite=pacs"], evaluated=True)
+    chosen = inherit_checkpoint_config(["evaluate.py", "primary_metric=ece", given], evaluated=True)
+    assert [argument for argument in chosen if argument.startswith("primary_metric=")] == ["primary_metric=ece"]
 
 
 def test_what_the_user_sets_is_in_force(checkpoint):

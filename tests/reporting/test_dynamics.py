@@ -98,7 +98,5 @@ def test_statistics_of_many_batches_are_drawn_as_means_of_neighbours(tmp_path):
 
 def test_runs_without_statistics_raise_an_error(tmp_path):
     write(tmp_path / "plain", {})
-    with pytest.raises(
-        ValueError, match=r"plain: no statistics in metrics.csv; train with"
-    ):
+    with pytest.raises(ValueError, match=r"plain: no statistics in metrics.csv; train with"):
         read(tmp_path)

@@ -115,9 +115,9 @@ def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, scored:
 
 
 def _primary_metric(settings: Mapping[str, Any], arguments: Sequence[str]) -> list[str]:
-    """The override for the primary metric of a run, where it may be one of the suite that is used."""
+    """The override for the primary metric of a run, unless the user chooses one or the suite in use lacks it."""
     metric = settings.get("primary_metric")
-    if not isinstance(metric, str) or not METRIC.fullmatch(metric):
+    if _chosen(arguments, "primary_metric") or not isinstance(metric, str) or not METRIC.fullmatch(metric):
         return []
     own_suite = names_own_class(settings, EVALUATION) or _chosen(arguments, EVALUATION)
     return [f"primary_metric={metric}"] if own_suite or metric in METRICS else []
