@@ -74,7 +74,7 @@ def test_updates_every_n_steps(tmp_path):
 
 
 def test_data_of_unknown_length_need_a_number_of_steps(tmp_path):
-    with pytest.raises(ValueError, match=r"number of optimizer steps is unknown .* trainer\.limit_train_batches"):
+    with pytest.raises(ValueError, match=r"number of optimizer steps is unknown .* limit_train_batches"):
         trainer(tmp_path, TeacherUpdate()).fit(Project(), DataLoader(Stream(), 8))
     module = Project()
     trainer(tmp_path, TeacherUpdate(total_steps=8)).fit(module, DataLoader(Stream(), 8))
