@@ -40,9 +40,13 @@ def style(formulas: bool = False) -> Iterator[None]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in the format of the path's suffix, with the same bytes for the same figure."""
+    """Write a figure in the format of the path's suffix, with the same bytes for the same figure.
+
+    The layout that the first format was drawn with is kept for others, because to arrange many panels takes seconds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     file_format = path.suffix.removeprefix(".") or "png"
     with atomic_file(path) as partial, mpl.rc_context({"svg.hashsalt": SETTINGS["svg.hashsalt"]}):
         figure.savefig(partial, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+    figure.set_layout_engine("none")
     return path
