@@ -53,15 +53,15 @@ def teacher_part(options: argparse.Namespace) -> Results:
 
 def data_part(options: argparse.Namespace) -> Results:
     """Measure image loading."""
-    if options.batch_size > options.pictures:
-        raise ValueError("--batch-size must lie between 1 and --pictures")
+    if options.batch_size > options.images:
+        raise ValueError("--batch-size must lie between 1 and --images")
     keys = loading.LoadingOptions._fields
     return loading.measure(loading.LoadingOptions(*(getattr(options, key) for key in keys)))
 
 
 def eval_part(options: argparse.Namespace) -> Results:
     """Measure the evaluation of student and teacher."""
-    suite = evaluating.BenchmarkSuite(options.sets, options.pictures, options.classes, options.templates)
+    suite = evaluating.BenchmarkSuite(options.sets, options.images, options.classes, options.templates)
     keys = ("model", "batch_size", "num_workers", "rounds", "accelerator", "precision")
     return evaluating.measure(evaluating.EvaluationOptions(suite=suite, **{key: getattr(options, key) for key in keys}))
 
@@ -94,13 +94,13 @@ COUNTS: dict[str, dict[str, tuple[int, str]]] = {
         "every": (50, "interval of the statistics in steps"),
     },
     "data": {
-        "pictures": (1024, "number of 500 x 375 JPEGs"),
+        "images": (1024, "number of 500 x 375 JPEGs"),
         "image-size": (224, "height and width of a crop in pixels"),
         "batch-size": (128, "batch size of the loaders"),
     },
     "eval": {
         "sets": (3, "number of evaluation sets"),
-        "pictures": (64, "number of 500 x 375 JPEGs per set"),
+        "images": (64, "number of 500 x 375 JPEGs per set"),
         "classes": (40, "number of classes, the first of ImageNet's"),
         "templates": (4, "number of templates, the first of ImageNet's"),
         "batch-size": (32, "batch size of the loaders"),

@@ -44,7 +44,7 @@ if [ "${2:-}" = --cpu-rehearsal ]; then
   small=(--model ViT-S-32-alt --batch-size 2 --rounds 1)
   benchmark step 900 step "${small[@]}" --steps 1
   benchmark teacher 900 teacher "${small[@]}" --steps 1
-  benchmark eval 900 eval "${small[@]}" --sets 2 --pictures 3 --classes 2 --templates 2 --num-workers 0
+  benchmark eval 900 eval "${small[@]}" --sets 2 --images 3 --classes 2 --templates 2 --num-workers 0
 else
   large=(--model ViT-B-16 --accelerator gpu --precision bf16-mixed)
   part tests 90 "${tests[@]}"
@@ -52,7 +52,7 @@ else
   benchmark step 120 step "${large[@]}" --batch-size 512 --steps 5 --rounds 3
   benchmark step-compiled 210 step "${large[@]}" --batch-size 512 --steps 5 --rounds 3 --compile
   benchmark teacher 60 teacher "${large[@]}" --batch-size 512 --rounds 20
-  benchmark eval 90 eval "${large[@]}" --sets 2 --pictures 1024 --classes 100 --templates 8 --batch-size 64 \
+  benchmark eval 90 eval "${large[@]}" --sets 2 --images 1024 --classes 100 --templates 8 --batch-size 64 \
     --num-workers "$workers" --rounds 2
 fi
 exit $failed

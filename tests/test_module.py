@@ -38,7 +38,7 @@ def data():
 
 
 class Noise(DigitsDataModule):
-    """Pictures that depend on no rendering."""
+    """Images that depend on no rendering."""
 
     def train_source(self):
         rng = np.random.Generator(np.random.PCG64(0))

@@ -27,7 +27,7 @@ class TracerModule(pl.LightningModule):
 
     Args:
         student: the model to train.
-        teacher: made from ``student``; :class:`tracer_lightning.callbacks.TeacherUpdate` moves it.
+        teacher: made from ``student``; :class:`tracer_lightning.callbacks.TeacherUpdate` updates it.
         loss: task loss and distillation terms, of the features of the global batch.
         regularizers: terms of the student's weights, and perhaps of the features.
         optimizer: trained parameters to optimizer.
@@ -64,7 +64,7 @@ class TracerModule(pl.LightningModule):
         self.total_steps: int | None = None
         """Number of optimizer steps of the run."""
         self.tests_untrained = False
-        """Whether tests leave aside what was made for the task, such as a head, to score the model as it was given."""
+        """Whether tests ignore what was added for the task, such as a head, to score the model as it was before."""
         self._restored_steps: int | None = None
         # DDP would send all buffers before every step, and only statistics of batches differ between ranks
         self._ddp_params_and_buffers_to_ignore = [
@@ -124,6 +124,8 @@ class TracerModule(pl.LightningModule):
         distill = self.loss.distills(self.global_step)
         if distill:
             with torch.no_grad():
+                # targets, such as labels, are those of the batch and the same for both
+                # targets, such as labels, are those of the batch and the same for both
                 teacher = self.teacher(batch, self.reads - self.student.targets)
                 if self.anchors is not None:
                     anchors = self.anchors(self.teacher.module, teacher, self.global_step)

@@ -1,4 +1,4 @@
-"""The values that pass between the rooms of the package.
+"""The values that pass between the subpackages.
 
 Shape letters, everywhere: A anchor texts, B batch, D width of the shared embedding, C classes, L text length in tokens,
 P caption templates, H and W image height and width.
@@ -29,7 +29,7 @@ class Features(Protocol):
 
 
 class Batch(NamedTuple):
-    """One batch of captioned pictures."""
+    """One batch of captioned images."""
 
     images: Tensor
     """(B, 3, H, W); uint8 as loaded, normalised float once on the device."""
@@ -40,9 +40,9 @@ class Batch(NamedTuple):
     indices: Tensor
     """(B,) position of the sample in its data set; -1 marks padding."""
     unreadable: tuple[str, ...] = ()
-    """Where images are that could not be read, and why: replaced by others in training, by padding in evaluation."""
+    """Locations of unreadable images, each with the reason; others replace them in training, padding in evaluation."""
     text_of: Tensor | None = None
-    """(B,) the row of ``texts`` that is each picture's, where captions repeat; None where row and picture agree."""
+    """(B,) the row of ``texts`` that is each image's, where captions repeat; None where row and image agree."""
 
 
 class ClipFeatures(NamedTuple):
@@ -94,7 +94,7 @@ class InputSpec(NamedTuple):
     trims_text: bool
     """Whether texts may be cut to the longest caption of a batch without changing any feature."""
     interpolation: str = "bicubic"
-    """How pictures are resized: ``bicubic`` or ``bilinear``."""
+    """How images are resized: ``bicubic`` or ``bilinear``."""
     resize_mode: str = "shortest"
     """``shortest``: the shorter side to ``image_size``, then the middle. ``squash``: both sides."""
 

@@ -8,7 +8,7 @@ from tracer_lightning.benchmarks.evaluating import OURS, PLAIN, BenchmarkSuite, 
 from tracer_lightning.data.images.transforms import EvalCrop
 from tracer_lightning.models.open_clip.export import export_clip
 
-SUITE = BenchmarkSuite(sets=2, pictures=10, classes=7, templates=3)
+SUITE = BenchmarkSuite(sets=2, images=10, classes=7, templates=3)
 
 
 @pytest.fixture
@@ -35,4 +35,4 @@ def test_each_image_is_decoded_once_for_all_models(candidates, monkeypatch):
     decode = EvalCrop.__call__
     monkeypatch.setattr(EvalCrop, "__call__", lambda self, data, rng: decoded.append(data) or decode(self, data, rng))
     assert set(candidates[OURS]()) == {"student", "teacher"}
-    assert len(decoded) == len(set(decoded)) == SUITE.sets * SUITE.pictures
+    assert len(decoded) == len(set(decoded)) == SUITE.sets * SUITE.images

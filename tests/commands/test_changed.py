@@ -24,7 +24,7 @@ PICTURES = 2
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The folder of a run with pictures in its report."""
+    """The folder of a run with images in its report."""
     folder = tmp_path_factory.mktemp("changed")
     with hydra_context():
         torch.manual_seed(3)
@@ -107,9 +107,9 @@ def test_the_command_end_to_end(finished, tmp_path):
             "student": counts["right_right"] + counts[LEARNED],
         }
         assert {model: results[model][name]["accuracy"] for model in right} == {m: r / n for m, r in right.items()}
-        for kind, pictures in values["pictures"].items():
-            assert len(pictures) == min(2, counts[kind])
-            for one in pictures:
+        for kind, images in values["images"].items():
+            assert len(images) == min(2, counts[kind])
+            for one in images:
                 right_one, wrong_one = ("before", "after") if kind == FORGOTTEN else ("after", "before")
                 assert one[right_one]["class"] == one["class"] != one[wrong_one]["class"]
                 assert one[right_one]["probability"] == one[right_one]["probability_of_truth"]
@@ -125,7 +125,7 @@ def test_a_head_of_other_classes_is_refused(backbone):
         check_head("student", backbone.model, 4)
 
 
-def test_more_pictures_than_fit_are_refused():
+def test_more_images_than_fit_are_refused():
     settings = {
         **EVERY_ENTRY,
         "images": 20,

@@ -145,7 +145,7 @@ MISTAKES = [
         "method: the logit scale can't be trained, because no loss reads it",
     ),
     (
-        ["method=ft", "method.train=[picture]"],
+        ["method=ft", "method.train=[sound]"],
         "method.train: parts must be a list of some of image, text, scale, head",
     ),
     (["method=ft", "method.train=image"], "method.train: parts must be a list of some of image, text, scale, head"),
@@ -266,7 +266,7 @@ def test_a_mistake_in_a_loading_process_is_one_line(tmp_path):
     for split in ("train", "val"):
         for name in ("cat", "dog"):
             (tmp_path / "pets" / split / name).mkdir(parents=True)
-            (tmp_path / "pets" / split / name / "0.jpg").write_bytes(b"no picture")
+            (tmp_path / "pets" / split / name / "0.jpg").write_bytes(b"no image")
     result = train(
         *("data=image_folder", "data.root=pets", "data.num_workers=1", "data.batch_size=2", "run=x"),
         *[option for option in TINY if not option.startswith("data.")],

@@ -114,7 +114,7 @@ def test_changes_are_those_of_the_runs_and_are_correlated(runs, diagnosed):
 
 
 @pytest.mark.slow
-def test_tables_and_pictures_are_written(diagnosed):
+def test_tables_and_figures_are_written(diagnosed):
     out, stdout = diagnosed
     with (out / "difficulty.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -202,4 +202,4 @@ def test_a_model_whose_features_are_no_numbers_is_named(start, tmp_path):
     options = [f"checkpoint={tmp_path}/broken.safetensors", *SIZES, "trainer.limit_test_batches=1"]
     status, _, stderr = script("diagnose", *options, f"hydra.run.dir={tmp_path}")
     assert status == 1
-    assert "error: suite.spurious: the model's features are no finite numbers" in stderr
+    assert "error: suite.spurious: the model's features are not finite" in stderr

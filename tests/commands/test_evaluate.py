@@ -86,17 +86,17 @@ import json, sys
 import open_clip, torch
 from PIL import Image
 
-folder, pictures = sys.argv[1:]
+folder, images = sys.argv[1:]
 model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
 tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
 model.eval()
-task = json.load(open(f"{pictures}/task.json"))
+task = json.load(open(f"{images}/task.json"))
 with torch.no_grad():
     head = []
     for name in task["names"]:
         texts = model.encode_text(tokenize([t.replace("{c}", name) for t in task["templates"]]), normalize=True)
         head.append(torch.nn.functional.normalize(texts.mean(dim=0), dim=0))
-    images = torch.stack([preprocess(Image.open(f"{pictures}/{n}.png")) for n in range(len(task["labels"]))])
+    images = torch.stack([preprocess(Image.open(f"{images}/{n}.png")) for n in range(len(task["labels"]))])
     predicted = (model.encode_image(images, normalize=True) @ torch.stack(head).T).argmax(dim=1)
 assert not any(name.startswith("tracer_lightning") for name in sys.modules)
 print((predicted == torch.tensor(task["labels"])).sum().item() / len(task["labels"]))

@@ -92,9 +92,9 @@ def test_all_sets_are_in_the_files_and_both_means_in_the_picture(curve):
     for row in table:
         assert float(row["ece"]) == results["scores"][row["alpha"]][row["data_set"]]["ece"]
     assert Image.open(out / "id_ood.png").width > 500
-    picture = (out / "id_ood.svg").read_text()
+    figure = (out / "id_ood.svg").read_text()
     for words in ("before fine-tuning", "fine-tuned", "OOD accuracy (%)", ">0<"):
-        assert words in picture
+        assert words in figure
     assert not (out / "tensors.csv").exists()
 
 

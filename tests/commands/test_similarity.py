@@ -116,7 +116,7 @@ def test_values_are_those_of_the_models_block(start, folder, compared, tmp_path)
 
 
 @pytest.mark.slow
-def test_files_and_pictures_are_written(compared):
+def test_files_and_figures_are_written(compared):
     out, results, _ = compared
     with (out / "similarity.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -95,7 +95,7 @@ def imagenet(tmp_path_factory):
         for number in range(1000):
             (root / split / f"n{number:08d}").mkdir(parents=True)
     for split in ("train", "test"):
-        item = SourceSample(lambda: b"picture", "picture", "png", label=0)
+        item = SourceSample(lambda: b"image", "image", "png", label=0)
         write_shards(SampleCollection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], ShardLayout())
     write(root / "sets", IMAGENET | IWILDCAM | PACS, samples=1)
     write_video(root / "sets/imagenet-vid-robust")

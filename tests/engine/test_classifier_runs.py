@@ -234,11 +234,11 @@ import open_clip, torch
 from PIL import Image
 from safetensors.torch import load_file
 
-folder, pictures, *labels = sys.argv[1:]
+folder, images, *labels = sys.argv[1:]
 model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
 head = load_file(f"{folder}/head.safetensors")
 with torch.no_grad():
-    images = torch.stack([preprocess(Image.open(f"{pictures}/{n}.png")) for n in range(len(labels))])
+    images = torch.stack([preprocess(Image.open(f"{images}/{n}.png")) for n in range(len(labels))])
     features = model.eval().encode_image(images, normalize=True)
     predicted = (features @ head["weight"].T + head["bias"]).argmax(dim=1)
 assert not any(name.startswith("tracer_lightning") for name in sys.modules)

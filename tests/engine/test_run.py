@@ -248,8 +248,8 @@ def test_a_continuation_with_other_settings_is_refused_or_said(finished_run, tmp
         run(composed(tmp_path / "next", source, "kernel.beta=1"))
     run(composed(tmp_path / "next", source, "optimizer.lr=1e-4", "distill_losses.fd.weight=1"))
     said = capsys.readouterr().out
-    assert "optimizer.lr: this run has 0.0001 and the checkpoint 0.001; the checkpoint's value is in force" in said
-    assert "distill_losses.fd.weight: this run has 1 and the checkpoint 3.90625; this run's value is in force" in said
+    assert "optimizer.lr: this run has 0.0001 and the checkpoint 0.001; the checkpoint's value is used" in said
+    assert "distill_losses.fd.weight: this run has 1 and the checkpoint 3.90625; this run's value is used" in said
     (tmp_path / "more").mkdir()
     with pytest.raises(ValueError, match="12 optimizer steps and the checkpoint was made for 8"):
         run(composed(tmp_path / "more", source, "trainer.max_epochs=3"))

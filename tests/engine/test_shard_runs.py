@@ -95,7 +95,7 @@ def test_a_run_continues_exactly_with_other_workers(tmp_path, stream):
 
 @pytest.mark.slow
 def test_two_processes_see_the_same_to_the_last_digit(tmp_path):
-    """Fewer shards than readers: three of five samples each, and one of two. A picture that can't be read is said."""
+    """Fewer shards than readers: three of five samples each, and one of two. An image that can't be read is named."""
     sets = tmp_path / "sets"
     stand_ins.write(sets, stand_ins.PACS)
     rewrite(sets / "pacs_sketch/test/0.tar", lambda name, data: (name, b"<html>" if name == "s0000003.jpg" else data))
@@ -115,7 +115,7 @@ def test_two_processes_see_the_same_to_the_last_digit(tmp_path):
 
 
 @pytest.mark.slow
-def test_pairs_of_pictures_and_captions_have_no_classes_for_a_head(tmp_path):
+def test_pairs_of_images_and_captions_have_no_classes_for_a_head(tmp_path):
     write(tmp_path / "sets/pairs", "train", 12, classes=(), caption="grey of level {}")
     write(tmp_path / "sets/photo", "test", 12)
     options = [
@@ -132,7 +132,7 @@ def test_pairs_of_pictures_and_captions_have_no_classes_for_a_head(tmp_path):
 
 
 def extracted(root, stream, workers=0):
-    """Features and labels of the training pictures, in the order of the labels and features."""
+    """Features and labels of the training images, in the order of the labels and features."""
     data = shards(root, stream=stream, num_workers=workers)
     trainer = make_trainer(root, 1)
     features, labels = training_features(trainer, make_module(data).student, data)
@@ -141,7 +141,7 @@ def extracted(root, stream, workers=0):
 
 
 @pytest.mark.slow
-def test_streamed_and_indexed_pictures_have_the_same_features(tmp_path):
+def test_streamed_and_indexed_images_have_the_same_features(tmp_path):
     for folder, split in (("photo", "train"), ("photo", "test"), ("sketch", "test")):
         write(tmp_path / "sets" / folder, split, 50)
     indexed, streamed = (extracted(tmp_path / "sets", stream, workers) for stream, workers in ((False, 0), (True, 2)))
@@ -151,7 +151,7 @@ def test_streamed_and_indexed_pictures_have_the_same_features(tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_probe_a_stream_as_one_does(tmp_path):
-    """Of 12 pictures in three shards one process has seven, the other five."""
+    """Of 12 images in three shards one process has seven, the other five."""
     stand_ins.write(tmp_path / "sets", stand_ins.PACS)
     options = [*TINY, "data=pacs", f"data.root={tmp_path}/sets", *SMALL, "data.eval_batch_size=5", "method=lp"]
     options += ["run=test", "callbacks.progress.refresh_rate=0", "trainer.precision=64-true"]

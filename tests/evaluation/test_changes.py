@@ -84,7 +84,7 @@ def test_counts_and_samples_match_a_naive_loop(results, place, groups):
     set_changes = changes[SETS[place].name]
     assert set_changes.counts == counts
     assert all(counts[name] > 2 for name in COUNTS)
-    for name, shown in set_changes.pictures.items():
+    for name, shown in set_changes.images.items():
         assert [(change.position, change.before.label, change.after.label) for change in shown] == [
             tuple(entry[1:]) for entry in candidates[name]
         ]
@@ -106,7 +106,7 @@ def test_ties_are_broken_by_position_in_any_order_of_batches():
         results.append(changes.finish()["one"])
     assert results[0].counts == results[1].counts
     for name in (FORGOTTEN, LEARNED):
-        first, second = ([change.position for change in set_changes.pictures[name]] for set_changes in results)
+        first, second = ([change.position for change in set_changes.images[name]] for set_changes in results)
         assert first == second
         assert first[1] == first[0] + 1000
 

@@ -136,7 +136,7 @@ def test_what_chance_finds_is_told():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [(3, "there are 3 inputs, and the unbiased"), (float("nan"), "no finite numbers")]
+    ("change", "message"), [(3, "there are 3 inputs, and the unbiased"), (float("nan"), "are not finite")]
 )
 def test_incomparable_runs_raise_errors(change, message):
     values = outputs(change) if change == 3 else {m: {"1": v["1"] * change} for m, v in outputs().items()}

@@ -53,7 +53,7 @@ def test_the_checkpoint_before_a_damaged_one_is_in_force(tmp_path, capsys, damag
     capsys.readouterr()
     run(tmp_path / "broken", "resume=auto")
     said = capsys.readouterr().out
-    assert "last.ckpt is damaged or missing; the checkpoint before it is in force" in said
+    assert "last.ckpt is damaged or missing; the one before it is used" in said
     assert "previous.ckpt at step 5" in said
     assert not differences(outcome(tmp_path / "whole/run"), outcome(tmp_path / "broken/run"))
 

@@ -266,7 +266,7 @@ def test_frozen_weights_of_a_trained_part_stay_frozen(prompts, prepare, expected
     assert {ClipModel.part_of(name) for name in names} == {"image"}
 
 
-@pytest.mark.parametrize("parts", [["picture"], "image", ["image", "sound"]])
+@pytest.mark.parametrize("parts", [["photo"], "image", ["image", "sound"]])
 def test_unknown_parts_raise_errors(model, parts):
     with pytest.raises(ValueError, match=r"parts must be a list of some of image, text, scale, head"):
         train_parts(model, parts)

@@ -29,7 +29,7 @@ def ordered(spread):
 
 
 def test_data(written):
-    options = ["--pictures", "8", "--image-size", "32", "--batch-size", "4", "--num-workers", "0", "--rounds", "2"]
+    options = ["--images", "8", "--image-size", "32", "--batch-size", "4", "--num-workers", "0", "--rounds", "2"]
     found = written("data", *options)["images per second"]
     assert list(found) == ["training crop, one core", "evaluation crop, one core", "training loader, 0 workers"]
     for row in found.values():
@@ -85,7 +85,7 @@ def test_teacher(written, capsys):
 
 
 def test_eval(written, capsys):
-    options = ["--sets", "2", "--pictures", "4", "--classes", "3", "--templates", "2", "--batch-size", "2"]
+    options = ["--sets", "2", "--images", "4", "--classes", "3", "--templates", "2", "--batch-size", "2"]
     found = written("eval", *options, "--num-workers", "0", "--rounds", "1")
     assert ordered(found["plain / ours"])
     assert found["peak memory"]["ours"]["host"] > 1e6
@@ -95,7 +95,7 @@ def test_eval(written, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data", "--batch-size", "9", "--pictures", "8"], "--batch-size must lie between 1 and --pictures"),
+        (["data", "--batch-size", "9", "--images", "8"], "--batch-size must lie between 1 and --images"),
         (["step", "--steps", "0"], "--steps must be at least 1"),
         (["eval", "--num-workers", "-1"], "--num-workers must be at least 0"),
         (["teacher", "--rounds", "0"], "--rounds must be at least 1"),

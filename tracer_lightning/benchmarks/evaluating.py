@@ -29,7 +29,7 @@ class BenchmarkSuite(NamedTuple):
     """Numbers of sets, images, classes and templates of the suite."""
 
     sets: int
-    pictures: int
+    images: int
     """Number of images per set."""
     classes: int
     """Number of classes, the first of ImageNet's."""
@@ -67,9 +67,9 @@ class EvaluationOptions(NamedTuple):
 
 def write_suite(root: Path, suite: BenchmarkSuite) -> None:
     """Write the sets as shards and as folders."""
-    encoded = jpegs(suite.sets * suite.pictures, suite.classes)
+    encoded = jpegs(suite.sets * suite.images, suite.classes)
     for number, name in enumerate(suite.names):
-        set_images = encoded[number * suite.pictures : (number + 1) * suite.pictures]
+        set_images = encoded[number * suite.images : (number + 1) * suite.images]
         write_split(root / "shards" / name, "test", set_images, suite.classnames)
         write_folder(root / "folders" / name, set_images)
 
@@ -160,7 +160,7 @@ def measure(options: EvaluationOptions) -> dict[str, Any]:
     """Measure seconds, images per second and peak memory of evaluating both models, and the ratio of the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         seconds, peaks = in_turn(candidates(Path(folder), options), options.rounds)
-    count = options.suite.sets * options.suite.pictures
+    count = options.suite.sets * options.suite.images
     return {
         "options": {**options._asdict(), "suite": options.suite._asdict()},
         "seconds": {name: spread(values) for name, values in seconds.items()},

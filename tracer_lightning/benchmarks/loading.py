@@ -36,7 +36,7 @@ CLASSES = ("temple", "flower")
 class LoadingOptions(NamedTuple):
     """Options of the benchmark."""
 
-    pictures: int
+    images: int
     """Number of images."""
     image_size: int
     batch_size: int
@@ -123,8 +123,8 @@ def measure(options: LoadingOptions) -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        spec, encoded = _input(options.image_size), jpegs(options.pictures, len(CLASSES))
-        rates = _crops([data for data, _ in encoded[: options.pictures // 4]], spec, options.rounds)
+        spec, encoded = _input(options.image_size), jpegs(options.images, len(CLASSES))
+        rates = _crops([data for data, _ in encoded[: options.images // 4]], spec, options.rounds)
         with tempfile.TemporaryDirectory() as folder:
             write_split(Path(folder) / "shards", "train", encoded, CLASSES)
             write_folder(Path(folder) / "folder", encoded)

@@ -94,7 +94,7 @@ def evaluation_tables(results: Mapping[str, Any]) -> list[Table]:
     """Tables of the results of :func:`tracer_lightning.benchmarks.evaluating.measure`."""
     options, suite = results["options"], results["options"]["suite"]
     title = (
-        f"student and teacher, {options['model']}, {suite['sets']} sets of {suite['pictures']}, "
+        f"student and teacher, {options['model']}, {suite['sets']} sets of {suite['images']}, "
         f"{suite['classes']} classes x {suite['templates']} templates, {options['precision']}, {options['accelerator']}"
     )
     rows = [

@@ -27,11 +27,11 @@ from tracer_lightning.types import Batch
 DURATION = "training took"
 FILES = {
     RESULTS: "all scores",
-    DETAILS: "what they are made of: counts per class and per bin of confidence",
+    DETAILS: "the counts behind the scores, per class and per bin of confidence",
     METRICS: "what was logged, step by step",
     CONFIG: "the settings",
     CHECKPOINT: "weights and the state to continue from",
-    LOG: "what was said",
+    LOG: "console messages",
 }
 WRITTEN_LATER = (RESULTS, DETAILS)
 """Files that are written after this report."""

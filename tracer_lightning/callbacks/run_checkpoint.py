@@ -23,6 +23,9 @@ class RunCheckpoint(Checkpoint):
     the run. The checkpoint of an epoch is also written at the end of its last step: runs whose length is given in steps
     do not resume exactly from one written in Lightning's epoch end hook (Lightning 2.6).
 
+    :class:`~tracer_lightning.storage.checkpoints.AtomicCheckpointIO` writes the files, and ``promote_checkpoint``
+    renames them.
+
     After a signal (:class:`~tracer_lightning.engine.signals.StopSignals`), the run finishes its step, writes a
     checkpoint and ends; several processes agree on this step at logging steps. A running validation is finished first.
 

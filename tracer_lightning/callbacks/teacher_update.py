@@ -65,7 +65,7 @@ class TeacherUpdate(pl.Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Update the teacher after an optimizer step where an update is due."""
-        if trainer.global_step == self._last_step:
+        if trainer.global_step == self._last_step:  # gradients still accumulate
             return
         self.skipped += trainer.global_step - self._last_step - self._changed
         step = trainer.global_step - self.skipped

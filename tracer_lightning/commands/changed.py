@@ -94,7 +94,7 @@ def _to_plain(eval_set: EvalSet, changes: SetChanges, labels: Sequence[str]) -> 
         for kind, images_of_kind in images.items()
     }
     identity = {"split": eval_set.split, "role": eval_set.role, "n": sum(counts.values())}
-    return {**identity, "counts": counts, "pictures": listed}
+    return {**identity, "counts": counts, "images": listed}
 
 
 def _draw(

@@ -75,7 +75,9 @@ def model_card(
             metrics=list(METRICS),
         )
     except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"checkpoint: {file} or its {RESULTS} are not as a run writes them ({error})") from error
+        raise ValueError(
+            f"checkpoint: {file} or its {RESULTS} do not have the form that a run writes ({error})"
+        ) from error
 
 
 def _results_beside(file: Path | None) -> Results:

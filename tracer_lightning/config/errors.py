@@ -40,7 +40,7 @@ def print_error(error: BaseException) -> None:
 def _omegaconf_message(error: OmegaConfBaseException) -> str:
     """The message of an error, without OmegaConf's own terms."""
     if isinstance(error, ConfigAttributeError | ConfigKeyError):
-        return "there is no such setting; it is needed, and was taken away or replaced"
+        return "it is required but missing; it was removed or replaced"
     return (str(error.msg).strip() or type(error).__name__).splitlines()[0]
 
 

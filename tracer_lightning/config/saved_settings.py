@@ -29,7 +29,7 @@ def group_settings(settings: Mapping[str, Any], group: str, where: str) -> dict[
         where: what the user set to name the file, and the file, for errors.
 
     Raises:
-        ValueError: there are none, or they are not as a run of this project writes them.
+        ValueError: there are none, or they don't have the form that a run writes.
     """
     if settings.get(group) is None:
         raise ValueError(f"{where}: its settings have no {group}; set {group}= yourself")

@@ -47,7 +47,7 @@ def check_schema(cfg: DictConfig, schema: dict[str, Any]) -> None:
         group, _, name = key.rpartition(".")
         parent = OmegaConf.select(cfg, group) if group else cfg
         if not isinstance(parent, DictConfig) or name not in parent:
-            raise ValueError(f"{key} is missing; it is needed, and was taken away or replaced")
+            raise ValueError(f"{key} is required but missing; it was removed or replaced")
         value: Any = parent[name]
         if not isinstance(expected, Rule):
             check_type_of(value, expected, key)

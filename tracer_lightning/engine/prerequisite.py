@@ -39,7 +39,7 @@ def ensure_prerequisite(folder: Path, name: str, min_accuracy: float | None, tra
     wait_until_finished(folder)
     _check_accuracy(folder, name, min_accuracy)
     if not (folder / CHECKPOINT).is_file():
-        raise ValueError(f"prerequisite: {folder} has lost its checkpoint; delete the folder to train it again")
+        raise ValueError(f"prerequisite: {folder} has lost its checkpoint; delete the folder to train again")
     return folder / CHECKPOINT
 
 
@@ -71,7 +71,7 @@ def _check_accuracy(folder: Path, name: str, min_accuracy: float | None) -> None
         mean = sum(accuracies) / len(accuracies)
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(
-            f"prerequisite: {folder / RESULTS} is not as a run writes it; delete the folder to train it again"
+            f"prerequisite: {folder / RESULTS} doesn't have the form that a run writes; delete the folder to repeat it"
         ) from error
     if min_accuracy is not None and mean < min_accuracy:
         raise ValueError(

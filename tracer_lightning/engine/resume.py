@@ -61,7 +61,7 @@ COMPARED = (
     "method.",
     "positives",
 )
-"""Settings whose differences from the checkpoint's are an error or printed."""
+"""Settings that are compared with the checkpoint's: a difference is an error or is printed."""
 NOT_COMPARED = ("run", "resume", "paths", "rendezvous_timeout")
 """Settings in which unfinished runs and their continuation may differ."""
 
@@ -195,7 +195,7 @@ def prepare_continuation(
 
 
 def compare_settings(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """Refuse to continue with another model, teacher, optimizer or origin, and print which other settings differ.
+    """Refuse changes of architecture, teacher, optimizer class or initial weights; print all other differences.
 
     Args:
         saved: resolved settings in the checkpoint.
@@ -212,7 +212,7 @@ def compare_settings(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> N
                 f"{key[:100]}: {values}; continue with the same, or start a new run from the checkpoint's weights"
             )
         owner = "the checkpoint's" if key.startswith(RESTORED) else "this run's"
-        print_rank_zero(f"{key[:100]}: {values}; {owner} value is in force")
+        print_rank_zero(f"{key[:100]}: {values}; {owner} value is used")
 
 
 def check_position(saved: Mapping[str, Any], trainer: pl.Trainer, data: DataModule) -> None:

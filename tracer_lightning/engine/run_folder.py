@@ -74,9 +74,7 @@ def newest_intact_checkpoint(folder: Path) -> Path:
     for path in checkpoints:
         if is_intact(path):
             if path.name == PREVIOUS:
-                print_rank_zero(
-                    f"warning: {folder / CHECKPOINT} is damaged or missing; the checkpoint before it is in force"
-                )
+                print_rank_zero(f"warning: {folder / CHECKPOINT} is damaged or missing; the one before it is used")
             return path
     raise ValueError(
         f"{' and '.join(map(str, checkpoints))} {'is' if len(checkpoints) == 1 else 'are'} damaged; delete the "

@@ -1,4 +1,4 @@
-"""Pictures that two models judge differently."""
+"""Images that two models judge differently."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class SetChanges(NamedTuple):
 
     counts: dict[str, int]
     """Numbers of images by :data:`COUNTS`."""
-    pictures: dict[str, list[Changed]]
+    images: dict[str, list[Changed]]
     """Images with the largest changes among those forgotten and those learned."""
 
 
@@ -113,11 +113,11 @@ class Changes:
         for set_index, eval_set in enumerate(self.eval_sets):
             shares = [process[set_index] for process in parts]
             counts = {name: sum(share.counts[name] for share in shares) for name in COUNTS}
-            pictures: dict[str, list[Changed]] = {name: [] for name in (FORGOTTEN, LEARNED)}
+            images: dict[str, list[Changed]] = {name: [] for name in (FORGOTTEN, LEARNED)}
             for share in shares:
-                for name, candidates in share.pictures.items():
-                    self._keep(pictures, name, candidates)
-            changes[eval_set.name] = SetChanges(counts, pictures)
+                for name, candidates in share.images.items():
+                    self._keep(images, name, candidates)
+            changes[eval_set.name] = SetChanges(counts, images)
         return changes
 
 

@@ -1,4 +1,4 @@
-"""Zero-shot and linear classification of images."""
+"""Evaluation by classification: zero-shot, or with the model's own head."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ CLASSIFICATION = (
     Metric("ece_per_batch", "ECE per batch", "ECE/batch", better="lower", shown=False),
     Metric(WITH_NEIGHBOURS, "with neighbours", "pm-10", shown=False, averaged=False),
 )
-"""Metrics of classification. The last is that of sets of video frames: the share of anchors that are right with all
-their neighbours within ten frames."""
+"""Metrics that :class:`ClassificationMetrics` computes, as tables and figures show them. The last is that of video
+frames: the share of anchors that are right with all their neighbours within ten frames."""
 
 
 class ClassificationSuite(Suite):
-    """Metrics per model and data set, each model with its own head, or else a zero-shot one of its current text tower.
+    """Metrics per model and data set, with the model's head or else a zero-shot head of its current text tower.
 
     Args:
         eval_sets: the data sets, in the order of their loaders.

@@ -18,9 +18,9 @@ from torch import Tensor
 from tracer_lightning.evaluation.logits import padded
 
 SAMPLE = 5_000
-"""Pictures that silhouettes are taken of, at most: they compare every point with every other."""
+"""Images that silhouettes are taken of, at most: they compare every point with every other."""
 CHUNK = 4096
-"""Pictures compared with all texts at once."""
+"""Images compared with all texts at once."""
 Numbers = dict[str, float | None]
 """``n``, ``accuracy``, ``silhouette_by_modality``, ``silhouette_by_class``, ``correct_pair_cosine`` and ``iimm``."""
 
@@ -31,7 +31,7 @@ class Labelled(NamedTuple):
     images: Tensor
     """(N, D), normalised."""
     labels: Tensor
-    """(N,) label of each picture."""
+    """(N,) label of each image."""
     texts: Tensor
     """(C, D), normalised: one vector for each class of training, that of the zero-shot head."""
     groups: Sequence[Sequence[int]]
@@ -56,12 +56,12 @@ def labelled(images: Tensor, labels: Tensor, texts: Tensor, classes: Sequence[Se
         classes: as in :class:`tracer_lightning.types.EvalSet`; None where the labels are the classes of training.
 
     Raises:
-        ValueError: there are no images, or features are no finite numbers.
+        ValueError: there are no images, or features are not finite.
     """
     if not len(images):
         raise ValueError("there are no images; is the set empty, or can't any of them be read?")
     if not (images.isfinite().all() and texts.isfinite().all()):
-        raise ValueError("the model's features are no finite numbers; choose another checkpoint")
+        raise ValueError("the model's features are not finite; choose another checkpoint")
     groups = classes or [(number,) for number in range(len(texts))]
     return Labelled(images.double(), labels, texts.double(), groups)
 
@@ -123,7 +123,7 @@ def silhouettes(features: Labelled, seed: int = 0) -> tuple[float | None, float 
         seed: of the sample.
 
     Returns:
-        Both in [-1, 1]. By modality it is None where there are just one picture and one text, by class where all
+        Both in [-1, 1]. By modality it is None where there are just one image and one text, by class where all
         images have one label.
     """
     chosen = torch.randperm(len(features.images), generator=torch.Generator().manual_seed(seed))[:SAMPLE].sort().values

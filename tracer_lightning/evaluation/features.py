@@ -1,4 +1,4 @@
-"""Extracting features of pictures."""
+"""Extracting features of images."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class FeatureModule(pl.LightningModule):
 
 
 class FeaturePredictor(pl.LightningModule):
-    """Collects features of one loader's pictures: ``trainer.predict(FeaturePredictor(model), datamodule=data)``.
+    """Collects features of one loader's images: ``trainer.predict(FeaturePredictor(model), datamodule=data)``.
 
     Args:
         model: with ``encode_image``.

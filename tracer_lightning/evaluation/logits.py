@@ -1,4 +1,4 @@
-"""From pictures to logits."""
+"""From images to logits."""
 
 from __future__ import annotations
 

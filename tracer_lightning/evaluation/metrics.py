@@ -21,10 +21,14 @@ bin of confidence, equal ones from 0 to 1 and a last one for exactly 1."""
 class ClassificationMetrics(nn.Module):
     """Accuracy, expected calibration error and macro-F1 over a whole data set, exact over ranks.
 
-    Macro-F1 is the mean over the classes that the data set has samples of, as WILDS takes it: a class that is only ever
-    predicted by mistake lowers the F1 of those mistaken for it, and is no class of the set.
+    Macro-F1 is the mean over the classes that the data set has samples of, as WILDS takes it: a class without samples
+    does not enter the mean, and predictions of it only lower the recall of the true classes.
 
     ECE has 10 equal bins and the L1 norm (Guo et al., 2017), over the data set rather than per batch.
+
+    A metric is computed here and described in :data:`tracer_lightning.evaluation.classification.CLASSIFICATION`.
+
+    A metric is computed here and described in :data:`tracer_lightning.evaluation.classification.CLASSIFICATION`.
 
     Args:
         num_classes: C.
@@ -52,7 +56,7 @@ class ClassificationMetrics(nn.Module):
             self.batch_ece.update(ece.nan_to_num(), counted)  # a batch of padding alone counts nothing
 
     def compute(self) -> tuple[dict[str, Any], Details]:
-        """Scores and what they are made of.
+        """Scores, and the counts behind them.
 
         Scores are ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1], or None
         where there are no samples.

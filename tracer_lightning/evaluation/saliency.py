@@ -1,4 +1,4 @@
-"""Where in a picture a model looks: attention rollout and Grad-CAM.
+"""Where in an image a model looks: attention rollout and Grad-CAM.
 
 Both are short enough to stand here: captum has Grad-CAM for convolutions alone and no rollout, and neither knows the
 tokens of a ViT. Only the modules' public interface is hooked, and nothing stays hooked.
@@ -16,9 +16,9 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 Logits = Callable[[Tensor], Tensor]
-"""Pictures (B, 3, H, W) to logits (B, C)."""
+"""Images (B, 3, H, W) to logits (B, C)."""
 Maps = Callable[[nn.Module, Logits, Tensor, Tensor], Tensor]
-"""Image tower, logits, pictures (B, 3, H, W) and classes (B,) to maps (B, h, w), larger where it matters more."""
+"""Image tower, logits, images (B, 3, H, W) and classes (B,) to maps (B, h, w), larger where it matters more."""
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def grad_cam(visual: nn.Module, logits: Logits, images: Tensor, classes: Tensor)
 
     Args:
         visual: the image tower that ``logits`` goes through.
-        logits: pictures to logits (B, C).
+        logits: images to logits (B, C).
         images: (B, 3, H, W).
         classes: (B,) whose logits are explained.
 

@@ -117,7 +117,7 @@ class SimilaritySums:
         """The similarities of each pair.
 
         Raises:
-            ValueError: there are too few inputs, or something is no finite number.
+            ValueError: there are too few inputs, or outputs are not finite.
         """
         for sums in (self._moments, self._hsics):
             for key, value in sums.items():
@@ -126,7 +126,7 @@ class SimilaritySums:
         if n < MIN_INPUTS:
             raise ValueError(f"there are {n} inputs, and the unbiased estimate needs at least {MIN_INPUTS}")
         if not all(bool(sums.isfinite().all()) for sums in self._moments.values()):
-            raise ValueError("what the blocks return are no finite numbers; choose another checkpoint")
+            raise ValueError("the outputs of the blocks are not finite; choose another checkpoint")
         own = {point: sums for (point, other), sums in self._moments.items() if point == other}
         white = {point: whitening(covariance(sums), SHARE) for point, sums in own.items()}
         return {pair: self._of_pair(pair, white, n) for pair in self.pairs}
@@ -179,7 +179,7 @@ def text_similarity(models: Mapping[str, nn.Module], pairs: Sequence[Pair], text
 
 
 class SimilarityModule(pl.LightningModule):
-    """Compares what models make of pictures: ``trainer.test(SimilarityModule(...), data)``, one data set at a time.
+    """Compares what models make of images: ``trainer.test(SimilarityModule(...), data)``, one data set at a time.
 
     Args:
         models: name to what returns the outputs of the image tower's blocks.

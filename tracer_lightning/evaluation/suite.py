@@ -14,7 +14,7 @@ nothing could be read, and such sets are in no mean."""
 Details = dict[str, Any]
 """Whatever scores of one data set are made of, for reports."""
 ABOUT = ("split", "role", "n")
-"""Entries of a data set's scores that are no metrics."""
+"""Entries of a data set's scores that are not metrics."""
 
 
 class Metric(NamedTuple):

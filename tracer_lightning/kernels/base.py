@@ -1,4 +1,4 @@
-"""Interface of kernels."""
+"""Kernels as functions of progress, and the weight of an optimizer step."""
 
 from __future__ import annotations
 

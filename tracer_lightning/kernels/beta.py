@@ -12,7 +12,7 @@ class BetaKernel:
 
     ``alpha`` shapes the start of the trajectory and ``beta`` its end: below 1 the weight has a pole there, at 1 it is
     as flat as in the middle, above 1 it falls to 0. Beta(1, 1) is uniform, Beta(p + 1, 1) is tau^p and
-    Beta(1, p + 1) is (1 - tau)^p.
+    Beta(1, p + 1) is (1 - tau)^p. :func:`tracer_lightning.kernels.base.weight_at` gives the weight of a step.
 
     Args:
         beta: shape parameter of the end, > 0; 0.5 in the paper.

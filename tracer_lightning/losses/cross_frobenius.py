@@ -1,4 +1,4 @@
-"""Alignment of the two projections."""
+"""Frobenius norm of the product of both towers' projections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation of similarities."""
+"""Contrastive relational distillation (CRD)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from tracer_lightning.types import ClipFeatures, LossInputs
 
 
 class ContrastiveRelationalDistillation(LossTerm):
-    """mean_B [KL(p_T ‖ p_S) + KL(q_T ‖ q_S)] (CRD; TRACER, eq. 23), each side with its own scale.
+    """mean_B [KL(p_T ‖ p_S) + KL(q_T ‖ q_S)] (CRD; TRACER, eq. 23), each model with its own scale.
+
+    p is the softmax of an image's similarities to all texts, q that of a text's to all images; T is the teacher
+    and S the student.
 
     Args:
         halved: take the mean of both directions instead of their sum, as the official code does.
         temperature: divides the teacher's logits alone, as in the official code's temperature distillation; the loss
-            is not multiplied by its square.
+            is not multiplied by the temperature squared.
     """
 
     features = ClipFeatures

@@ -1,6 +1,6 @@
 """Linear classification heads: logits = W x + b of normalised image features x.
 
-Each function makes one for a model, from the class prompts or from the training pictures.
+Each function makes one for a model, from the class prompts or from the training images.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from tracer_lightning.models.model import Model
 from tracer_lightning.models.open_clip.clip import ClipModel
 
 Features = Callable[[], tuple[Tensor, Tensor]]
-"""Extracts normalised image features (N, D) and labels (N,) of the training pictures."""
+"""Extracts normalised image features (N, D) and labels (N,) of the training images."""
 
 
 def no_head(model: Model, **context: Any) -> None:
-    """Give no head: images are classified with the text tower, and other models have none."""
+    """No head: CLIP models classify with the text tower, and models of other families need none."""
 
 
 def kept_head(model: ClipModel, prompts: Tensor, features: Features | None = None) -> nn.Linear:
@@ -46,7 +46,7 @@ def zero_shot_linear(model: ClipModel, prompts: Tensor, features: Features | Non
     Args:
         model: whose text tower and logit scale s are taken.
         prompts: (C, P, L) tokens of every template for every class.
-        features: not asked for.
+        features: unused.
     """
     classes = zero_shot_head(model.encode_text, prompts)  # (C, D)
     return _linear(model.logit_scale.detach() * classes)
@@ -61,7 +61,7 @@ def random_linear(model: ClipModel, prompts: Tensor, features: Features | None =
 def linear_probe(
     model: ClipModel, prompts: Tensor, features: Features, inverse_strength: float, iterations: int
 ) -> nn.Linear:
-    """Multinomial logistic regression on the features of the training pictures (Radford et al., 2021, Section 3.2).
+    """Multinomial logistic regression on the features of the training images (Radford et al., 2021, Section 3.2).
 
     It minimises mean CE(W x + b) + ‖W / s‖² / (2 N inverse_strength) by L-BFGS over all features at once: the
     regression on s x, features of a norm like that of the unnormalised ones, with scikit-learn's ``C``.
@@ -74,7 +74,7 @@ def linear_probe(
         iterations: at most.
 
     Raises:
-        ValueError: no picture has a label, or a value is out of range.
+        ValueError: no image has a label, or a value is out of range.
     """
     if not 0 < inverse_strength < float("inf") or iterations < 1:
         raise ValueError(f"inverse_strength must be > 0 and iterations >= 1, got {inverse_strength} and {iterations}")

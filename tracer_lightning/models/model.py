@@ -13,17 +13,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Model(nn.Module):
-    """A model that can be fine-tuned. A family is a subclass, of which only ``features`` and ``forward`` are a must."""
+    """A model that can be fine-tuned. A family is a subclass, which must define only ``features`` and ``forward``."""
 
     features: ClassVar[type]
     """Type of the outputs (:class:`tracer_lightning.types.Features`)."""
     targets: ClassVar[frozenset[str]] = frozenset()
-    """Fields of the features that only pass on what the batch holds, such as labels: they are the same for every model
-    and asked of the student alone."""
+    """Fields of the features that are copied from the batch, such as labels: only the student is asked for them."""
     parts: ClassVar[tuple[str, ...]] = ("model",)
     """Names of the parts that may be trained, such as towers."""
     weights_prefix: ClassVar[str] = ""
-    """Prefix of the names of its own weights, which users need not write."""
+    """Prefix of parameter names, which users may omit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +56,7 @@ class Model(nn.Module):
     # -- training ---------------------------------------------------------------------------------------------------
 
     def freeze_batch_norm(self, frozen: bool) -> None:
-        """Let BatchNorm layers use the running statistics that they have in training, too, and leave them as they are.
+        """Let BatchNorm layers use their running statistics in training, too, without updating them.
 
         Raises:
             ValueError: there are no such layers.

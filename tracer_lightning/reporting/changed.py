@@ -114,7 +114,7 @@ def collect_samples(
     samples = {
         name: {
             kind: [ShownSample(changed, [to_pixels(changed.image, spec)]) for changed in kept]
-            for kind, kept in set_changes.pictures.items()
+            for kind, kept in set_changes.images.items()
         }
         for name, set_changes in changes.items()
     }

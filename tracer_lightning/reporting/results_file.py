@@ -1,4 +1,4 @@
-"""Schema of results.json."""
+"""Reading results.json, which ``engine/run.py`` writes: the parts that tables and figures need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracer_lightning.reporting.files import read_json
 from tracer_lightning.storage.records import DisplayText, StrictRecord, Text, read_record
 
 Scores = dict[DisplayText, dict[DisplayText, float | int | DisplayText | list[DisplayText] | None]]
-"""Metrics by data set or average, with its split, role and number of samples, or its sets."""
+"""Metrics by name of a data set (with split, role and number of samples) or of an average (with its data sets)."""
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -71,4 +71,4 @@ def read_results(path: Path) -> Results:
         ValueError: the content is invalid; the message names the file and the entry.
     """
     content: dict[str, Any] = read_json(path)
-    return read_record(Results, content, f"{path} is not as a run writes it")
+    return read_record(Results, content, f"{path} does not have the form that a run writes")

@@ -17,6 +17,8 @@ class WMATeacher(AveragedTeacher):
     teacher is the mean of theta_0 and the students at these steps, weighted by alpha. theta_0 has the weight alpha_0;
     Algorithm 1 of the paper starts the sum at zero and so discards the pretrained weights at the first step.
 
+    This class computes the weights; :meth:`AveragedTeacher.update` averages.
+
     If all weights so far are 0, the teacher stays theta_0; the first positive weight then makes it the student of that
     step, as theta_0 has the weight 0.
 

@@ -16,7 +16,7 @@ from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, Eval
 from tracer_lightning.data.core.workers import init_worker
 
 PREFETCHED = 2
-"""Batches that each worker of a loader is ahead: torch's default."""
+"""Number of batches that each worker prefetches: torch's default."""
 
 
 class DataModule(pl.LightningDataModule):
@@ -89,8 +89,8 @@ class DataModule(pl.LightningDataModule):
         return []
 
     def draw_image_template_pairs(self) -> None:
-        """Let an epoch draw rows of images x templates, as in the released code."""
-        raise ValueError(f"rows of captions are drawn for images, and a {type(self).__name__} has none")
+        """Draw an epoch from all pairs of an image and a template, as the released code does."""
+        raise ValueError(f"it needs images with captions, and a {type(self).__name__} has none")
 
     def label_names(self, eval_set: Any) -> list[str]:
         """Names of the labels of an evaluation set; none where its labels are no classes."""
@@ -121,7 +121,7 @@ class DataModule(pl.LightningDataModule):
         self._shuffled = (seed, samples)
 
     def setup(self, stage: str) -> None:
-        """Open all data and check them, so that what is wrong with them ends the run before anything is trained."""
+        """Open and check all data, so that faulty data end the run before training."""
         del stage
         if self.trains:
             self.train_loader()

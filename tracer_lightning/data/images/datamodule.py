@@ -93,7 +93,7 @@ class ClipDataModule(DataModule):
         return None
 
     def draw_image_template_pairs(self) -> None:
-        """Let an epoch draw rows of images x templates, as in the released code."""
+        """Draw an epoch from all pairs of an image and a template, as the released code does."""
         self.draws_rows = True
 
     # -- texts ------------------------------------------------------------------------------------------------------

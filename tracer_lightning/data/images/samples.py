@@ -19,13 +19,13 @@ from tracer_lightning.types import IGNORE_INDEX, Batch
 PADDING = IGNORE_INDEX
 """Index and label of samples that only fill a batch up."""
 Transform = Callable[[Any, np.random.Generator], Tensor]
-"""What a source holds of a picture, and random numbers, to a picture (3, H, W) uint8 of the model's size."""
+"""From what a source holds of an image, and random numbers, to an image (3, H, W) uint8 of the model's size."""
 REPLACEMENTS = 16
-"""Unreadable pictures in a row after which training gives up."""
+"""Unreadable images in a row after which training gives up."""
 
 
 class Sample(NamedTuple):
-    """One captioned picture."""
+    """One captioned image."""
 
     image: Tensor
     text: Tensor
@@ -35,15 +35,15 @@ class Sample(NamedTuple):
 
 
 class SampleBuilder:
-    """From pictures to samples: decoded, cropped, with a caption.
+    """From images to samples: decoded, cropped, with a caption.
 
-    An unreadable picture does not end a run: training takes the next readable one, always the same, and evaluation
+    An unreadable image does not end a run: training takes the next readable one, always the same, and evaluation
     leaves it out. Batches count them.
 
     Args:
         captions: None for evaluation, which needs no texts.
-        transform: decodes and crops; None where the source holds finished pictures.
-        image_size: pixels of height and width of finished pictures.
+        transform: decodes and crops; None where the source holds finished images.
+        image_size: pixels of height and width of finished images.
         seed: with epoch and index, it fixes all randomness of a sample.
     """
 
@@ -56,7 +56,7 @@ class SampleBuilder:
     def trained(
         self, candidates: Iterable[tuple[int, RawSample]], epoch: int, row: tuple[int, int] | None = None
     ) -> Sample:
-        """The first readable one of (index, picture), with the randomness of the first index.
+        """The first readable one of (index, image), with the randomness of the first index.
 
         Args:
             candidates: the sample, and what may take its place.
@@ -66,38 +66,38 @@ class SampleBuilder:
         assert self.captions is not None
         unreadable: tuple[str, ...] = ()
         first, template = (None, None) if row is None else row
-        for index, picture in candidates:
+        for index, raw in candidates:
             first = index if first is None else first
             rng = sample_rng(self.seed, epoch, first)
             try:
-                image = picture.data if self.transform is None else self.transform(picture.data, rng)
+                image = raw.data if self.transform is None else self.transform(raw.data, rng)
             except UnreadableImageError as error:
-                unreadable += (f"{picture.origin}: {error}",)
+                unreadable += (f"{raw.origin}: {error}",)
                 continue
-            return Sample(image, self.captions.of(picture, rng, template), picture.label, index, unreadable)
+            return Sample(image, self.captions.of(raw, rng, template), raw.label, index, unreadable)
         raise ValueError(f"{len(unreadable)} images in a row can't be read, the first {unreadable[0]}")
 
-    def evaluated(self, picture: RawSample | None, index: int) -> Sample:
-        """The picture as it is, without text; padding for None and for what can't be read."""
+    def evaluated(self, raw: RawSample | None, index: int) -> Sample:
+        """The image as it is, without text; padding for None and for what can't be read."""
         none = torch.zeros(0, dtype=torch.long)
         unreadable: tuple[str, ...] = ()
-        if picture is not None:
+        if raw is not None:
             try:
-                image = picture.data
+                image = raw.data
                 if self.transform is not None:
                     image = self.transform(image, sample_rng(self.seed, 0, index))
-                return Sample(image, none, picture.label, index)
+                return Sample(image, none, raw.label, index)
             except UnreadableImageError as error:
-                unreadable = (f"{picture.origin}: {error}",)
+                unreadable = (f"{raw.origin}: {error}",)
         blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
         return Sample(blank, none, PADDING, PADDING, unreadable)
 
 
 class CaptionedDataset(Dataset[Sample]):
-    """The samples of a source that gives pictures by position.
+    """The samples of a source that gives images by position.
 
     Args:
-        source: the pictures.
+        source: the images.
         builder: whether with captions, for training, or without, for evaluation.
     """
 
@@ -106,7 +106,7 @@ class CaptionedDataset(Dataset[Sample]):
         self.builder = builder
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.source)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
@@ -117,7 +117,7 @@ class CaptionedDataset(Dataset[Sample]):
         return self.builder.trained(self.candidates(index), epoch)
 
     def candidates(self, index: int) -> Iterator[tuple[int, RawSample]]:
-        """(position, picture) of an index, and of those after it."""
+        """(position, image) of an index, and of those after it."""
         for attempt in range(REPLACEMENTS):
             position = (index + attempt) % len(self)
             yield position, self.source[position]
