@@ -1,8 +1,8 @@
 .DEFAULT_GOAL := help
-.PHONY: help install test slow lint types format demo table figures theory fuzz
+.PHONY: help install test slow exhaustive lint types format demo table figures theory fuzz
 
 help:     ## list the targets
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | awk -F ': *## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | awk -F ': *## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 install:  ## install with everything for development
 	pip install -c constraints.txt -e ".[dev]"
@@ -11,7 +11,10 @@ test:     ## tests
 	pytest
 
 slow:     ## the tests that take longer
-	pytest -m slow
+	pytest -m "slow and not exhaustive"
+
+exhaustive: ## further cases of what the slow tests sample, before a release
+	pytest -m exhaustive
 
 lint:     ## style
 	ruff check . && ruff format --check .
