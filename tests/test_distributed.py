@@ -41,9 +41,9 @@ def worker(rank, port_file, result_file):
     torch.set_num_threads(1)
     module = moved_module()
     part = Batch(*(value[rank * 4 : rank * 4 + 4] for value in batch()[:4]))
-    found = gradients(DistributedDataParallel(module.student), module, part)
+    gradients_of_rank = gradients(DistributedDataParallel(module.student), module, part)
     if rank == 0:
-        torch.save(found, result_file)
+        torch.save(gradients_of_rank, result_file)
     dist.destroy_process_group()
 
 
@@ -60,10 +60,12 @@ def moved_module():
 @pytest.mark.slow
 def test_gradients_are_those_of_one_process(tmp_path):
     mp.spawn(worker, (tmp_path / "rendezvous", tmp_path / "gradients.pt"), nprocs=2)
-    found = torch.load(tmp_path / "gradients.pt", weights_only=True)
+    distributed = torch.load(tmp_path / "gradients.pt", weights_only=True)
     module = moved_module()
     for name, expected in gradients(module.student, module, batch()).items():
-        torch.testing.assert_close(found[name], expected, rtol=1e-10, atol=1e-14, msg=partial("{1}: {0}".format, name))
+        torch.testing.assert_close(
+            distributed[name], expected, rtol=1e-10, atol=1e-14, msg=partial("{1}: {0}".format, name)
+        )
 
 
 SHORT = (
@@ -90,15 +92,15 @@ def single(tmp_path_factory):
     return path / "run"
 
 
-def assert_same_run(one, two, rtol=1e-8, atol=1e-10):
+def assert_same_run(one, other_folder, rtol=1e-8, atol=1e-10):
     """Same weights, teacher and results."""
-    first, second = (torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in (one, two))
+    first, second = (torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in (one, other_folder))
     assert set(first["state_dict"]) == set(second["state_dict"])
     assert first["state_dict"].get("teacher._extra_state") == second["state_dict"].get("teacher._extra_state")
     for key, value in first["state_dict"].items():
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, second["state_dict"][key], rtol=rtol, atol=atol)
-    results, others = (json.loads((folder / "results.json").read_text()) for folder in (one, two))
+    results, others = (json.loads((folder / "results.json").read_text()) for folder in (one, other_folder))
     for model in ("zero_shot", "student", "teacher"):
         for data_set, values in (results[model] or {}).items():
             for metric, value in values.items():

@@ -127,12 +127,12 @@ def test_what_it_leaves_is_evaluated_exported_and_started_from(tmp_path, sharded
     place = sharded / "continued/run"
     status, _, stderr = script("evaluate", f"checkpoint={place}", f"hydra.run.dir={tmp_path / 'evaluated'}")
     assert status == 0, stderr
-    found, expected = (
+    scored, expected = (
         json.loads(f.read_text()) for f in (tmp_path / "evaluated/evaluation.json", place / "results.json")
     )
     for model in ("student", "teacher"):
         for name in STYLES:
-            assert found[model][name]["accuracy"] == pytest.approx(expected[model][name]["accuracy"], abs=5e-3)
+            assert scored[model][name]["accuracy"] == pytest.approx(expected[model][name]["accuracy"], abs=5e-3)
     status, _, stderr = script("export", f"checkpoint={place}", f"out={tmp_path / 'exported'}")
     assert status == 0, stderr
     with hydra_context():

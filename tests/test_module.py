@@ -113,8 +113,8 @@ def test_captions_that_repeat_are_encoded_once_and_count_as_often(micro_batch):
     batch = batch._replace(images=batch.images.double())
     assert len(batch.texts) <= 28 < len(batch.images) == 32
     loss, gradients = step_gradients(batch._replace(texts=batch.texts[batch.text_of], text_of=None))
-    found, others = step_gradients(batch, micro_batch)
-    torch.testing.assert_close(found, loss, rtol=1e-12, atol=0)
+    deduplicated, others = step_gradients(batch, micro_batch)
+    torch.testing.assert_close(deduplicated, loss, rtol=1e-12, atol=0)
     for name, gradient in gradients.items():
         torch.testing.assert_close(others[name], gradient, rtol=1e-9, atol=1e-13)
 

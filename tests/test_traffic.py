@@ -132,6 +132,6 @@ def test_bytes_of_a_training_step(measured, name):
     ranks = copies * shards
     expected = traffic(SIZES, GLOBAL // ranks, ranks, teacher, shards)
     for rank in range(ranks):
-        found = json.loads((measured / f"{name}.{rank}.json").read_text())
-        assert {**dict.fromkeys(Traffic._fields, 0), **found} == expected._asdict()
+        arrived = json.loads((measured / f"{name}.{rank}.json").read_text())
+        assert {**dict.fromkeys(Traffic._fields, 0), **arrived} == expected._asdict()
     assert (expected.total > 0) == (ranks > 1)

@@ -42,9 +42,9 @@ def test_progress_is_printed_as_lines_without_a_terminal(tmp_path, capsys, secon
     trainer.fit(make_module(data), data)
     trainer.test(trainer.lightning_module, data, verbose=False)
     out, err = capsys.readouterr()
-    told = re.findall(r"^epoch 1.*, batch (\d) of 6, loss ([\d.]+)$", out, re.MULTILINE)
-    assert [batch for batch, _ in told] == lines
-    assert float(told[-1][1]) == pytest.approx(losses.values[-1], rel=1e-3)
+    lines_of_epoch = re.findall(r"^epoch 1.*, batch (\d) of 6, loss ([\d.]+)$", out, re.MULTILINE)
+    assert [batch for batch, _ in lines_of_epoch] == lines
+    assert float(lines_of_epoch[-1][1]) == pytest.approx(losses.values[-1], rel=1e-3)
     assert "\r" not in out + err
 
 

@@ -60,9 +60,9 @@ def test_the_report_shows_what_changed(finished):
         name = re.search(r"<h3>(\w+)<", card)[1]
         counts = {}
         for kind, title in KINDS.items():
-            found = re.search(rf"{title} \((\d+) of ([\d,]+)\)", card)
-            counts[kind] = int(found[2].replace(",", "")) if found else 0
-            assert not found or int(found[1]) == min(PICTURES, counts[kind])
+            match = re.search(rf"{title} \((\d+) of ([\d,]+)\)", card)
+            counts[kind] = int(match[2].replace(",", "")) if match else 0
+            assert not match or int(match[1]) == min(PICTURES, counts[kind])
         assert counts[LEARNED] - counts[FORGOTTEN] == changes_by_scores(results, name)
     shown = sum(min(PICTURES, int(n.replace(",", ""))) for n in re.findall(r"\(\d+ of ([\d,]+)\)</h4>", section))
     images = page.all("img")
@@ -96,10 +96,10 @@ def test_the_command_end_to_end(finished, tmp_path):
     out = tmp_path / "out"
     status, stdout, stderr = script("changed", f"checkpoint={finished}", "images=2", f"hydra.run.dir={out}")
     assert status == 0, stderr
-    found = json.loads((out / "changed.json").read_text())
+    changes = json.loads((out / "changed.json").read_text())
     results = json.loads((finished / "results.json").read_text())
-    assert found["start"] == results["start"]
-    for name, values in found["sets"].items():
+    assert changes["start"] == results["start"]
+    for name, values in changes["sets"].items():
         counts, n = values["counts"], values["n"]
         assert sum(counts.values()) == n == results["student"][name]["n"]
         right = {
@@ -109,10 +109,10 @@ def test_the_command_end_to_end(finished, tmp_path):
         assert {model: results[model][name]["accuracy"] for model in right} == {m: r / n for m, r in right.items()}
         for kind, images in values["images"].items():
             assert len(images) == min(2, counts[kind])
-            for one in images:
+            for image in images:
                 right_one, wrong_one = ("before", "after") if kind == FORGOTTEN else ("after", "before")
-                assert one[right_one]["class"] == one["class"] != one[wrong_one]["class"]
-                assert one[right_one]["probability"] == one[right_one]["probability_of_truth"]
+                assert image[right_one]["class"] == image["class"] != image[wrong_one]["class"]
+                assert image[right_one]["probability"] == image[right_one]["probability_of_truth"]
     assert {path.name for path in out.iterdir()} >= {"changed.png", "changed_maps.png"}
     assert Image.open(out / "changed_maps.png").size[0] > Image.open(out / "changed.png").size[0]
     assert "right → wrong" in " ".join(stdout.split()) or "wrong" in stdout

@@ -80,32 +80,32 @@ def test_numbers_are_those_of_the_features(start, diagnosed, tmp_path):
             images.append(model.encode_image(data.on_after_batch_transfer(batch, 0).images)[batch.labels >= 0])
         labels.append(batch.labels[batch.labels >= 0])
     expected = difficulty(labelled(torch.cat(images), torch.cat(labels), texts))
-    found = read(diagnosed[0])["model"]["small"]
-    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    assert (found["split"], found["role"]) == ("test", "ood")
+    small_set = read(diagnosed[0])["model"]["small"]
+    assert {name: small_set[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+    assert (small_set["split"], small_set["role"]) == ("test", "ood")
 
 
 @pytest.mark.slow
 def test_accuracy_is_that_which_the_runs_began_with(runs, diagnosed):
-    found = read(diagnosed[0])["model"]
+    difficulties = read(diagnosed[0])["model"]
     before = json.loads((runs / "flyp/run/results.json").read_text())["zero_shot"]
-    assert set(found) == set(STYLES)
+    assert set(difficulties) == set(STYLES)
     for style in STYLES:
-        assert (found[style]["n"], found[style]["role"]) == (before[style]["n"], before[style]["role"])
-        assert found[style]["accuracy"] == pytest.approx(before[style]["accuracy"], abs=1e-6)
+        assert (difficulties[style]["n"], difficulties[style]["role"]) == (before[style]["n"], before[style]["role"])
+        assert difficulties[style]["accuracy"] == pytest.approx(before[style]["accuracy"], abs=1e-6)
     assert "did not begin with" not in diagnosed[1]
 
 
 @pytest.mark.slow
 def test_changes_are_those_of_the_runs_and_are_correlated(runs, diagnosed):
     results = read(diagnosed[0])
-    changes = {(one["runs"], one["data_set"]): one for one in results["changes"]}
+    changes = {(entry["runs"], entry["data_set"]): entry for entry in results["changes"]}
     assert set(changes) == {(f"method={method}", style) for method in ("flyp", "tracer") for style in STYLES}
     after = json.loads((runs / "tracer/run/results.json").read_text())
     for style, sign, quantity in (("spurious", 1, "gain"), ("small", -1, "forgetting")):
         gained = after["student"][style]["accuracy"] - after["zero_shot"][style]["accuracy"]
-        one = changes["method=tracer", style]
-        assert (one["quantity"], one["change"]) == (quantity, pytest.approx(sign * gained))
+        entry = changes["method=tracer", style]
+        assert (entry["quantity"], entry["change"]) == (quantity, pytest.approx(sign * gained))
     related = results["correlations"]["model"]
     assert set(related["gain"]) == set(NUMBERS)
     assert related["gain"]["iimm"] == {"rho": None, "p": None, "n": 2, "sets": 1}
@@ -184,10 +184,10 @@ def test_two_processes_measure_the_same(start, tmp_path):
 )
 def test_mistakes_are_one_line(start, tmp_path, arguments, message):
     write_run(tmp_path / "other", scores(0.9, 0.8))
-    given = [text.replace("{other}", str(tmp_path / "other")) for text in arguments]
+    formatted = [text.replace("{other}", str(tmp_path / "other")) for text in arguments]
     place = f"hydra.run.dir={tmp_path / 'out'}"
-    named = [] if "checkpoint=nowhere" in given else [f"checkpoint={start}"]
-    status, _, stderr = script("diagnose", *named, *SIZES, *given, place)
+    named = [] if "checkpoint=nowhere" in formatted else [f"checkpoint={start}"]
+    status, _, stderr = script("diagnose", *named, *SIZES, *formatted, place)
     assert status == 1
     assert message in stderr
     assert stderr.count("error: ") == 1

@@ -47,11 +47,11 @@ def test_a_run_brings_its_backbone_and_data_and_has_the_scores_that_it_ended_wit
 
 def test_the_temperature_is_fitted_on_the_split_named_and_reported_apart(evaluated):
     results = json.loads((evaluated[0] / "evaluation.json").read_text())
-    found = results["temperature"]["student"]
-    assert found["fitted_on"] == "spurious-val"
+    fitted = results["temperature"]["student"]
+    assert fitted["fitted_on"] == "spurious-val"
     assert results["student"]["spurious-val"]["role"] == "val"
-    assert set(found["ece"]) == {"spurious-val", *STYLES}
-    assert found["temperature"] > 0
+    assert set(fitted["ece"]) == {"spurious-val", *STYLES}
+    assert fitted["temperature"] > 0
     assert "temperature" in evaluated[1]
 
 
@@ -138,8 +138,8 @@ def test_an_export_can_be_evaluated_and_exported_features_are_the_same(finished_
     load_weights(ours, finished_run.folder, teacher=True)
     images, texts = torch.randn(3, 3, 32, 32), theirs.spec.tokenize(["one", "two", "three"])
     pairs = zip(ours.eval().encode(images, texts), theirs.model.eval().encode(images, texts), strict=True)
-    for one, other in pairs:
-        assert torch.equal(one, other)
+    for ours_features, their_features in pairs:
+        assert torch.equal(ours_features, their_features)
     status, _, stderr = script("evaluate", f"checkpoint={exported / 'teacher'}", f"hydra.run.dir={tmp_path}")
     assert status == 0, stderr
     results = json.loads((tmp_path / "evaluation.json").read_text())
@@ -169,8 +169,13 @@ def test_a_run_does_not_start_from_the_name_of_a_model(name):
 
 
 def test_merged_weights_are_exported_with_the_backbone_that_they_are_of(finished_run, exported, tmp_path):
-    one, other = (load_file(exported / model / "open_clip_model.safetensors") for model in ("student", "teacher"))
-    merged = {name: (value.double() + other[name].double()).div(2).to(value.dtype) for name, value in one.items()}
+    student_weights, teacher_weights = (
+        load_file(exported / model / "open_clip_model.safetensors") for model in ("student", "teacher")
+    )
+    merged = {
+        name: (value.double() + teacher_weights[name].double()).div(2).to(value.dtype)
+        for name, value in student_weights.items()
+    }
     save_file(merged, tmp_path / "merged.safetensors")
     sizes = [text for text in TINY if text.startswith("backbone.")]
     out = tmp_path / "out"

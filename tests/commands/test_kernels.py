@@ -33,16 +33,16 @@ def drawn(tmp_path, *overrides):
 
 @pytest.mark.slow
 def test_all_kernels_of_the_package_and_the_users(tmp_path):
-    found = drawn(
+    shapes = drawn(
         tmp_path, "kernel=uniform", "kernel._target_=tests.commands.test_kernels.triangle", "+kernel._partial_=true"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kernels.png", "kernels.svg"]
-    assert list(found)[-1] == "triangle"
-    assert found["triangle"].start == pytest.approx(
+    assert list(shapes)[-1] == "triangle"
+    assert shapes["triangle"].start == pytest.approx(
         triangle(0.5 / 201) / sum(triangle((k + 0.5) / 201) for k in range(201))
     )
     assert {path.stem for path in (Path(CONF) / "kernel").iterdir()} == {"beta", "exponential", "polynomial", "uniform"}
-    assert len(found) == 9
+    assert len(shapes) == 9
     assert b"triangle" in (tmp_path / "kernels.svg").read_bytes()
 
 

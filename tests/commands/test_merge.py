@@ -23,16 +23,16 @@ LAST = "checkpoints/last.ckpt"
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Makes short runs that start from the same weights, each once: its folder and results."""
-    root, made = tmp_path_factory.mktemp("runs"), {}
+    root, finished = tmp_path_factory.mktemp("runs"), {}
 
     def make(name, *overrides):
-        if name not in made:
+        if name not in finished:
             start = () if name == "start" else (f"init_weights={make('start')[0]}",)
             (root / name).mkdir()
             with hydra_context():
                 cfg = composed(root / name, "trainer.max_epochs=1", "optimizer.lr=0.01", *start, *overrides)
-                made[name] = root / name / "run", run(cfg)
-        return made[name]
+                finished[name] = root / name / "run", run(cfg)
+        return finished[name]
 
     return make
 
@@ -101,59 +101,59 @@ def test_all_sets_are_in_the_files_and_both_means_in_the_picture(curve):
 @pytest.mark.slow
 def test_a_teacher_and_one_alpha(runs, tmp_path):
     folder, results = runs("one")
-    found, _ = merge(tmp_path, "wise_ft", f"checkpoint={folder}/{LAST}", "model=teacher", "alpha=1")
-    assert found["scores"] == {"1": results["teacher"]}
+    merged, _ = merge(tmp_path, "wise_ft", f"checkpoint={folder}/{LAST}", "model=teacher", "alpha=1")
+    assert merged["scores"] == {"1": results["teacher"]}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", ["lora", pytest.param("a_clip", marks=pytest.mark.exhaustive)])
 def test_little_that_was_trained_is_merged_as_plain_weights(runs, tmp_path, peft):
     folder, before = runs(peft, f"peft={peft}")
-    found, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
-    assert found["scores"] == {"0": before["zero_shot"], "1": before["student"]}
+    merged, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
+    assert merged["scores"] == {"0": before["zero_shot"], "1": before["student"]}
 
 
 @pytest.mark.slow
 def test_a_stock_of_runs(runs, tmp_path):
     both = [runs("one"), runs("lora", "peft=lora")]
     out = tmp_path / "stock"
-    found, stdout = merge(
+    merged, stdout = merge(
         tmp_path, "model_stock", f"checkpoints={','.join(str(folder) for folder, _ in both)}", f"out={out}"
     )
     names = [str(folder) for folder, _ in both]  # folders of one name
-    assert list(found["scores"]) == ["theta_0", *names, "mean", "model_stock"]
-    assert found["scores"]["theta_0"] == both[0][1]["zero_shot"]
+    assert list(merged["scores"]) == ["theta_0", *names, "mean", "model_stock"]
+    assert merged["scores"]["theta_0"] == both[0][1]["zero_shot"]
     for name, (_, results) in zip(names, both, strict=True):
-        assert found["scores"][name] == results["student"]
+        assert merged["scores"][name] == results["student"]
     ratios = {row["tensor"]: row for row in rows(tmp_path / "tensors.csv")}
     assert float(ratios["visual.proj"]["ratio"]) == 0.0  # LoRA has left it where it was
     attention = [float(row["ratio"]) for name, row in ratios.items() if name.endswith("in_proj_weight")]
     assert max(attention) > 0.0
     assert int(ratios["visual.proj"]["elements"]) == 32 * 64
-    assert found["ratios"]["all"]["tensors"] == len(ratios)
-    assert found["ratios"]["visual.transformer.resblocks.*.attn"]["max"] in attention
+    assert merged["ratios"]["all"]["tensors"] == len(ratios)
+    assert merged["ratios"]["visual.transformer.resblocks.*.attn"]["max"] in attention
     for words in ("median", "visual.transformer.resblocks.*.attn", "local-dir:"):
         assert words in stdout
     exported = load_file(out / "open_clip_model.safetensors")
     start = torch.load(runs("start")[0] / LAST, weights_only=True)["state_dict"]
     assert torch.equal(exported["visual.proj"], start["student.model.visual.proj"])
     again, _ = merge(tmp_path / "again", "wise_ft", f"checkpoint={out}", f"start={runs('start')[0]}", "alpha=1")
-    assert again["scores"]["1"] == found["scores"]["model_stock"]
+    assert again["scores"]["1"] == merged["scores"]["model_stock"]
 
 
-def close(found, expected):
+def close(actual, expected):
     """Are these the same scores but for rounding of the logits?"""
     for name, values in expected.items():
         for metric in ("accuracy", "accuracy_top5", "ece", "macro_f1"):
-            assert found[name][metric] == pytest.approx(values[metric], abs=1e-6)
+            assert actual[name][metric] == pytest.approx(values[metric], abs=1e-6)
 
 
 @pytest.mark.slow
 def test_a_head_is_interpolated_from_the_zero_shot_one(runs, tmp_path):
     folder, before = runs("ft", "method=ft")
-    found, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
-    close(found["scores"]["0"], before["zero_shot"])
-    assert found["scores"]["1"] == before["student"]
+    merged, _ = merge(tmp_path / "curve", "wise_ft", f"checkpoint={folder}", "alpha=0,1")
+    close(merged["scores"]["0"], before["zero_shot"])
+    assert merged["scores"]["1"] == before["student"]
     out = tmp_path / "half"
     half, _ = merge(tmp_path / "halfway", "wise_ft", f"checkpoint={folder}", f"out={out}")
     assert list(half["scores"]) == ["0.5"]
@@ -172,9 +172,9 @@ def test_a_head_is_interpolated_from_the_zero_shot_one(runs, tmp_path):
 @pytest.mark.slow
 def test_a_head_has_fisher_information_of_its_own(runs, tmp_path):
     folder, before = runs("ft", "method=ft")
-    found, _ = merge(tmp_path / "curve", "fisher", f"checkpoint={folder}", "alpha=0,0.5,1", "merge.samples=20")
-    close(found["scores"]["0"], before["zero_shot"])
-    assert found["scores"]["1"] == before["student"]
+    merged, _ = merge(tmp_path / "curve", "fisher", f"checkpoint={folder}", "alpha=0,0.5,1", "merge.samples=20")
+    close(merged["scores"]["0"], before["zero_shot"])
+    assert merged["scores"]["1"] == before["student"]
     heads = {}
     for name in ("wise_ft", "fisher"):
         out = tmp_path / name
@@ -186,22 +186,22 @@ def test_a_head_has_fisher_information_of_its_own(runs, tmp_path):
 @pytest.mark.exhaustive
 def test_a_head_may_be_rebuilt_from_the_merged_text_tower(runs, tmp_path):
     folder, before = runs("ft", "method=ft")
-    found, _ = merge(tmp_path / "merge", "wise_ft", f"checkpoint={folder}", "alpha=0,1", "merge.head=rebuild")
-    assert found["scores"]["0"] == before["zero_shot"]
+    merged, _ = merge(tmp_path / "merge", "wise_ft", f"checkpoint={folder}", "alpha=0,1", "merge.head=rebuild")
+    assert merged["scores"]["0"] == before["zero_shot"]
     status, _, stderr = script(
         "evaluate", f"checkpoint={folder}", "heads=zero_shot", f"hydra.run.dir={tmp_path / 'evaluate'}"
     )
     assert status == 0, stderr
     evaluated = json.loads((tmp_path / "evaluate/evaluation.json").read_text())
-    close(found["scores"]["1"], evaluated["student"])
+    close(merged["scores"]["1"], evaluated["student"])
 
 
 @pytest.mark.exhaustive
 def test_heads_have_ratios(runs, tmp_path):
     folders = [str(runs(name, f"method={name}")[0]) for name in ("ft", "lp")]
-    found, _ = merge(tmp_path, "model_stock", f"checkpoints={','.join(folders)}")
+    merged, _ = merge(tmp_path, "model_stock", f"checkpoints={','.join(folders)}")
     for name, folder in zip(("ft", "lp"), folders, strict=True):
-        assert found["scores"][folder] == runs(name)[1]["student"]
+        assert merged["scores"][folder] == runs(name)[1]["student"]
     ratios = {row["tensor"]: float(row["ratio"]) for row in rows(tmp_path / "tensors.csv")}
     assert {"head.weight", "head.bias"} < set(ratios)
     assert ratios["visual.proj"] == 0.0  # a probe leaves the tower as it was
@@ -212,10 +212,10 @@ def test_exported_models_are_merged(runs, tmp_path):
     for name in ("one", "start"):
         status, _, stderr = script("export", f"checkpoint={runs(name)[0]}", f"out={tmp_path / name}")
         assert status == 0, stderr
-    found, _ = merge(
+    merged, _ = merge(
         tmp_path / "merge", "wise_ft", f"checkpoint={tmp_path / 'one'}", f"start={tmp_path / 'start'}", "alpha=0,1"
     )
-    assert found["scores"] == {"0": runs("one")[1]["zero_shot"], "1": runs("one")[1]["student"]}
+    assert merged["scores"] == {"0": runs("one")[1]["zero_shot"], "1": runs("one")[1]["student"]}
 
 
 @pytest.mark.slow
@@ -227,9 +227,9 @@ def test_a_run_may_have_started_from_its_backbones_own_weights(runs, tmp_path):
     with hydra_context():
         before = run(composed(tmp_path, *backbone, *short, "compute.gradient_checkpointing=false", tiny=False))
     assert before["start"] is None
-    found, _ = merge(tmp_path / "merge", "wise_ft", f"checkpoint={tmp_path / 'run'}", "alpha=0,1")
-    assert found["start"] == f"local-dir:{tmp_path / 'own'}"
-    assert found["scores"] == {"0": before["zero_shot"], "1": before["student"]}
+    merged, _ = merge(tmp_path / "merge", "wise_ft", f"checkpoint={tmp_path / 'run'}", "alpha=0,1")
+    assert merged["start"] == f"local-dir:{tmp_path / 'own'}"
+    assert merged["scores"] == {"0": before["zero_shot"], "1": before["student"]}
 
 
 @pytest.fixture(scope="module")
@@ -299,8 +299,8 @@ MISMATCH = "deeper.ckpt has visual.transformer.resblocks.1.ln_1.weight, which th
 )
 def test_mistakes_are_one_line(runs, deeper, tmp_path, arguments, message):
     names = {"one": runs("one")[0], "start": runs("start")[0], "deeper": deeper}
-    given = [argument.format(**names) for argument in arguments]
-    status, _, stderr = script("merge", *given, f"hydra.run.dir={tmp_path}")
+    formatted = [argument.format(**names) for argument in arguments]
+    status, _, stderr = script("merge", *formatted, f"hydra.run.dir={tmp_path}")
     assert status == 1
     assert message in stderr
     assert stderr.count("\n") == 1
@@ -312,8 +312,8 @@ def test_a_start_that_is_gone_or_not_the_same_is_asked_for(runs, tmp_path):
     status, _, stderr = script("merge", "wise_ft", f"checkpoint={gone}", f"hydra.run.dir={tmp_path}/out")
     assert status == 1
     assert f"started from {tmp_path}/nowhere, which is gone; give the weights before fine-tuning as start=" in stderr
-    other = changed(runs, tmp_path / "other", start=str(gone))
-    both = f"checkpoints={runs('one')[0]},{other}"
+    other_start = changed(runs, tmp_path / "other", start=str(gone))
+    both = f"checkpoints={runs('one')[0]},{other_start}"
     status, _, stderr = script("merge", "model_stock", both, f"hydra.run.dir={tmp_path}/out")
     assert status == 1
     assert "error: start is not set, and there are several: " in stderr

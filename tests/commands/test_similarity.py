@@ -85,7 +85,7 @@ def test_a_run_is_compared_with_what_it_started_from_student_and_teacher(start, 
         "spurious": 540,
         "text": 40,
     }
-    first, second = (one["inputs"]["spurious"]["cka"] for one in (student, teacher))
+    first, second = (comparison["inputs"]["spurious"]["cka"] for comparison in (student, teacher))
     assert 0 < first[0][0] < second[0][0] < 1  # the average has moved less
     for words in ("spurious, 540 images", "text, 40 texts", "run teacher", f"{first[0][0]:.3f}", "SVCCA"):
         assert words in stdout
@@ -102,17 +102,17 @@ def test_values_are_those_of_the_models_block(start, folder, compared, tmp_path)
             model, data = backbone.model.eval(), build_data(cfg, backbone)
             kept = []
             model.model.visual.transformer.resblocks[0].register_forward_hook(
-                lambda *given, kept=kept: kept.append(given[2])
+                lambda *arguments, kept=kept: kept.append(arguments[2])
             )
             for batch in data.eval_loader(data.eval_sets[0]):
                 with torch.no_grad():
                     model.encode_image(data.on_after_batch_transfer(batch, 0).images[batch.labels >= 0])
             inputs[name] = torch.cat(kept)[:, 0].double()
-    found = compared[1]["comparisons"][0]["inputs"]["spurious"]
-    assert found["cka"][0][0] == pytest.approx(alignment(inputs["tuned"], inputs["start"]), abs=1e-5)
-    assert found["svcca"][0][0] == pytest.approx(svcca(inputs["tuned"], inputs["start"]), abs=1e-3)
-    assert found["cka_minibatch"][0][0] == pytest.approx(found["cka"][0][0], abs=0.02)
-    assert found["cka_minibatch"][0][0] != found["cka"][0][0]
+    similarities = compared[1]["comparisons"][0]["inputs"]["spurious"]
+    assert similarities["cka"][0][0] == pytest.approx(alignment(inputs["tuned"], inputs["start"]), abs=1e-5)
+    assert similarities["svcca"][0][0] == pytest.approx(svcca(inputs["tuned"], inputs["start"]), abs=1e-3)
+    assert similarities["cka_minibatch"][0][0] == pytest.approx(similarities["cka"][0][0], abs=0.02)
+    assert similarities["cka_minibatch"][0][0] != similarities["cka"][0][0]
 
 
 @pytest.mark.slow
@@ -157,8 +157,8 @@ def test_models_of_other_depths_have_a_heat_map_only(start, folder, tmp_path):
     options = [f"second={tmp_path}/deep/run", "second_model=teacher", "models=[teacher]", "samples=50"]
     (tmp_path / "out").mkdir()
     results, stdout = similarity(tmp_path / "out", f"first={folder}", *options)
-    found = results["comparisons"][0]["inputs"]["spurious"]
-    assert (found["first"], found["second"]) == (["1", "features"], ["1", "2", "features"])
+    similarities = results["comparisons"][0]["inputs"]["spurious"]
+    assert (similarities["first"], similarities["second"]) == (["1", "features"], ["1", "2", "features"])
     assert results["comparisons"][0]["second_model"] == "teacher"
     assert "spurious: the models have different blocks" in stdout
     assert not (tmp_path / "out/curves-spurious.png").exists()
@@ -172,8 +172,8 @@ def test_exports_and_a_resnet_are_compared(folder, start, tmp_path):
     (tmp_path / "one").mkdir()
     few = ["samples=50", "data=digits"]
     results, _ = similarity(tmp_path / "one", f"first={tmp_path}/export", f"second={folder}", *few)
-    found = results["comparisons"][0]["inputs"]
-    for values in found.values():
+    similarities = results["comparisons"][0]["inputs"]
+    for values in similarities.values():
         torch.testing.assert_close(matrix(values["cka"]).diag(), torch.ones(2).double(), rtol=0, atol=1e-5)
     tower = ["backbone.vision_cfg={image_size:32,layers:[1,1,1,1],width:16,head_width:32}"]
     (tmp_path / "two").mkdir()
@@ -183,9 +183,9 @@ def test_exports_and_a_resnet_are_compared(folder, start, tmp_path):
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, tmp_path / "rn.safetensors")
     options = [*SIZES[-1:], *tower, f"second={tmp_path}/rn.safetensors", *few]
     results, _ = similarity(tmp_path / "two", f"first={tmp_path}/rn.safetensors", *options)
-    found = results["comparisons"][0]["inputs"]["spurious"]
-    assert found["first"] == ["1.1", "2.1", "3.1", "4.1", "features"]
-    torch.testing.assert_close(matrix(found["cka"]).diag(), torch.ones(5).double())
+    similarities = results["comparisons"][0]["inputs"]["spurious"]
+    assert similarities["first"] == ["1.1", "2.1", "3.1", "4.1", "features"]
+    torch.testing.assert_close(matrix(similarities["cka"]).diag(), torch.ones(5).double())
 
 
 @pytest.mark.exhaustive
@@ -242,8 +242,8 @@ def test_two_processes_find_the_same(folder, tmp_path):
 )
 def test_mistakes_are_one_line(start, folder, tmp_path, arguments, message):
     names = {"start": start, "folder": folder}
-    given = [text.format(**names) for text in arguments]
-    status, _, stderr = script("similarity", *given, *SIZES, f"hydra.run.dir={tmp_path / 'out'}")
+    formatted = [text.format(**names) for text in arguments]
+    status, _, stderr = script("similarity", *formatted, *SIZES, f"hydra.run.dir={tmp_path / 'out'}")
     assert status == 1
     assert message.format(**names) in stderr
     assert stderr.count("error: ") == 1
@@ -258,9 +258,9 @@ def test_mistakes_are_one_line(start, folder, tmp_path, arguments, message):
     ],
 )
 def test_models_that_take_other_inputs_are_not_compared(backbone, changed, names):
-    other = backbone._replace(spec=backbone.spec._replace(**changed))
+    changed_backbone = backbone._replace(spec=backbone.spec._replace(**changed))
     with pytest.raises(ValueError, match=f"second: the models differ in {names}, and must take the same inputs"):
-        check_same_inputs({"0": backbone, "1": other}, ["image", "text"])
+        check_same_inputs({"0": backbone, "1": changed_backbone}, ["image", "text"])
 
 
 SETTINGS = {

@@ -29,7 +29,7 @@ ARMS = {
 def toy(tmp_path_factory):
     """Where the runs are; results and logged curves by arm."""
     root = tmp_path_factory.mktemp("toy")
-    found = {}
+    arms = {}
     with hydra_context():
         for name in ("pre", *ARMS):
             (root / name).mkdir()
@@ -45,8 +45,8 @@ def toy(tmp_path_factory):
                 "trainer.max_steps=100",
             )
             results = run(composed(root / name, *options, tiny=False))
-            found[name] = results, read_curves(root / name / "run" / "metrics.csv")
-    return root, found
+            arms[name] = results, read_curves(root / name / "run" / "metrics.csv")
+    return root, arms
 
 
 def original(toy, arm):
@@ -81,6 +81,9 @@ def test_wma_stays_nearer_to_the_pretrained_model_in_every_block(toy, tmp_path):
     options = ("models=[student]", "split=plain", "towers=[image]", f"hydra.run.dir={tmp_path}")
     status, _, stderr = script("similarity", f"first={runs}", f"second={toy[0] / 'pre' / 'run'}", *options)
     assert status == 0, stderr
-    found = [one["inputs"]["plain"] for one in json.loads((tmp_path / "similarity.json").read_text())["comparisons"]]
-    direct, wma = ([row[number] for number, row in enumerate(one["cka"])] for one in found)
+    similarities = [
+        comparison["inputs"]["plain"]
+        for comparison in json.loads((tmp_path / "similarity.json").read_text())["comparisons"]
+    ]
+    direct, wma = ([row[number] for number, row in enumerate(comparison["cka"])] for comparison in similarities)
     assert all(far < near for far, near in zip(direct, wma, strict=True))

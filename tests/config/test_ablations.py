@@ -32,52 +32,52 @@ def published(ablation):
     return {row["setting"].partition("=")[2] for row in rows if row["table"] == str(TABLES[ablation])}
 
 
-def swept(key, found):
+def swept(key, sweep):
     """The values of one key in the jobs' overrides."""
-    return [value for job in found for name, _, value in [override.partition("=") for override in job] if name == key]
+    return [value for job in sweep for name, _, value in [override.partition("=") for override in job] if name == key]
 
 
 @pytest.mark.parametrize("ablation", KEYS)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_values_are_those_of_the_table(tmp_path, ablation, experiment):
-    found = jobs(*experiment, f"ablation={ablation}")
-    values = [float(value) for value in swept(KEYS[ablation], found)]
-    assert len(values) == len(found)
+    sweep = jobs(*experiment, f"ablation={ablation}")
+    values = [float(value) for value in swept(KEYS[ablation], sweep)]
+    assert len(values) == len(sweep)
     assert values == sorted(set(values))
     assert set(values) == set(map(float, published(ablation)))
-    assert OmegaConf.select(composed(tmp_path, *found[-1], tiny=False), KEYS[ablation]) == values[-1]
+    assert OmegaConf.select(composed(tmp_path, *sweep[-1], tiny=False), KEYS[ablation]) == values[-1]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_terms_are_all_subsets_in_the_order_of_the_method(tmp_path, experiment):
-    found = jobs(*experiment, "ablation=terms")
-    subsets = [value.strip("[]").split(",") if value != "[]" else [] for value in swept("distill_losses", found)]
-    assert len(subsets) == len(found) == 16
+    sweep = jobs(*experiment, "ablation=terms")
+    subsets = [value.strip("[]").split(",") if value != "[]" else [] for value in swept("distill_losses", sweep)]
+    assert len(subsets) == len(sweep) == 16
     assert {frozenset(subset) for subset in subsets} == {
         frozenset() if setting == "none" else frozenset(setting.split("+")) for setting in published("terms")
     }
     whole = composed(tmp_path, *experiment, tiny=False)
     assert all(subset == sorted(subset, key=list(whole.distill_losses).index) for subset in subsets)
-    assert not composed(tmp_path, *found[0], tiny=False).distill_losses
-    assert composed(tmp_path, *found[-1], tiny=False) == whole
+    assert not composed(tmp_path, *sweep[0], tiny=False).distill_losses
+    assert composed(tmp_path, *sweep[-1], tiny=False) == whole
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_only_the_teacher_differs(tmp_path, experiment):
-    found = [composed(tmp_path, *job, tiny=False) for job in jobs(*experiment, "ablation=teacher")]
+    configs = [composed(tmp_path, *job, tiny=False) for job in jobs(*experiment, "ablation=teacher")]
     plain = composed(tmp_path, *experiment, tiny=False)
-    assert [cfg.teacher.module._target_.rpartition(".")[2] for cfg in found] == [
+    assert [cfg.teacher.module._target_.rpartition(".")[2] for cfg in configs] == [
         *("WMATeacher", "EMATeacher", "EMATeacher", "FrozenTeacher", "NoTeacher")
     ]
-    assert [cfg.teacher.every_n_steps for cfg in found] == [1, 1, 500, 1, 1]
-    assert [found[number].teacher.module.initial_momentum for number in (1, 2)] == [None, 0.05]
-    for cfg in found:
+    assert [cfg.teacher.every_n_steps for cfg in configs] == [1, 1, 500, 1, 1]
+    assert [configs[number].teacher.module.initial_momentum for number in (1, 2)] == [None, 0.05]
+    for cfg in configs:
         cfg.teacher = plain.teacher
-    assert found[:4] == [plain] * 4
-    assert not found[4].distill_losses
-    found[4].distill_losses = plain.distill_losses
-    assert found[4] == plain
+    assert configs[:4] == [plain] * 4
+    assert not configs[4].distill_losses
+    configs[4].distill_losses = plain.distill_losses
+    assert configs[4] == plain
 
 
 @pytest.mark.slow
@@ -99,8 +99,8 @@ def test_it_is_a_sweep_without_saying_so(ablation):
 @pytest.mark.slow
 def test_a_user_adds_seeds_and_chooses_values(tmp_path):
     chosen = jobs("ablation=strength", "method.strength=0.1,0.5", "seed=0,1")
-    found = [composed(tmp_path, *job) for job in chosen]
-    assert [(cfg.method.strength, cfg.seed) for cfg in found] == [(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)]
+    configs = [composed(tmp_path, *job) for job in chosen]
+    assert [(cfg.method.strength, cfg.seed) for cfg in configs] == [(0.1, 0), (0.1, 1), (0.5, 0), (0.5, 1)]
     assert len(jobs("ablation=terms", "distill_losses=[fd],[fd,icl]")) == 2
     assert len(jobs("ablation=teacher", "ablation/teacher=wma,none", "seed=0,1,2")) == 6
 

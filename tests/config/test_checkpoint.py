@@ -54,23 +54,23 @@ def filled(checkpoint, **composed):
 
 
 def test_a_run_brings_its_settings(checkpoint):
-    given = checkpoint()
-    assert inherit_checkpoint_config(["evaluate.py", given], evaluated=True) == [
+    argument = checkpoint()
+    assert inherit_checkpoint_config(["evaluate.py", argument], evaluated=True) == [
         "evaluate.py",
         "backbone=checkpoint",
         "data=checkpoint",
         "suite=checkpoint",
         "primary_metric=macro_f1",
-        given,
+        argument,
     ]
-    assert inherit_checkpoint_config(["export.py", given], evaluated=False) == [
+    assert inherit_checkpoint_config(["export.py", argument], evaluated=False) == [
         "export.py",
         "backbone=checkpoint",
-        given,
+        argument,
     ]
-    without = inherit_checkpoint_config(["diagnose.py", given], evaluated=True, scored=False)
-    assert without == ["diagnose.py", "backbone=checkpoint", "data=checkpoint", "suite=checkpoint", given]
-    cfg = filled(given)
+    without = inherit_checkpoint_config(["diagnose.py", argument], evaluated=True, scored=False)
+    assert without == ["diagnose.py", "backbone=checkpoint", "data=checkpoint", "suite=checkpoint", argument]
+    cfg = filled(argument)
     assert cfg["backbone"] == BACKBONE
     assert cfg["suite"] == SUITE
     assert cfg["data"] == SHARDS | {"cache_dir": "/ours"}
@@ -84,24 +84,24 @@ def test_what_is_of_this_machine_is_no_files_to_say(checkpoint):
 
 
 def test_what_the_user_chooses_is_kept(checkpoint):
-    given = checkpoint()
-    chosen = inherit_checkpoint_config(["evaluate.py", given, "data=pacs", "data.root=x"], evaluated=True)
+    named = checkpoint()
+    chosen = inherit_checkpoint_config(["evaluate.py", named, "data=pacs", "data.root=x"], evaluated=True)
     assert "data=checkpoint" not in chosen
     assert "suite=checkpoint" not in chosen
     assert chosen[-1] == "data.root=x"
-    assert "suite=checkpoint" not in inherit_checkpoint_config(["evaluate.py", given, "suite=pacs"], evaluated=True)
-    chosen = inherit_checkpoint_config(["evaluate.py", "primary_metric=ece", given], evaluated=True)
+    assert "suite=checkpoint" not in inherit_checkpoint_config(["evaluate.py", named, "suite=pacs"], evaluated=True)
+    chosen = inherit_checkpoint_config(["evaluate.py", "primary_metric=ece", named], evaluated=True)
     assert [argument for argument in chosen if argument.startswith("primary_metric=")] == ["primary_metric=ece"]
 
 
 def test_what_the_user_sets_is_in_force(checkpoint):
-    given = checkpoint()
+    argument = checkpoint()
     overrides = ["data.root=/x y", "suite.photo.role=ood", "~suite.photo", "data.texts.templates=[a {c}]"]
-    adopted = inherit_checkpoint_config(["evaluate.py", given, *overrides], evaluated=True)
+    adopted = inherit_checkpoint_config(["evaluate.py", argument, *overrides], evaluated=True)
     assert adopted[-4:] == ["++data.root=/x y", "++suite.photo.role=ood", "++suite.photo=null", f"++{overrides[3]}"]
     for unknown in ("data.rooot=x", "suite.other.samples=3", "~suite.other", "+suite.more={folder: x}", "seed=3"):
-        assert inherit_checkpoint_config(["evaluate.py", given, unknown], evaluated=True)[-1] == unknown
-    cfg = filled(given, data={"root": "/x", "texts": {"templates": ["a {c}"]}}, suite={"more": {"role": "ood"}})
+        assert inherit_checkpoint_config(["evaluate.py", argument, unknown], evaluated=True)[-1] == unknown
+    cfg = filled(argument, data={"root": "/x", "texts": {"templates": ["a {c}"]}}, suite={"more": {"role": "ood"}})
     assert cfg["data"]["root"] == "/x"
     assert cfg["data"]["texts"] == SHARDS["texts"] | {"templates": ["a {c}"]}
     assert cfg["suite"] == SUITE | {"more": {"role": "ood"}}
@@ -195,20 +195,20 @@ HOSTILE = {
 """What settings of a group must not be."""
 
 
-def evaluate(given):
+def evaluate(argument):
     """Read the settings of a checkpoint as a command does: those of other packages' classes once Hydra is set up."""
-    inherit_checkpoint_config(["evaluate.py", given], evaluated=True)
-    return filled(given)
+    inherit_checkpoint_config(["evaluate.py", argument], evaluated=True)
+    return filled(argument)
 
 
 @pytest.mark.parametrize(("group", "number"), [(group, n) for group in HOSTILE for n in range(len(HOSTILE[group]))])
 def test_a_checkpoint_does_not_choose_what_is_called_or_read(checkpoint, group, number):
-    given = checkpoint(**{group: HOSTILE[group][number]})
+    argument = checkpoint(**{group: HOSTILE[group][number]})
     with pytest.raises(ValueError, match=f"checkpoint=.*set {group}= yourself"):
-        evaluate(given)
+        evaluate(argument)
     if group in ("backbone", "peft"):
         with pytest.raises(ValueError, match=f"start=.*set {group}= yourself"):
-            own_settings(given.removeprefix("checkpoint="), "start")
+            own_settings(argument.removeprefix("checkpoint="), "start")
 
 
 def test_a_whole_model_and_another_backbone_are_refused(tmp_path):

@@ -215,12 +215,12 @@ def test_official_parity_has_the_same_losses_in_other_units(tmp_path, inputs):
     theirs, _ = build(composed(tmp_path, "reproduce=official", *NEEDS["reproduce", "official"]))
     assert isinstance(theirs.loss.terms["fd"], FeatureDistillation)
     width = inputs.student.image.shape[1]
-    one, other = ours.loss(inputs)[1], theirs.loss(inputs)[1]
-    assert theirs.loss.weights["crd"] * other["crd"].item() == pytest.approx(
-        ours.loss.weights["crd"] * one["crd"].item()
+    our_terms, their_terms = ours.loss(inputs)[1], theirs.loss(inputs)[1]
+    assert theirs.loss.weights["crd"] * their_terms["crd"].item() == pytest.approx(
+        ours.loss.weights["crd"] * our_terms["crd"].item()
     )
-    scaled = theirs.loss.weights["fd"] * other["fd"].item() * width / 512
-    assert scaled == pytest.approx(ours.loss.weights["fd"] * one["fd"].item())
+    scaled = theirs.loss.weights["fd"] * their_terms["fd"].item() * width / 512
+    assert scaled == pytest.approx(ours.loss.weights["fd"] * our_terms["fd"].item())
     assert theirs.teacher.clock_counts_updates
     assert not ours.teacher.clock_counts_updates
 

@@ -57,15 +57,15 @@ def test_all_else_is_left_as_it_is(argument):
 
 def test_home():
     home = str(Path.home())
-    given = ["data.root=~/x", "checkpoints=~/a,~/b", "first=[~/a]", "~peft", "x=a~b", "y=~other/x", "data.root=~"]
-    found = [
+    arguments = ["data.root=~/x", "checkpoints=~/a,~/b", "first=[~/a]", "~peft", "x=a~b", "y=~other/x", "data.root=~"]
+    expanded = [
         f"data.root={home}/x",
         f"checkpoints={home}/a,{home}/b",
         f"first=[{home}/a]",
-        *given[3:6],
+        *arguments[3:6],
         f"data.root={home}",
     ]
-    assert with_home(given) == found
+    assert with_home(arguments) == expanded
 
 
 @pytest.mark.parametrize(

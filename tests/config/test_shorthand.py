@@ -76,8 +76,8 @@ def test_mistakes(text, message):
 
 
 def test_one_or_several_models_to_compare_are_a_list_and_the_first_ones_settings_count():
-    one = ["similarity.py", "first=['a/b']", "checkpoint='a/b'", "split=[x,y]"]
-    assert expand_similarity(["similarity.py", "first=a/b", "split=[x,y]"]) == one
+    single = ["similarity.py", "first=['a/b']", "checkpoint='a/b'", "split=[x,y]"]
+    assert expand_similarity(["similarity.py", "first=a/b", "split=[x,y]"]) == single
     several = ["similarity.py", "first=['a','c=d']", "checkpoint='a'"]
     assert (
         expand_similarity(["similarity.py", "first=a,c=d"])

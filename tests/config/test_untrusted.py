@@ -77,11 +77,11 @@ SETTINGS = [
 )
 def test_weights_are_not_executed(marker, tmp_path, script, setting, form):
     plant(tmp_path / "mine/checkpoints/last.ckpt", marker, form)
-    given = ["out=export"] if script.endswith("export.py") else SMALL[:0]
+    overrides = ["out=export"] if script.endswith("export.py") else SMALL[:0]
     for path in ("mine", "mine/checkpoints/last.ckpt") if form == "archive" else ("mine",):
         several = f"{path},other" if setting == "checkpoints" else path
         with bounded():
-            outcome = attempt(entry(script), [*given, f"{setting}={several}"], **ENTRIES[script])
+            outcome = attempt(entry(script), [*overrides, f"{setting}={several}"], **ENTRIES[script])
         assert outcome.verdict == "refused", outcome
         damaged = setting == "resume" and form != "archive"  # no checkpoint of today's format, whose checksums are read
         assert ("is damaged" if damaged else "not a file of plain weights") in outcome.message
@@ -321,10 +321,10 @@ def test_settings_that_a_run_lacks_are_left_to_the_class():
 
 
 def test_any_option_of_the_class_may_fit():
-    other = {"_target_": "mine.Data", "folder": "x"}
-    assert trusted_settings(other, [OPTION, other], "data", LOCAL) == other
+    other_option = {"_target_": "mine.Data", "folder": "x"}
+    assert trusted_settings(other_option, [OPTION, other_option], "data", LOCAL) == other_option
     with pytest.raises(ValueError, match=r"data\.folder is no setting of the option"):
-        trusted_settings(other, [OPTION], "data", LOCAL)
+        trusted_settings(other_option, [OPTION], "data", LOCAL)
 
 
 def test_a_class_that_no_option_names_is_refused():

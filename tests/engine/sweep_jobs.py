@@ -24,8 +24,8 @@ def jobs(*overrides):
 
 def folder_of(number, *overrides):
     """The name of a job's folder; -1 is the last job."""
-    found = list(enumerate(jobs(*overrides)))[number]
-    swept = GlobalHydra.instance().config_loader().load_sweep_config(master(*overrides), list(found[1]))
+    numbered_job = list(enumerate(jobs(*overrides)))[number]
+    swept = GlobalHydra.instance().config_loader().load_sweep_config(master(*overrides), list(numbered_job[1]))
     with open_dict(swept):
-        swept.hydra.job.num = found[0]
+        swept.hydra.job.num = numbered_job[0]
     return OmegaConf.select(swept, "hydra.sweep.subdir")

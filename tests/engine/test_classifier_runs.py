@@ -61,10 +61,10 @@ def evaluated(tmp_path, *arguments):
     return json.loads((tmp_path / "evaluation/evaluation.json").read_text())
 
 
-def assert_scores(found, expected):
-    for data_set, scores in expected.items():
+def assert_scores(actual, expected):
+    for data_set, values in expected.items():
         for metric in ("accuracy", "ece", "macro_f1"):
-            assert found[data_set][metric] == pytest.approx(scores[metric], abs=1e-6)
+            assert actual[data_set][metric] == pytest.approx(values[metric], abs=1e-6)
 
 
 # -- image tower and head are trained ----------------------------------------------------------------------------------
@@ -89,18 +89,18 @@ def test_fine_tuning_leaves_the_text_tower_and_the_scale_as_they_were(finished, 
 @pytest.mark.slow
 def test_the_checkpoint_of_a_classifier_has_the_scores_of_its_run(finished, tmp_path):
     folder, results = finished("method=car_ft")
-    found = evaluated(tmp_path, f"checkpoint={folder}")
+    scores = evaluated(tmp_path, f"checkpoint={folder}")
     for model in ("student", "teacher"):
-        assert_scores(found[model], results[model])
-    assert_scores(found["teacher"], results["zero_shot"])
+        assert_scores(scores[model], results[model])
+    assert_scores(scores["teacher"], results["zero_shot"])
 
 
 @pytest.mark.slow
 def test_a_classifier_may_be_evaluated_zero_shot(finished, tmp_path):
     folder, results = finished("method=car_ft")
-    found = evaluated(tmp_path, f"checkpoint={folder}", "heads=zero_shot")
-    assert_scores(found["teacher"], results["zero_shot"])
-    assert found["student"]["plain"]["ece"] != pytest.approx(results["student"]["plain"]["ece"], abs=1e-6)
+    scores = evaluated(tmp_path, f"checkpoint={folder}", "heads=zero_shot")
+    assert_scores(scores["teacher"], results["zero_shot"])
+    assert scores["student"]["plain"]["ece"] != pytest.approx(results["student"]["plain"]["ece"], abs=1e-6)
 
 
 @pytest.mark.slow
@@ -116,15 +116,17 @@ def test_the_card_of_a_classifier_tells_of_its_head_and_of_what_its_teacher_was(
 @pytest.mark.slow
 def test_a_head_of_other_classes_than_the_data_is_named(finished, tmp_path):
     stand_ins.write(tmp_path, stand_ins.PACS)
-    other = ["data=pacs", f"data.root={tmp_path}", f"data.cache_dir={tmp_path}/cache", "data.num_workers=0"]
+    other_data = ["data=pacs", f"data.root={tmp_path}", f"data.cache_dir={tmp_path}/cache", "data.num_workers=0"]
     checkpoint = f"checkpoint={finished('method=lp')[0]}"
-    status, _, stderr = script("evaluate", checkpoint, *other, f"hydra.run.dir={tmp_path}/evaluation")
+    status, _, stderr = script("evaluate", checkpoint, *other_data, f"hydra.run.dir={tmp_path}/evaluation")
     assert status == 1
     assert "error: the head of student has 10 classes and the data have 7; choose the data it was made for" in stderr
     assert "Traceback" not in stderr
     with pytest.raises(ValueError, match="model must have a head for 7 classes, as the data have, got 10"):
         run(
-            settings(tmp_path, *other, "data.batch_size=4", "method=ft", "head=kept", f"init_weights={checkpoint[11:]}")
+            settings(
+                tmp_path, *other_data, "data.batch_size=4", "method=ft", "head=kept", f"init_weights={checkpoint[11:]}"
+            )
         )
 
 
@@ -157,9 +159,11 @@ def test_a_continued_classifier_ends_as_an_unbroken_one(finished, tmp_path, meth
     again = run(settings(tmp_path, f"method={method}", "resume=auto"))
     for model in ("zero_shot", "student", "teacher"):
         assert again[model] == results[model]
-    one, other = (torch.load(path / "checkpoints/last.ckpt", weights_only=True) for path in (folder, tmp_path / "run"))
+    unbroken, continued = (
+        torch.load(path / "checkpoints/last.ckpt", weights_only=True) for path in (folder, tmp_path / "run")
+    )
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
-        assert not differences(one[part], other[part], part)
+        assert not differences(unbroken[part], continued[part], part)
 
 
 @pytest.mark.slow

@@ -10,13 +10,13 @@ def logger(path):
 
 
 def log(path, steps, continued=None, **extra):
-    made = logger(path)
+    csv_logger = logger(path)
     if continued is not None:
-        made.continue_from(continued)
+        csv_logger.continue_from(continued)
     for step in steps:
-        made.log_metrics({"loss": float(step), **extra}, step)
-        made.save()
-    return made
+        csv_logger.log_metrics({"loss": float(step), **extra}, step)
+        csv_logger.save()
+    return csv_logger
 
 
 def steps(path):
@@ -37,10 +37,10 @@ def test_a_new_run_begins_anew(tmp_path):
 
 def test_nothing_is_lost_before_the_first_row_of_a_continuation(tmp_path):
     log(tmp_path, range(5))
-    made = logger(tmp_path)
-    made.continue_from(3)
+    csv_logger = logger(tmp_path)
+    csv_logger.continue_from(3)
     assert steps(tmp_path) == [0, 1, 2, 3, 4]  # killed now, it can be continued again
-    made.finalize("success")
+    csv_logger.finalize("success")
     assert steps(tmp_path) == [0, 1, 2, 3, 4]
 
 
@@ -93,9 +93,9 @@ def test_a_row_that_was_cut_short_is_no_row(tmp_path, cut):
 
 
 def test_new_columns_do_not_touch_old_rows(tmp_path):
-    made = log(tmp_path, range(2))
-    made.log_metrics({"accuracy": 0.25}, 2)
-    made.save()
+    csv_logger = log(tmp_path, range(2))
+    csv_logger.log_metrics({"accuracy": 0.25}, 2)
+    csv_logger.save()
     rows = _rows(tmp_path / "metrics.csv")
     assert [row.get("loss") for row in rows] == ["0.0", "1.0", None]
     assert rows[2]["accuracy"] == "0.25"

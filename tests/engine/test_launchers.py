@@ -120,9 +120,9 @@ def test_a_search_goes_by_validation(tmp_path):
     result = train("search=optuna", "hydra.sweeper.n_trials=2", "run=x", *TINY, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     sweep = tmp_path / "outputs/digits/x"
-    found = [
+    accuracies = [
         json.loads(path.read_text())["validation"]["spurious"]["accuracy"] for path in sweep.glob("*/results.json")
     ]
-    assert len(found) == 2
+    assert len(accuracies) == 2
     best = (sweep / "optimization_results.yaml").read_text()
-    assert float(re.search(r"best_value: (\S+)", best)[1]) == pytest.approx(max(found))
+    assert float(re.search(r"best_value: (\S+)", best)[1]) == pytest.approx(max(accuracies))

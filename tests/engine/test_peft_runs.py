@@ -42,10 +42,10 @@ def test_a_run_trains_and_its_checkpoint_has_its_scores(finished, tmp_path, peft
     )
     status, _, stderr = script("evaluate", f"checkpoint={folder}", f"hydra.run.dir={tmp_path}")
     assert status == 0, stderr
-    found = json.loads((tmp_path / "evaluation.json").read_text())
+    scored = json.loads((tmp_path / "evaluation.json").read_text())
     for model in ("student", "teacher"):
         for data_set, scores in results[model].items():
-            assert found[model][data_set]["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-12)
+            assert scored[model][data_set]["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-12)
 
 
 @pytest.mark.exhaustive
@@ -61,8 +61,8 @@ def test_a_teacher_of_merged_weights_is_evaluated_exported_and_continued(tmp_pat
             script("export", f"checkpoint={tmp_path / 'run'}", "model=teacher", f"out={tmp_path / 'out'}")
         status, _, stderr = script("evaluate", *arguments, f"hydra.run.dir={tmp_path}")
         assert status == 0, stderr
-        found = json.loads((tmp_path / "evaluation.json").read_text())
-        scores = found.get("teacher", found.get("model"))
+        scored = json.loads((tmp_path / "evaluation.json").read_text())
+        scores = scored.get("teacher", scored.get("model"))
         for data_set, values in results["teacher"].items():
             assert scores[data_set]["accuracy"] == pytest.approx(values["accuracy"], abs=1e-12)
 
@@ -76,9 +76,9 @@ def test_it_is_exported_as_a_plain_model_with_the_same_scores(finished, tmp_path
     open_clip.create_model_and_transforms(f"local-dir:{tmp_path / 'out'}")
     status, _, stderr = script("evaluate", f"checkpoint={tmp_path / 'out'}", f"hydra.run.dir={tmp_path}")
     assert status == 0, stderr
-    found = json.loads((tmp_path / "evaluation.json").read_text())["model"]
+    scored = json.loads((tmp_path / "evaluation.json").read_text())["model"]
     for data_set, scores in results["teacher"].items():
-        assert found[data_set]["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-12)
+        assert scored[data_set]["accuracy"] == pytest.approx(scores["accuracy"], abs=1e-12)
 
 
 @pytest.mark.slow

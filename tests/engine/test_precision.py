@@ -68,12 +68,12 @@ def test_a_run_and_its_evaluation_have_the_same_scores(tmp_path, precision):
     status, out, err = script("evaluate", f"checkpoint={tmp_path / 'run'}", f"hydra.run.dir={folder}")
     assert status == 0, err
     assert "evaluated in fp32" in out
-    found = json.loads((folder / "evaluation.json").read_text())
-    assert found["precision"] == "fp32"
+    scored = json.loads((folder / "evaluation.json").read_text())
+    assert scored["precision"] == "fp32"
     for model in ("student", "teacher"):
         for data_set, scores in results[model].items():
             for metric in ("accuracy", "ece", "macro_f1"):
-                assert found[model][data_set][metric] == pytest.approx(scores[metric], abs=1e-9), (model, data_set)
+                assert scored[model][data_set][metric] == pytest.approx(scores[metric], abs=1e-9), (model, data_set)
 
 
 def test_logits_in_bf16(backbone):

@@ -45,9 +45,9 @@ def test_accumulated_steps_continue_exactly(tmp_path, unbroken):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     run(whole, accumulate_grad_batches=2, batch_size=200)
     run(resumed, whole / "step=3.ckpt", accumulate_grad_batches=2, batch_size=200)
-    one, other = last_state(whole), last_state(resumed)
+    unbroken_state, resumed_state = last_state(whole), last_state(resumed)
     for part in ("state_dict", "optimizer_states", "DigitsDataModule"):
-        assert not differences(one[part], other[part], part)
+        assert not differences(unbroken_state[part], resumed_state[part], part)
 
 
 def test_another_horizon_is_refused(tmp_path, unbroken):

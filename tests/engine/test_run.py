@@ -65,11 +65,11 @@ def test_resume_continues_a_run_exactly(tmp_path):
     resumed = run(composed(tmp_path / "broken", *statistics, "resume=auto"))
     for model in ("zero_shot", "student", "teacher"):
         assert resumed[model] == whole[model]
-    one, other = (
+    unbroken_state, resumed_state = (
         torch.load(tmp_path / name / "run/checkpoints/last.ckpt", weights_only=True) for name in ("whole", "broken")
     )
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
-        assert not differences(one[part], other[part], part)
+        assert not differences(unbroken_state[part], resumed_state[part], part)
     curves, continued = (read_curves(tmp_path / name / "run/metrics.csv") for name in ("whole", "broken"))
     assert curves == continued
     assert curves["teacher/distance_to_start"].steps == curves["teacher/kl"].steps == [2, 5]
@@ -187,8 +187,8 @@ def test_prerequisites_run_once_and_are_cached_by_their_settings(tmp_path):
     checkpoint = prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.0"))
     written = checkpoint.stat().st_mtime_ns
     assert prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.01")).stat().st_mtime_ns == written
-    other = prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.0", "seed=3"))
-    assert other != checkpoint
+    other_seed = prerequisite_checkpoint(prerequisite(tmp_path, "min_accuracy=0.0", "seed=3"))
+    assert other_seed != checkpoint
     assert json.loads((checkpoint.parent.parent / "results.json").read_text())["name"] == "digits_pretrain"
 
 

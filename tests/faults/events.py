@@ -124,8 +124,8 @@ def killed_at_changes(command, out, log, every=1):
         kills += killed
         if not (command.made and (folder / command.made).exists()):
             attempted(command, folder, log)
-        found = contents(folder)
-        if different := [name for name in {**expected, **found} if expected.get(name) != found.get(name)]:
+        actual = contents(folder)
+        if different := [name for name in {**expected, **actual} if expected.get(name) != actual.get(name)]:
             wrong[number] = sorted(different)
         shutil.rmtree(folder)
     return kills, wrong

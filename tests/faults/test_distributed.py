@@ -31,8 +31,8 @@ BOUND = 60
 
 def trained(pid):
     """Processes below ``pid`` that train: launchers have other children, too."""
-    found = [p for child in children(pid) for p in [child, *children(child)]]
-    return [p for p in found if b"train.py" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    processes = [p for child in children(pid) for p in [child, *children(child)]]
+    return [p for p in processes if b"train.py" in Path(f"/proc/{p}/cmdline").read_bytes()]
 
 
 @pytest.mark.slow

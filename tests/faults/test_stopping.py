@@ -86,8 +86,8 @@ def test_the_command_ends_with_the_signal_s_status(tmp_path, signum, status):
     process = start(*ENDLESS, "run=x", cwd=tmp_path)
     wait_until(trains(tmp_path / "outputs/digits/x"), process)
     process.send_signal(signum)
-    found, output, errors = finish(process)
-    assert (found, error_lines(errors)) == (status, [])
+    actual, output, errors = finish(process)
+    assert (actual, error_lines(errors)) == (status, [])
     assert "Traceback" not in errors
     assert f"stopped by {signal.Signals(signum).name} at step" in output
     assert "the same command with resume=auto continues" in output
@@ -108,8 +108,8 @@ def test_a_signal_to_the_loading_processes_too_loses_nothing(tmp_path, signum, s
     process = start(*ENDLESS, "run=x", "data.num_workers=2", cwd=tmp_path)
     wait_until(trains(tmp_path / "outputs/digits/x"), process)
     os.killpg(process.pid, signum)
-    found, output, errors = finish(process)
-    assert (found, error_lines(errors)) == (status, []), errors[-2000:]
+    actual, output, errors = finish(process)
+    assert (actual, error_lines(errors)) == (status, []), errors[-2000:]
     assert "Traceback" not in errors
     assert errors.count("stopping after this step") == 1
     assert f"stopped by {signal.Signals(signum).name} at step" in output

@@ -13,7 +13,7 @@ JOBLIB = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "seed=0,1", 
 
 
 def descendants(pid):
-    return [found for child in children(pid) for found in (child, *descendants(child))]
+    return [descendant for child in children(pid) for descendant in (child, *descendants(child))]
 
 
 def is_alive(pid):

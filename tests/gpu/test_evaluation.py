@@ -59,10 +59,10 @@ def test_a_batch_is_taken_in_without_waiting_for_the_device(models):
 
 
 def test_scores_are_those_of_the_processor(models):
-    found = {device: evaluated(models, device) for device in ("cpu", "cuda")}
-    for model, sets in found["cpu"].items():
+    scores = {device: evaluated(models, device) for device in ("cpu", "cuda")}
+    for model, sets in scores["cpu"].items():
         for name in ("a", "b"):
-            ours = found["cuda"][model][name]
+            ours = scores["cuda"][model][name]
             assert ours["n"] == sets[name]["n"]
             for metric in ("accuracy", "accuracy_top5", "macro_f1", "ece"):
                 assert ours[metric] == pytest.approx(sets[name][metric], abs=2 / SIZE)  # a near tie or two
@@ -71,6 +71,6 @@ def test_scores_are_those_of_the_processor(models):
 def test_logits_are_those_of_the_processor(models):
     model, head = models["student"].model.eval(), torch.nn.functional.normalize(torch.ones(3, 16).cumsum(0), dim=-1)
     with torch.no_grad():
-        one = image_logits(model, head, batch("cpu", 0).images)
-        other = image_logits(model.cuda(), head.cuda(), batch("cuda", 0).images)
-    torch.testing.assert_close(other.cpu(), one, rtol=1e-4, atol=1e-4)
+        cpu_logits = image_logits(model, head, batch("cpu", 0).images)
+        cuda_logits = image_logits(model.cuda(), head.cuda(), batch("cuda", 0).images)
+    torch.testing.assert_close(cuda_logits.cpu(), cpu_logits, rtol=1e-4, atol=1e-4)

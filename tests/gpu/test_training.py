@@ -77,7 +77,7 @@ def test_a_wait_would_be_seen():
 
 
 def test_the_teacher_is_that_of_the_processor():
-    found = {}
+    teachers = {}
     for device in ("cpu", "cuda"):
         student, generator = tiny_backbone().model.to(device), torch.Generator().manual_seed(0)
         teacher = WMATeacher(student, BetaKernel(0.5), total_steps=20)
@@ -85,6 +85,6 @@ def test_the_teacher_is_that_of_the_processor():
             for parameter in student.parameters():
                 parameter.data += 0.01 * torch.randn(parameter.shape, generator=generator).to(device)
             teacher.update(student)
-        found[device] = {name: value.cpu() for name, value in teacher.module.named_parameters()}
-    for name, value in found["cpu"].items():
-        torch.testing.assert_close(found["cuda"][name], value, rtol=1e-5, atol=1e-6)
+        teachers[device] = {name: value.cpu() for name, value in teacher.module.named_parameters()}
+    for name, value in teachers["cpu"].items():
+        torch.testing.assert_close(teachers["cuda"][name], value, rtol=1e-5, atol=1e-6)

@@ -30,29 +30,29 @@ def ordered(spread):
 
 def test_data(written):
     options = ["--images", "8", "--image-size", "32", "--batch-size", "4", "--num-workers", "0", "--rounds", "2"]
-    found = written("data", *options)["images per second"]
-    assert list(found) == ["training crop, one core", "evaluation crop, one core", "training loader, 0 workers"]
-    for row in found.values():
+    rates = written("data", *options)["images per second"]
+    assert list(rates) == ["training crop, one core", "evaluation crop, one core", "training loader, 0 workers"]
+    for row in rates.values():
         assert ordered(row["ratio"])
         assert len(row["rounds"]["ours"]) == 2
 
 
 @pytest.mark.slow
 def test_step(written, capsys):
-    found = written("step", "--batch-size", "4", "--steps", "1", "--rounds", "1")
-    assert found["options"]["batch_size"] == 4
-    assert set(found["ratios"]) == {f"{one} / {other}" for one, other in step.RATIOS}
-    assert set(found["peak memory"]) == set(found["seconds"])
-    assert all(ordered(each) for each in found["seconds"].values())
+    report = written("step", "--batch-size", "4", "--steps", "1", "--rounds", "1")
+    assert report["options"]["batch_size"] == 4
+    assert set(report["ratios"]) == {f"{numerator} / {denominator}" for numerator, denominator in step.RATIOS}
+    assert set(report["peak memory"]) == set(report["seconds"])
+    assert all(ordered(each) for each in report["seconds"].values())
     assert "our TRACER / plain FLYP" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_levers(written, capsys):
     names = ["captions trimmed", "AdamW fused"]
-    found = written("levers", "--batch-size", "4", "--steps", "1", "--rounds", "1", "--levers", *names)
-    assert list(found["levers"]) == names
-    for each in found["levers"].values():
+    report = written("levers", "--batch-size", "4", "--steps", "1", "--rounds", "1", "--levers", *names)
+    assert list(report["levers"]) == names
+    for each in report["levers"].values():
         assert each["ratio"]["median"] == each["with"] / each["without"] > 0
     assert "AdamW fused" in capsys.readouterr().out
 
@@ -76,9 +76,9 @@ def test_memory(written, monkeypatch, capsys):
 
 
 def test_teacher(written, capsys):
-    found = written("teacher", "--batch-size", "4", "--steps", "2", "--every", "10", "--rounds", "2")
-    assert ordered(found["update"]["share of the copy's bandwidth"])
-    assert ordered(found["statistics"]["share"])
+    report = written("teacher", "--batch-size", "4", "--steps", "2", "--every", "10", "--rounds", "2")
+    assert ordered(report["update"]["share of the copy's bandwidth"])
+    assert ordered(report["statistics"]["share"])
     shown = capsys.readouterr().out
     assert "naive loop / our update" in shown
     assert "every 10 steps" in shown
@@ -86,9 +86,9 @@ def test_teacher(written, capsys):
 
 def test_eval(written, capsys):
     options = ["--sets", "2", "--images", "4", "--classes", "3", "--templates", "2", "--batch-size", "2"]
-    found = written("eval", *options, "--num-workers", "0", "--rounds", "1")
-    assert ordered(found["plain / ours"])
-    assert found["peak memory"]["ours"]["host"] > 1e6
+    report = written("eval", *options, "--num-workers", "0", "--rounds", "1")
+    assert ordered(report["plain / ours"])
+    assert report["peak memory"]["ours"]["host"] > 1e6
     assert "plain / ours" in capsys.readouterr().out
 
 
