@@ -25,15 +25,16 @@ def test_parts_agree_with_the_full_permutation():
     assert permute(np.array([size - 1], dtype=np.uint64), size, (3,))[0] < size
 
 
+@pytest.mark.slow
 def test_permutations_pass_tests_of_randomness():
     """The distributions of a position over seeds, of values, and of differences of neighbours are uniform."""
     size = 30
     counts = np.zeros((size, size))
-    for seed in range(1000):
+    for seed in range(3000):
         counts[np.arange(size), permute(np.arange(size, dtype=np.uint64), size, (seed,)).astype(int)] += 1
     assert stats.chisquare(counts.ravel(), ddof=2 * size - 2).pvalue > 1e-3
     size = 1_000_003
-    values = permute(np.arange(50_000, dtype=np.uint64), size, (0,)).astype(np.int64)
+    values = permute(np.arange(200_000, dtype=np.uint64), size, (0,)).astype(np.int64)
     assert stats.kstest(values / size, "uniform").pvalue > 1e-3
     steps = (values[1:] - values[:-1]) % size
     assert stats.kstest(steps / size, "uniform").pvalue > 1e-3

@@ -149,7 +149,7 @@ def test_random_damage_raises_an_error_or_is_harmless(tmp_path):
         archive(tmp_path / "0.tar", member("s1.png", grey_png(1)), member("s1.cls", b"2")),
     )
     content = path.read_bytes()
-    for _ in range(100):
+    for _ in range(300):
         damaged = bytearray(content)
         for place_ in rng.integers(0, len(content), rng.integers(1, 8)):
             damaged[place_] = rng.integers(256)
