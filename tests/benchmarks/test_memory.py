@@ -6,7 +6,7 @@ from tracer_lightning.benchmarks import memory
 from tracer_lightning.benchmarks.memory import MemoryOptions, measure_in_subprocess
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fewer_activations_take_less_memory():
     """Real processes and a real ViT."""
     base = MemoryOptions("ViT-B-32", "tracer", 24, False, None, "cpu", "32-true")

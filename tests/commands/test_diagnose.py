@@ -152,7 +152,7 @@ def test_without_runs_nothing_is_compared(start, tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_measure_the_same(start, tmp_path):
     """In double precision, where the size of a batch does not show."""
     double = ["trainer.precision=64-true", "data.eval_batch_size=101", *SIZES, f"checkpoint={start}"]

@@ -122,7 +122,14 @@ def test_folders_say_what_was_swept(overrides, number, folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "trainer", [(), ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true")]
+    "trainer",
+    [
+        (),
+        pytest.param(
+            ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"),
+            marks=pytest.mark.exhaustive,
+        ),
+    ],
 )
 def test_an_ablation_runs_on_any_number_of_processes(tmp_path, trainer):
     result = train("ablation=terms", "distill_losses=[],[fd,icl]", "run=x", *TINY, *trainer, cwd=tmp_path)

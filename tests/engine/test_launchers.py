@@ -102,7 +102,7 @@ def test_a_mistake_elsewhere_is_said_once(capsys, seen):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", ["joblib", pytest.param("submitit_local", marks=pytest.mark.exhaustive)])
 def test_jobs_run_in_other_processes(tmp_path, launcher):
     pytest.importorskip(PLUGINS[launcher])
     result = train("-m", f"hydra/launcher={launcher}", "kernel.beta=-1,0.5", "run=x", *TINY, cwd=tmp_path)

@@ -149,7 +149,7 @@ def test_streamed_and_indexed_images_have_the_same_features(tmp_path):
     torch.testing.assert_close(streamed, indexed)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_probe_a_stream_as_one_does(tmp_path):
     """Of 12 images in three shards one process has seven, the other five."""
     stand_ins.write(tmp_path / "sets", stand_ins.PACS)

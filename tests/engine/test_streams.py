@@ -62,7 +62,16 @@ def test_closed_streams_change_nothing(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["kernels.py", "collect.py", "make_shards.py", "theory.py", "toy.py", "dynamics.py"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "collect.py",
+        *(
+            pytest.param(f"{name}.py", marks=pytest.mark.exhaustive)
+            for name in ("kernels", "make_shards", "theory", "toy", "dynamics")
+        ),
+    ],
+)
 def test_all_commands_bear_it(tmp_path, script):
     result = shell("SCRIPT --help | true; echo ${PIPESTATUS[0]}; SCRIPT --help >&-; echo $?", tmp_path, script)
     assert (result.stdout, result.stderr) == ("0\n0\n", "")

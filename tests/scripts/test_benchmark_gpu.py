@@ -36,7 +36,7 @@ def test_without_a_folder_it_says_how_it_is_used():
     assert "scripts/benchmark_gpu.sh FOLDER" in ran.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_rehearsal(tmp_path):
     ran = run(tmp_path, "--cpu-rehearsal")
     assert ran.returncode == 0, ran.stdout

@@ -89,7 +89,7 @@ def read(tmp_path, mode, address):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["indexed", "stream"])
+@pytest.mark.parametrize("mode", ["indexed", pytest.param("stream", marks=pytest.mark.exhaustive)])
 def test_the_hub(tmp_path, mode):
     for split, size in (("train", 20), ("test", 11)):
         write(tmp_path / "sets" / "wds_pets", split, size)
