@@ -19,7 +19,7 @@ from tracer_lightning.evaluation.changes import FORGOTTEN, LEARNED
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.reporting.changed import KINDS
 
-PICTURES = 2
+IMAGES = 2
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def finished(tmp_path_factory):
                 folder,
                 "method=flyp",
                 f"init_weights={start}",
-                f"callbacks.report.images={PICTURES}",
+                f"callbacks.report.images={IMAGES}",
                 "trainer.max_epochs=1",
             )
         )
@@ -62,9 +62,9 @@ def test_the_report_shows_what_changed(finished):
         for kind, title in KINDS.items():
             match = re.search(rf"{title} \((\d+) of ([\d,]+)\)", card)
             counts[kind] = int(match[2].replace(",", "")) if match else 0
-            assert not match or int(match[1]) == min(PICTURES, counts[kind])
+            assert not match or int(match[1]) == min(IMAGES, counts[kind])
         assert counts[LEARNED] - counts[FORGOTTEN] == changes_by_scores(results, name)
-    shown = sum(min(PICTURES, int(n.replace(",", ""))) for n in re.findall(r"\(\d+ of ([\d,]+)\)</h4>", section))
+    shown = sum(min(IMAGES, int(n.replace(",", ""))) for n in re.findall(r"\(\d+ of ([\d,]+)\)</h4>", section))
     images = page.all("img")
     assert len(images) == 3 * shown > 0
     assert all(image["src"].startswith("data:image/jpeg;base64,") and image["alt"] for image in images)

@@ -127,7 +127,7 @@ class SimilaritySums:
             raise ValueError(f"there are {n} inputs, and the unbiased estimate needs at least {MIN_INPUTS}")
         if not all(bool(sums.isfinite().all()) for sums in self._moments.values()):
             raise ValueError("the outputs of the blocks are not finite; choose another checkpoint")
-        own = {point: sums for (point, other), sums in self._moments.items() if point == other}
+        own = {first: sums for (first, second), sums in self._moments.items() if first == second}
         white = {point: whitening(covariance(sums), SHARE) for point, sums in own.items()}
         return {pair: self._of_pair(pair, white, n) for pair in self.pairs}
 

@@ -136,7 +136,7 @@ def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:
     labelled: list[Any] = []
     for name, point in points.items():
         position = axes.transData.transform(point)
-        if all(math.dist(position, other) >= smallest for other in labelled):
+        if all(math.dist(position, label) >= smallest for label in labelled):
             axes.annotate(name, point, (6, 4), textcoords="offset points", fontsize=8)
             labelled.append(position)
 

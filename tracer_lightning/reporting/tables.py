@@ -115,7 +115,7 @@ def _has_published(comparison: Comparison, keys: Sequence[ResultKey]) -> bool:
 
 def _row_heading(comparison: Comparison, row: ComparisonRow) -> tuple[str, str]:
     """Label of a row, with the model if several are shown, and its number of seeds."""
-    several = len({other.model for other in comparison.rows} - {ZERO_SHOT}) > 1
+    several = len({shown.model for shown in comparison.rows} - {ZERO_SHOT}) > 1
     return f"{row.label} ({row.model})" if several and row.seeds else row.label, str(len(row.seeds) or "")
 
 

@@ -56,7 +56,7 @@ class ClipDataModule(DataModule):
     """The ID split watched during training."""
     labelled: bool = True
     """Whether training images have classes."""
-    draws_rows: bool = False
+    draws_image_template_pairs: bool = False
     """Whether an epoch is of rows of images x templates (:class:`RowSampler`), as in the released code."""
     train_transform: Transform | None = None
     """Crops training images to the model's size; None where they have it."""
@@ -94,7 +94,7 @@ class ClipDataModule(DataModule):
 
     def draw_image_template_pairs(self) -> None:
         """Draw an epoch from all pairs of an image and a template, as the released code does."""
-        self.draws_rows = True
+        self.draws_image_template_pairs = True
 
     # -- texts ------------------------------------------------------------------------------------------------------
 
@@ -145,7 +145,9 @@ class ClipDataModule(DataModule):
 
     def train_dataset(self) -> CaptionedDataset:
         """Training images with captions."""
-        return (CaptionedRows if self.draws_rows else CaptionedDataset)(self._source(None), self.train_sample_builder())
+        return (CaptionedRows if self.draws_image_template_pairs else CaptionedDataset)(
+            self._source(None), self.train_sample_builder()
+        )
 
     def eval_dataset(self, eval_set: EvalSet) -> CaptionedDataset:
         """Images of one evaluation set."""
@@ -157,7 +159,7 @@ class ClipDataModule(DataModule):
 
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
-        if not self.draws_rows:
+        if not self.draws_image_template_pairs:
             return super().train_loader()
         dataset = self.train_dataset()
         assert dataset.builder.captions is not None

@@ -76,10 +76,10 @@ class StreamedShardDataModule(ShardDataModule):
 
     def train_loader(self) -> CountedLoader:
         """Loader of training batches from the beginning of the first epoch."""
-        if self.draws_rows:
+        if self.draws_image_template_pairs:
             raise ValueError(
-                "rows of images x templates (draws_rows) are drawn by position, which streams don't provide; set "
-                "draws_rows to False, or read the shards by index"
+                "pairs of images and templates are drawn by position, which streams don't provide; set "
+                "image_template_pairs to False, or read the shards by index"
             )
         shards = self._prepare_shards(self.train_shards())
         position = StreamPosition(self._train_size(), self.batch_size, self.seed, *self._ranks, streams=self.streams)
