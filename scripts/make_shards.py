@@ -11,19 +11,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tracer_lightning.data.images.names import read_classnames, read_templates
 from tracer_lightning.data.shards.manifest import Manifest, verify_shards
-from tracer_lightning.data.shards.sources import folder_collection, torchvision_collection
+from tracer_lightning.data.shards.sources import folder_collection, hold_out_samples, torchvision_collection
 from tracer_lightning.data.shards.tables import IWILDCAM_SPLITS, csv_collection, iwildcam_collections
+from tracer_lightning.data.shards.tiny_imagenet import tiny_imagenet_collections
 from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
 from tracer_lightning.engine.streams import standard_streams
 from tracer_lightning.reporting.command_line import Parser, run_command, say
 from tracer_lightning.reporting.console import PlainConsole, one_line_warnings
 
 TEMPLATES = ("a photo of a {c}.",)
+VALIDATION = "val"
 IWILDCAM_TEMPLATES = ("a photo of {c}.", "{c} in the wild.")
 """Templates of FLYP (Goyal et al., 2023)."""
 EXAMPLES = """examples:
   %(prog)s folder pets/train --out shards/pets --split train --verify
   %(prog)s torchvision CIFAR10 ~/data --out shards/cifar10 --split test --templates templates.txt
+  %(prog)s torchvision CIFAR10 ~/data --out shards/cifar10 --held-out 0.1      # train and val
   %(prog)s csv captions.csv --out shards/pairs
   %(prog)s iwildcam ~/data --out shards
 
@@ -50,6 +53,9 @@ def build_parser() -> Parser:
     shared.add_argument("--verify", action="store_true", help="read everything again and check it")
     split = Parser(add_help=False)
     split.add_argument("--split", default="train", help="folder within ROOT (%(default)s)")
+    split.add_argument(
+        "--held-out", type=float, metavar="FRACTION", help="write this fraction of each class as the split val instead"
+    )
 
     parser = Parser(description="Write images as shards.", epilog=EXAMPLES)
     sources = parser.add_subparsers(title="sources", required=True, metavar="SOURCE")
@@ -68,22 +74,37 @@ def build_parser() -> Parser:
     wild.add_argument("path", type=Path, metavar="ROOT", help="folder that contains iwildcam_v2.0")
     wild.add_argument("--labels", type=Path, metavar="FILE", help="table of classes: y, name, optionally english")
     wild.set_defaults(jobs=iwildcam_jobs)
+    tiny = sources.add_parser("tiny_imagenet", parents=[shared], help="Tiny-ImageNet: train, test")
+    tiny.add_argument("path", type=Path, metavar="ROOT", help="folder that contains train")
+    tiny.set_defaults(jobs=tiny_imagenet_jobs)
     return parser
+
+
+def splits_of(args: argparse.Namespace, collection: SampleCollection) -> Iterator[Job]:
+    """Yield a split, and what is held out of it."""
+    if args.held_out is None:
+        yield args.out, args.split, collection
+        return
+    if args.split == VALIDATION:
+        raise ValueError(f"--held-out writes the split {VALIDATION}; choose another --split")
+    rest, held_out = hold_out_samples(collection, args.held_out)
+    yield args.out, args.split, rest
+    yield args.out, VALIDATION, held_out
 
 
 def folder_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
     """Yield the split in a folder."""
-    yield args.out, args.split, folder_collection(args.path, classnames, every_class=args.split == "train")
+    yield from splits_of(args, folder_collection(args.path, classnames, every_class=args.split == "train"))
 
 
 def torchvision_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
     """Yield a split of a dataset, which keeps its name."""
-    yield args.out, args.split, torchvision_collection(args.name, args.path, args.split, classnames)
+    yield from splits_of(args, torchvision_collection(args.name, args.path, args.split, classnames))
 
 
 def csv_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
     """Yield the split in a table."""
-    yield args.out, args.split, csv_collection(args.path, classnames, args.skip_empty)
+    yield from splits_of(args, csv_collection(args.path, classnames, args.skip_empty))
 
 
 def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
@@ -91,6 +112,12 @@ def iwildcam_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) ->
     for name, collection in iwildcam_collections(args.path, classnames, args.labels).items():
         root, split = IWILDCAM_SPLITS[name]
         yield args.out / root, split, collection
+
+
+def tiny_imagenet_jobs(args: argparse.Namespace, classnames: Sequence[str] | None) -> Iterator[Job]:
+    """Yield both splits."""
+    for split, collection in tiny_imagenet_collections(args.path, classnames).items():
+        yield args.out, split, collection
 
 
 def write(args: argparse.Namespace, job: Job) -> Manifest:

@@ -1,3 +1,5 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,20 @@ def test_captions_depend_on_the_epoch_and_the_index_alone(spec):
     numbers = [sample_rng(0, 0, index).random() for index in range(1000)]
     assert abs(np.mean(numbers) - 0.5) < 0.03
     assert len(set(numbers)) == 1000
+
+
+def test_the_name_of_a_class_with_several_is_drawn_after_the_template(spec):
+    plain = CaptionTable(["lion", "cat"], ["a {c}.", "the {c}.", "{c}"], spec.tokenize, ["big", "small"])
+    several = CaptionTable(
+        ["lion", ("cat", "pet", "animal")], ["a {c}.", "the {c}.", "{c}"], spec.tokenize, ["big", "small"]
+    )
+    for index in range(50):
+        lion = RawSample(b"", 0, "lion.jpg", domain=index % 2)
+        assert torch.equal(several.of(lion, sample_rng(0, 0, index)), plain.of(lion, sample_rng(0, 0, index)))
+    cat = RawSample(b"", 1, "cat.jpg")
+    counts = Counter(tuple(several.of(cat, sample_rng(0, 0, index)).tolist()) for index in range(900))
+    assert len(counts) == 9
+    assert all(60 <= count <= 140 for count in counts.values())
 
 
 def test_templates_need_their_placeholder(spec):

@@ -87,6 +87,26 @@ def test_images_of_a_folder_are_packed_unchanged(pets, tmp_path, capsys):
     assert result == {(path.suffix[1:].lower(), path.read_bytes(), labels[path.parent.name]) for path in files}
 
 
+def test_a_fraction_of_each_class_is_held_out_as_val(pets, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["folder", str(pets), "--out", str(out), "--held-out", "0.4", "--verify"]) == 0
+    train, val = ({sample["cls"]: sample for sample in samples(out / split)} for split in ("train", "val"))
+    assert len(samples(out / "train")) == 6
+    assert len(samples(out / "val")) == 3
+    assert set(train) == set(val) == {b"0", b"1", b"2"}
+    kept = [(s.get("jpg") or s.get("png") or s.get("webp")) for part in ("train", "val") for s in samples(out / part)]
+    assert sorted(kept) == sorted(path.read_bytes() for path in pets.rglob("*.*") if path.suffix != ".txt")
+    first = sorted(str(sample) for sample in samples(out / "val"))
+    assert main(["folder", str(pets), "--out", str(tmp_path / "other"), "--held-out", "0.4", "--seed", "7"]) == 0
+    assert sorted(str(sample) for sample in samples(tmp_path / "other/val")) == first
+    capsys.readouterr()
+    options = ("folder", pets, "--out", tmp_path / "third")
+    assert "fraction must be > 0 and < 1, got 1.0" in error(capsys, *options, "--held-out", "1.0")
+    assert "choose another --split" in error(capsys, *options, "--held-out", "0.5", "--split", "val")
+    pairs = table(tmp_path / "pairs.csv", ["path", "caption"], ["pets/cat/0.jpg", "a cat"])
+    assert "has no class" in error(capsys, "csv", pairs, "--out", tmp_path / "pairs", "--held-out", "0.5")
+
+
 def test_texts_from_files(pets, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("hound\ncat\nowl\n\n")
     (tmp_path / "templates.txt").write_text("a {c}.\nthe {c}.\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -23,7 +25,7 @@ class CaptionTable:
     """Tokens of every template filled with every class name.
 
     Args:
-        classnames: C class names.
+        classnames: names of C classes, each a name or several, of which every caption draws one.
         templates: P templates, each with the placeholder ``{c}`` and, where there are domains, optionally ``{d}``.
         tokenize: function from N captions to (N, context length) token ids.
         domains: S names of the domains of images, for ``{d}``.
@@ -31,7 +33,7 @@ class CaptionTable:
 
     def __init__(
         self,
-        classnames: Sequence[str],
+        classnames: Sequence[str | Sequence[str]],
         templates: Sequence[str],
         tokenize: Callable[[Sequence[str]], Tensor],
         domains: Sequence[str] = (),
@@ -46,36 +48,44 @@ class CaptionTable:
                     f"template {template!r} names a domain, but there are no domains; only train_templates of several "
                     "training folders may"
                 )
-        self._tokenize = tokenize
-        self._domains = max(1, len(domains))
+        names_of = [(names,) if isinstance(names, str) else tuple(names) for names in classnames]
+        names = [name for names in names_of for name in names]
         captions = [
             template.replace(DOMAIN, domain).replace(PLACEHOLDER, name)
             for domain in domains or ("",)
-            for name in classnames
+            for name in names
             for template in templates
         ]
-        self.tokens = tokenize(captions).reshape(self._domains * len(classnames), len(templates), -1)
-        """(S C, P, context length) token ids, grouped by domain."""
+        self._tokenize = tokenize
+        self._domains, self._names = max(1, len(domains)), len(names)
+        self._name_counts = [len(names) for names in names_of]
+        self._first_names = [0, *itertools.accumulate(self._name_counts)][:-1]
+        self.tokens = tokenize(captions).reshape(self._domains * len(names), len(templates), -1)
+        """(S N, P, context length) token ids of the N names of all classes, grouped by domain."""
         self.templates = len(templates)
         """Number of templates, P."""
-        warn_indistinguishable(classnames, [row.numpy().tobytes() for row in self.tokens[: len(classnames)]])
+        keys = [self.tokens[first].numpy().tobytes() for first in self._first_names]
+        warn_indistinguishable([names[first] for first in self._first_names], keys)
 
     def of(self, sample: RawSample, rng: np.random.Generator, template: int | None = None) -> Tensor:
         """Return (context length,) tokens of a sample's own caption or, where it has none, of a filled template.
 
         Args:
             sample: sample with its label, caption and domain.
-            rng: generator that draws the template.
+            rng: generator that draws the template and, where its class has several, the name.
             template: index of the template; None to draw it.
         """
         if sample.caption is not None:
             return self._tokenize([sample.caption])[0]
-        rows, templates = self.tokens.shape[:2]
-        if not 0 <= sample.label < rows // self._domains:
-            raise ValueError(f"{sample.origin} has neither a caption nor one of {rows // self._domains} classes")
+        if not 0 <= sample.label < len(self._name_counts):
+            raise ValueError(f"{sample.origin} has neither a caption nor one of {len(self._name_counts)} classes")
         domain = sample.domain if self._domains > 1 else 0
-        row = domain * (rows // self._domains) + sample.label
-        return self.tokens[row, int(rng.integers(templates)) if template is None else template]
+        row = domain * self._names + self._first_names[sample.label]
+        if template is None:
+            template = int(rng.integers(self.templates))
+        if (count := self._name_counts[sample.label]) > 1:
+            row += int(rng.integers(count))
+        return self.tokens[row, template]
 
 
 class CaptionTables:
@@ -87,9 +97,11 @@ class CaptionTables:
 
     def __init__(self, tokenize: Callable[[Sequence[str]], Tensor]) -> None:
         self._tokenize = tokenize
-        self._tables: dict[tuple[tuple[str, ...], ...], CaptionTable] = {}
+        self._tables: dict[tuple[tuple[Any, ...], ...], CaptionTable] = {}
 
-    def of(self, classnames: Sequence[str], templates: Sequence[str], domains: Sequence[str] = ()) -> CaptionTable:
+    def of(
+        self, classnames: Sequence[str | tuple[str, ...]], templates: Sequence[str], domains: Sequence[str] = ()
+    ) -> CaptionTable:
         """Return the table of these names and templates; domains are ignored where no template uses them."""
         if not any(DOMAIN in template for template in templates):
             domains = ()

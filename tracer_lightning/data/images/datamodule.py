@@ -12,7 +12,7 @@ from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.core.sampler import RowSampler
 from tracer_lightning.data.images.captions import CaptionTables
 from tracer_lightning.data.images.image_source import ImageSource
-from tracer_lightning.data.images.names import group_name
+from tracer_lightning.data.images.names import group_name, split_names
 from tracer_lightning.data.images.normalization import Normalization
 from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, Collate, SampleBuilder, Transform
 from tracer_lightning.data.images.shots import few_shot
@@ -47,7 +47,10 @@ class ClipDataModule(DataModule):
     """P caption templates with ``{c}``, for the zero-shot head and, unless there are others, for captions."""
     train_classnames: Sequence[str] | None = None
     train_templates: Sequence[str] = ()
-    """Names and templates of captions, with ``{c}`` and perhaps ``{d}``, where they are not those of the head."""
+    """Names and templates of captions, with ``{c}`` and perhaps ``{d}``, where they are not those of the head.
+
+    A class may have several names, separated by ``|``: each caption draws one.
+    """
     domains: Sequence[str] = ()
     """Names for ``{d}``, where training images come from several places."""
     eval_sets: Sequence[EvalSet]
@@ -133,10 +136,10 @@ class ClipDataModule(DataModule):
 
     def train_sample_builder(self) -> SampleBuilder:
         """Training images to samples with captions."""
-        names, templates = self.train_classnames or self.classnames, self.train_templates or self.templates
+        names = split_names(self.train_classnames or ()) or self.classnames
         if len(names) != len(self.classnames):
-            raise ValueError(f"texts.train_classnames has {len(names)} names for {len(self.classnames)} classes")
-        captions = self._tables.of(names, templates, self.domains)
+            raise ValueError(f"texts.train_classnames names {len(names)} classes, but there are {len(self.classnames)}")
+        captions = self._tables.of(names, self.train_templates or self.templates, self.domains)
         return SampleBuilder(captions, self.train_transform, self.spec.image_size, self.seed)
 
     def eval_sample_builder(self, eval_set: EvalSet) -> SampleBuilder:

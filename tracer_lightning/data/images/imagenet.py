@@ -68,6 +68,15 @@ def objectnet_classes() -> Classes:
     )
 
 
+def tiny_imagenet_names() -> dict[str, str]:
+    """Return names of Tiny-ImageNet's classes by wnid, such as ``tabby|cat|animal``.
+
+    The first name is the class's own. The others are broader: everyday words among its hypernyms in WordNet 3.0.
+    """
+    text = (files("tracer_lightning.data.images") / "label_spaces" / "tiny_imagenet.csv").read_text(encoding="utf-8")
+    return {row["wnid"]: row["names"] for row in csv.DictReader(text.split("\n"))}
+
+
 def imagenet_positions() -> dict[str, int]:
     """Return the class index of each of the 1,000 wnids."""
     return {wnid: index for index, wnid in enumerate(_wnids("imagenet_synsets.txt"))}

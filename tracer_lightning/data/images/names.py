@@ -10,8 +10,19 @@ from tracer_lightning.storage import read_text, split_lines
 
 PLACEHOLDER = "{c}"
 """Placeholder of the class name in a template."""
+SEPARATOR = "|"
+"""What separates several names of one class, in class names for captions."""
 MAX_NAMES = 5
 """Maximum number of names in the name of a group."""
+
+
+def split_names(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Split the names of each class for captions: ``tabby|cat`` are two; raise ValueError where one is blank."""
+    split = [tuple(part.strip() for part in name.split(SEPARATOR)) if SEPARATOR in name else (name,) for name in names]
+    for name, parts in zip(names, split, strict=True):
+        if len(parts) > 1 and "" in parts:
+            raise ValueError(f"{name!r} has a blank between its separators {SEPARATOR}; write a name there")
+    return split
 
 
 def group_name(names: Sequence[str]) -> str:

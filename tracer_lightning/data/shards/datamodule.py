@@ -14,7 +14,7 @@ from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import check_classnames, check_templates
 from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.data.shards.labels import ClassLabels
-from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
+from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES, TRAIN_CLASSNAMES
 from tracer_lightning.data.shards.roots import LocalRoot
 from tracer_lightning.data.shards.samples import describe_left_out
 from tracer_lightning.data.shards.source import IndexedSource
@@ -46,7 +46,9 @@ class ShardDataModule(ClipDataModule):
             location. A folder with ``*`` stands for all matching folders that no other entry names; each set is named
             by the part that the star matches.
         texts: ``classnames``, ``templates`` (None for those in the training set's folder or, where it contains pairs of
-            images and captions, in the folder of the suite's first set) and ``train_templates`` (None for the same).
+            images and captions, in the folder of the suite's first set), ``train_classnames`` (None for
+            ``train_classnames.txt`` in the training set's folder, where there is one, or else the same) and
+            ``train_templates`` (None for the same).
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.images.transforms.RandomCrop`.
         eval_decoder: see :class:`tracer_lightning.data.images.transforms.EvalCrop`.
         cache_dir: local folder for downloads and indices.
@@ -145,7 +147,10 @@ class ShardDataModule(ClipDataModule):
         text_folder = folders[0] if self.num_classes else next(iter(self.suite_entries.values())).location.folder
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
         self.templates = texts["templates"] or self._read_lines(text_folder, TEMPLATES)
-        self.train_classnames, self.train_templates = texts.get("train_classnames"), texts["train_templates"] or ()
+        self.train_templates = texts["train_templates"] or ()
+        self.train_classnames = texts.get("train_classnames") or (
+            self._read_own(folders[0], TRAIN_CLASSNAMES) if own_names else None
+        )
         address = self.store.root(text_folder).address
         if not texts["classnames"]:
             check_classnames(self.classnames, f"{address}/{CLASSNAMES}")
@@ -180,8 +185,12 @@ class ShardDataModule(ClipDataModule):
 
     def _read_own_names(self, folder: str) -> list[str] | None:
         """Read the class names in a folder; None where it has none."""
+        return self._read_own(folder, CLASSNAMES)
+
+    def _read_own(self, folder: str, name: str) -> list[str] | None:
+        """Read the lines of a text file in a folder; None where it has none."""
         try:
-            return self.store.lines(folder, CLASSNAMES)
+            return self.store.lines(folder, name)
         except FileNotFoundError:
             return None
 

@@ -19,6 +19,8 @@ from tracer_lightning.storage import read_text, split_lines, write_text
 
 FORMAT = 1
 CLASSNAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
+TRAIN_CLASSNAMES = "train_classnames.txt"
+"""Names of classes in captions, where a class has several (``tabby|cat``). It is no part of clip-benchmark's format."""
 MANIFEST, JOURNAL, NSHARDS = "manifest.json", "journal.json", "nshards.txt"
 
 

@@ -19,6 +19,7 @@ import torchvision
 
 from tracer_lightning.data.images.files import SUFFIXES, is_hidden, is_image, suffix_of
 from tracer_lightning.data.images.folder import FolderSource, class_folders
+from tracer_lightning.data.images.splits import hold_out
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.writer import SampleCollection
 
@@ -81,6 +82,33 @@ def torchvision_collection(
             SourceSample(partial(_encode, dataset, n), origin, "png", labels[n]) for n, origin in enumerate(origins)
         ]
     return SampleCollection(items, names)
+
+
+def hold_out_samples(collection: SampleCollection, fraction: float) -> tuple[SampleCollection, SampleCollection]:
+    """Split a collection into training samples and samples held out for validation, class by class.
+
+    Which samples are held out depends only on their names (:func:`tracer_lightning.data.images.splits.hold_out`).
+
+    Args:
+        collection: labelled samples.
+        fraction: fraction of each class to hold out, > 0 and < 1; at least one sample, and never all of them.
+
+    Raises:
+        ValueError: a sample has no class, or every class has only one sample.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"the held-out fraction must be > 0 and < 1, got {fraction}")
+    if unlabelled := [sample.origin for sample in collection.samples if sample.label is None]:
+        raise ValueError(f"{unlabelled[0]} has no class, by which samples are held out")
+    samples = sorted(collection.samples, key=lambda sample: sample.label or 0)
+    sample_of = {(Path(sample.origin), sample.label or 0): sample for sample in samples}
+    train, held_out = hold_out(list(sample_of), fraction, seed=0)
+    if not held_out:
+        raise ValueError("every class has only one sample, so that none can be held out")
+    return (
+        collection._replace(samples=[sample_of[entry] for entry in train]),
+        collection._replace(samples=[sample_of[entry] for entry in held_out]),
+    )
 
 
 def choose_names(names: Sequence[str] | None, own_names: Sequence[Any], source: str) -> Sequence[str]:

@@ -27,6 +27,7 @@ from tracer_lightning.data.shards.manifest import (
     MANIFEST,
     NSHARDS,
     TEMPLATES,
+    TRAIN_CLASSNAMES,
     Manifest,
     ShardRecord,
     load_manifest,
@@ -44,6 +45,8 @@ class SampleCollection(NamedTuple):
     samples: Sequence[SourceSample]
     classnames: Sequence[str]
     """Class names; empty for pairs of images and captions."""
+    train_classnames: Sequence[str] = ()
+    """Names of the classes in captions, several of one class separated by ``|``; empty for ``classnames``."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,15 @@ def write_shards(
     """
     manifest = _plan(collection, split, templates, layout)
     folder = root / split
-    texts = _shared_texts(root, split, {CLASSNAMES: collection.classnames, TEMPLATES: templates})
+    texts = _shared_texts(
+        root,
+        split,
+        {
+            CLASSNAMES: collection.classnames,
+            TEMPLATES: templates,
+            **({TRAIN_CLASSNAMES: collection.train_classnames} if collection.train_classnames else {}),
+        },
+    )
     folder.mkdir(parents=True, exist_ok=True)
     with _exclusive(folder):
         shards = [] if overwrite else _recorded_shards(folder, manifest)
@@ -136,7 +147,7 @@ def _write_missing(
 
 def _plan(collection: SampleCollection, split: str, templates: Sequence[str], layout: ShardLayout) -> Manifest:
     """Return the manifest without shards; raise ValueError for samples or texts that can't be written."""
-    samples, names = collection
+    samples, names, _ = collection
     if not re.fullmatch(r"\w[\w.-]*", split):
         raise ValueError(f"split must be a folder name of letters, digits and . _ -, got {split!r}")
     if not samples:
