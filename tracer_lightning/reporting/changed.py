@@ -151,7 +151,8 @@ def side_by_side(panels: Sequence[Pixels]) -> Pixels:
 
 def _title(eval_set: EvalSet, counts: Mapping[str, int]) -> str:
     changed = f"−{counts[FORGOTTEN]}  +{counts[LEARNED]}"
-    return f"{eval_set.name} ({ROLE_TITLES.get(eval_set.role, eval_set.role.upper())})\n{changed}\nof {sum(counts.values()):,}"
+    role = ROLE_TITLES.get(eval_set.role, eval_set.role.upper())
+    return f"{eval_set.name} ({role})\n{changed}\nof {sum(counts.values()):,}"
 
 
 def draw_changes(

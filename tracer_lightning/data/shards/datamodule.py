@@ -215,7 +215,7 @@ class ShardDataModule(ClipDataModule):
             is_training = expected is self.classnames
             source = self._names_source if is_training else ""
             groups = suggest_groups(names, self.classnames) if is_training and key != TRAIN else None
-            hint = f"; if they are these of the training classes, set {key}.classes to {groups}" if groups else ""
+            hint = f"; they are training classes, so write classes: {groups}" if groups else ""
             raise ValueError(
                 f"{key}: {folder} has {len(names)} classes, but {len(expected)} are expected{source}{hint}"
             )
