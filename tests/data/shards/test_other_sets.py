@@ -96,7 +96,7 @@ def test_suites_without_sets_of_their_own_classes_are_unchanged(root):
         ({"classnames": ["a", 1]}, r"suite\.shapes\.classnames must be a list of one or more texts, or None, got"),
         ({"templates": "{c}"}, r"suite\.shapes\.templates must be a list of one or more texts, or None, got '\{c\}'"),
         ({"templates": ["a"]}, r"suite\.shapes\.templates: template 'a' lacks the placeholder \{c\}"),
-        ({"classnames": ["a", "b"]}, r"suite\.shapes: shapes has 4 classes, but 2 are expected"),
+        ({"classnames": ["a", "b"]}, r"suite\.shapes\.classnames has 2 names, and .*/shapes/classnames\.txt has 4"),
         ({"role": "others"}, r"suite\.shapes\.role must be one of id, ood, other, val, got 'others'"),
     ],
 )
@@ -186,5 +186,7 @@ def test_an_error_lists_the_classes_of_a_subset(root, names):
 def test_classes_that_are_no_subset_are_not_listed(root):
     write(root / "part", "test", 2, classes=["cat", "bat"])
     shift = {"folder": "part", "split": "test", "role": "ood"}
-    with pytest.raises(ValueError, match=r"suite\.part: part has 2 classes, but 3 are expected$"):
+    with pytest.raises(
+        ValueError, match=r"suite\.part: part has 2 classes, but 3 are expected; a set with classes of its own has role"
+    ):
         data(root, {"pets": ID, "part": shift})

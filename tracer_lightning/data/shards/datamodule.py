@@ -174,7 +174,6 @@ class ShardDataModule(ClipDataModule):
         }
         for name, entry in self.suite_entries.items():
             if entry.role == OTHER:
-                self._check_class_file(f"suite.{name}", entry.location.folder, self._own_texts[name].classnames, False)
                 continue
             by_name = entry.classes is None and not texts["classnames"]
             expected = self._classes[name] or self.classnames
@@ -189,7 +188,7 @@ class ShardDataModule(ClipDataModule):
         """Class names and templates of a set of role ``other``, from its entry or the files in its folder.
 
         Raises:
-            ValueError: neither has them.
+            ValueError: neither has them, or they have different numbers of names.
         """
         folder, texts = entry.location.folder, []
         address = self.store.root(folder).address
@@ -197,12 +196,15 @@ class ShardDataModule(ClipDataModule):
             ("classnames", CLASSNAMES, check_classnames, entry.classnames),
             ("templates", TEMPLATES, check_templates, entry.templates),
         ):
-            lines = values or self._read_file(folder, file)
+            in_folder = self._read_file(folder, file)
+            lines = values or in_folder
             if not lines:
                 raise ValueError(
                     f"{key}.{field} is not set, and {address} has no {file}; a set of role other needs {field} of its "
                     "own, so set them or write the file"
                 )
+            if file == CLASSNAMES and in_folder and len(lines) != len(in_folder):
+                raise ValueError(f"{key}.{field} has {len(lines)} names, and {address}/{file} has {len(in_folder)}")
             check(lines, f"{address}/{file}")
             texts.append(tuple(lines))
         return ClassTexts(*texts)
@@ -214,8 +216,11 @@ class ShardDataModule(ClipDataModule):
         if len(names) != len(expected):
             is_training = expected is self.classnames
             source = self._names_source if is_training else ""
-            groups = suggest_groups(names, self.classnames) if is_training and key != TRAIN else None
-            hint = f"; they are training classes, so write classes: {groups}" if groups else ""
+            hint = ""
+            if is_training and key != TRAIN:
+                groups = suggest_groups(names, self.classnames)
+                is_subset = f"they are training classes, so write classes: {groups}"
+                hint = f"; {is_subset if groups else 'a set with classes of its own has role other'}"
             raise ValueError(
                 f"{key}: {folder} has {len(names)} classes, but {len(expected)} are expected{source}{hint}"
             )
