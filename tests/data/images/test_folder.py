@@ -89,7 +89,10 @@ def test_a_set_with_classes_of_its_own(root):
             r"folders\.others\.shapes must have folder and templates, and may have classnames; got",
         ),
         ({"folder": "shapes", "role": "other"}, r"folders\.others\.shapes must have folder and templates, and may"),
-        ({"folder": "none", "templates": ["{c}"]}, r"none is not a folder"),
+        (
+            {"folder": "none", "templates": ["{c}"]},
+            r"folders\.others\.shapes\.folder must be a folder of class folders, and .*/none is none",
+        ),
         (
             {"folder": "shapes", "templates": ["{c}"], "classnames": ["a"]},
             r"folders\.others\.shapes\.classnames has 1 names and .*/shapes 2 classes",

@@ -111,6 +111,8 @@ def parse_other_set(key: str, entry: Any, base: Path) -> tuple[Path, ClassTexts]
             "got None"
         )
     folder = resolve_folder(base, fields["folder"])
+    if not folder.is_dir():
+        raise ValueError(f"{key}.folder must be a folder of class folders, and {folder} is none")
     names = class_folders(folder)
     classnames = parse_texts(f"{key}.classnames", fields.get("classnames"))
     if classnames is not None and len(classnames) != len(names):
