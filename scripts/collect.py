@@ -43,7 +43,9 @@ def build_parser() -> Parser:
     parser = runs_parser("Mean and standard deviation over seeds of finished runs.", EXAMPLES)
     parser.add_argument("--model", choices=CHOICES, default=STUDENT, help="model whose results to show (%(default)s)")
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="names as in results.json (accuracy ece)")
-    parser.add_argument("--sets", nargs="+", metavar="SET", help="datasets and averages, or all (ID and avg_ood)")
+    parser.add_argument(
+        "--sets", nargs="+", metavar="SET", help="datasets and averages, or all (ID, avg_ood, avg_other)"
+    )
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write tables and curves to this folder")
     return parser
 

@@ -108,13 +108,23 @@ class Neighbours(NamedTuple):
     """The places of each anchor and its neighbours in the data set."""
 
 
+class ClassTexts(NamedTuple):
+    """Classes of an evaluation set that are not the training classes."""
+
+    classnames: tuple[str, ...]
+    """C' class names, in the order of the labels."""
+    templates: tuple[str, ...]
+    """P' templates with ``{c}``."""
+
+
 class EvalSet(NamedTuple):
     """One labelled data set of an evaluation suite."""
 
     name: str
     split: str
     role: str
-    """``"id"`` (the distribution trained on) or ``"ood"``."""
+    """``"id"`` (the distribution trained on), ``"ood"`` (a shift of it), or ``"other"`` (data that the model knew
+    before training, with classes of their own, on which forgetting is measured)."""
     classes: tuple[tuple[int, ...], ...] | None = None
     """The training classes that each of its labels covers: its logit is the largest of theirs. None where its labels
     are those of training."""
@@ -124,3 +134,11 @@ class EvalSet(NamedTuple):
     """Labels and neighbours of video frames. Anchor frames have labels, and the other frames -1."""
     zero_shot: bool = False
     """Whether models are scored zero-shot on it even if they have a head of their own, which was not trained for it."""
+    texts: ClassTexts | None = None
+    """Class names and templates of the set's own classes, among which every model classifies zero-shot; None where its
+    classes are training classes."""
+
+    @property
+    def ignores_head(self) -> bool:
+        """Whether models are scored zero-shot on it even if they have a head of their own."""
+        return self.zero_shot or self.texts is not None

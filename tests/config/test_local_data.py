@@ -125,6 +125,23 @@ def test_a_file_that_gives_no_names_is_named_with_its_setting(pets, tmp_path, co
         pass
 
 
+@pytest.mark.parametrize("group", ["suite", "data.folders.others"])
+def test_sets_of_other_classes_may_name_files_of_texts(pets, tmp_path, group):
+    entry = {"folder": "f", "classnames": "names.txt", "templates": "templates.txt"}
+    cfg = OmegaConf.create({"data": {"root": "pets", "folders": {"train": "train", "val": "val", "test": "val"}}})
+    OmegaConf.update(cfg, group, {"birds": entry, "left-out": None, "listed": {"classnames": ["a"]}}, force_add=True)
+    with local_data(cfg) as local:
+        assert OmegaConf.select(local, f"{group}.birds.classnames") == ["Käse", "red wine"]
+        assert OmegaConf.select(local, f"{group}.birds.templates") == ["a {c}.", "the {c}!"]
+        assert OmegaConf.select(local, f"{group}.listed.classnames") == ["a"]
+    OmegaConf.update(cfg, f"{group}.birds.templates", "names.txt")
+    with (
+        pytest.raises(ValueError, match=rf"{group}\.birds\.templates: {tmp_path}/names\.txt: line 1: template"),
+        local_data(cfg),
+    ):
+        pass
+
+
 def test_other_kinds_of_files_are_refused(pets, tmp_path):
     for key, value in (("data.texts.classnames", "pets"), ("data.texts.templates", str(tmp_path / "pets"))):
         with (
@@ -164,6 +181,27 @@ def test_a_checkpoint_names_no_file_of_texts_and_older_ones_trained_on_all_image
     ):
         with pytest.raises(ValueError, match="x: its settings: data"):
             group_settings({"data": {**newer, **changed}}, "data", "x")
+
+
+def test_a_checkpoint_brings_sets_with_classes_of_their_own():
+    birds = {"folder": "birds", "classnames": None, "templates": ["a {c}."]}
+    folders = {**SAVED["folders"], "others": {"birds": birds, "left-out": None}}
+    newer = {**SAVED, "held_out": {"fraction": 0.2, "seed": 3}, "folders": folders}
+    assert group_settings({"data": newer}, "data", "x") == newer
+    suite = {
+        "birds": {"folder": "birds", "split": "test", "role": "other", "classnames": ["a"], "templates": ["{c}"]},
+        "shift": {"folder": "shift", "split": "test", "role": "ood", "classes": ["cat", ["dog", 3], [4]]},
+    }
+    assert group_settings({"suite": suite}, "suite", "x") == suite
+    for entry in (
+        {"folder": "birds", "classnames": "/etc/hostname", "templates": ["{c}"]},
+        {"folder": "birds", "templates": "/etc/hostname"},
+        {"folder": "birds", "templates": {"_target_": "os.getcwd"}},
+    ):
+        with pytest.raises(ValueError, match="x: its settings: data"):
+            group_settings({"data": {**newer, "folders": {**folders, "others": {"birds": entry}}}}, "data", "x")
+        with pytest.raises(ValueError, match="x: its settings: suite"):
+            group_settings({"suite": {"birds": {**suite["birds"], **entry}}}, "suite", "x")
 
 
 def test_folders_that_were_left_open_are_named(pets):

@@ -4,7 +4,7 @@ from torch import nn
 
 from tracer_lightning.evaluation.changes import COUNTS, FORGOTTEN, LEARNED, Changes
 from tracer_lightning.evaluation.logits import Classifier, image_logits
-from tracer_lightning.types import Batch, EvalSet
+from tracer_lightning.types import Batch, ClassTexts, EvalSet
 
 CLASSES, WIDTH = 4, 6
 SETS = [EvalSet("one", "test", "id"), EvalSet("two", "test", "ood", classes=((0, 1), (2,), (3,)))]
@@ -120,3 +120,22 @@ def test_a_head_of_its_own_counts_unless_it_is_left_aside():
     zero_shot = Classifier(model, prompts(), zero_shot=True)
     torch.testing.assert_close(zero_shot(images), image_logits(model, zero_shot.head, images))
     assert not torch.allclose(zero_shot(images), Classifier(model, prompts())(images))
+
+
+def test_sets_with_classes_of_their_own_are_compared_among_these():
+    """Classes 2 and 3 of the others' four, so that a plain comparison of models with these prompts is the same."""
+    own = EvalSet("own", "test", "other", texts=ClassTexts(("c", "d"), ("{c}",)))
+    own_prompts = {"own": prompts()[2:]}
+    before, after = Model(1), Model(2)
+    after.head = nn.Linear(WIDTH, CLASSES)
+    after.classify = after.head
+    changes = Changes([SETS[0], own], Classifier(before, prompts()), Classifier(after, prompts()), 3, own_prompts)
+    plain = Changes(
+        [own._replace(texts=None)], *(Classifier(model, prompts()[2:], True) for model in (before, after)), 3
+    )
+    for batch in batches(4, classes=2):
+        changes.update(batch, 1)
+        plain.update(batch, 0)
+    assert changes.finish()["own"].counts == plain.finish()["own"].counts
+    assert changes.models["one"][1].head is None
+    assert changes.models["own"][1].head.shape == (2, WIDTH)

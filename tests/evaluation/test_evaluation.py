@@ -7,9 +7,16 @@ import torch.nn.functional as F
 from rich.console import Console
 from sklearn.metrics import f1_score
 
-from tracer_lightning.evaluation import AVERAGE, ClassificationMetrics, ClassificationSuite, results_table
+from tests.conftest import tiny_backbone
+from tracer_lightning.evaluation import (
+    AVERAGE,
+    AVERAGE_OTHER,
+    ClassificationMetrics,
+    ClassificationSuite,
+    results_table,
+)
 from tracer_lightning.functional.zero_shot import zero_shot_head
-from tracer_lightning.types import Batch, EvalSet
+from tracer_lightning.types import Batch, ClassTexts, EvalSet
 
 SETS = [EvalSet("a", "test", "id"), EvalSet("b", "test", "ood"), EvalSet("c", "test", "ood")]
 
@@ -234,3 +241,90 @@ def test_a_set_may_be_scored_zero_shot_beside_a_head(backbone):
     beside = scores(zero_shot=True)
     assert beside["two"] == textual["two"]
     assert beside["one"] == scores()["one"]
+
+
+SHAPES = ClassTexts(("circle", "square", "star", "line"), ("a {c}.", "{c}"))
+OTHER_SETS = [
+    SETS[0],
+    EvalSet("shapes", "test", "other", texts=SHAPES),
+    EvalSet("drawings", "test", "other", texts=SHAPES),
+    EvalSet("points", "test", "other", texts=ClassTexts(("dot",), ("{c}",))),
+]
+
+
+def tokens(backbone, names, templates):
+    captions = [template.replace("{c}", name) for name in names for template in templates]
+    return backbone.spec.tokenize(captions).reshape(len(names), len(templates), -1)
+
+
+def scored(suite, models, labels):
+    """Scores on eight images in every set, of the labels of each set."""
+    suite.start(models)
+    for index, set_labels in enumerate(labels):
+        images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(index))
+        suite.update(
+            Batch(images, torch.zeros(8, 0).long(), torch.tensor(set_labels, dtype=torch.long), torch.arange(8)), index
+        )
+    return suite.finish()
+
+
+@pytest.mark.parametrize("in_bf16", [False, True])
+def test_sets_with_classes_of_their_own_are_scored_zero_shot_among_these(backbone, in_bf16, monkeypatch):
+    prompts = tokens(backbone, ["one", "two", "three"], ["a {c}."])
+    own = {
+        "shapes": tokens(backbone, *SHAPES),
+        "drawings": tokens(backbone, *SHAPES),
+        "points": tokens(backbone, ["dot"], ["{c}"]),
+    }
+    labels = [[0, 1, 2, 0, 1, 2, 0, -1], [3, 1, 2, 0, 3, -1, 3, 0], [0, 1, 2, 3, 0, 1, 2, 3], [0] * 8]
+    classifier = tiny_backbone().model
+    classifier.head = torch.nn.Linear(16, 3)
+    models = {"student": backbone.model, "teacher": classifier}
+    suite = ClassificationSuite(OTHER_SETS, prompts, tuple(models), own_prompts=own, logits_in_bf16=in_bf16)
+    texts = []
+    encode = backbone.model.encode_text
+    monkeypatch.setattr(backbone.model, "encode_text", lambda chunk: texts.append(len(chunk)) or encode(chunk))
+    results = scored(suite, models, labels)
+    assert texts == [3, 8, 1]  # each prompt is encoded once
+
+    sets = [eval_set._replace(texts=None) for eval_set in OTHER_SETS]
+    alone = ClassificationSuite([sets[1]._replace(role="id")], own["shapes"], logits_in_bf16=in_bf16)
+    alone.start({"student": backbone.model})
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    alone.update(Batch(images, torch.zeros(8, 0).long(), torch.tensor(labels[1]), torch.arange(8)), 0)
+    expected = alone.finish()["student"]["shapes"]
+    for model in models:  # of the same weights, and the head is left aside
+        assert results[model]["shapes"] == {**expected, "role": "other"}
+        assert results[model][AVERAGE_OTHER]["sets"] == ["shapes", "drawings", "points"]
+        accuracies = [results[model][name]["accuracy"] for name in ("shapes", "drawings", "points")]
+        assert results[model][AVERAGE_OTHER]["accuracy"] == pytest.approx(sum(accuracies) / 3)
+        assert results[model]["points"]["accuracy"] == 1.0
+        assert AVERAGE not in results[model]
+    assert len(suite.details["student"]["shapes"]["classes"]["n"]) == 4
+    assert not suite.state_dict()
+
+
+def test_a_temperature_may_be_fitted_on_any_set(backbone):
+    prompts = tokens(backbone, ["one", "two", "three"], ["a {c}."])
+    own = {"shapes": tokens(backbone, *SHAPES)}
+    for sets in (OTHER_SETS[:2], OTHER_SETS[1::-1]):
+        suite = ClassificationSuite(sets, prompts, own_prompts=own, temperature=True)
+        scored(suite, {"student": backbone.model}, [[0, 1, 2, 0, 1, 2, 0, -1]] * 2)
+        assert set(suite.temperatures["student"].compute()["ece"]) == {"a", "shapes"}
+
+
+def test_prompts_of_own_classes_are_needed(backbone):
+    prompts = tokens(backbone, ["one", "two"], ["a {c}."])
+    with pytest.raises(ValueError, match="own_prompts must have the prompts of shapes, which has classes of its own"):
+        ClassificationSuite(OTHER_SETS[:2], prompts)
+
+
+def test_the_table_has_the_mean_over_other_sets(backbone):
+    prompts, own = tokens(backbone, ["one", "two", "three"], ["a {c}."]), {"shapes": tokens(backbone, *SHAPES)}
+    suite = ClassificationSuite(OTHER_SETS[:2], prompts, own_prompts=own)
+    results = scored(suite, {"student": backbone.model}, [[0, 1, 2, 0, 1, 2, 0, -1]] * 2)
+    console = Console(width=80, file=io.StringIO())
+    console.print(results_table("x", results))
+    lines = [line.split()[:2] for line in console.file.getvalue().splitlines()]
+    assert ["shapes", "other"] in lines
+    assert ["mean", "other"] in lines

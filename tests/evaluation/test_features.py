@@ -43,6 +43,14 @@ def test_features_of_every_model_and_set_without_padding_in_the_order_of_the_set
         torch.testing.assert_close(module.images["b"][name].images, -images)
 
 
+def test_texts_of_sets_with_classes_of_their_own(backbone):
+    prompts, own = (backbone.spec.tokenize(names).reshape(len(names), 1, -1) for names in (["one", "two"], ["a b"]))
+    module = FeatureModule({"m": backbone.model}, ["first", "second"], prompts, {"second": own})
+    module.on_test_epoch_start()
+    assert set(module.own_texts["m"]) == {"second"}
+    torch.testing.assert_close(module.own_texts["m"]["second"], zero_shot_head(backbone.model.encode_text, own))
+
+
 def test_a_set_of_padding_alone_is_empty():
     metric = Collected()
     metric.update(torch.ones(3, 4), torch.full((3,), -1), torch.full((3,), -1))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from tests.reporting.run_folders import scores, write_run
+from tests.reporting.run_folders import scores, set_scores, write_run
 from tracer_lightning.reporting.comparison import ResultKey, compare, select_results
 from tracer_lightning.reporting.gains import gains
 from tracer_lightning.reporting.runs import find_runs, group_runs
@@ -96,6 +96,16 @@ def test_one_set_without_an_average(tmp_path):
     result = comparison(tmp_path)
     assert result.headline_sets == ["mine"]
     assert [row.label for row in result.rows] == ["zero-shot", "method=tracer"]
+
+
+def test_means_over_other_sets_are_shown_by_default(tmp_path):
+    means = {"avg_other": {"sets": ["birds"], "accuracy": 0.6, "ece": 0.1, "macro_f1": 0.6}}
+    after = {**scores(0.9, 0.8), "birds": set_scores(0.6, role="other"), **means}
+    write_run(tmp_path / "run", after, zero_shot=after)
+    result = comparison(tmp_path)
+    assert result.headline_sets == ["mine", "avg_ood", "avg_other"]
+    assert result.roles["birds"] == "other"
+    assert {key.data_set for key in select_results(result, None, None)} == {"mine", "avg_ood", "avg_other"}
 
 
 def test_sets_without_scores_are_left_out(tmp_path):

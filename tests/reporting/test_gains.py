@@ -99,8 +99,16 @@ def test_a_set_of_another_role_may_be_forgotten_but_is_not_ood(tmp_path):
     assert values(row) == {
         ResultKey("mine", "gain_id"): 0.3,
         ResultKey(ALL_BUT_ID, "gain_ood"): 0.0,
+        ResultKey("birds", "gain_other"): pytest.approx(-0.3),
         ResultKey(f"{ALL_BUT_ID} birds", "forgetting"): 0.1,
     }
+    assert gains_table(tmp_path)[-1] == ["method=tracer", "1", "+30.0", "+0.0", "−30.0", "10.0", "–"]
+    result = comparison(tmp_path)
+    text = markdown(sections(result, select_results(result, None, None))[1:])
+    assert "accuracy OOD gain | accuracy other gain | accuracy forgetting" in text
+    assert "the mean over ID, OOD or other sets" in text
+    rows = list(csv.DictReader(io.StringIO(raw(result))))
+    assert [row["data_set"] for row in rows if row["metric"] == "gain_other"] == ["birds"]
 
 
 def test_an_untrained_model(tmp_path):

@@ -56,6 +56,24 @@ def test_the_table_is_in_percent():
     assert ["[0]", "25.0", "5.0"] in [line.split() for line in text.split("\n")]
 
 
+def test_the_table_has_the_mean_over_other_sets():
+    birds = {
+        "split": "test",
+        "role": "other",
+        "n": 5,
+        "accuracy": 0.3,
+        "accuracy_top5": 1.0,
+        "ece": 0.2,
+        "macro_f1": 0.1,
+    }
+    results = {alpha: {**sets, "birds": birds} for alpha, sets in RESULTS.items()}
+    text = printed(merged_table("x", "alpha", results, main_metrics(CLASSIFICATION, "accuracy")))
+    assert text.split("\n")[2].split()[-4:] == ["other", "accuracy", "other", "ECE"]
+    assert ["0", "50.0", "5.0", "80.0", "8.0", "30.0", "20.0"] in [line.split() for line in text.split("\n")]
+    (axes,) = id_ood_figure(results, ACCURACY, MARKS, curve="WiSE-FT").axes
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([80, 70, 50])
+
+
 def test_every_set_is_in_the_csv(tmp_path):
     write_scores(tmp_path / "x.csv", "alpha", RESULTS, CLASSIFICATION)
     with (tmp_path / "x.csv").open() as file:

@@ -49,7 +49,9 @@ class ChangeWatch:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             prompts = data.prompts().to(pl_module.device)
             before = Classifier(self._before.to(pl_module.device), prompts, zero_shot=True)
-            self._changes = Changes(data.eval_sets, before, Classifier(pl_module.student, prompts), self.count)
+            own_prompts = {name: own.to(pl_module.device) for name, own in data.own_prompts().items()}
+            after = Classifier(pl_module.student, prompts)
+            self._changes = Changes(data.eval_sets, before, after, self.count, own_prompts)
 
     def update(self, batch: Batch, set_index: int) -> None:
         """Compare the models on a batch of the evaluation set of this index."""
@@ -63,7 +65,7 @@ class ChangeWatch:
     def changed_images(self, changes: Mapping[str, SetChanges], data: Any) -> ChangedImages:
         """Return the images to show, with saliency maps where these can be computed."""
         assert self._changes is not None
-        models, note = (self._changes.before, self._changes.after), ""
+        models, note = self._changes.models, ""
         try:
             images = collect_samples(changes, data.eval_sets, data.spec, models, by_tower)
         except Exception as error:  # for example, lack of memory: a report without maps is better than none

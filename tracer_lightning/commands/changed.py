@@ -44,7 +44,7 @@ def changed(cfg: DictConfig) -> dict[str, Any]:
     if maps is not None:
         with setting("maps"):
             _check_maps(maps, backbone)
-    module = ChangesModule(start.model, backbone.model, data.eval_sets, data.prompts(), cfg.images)
+    module = ChangesModule(start.model, backbone.model, data.eval_sets, data.prompts(), cfg.images, data.own_prompts())
     print_rank_zero(f"comparing {cfg.model} of {cfg.checkpoint} with {origin}")
     runner.test(module, data)
     unreadable = unreadable_samples(data)

@@ -50,7 +50,8 @@ def diagnose(cfg: DictConfig) -> dict[str, Any]:
     data = runner.build_images(next(iter(backbones.values())), "diagnose")
     names = [eval_set.name for eval_set in data.eval_sets]
     _check_common_sets(run_changes, names)
-    module = FeatureModule({name: backbone.model for name, backbone in backbones.items()}, names, data.prompts())
+    models = {name: backbone.model for name, backbone in backbones.items()}
+    module = FeatureModule(models, names, data.prompts(), data.own_prompts())
     print_rank_zero(f"measuring {cfg.checkpoint or cfg.backbone.get('name', 'backbone')}: {', '.join(backbones)}")
     runner.test(module, data)
     measured = {name: measure(module, name, data, cfg.seed) for name in backbones}
@@ -99,7 +100,8 @@ def measure(module: FeatureModule, model: str, data: ClipDataModule, seed: int) 
     measured = {}
     for eval_set in data.eval_sets:
         with setting(f"suite.{eval_set.name}"):
-            features = labelled(*module.images[model][eval_set.name], module.texts[model], eval_set.classes)
+            texts = module.own_texts[model].get(eval_set.name, module.texts[model])
+            features = labelled(*module.images[model][eval_set.name], texts, eval_set.classes)
         measured[eval_set.name] = {"split": eval_set.split, "role": eval_set.role, **difficulty(features, seed)}
     return measured
 

@@ -47,7 +47,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
     options: dict[str, Any] = {} if cfg.averages is None else {"averages": cfg.averages}
     if cfg.temperature is not None:
         options["temperature"] = True
-    suite = build_suite(cfg, "test_suite", sets, data.context(), tuple(backbones), **options)
+    suite = build_suite(cfg, "test_suite", sets, data.suite_context(), tuple(backbones), **options)
     models = {name: backbone.model for name, backbone in backbones.items()}
     module = EvaluationModule(models, suite, untrained=cfg.heads == "zero_shot")
     trainer = runner.trainer

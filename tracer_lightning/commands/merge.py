@@ -25,7 +25,6 @@ from tracer_lightning.merging import Ratio, Weights, check_mergeable, fisher_mer
 from tracer_lightning.models import ClipModel, Model
 from tracer_lightning.models.open_clip.pretrained import FOLDER
 from tracer_lightning.reporting.merged import (
-    ROLES,
     by_role,
     id_ood_figure,
     main_metrics,
@@ -64,14 +63,13 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     data = runner.build_data(backbones[0]) if images is None else images
     models = dict(zip(_names(checkpoints), (backbone.model for backbone in backbones), strict=True))
     device = runner.trainer.strategy.root_device
-    context = data.context()
-    match_heads(cfg, start.model, models, context.get("prompts"), device)
+    match_heads(cfg, start.model, models, data.context().get("prompts"), device)
     start_weights, tuned = comparable_weights(start.model, models)
     print_rank_zero(f"{cfg.merge.name}: {', '.join(checkpoints)}, from {origin}")
     fishers = None if images is None else _fishers(cfg, start.model, backbones[0].model, images, device)
     candidates, ratios = merged_weights(cfg, start_weights, tuned, fishers)
     merged = backbones[0]._replace(model=copy.deepcopy(backbones[0].model))
-    suite = build_suite(cfg, "test_suite", data.eval_sets, context, (ONLY,))
+    suite = build_suite(cfg, "test_suite", data.eval_sets, data.suite_context(), (ONLY,))
     scores = _evaluate(runner, merged.model, data, suite, candidates)
     identity = {
         "merge": cfg.merge.name,
@@ -185,7 +183,7 @@ def _report(
     if ratios:
         write_ratios(folder / "tensors.csv", ratios, sizes)
         console.print(ratio_table(results["ratios"]))
-    if set(by_role(next(iter(scores.values())), columns[0].name)) == set(ROLES):
+    if {"id", "ood"} <= by_role(next(iter(scores.values())), columns[0].name).keys():
         runs = dict.fromkeys(names, "fine-tuned")
         with style():
             figure = id_ood_figure(scores, columns[0], ENDS if curve else {**POINTS, **runs}, curve)

@@ -31,7 +31,15 @@ from tracer_lightning.module import TracerModule
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
 
-DATA_CHECKS = ("prepare_data", "setup", "train_loader", "shuffle_evaluation", "context", "check_losses")
+DATA_CHECKS = (
+    "prepare_data",
+    "setup",
+    "train_loader",
+    "shuffle_evaluation",
+    "context",
+    "suite_context",
+    "check_losses",
+)
 """Methods of data modules in which they check their arguments against the data; the errors name the setting."""
 
 
@@ -152,8 +160,8 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
             if model is not None:
                 model.compile()
     device = next(student.parameters()).device
-    context = data.context()
-    anchors = make(cfg, "anchors.module")(student, **move_data_to_device(context, device))
+    context = data.suite_context()
+    anchors = make(cfg, "anchors.module")(student, **move_data_to_device(data.context(), device))
     loss = build_sum(cfg, student, ("task_loss", "distill_losses"))
     if anchors is not None and not loss.with_anchors:
         print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
@@ -186,7 +194,7 @@ def build_suite(
         cfg: configuration with ``evaluation``.
         name: ``validation_suite`` or ``test_suite``.
         eval_sets: data sets, in the order of their loaders.
-        context: :meth:`tracer_lightning.data.DataModule.context` of the data.
+        context: :meth:`tracer_lightning.data.DataModule.suite_context` of the data.
         models: names of the models to score.
         **options: arguments of the suite beside those of the configuration.
     """

@@ -22,6 +22,8 @@ TEXTS: dict[str, Callable[[Path], list[str]]] = {
     "data.texts.train_templates": read_templates,
 }
 """Settings that may name a file with one text a line, and the functions that read it."""
+SETS = ("suite", "data.folders.others")
+"""Settings that map names of test sets to their entries, whose texts may name such files, too."""
 MAX_TEXTS = 50_000
 """Greatest number of lines of such a file, since checkpoints include them."""
 
@@ -61,13 +63,24 @@ def _resolve_folders(cfg: DictConfig) -> None:
 def _read_texts(cfg: DictConfig) -> dict[str, Path]:
     """Replace paths of files by the lines of the files; returns setting to path."""
     files: dict[str, Path] = {}
-    for key, read in TEXTS.items():
+    for key, read in _text_settings(cfg).items():
         value = _value(cfg, key)
         if isinstance(value, str):
             files[key] = Path(value).expanduser().absolute()
             with setting(key):
                 OmegaConf.update(cfg, key, _read_lines(files[key], read), merge=False)
     return files
+
+
+def _text_settings(cfg: DictConfig) -> dict[str, Callable[[Path], list[str]]]:
+    """Settings that may name a file of texts, and the functions that read it."""
+    readers = dict(TEXTS)
+    for group in SETS:
+        entries = _value(cfg, group)
+        for name in entries if isinstance(entries, Mapping) else ():
+            readers[f"{group}.{name}.classnames"] = read_classnames
+            readers[f"{group}.{name}.templates"] = read_templates
+    return readers
 
 
 def _read_lines(path: Path, read: Callable[[Path], list[str]]) -> list[str]:

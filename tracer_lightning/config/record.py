@@ -96,6 +96,14 @@ class Augmentation(StrictRecord):
     flip: Share
 
 
+class OtherFolder(StrictRecord):
+    """A folder of images with classes of their own."""
+
+    folder: Text
+    classnames: list[Text] | ClassNames | None = None
+    templates: list[Text] | ClassNames
+
+
 class Folders(StrictRecord):
     """The folders of splits."""
 
@@ -103,6 +111,7 @@ class Folders(StrictRecord):
     val: Text | None
     test: Text | None
     ood: dict[Name, Text | None] | None = None
+    others: dict[Name, OtherFolder | None] | None = None
 
 
 class Images(Data):
@@ -140,10 +149,12 @@ class SplitLocation(StrictRecord):
 class SuiteSet(SplitLocation):
     """One set of a suite."""
 
-    role: Literal["id", "ood", "val"]
-    classes: list[list[Annotated[int, Field(ge=0)]]] | ClassGroups | None = None
+    role: Literal["id", "ood", "other", "val"]
+    classes: list[list[Annotated[int, Field(ge=0)] | Text] | Text] | ClassGroups | None = None
     border: Annotated[int, Field(ge=0, le=1 << 16)] | None = None
     video: bool | None = None
+    classnames: list[Text] | ClassNames | None = None
+    templates: list[Text] | ClassNames | None = None
 
 
 class Shards(Images):

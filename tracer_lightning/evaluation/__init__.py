@@ -3,15 +3,17 @@
 from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
-from tracer_lightning.evaluation.suite import AVERAGE, Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.suite import AVERAGE, AVERAGE_OTHER, ROLE_TITLES, Details, Metric, Scores, Suite
 from tracer_lightning.evaluation.tables import results_table
 
 METRICS = tuple(metric.name for metric in CLASSIFICATION if metric.shown)
 
 __all__ = [
     "AVERAGE",
+    "AVERAGE_OTHER",
     "CLASSIFICATION",
     "METRICS",
+    "ROLE_TITLES",
     "ClassificationMetrics",
     "ClassificationSuite",
     "Details",

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.logits import Classifier, padded
-from tracer_lightning.types import IGNORE_INDEX, Batch, EvalSet
+from tracer_lightning.evaluation.logits import Classifier, padded, prompts_of
+from tracer_lightning.types import IGNORE_INDEX, Batch, ClassTexts, EvalSet
 
 FORGOTTEN, LEARNED = "right_wrong", "wrong_right"
 COUNTS = ("right_right", FORGOTTEN, LEARNED, "wrong_same", "wrong_other")
@@ -63,14 +63,22 @@ class Changes:
         before: one model.
         after: the other.
         keep: images to keep of each data set that were forgotten, and as many that were learned.
+        own_prompts: (C', P', L') tokens for each set with classes of its own, by its name.
     """
 
-    def __init__(self, eval_sets: Sequence[EvalSet], before: Classifier, after: Classifier, keep: int) -> None:
+    def __init__(
+        self,
+        eval_sets: Sequence[EvalSet],
+        before: Classifier,
+        after: Classifier,
+        keep: int,
+        own_prompts: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.eval_sets = tuple(eval_sets)
         self.columns = [None if part.classes is None else padded(part.classes) for part in self.eval_sets]
-        self.before, self.after, self.keep = before, after, keep
-        zero_shot = after.zero_shot() if any(eval_set.zero_shot for eval_set in eval_sets) else after
-        self._after = [zero_shot if eval_set.zero_shot else after for eval_set in eval_sets]
+        self.keep = keep
+        self.models = _classifiers(eval_sets, before, after, own_prompts)
+        """Models before and after by data set, with the head that each is tested with there."""
         self._set_changes = [SetChanges(dict.fromkeys(COUNTS, 0), {FORGOTTEN: [], LEARNED: []}) for _ in self.eval_sets]
 
     @torch.no_grad()
@@ -81,7 +89,8 @@ class Changes:
         counted = batch.labels != IGNORE_INDEX
         labels, images, indices = batch.labels[counted], batch.images[counted], batch.indices[counted]
         old, new = (
-            model(batch.images, columns).softmax(dim=-1)[counted] for model in (self.before, self._after[set_index])
+            model(batch.images, columns).softmax(dim=-1)[counted]
+            for model in self.models[self.eval_sets[set_index].name]
         )
         was, now = old.argmax(dim=-1), new.argmax(dim=-1)  # (B,)
         right_before, right_after = was == labels, now == labels
@@ -121,6 +130,21 @@ class Changes:
         return changes
 
 
+def _classifiers(
+    eval_sets: Sequence[EvalSet], before: Classifier, after: Classifier, own_prompts: Mapping[str, Tensor] | None
+) -> dict[str, tuple[Classifier, Classifier]]:
+    """Models before and after by data set; each head is made once."""
+    by_head: dict[tuple[ClassTexts | None, bool], tuple[Classifier, Classifier]] = {(None, False): (before, after)}
+    for eval_set in eval_sets:
+        key = eval_set.texts, eval_set.ignores_head
+        if key not in by_head and eval_set.texts is None:
+            by_head[key] = before, after.zero_shot()
+        elif key not in by_head:
+            prompts = prompts_of(eval_set, before.prompts, own_prompts)
+            by_head[key] = before.zero_shot(prompts), after.zero_shot(prompts)
+    return {eval_set.name: by_head[eval_set.texts, eval_set.ignores_head] for eval_set in eval_sets}
+
+
 def _prediction(probabilities: Tensor, label: int) -> Prediction:
     """The prediction that the probabilities (C,) of one image make."""
     predicted = int(probabilities.argmax())
@@ -140,22 +164,30 @@ class ChangesModule(pl.LightningModule):
         before: a model, tested zero-shot.
         after: a model, tested with its own head where it has one.
         eval_sets: the data sets, in the order of their loaders.
-        prompts: (C, P, L) tokens of every template for every class.
+        prompts: (C, P, L) tokens of every template for every training class.
         keep: as for :class:`Changes`.
+        own_prompts: as for :class:`Changes`.
     """
 
     prompts: Tensor
 
     def __init__(
-        self, before: nn.Module, after: nn.Module, eval_sets: Sequence[EvalSet], prompts: Tensor, keep: int
+        self,
+        before: nn.Module,
+        after: nn.Module,
+        eval_sets: Sequence[EvalSet],
+        prompts: Tensor,
+        keep: int,
+        own_prompts: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.before, self.after = before, after
         self.eval_sets, self.keep = tuple(eval_sets), keep
         self.register_buffer("prompts", prompts, persistent=False)
+        self._own_prompts = own_prompts or {}
         self._changes: Changes | None = None
-        self.models: Sequence[Classifier] = ()
-        """Before and after, with the heads of the last test."""
+        self.models: Mapping[str, tuple[Classifier, Classifier]] = {}
+        """Models before and after by data set, with the heads of the last test."""
         self.changes: Mapping[str, SetChanges] = {}
         """Changes by data set in the last test."""
 
@@ -163,8 +195,9 @@ class ChangesModule(pl.LightningModule):
         """Build the heads."""
         before = Classifier(self.before, self.prompts, zero_shot=True)
         after = Classifier(self.after, self.prompts)
-        self.models = before, after
-        self._changes = Changes(self.eval_sets, before, after, self.keep)
+        own_prompts = {name: prompts.to(self.prompts.device) for name, prompts in self._own_prompts.items()}
+        self._changes = Changes(self.eval_sets, before, after, self.keep, own_prompts)
+        self.models = self._changes.models
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Any:
         """Compare on a batch of one data set."""

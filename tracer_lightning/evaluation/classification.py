@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.logits import check_head, image_logits, padded
+from tracer_lightning.evaluation.logits import check_head, image_logits, padded, prompts_of
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.neighbours import NeighbourAccuracy
 from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
 from tracer_lightning.evaluation.temperature import TemperatureScaling
 from tracer_lightning.functional.zero_shot import zero_shot_head
-from tracer_lightning.types import Batch, EvalSet
+from tracer_lightning.types import Batch, ClassTexts, EvalSet
 
 WITH_NEIGHBOURS = "accuracy_pm10"
 
@@ -46,14 +46,17 @@ frames: the share of anchors that are right with all their neighbours within ten
 class ClassificationSuite(Suite):
     """Metrics per model and data set, with the model's head or else a zero-shot head of its current text tower.
 
+    Sets with classes of their own are always classified with a zero-shot head of these.
+
     Args:
         eval_sets: the data sets, in the order of their loaders.
-        prompts: (C, P, L) tokens of every template for every class.
+        prompts: (C, P, L) tokens of every template for every training class.
         models: names under which models may be evaluated.
         ece_per_batch: as for :class:`ClassificationMetrics`.
-        averages: names of averages to the data sets that they are over, beside ``avg_ood`` over those of role ``ood``.
+        averages: as for :class:`Suite`.
         logits_in_bf16: round features, heads and logits to bf16, as the released code does.
         temperature: also fit a temperature on the first data set, and report the ECE at it.
+        own_prompts: (C', P', L') tokens for each set with classes of its own, by its name.
     """
 
     metrics = CLASSIFICATION
@@ -69,11 +72,18 @@ class ClassificationSuite(Suite):
         averages: Mapping[str, Sequence[str]] | None = None,
         temperature: bool = False,
         logits_in_bf16: bool = False,
+        own_prompts: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(eval_sets, averages)
         names = [eval_set.name for eval_set in eval_sets]
         self.register_buffer("prompts", prompts, persistent=False)
-        sizes = [len(eval_set.classes or prompts) for eval_set in eval_sets]
+        self._prompt_buffers: dict[ClassTexts | None, str] = {None: "prompts"}
+        for eval_set in eval_sets:
+            if eval_set.texts not in self._prompt_buffers:
+                buffer = f"prompts_{len(self._prompt_buffers)}"
+                self.register_buffer(buffer, prompts_of(eval_set, prompts, own_prompts), persistent=False)
+                self._prompt_buffers[eval_set.texts] = buffer
+        sizes = [len(eval_set.classes or self._prompts(eval_set.texts)) for eval_set in eval_sets]
         for number, eval_set in enumerate(eval_sets):
             if eval_set.classes is not None:
                 self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)
@@ -83,8 +93,13 @@ class ClassificationSuite(Suite):
         self._registered.extend(self._neighbours.values())
         self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
         self.logits_in_bf16 = logits_in_bf16
-        self._heads: dict[str, Tensor] = {}
+        self._heads: dict[tuple[str, ClassTexts | None], Tensor] = {}
         self._with_head: set[str] = set()
+
+    def _prompts(self, texts: ClassTexts | None) -> Tensor:
+        """(C, P, L) tokens of the training classes, or of classes of a set's own."""
+        prompts: Tensor = getattr(self, self._prompt_buffers[texts])
+        return prompts
 
     def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:
         """Begin an evaluation of these models: build zero-shot heads, forget earlier batches.
@@ -97,9 +112,13 @@ class ClassificationSuite(Suite):
         self._with_head = {name for name, model in models.items() if not untrained and model.head is not None}
         for name in self._with_head:
             check_head(name, models[name], len(self.prompts), ", or evaluate it zero-shot")
-        every = any(eval_set.zero_shot for eval_set in self.eval_sets)
-        textual = {name: model for name, model in models.items() if every or name not in self._with_head}
-        self._heads = {name: zero_shot_head(model.encode_text, self.prompts) for name, model in textual.items()}
+        self._heads = {
+            (name, texts): zero_shot_head(model.encode_text, self._prompts(texts))
+            for name, model in models.items()
+            for texts in dict.fromkeys(
+                eval_set.texts for eval_set in self.eval_sets if self._is_zero_shot(name, eval_set)
+            )
+        }
         for name in models:
             for metrics in self._metrics[name]:
                 metrics.reset()
@@ -108,13 +127,17 @@ class ClassificationSuite(Suite):
         for scaling in self.temperatures.values():
             scaling.reset()  # type: ignore[operator]
 
+    def _is_zero_shot(self, model: str, eval_set: EvalSet) -> bool:
+        """Whether a model is scored on a set with a zero-shot head."""
+        return model not in self._with_head or eval_set.ignores_head
+
     @torch.no_grad()
     def update(self, batch: Batch, set_index: int) -> None:
         """Take in a batch of the data set at that place."""
-        columns = getattr(self, f"columns_{set_index}", None)
+        columns, eval_set = getattr(self, f"columns_{set_index}", None), self.eval_sets[set_index]
         for name, model in self._models.items():
-            own = name in self._with_head and not self.eval_sets[set_index].zero_shot
-            logits = image_logits(model, None if own else self._heads[name], batch.images, columns, self.logits_in_bf16)
+            head = self._heads[name, eval_set.texts] if self._is_zero_shot(name, eval_set) else None
+            logits = image_logits(model, head, batch.images, columns, self.logits_in_bf16)
             labels = batch.labels
             if (neighbours := self._neighbours.get((name, set_index))) is not None:
                 neighbours.update(logits, batch.indices)

@@ -56,12 +56,19 @@ class FeatureModule(pl.LightningModule):
     Args:
         models: name to model.
         names: of the data sets, in the order of their loaders.
-        prompts: (C, P, L) tokens of every template for every class.
+        prompts: (C, P, L) tokens of every template for every training class.
+        own_prompts: (C', P', L') tokens for each set with classes of its own, by its name.
     """
 
     prompts: Tensor
 
-    def __init__(self, models: Mapping[str, nn.Module], names: Sequence[str], prompts: Tensor) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        names: Sequence[str],
+        prompts: Tensor,
+        own_prompts: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
         for name in names:
             if list(names).count(name) > 1:
@@ -69,16 +76,24 @@ class FeatureModule(pl.LightningModule):
         self.models = nn.ModuleDict(models)
         self.names = tuple(names)
         self.register_buffer("prompts", prompts, persistent=False)
+        self._own_prompts = own_prompts or {}
         self._collected = nn.ModuleDict({model: nn.ModuleList(Collected() for _ in names) for model in models})
         self.texts: dict[str, Tensor] = {}
-        """Model to (C, D), its zero-shot head."""
+        """Model to (C, D), its zero-shot head of the training classes."""
+        self.own_texts: dict[str, dict[str, Tensor]] = {}
+        """Model and data set with classes of its own to (C', D), the zero-shot head of these."""
         self.images: dict[str, dict[str, ImageFeatures]] = {}
         """Model and data set to features."""
 
     def on_test_epoch_start(self) -> None:
         """Build the heads."""
         for name, model in self.models.items():
-            self.texts[name] = zero_shot_head(model.encode_text, self.prompts).cpu()  # type: ignore[arg-type]
+            encode_text: Any = model.encode_text
+            self.texts[name] = zero_shot_head(encode_text, self.prompts).cpu()
+            self.own_texts[name] = {
+                data_set: zero_shot_head(encode_text, prompts.to(self.prompts.device)).cpu()
+                for data_set, prompts in self._own_prompts.items()
+            }
 
     @torch.no_grad()
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:

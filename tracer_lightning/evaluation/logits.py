@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tracer_lightning.functional.zero_shot import zero_shot_head
+from tracer_lightning.types import EvalSet
 
 
 def padded(classes: Sequence[Sequence[int]]) -> Tensor:
     """Groups of class indices as (C', K), short ones filled up with their own first member, which no maximum minds."""
     longest = max(len(group) for group in classes)
     return torch.tensor([[*group, *[group[0]] * (longest - len(group))] for group in classes])
+
+
+def prompts_of(eval_set: EvalSet, prompts: Tensor, own_prompts: Mapping[str, Tensor] | None) -> Tensor:
+    """Tokens of the prompts that a data set is classified by zero-shot.
+
+    Args:
+        eval_set: the data set.
+        prompts: (C, P, L) tokens of every template for every training class.
+        own_prompts: (C', P', L') tokens for each set with classes of its own, by its name.
+
+    Raises:
+        ValueError: the set has classes of its own, and their prompts are missing.
+    """
+    if eval_set.texts is None:
+        return prompts
+    if own_prompts is None or eval_set.name not in own_prompts:
+        raise ValueError(f"own_prompts must have the prompts of {eval_set.name}, which has classes of its own")
+    return own_prompts[eval_set.name]
 
 
 def check_head(name: str, model: Any, classes: int, advice: str = "") -> None:
@@ -72,9 +91,11 @@ class Classifier:
         textual = zero_shot or model.head is None
         self.head = zero_shot_head(model.encode_text, prompts) if textual else None
 
-    def zero_shot(self) -> Classifier:
-        """The same model with a zero-shot head."""
-        return self if self.head is not None else Classifier(self.model, self.prompts, zero_shot=True)
+    def zero_shot(self, prompts: Tensor | None = None) -> Classifier:
+        """The same model with a zero-shot head, of other prompts (C', P', L') where these are given."""
+        if prompts is None:
+            return self if self.head is not None else Classifier(self.model, self.prompts, zero_shot=True)
+        return Classifier(self.model, prompts, zero_shot=True)
 
     def __call__(self, images: Tensor, columns: Tensor | None = None) -> Tensor:
         """(B, C) logits of (B, 3, H, W); (B, C') with ``columns`` (C', K)."""

@@ -7,7 +7,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import nn
 
-AVERAGE = "avg_ood"
+AVERAGE, AVERAGE_OTHER = "avg_ood", "avg_other"
+"""Names of the averages over the sets of role ``ood`` and of role ``other``."""
+ROLE_TITLES = {"id": "ID", "ood": "OOD", "other": "other"}
+"""Names of roles in tables and figures."""
 Scores = dict[str, dict[str, Any]]
 """Data set name to its metrics, and the name of each average to the means over its ``sets``; metrics are None where
 nothing could be read, and such sets are in no mean."""
@@ -44,7 +47,8 @@ class Suite(nn.Module):
 
     Args:
         eval_sets: the data sets, in the order of their loaders, each with a ``name``, a ``split`` and a ``role``.
-        averages: names of averages to the data sets that they are over, beside ``avg_ood`` over those of role ``ood``.
+        averages: names of averages to the data sets that they are over, beside ``avg_ood`` over those of role ``ood``
+            and ``avg_other`` over those of role ``other``.
     """
 
     metrics: ClassVar[tuple[Metric, ...]] = ()
@@ -56,10 +60,13 @@ class Suite(nn.Module):
         super().__init__()
         self.eval_sets = tuple(eval_sets)
         names = [eval_set.name for eval_set in eval_sets]
-        ood = [eval_set.name for eval_set in eval_sets if eval_set.role == "ood"]
-        self.averages = {**({AVERAGE: ood} if ood else {}), **(averages or {})}
+        by_role = {
+            average: [eval_set.name for eval_set in eval_sets if eval_set.role == role]
+            for average, role in ((AVERAGE, "ood"), (AVERAGE_OTHER, "other"))
+        }
+        self.averages = {**{average: members for average, members in by_role.items() if members}, **(averages or {})}
         for name in names:
-            if names.count(name) > 1 or name in {AVERAGE, *self.averages}:
+            if names.count(name) > 1 or name in {*by_role, *self.averages}:
                 raise ValueError(f"eval_sets: two sets, or a set and their average, are named {name}; rename one")
         for name, members in self.averages.items():
             if not members or not set(members) <= set(names):

@@ -9,9 +9,11 @@ from rich import box
 from rich.table import Table
 
 from tracer_lightning.evaluation.classification import CLASSIFICATION
-from tracer_lightning.evaluation.suite import AVERAGE, Details, Metric, Scores
+from tracer_lightning.evaluation.suite import AVERAGE, AVERAGE_OTHER, Details, Metric, Scores
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
+MEAN_ROLES = {AVERAGE: "ood", AVERAGE_OTHER: "other"}
+"""Roles by the averages over their sets."""
 SHOWN = 3
 """Classes at either end."""
 
@@ -75,7 +77,7 @@ def results_table(
         cells = [_cell(scores[name], columns) for scores in models.values()]
         if "sets" in values:
             table.add_section()
-            label = ("mean", "ood") if name == AVERAGE else (name, "mean")
+            label = ("mean", MEAN_ROLES[name]) if name in MEAN_ROLES else (name, "mean")
             table.add_row(*label, "", *cells, style="bold")
         else:
             table.add_row(name, values["role"], str(values["n"]), *cells)

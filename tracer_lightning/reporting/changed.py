@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.evaluation.changes import FORGOTTEN, LEARNED, Changed, SetChanges
 from tracer_lightning.evaluation.logits import Classifier, padded
 from tracer_lightning.evaluation.saliency import Maps
@@ -75,11 +76,16 @@ def overlay(image: Pixels, saliency: Tensor) -> Pixels:
     return mixed
 
 
-def _differentiable_copy(model: Classifier) -> Classifier:
-    """Copy in single precision and eval mode without inference tensors, so that gradients work even after a test."""
+def _differentiable_copy(model: Classifier, copied_model: Any = None) -> Classifier:
+    """Copy in single precision and eval mode without inference tensors, so that gradients work even after a test.
+
+    Args:
+        model: model and head to copy.
+        copied_model: such a copy of the model, if there is one.
+    """
     with torch.inference_mode(False):
         copied = copy.copy(model)
-        copied.model = copy.deepcopy(model.model).float().eval()
+        copied.model = copy.deepcopy(model.model).float().eval() if copied_model is None else copied_model
         device = next(copied.model.parameters()).device
         copied.head = None if model.head is None else model.head.clone().to(device, torch.float32)
     return copied
@@ -99,7 +105,7 @@ def collect_samples(
     changes: Mapping[str, SetChanges],
     sets: Sequence[EvalSet],
     spec: InputSpec,
-    models: Sequence[Classifier],
+    models: Mapping[str, tuple[Classifier, Classifier]],
     maps: Maps | None,
 ) -> dict[str, dict[str, list[ShownSample]]]:
     """Samples to show by dataset and kind of change.
@@ -108,7 +114,7 @@ def collect_samples(
         changes: changes by dataset.
         sets: the evaluation sets.
         spec: input specification of both models.
-        models: the models before and after.
+        models: models before and after by dataset, with the head that each was tested with there.
         maps: computes the map of the class that each model predicts; None for images without maps.
     """
     samples = {
@@ -118,13 +124,14 @@ def collect_samples(
         }
         for name, set_changes in changes.items()
     }
-    for number, model in enumerate(models if maps is not None else ()):
+    for number in range(2 if maps is not None else 0):
         assert maps is not None
-        copied = _differentiable_copy(model)
+        copied: Classifier | None = None
         for eval_set in sets:
             columns = None if eval_set.classes is None else padded(eval_set.classes)
             set_samples = [sample for kind in samples[eval_set.name].values() for sample in kind]
             if set_samples:
+                copied = _differentiable_copy(models[eval_set.name][number], copied and copied.model)
                 images = torch.stack([sample.changed.image for sample in set_samples])
                 classes = [(sample.changed.before, sample.changed.after)[number].label for sample in set_samples]
                 saliencies = _saliency(copied, maps, columns, images, classes)
@@ -144,7 +151,8 @@ def side_by_side(panels: Sequence[Pixels]) -> Pixels:
 
 def _title(eval_set: EvalSet, counts: Mapping[str, int]) -> str:
     changed = f"−{counts[FORGOTTEN]}  +{counts[LEARNED]}"
-    return f"{eval_set.name} ({eval_set.role.upper()})\n{changed}\nof {sum(counts.values()):,}"
+    role = ROLE_TITLES.get(eval_set.role, eval_set.role.upper())
+    return f"{eval_set.name} ({role})\n{changed}\nof {sum(counts.values()):,}"
 
 
 def draw_changes(

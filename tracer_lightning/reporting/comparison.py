@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tracer_lightning.evaluation import CLASSIFICATION, Metric
+from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric
 from tracer_lightning.reporting.published import ECE, PER_BATCH, PublishedValue, find, paper_data_set
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, TERMS, Settings, Value, label, size_of_terms, varied_keys
 
-AVERAGE = "avg_ood"
 ZERO_SHOT, STUDENT, TEACHER = "zero_shot", "student", "teacher"
 CHOICES = {
     STUDENT: (ZERO_SHOT, STUDENT),
@@ -75,7 +74,8 @@ class Comparison:
         names: Names of the experiments.
         keys: Keys of the settings that vary.
         rows: Rows of the comparison, zero-shot models first.
-        roles: Role of every dataset, ``id`` or ``ood``, and ``average`` for averages, in the order of the results.
+        roles: Role of every dataset, ``id``, ``ood`` or ``other``, and ``average`` for averages, in the order of the
+            results.
         declared: Declarations of the metrics by name, the primary one first.
     """
 
@@ -101,9 +101,9 @@ class Comparison:
 
     @property
     def headline_sets(self) -> list[str]:
-        """Sets of role ``id`` and the mean over those of role ``ood``; all sets if that mean is not known."""
-        headline = [name for name, role in self.roles.items() if role == "id" or name == AVERAGE]
-        return headline if AVERAGE in headline else list(self.roles)
+        """Sets of role ``id`` and the means over those of the roles ``ood`` and ``other``; all sets without means."""
+        means = {AVERAGE, AVERAGE_OTHER} & self.roles.keys()
+        return [name for name, role in self.roles.items() if role == "id" or name in means or not means]
 
 
 def _values(scores: Scores) -> dict[ResultKey, float]:

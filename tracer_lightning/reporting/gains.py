@@ -7,7 +7,10 @@ import statistics
 from tracer_lightning.reporting.comparison import ZERO_SHOT, ComparisonRow, Measurement, ResultKey, over_seeds
 from tracer_lightning.reporting.runs import Run
 
-GAIN_ID, GAIN_OOD, FORGETTING, TRAINED = "gain_id", "gain_ood", "forgetting", "trained_share"
+GAIN_ID, GAIN_OOD, GAIN_OTHER = "gain_id", "gain_ood", "gain_other"
+FORGETTING, TRAINED = "forgetting", "trained_share"
+GAINED_ROLES = {GAIN_ID: "id", GAIN_OOD: "ood", GAIN_OTHER: "other"}
+"""Roles of the sets that gains are averaged over."""
 
 
 def _run_gains(run: Run, model: str) -> dict[ResultKey, float]:
@@ -18,8 +21,10 @@ def _run_gains(run: Run, model: str) -> dict[ResultKey, float]:
     sign = 1.0 if metric.better == "higher" else -1.0
     gains = {name: sign * (new - old) for name, (old, new) in scores.items() if old is not None and new is not None}
     measures = {
-        GAIN_ID: {name: gain for name, gain in gains.items() if after[name]["role"] == "id"},
-        GAIN_OOD: {name: gain for name, gain in gains.items() if after[name]["role"] == "ood"},
+        **{
+            measure: {name: gain for name, gain in gains.items() if after[name]["role"] == role}
+            for measure, role in GAINED_ROLES.items()
+        },
         FORGETTING: {name: max(-gain, 0.0) for name, gain in gains.items() if after[name]["role"] != "id"},
     }
     return {
@@ -32,7 +37,8 @@ def _run_gains(run: Run, model: str) -> dict[ResultKey, float]:
 def gains(row: ComparisonRow) -> dict[ResultKey, Measurement]:
     """Changes of the primary metric of a row's runs against each run's model before training, and trained parameters.
 
-    - ``gain_id``, ``gain_ood``: improvement (of accuracy, after minus zero-shot), averaged over the sets of that role.
+    - ``gain_id``, ``gain_ood``, ``gain_other``: improvement (of accuracy, after minus zero-shot), averaged over the
+      sets of that role.
     - ``forgetting``: max(0, −improvement), averaged over the sets of every role but ``id``, so that gains on some
       sets do not offset losses on others.
     - ``trained_share``: share of trained parameters; the same for all seeds, hence without standard deviation.

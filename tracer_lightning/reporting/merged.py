@@ -16,12 +16,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tracer_lightning.evaluation import Metric, Scores
+from tracer_lightning.evaluation import ROLE_TITLES, Metric, Scores
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.style import COLOURS
 from tracer_lightning.storage import write_text
 
-ROLES = ("id", "ood")
 LOOKS = {
     "before fine-tuning": ("s", 8.0, COLOURS["zero_shot"]),
     "fine-tuned": ("D", 6.5, COLOURS["published"]),
@@ -38,7 +37,7 @@ LABEL_DISTANCE = 13
 def by_role(scores: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, float]:
     """Mean of a metric over the scored sets of each role that has any."""
     scored = [sets for sets in scores.values() if sets.get(metric) is not None]
-    values = {role: [sets[metric] for sets in scored if sets.get("role") == role] for role in ROLES}
+    values = {role: [sets[metric] for sets in scored if sets.get("role") == role] for role in ROLE_TITLES}
     return {role: sum(scores) / len(scores) for role, scores in values.items() if scores}
 
 
@@ -55,7 +54,7 @@ def main_metrics(metrics: Sequence[Metric], primary: str) -> list[Metric]:
 
 
 def merged_table(title: str, heading: str, results: Mapping[str, Scores], metrics: Sequence[Metric]) -> Table:
-    """Table with a row for each model: the metrics, ID and OOD.
+    """Table with a row for each model: the metrics on the sets of each role.
 
     Args:
         title: title of the table.
@@ -70,7 +69,7 @@ def merged_table(title: str, heading: str, results: Mapping[str, Scores], metric
     roles = by_role(next(iter(results.values())), metrics[0].name)
     columns = [(role, metric) for role in roles for metric in metrics]
     for role, metric in columns:
-        table.add_column(f"{role.upper()} {metric.title}", justify="right")
+        table.add_column(f"{ROLE_TITLES[role]} {metric.title}", justify="right")
     for model, scores in results.items():
         means = {metric.name: by_role(scores, metric.name) for metric in metrics}
         table.add_row(Text(model), *(_number(means[metric.name][role], metric) for role, metric in columns))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tracer_lightning.evaluation import Metric
 from tracer_lightning.reporting.comparison import ZERO_SHOT, Comparison, ComparisonRow, Measurement, ResultKey
-from tracer_lightning.reporting.gains import FORGETTING, GAIN_ID, GAIN_OOD, TRAINED, gains
+from tracer_lightning.reporting.gains import FORGETTING, GAIN_ID, GAIN_OOD, GAIN_OTHER, GAINED_ROLES, TRAINED, gains
 from tracer_lightning.reporting.published import ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, SOURCE
 from tracer_lightning.reporting.settings import METHOD, label
 
@@ -19,6 +19,7 @@ MISSING = "–"
 GAINS = {
     GAIN_ID: "ID gain",
     GAIN_OOD: "OOD gain",
+    GAIN_OTHER: "other gain",
     FORGETTING: "forgetting",
     TRAINED: "trained",
 }
@@ -27,7 +28,7 @@ SIGNIFICANT = 4
 """Significant digits of numbers that are not percentages."""
 GAINS_NOTE = (
     "Each run against its own {untrained} {metric}{unit}, mean ± standard deviation (n − 1) over n seeds. Gain: "
-    "{gain}, the mean over ID or OOD sets. Forgetting: max(0, {loss}), the mean over all sets but the ID ones. "
+    "{gain}, the mean over {roles} sets. Forgetting: max(0, {loss}), the mean over all sets but the ID ones. "
     "Trained: share of the parameters, in percent."
 )
 
@@ -180,9 +181,12 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
     columns = []
     primary = next(iter(comparison.declared.values()))
     share = Metric(TRAINED, "parameters", "")
+    has_other = any(GAIN_OTHER in cells for cells in changes)
     for name, heading in GAINS.items():
+        if name == GAIN_OTHER and not has_other:
+            continue
         metric, digits = (share, 2) if name == TRAINED else (primary, decimals)
-        sign = "+" if name in (GAIN_ID, GAIN_OOD) else ""
+        sign = "+" if name in GAINED_ROLES else ""
         texts = [_measured(cells.get(name), metric, digits, sign) for cells in changes]
         columns.append(TableColumn(metric.title, heading, texts))
     return TextTable(
@@ -202,6 +206,7 @@ def _gains_note(comparison: Comparison) -> str:
         unit=", in points" if primary.percent else "",
         gain=gain if higher else loss,
         loss=loss if higher else gain,
+        roles="ID, OOD or other" if "other" in comparison.roles.values() else "ID or OOD",
     )
 
 

@@ -6,7 +6,7 @@ from tests.conftest import tiny_backbone
 from tests.images import random_pixels, write_image
 from tracer_lightning.data import ImageFolderDataModule
 from tracer_lightning.data.images.transforms import RandomCrop
-from tracer_lightning.types import EvalSet
+from tracer_lightning.types import ClassTexts, EvalSet
 
 CLASSES = ["big_dog", "cat", "owl"]
 TEXTS = {"classnames": None, "templates": ["a {c}."]}
@@ -52,6 +52,56 @@ def test_crops_are_the_same_for_the_same_key_and_differ_by_epoch(root):
     dataset = loader._loader.dataset
     assert torch.equal(dataset[(3, 1)].image, dataset[(3, 1)].image)
     assert any(not torch.equal(dataset[(epoch, 1)].image, dataset[(0, 1)].image) for epoch in range(1, 4))
+
+
+def with_others(root, **others):
+    """A data module with other sets; images of two shapes are in ``root/shapes``."""
+    for number, name in enumerate(("red_square", "star")):
+        write_image(root / "shapes" / name / "0.png", random_pixels(seed=number))
+    folders = {"train": "train", "val": "val", "test": "val", "ood": {"art": "art"}, "others": others}
+    return data(root, folders=folders)
+
+
+def test_a_set_with_classes_of_its_own(root):
+    module = with_others(
+        root, shapes={"folder": "shapes", "classnames": None, "templates": ["a {c}.", "{c}"]}, none=None
+    )
+    assert [(eval_set.name, eval_set.role) for eval_set in module.eval_sets] == [
+        ("pets", "id"), ("art", "ood"), ("shapes", "other"),
+    ]  # fmt: skip
+    shapes = module.eval_sets[2]
+    assert shapes.texts == ClassTexts(("red square", "star"), ("a {c}.", "{c}"))
+    assert module.label_names(shapes) == ["red square", "star"]
+    assert module.suite_context()["own_prompts"]["shapes"].shape[:2] == (2, 2)
+    assert [label for batch in module.test_dataloader()[2] for label in batch.labels.tolist()] == [0, 1]
+    named = {"folder": str(root / "shapes"), "classnames": ["crimson", "sun"], "templates": ["{c}"]}
+    assert with_others(root, shapes=named).eval_sets[2].texts == ClassTexts(("crimson", "sun"), ("{c}",))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"folder": "shapes"}, r"folders\.others\.shapes\.templates must be a list of templates .*, got None"),
+        ({"folder": "shapes", "templates": []}, r"others\.shapes\.templates must be a list of one or more texts"),
+        ({"folder": "shapes", "templates": ["a"]}, r"others\.shapes\.templates: template 'a' lacks the placeholder"),
+        (
+            {"templates": ["{c}"]},
+            r"folders\.others\.shapes must have folder and templates, and may have classnames; got",
+        ),
+        ({"folder": "shapes", "role": "other"}, r"folders\.others\.shapes must have folder and templates, and may"),
+        (
+            {"folder": "none", "templates": ["{c}"]},
+            r"folders\.others\.shapes\.folder must be a folder of class folders, and .*/none is none",
+        ),
+        (
+            {"folder": "shapes", "templates": ["{c}"], "classnames": ["a"]},
+            r"folders\.others\.shapes\.classnames has 1 names and .*/shapes 2 classes",
+        ),
+    ],
+)
+def test_invalid_other_sets_raise_errors(root, entry, message):
+    with pytest.raises(ValueError, match=message):
+        with_others(root, shapes=entry)
 
 
 def test_invalid_arguments_raise_errors(root, tmp_path):

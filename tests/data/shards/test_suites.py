@@ -101,7 +101,7 @@ def test_a_different_number_of_class_names_raises_an_error(root):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"role": "OOD"}, r"suite\.photo\.role must be one of id, ood, val, got 'OOD'"),
+        ({"role": "OOD"}, r"suite\.photo\.role must be one of id, ood, other, val, got 'OOD'"),
         ({"spit": "test"}, r"suite\.photo must have folder, role"),
         ({"split": None}, r"suite\.photo needs either split or shards"),
         ({"shards": "{0..3}.tar"}, r"suite\.photo needs either split or shards"),
@@ -129,7 +129,7 @@ def test_the_head_names_no_domains(root):
         module.prompts()
 
 
-@pytest.mark.parametrize("classes", [[0, 1, 2], [[0], [], [2]], [["a"], [1], [2]], [[-1], [1], [2]], []])
+@pytest.mark.parametrize("classes", [[0, 1, 2], [[0], [], [2]], [[0.5], [1], [2]], [[-1], [1], [2]], []])
 def test_malformed_classes_raise_errors(root, classes):
     with pytest.raises(ValueError, match=r"suite\.photo\.classes must be a list of class indices for each label"):
         data(root, {"photo": {**ID, "classes": classes}})

@@ -34,8 +34,8 @@ class DataModule(pl.LightningDataModule):
     """
 
     eval_sets: Sequence[Any]
-    """The test suite: sets with a ``name``, a ``split``, a ``role`` (``id``, ``ood``) and, where known, the number of
-    their ``samples`` (:class:`tracer_lightning.types.EvalSet`, or another of these fields)."""
+    """The test suite: sets with a ``name``, a ``split``, a ``role`` (``id``, ``ood``, ``other``) and, where known, the
+    number of their ``samples`` (:class:`tracer_lightning.types.EvalSet`, or another of these fields)."""
     val_set: Any
     """The set watched during training."""
     trains: bool = True
@@ -74,6 +74,10 @@ class DataModule(pl.LightningDataModule):
     def context(self) -> dict[str, Any]:
         """Properties of the data that heads, anchors and suites need, by name."""
         return {}
+
+    def suite_context(self) -> dict[str, Any]:
+        """Properties of the data that suites need, by name: the context, and what only evaluation needs."""
+        return self.context()
 
     def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> list[str]:
         """Raise ValueError where the data lack what losses read.

@@ -105,13 +105,29 @@ class ClipDataModule(DataModule):
         """The prompts of the zero-shot head."""
         return {"prompts": self.prompts()}
 
+    def suite_context(self) -> dict[str, Any]:
+        """The prompts of the zero-shot heads, of the training classes and of the sets with classes of their own."""
+        own_prompts = self.own_prompts()
+        return {**self.context(), **({"own_prompts": own_prompts} if own_prompts else {})}
+
     def prompts(self) -> Tensor:
         """(C, P, L) tokens of every template for every class, for zero-shot heads."""
-        tokens = self._tables.of(self.classnames, self.templates).tokens
+        return self._prompts(self.classnames, self.templates)
+
+    def own_prompts(self) -> dict[str, Tensor]:
+        """(C', P', L') tokens of every template for every class, for each set with classes of its own, by its name."""
+        return {
+            eval_set.name: self._prompts(*eval_set.texts) for eval_set in self.eval_sets if eval_set.texts is not None
+        }
+
+    def _prompts(self, classnames: Sequence[str], templates: Sequence[str]) -> Tensor:
+        tokens = self._tables.of(classnames, templates).tokens
         return trim_tokens(tokens.flatten(0, 1)).reshape(*tokens.shape[:2], -1) if self.spec.trims_text else tokens
 
     def label_names(self, eval_set: EvalSet) -> list[str]:
-        """Names of the labels of an evaluation set: those of the training classes that each covers."""
+        """Names of the labels of an evaluation set: its own, or those of the training classes that each covers."""
+        if eval_set.texts is not None:
+            return [name or f"class {number}" for number, name in enumerate(eval_set.texts.classnames)]
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
         return [group_name([self.classnames[number] or f"class {number}" for number in group]) for group in groups]
 

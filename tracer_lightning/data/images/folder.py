@@ -12,10 +12,11 @@ from typing import Any
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.files import SUFFIXES, count_images, list_folder, warn_skipped
 from tracer_lightning.data.images.image_source import RawSample
+from tracer_lightning.data.images.names import parse_templates, parse_texts
 from tracer_lightning.data.images.splits import LabelledFiles, hold_out, resolve_folder, resolve_splits
 from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
-from tracer_lightning.types import EvalSet, InputSpec
+from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -85,18 +86,60 @@ class FolderSource:
             )  # a larger file is truncated, and then can't be decoded
 
 
+def parse_other_set(key: str, entry: Any, base: Path) -> tuple[Path, ClassTexts]:
+    """Parse a set with classes of its own.
+
+    Args:
+        key: name of the argument, for messages.
+        entry: ``folder``, ``templates``, and perhaps ``classnames``: by default the names of the class folders, with
+            blanks in place of underscores.
+        base: folder that ``folder`` is relative to.
+
+    Returns:
+        The folder, and its texts.
+
+    Raises:
+        ValueError: a field is missing or invalid, or there are not as many names as class folders.
+    """
+    fields = dict(entry) if isinstance(entry, Mapping) else {}
+    if not isinstance(fields.get("folder"), str) or not fields.keys() <= {"folder", "classnames", "templates"}:
+        raise ValueError(f"{key} must have folder and templates, and may have classnames; got {entry!r}")
+    templates = parse_templates(f"{key}.templates", fields.get("templates"))
+    if templates is None:
+        raise ValueError(
+            f"{key}.templates must be a list of templates of this set's own classes, such as 'a photo of a {{c}}.', "
+            "got None"
+        )
+    folder = resolve_folder(base, fields["folder"])
+    if not folder.is_dir():
+        raise ValueError(f"{key}.folder must be a folder of class folders, and {folder} is none")
+    names = class_folders(folder)
+    classnames = parse_texts(f"{key}.classnames", fields.get("classnames"))
+    if classnames is not None and len(classnames) != len(names):
+        raise ValueError(f"{key}.classnames has {len(classnames)} names and {folder} {len(names)} classes")
+    return folder, ClassTexts(classnames or tuple(map(readable_name, names)), templates)
+
+
+def readable_name(folder: str) -> str:
+    """Class name that the name of a class folder stands for."""
+    return folder.replace("_", " ").strip()
+
+
 class ImageFolderDataModule(ClipDataModule):
     """Data module of image folders: a training split, ID splits and OOD splits, each ``FOLDER/<class>/<image>``.
 
-    An OOD split may contain a subset of the classes, and is then classified among these. Test images never influence
-    training: where no other images are available for validation, some training images are held out.
+    An OOD split may contain a subset of the classes, and is then classified among these. Other splits have classes of
+    their own. Test images never influence training: where no other images are available for validation, some training
+    images are held out.
 
     Args:
         spec: input specification of the model.
         root: folder of the splits.
         folders: folders of the splits, relative to ``root`` or absolute: ``train``; ``val`` (monitored during training;
             None for ``val`` or, where it does not exist, the test split); ``test`` (the ID test split; None for
-            ``test`` or, where it does not exist, ``val``); and ``ood``, a mapping from name to folder.
+            ``test`` or, where it does not exist, ``val``); ``ood``, a mapping from name to folder; and perhaps
+            ``others``, a mapping from the names of sets with classes of their own to their ``folder``, ``templates``
+            and ``classnames`` (None for the names of the class folders).
         held_out: ``fraction`` of each class's training images to validate on, where ``val`` and ``test`` are the same,
             and the ``seed`` of their choice, which is independent of the run's; fraction 0 monitors the test set.
         texts: ``classnames`` in the order of the sorted class folders (None for the folders' names) and ``templates``.
@@ -110,7 +153,7 @@ class ImageFolderDataModule(ClipDataModule):
         self,
         spec: InputSpec,
         root: str,
-        folders: Mapping[str, str | Mapping[str, str] | None],
+        folders: Mapping[str, str | Mapping[str, str] | Mapping[str, Mapping[str, Any] | None] | None],
         held_out: Mapping[str, float],
         texts: Mapping[str, Sequence[str] | None],
         augmentation: Mapping[str, Any],
@@ -123,10 +166,15 @@ class ImageFolderDataModule(ClipDataModule):
         layout = resolve_splits(base, folders)
         self._folders = {name: resolve_folder(base, layout[name]) for name in ("train", "val", "test")}
         self._folders |= {f"ood/{name}": resolve_folder(base, folder) for name, folder in layout["ood"].items()}
+        other_sets = {
+            name: parse_other_set(f"folders.others.{name}", entry, base)
+            for name, entry in layout.get("others", {}).items()
+        }
+        self._folders |= {f"other/{name}": folder for name, (folder, _) in other_sets.items()}
         self._fraction, self._split_seed = held_out["fraction"], int(held_out["seed"])
         if not 0 <= self._fraction < 1:
             raise ValueError(f"held_out.fraction must be >= 0 and < 1, got {self._fraction}")
-        names = texts["classnames"] or [name.replace("_", " ").strip() for name in self._classes]
+        names = texts["classnames"] or [readable_name(name) for name in self._classes]
         if len(names) != len(self._classes):
             folder, count = self._folders["train"], len(self._classes)
             raise ValueError(f"texts.classnames has {len(names)} names and {folder} {count} classes")
@@ -140,6 +188,7 @@ class ImageFolderDataModule(ClipDataModule):
         self.eval_sets = (
             EvalSet(name, "test", "id", self._subset("test")),
             *(EvalSet(ood_name, "test", "ood", self._subset(f"ood/{ood_name}")) for ood_name in layout["ood"]),
+            *(EvalSet(other, "test", "other", texts=own) for other, (_, own) in other_sets.items()),
         )
         self._shares_test = layout["val"] == layout["test"]
         if self._shares_test and self._fraction == 0:
@@ -195,7 +244,7 @@ class ImageFolderDataModule(ClipDataModule):
         """Images of an evaluation set, labelled among its own classes."""
         if eval_set == self.val_set and (held_out := self._training[1]) is not None:
             return held_out
-        folder = self._folders[eval_set.split if eval_set.role == "id" else f"ood/{eval_set.name}"]
+        folder = self._folders[eval_set.split if eval_set.role == "id" else f"{eval_set.role}/{eval_set.name}"]
         return FolderSource(folder, class_folders(folder))
 
     def eval_transform(self, eval_set: EvalSet) -> EvalCrop:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 from tracer_lightning.storage import read_text, split_lines
 
@@ -45,6 +46,33 @@ def check_templates(templates: Sequence[str], file: object) -> None:
     for line, template in enumerate(templates, 1):
         if PLACEHOLDER not in template:
             raise ValueError(f"{file}: line {line}: template {template!r} lacks the placeholder {PLACEHOLDER}")
+
+
+def parse_texts(key: str, texts: Any) -> tuple[str, ...] | None:
+    """Parse a list of class names or templates.
+
+    Args:
+        key: name of the argument, for messages.
+        texts: value of the argument.
+
+    Raises:
+        ValueError: the value is neither None nor a list of one or more texts.
+    """
+    if texts is None:
+        return None
+    is_list = isinstance(texts, list | tuple) and all(isinstance(text, str) and text for text in texts)
+    if not is_list or not texts:
+        raise ValueError(f"{key} must be a list of one or more texts, or None, got {texts!r}")
+    return tuple(texts)
+
+
+def parse_templates(key: str, templates: Any) -> tuple[str, ...] | None:
+    """Parse a list of templates as :func:`parse_texts` does; raise ValueError for one without the placeholder."""
+    parsed = parse_texts(key, templates)
+    for template in parsed or ():
+        if PLACEHOLDER not in template:
+            raise ValueError(f"{key}: template {template!r} lacks the placeholder {PLACEHOLDER}")
+    return parsed
 
 
 def read_classnames(path: Path) -> list[str]:

@@ -28,14 +28,17 @@ def resolve_splits(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         root: folder of the splits.
-        folders: ``train``, ``val``, ``test`` and ``ood``; see
+        folders: ``train``, ``val``, ``test``, ``ood`` and perhaps ``others``; see
             :class:`tracer_lightning.data.images.folder.ImageFolderDataModule`.
 
     Raises:
         ValueError: there is no test folder.
     """
     val, test = folders["val"], folders["test"]
-    ood = {name: folder for name, folder in (folders.get("ood") or {}).items() if folder is not None}
+    ood, others = (
+        {name: value for name, value in (folders.get(role) or {}).items() if value is not None}
+        for role in ("ood", "others")
+    )
     existing = [name for name in ("val", "test") if (root / name).is_dir()]
     if test is None:
         test = "test" if "test" in existing else "val" if "val" in existing and val is None else None
@@ -54,6 +57,7 @@ def resolve_splits(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
         "val": test if resolve_folder(root, val).resolve() in test_folders else val,
         "test": test,
         "ood": ood,
+        **({"others": others} if "others" in folders else {}),
     }
 
 

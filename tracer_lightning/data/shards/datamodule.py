@@ -13,12 +13,14 @@ from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import check_classnames, check_templates
 from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
+from tracer_lightning.data.shards.class_groups import resolve_groups, suggest_groups
 from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES, TRAIN_CLASSNAMES
 from tracer_lightning.data.shards.roots import LocalRoot
 from tracer_lightning.data.shards.samples import describe_left_out
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import (
+    OTHER,
     Shard,
     ShardStore,
     SplitLocation,
@@ -28,7 +30,10 @@ from tracer_lightning.data.shards.store import (
     parse_suite_entry,
 )
 from tracer_lightning.data.shards.videos import read_videos
-from tracer_lightning.types import EvalSet, InputSpec
+from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
+
+TRAIN = "train"
+"""Argument that locates the training set."""
 
 
 class ShardDataModule(ClipDataModule):
@@ -77,6 +82,11 @@ class ShardDataModule(ClipDataModule):
         self._videos = read_videos(self.store, self.suite_entries)
         for name, video in self._videos.items():
             self.suite_entries[name] = self.suite_entries[name]._replace(classes=video.classes)
+        self._own_texts = {
+            name: self._read_own_texts(f"suite.{name}", entry)
+            for name, entry in self.suite_entries.items()
+            if entry.role == OTHER
+        }
         self._set_texts(texts)
         crop = RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation)
         self.train_transform = DecodeAndCrop(crop)
@@ -88,9 +98,10 @@ class ShardDataModule(ClipDataModule):
                 name,
                 str(entry.location.split or "test"),
                 entry.role.replace("val", "id"),
-                entry.classes,
+                self._classes.get(name),
                 entry.location.samples,
                 self._videos[name].neighbours if entry.video else None,
+                texts=self._own_texts.get(name),
             )
             for name, entry in self.suite_entries.items()
         }
@@ -98,7 +109,7 @@ class ShardDataModule(ClipDataModule):
         candidates = [
             name for role in ("val", "id") for name, entry in self.suite_entries.items() if entry.role == role
         ]
-        self.val_set = sets[candidates[0]] if candidates else self.eval_sets[0]
+        self.val_set = sets[candidates[0] if candidates else self._first_set]
 
     # -- arguments -------------------------------------------------------------------------------
 
@@ -122,7 +133,7 @@ class ShardDataModule(ClipDataModule):
                     raise ValueError(f"suite has two sets called {set_name}; rename one of them")
                 sets[set_name] = entry._replace(location=location)
         test_sets = {self._identity(entry.location): name for name, entry in sets.items() if entry.role != "val"}
-        if not test_sets:
+        if not any(entry.role in ("id", "ood") for entry in sets.values()):
             raise ValueError("suite contains no test set; add one with role id or ood")
         for name, entry in sets.items():
             if entry.role == "val" and (test_set := test_sets.get(self._identity(entry.location))):
@@ -144,12 +155,12 @@ class ShardDataModule(ClipDataModule):
         self.num_classes = len(texts["classnames"] or own_names) or None  # None: pairs of images and captions
         self._names_source = " in texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
-        text_folder = folders[0] if self.num_classes else next(iter(self.suite_entries.values())).location.folder
+        text_folder = folders[0] if self.num_classes else self.suite_entries[self._first_set].location.folder
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
         self.templates = texts["templates"] or self._read_lines(text_folder, TEMPLATES)
         self.train_templates = texts["train_templates"] or ()
         self.train_classnames = texts.get("train_classnames") or (
-            self._read_own(folders[0], TRAIN_CLASSNAMES) if own_names else None
+            self._read_file(folders[0], TRAIN_CLASSNAMES) if own_names else None
         )
         address = self.store.root(text_folder).address
         if not texts["classnames"]:
@@ -161,34 +172,69 @@ class ShardDataModule(ClipDataModule):
                 f"{text_folder} in suite names no classes; test sets need classes, also where the training set has none"
             )
         for folder in folders if self.num_classes else ():
-            self._check_class_file("train", folder, self.classnames, by_name=not texts["classnames"])
+            self._check_class_file(TRAIN, folder, self.classnames, by_name=not texts["classnames"])
+        self._classes = {
+            name: resolve_groups(f"suite.{name}.classes", entry.classes, self.classnames, self._names_source)
+            for name, entry in self.suite_entries.items()
+        }
         for name, entry in self.suite_entries.items():
-            largest = max((index for group in entry.classes or () for index in group), default=-1)
-            if largest >= len(self.classnames):
-                raise ValueError(
-                    f"suite.{name}.classes contains class {largest}, but there are {len(self.classnames)}"
-                    f"{self._names_source}"
-                )
+            if entry.role == OTHER:
+                continue
             by_name = entry.classes is None and not texts["classnames"]
-            self._check_class_file(f"suite.{name}", entry.location.folder, entry.classes or self.classnames, by_name)
+            expected = self._classes[name] or self.classnames
+            self._check_class_file(f"suite.{name}", entry.location.folder, expected, by_name)
+
+    @property
+    def _first_set(self) -> str:
+        """Name of the suite's first set with training classes."""
+        return next(name for name, entry in self.suite_entries.items() if entry.role != OTHER)
+
+    def _read_own_texts(self, key: str, entry: SuiteEntry) -> ClassTexts:
+        """Class names and templates of a set of role ``other``, from its entry or the files in its folder.
+
+        Raises:
+            ValueError: neither has them, or they have different numbers of names.
+        """
+        folder, texts = entry.location.folder, []
+        address = self.store.root(folder).address
+        for field, file, check, values in (
+            ("classnames", CLASSNAMES, check_classnames, entry.classnames),
+            ("templates", TEMPLATES, check_templates, entry.templates),
+        ):
+            in_folder = self._read_file(folder, file)
+            lines = values or in_folder
+            if not lines:
+                raise ValueError(
+                    f"{key}.{field} is not set, and {address} has no {file}; a set of role other needs {field} of its "
+                    "own, so set them or write the file"
+                )
+            if file == CLASSNAMES and in_folder and len(lines) != len(in_folder):
+                raise ValueError(f"{key}.{field} has {len(lines)} names, and {address}/{file} has {len(in_folder)}")
+            check(lines, f"{address}/{file}")
+            texts.append(tuple(lines))
+        return ClassTexts(*texts)
 
     def _check_class_file(self, key: str, folder: str, expected: Sequence[Any], by_name: bool) -> None:
         """Compare the class names in a folder, if there are any, with the expected classes by number or by name."""
-        if (names := self._read_own_names(folder)) is None:
+        if (names := self._read_file(folder, CLASSNAMES)) is None:
             return
         if len(names) != len(expected):
-            source = self._names_source if expected is self.classnames else ""
-            raise ValueError(f"{key}: {folder} has {len(names)} classes, but {len(expected)} are expected{source}")
+            is_training = expected is self.classnames
+            source = self._names_source if is_training else ""
+            hint = ""
+            if is_training and key != TRAIN:
+                groups = suggest_groups(names, self.classnames)
+                is_subset = f"they are training classes, so write classes: {groups}"
+                hint = f"; {is_subset if groups else 'a set with classes of its own has role other'}"
+            raise ValueError(
+                f"{key}: {folder} has {len(names)} classes, but {len(expected)} are expected{source}{hint}"
+            )
         for number, name in enumerate(names):
             if by_name and name != expected[number]:
                 raise ValueError(f"{key}: {folder} calls class {number} {name!r}, but {expected[number]!r} is expected")
 
-    def _read_own_names(self, folder: str) -> list[str] | None:
-        """Read the class names in a folder; None where it has none."""
-        return self._read_own(folder, CLASSNAMES)
-
-    def _read_own(self, folder: str, name: str) -> list[str] | None:
-        """Read the lines of a text file in a folder; None where it has none."""
+    def _read_file(self, folder: str, name: str) -> list[str] | None:
+        """Read the lines of a text file in a folder; None where it does not exist."""
         try:
             return self.store.lines(folder, name)
         except FileNotFoundError:
@@ -207,15 +253,16 @@ class ShardDataModule(ClipDataModule):
         if self.num_classes is None:
             return ClassLabels(None)
         folder = next(iter(self.train_locations.values())).folder
-        return ClassLabels(self.num_classes, self._read_own_names(folder) or self.classnames, self._names_source)
+        return ClassLabels(self.num_classes, self._read_file(folder, CLASSNAMES) or self.classnames, self._names_source)
 
     def eval_labels(self, eval_set: EvalSet) -> ClassLabels:
         """Classes of the samples of a test set."""
-        entry = self.suite_entries[eval_set.name]
-        names = () if entry.classes else self.classnames
-        source = "" if entry.classes else self._names_source
-        own_names = self._read_own_names(entry.location.folder)
-        return ClassLabels(len(entry.classes or self.classnames), own_names or names, source)
+        own_names = self._read_file(self.suite_entries[eval_set.name].location.folder, CLASSNAMES)
+        if eval_set.texts is not None:
+            return ClassLabels(len(eval_set.texts.classnames), own_names or eval_set.texts.classnames)
+        names = () if eval_set.classes else self.classnames
+        source = "" if eval_set.classes else self._names_source
+        return ClassLabels(len(eval_set.classes or self.classnames), own_names or names, source)
 
     def train_shards(self) -> list[Shard]:
         """Training shards."""

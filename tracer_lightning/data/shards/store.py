@@ -12,12 +12,15 @@ from typing import IO, Any, NamedTuple
 from braceexpand import alphabet, braceexpand
 
 from tracer_lightning.data.images.files import is_hidden
-from tracer_lightning.data.images.imagenet import Classes
+from tracer_lightning.data.images.names import parse_templates, parse_texts
+from tracer_lightning.data.shards.class_groups import ClassGroups, parse_groups
 from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, tar_files
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
 from tracer_lightning.storage import TEXT_BYTES, check_relative, read_text, split_lines
 
-ROLES = ("id", "ood", "val")
+ROLES = ("id", "ood", "other", "val")
+OTHER = "other"
+"""Role of sets with classes of their own."""
 MAX_SHARDS = 1_000_000
 """Maximum number of shards in a split."""
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?(\d+))?")
@@ -77,13 +80,18 @@ class SuiteEntry(NamedTuple):
 
     location: SplitLocation
     role: str
-    """``id``, ``ood``, or ``val`` for an ID set that is monitored during training and not tested on."""
-    classes: Classes | None = None
-    """Training classes that each label covers; None where the set has the training classes."""
+    """``id``, ``ood``, ``other`` for a set with classes of its own, or ``val`` for an ID set that is monitored during
+    training and not tested on."""
+    classes: ClassGroups | None = None
+    """Training classes that each label covers; None where the set has the training classes, or its own."""
     border: int = 0
     """Number of pixels to cut off each side of the images."""
     video: bool = False
     """Whether the set consists of frames in the layout of ImageNet-Vid-Robust, and not of shards."""
+    classnames: tuple[str, ...] | None = None
+    """Class names of a set of role ``other``; None for those in its folder."""
+    templates: tuple[str, ...] | None = None
+    """Templates of a set of role ``other``; None for those in its folder."""
 
 
 def parse_suite_entry(name: str, entry: Mapping[str, Any]) -> SuiteEntry:
@@ -91,11 +99,12 @@ def parse_suite_entry(name: str, entry: Mapping[str, Any]) -> SuiteEntry:
     unknown = set(entry) - ({*SplitLocation._fields, *SuiteEntry._fields} - {"location"})
     if unknown or "folder" not in entry or "role" not in entry:
         raise ValueError(
-            f"suite.{name} must have folder, role, and split or shards, and may have samples, classes, border and "
-            f"video; got {', '.join(entry)}"
+            f"suite.{name} must have folder, role, and split or shards, and may have samples, classes, border, video "
+            f"and, with role other, classnames and templates; got {', '.join(entry)}"
         )
     if entry["role"] not in ROLES:
         raise ValueError(f"suite.{name}.role must be one of {', '.join(ROLES)}, got {entry['role']!r}")
+    _check_role(name, entry)
     border, classes = entry.get("border", 0), entry.get("classes")
     if not isinstance(border, int) or border < 0:
         raise ValueError(f"suite.{name}.border must be a number of pixels >= 0, got {border!r}")
@@ -104,21 +113,33 @@ def parse_suite_entry(name: str, entry: Mapping[str, Any]) -> SuiteEntry:
         raise ValueError(
             f"suite.{name}.video must be a bool, and True only for split 'val' without classes; got {video!r}"
         )
-    groups = _parse_classes(f"suite.{name}.classes", classes)
-    return SuiteEntry(parse_location(f"suite.{name}", entry), entry["role"], groups, border, video)
+    return SuiteEntry(
+        parse_location(f"suite.{name}", entry),
+        entry["role"],
+        parse_groups(f"suite.{name}.classes", classes),
+        border,
+        video,
+        parse_texts(f"suite.{name}.classnames", entry.get("classnames")),
+        parse_templates(f"suite.{name}.templates", entry.get("templates")),
+    )
 
 
-def _parse_classes(key: str, classes: Any) -> Classes | None:
-    if classes is None:
-        return None
-    groups = tuple(tuple(group) if isinstance(group, list | tuple) else () for group in classes)
-    if (
-        not groups
-        or not all(groups)
-        or not all(isinstance(index, int) and index >= 0 for group in groups for index in group)
-    ):
-        raise ValueError(f"{key} must be a list of class indices for each label, such as [[3], [7, 8]]")
-    return groups
+def _check_role(name: str, entry: Mapping[str, Any]) -> None:
+    """Raise ValueError for a field that makes no sense with the set's role."""
+    if entry["role"] == OTHER:
+        for field in ("classes", "video"):
+            if entry.get(field):
+                raise ValueError(
+                    f"suite.{name}.{field} must not be set with role other, which means classes of the set's own; "
+                    "remove it, or choose role ood"
+                )
+        return
+    for field in ("classnames", "templates"):
+        if entry.get(field) is not None:
+            raise ValueError(
+                f"suite.{name}.{field} must not be set with role {entry['role']}, which means the training classes; "
+                "remove it, or choose role other"
+            )
 
 
 def parse_location(key: str, entry: Mapping[str, Any]) -> SplitLocation:

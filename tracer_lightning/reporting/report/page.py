@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.reporting.bins import FEW, binned_ece
 from tracer_lightning.reporting.report.classes import class_lists
 from tracer_lightning.reporting.report.curve_panels import curve_sections
@@ -34,17 +35,18 @@ def shown_sets(record: RunRecord) -> list[str]:
     """Scored datasets to show in detail: those in distribution, then those whose headline metric fell most."""
     first = next(iter(record.scores.values()), {})
     roles = {role: [name for name in names if first[name]["n"]] for role, names in sets_of(record).items()}
-    if len(roles["id"]) + len(roles["ood"]) <= MAX_SETS:
-        return roles["id"] + roles["ood"]
+    not_trained = roles["ood"] + roles["other"]
+    if len(roles["id"]) + len(not_trained) <= MAX_SETS:
+        return roles["id"] + not_trained
     before, after = (record.scores.get(model, first) for model in (UNTRAINED, "student"))
     metric, sign = record.headline.name, 1 if record.headline.better == "higher" else -1
-    change = {name: sign * (after[name][metric] - before[name][metric]) for name in roles["ood"]}
+    change = {name: sign * (after[name][metric] - before[name][metric]) for name in not_trained}
     return (roles["id"] + sorted(change, key=lambda name: change[name]))[:MAX_SETS]
 
 
 def _roles(record: RunRecord) -> dict[str, str]:
     """Displayed role by dataset."""
-    return {name: role.upper() for role, names in sets_of(record).items() for name in names}
+    return {name: ROLE_TITLES[role] for role, names in sets_of(record).items() for name in names}
 
 
 def _reliability(record: RunRecord, names: list[str]) -> list[Reliability]:

@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracer_lightning.evaluation import AVERAGE, Metric, Scores
+from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, ROLE_TITLES, Metric, Scores
 from tracer_lightning.reporting.report.numbers import ScoreChange, change, format_score
 from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
+
+MEANS = {AVERAGE: "mean OOD", AVERAGE_OTHER: "mean other"}
+"""Displayed names of averages."""
 
 
 class ScoreCell(NamedTuple):
@@ -77,9 +80,9 @@ def _mean(scores: Scores, names: Sequence[str], metrics: Sequence[Metric]) -> di
 
 
 def sets_of(record: RunRecord) -> dict[str, list[str]]:
-    """Names of the datasets by role, ``id`` and ``ood``."""
+    """Names of the datasets by role: ``id``, ``ood`` and ``other``."""
     first = next(iter(record.scores.values()), {})
-    roles: dict[str, list[str]] = {"id": [], "ood": []}
+    roles: dict[str, list[str]] = {role: [] for role in ROLE_TITLES}
     for name, values in first.items():
         if "sets" not in values:
             roles[values["role"]].append(name)
@@ -95,7 +98,7 @@ def headline_tiles(record: RunRecord) -> list[Tile]:
     for metric in metrics:
         for role, names in roles.items():
             values = {model: _mean(scores, names, metrics) for model, scores in record.scores.items()}
-            tiles.append(Tile(f"{role.upper()} {metric.title}", names, _cells(values, metric)))
+            tiles.append(Tile(f"{ROLE_TITLES[role]} {metric.title}", names, _cells(values, metric)))
     return tiles
 
 
@@ -122,8 +125,8 @@ def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> ScoreRow:
         if math.isfinite(score(scores, record.headline))
     ]
     return ScoreRow(
-        "mean OOD" if name == AVERAGE else name,
-        "" if "sets" in first else first["role"].upper(),
+        MEANS.get(name, name),
+        "" if "sets" in first else ROLE_TITLES[first["role"]],
         "" if "sets" in first else f"{first['n']:,}",
         [cell for metric in record.metrics for cell in _cells(values, metric)],
         dots,
