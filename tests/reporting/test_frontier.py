@@ -112,6 +112,22 @@ def test_series_of_the_runs(two):
     assert tracer.value == pytest.approx(0.2 * 0.22 + 0.08 * 0.16)
 
 
+def test_a_front_ignores_rounding():
+    assert on_front(np.array([0.1 + 0.2, 0.3]), np.array([0.5, 0.6])).tolist() == [False, True]
+
+
+def test_models_that_training_did_not_change_are_left_out(two):
+    for rate in RATES:
+        frozen = scores(0.5, 0.4)
+        write_run(two / f"static/{rate}", scores(0.6, 0.4), after=frozen, beta=0.9, **{"optimizer.lr": rate})
+    trade_offs = read(two, model="all")
+    assert "method=tracer, kernel.beta=0.9" in by_label(trade_offs)
+    assert trade_offs.unchanged == ["method=tracer, kernel.beta=0.9 (teacher)"]
+    assert any("kernel.beta=0.9 (teacher)" in note for note in frontier_sections(trade_offs)[0].notes)
+    with pytest.raises(ValueError, match="all of these score like the model before training"):
+        read(two / "static", model="teacher")
+
+
 def test_strength_is_a_dose_and_other_settings_are_series(two):
     write_series(two / "weaker", TRACER, strength=0.1)
     write_series(two / "kernel", TRACER, beta=0.2)
@@ -283,7 +299,7 @@ def test_tables(two):
     assert level[:3] == ["tracer", "1", "36.0"]
     assert level[-2:] == ["–", "–"]
     assert "at ID 78.0" in text
-    assert "ID 50.0 and OOD 20.0" in sections[0].notes[0]
+    assert "above ID 50.0, OOD 20.0 (" in sections[0].notes[0]
     assert any("picked on the test sets" in note for note in sections[1].notes)
 
 

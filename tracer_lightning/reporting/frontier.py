@@ -27,7 +27,7 @@ AVERAGES = {OOD: AVERAGE, OTHER: "avg_other"}
 LEVEL_TOLERANCE = 0.005
 """Difference from a level of ID accuracy, as a fraction, within which a setting counts as having reached it."""
 ROUNDING = 1e-9
-"""Largest difference of fractions that is only rounding."""
+"""Largest difference of fractions that counts as rounding."""
 Array = npt.NDArray[np.float64]
 Sets = Mapping[str, tuple[tuple[str, int], ...]]
 """Name and number of samples of each scored set, by role."""
@@ -103,12 +103,15 @@ class Frontiers:
         series: Series in the order of their first runs.
         starts: Mean accuracy by role of each distinct model before training.
         sizes: Number of samples of each set, (sets,), by role of the sets: ``id``, ``ood`` and perhaps ``other``.
+        unchanged: Labels of series that are left out because all their models score like the model before training,
+            such as frozen teachers.
     """
 
     names: Sequence[str]
     series: Sequence[Series]
     starts: Sequence[Mapping[str, float]]
     sizes: Mapping[str, npt.NDArray[np.int64]]
+    unchanged: Sequence[str] = ()
 
     @property
     def roles(self) -> list[str]:
@@ -127,8 +130,9 @@ def on_front(x: Array, y: Array) -> npt.NDArray[np.bool_]:
         x: (points,) first coordinates, the larger the better.
         y: (points,) second coordinates, the larger the better.
     """
-    as_good = (x[None] >= x[:, None]) & (y[None] >= y[:, None])
-    better = (x[None] > x[:, None]) | (y[None] > y[:, None])
+    gain_x, gain_y = x[None] - x[:, None], y[None] - y[:, None]
+    as_good = (gain_x >= -ROUNDING) & (gain_y >= -ROUNDING)
+    better = (gain_x > ROUNDING) | (gain_y > ROUNDING)
     dominated: npt.NDArray[np.bool_] = np.any(as_good & better, axis=1)
     return ~dominated
 
@@ -338,14 +342,27 @@ def frontiers(groups: Sequence[RunGroup], interpolations: Sequence[Interpolation
         Series(_series_label(key, keys), key.model, _points([*settings.values()], sets))
         for key, settings in trials.items()
     ]
-    _check_series(series)
+    starts = _starts(runs, sets)
+    changed = [member for member in series if not _is_unchanged(member, starts)]
+    _check_series(changed)
     names = dict.fromkeys(run.name for group in groups for run in group.runs)
     sizes = {role: np.array([n for _, n in members]) for role, members in sets.items() if members}
-    return Frontiers(list(names), series, _starts(runs, sets), sizes)
+    unchanged = [member.label for member in series if member not in changed]
+    return Frontiers(list(names), changed, starts, sizes, unchanged)
+
+
+def _is_unchanged(series: Series, starts: Sequence[Mapping[str, float]]) -> bool:
+    """Whether every point has the scores of a model before training, but for rounding on another device."""
+    return all(
+        any(all(abs(point.mean(role) - mean) <= TOLERANCE for role, mean in start.items()) for start in starts)
+        for point in series.points
+    )
 
 
 def _check_series(series: Sequence[Series]) -> None:
     """Raise ValueError where there is nothing to compare."""
+    if not series:
+        raise ValueError("frontiers need trained models, and all of these score like the model before training")
     if len(series) == 1:
         raise ValueError(
             f"frontiers compare several series, and all of these runs are of {series[0].label}; add others"

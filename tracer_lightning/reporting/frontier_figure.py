@@ -49,7 +49,7 @@ def draw_frontiers(frontiers: Frontiers) -> Figure:
 def _draw_series(axes: Axes, series: Series, role: str, number: int, name: str) -> None:
     colour, marker = SERIES_COLOURS[number % len(SERIES_COLOURS)], MARKERS[number % len(MARKERS)]
     axes.plot(
-        *(100 * series.means(ID), 100 * series.means(role), marker), color=colour, ms=3, alpha=0.35, mew=0, zorder=2
+        *(100 * series.means(ID), 100 * series.means(role), marker), color=colour, ms=4, alpha=0.4, mew=0, zorder=2
     )
     front = series.front(role)
     x, y = ([100 * point.mean(key) for point in front] for key in (ID, role))

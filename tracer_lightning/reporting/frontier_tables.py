@@ -34,7 +34,8 @@ ON_TEST_SETS = (
 )
 FRONT = (
     "On front: settings with no other of the series at least as good on both sides and better on one. Area: dominated "
-    "by the front, in squared points of percent, above {references}."
+    "by the front, in squared points of percent, above {reference} (ID accuracy before training, and the smallest mean "
+    "of all settings elsewhere)."
 )
 AT_LEVEL = (
     f"Best accuracy of settings with the given ID accuracy, less at most {100 * LEVEL_TOLERANCE:g} points, and their "
@@ -44,6 +45,7 @@ VALIDATED = (
     "The setting of each series with the best mean accuracy in the last validation (val.), of students also for "
     "their teachers; in percent."
 )
+UNCHANGED = "Left out, as they score like the model before training: {series}."
 UNVALIDATED = "Left out, for lack of scores on a validation split that is not tested on: {series}."
 
 
@@ -119,10 +121,10 @@ def _validation_section(frontiers: Frontiers) -> TableSection | None:
 def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
     """Tables of areas, of accuracy at equal ID accuracy, and of settings picked by validation, each with its notes."""
     bootstrap = Bootstrap(frontiers)
-    references = ", ".join(
-        f"ID {_percent(x)} and {TITLES[role]} {_percent(y)}"
-        for role, (x, y) in ((role, frontiers.reference(role)) for role in frontiers.roles)
-    )
+    corners = [frontiers.reference(role) for role in frontiers.roles]
+    coordinates = [(ID, corners[0][0]), *zip(frontiers.roles, [y for _, y in corners], strict=True)]
+    reference = ", ".join(f"{TITLES[role]} {_percent(accuracy)}" for role, accuracy in coordinates)
+    unchanged = [UNCHANGED.format(series=", ".join(frontiers.unchanged))] if frontiers.unchanged else []
     areas = TextTable(
         _title(frontiers, "area under the front"),
         _rows(frontiers),
@@ -139,7 +141,7 @@ def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
     ]
     validation = _validation_section(frontiers)
     return [
-        TableSection([areas], [FRONT.format(references=references), INTERVALS, ON_TEST_SETS]),
+        TableSection([areas], [FRONT.format(reference=reference), *unchanged, INTERVALS, ON_TEST_SETS]),
         TableSection(levels, [AT_LEVEL, INTERVALS, ON_TEST_SETS]),
         *([] if validation is None else [validation]),
     ]
