@@ -39,7 +39,8 @@ FRONT = (
 )
 AT_LEVEL = (
     f"Best accuracy of settings with the given ID accuracy, less at most {100 * LEVEL_TOLERANCE:g} points, and their "
-    "dose; – where a series does not reach it. Intervals are those of the setting shown."
+    "dose (learning rate, strength or alpha); – where a series does not reach it. Intervals are those of the setting "
+    "shown."
 )
 VALIDATED = (
     "The setting of each series with the best mean accuracy in the last validation (val.), of students also for "
