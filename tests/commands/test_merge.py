@@ -75,13 +75,12 @@ def test_a_curve_goes_from_the_zero_shot_to_the_students_scores_exactly(runs, cu
 
 @pytest.mark.slow
 def test_a_curve_is_a_series_of_trade_offs(runs, curve, capsys):
-    folders = [str(runs("one")[0]), str(runs("lora", "peft=lora")[0]), str(curve[0])]
-    assert collect([*folders, "--frontier"]) == 0
+    assert collect([str(runs("one")[0]), str(curve[0]), "--frontier"]) == 0
     shown = capsys.readouterr()
     rows = [" ".join(line.split()) for line in shown.out.splitlines()]
-    assert any(row.startswith("peft=none + WiSE-FT 1 3 ") for row in rows)
-    assert any(row.startswith("peft=lora 1 1 ") for row in rows)
-    assert any(row.startswith("peft=none 1 – ") for row in rows)  # picked by validation, of a single setting
+    assert any(row.startswith("tracer + WiSE-FT 1 3 ") for row in rows)
+    assert any(row.startswith("tracer 1 1 1 ") for row in rows)
+    assert any(row.startswith("tracer 1 – ") for row in rows)  # the only setting, picked by validation
     assert shown.err == ""
 
 

@@ -355,7 +355,9 @@ def test_twelve_series_have_twelve_colours(tmp_path):
 
 
 def test_one_series_is_refused(two):
-    with pytest.raises(ValueError, match="frontiers compare several series, and all of these runs are of tracer; add"):
+    with pytest.raises(
+        ValueError, match="compare several series, and all of these runs belong to tracer; add"
+    ):
         read(two / "tracer")
 
 

@@ -365,7 +365,7 @@ def _check_series(series: Sequence[Series]) -> None:
         raise ValueError("frontiers need trained models, and all of these score like the model before training")
     if len(series) == 1:
         raise ValueError(
-            f"frontiers compare several series, and all of these runs are of {series[0].label}; add others"
+            f"frontiers compare several series, and all of these runs belong to {series[0].label}; add runs of another"
         )
     if all(len(member.points) == 1 for member in series):
         raise ValueError(
