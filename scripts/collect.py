@@ -20,6 +20,10 @@ from tracer_lightning.reporting.command_line import (
 )
 from tracer_lightning.reporting.comparison import CHOICES, STUDENT, Comparison, compare, select_results
 from tracer_lightning.reporting.formats import latex, markdown, raw, terminal
+from tracer_lightning.reporting.frontier import Frontiers, frontiers
+from tracer_lightning.reporting.frontier_figure import draw_frontiers
+from tracer_lightning.reporting.frontier_tables import frontier_csv, frontier_sections
+from tracer_lightning.reporting.merges import find_interpolations
 from tracer_lightning.reporting.style import style
 from tracer_lightning.reporting.tables import TableSection, sections
 from tracer_lightning.storage import write_text
@@ -30,12 +34,17 @@ EXAMPLES = """examples:
   %(prog)s outputs/digits/2026-01-31_12-00-00
   %(prog)s 'outputs/vitb16_wma/*' --sets all --out tables
   %(prog)s outputs/digits/betas outputs/digits/more_betas --model all --metrics accuracy macro_f1
+  %(prog)s outputs/digits/frontier outputs/merge/flyp --frontier --model all --out frontier
 
 Runs that differ only in their seeds share one row, labelled with the settings that vary among the runs. Runs on the
 paper's datasets are shown with the published values. A second table compares accuracy with each run's own zero-shot
 accuracy: gain (after - zero-shot) on ID and on OOD sets, forgetting (mean of max(0, zero-shot - after) over all sets
 except the ID ones), and the share of trained parameters. --out writes table.csv (all results, unrounded), table.md,
-table.tex and, where exactly one number or the set of terms varies, curves.png and curves.svg."""
+table.tex and, where exactly one number or the set of terms varies, curves.png and curves.svg.
+
+--frontier compares trade-offs instead: runs that differ only in seed, learning rate and strength are a series, and so
+are the alphas of WiSE-FT merges below RUNS. It shows the area under the Pareto front of each series, and its accuracy
+at equal ID accuracy; --out writes frontier.csv, frontier.md, frontier.png and frontier.svg."""
 
 
 def build_parser() -> Parser:
@@ -46,6 +55,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--sets", nargs="+", metavar="SET", help="datasets and averages, or all (ID, avg_ood, avg_other)"
     )
+    parser.add_argument("--frontier", action="store_true", help="compare trade-offs of ID and OOD accuracy")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write tables and curves to this folder")
     return parser
 
@@ -78,8 +88,39 @@ def show(tables: Sequence[TableSection]) -> None:
             console.print(note, markup=False, highlight=False)
 
 
+def write_frontiers(folder: Path, trade_offs: Frontiers, tables: Sequence[TableSection]) -> list[Path]:
+    """Write the points, tables and figure of trade-offs to a folder; returns the paths of the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"csv": frontier_csv(trade_offs), "md": markdown(tables)}
+    for suffix, text in texts.items():
+        write_text(folder / f"frontier.{suffix}", text)
+    with style():
+        figures = save_png_and_svg(draw_frontiers(trade_offs), folder / "frontier")
+    return [*(folder / f"frontier.{suffix}" for suffix in texts), *figures]
+
+
+def collect_frontiers(args: argparse.Namespace) -> None:
+    """Read the runs and merges, and compare their trade-offs."""
+    for option in ("metrics", "sets"):
+        if getattr(args, option) is not None:
+            raise ValueError(f"--{option}: --frontier compares accuracy on ID and other sets; give one of both options")
+    groups = read_groups(args.runs)
+    interpolations, unreadable = find_interpolations(args.runs)
+    for warning in unreadable:
+        say(f"warning: {warning}", stderr=True)
+    trade_offs = frontiers(groups, interpolations, args.model)
+    tables = frontier_sections(trade_offs)
+    show(tables)
+    if args.out is not None:
+        for path in write_frontiers(args.out, trade_offs, tables):
+            say(str(path))
+
+
 def collect(args: argparse.Namespace) -> None:
     """Read, compare and show the runs."""
+    if args.frontier:
+        collect_frontiers(args)
+        return
     comparison = compare(read_groups(args.runs), args.model)
     tables = sections(comparison, select_results(comparison, args.sets, args.metrics))
     show(tables)

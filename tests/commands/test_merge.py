@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from scripts.collect import main as collect
 from tests.commands.helpers import composed, hydra_context, script
 from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
@@ -16,6 +17,7 @@ from tracer_lightning.config.build import build_data
 from tracer_lightning.data.digits.styles import STYLES
 from tracer_lightning.models import build_clip
 from tracer_lightning.models.heads import zero_shot_linear
+from tracer_lightning.reporting.runs import read_run
 
 LAST = "checkpoints/last.ckpt"
 
@@ -64,8 +66,22 @@ def test_a_curve_goes_from_the_zero_shot_to_the_students_scores_exactly(runs, cu
     assert results["scores"]["0.5"] not in (before["zero_shot"], before["student"])
     assert results["start"] == before["start"] == str(runs("start")[0])
     assert results["checkpoints"] == [str(folder)]
+    (run_record,) = results["runs"]
+    assert (run_record["folder"], run_record["name"], run_record["seed"]) == (str(folder), "digits", 0)
+    assert run_record["settings"] == read_run(folder).settings
     for words in ("0.5 (2 of 3)", "ID accuracy", "OOD ECE", f"{100 * before['student']['avg_ood']['accuracy']:.1f}"):
         assert words in stdout
+
+
+@pytest.mark.slow
+def test_a_curve_is_a_series_of_trade_offs(runs, curve, capsys):
+    assert collect([str(runs("one")[0]), str(curve[0]), "--frontier"]) == 0
+    shown = capsys.readouterr()
+    rows = [" ".join(line.split()) for line in shown.out.splitlines()]
+    assert any(row.startswith("tracer + WiSE-FT 1 3 ") for row in rows)
+    assert any(row.startswith("tracer 1 1 1 ") for row in rows)
+    assert any(row.startswith("tracer 1 – ") for row in rows)  # the only setting, picked by validation
+    assert shown.err == ""
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from tests.commands.helpers import TINY, composed, hydra_context
 from tests.commands.test_cli import train
 from tests.config.test_configs import build
 from tests.engine.sweep_jobs import folder_of, jobs, master
+from tracer_lightning.config.validate import validate
 
 TABLES = {"terms": 8, "strength": 9, "update_every": 10, "kernel_shape": 11}
 KEYS = {"strength": "method.strength", "update_every": "teacher.every_n_steps", "kernel_shape": "kernel.beta"}
@@ -81,6 +82,25 @@ def test_only_the_teacher_differs(tmp_path, experiment):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "experiment", [(), ("experiment=pacs_tracer", "data.root=/shards"), PAPER], ids=["digits", "pacs", "paper"]
+)
+def test_frontiers_are_of_rates_by_methods(tmp_path, experiment):
+    sweep = jobs(*experiment, "ablation=frontier")
+    methods, rates = list(dict.fromkeys(swept("method", sweep))), list(dict.fromkeys(swept("optimizer.lr", sweep)))
+    assert len(sweep) == len(methods) * len(rates) == 28
+    assert list(map(float, rates)) == [1e-4, 3e-4, 1e-3, 3e-3]
+    for method, job in zip(methods, sweep[:: len(rates)], strict=True):
+        cfg = composed(tmp_path, *job, tiny=False)
+        validate(cfg, "train")
+        assert (cfg.method.name, cfg.optimizer.lr) == (method, 1e-4)
+    chosen = jobs(
+        *experiment, "ablation=frontier", "method=tracer,sd_wma", "method.strength=0.1,1", "optimizer.lr=1e-5"
+    )
+    assert [composed(tmp_path, *job, tiny=False).method.strength for job in chosen] == [0.1, 1, 0.1, 1]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS)
 def test_every_job_of_the_small_demo_builds(tmp_path, ablation):
     for job in jobs(f"ablation={ablation}", "debug=small"):
@@ -91,7 +111,14 @@ def test_every_job_of_the_small_demo_builds(tmp_path, ablation):
         assert set(module.regularizers.terms) == {"cross_frobenius"}
 
 
-@pytest.mark.parametrize("ablation", ABLATIONS)
+@pytest.mark.slow
+def test_every_method_of_a_frontier_builds_on_the_small_demo(tmp_path):
+    for job in jobs("ablation=frontier", "debug=small")[::4]:
+        module, _ = build(composed(tmp_path, *job, tiny=False))
+        assert module.trained()
+
+
+@pytest.mark.parametrize("ablation", [*ABLATIONS, "frontier"])
 def test_it_is_a_sweep_without_saying_so(ablation):
     assert master(f"ablation={ablation}").hydra.mode.name == "MULTIRUN"
 
@@ -113,6 +140,7 @@ def test_a_user_adds_seeds_and_chooses_values(tmp_path):
         pytest.param(["ablation=strength"], 0, "0-tracer-strength-0.1-seed0", marks=pytest.mark.slow),
         pytest.param(["ablation=update_every"], -1, "8-tracer-every-2500-seed0", marks=pytest.mark.slow),
         pytest.param(["ablation=kernel_shape", "seed=1"], -1, "5-tracer-beta-1.5-seed1", marks=pytest.mark.slow),
+        pytest.param(["ablation=frontier"], -1, "27-tracer-lr-0.003-strength-0.9-seed0", marks=pytest.mark.slow),
         pytest.param(["ablation=teacher"], 2, "2-tracer-teacher-ema_carot-seed0", marks=pytest.mark.slow),
     ],
 )

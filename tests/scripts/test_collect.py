@@ -78,6 +78,31 @@ def test_mistakes_are_named(sweep, tmp_path, capsys):
     assert "file" in error(capsys, sweep, "--out", tmp_path / "file")
 
 
+def test_frontiers(tmp_path, capsys):
+    for method, ood in (("flyp", 0.2), ("tracer", 0.3)):
+        for rate in (0.1, 0.2):
+            settings = {"method": method, "optimizer.lr": rate}
+            write_run(tmp_path / f"runs/{method}-{rate}", scores(0.6 + rate, ood - rate / 10), **settings)
+    out = tmp_path / "out"
+    assert main([str(tmp_path / "runs"), "--frontier", "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    names = ["frontier.csv", "frontier.md", "frontier.png", "frontier.svg"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert shown.out.splitlines()[-4:] == [str(out / name) for name in names]
+    assert "| tracer | 1 | 2 | 2 |" in (out / "frontier.md").read_text(encoding="utf-8")
+    assert "| series | n |" in (out / "frontier.md").read_text(encoding="utf-8")
+    assert len((out / "frontier.csv").read_text(encoding="utf-8").splitlines()) == 5
+
+
+def test_mistakes_about_frontiers_are_named(sweep, capsys):
+    assert "--sets: --frontier compares accuracy" in error(capsys, sweep, "--frontier", "--sets", "all")
+    assert "error: model zero_shot: none of these runs has a trained one" in error(
+        capsys, sweep, "--frontier", "--model", "zero_shot"
+    )
+    assert "need series with several settings of optimizer.lr or" in error(capsys, sweep, "--frontier")
+
+
 @pytest.mark.slow
 def test_as_a_command(sweep):
     help_text = subprocess.run(

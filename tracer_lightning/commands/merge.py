@@ -13,18 +13,21 @@ from omegaconf import DictConfig
 
 from tracer_lightning.commands.runner import Runner, require_new_folder
 from tracer_lightning.config.build import build_suite
+from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.finished_models import ONLY, display_names, match_heads, read_model, read_start
 from tracer_lightning.config.schema import INTERPOLATIONS
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.fisher import image_fisher
 from tracer_lightning.engine.precision import precision_name
+from tracer_lightning.engine.run_folder import results_beside
 from tracer_lightning.engine.samples import print_unscored_sets
 from tracer_lightning.evaluation import EvaluationModule, Metric, Scores, Suite
 from tracer_lightning.merging import Ratio, Weights, check_mergeable, fisher_merge, mean, model_stock, wise_ft
 from tracer_lightning.models import ClipModel, Model
 from tracer_lightning.models.open_clip.pretrained import FOLDER
 from tracer_lightning.reporting.merged import (
+    CURVES,
     by_role,
     id_ood_figure,
     main_metrics,
@@ -34,11 +37,12 @@ from tracer_lightning.reporting.merged import (
     write_ratios,
     write_scores,
 )
+from tracer_lightning.reporting.merges import MergedRun
+from tracer_lightning.reporting.runs import read_run
 from tracer_lightning.reporting.style import save, style
 from tracer_lightning.storage import atomic_folder
+from tracer_lightning.storage.run_layout import MERGE
 
-CURVES = {"wise_ft": "WiSE-FT", "fisher": "Fisher-weighted WiSE-FT"}
-"""Names of interpolating merges in figures."""
 THETA_0, MEAN, STOCK = "theta_0", "mean", "model_stock"
 ENDS = {"0": "before fine-tuning", "1": "fine-tuned"}
 """Labels of the ends of the curve in figures, by alpha."""
@@ -74,6 +78,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
     identity = {
         "merge": cfg.merge.name,
         "checkpoints": checkpoints,
+        "runs": [_merged_run(checkpoint, setting) for checkpoint in checkpoints],
         "start": origin,
         "model": cfg.model,
         "precision": precision_name(runner.trainer, cfg.evaluation.precision),
@@ -90,7 +95,21 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
             print_rank_zero(f"written: {merged.model.loading_code(f'{FOLDER}{out}') or out}")
 
     results = {**identity, "scores": scores, "ratios": ratio_summary(ratios)}
-    return runner.finish("merge.json", results, report, "scores and figures")
+    return runner.finish(MERGE, results, report, "scores and figures")
+
+
+def _merged_run(checkpoint: str, setting: str) -> dict[str, Any] | None:
+    """Record of the finished run that a checkpoint belongs to; None for weights that are in no such run's folder."""
+    file = weights_file(checkpoint, setting)
+    results = None if file is None else results_beside(file)
+    if results is None:
+        return None
+    try:
+        run = read_run(results.parent)
+    except ValueError:  # its checkpoint can be merged nevertheless
+        return None
+    record = MergedRun(folder=str(run.folder), name=run.name, seed=run.seed, settings=run.settings)
+    return record.model_dump()
 
 
 def _names(checkpoints: Sequence[str]) -> list[str]:

@@ -142,6 +142,7 @@ def _write_results(
     results = {
         **outcome.scores,
         "validation": outcome.validation,
+        "validation_is_test_set": data.val_set in data.eval_sets,
         "start": None if info.start is None else str(info.start.absolute()),
         "name": info.name,
         "method": info.method,

@@ -25,7 +25,7 @@ CSV_HEAD = ("model", "n", "seeds", "data_set", "metric", "mean", "std", "publish
 
 def _rich(block: TextTable, columns: Sequence[TableColumn]) -> Table:
     table = Table(title=Text(block.title), title_justify="left", box=box.SIMPLE, pad_edge=False)
-    table.add_column(SETTING, overflow="fold")
+    table.add_column(Text(block.heading), overflow="fold")
     table.add_column("n", justify="right", no_wrap=True)
     group = ""
     for column in columns:
@@ -56,7 +56,7 @@ def _lines(block: TextTable) -> Iterator[list[str]]:
 
 
 def _markdown(block: TextTable) -> str:
-    header = [SETTING, "n", *(f"{column.group} {column.title}".strip() for column in block.columns)]
+    header = [block.heading, "n", *(f"{column.group} {column.title}".strip() for column in block.columns)]
     first, *lines = ([marked(text) for text in row] for row in (header, *_lines(block)))
     rows = [first, ["---", *("---:" for _ in header[1:])], *lines]
     text = "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -87,7 +87,7 @@ def _latex(block: TextTable, notes: Sequence[str]) -> Iterator[str]:
             rules.append(rf"\cmidrule(lr){{{start}-{start + len(group) - 1}}}")
             start += len(group)
         yield f"    {' '.join(rules)}"
-    yield f"    {' & '.join([SETTING, 'n', *(escaped(column.title) for column in block.columns)])} \\\\"
+    yield f"    {' & '.join([escaped(block.heading), 'n', *(escaped(column.title) for column in block.columns)])} \\\\"
     yield r"    \midrule"
     for row in _lines(block):
         yield f"    {' & '.join(map(escaped, row))} \\\\"

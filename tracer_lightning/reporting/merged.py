@@ -21,6 +21,8 @@ from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.style import COLOURS
 from tracer_lightning.storage import write_text
 
+CURVES = {"wise_ft": "WiSE-FT", "fisher": "Fisher-weighted WiSE-FT"}
+"""Names of interpolating merges in figures."""
 LOOKS = {
     "before fine-tuning": ("s", 8.0, COLOURS["zero_shot"]),
     "fine-tuned": ("D", 6.5, COLOURS["published"]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
 
 from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_json
@@ -13,6 +13,8 @@ from tracer_lightning.storage.records import DisplayText, StrictRecord, Text, re
 
 Scores = dict[DisplayText, dict[DisplayText, float | int | DisplayText | list[DisplayText] | None]]
 """Metrics by name of a data set (with split, role and number of samples) or of an average (with its data sets)."""
+Validation = dict[DisplayText, dict[DisplayText, Annotated[float, AllowInfNan()]]]
+"""Metrics of the student in the last validation by name of the validation set."""
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -45,6 +47,8 @@ class Results(BaseModel):
     zero_shot: Scores | None = None
     student: Scores | None = None
     teacher: Scores | None = None
+    validation: Validation | None = None
+    validation_is_test_set: bool | None = None
     start: Text | None = None
     precision: DisplayText | None = None
     parameters: Parameters | None = None
@@ -55,6 +59,13 @@ class Results(BaseModel):
     def untrained(self) -> Scores | None:
         """Scores of the model before training."""
         return self.zero_shot if self.before is None else self.before
+
+    @property
+    def held_out(self) -> dict[str, float]:
+        """Metrics of the last validation; empty where it was on a test set or the file does not say whether it was."""
+        if self.validation_is_test_set is not False or not self.validation:
+            return {}
+        return next(iter(self.validation.values()))
 
     @property
     def declared_metrics(self) -> tuple[Metric, ...]:

@@ -6,8 +6,8 @@ import glob
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.results_file import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
-from tracer_lightning.storage.run_layout import CONFIG, HYDRA, RESULTS
+from tracer_lightning.storage.run_layout import CONFIG, HYDRA, MERGE, RESULTS
 
 ROUNDING = 1e-6
 """Largest difference of scores that count as equal."""
@@ -38,6 +38,7 @@ class Run:
         trained_share: Share of trained parameters, a fraction; None if an older version did not write it.
         metrics: Metrics that its suite declares.
         untrained: Name of the model before training: ``zero-shot`` or, in families without it, ``before``.
+        validation: Metrics of its student in the last validation; empty if they are not known or those of a test set.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class Run:
     trained_share: float | None
     metrics: Sequence[Metric] = CLASSIFICATION
     untrained: str = "zero-shot"
+    validation: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,18 +69,32 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _folders(pattern: str) -> Iterator[Path]:
-    """Yield the folders at and below a path or pattern that look like runs, finished or not."""
+def _folders(pattern: str, file: str, marks: Set[str]) -> Iterator[Path]:
     matches = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute ones, too)
     if not matches:
         raise ValueError(f"{pattern}: no such folder; give folders of runs or sweeps, or glob patterns of them")
     for match in matches:
-        if Path(match).name == RESULTS:
+        if Path(match).name == file:
             yield Path(match).parent
         for root, subfolders, files in os.walk(match):
-            if {RESULTS, CONFIG} & set(files) or HYDRA in subfolders:
+            if {file, *marks} & {*files, *subfolders}:
                 yield Path(root)
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+
+
+def find_folders(patterns: Iterable[str], file: str, marks: Set[str] = frozenset()) -> list[Path]:
+    """Find the folders at and below paths or glob patterns that contain a file, each once, in natural order.
+
+    Args:
+        patterns: folders, glob patterns of them, or paths of the file itself.
+        file: name of the file.
+        marks: names of files and folders that a folder may contain instead.
+
+    Raises:
+        ValueError: a pattern matches nothing.
+    """
+    folders = {folder.resolve(): folder for pattern in patterns for folder in _folders(pattern, file, marks)}
+    return sorted(folders.values(), key=_natural_key)
 
 
 def read_run(folder: Path) -> Run:
@@ -97,7 +113,8 @@ def read_run(folder: Path) -> Run:
         parameters = results.parameters
         share = None if parameters is None else parameters.trained / parameters.total
         untrained = "zero-shot" if results.before is None else "before"
-        return Run(folder, results.name, results.seed, settings, scores, share, results.declared_metrics, untrained)
+        metrics, validation = results.declared_metrics, results.held_out
+        return Run(folder, results.name, results.seed, settings, scores, share, metrics, untrained, validation)
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
@@ -115,9 +132,10 @@ def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
     Raises:
         ValueError: a pattern matches nothing, or no run is finished.
     """
-    folders = {folder.resolve(): folder for pattern in patterns for folder in _folders(pattern)}
     runs, warnings = [], []
-    for folder in sorted(folders.values(), key=_natural_key):
+    for folder in find_folders(patterns, RESULTS, {CONFIG, HYDRA}):
+        if (folder / MERGE).exists():
+            continue
         if not (folder / RESULTS).exists():
             warnings.append(f"{folder}: unfinished or failed, has no {RESULTS}; left out")
             continue

@@ -14,6 +14,11 @@ from tracer_lightning.storage import atomic_file
 
 COLOURS = {"zero_shot": "#8a8a8a", "student": "#333333", "teacher": "#1b6fb5", "published": "#d95f02"}
 """Colours of models; other lines have matplotlib's default colours."""
+SERIES_COLOURS = (
+    *("#008df9", "#e20134", "#009f81", "#8400cd", "#ff6e3a", "#ff5aaf"),
+    *("#00c2f9", "#9f0162", "#ffc33b", "#a40122", "#00fccf", "#ffb2fd"),
+)
+"""Twelve colours of lines that colour-blind readers can distinguish (Martin Krzywinski's palette, reordered)."""
 SETTINGS: Any = {
     "font.size": 9,
     "axes.titlesize": 10,

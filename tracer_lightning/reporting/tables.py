@@ -49,6 +49,8 @@ class TextTable:
     title: str
     rows: Sequence[tuple[str, str]]
     columns: Sequence[TableColumn]
+    heading: str = "setting"
+    """Heading of the column of labels."""
 
     def column_groups(self) -> list[list[TableColumn]]:
         """Neighbouring columns of the same group."""

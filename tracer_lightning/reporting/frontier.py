@@ -1,0 +1,374 @@
+"""Trade-offs of methods between accuracy in distribution and elsewhere: series of settings and their Pareto fronts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tracer_lightning.evaluation.suite import AVERAGE
+from tracer_lightning.reporting.comparison import CHOICES, TEACHER, TOLERANCE, ZERO_SHOT
+from tracer_lightning.reporting.merges import Interpolation
+from tracer_lightning.reporting.published import ACCURACY, ECE
+from tracer_lightning.reporting.runs import Run, RunGroup, Scores
+from tracer_lightning.reporting.settings import METHOD, STRENGTH, Settings, format_value, label, varied_keys
+
+DOSE = ("optimizer.lr", STRENGTH)
+"""Settings that move a method along its trade-off, and do not make another method of it."""
+ALPHA = "alpha"
+"""Dose of an interpolated model beside those of its run."""
+ID, OOD, OTHER = "id", "ood", "other"
+AVERAGES = {OOD: AVERAGE, OTHER: "avg_other"}
+"""Names of the averages by role of the sets that they are over."""
+LEVEL_TOLERANCE = 0.005
+"""Difference from a level of ID accuracy, as a fraction, within which a setting counts as having reached it."""
+ROUNDING = 1e-9
+"""Largest difference of fractions that counts as rounding."""
+Array = npt.NDArray[np.float64]
+Sets = Mapping[str, tuple[tuple[str, int], ...]]
+"""Name and number of samples of each scored set, by role."""
+
+
+class Trial(NamedTuple):
+    """One model that was evaluated: one seed of one setting of a series."""
+
+    source: str
+    """Folder of its scores, for messages."""
+    seed: int
+    scores: Scores
+    validation: Mapping[str, float]
+    """Metrics in the run's last validation; empty if there are none."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrontierPoint:
+    """One setting of a series, over its seeds. Points are compared by identity, as keys of dictionaries.
+
+    Attributes:
+        dose: Values of ``DOSE`` and, for interpolated models, ``ALPHA``.
+        label: Those of these values that vary within the series.
+        seeds: Seeds in ascending order.
+        accuracies: Accuracy of each seed on each set as fractions, (seeds, sets), by role of the sets.
+        eces: Mean ECE over seeds and sets, by role of the sets.
+        validation: Mean accuracy in the last validation over seeds; None if a seed has none.
+    """
+
+    dose: Settings
+    label: str
+    seeds: tuple[int, ...]
+    accuracies: Mapping[str, Array]
+    eces: Mapping[str, float]
+    validation: float | None
+
+    def mean(self, role: str) -> float:
+        """Mean accuracy over seeds and the sets of a role."""
+        return float(self.accuracies[role].mean())
+
+
+@dataclass(frozen=True)
+class Series:
+    """Settings of one method that differ in their dose.
+
+    Attributes:
+        label: Settings that distinguish it from other series, with the model and the method of interpolation.
+        model: ``student`` or ``teacher``.
+        points: Its settings in ascending order of their dose.
+    """
+
+    label: str
+    model: str
+    points: Sequence[FrontierPoint]
+
+    def means(self, role: str) -> Array:
+        """Mean accuracy of each point on the sets of a role, (points,)."""
+        return np.array([point.mean(role) for point in self.points])
+
+    def front(self, role: str) -> list[FrontierPoint]:
+        """Points on the Pareto front of ID accuracy and accuracy on the sets of a role, by ascending ID accuracy."""
+        x = self.means(ID)
+        kept = np.flatnonzero(on_front(x, self.means(role)))
+        return [self.points[number] for number in kept[np.argsort(x[kept], kind="stable")]]
+
+
+@dataclass(frozen=True)
+class Frontiers:
+    """Series of settings that were tested on the same sets.
+
+    Attributes:
+        names: Names of the experiments.
+        series: Series in the order of their first runs.
+        starts: Mean accuracy by role of each distinct model before training.
+        sizes: Number of samples of each set, (sets,), by role of the sets: ``id``, ``ood`` and perhaps ``other``.
+        unchanged: Labels of series that are left out because all their models score like the model before training,
+            such as frozen teachers.
+    """
+
+    names: Sequence[str]
+    series: Sequence[Series]
+    starts: Sequence[Mapping[str, float]]
+    sizes: Mapping[str, npt.NDArray[np.int64]]
+    unchanged: Sequence[str] = ()
+
+    @property
+    def roles(self) -> list[str]:
+        """Roles whose sets are compared with those of role ``id``."""
+        return [role for role in self.sizes if role != ID]
+
+    def reference(self, role: str) -> tuple[float, float]:
+        """Corner of the areas: ID accuracy before training and smallest mean on a role's sets among all points."""
+        return min(start[ID] for start in self.starts), min(float(series.means(role).min()) for series in self.series)
+
+
+def on_front(x: Array, y: Array) -> npt.NDArray[np.bool_]:
+    """Whether each point is on the Pareto front: no other is at least as good in both coordinates and better in one.
+
+    Args:
+        x: (points,) first coordinates, the larger the better.
+        y: (points,) second coordinates, the larger the better.
+    """
+    gain_x, gain_y = x[None] - x[:, None], y[None] - y[:, None]
+    as_good = (gain_x >= -ROUNDING) & (gain_y >= -ROUNDING)
+    better = (gain_x > ROUNDING) | (gain_y > ROUNDING)
+    dominated: npt.NDArray[np.bool_] = np.any(as_good & better, axis=1)
+    return ~dominated
+
+
+def hypervolume(x: Array, y: Array, reference: tuple[float, float]) -> Array:
+    """Area that points dominate above a reference point; points that are not above it add nothing.
+
+    Args:
+        x: (..., points) first coordinates, the larger the better.
+        y: (..., points) second coordinates, the larger the better.
+        reference: coordinates of the reference point.
+
+    Returns:
+        (...) areas.
+    """
+    order = np.argsort(-x, axis=-1, kind="stable")
+    widths = np.maximum(np.take_along_axis(x, order, axis=-1) - reference[0], 0.0)
+    heights = np.maximum(np.take_along_axis(y, order, axis=-1) - reference[1], 0.0)
+    steps = widths - np.concatenate([widths[..., 1:], np.zeros_like(widths[..., :1])], axis=-1)
+    areas: Array = (steps * np.maximum.accumulate(heights, axis=-1)).sum(axis=-1)
+    return areas
+
+
+def id_levels(series: Sequence[Series]) -> list[float]:
+    """The largest ID means that all series, and that at least half of them, reach; one level if they are equal."""
+    best = sorted((float(member.means(ID).max()) for member in series), reverse=True)
+    return sorted({best[-1], best[(len(best) + 1) // 2 - 1]})
+
+
+def best_at(series: Series, level: float, role: str) -> FrontierPoint | None:
+    """The point with the best mean on a role's sets of those that reach a level of ID accuracy; None if none does."""
+    reached = [point for point in series.points if point.mean(ID) >= level - LEVEL_TOLERANCE - ROUNDING]
+    return max(reached, key=lambda point: point.mean(role), default=None)
+
+
+def picked_by_validation(series: Series) -> FrontierPoint | None:
+    """The point with the best mean accuracy in validation; None if no point was validated."""
+    validated = [point for point in series.points if point.validation is not None]
+    return max(validated, key=lambda point: point.validation or 0.0, default=None)
+
+
+def _members(scores: Scores, role: str) -> list[str]:
+    """Names of the scored sets of a role, or of those that its average is over."""
+    average = scores.get(AVERAGES.get(role, ""), {})
+    names = average.get("sets") or [name for name, values in scores.items() if values.get("role") == role]
+    return [name for name in names if name in scores and isinstance(scores[name].get(ACCURACY), int | float)]
+
+
+def _sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Name and number of samples of each scored set, by role."""
+    return {
+        role: tuple((name, int(scores[name]["n"])) for name in sorted(_members(scores, role)) if scores[name].get("n"))
+        for role in (ID, OOD, OTHER)
+    }
+
+
+def _list_sets(sets: Sets) -> str:
+    return "; ".join(
+        f"{role}: {', '.join(f'{name} ({n:,})' for name, n in members)}" for role, members in sets.items() if members
+    )
+
+
+def _check_sets(trials: Iterable[Trial]) -> Sets:
+    """The sets that all these models were tested on.
+
+    Raises:
+        ValueError: there are several, or none of role ``id`` or ``ood``.
+    """
+    by_source = [(trial.source, _sets(trial.scores)) for trial in trials]
+    first, sets = by_source[0]
+    for source, source_sets in by_source:
+        if source_sets != sets:
+            raise ValueError(
+                "frontiers compare models that were tested on the same sets; "
+                f"{first} was tested on {_list_sets(sets)}, and {source} on {_list_sets(source_sets)}"
+            )
+    for role in (ID, OOD):
+        if not sets[role]:
+            raise ValueError(
+                f"frontiers need accuracy on sets of role {role}; {first} has {_list_sets(sets) or 'none'}"
+            )
+    return sets
+
+
+def _points(settings: Sequence[tuple[Settings, Mapping[int, Trial]]], sets: Sets) -> list[FrontierPoint]:
+    """Points of a series in the order of their doses."""
+    doses = [dose for dose, _ in settings]
+    varied = [name for name in (*DOSE, ALPHA) if len({dose.get(name) for dose in doses}) > 1]
+    ordered = sorted(settings, key=lambda setting: _dose_order(setting[0]))
+    return [_point(dose, varied, [*trials.values()], sets) for dose, trials in ordered]
+
+
+def _point(dose: Settings, keys: Sequence[str], trials: Sequence[Trial], sets: Sets) -> FrontierPoint:
+    ordered = sorted(trials, key=lambda trial: trial.seed)
+    names = {role: [name for name, _ in members] for role, members in sets.items() if members}
+    validation = [trial.validation[ACCURACY] for trial in ordered if ACCURACY in trial.validation]
+    return FrontierPoint(
+        dose,
+        _dose_label(dose, keys),
+        tuple(trial.seed for trial in ordered),
+        {role: _values(ordered, members, ACCURACY) for role, members in names.items()},
+        {role: float(_values(ordered, members, ECE).mean()) for role, members in names.items()},
+        statistics.fmean(validation) if len(validation) == len(ordered) else None,
+    )
+
+
+def _values(trials: Sequence[Trial], names: Sequence[str], metric: str) -> Array:
+    return np.array([[trial.scores[name].get(metric, np.nan) for name in names] for trial in trials], dtype=np.float64)
+
+
+def _dose_label(dose: Settings, keys: Sequence[str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]} {format_value(key, dose[key])}" for key in keys if key in dose)
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What the trials of a series have in common."""
+
+    settings: frozenset[Any]
+    model: str
+    curve: str | None
+
+
+def _split(settings: Settings) -> tuple[Settings, Settings]:
+    """The dose, and the settings that remain."""
+    return (
+        {key: settings[key] for key in DOSE if key in settings},
+        {key: value for key, value in settings.items() if key not in DOSE},
+    )
+
+
+def _trials(
+    groups: Sequence[RunGroup], interpolations: Sequence[Interpolation], models: Sequence[str]
+) -> Iterator[tuple[_Key, Settings, Trial]]:
+    """Yield the key of its series, the dose and the scores of every model of these kinds."""
+    for model in models:
+        for group in groups:
+            dose, shared = _split(group.settings)
+            for run in group.runs if all(model in run.scores for run in group.runs) else ():
+                trial = Trial(str(run.folder), run.seed, run.scores[model], run.validation)
+                yield _Key(frozenset(shared.items()), model, None), dose, trial
+    for merge in interpolations:
+        dose, shared = _split(merge.settings)
+        for alpha, scores in merge.scores.items() if merge.model in models else ():
+            trial = Trial(str(merge.folder), merge.seed, scores, {})
+            yield _Key(frozenset(shared.items()), merge.model, merge.curve), {**dose, ALPHA: alpha}, trial
+
+
+def _series_label(key: _Key, keys: Sequence[str]) -> str:
+    settings: Settings = dict(key.settings)
+    is_method = set(keys) <= {METHOD} and METHOD in settings
+    name = format_value(METHOD, settings[METHOD]) if is_method else label(settings, keys or [METHOD])
+    model = f" ({TEACHER})" if key.model == TEACHER else ""
+    return f"{name}{model}{'' if key.curve is None else f' + {key.curve}'}"
+
+
+def _dose_order(dose: Settings) -> list[tuple[bool, float]]:
+    """Sort key of a dose: by its numbers, texts and missing values first."""
+    values = [dose.get(key) for key in (*DOSE, ALPHA)]
+    return [(isinstance(value, int | float), value if isinstance(value, int | float) else 0.0) for value in values]
+
+
+def _starts(runs: Sequence[Run], sets: Sets) -> list[dict[str, float]]:
+    """Mean accuracy by role of each distinct model before training."""
+    starts: list[dict[str, float]] = []
+    for run in runs:
+        scores = run.scores[ZERO_SHOT]
+        start = {
+            role: statistics.fmean(scores[name][ACCURACY] for name, _ in members)
+            for role, members in sets.items()
+            if members
+        }
+        if all(any(abs(start[role] - known[role]) > TOLERANCE for role in start) for known in starts):
+            starts.append(start)
+    return starts
+
+
+def frontiers(groups: Sequence[RunGroup], interpolations: Sequence[Interpolation], model: str) -> Frontiers:
+    """Arrange runs and interpolated models in series.
+
+    Of interpolated models with the same run, seed and alpha only the first counts.
+
+    Args:
+        groups: groups of runs that differ only in their seed.
+        interpolations: merges of runs, which need not be among those of the groups.
+        model: one of ``CHOICES``: the students, the teachers, or all of them as series of their own.
+
+    Raises:
+        ValueError: the runs have no such model, are of one series, have one dose, lack sets of role ``ood`` or scores
+            before training, or were tested on different sets.
+    """
+    models = [name for name in CHOICES[model] if name != ZERO_SHOT]
+    trials: dict[_Key, dict[Hashable, tuple[Settings, dict[int, Trial]]]] = {}
+    for key, dose, trial in _trials(groups, interpolations, models):
+        settings = trials.setdefault(key, {})
+        settings.setdefault(frozenset(dose.items()), (dose, {}))[1].setdefault(trial.seed, trial)
+    if not trials:
+        raise ValueError(f"model {model}: none of these runs has a trained one; choose another")
+    runs = [run for group in groups for run in group.runs if ZERO_SHOT in run.scores]
+    if not runs:
+        raise ValueError("frontiers start at the model before training, and none of these runs has scores of it")
+    before = [Trial(str(run.folder), run.seed, run.scores[ZERO_SHOT], {}) for run in runs]
+    after = [trial for points in trials.values() for _, seeds in points.values() for trial in seeds.values()]
+    sets = _check_sets([*after, *before])
+    keys = varied_keys([dict(key.settings) for key in trials])
+    series = [
+        Series(_series_label(key, keys), key.model, _points([*settings.values()], sets))
+        for key, settings in trials.items()
+    ]
+    starts = _starts(runs, sets)
+    changed = [member for member in series if not _is_unchanged(member, starts)]
+    _check_series(changed)
+    names = dict.fromkeys(run.name for group in groups for run in group.runs)
+    sizes = {role: np.array([n for _, n in members]) for role, members in sets.items() if members}
+    unchanged = [member.label for member in series if member not in changed]
+    return Frontiers(list(names), changed, starts, sizes, unchanged)
+
+
+def _is_unchanged(series: Series, starts: Sequence[Mapping[str, float]]) -> bool:
+    """Whether every point has the scores of a model before training, but for rounding on another device."""
+    return all(
+        any(all(abs(point.mean(role) - mean) <= TOLERANCE for role, mean in start.items()) for start in starts)
+        for point in series.points
+    )
+
+
+def _check_series(series: Sequence[Series]) -> None:
+    """Raise ValueError where there is nothing to compare."""
+    if not series:
+        raise ValueError("frontiers need trained models, and all of these score like the model before training")
+    if len(series) == 1:
+        raise ValueError(
+            f"frontiers compare several series, and all of these runs belong to {series[0].label}; add runs of another"
+        )
+    if all(len(member.points) == 1 for member in series):
+        raise ValueError(
+            f"frontiers need series with several settings of {' or '.join(DOSE)}, or merges with several alphas; each "
+            "of these series has one"
+        )

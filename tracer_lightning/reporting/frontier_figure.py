@@ -1,0 +1,56 @@
+"""Figure of trade-offs: accuracy on other sets against ID accuracy, with the Pareto front of each series."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tracer_lightning.reporting.escaping import printable
+from tracer_lightning.reporting.frontier import ID, OOD, OTHER, Frontiers, Series
+from tracer_lightning.reporting.style import SERIES_COLOURS
+
+MARKERS = "osD^vP<X>ph"
+"""Markers of series; as there are not as many as colours, pairs of both are distinct for all series."""
+AXES: Mapping[str, str] = {ID: "ID accuracy (%)", OOD: "OOD accuracy (%)", OTHER: "accuracy on other sets (%)"}
+LONGEST_NAME = 40
+"""Number of characters in a line of the legend before names are wrapped."""
+PANEL_WIDTH = 80
+"""Number of characters that the legend has room for below a panel."""
+
+
+HANDLE = 7
+"""Width of a line's sample in the legend with its margins, in characters."""
+BEFORE = "before training"
+
+
+def draw_frontiers(frontiers: Frontiers) -> Figure:
+    """Draw a panel for each role beside ID: all settings small and pale, fronts as lines, the start as a square."""
+    roles = frontiers.roles
+    labels = [textwrap.fill(printable(series.label), LONGEST_NAME) for series in frontiers.series]
+    longest = max(len(line) for name in (BEFORE, *labels) for line in name.split("\n"))
+    columns = max(1, PANEL_WIDTH * len(roles) // (longest + HANDLE))
+    figure = Figure(figsize=(5.6 * len(roles), 4.4), layout="constrained")
+    panels = figure.subplots(1, len(roles), squeeze=False)[0]
+    for axes, role in zip(panels, roles, strict=True):
+        for number, (series, name) in enumerate(zip(frontiers.series, labels, strict=True)):
+            _draw_series(axes, series, role, number, name)
+        for start in frontiers.starts:
+            axes.plot(100 * start[ID], 100 * start[role], "s", color="black", ms=8, zorder=4, label=BEFORE)
+        axes.set(xlabel=AXES[ID], ylabel=AXES[role])
+    handles, names = panels[0].get_legend_handles_labels()
+    entries = dict(zip(names, handles, strict=True))
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=columns)
+    return figure
+
+
+def _draw_series(axes: Axes, series: Series, role: str, number: int, name: str) -> None:
+    colour, marker = SERIES_COLOURS[number % len(SERIES_COLOURS)], MARKERS[number % len(MARKERS)]
+    axes.plot(
+        *(100 * series.means(ID), 100 * series.means(role), marker), color=colour, ms=4, alpha=0.4, mew=0, zorder=2
+    )
+    front = series.front(role)
+    x, y = ([100 * point.mean(key) for point in front] for key in (ID, role))
+    axes.plot(x, y, f"{marker}-", color=colour, ms=5, lw=1.3, zorder=3, label=name)

@@ -1,0 +1,167 @@
+"""Tables and CSV of trade-offs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tracer_lightning.reporting.escaping import csv_text
+from tracer_lightning.reporting.frontier import (
+    ALPHA,
+    DOSE,
+    ID,
+    LEVEL_TOLERANCE,
+    OOD,
+    OTHER,
+    FrontierPoint,
+    Frontiers,
+    best_at,
+    id_levels,
+    picked_by_validation,
+)
+from tracer_lightning.reporting.frontier_bootstrap import COVERAGE, REPLICATES, Bootstrap, Estimate
+from tracer_lightning.reporting.tables import MISSING, TableColumn, TableSection, TextTable
+
+SERIES = "series"
+TITLES = {ID: "ID", OOD: "OOD", OTHER: "other"}
+INTERVALS = (
+    f"Brackets: {COVERAGE:.0%} bootstrap intervals over seeds (the same draws for all settings) and test samples, "
+    f"{REPLICATES:,} replicates; with n = 1 over test samples only."
+)
+ON_TEST_SETS = (
+    "Settings are picked on the test sets here: fronts show what is possible, not what a validation set would have "
+    "picked."
+)
+FRONT = (
+    "On front: settings with no other of the series at least as good on both sides and better on one. Area: dominated "
+    "by the front, in squared points of percent, above {reference} (ID accuracy before training, and the smallest mean "
+    "of all settings elsewhere)."
+)
+AT_LEVEL = (
+    f"Best accuracy of settings with the given ID accuracy, less at most {100 * LEVEL_TOLERANCE:g} points, and their "
+    "dose (learning rate, strength or alpha); – where a series does not reach it. Intervals are those of the setting "
+    "shown."
+)
+VALIDATED = (
+    "The setting of each series with the best mean accuracy in the last validation (val.), of students also for "
+    "their teachers; in percent."
+)
+UNCHANGED = "Left out, as they score like the model before training: {series}."
+UNVALIDATED = "Left out, for lack of scores on a validation split that is not tested on: {series}."
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _with_interval(estimate: Estimate, scale: float = 100.0) -> str:
+    value, low, high = (f"{scale * number:.1f}" for number in estimate)
+    return f"{value} [{low}, {high}]"
+
+
+def _count_seeds(points: Sequence[FrontierPoint]) -> str:
+    counts = {len(point.seeds) for point in points}
+    return "–".join(map(str, dict.fromkeys((min(counts), max(counts)))))
+
+
+def _rows(frontiers: Frontiers) -> list[tuple[str, str]]:
+    return [(series.label, _count_seeds(series.points)) for series in frontiers.series]
+
+
+def _title(frontiers: Frontiers, subject: str) -> str:
+    return f"{', '.join(frontiers.names)}: {subject}"
+
+
+def _dose(point: FrontierPoint | None) -> str:
+    return MISSING if point is None else point.label or MISSING
+
+
+def _area_columns(frontiers: Frontiers, bootstrap: Bootstrap) -> Iterator[TableColumn]:
+    yield TableColumn("", "settings", [str(len(series.points)) for series in frontiers.series])
+    for role in frontiers.roles:
+        group = f"ID and {TITLES[role]}"
+        yield TableColumn(group, "on front", [str(len(series.front(role))) for series in frontiers.series])
+        areas = [_with_interval(area, scale=1e4) for area in bootstrap.areas(role)]
+        yield TableColumn(group, "area", areas)
+
+
+def _level_columns(frontiers: Frontiers, bootstrap: Bootstrap, level: float) -> Iterator[TableColumn]:
+    group = f"at ID {_percent(level)}"
+    for role in frontiers.roles:
+        points = [best_at(series, level, role) for series in frontiers.series]
+        cells = [MISSING if point is None else _with_interval(bootstrap.mean(point, role)) for point in points]
+        yield TableColumn(group, TITLES[role], cells)
+        yield TableColumn(group, "dose", [_dose(point) for point in points])
+
+
+def _validation_section(frontiers: Frontiers) -> TableSection | None:
+    """Table of the settings that validation picks; None if no run was validated."""
+    picks = [(series, picked_by_validation(series)) for series in frontiers.series]
+    validated = [(series, point, point.validation) for series, point in picks if point and point.validation is not None]
+    if not validated:
+        return None
+    rows = [(series.label, str(len(point.seeds))) for series, point, _ in validated]
+    points = [point for _, point, _ in validated]
+    columns = [
+        TableColumn("", "dose", [_dose(point) for point in points]),
+        TableColumn("", "val.", [_percent(accuracy) for _, _, accuracy in validated]),
+        *(
+            TableColumn("accuracy", TITLES[role], [_percent(point.mean(role)) for point in points])
+            for role in (ID, *frontiers.roles)
+        ),
+        *(
+            TableColumn("ECE", TITLES[role], [_percent(point.eces[role]) for point in points])
+            for role in (ID, *frontiers.roles)
+        ),
+    ]
+    missing = [series.label for series, point in picks if point is None]
+    notes = [VALIDATED, *([UNVALIDATED.format(series=", ".join(missing))] if missing else [])]
+    return TableSection([TextTable(_title(frontiers, "picked by validation"), rows, columns, SERIES)], notes)
+
+
+def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
+    """Tables of areas, of accuracy at equal ID accuracy, and of settings picked by validation, each with its notes."""
+    bootstrap = Bootstrap(frontiers)
+    corners = [frontiers.reference(role) for role in frontiers.roles]
+    coordinates = [(ID, corners[0][0]), *zip(frontiers.roles, [y for _, y in corners], strict=True)]
+    reference = ", ".join(f"{TITLES[role]} {_percent(accuracy)}" for role, accuracy in coordinates)
+    unchanged = [UNCHANGED.format(series=", ".join(frontiers.unchanged))] if frontiers.unchanged else []
+    areas = TextTable(
+        _title(frontiers, "area under the front"),
+        _rows(frontiers),
+        list(_area_columns(frontiers, bootstrap)),
+        SERIES,
+    )
+    levels = [
+        TextTable(
+            _title(frontiers, "at equal ID accuracy"),
+            _rows(frontiers),
+            [column for level in id_levels(frontiers.series) for column in _level_columns(frontiers, bootstrap, level)],
+            SERIES,
+        )
+    ]
+    validation = _validation_section(frontiers)
+    return [
+        TableSection([areas], [FRONT.format(reference=reference), *unchanged, INTERVALS, ON_TEST_SETS]),
+        TableSection(levels, [AT_LEVEL, INTERVALS, ON_TEST_SETS]),
+        *([] if validation is None else [validation]),
+    ]
+
+
+def frontier_csv(frontiers: Frontiers) -> str:
+    """CSV with a line for every setting of every series: unrounded fractions, empty where unknown."""
+    roles = frontiers.roles
+    fronts = [f"on_front_{role}" for role in roles]
+    lines: list[Sequence[Any]] = [
+        [SERIES, "model", *DOSE, ALPHA, "n", "seeds", ID, *roles, *fronts, "validation", "ece_id"],
+    ]
+    for series in frontiers.series:
+        members = [set(series.front(role)) for role in roles]
+        for point in series.points:
+            dose = [point.dose.get(key) for key in (*DOSE, ALPHA)]
+            means = [point.mean(role) for role in (ID, *roles)]
+            flags = [int(point in front) for front in members]
+            seeds = " ".join(map(str, point.seeds))
+            identity = [series.label, series.model, *dose, len(point.seeds), seeds]
+            lines.append([*identity, *means, *flags, point.validation, point.eces[ID]])
+    return csv_text(lines)
