@@ -23,14 +23,14 @@ ATTEMPTS = 10
 
 
 class DecodeAndCrop:
-    """Transform that decodes an image and crops it."""
+    """Transform that decodes an image, unless it is decoded already, and crops it."""
 
     def __init__(self, crop: Callable[[Tensor, np.random.Generator], Tensor]) -> None:
         self.crop = crop
 
-    def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
-        """Decode and crop an image to (3, size, size) uint8."""
-        return self.crop(decode(data), rng)
+    def __call__(self, data: bytes | Tensor, rng: np.random.Generator) -> Tensor:
+        """Crop an encoded image, or a decoded one (3, H, W) uint8, to (3, size, size) uint8."""
+        return self.crop(data if isinstance(data, Tensor) else decode(data), rng)
 
 
 class RandomCrop:
