@@ -169,9 +169,12 @@ class ClipDataModule(DataModule):
     def train_dataset(self) -> CaptionedDataset:
         """Training images with captions."""
         builder = self.train_sample_builder()
-        source = self._source(None)
-        if isinstance(builder.transform, DecodeAndCrop):
-            source = self._decoded_source(None, lambda data, index: decode(data)) or source
+        source: ImageSource = self._source(None)
+        if isinstance(transform := builder.transform, DecodeAndCrop):
+            decoded = self._decoded_source(None, lambda data, index: decode(data))
+            if decoded is not None:
+                source = decoded
+                builder.crop_in_batches(transform)
         return (CaptionedRows if self.draws_image_template_pairs else CaptionedDataset)(source, builder)
 
     def eval_dataset(self, eval_set: EvalSet) -> CaptionedDataset:

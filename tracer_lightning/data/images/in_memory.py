@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -27,8 +27,8 @@ AUTO_SHARE = 4
 """A set is kept automatically only if it takes at most this fraction (1/4) of the available memory."""
 PROBED = 32
 """Number of images from which the size of a set is estimated."""
-CHUNK = 256
-"""Number of images that are decoded between two updates of the progress bar."""
+TASK, CHUNK = 16, 256
+"""Number of images that a thread decodes at a time, and between two updates of the progress bar."""
 BLOCK_BYTES = 64 << 20
 """Minimum size of a tensor of pixels. Few large tensors, unlike one for each image, are shared by forked workers."""
 NOT_KEPT = -1
@@ -36,7 +36,7 @@ NOT_KEPT = -1
 
 
 class PackedTexts:
-    """Immutable sequence of texts in one tensor, whose memory worker processes share.
+    """Immutable sequence of texts in one object, whose memory forked workers share.
 
     Args:
         texts: texts; they may contain surrogate escapes, as paths do.
@@ -44,13 +44,12 @@ class PackedTexts:
 
     def __init__(self, texts: Sequence[str]) -> None:
         encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
-        self._ends = torch.tensor([len(text) for text in encoded], dtype=torch.long).cumsum(0)
-        self._bytes = torch.frombuffer(bytearray(b"".join(encoded) or b"\0"), dtype=torch.uint8)
+        self._starts = np.cumsum([0, *(len(text) for text in encoded)])
+        self._content = b"".join(encoded)
 
     def __getitem__(self, index: int) -> str:
         """Return one text."""
-        start = int(self._ends[index - 1]) if index else 0
-        return self._bytes[start : int(self._ends[index])].numpy().tobytes().decode("utf-8", "surrogateescape")
+        return self._content[self._starts[index] : self._starts[index + 1]].decode("utf-8", "surrogateescape")
 
 
 class DecodedSource:
@@ -95,7 +94,7 @@ class DecodedSource:
                 pending, pending_bytes = [], 0
         if pending:
             self._blocks.append(torch.cat(pending))
-        self._rows = torch.tensor(rows, dtype=torch.long)  # block, offset, height, width, label, domain
+        self._rows = np.array(rows, dtype=np.int64)  # block, offset, height, width, label, domain
         self._origins = PackedTexts(origins)
         self._captions = PackedTexts(captions) if any(captions) else None
 
@@ -201,6 +200,12 @@ def _decode_sample(raw: RawSample, index: int, prepare: Prepare) -> Tensor | Non
         return None
 
 
+def _decode_samples(
+    samples: Sequence[tuple[RawSample, int]], prepare: Prepare
+) -> list[tuple[RawSample, Tensor | None]]:
+    return [(raw._replace(data=None), _decode_sample(raw, index, prepare)) for raw, index in samples]
+
+
 def _decode_all(source: ImageSource, prepare: Prepare, name: str) -> Iterator[tuple[RawSample, Tensor | None]]:
     """Yield each sample with its decoded image, None for one that can't be decoded, from as many threads as cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -208,10 +213,11 @@ def _decode_all(source: ImageSource, prepare: Prepare, name: str) -> Iterator[tu
     # PIL's decoders change warning filters; threads would not restore each other's
     with warnings.catch_warnings(), ThreadPoolExecutor(cores) as threads, bar:
         for start in range(0, len(source), CHUNK):
-            chunk: list[tuple[RawSample, Future[Tensor | None]]] = []
-            for index in range(start, min(start + CHUNK, len(source))):
-                raw = source[index]  # sources are not safe for use by several threads
-                chunk.append((raw._replace(data=None), threads.submit(_decode_sample, raw, index, prepare)))
-            for raw, future in chunk:
-                yield raw, future.result()
-            bar.update(len(chunk))
+            end = min(start + CHUNK, len(source))
+            tasks = []
+            for first in range(start, end, TASK):
+                samples = [(source[index], index) for index in range(first, min(first + TASK, end))]  # in one thread,
+                tasks.append(threads.submit(_decode_samples, samples, prepare))  # since sources may not allow several
+            for task in tasks:
+                yield from task.result()
+            bar.update(end - start)
