@@ -80,6 +80,8 @@ class CaptionTable:
         """(S C, P, context length) token ids, grouped by domain."""
         self.templates = len(templates)
         """Number of templates, P."""
+        self._classes = len(classnames)
+        self._flat = self.tokens.flatten(0, 1)
         warn_indistinguishable(classnames, [row.numpy().tobytes() for row in self.tokens[: len(classnames)]])
 
     def of(self, sample: RawSample, rng: np.random.Generator, template: int | None = None) -> Tensor:
@@ -92,12 +94,11 @@ class CaptionTable:
         """
         if sample.caption is not None:
             return self._tokenize([sample.caption])[0]
-        rows, templates = self.tokens.shape[:2]
-        if not 0 <= sample.label < rows // self._domains:
-            raise ValueError(f"{sample.origin} has neither a caption nor one of {rows // self._domains} classes")
+        if not 0 <= sample.label < self._classes:
+            raise ValueError(f"{sample.origin} has neither a caption nor one of {self._classes} classes")
         domain = sample.domain if self._domains > 1 else 0
-        row = domain * (rows // self._domains) + sample.label
-        return self.tokens[row, int(rng.integers(templates)) if template is None else template]
+        row = domain * self._classes + sample.label
+        return self._flat[row * self.templates + int(rng.integers(self.templates) if template is None else template)]
 
 
 class CaptionTables:

@@ -78,7 +78,8 @@ class RandomCrop:
 
     def plan(self, image: Tensor, rng: np.random.Generator) -> PlannedCrop:
         """Draw the crop of an image (3, H, W)."""
-        return PlannedCrop(image, self.box(image.shape[-2], image.shape[-1], rng), rng.random() < self.flip)
+        _, height, width = image.shape
+        return PlannedCrop(image, self.box(height, width, rng), rng.random() < self.flip)
 
     def crop_batch(self, plans: Sequence[PlannedCrop]) -> Tensor:
         """Crop images to (B, 3, size, size) uint8.
