@@ -252,6 +252,16 @@ def test_help_lists_the_groups_of_its_command(tmp_path, monkeypatch, command, gr
 
 
 @pytest.mark.slow
+def test_help_with_another_template_lists_all_groups(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    template = "hydra.help.template='GROUPS\n$APP_CONFIG_GROUPS$HYDRA_CONFIG_GROUPS'"
+    status, stdout, stderr = script("kernels", "--help", template)
+    assert status == 0, stderr
+    assert "method: car_ft, " in stdout
+    assert "hydra/launcher: basic" in stdout
+
+
+@pytest.mark.slow
 def test_a_failing_job_does_not_end_the_sweep(tmp_path):
     result = train("-m", "kernel.beta=-1,0.5", "run=sweep", *TINY, cwd=tmp_path)
     assert result.returncode == 1

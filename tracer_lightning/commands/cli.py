@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.config.composition import COMPOSITION_ERRORS, frames, is_submission_error, one_line
 from tracer_lightning.config.errors import FULL_ERROR, fail, print_error, wants_traceback
-from tracer_lightning.config.help import command_options
+from tracer_lightning.config.help import command_options, quick_help
 from tracer_lightning.config.paths import quoted, with_home, with_quoted_paths
 from tracer_lightning.engine.launched import agree_on_start
 from tracer_lightning.engine.memory import OutOfMemory, lacks_memory
@@ -108,7 +108,8 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
         return
     os.environ[FULL_ERROR] = "1"
     try:
-        main()
+        with quick_help(sys.argv):
+            main()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except JobFailed as failure:

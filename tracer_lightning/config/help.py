@@ -1,13 +1,16 @@
-"""The part of ``--help`` that depends on the command: its groups and its top-level settings."""
+"""A quick ``--help``, and its part that depends on the command: groups and top-level settings."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 
@@ -15,6 +18,40 @@ ENTRY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: +(?P<value>[^\s#{].*?))?(?:
 """A line of a command's YAML file that sets a value or begins a mapping."""
 WIDTH = 28
 """Number of columns before the descriptions of settings."""
+
+
+class _Deferred:
+    """Text that is made only where a template contains it.
+
+    Args:
+        text: function that makes the text.
+    """
+
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text()
+
+
+@contextmanager
+def quick_help(arguments: Sequence[str]) -> Iterator[None]:
+    """Keep Hydra from listing all groups for ``--help``, which takes seconds, unless the template contains the lists.
+
+    Args:
+        arguments: the command line; without ``--help`` or ``-h`` in it, nothing changes.
+    """
+    if not {"--help", "-h"} & set(arguments):
+        yield
+        return
+    list_groups: Any = Hydra.format_config_groups
+    Hydra.format_config_groups = lambda *args, **options: _Deferred(  # type: ignore[assignment, method-assign]
+        partial(list_groups, *args, **options)
+    )
+    try:
+        yield
+    finally:
+        Hydra.format_config_groups = list_groups  # type: ignore[method-assign]
 
 
 def command_options(command: str) -> str:
@@ -31,7 +68,8 @@ def command_options(command: str) -> str:
     groups = _groups(text)
     lines = ["Groups, from which group=option chooses (with the default in brackets):", ""]
     for group, default in groups.items():
-        options = loader.get_group_options(group, ObjectType.CONFIG)
+        # the repository itself, because the loader copies it for each group
+        options = loader.repository.get_group_options(group, ObjectType.CONFIG)
         if len(options) > 1 or not default:
             lines.append(f"  {group}: {', '.join(sorted(options))}{f' [{default}]' if default else ''}")
     lines += ["", "Settings, which key=value changes (--cfg job prints those of the groups, too):", ""]

@@ -121,6 +121,7 @@ class Images(Data):
     texts: Texts
     augmentation: Augmentation
     eval_decoder: Literal["torchvision", "pil"]
+    in_memory: bool | Literal["auto"] = False
 
 
 class ImageFolder(Images):

@@ -19,6 +19,7 @@ from tracer_lightning.engine.resume import SavedRun, prepare_continuation
 from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, RESULTS, write_json
 from tracer_lightning.engine.samples import (
     check_sample_counts,
+    print_samples_in_memory,
     print_unreadable_samples,
     print_unscored_sets,
     print_validation_split,
@@ -118,6 +119,7 @@ def _train_and_test(
         write_text(info.folder / CONFIG, info.config)
     before = _test(trainer, module, data, untrained=True)["student"]
     details_before = module.details["student"]
+    print_samples_in_memory(data)
     if trainer.limit_test_batches == 1.0:
         check_sample_counts(before, data)
     if trains:

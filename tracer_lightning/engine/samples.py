@@ -43,6 +43,12 @@ def print_unscored_sets(scores: Scores) -> None:
             print_rank_zero(f"{name}: none of its images could be read, so that it has no scores and is in no mean")
 
 
+def print_samples_in_memory(data: DataModule) -> None:
+    """Print which samples are kept in memory, if any, and how much they take."""
+    if line := data.about_memory():
+        print_rank_zero(line)
+
+
 def print_validation_split(data: DataModule) -> None:
     """Print which images are used for validation, where a user might not expect it."""
     if line := data.about_validation():

@@ -10,7 +10,7 @@ from tracer_lightning.data import DigitsDataModule
 from tracer_lightning.data.core.loader import ResumableLoader
 from tracer_lightning.data.core.sampler import EpochSampler, EvalSampler
 from tracer_lightning.data.digits.datamodule import TensorSource
-from tracer_lightning.data.images.captions import CaptionTable, sample_rng
+from tracer_lightning.data.images.captions import CaptionTable, SampleRandomness, sample_rng
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.samples import CaptionedDataset, Collate, SampleBuilder
 
@@ -185,3 +185,14 @@ def test_images_are_normalised_after_the_transfer(spec):
     assert batch.images.dtype == torch.uint8
     normalised = data.on_after_batch_transfer(batch, 0)
     torch.testing.assert_close(normalised.images, (batch.images / 255.0 - 0.5) / 0.5)
+
+
+def test_one_generator_gives_the_random_numbers_of_all_samples():
+    randomness = SampleRandomness(3)
+    for epoch, index in [(0, 0), (1, 7), (0, 7), (2**40, 2**35)]:
+        rng, expected = randomness.of(epoch, index), sample_rng(3, epoch, index)
+        for _ in range(3):  # of all widths, so that half-used words are discarded
+            assert rng.random() == expected.random()
+            assert rng.integers(5) == expected.integers(5)
+            assert rng.uniform(0.9, 1.0) == expected.uniform(0.9, 1.0)
+        rng.integers(5)

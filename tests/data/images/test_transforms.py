@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as TF
 
 from tests.conftest import tiny_backbone
 from tests.images import encode, random_pixels
@@ -76,6 +78,25 @@ def test_invalid_arguments_raise_errors():
         EvalCrop(SPEC, "cv2")
     with pytest.raises(ValueError, match="resize_mode must be shortest or squash, got 'longest'"):
         EvalCrop(SPEC._replace(resize_mode="longest"), "pil")
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [32, 224])
+def test_images_cropped_together_are_those_that_torchvision_crops_one_by_one(interpolation, size):
+    crop = RandomCrop(size, (0.5, 1.0), 0.5, interpolation)
+    shapes = [(32, 32), (33, 31), (64, 48), (300, 224), (3, 250), (224, 224)] * 8
+    images = [torch.from_numpy(random_pixels(*shape, seed)).permute(2, 0, 1) for seed, shape in enumerate(shapes)]
+    images = [image.contiguous() if number % 3 else image for number, image in enumerate(images)]
+    rngs = [np.random.default_rng(seed) for seed in range(len(images))]
+    together = crop.crop_batch([crop.plan(image, rng) for image, rng in zip(images, rngs, strict=True)])
+    for seed, image in enumerate(images):
+        rng = np.random.default_rng(seed)
+        box = crop.box(*image.shape[1:], rng)
+        expected = TF.resized_crop(image, *box, [size, size], InterpolationMode(interpolation), antialias=True)
+        expected = TF.horizontal_flip(expected) if rng.random() < 0.5 else expected
+        assert torch.equal(together[seed], expected)
+        assert torch.equal(crop(image, np.random.default_rng(seed)), expected)
+        assert rng.bit_generator.state == rngs[seed].bit_generator.state
 
 
 SIZES = [(333, 500), (500, 333), (64, 64), (40, 1000), (1000, 40), (1, 3)]

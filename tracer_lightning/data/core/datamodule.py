@@ -105,6 +105,10 @@ class DataModule(pl.LightningDataModule):
         """A line on where the validation samples come from; empty where users expect it."""
         return ""
 
+    def about_memory(self) -> str:
+        """A line on the samples that are kept in memory since the sets were opened; empty where none are."""
+        return ""
+
     def epoch_counts(self) -> dict[str, int]:
         """Counts of this rank's epoch to log as ``train/<name>``, summed over ranks."""
         return {}

@@ -21,6 +21,27 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=(seed, epoch), counter=(0, 0, 0, index)))
 
 
+class SampleRandomness:
+    """Random numbers of samples as :func:`sample_rng` gives them, from one generator that is set to each sample.
+
+    Setting a generator takes a tenth of the time that making one takes.
+
+    Args:
+        seed: see :func:`sample_rng`.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._generator = sample_rng(seed, 0, 0)
+        self._state: dict[str, Any] = dict(self._generator.bit_generator.state)
+
+    def of(self, epoch: int, index: int) -> np.random.Generator:
+        """Return the generator of a sample, which the next call changes."""
+        numbers = self._state["state"]
+        numbers["key"][1], numbers["counter"][3] = epoch, index
+        self._generator.bit_generator.state = self._state
+        return self._generator
+
+
 class CaptionTable:
     """Tokens of every template filled with every class name.
 
@@ -64,6 +85,7 @@ class CaptionTable:
         """(S N, P, context length) token ids of the N names of all classes, grouped by domain."""
         self.templates = len(templates)
         """Number of templates, P."""
+        self._flat = self.tokens.flatten(0, 1)
         keys = [self.tokens[first].numpy().tobytes() for first in self._first_names]
         warn_indistinguishable([names[first] for first in self._first_names], keys)
 
@@ -85,7 +107,7 @@ class CaptionTable:
             template = int(rng.integers(self.templates))
         if (count := self._name_counts[sample.label]) > 1:
             row += int(rng.integers(count))
-        return self.tokens[row, template]
+        return self._flat[row * self.templates + template]
 
 
 class CaptionTables:

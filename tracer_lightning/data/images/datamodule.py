@@ -10,12 +10,23 @@ from torch import Tensor
 from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.core.sampler import RowSampler
-from tracer_lightning.data.images.captions import CaptionTables
+from tracer_lightning.data.images.captions import CaptionTables, sample_rng
+from tracer_lightning.data.images.decoding import decode
 from tracer_lightning.data.images.image_source import ImageSource
+from tracer_lightning.data.images.in_memory import (
+    DecodedSource,
+    EncodedOnly,
+    InMemory,
+    Prepare,
+    check_in_memory,
+    keep_in_memory,
+    megabytes,
+)
 from tracer_lightning.data.images.names import group_name, split_names
 from tracer_lightning.data.images.normalization import Normalization
 from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, Collate, SampleBuilder, Transform
 from tracer_lightning.data.images.shots import few_shot
+from tracer_lightning.data.images.transforms import DecodeAndCrop
 from tracer_lightning.data.images.unreadable import TRAINING, UnreadableImages
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, EvalSet, InputSpec
@@ -38,6 +49,10 @@ class ClipDataModule(DataModule):
         spec: inputs that the model expects.
         max_bad_fraction: as for :class:`tracer_lightning.data.images.unreadable.UnreadableImages`.
         shots: images of each class to train on, drawn by the seed; None for all.
+        in_memory: whether the images of each set are decoded once and kept in memory: training images before their
+            crop, where ``train_transform`` is a :class:`DecodeAndCrop`, and evaluation images after theirs. ``auto``
+            keeps sets of at most 512 MiB, or a quarter of the available memory, and only where models are trained,
+            since otherwise each image is read once. Each process has its own copy, which its workers share.
         loading: as for :class:`DataModule`; ``seed`` is that of captions, too.
     """
 
@@ -65,15 +80,23 @@ class ClipDataModule(DataModule):
     """Crops training images to the model's size; None where they have it."""
     spec: InputSpec
 
-    def __init__(self, spec: InputSpec, max_bad_fraction: float, shots: int | None = None, **loading: Any) -> None:
+    def __init__(
+        self,
+        spec: InputSpec,
+        max_bad_fraction: float,
+        shots: int | None = None,
+        in_memory: InMemory = False,
+        **loading: Any,
+    ) -> None:
         super().__init__(spec, **loading)
         if shots is not None and shots < 1:
             raise ValueError(f"shots must be >= 1 or None, got {shots}")
-        self.shots = shots
+        self.shots, self.in_memory = shots, check_in_memory(in_memory)
         self._unreadable = UnreadableImages(max_bad_fraction)
         self._unreadable_in_epoch = 0
         self._tables = CaptionTables(spec.tokenize)
         self._sources: dict[EvalSet | None, ImageSource] = {}
+        self._decoded: dict[EvalSet | None, DecodedSource | None] = {}
         self._normalization = Normalization(spec.mean, spec.std)
 
     @property
@@ -164,13 +187,25 @@ class ClipDataModule(DataModule):
 
     def train_dataset(self) -> CaptionedDataset:
         """Training images with captions."""
-        return (CaptionedRows if self.draws_image_template_pairs else CaptionedDataset)(
-            self._source(None), self.train_sample_builder()
-        )
+        builder = self.train_sample_builder()
+        source: ImageSource = self._source(None)
+        if isinstance(transform := builder.transform, DecodeAndCrop):
+            decoded = self._decoded_source(None, lambda data, index: decode(data))
+            if decoded is not None:
+                source = decoded
+                builder.crop_in_batches(transform)
+        return (CaptionedRows if self.draws_image_template_pairs else CaptionedDataset)(source, builder)
 
     def eval_dataset(self, eval_set: EvalSet) -> CaptionedDataset:
         """Images of one evaluation set."""
-        return CaptionedDataset(self._source(eval_set), self.eval_sample_builder(eval_set))
+        builder = self.eval_sample_builder(eval_set)
+        if (transform := builder.transform) is None:
+            return CaptionedDataset(self._source(eval_set), builder)
+        source = self._decoded_source(eval_set, lambda data, index: transform(data, sample_rng(builder.seed, 0, index)))
+        if source is None:
+            return CaptionedDataset(self._source(eval_set), builder)
+        builder.transform = EncodedOnly(transform)
+        return CaptionedDataset(source, builder)
 
     def plain_dataset(self) -> CaptionedDataset:
         """Training images, prepared as in validation."""
@@ -197,6 +232,31 @@ class ClipDataModule(DataModule):
                 source = few_shot(source, self.shots, self.seed, self.classnames)
             self._sources[eval_set] = source
         return self._sources[eval_set]
+
+    def _decoded_source(self, eval_set: EvalSet | None, prepare: Prepare) -> DecodedSource | None:
+        """Images of a set, decoded and in memory; None where they are not to be kept."""
+        if self.in_memory is False or (self.in_memory == "auto" and not self.trains):
+            return None
+        if eval_set not in self._decoded:
+            name = "training images" if eval_set is None else f"images of {eval_set.name}"
+            processes = self.trainer.num_devices if self.trainer else 1
+            self._decoded[eval_set] = keep_in_memory(self._source(eval_set), prepare, name, self.in_memory, processes)
+        return self._decoded[eval_set]
+
+    def about_memory(self) -> str:
+        """Describe which images are kept in memory; empty where none are."""
+        sources = {eval_set: source for eval_set, source in self._decoded.items() if source is not None}
+        if not sources:
+            return ""
+        parts = []
+        if TRAINING in sources:
+            parts.append(f"{len(sources[TRAINING]):,} training images")
+        if evaluated := [source for eval_set, source in sources.items() if eval_set is not TRAINING]:
+            images = sum(map(len, evaluated))
+            parts.append(f"{images:,} images of {len(evaluated)} evaluation set{'s' if len(evaluated) > 1 else ''}")
+        size = megabytes(sum(source.nbytes for source in sources.values()))
+        each = f" in each of {self._ranks[1]} processes" if self._ranks[1] > 1 else ""
+        return f"{' and '.join(parts)} are kept in memory, decoded: {size}{each}"
 
     # -- batches ----------------------------------------------------------------------------------------------------
 

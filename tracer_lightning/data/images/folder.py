@@ -146,7 +146,7 @@ class ImageFolderDataModule(ClipDataModule):
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.images.transforms.RandomCrop`.
         eval_decoder: see :class:`tracer_lightning.data.images.transforms.EvalCrop`.
         loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
-            ``max_bad_fraction`` and ``shots``.
+            ``max_bad_fraction``, ``shots`` and ``in_memory``.
     """
 
     def __init__(

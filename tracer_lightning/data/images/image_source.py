@@ -12,7 +12,7 @@ class RawSample(NamedTuple):
     """A sample as its source holds it, before decoding and captioning."""
 
     data: Any
-    """Encoded image (bytes), or an image of the model's size, (3, H, W) uint8."""
+    """Encoded image (bytes), or a decoded one, (3, H, W) uint8."""
     label: int
     """Class of the image; -1 for none."""
     origin: str

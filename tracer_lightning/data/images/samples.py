@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tracer_lightning.data.images.captions import CaptionTable, sample_rng
+from tracer_lightning.data.images.captions import CaptionTable, SampleRandomness
 from tracer_lightning.data.images.decoding import UnreadableImageError
 from tracer_lightning.data.images.image_source import ImageSource, RawSample
+from tracer_lightning.data.images.transforms import DecodeAndCrop, PlannedCrop
 from tracer_lightning.functional.text import trim_tokens, unique_captions
 from tracer_lightning.types import IGNORE_INDEX, Batch
 
@@ -49,9 +50,18 @@ class SampleBuilder:
 
     def __init__(self, captions: CaptionTable | None, transform: Transform | None, image_size: int, seed: int) -> None:
         self.captions = captions
-        self.transform = transform
+        self.transform: Callable[[Any, np.random.Generator], Any] | None = transform
         self.image_size = image_size
         self.seed = seed
+        self._randomness = SampleRandomness(seed)
+        self._crop_batch: Callable[[Sequence[PlannedCrop]], Tensor] | None = None
+
+    def crop_in_batches(self, transform: DecodeAndCrop) -> None:
+        """Only plan the crop of each image, and crop those of a batch together, to the same pixels.
+
+        This is faster for small images, and takes more memory for images that are not kept in memory anyway.
+        """
+        self.transform, self._crop_batch = transform.plan, transform.crop.crop_batch
 
     def trained(
         self, candidates: Iterable[tuple[int, RawSample]], epoch: int, row: tuple[int, int] | None = None
@@ -68,7 +78,7 @@ class SampleBuilder:
         first, template = (None, None) if row is None else row
         for index, raw in candidates:
             first = index if first is None else first
-            rng = sample_rng(self.seed, epoch, first)
+            rng = self._randomness.of(epoch, first)
             try:
                 image = raw.data if self.transform is None else self.transform(raw.data, rng)
             except UnreadableImageError as error:
@@ -85,12 +95,19 @@ class SampleBuilder:
             try:
                 image = raw.data
                 if self.transform is not None:
-                    image = self.transform(image, sample_rng(self.seed, 0, index))
+                    image = self.transform(image, self._randomness.of(0, index))
                 return Sample(image, none, raw.label, index)
             except UnreadableImageError as error:
                 unreadable = (f"{raw.origin}: {error}",)
         blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
         return Sample(blank, none, PADDING, PADDING, unreadable)
+
+    def finish(self, samples: Sequence[Sample]) -> Sequence[Sample]:
+        """Crop the images whose crops are only planned."""
+        if self._crop_batch is None:
+            return samples
+        images = self._crop_batch([cast(PlannedCrop, sample.image) for sample in samples])
+        return [sample._replace(image=image) for sample, image in zip(samples, images, strict=True)]
 
 
 class CaptionedDataset(Dataset[Sample]):
@@ -111,6 +128,14 @@ class CaptionedDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """The sample of ``key`` = (epoch, index); index -1 gives padding."""
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sample]:
+        """The samples of several keys, as a ``DataLoader`` asks for those of a batch."""
+        return self.builder.finish([self.build(key) for key in keys])
+
+    def build(self, key: tuple[int, int]) -> Sample:
+        """The sample of a key, whose crop may be only planned."""
         epoch, index = key
         if self.builder.captions is None:
             return self.builder.evaluated(None if index == PADDING else self.source[index], index)
@@ -126,8 +151,8 @@ class CaptionedDataset(Dataset[Sample]):
 class CaptionedRows(CaptionedDataset):
     """The rows of images x templates, image by image, for training."""
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """The sample of ``key`` = (epoch, row)."""
+    def build(self, key: tuple[int, int]) -> Sample:
+        """The sample of ``key`` = (epoch, row), whose crop may be only planned."""
         assert self.builder.captions is not None
         epoch, row = key
         index, template = divmod(row, self.builder.captions.templates)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,19 +18,39 @@ from tracer_lightning.types import InputSpec
 EvalDecoder = Literal["torchvision", "pil"]
 ASPECT = (3 / 4, 4 / 3)
 """Smallest and largest ratio of width to height of a random crop."""
+LOG_ASPECT = (math.log(ASPECT[0]), math.log(ASPECT[1]))
 ATTEMPTS = 10
 """Number of random boxes to try before the fallback."""
 
 
 class DecodeAndCrop:
-    """Transform that decodes an image and crops it."""
+    """Transform that decodes an image, unless it is decoded already, and crops it."""
 
-    def __init__(self, crop: Callable[[Tensor, np.random.Generator], Tensor]) -> None:
+    def __init__(self, crop: RandomCrop) -> None:
         self.crop = crop
 
-    def __call__(self, data: bytes, rng: np.random.Generator) -> Tensor:
-        """Decode and crop an image to (3, size, size) uint8."""
-        return self.crop(decode(data), rng)
+    def __call__(self, data: bytes | Tensor, rng: np.random.Generator) -> Tensor:
+        """Crop an encoded image, or a decoded one (3, H, W) uint8, to (3, size, size) uint8."""
+        return self.crop(_decoded(data), rng)
+
+    def plan(self, data: bytes | Tensor, rng: np.random.Generator) -> PlannedCrop:
+        """Decode an image, and draw the crop that :meth:`RandomCrop.crop_batch` makes of it."""
+        return self.crop.plan(_decoded(data), rng)
+
+
+def _decoded(data: bytes | Tensor) -> Tensor:
+    return data if isinstance(data, Tensor) else decode(data)
+
+
+class PlannedCrop(NamedTuple):
+    """Image and the random numbers of its crop."""
+
+    image: Tensor
+    """(3, H, W) uint8."""
+    box: tuple[int, int, int, int]
+    """Top, left, height and width in pixels."""
+    flip: bool
+    """Whether the crop is flipped horizontally."""
 
 
 class RandomCrop:
@@ -54,17 +74,38 @@ class RandomCrop:
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Crop (3, H, W) uint8 to (3, size, size) uint8."""
-        top, left, height, width = self.box(image.shape[-2], image.shape[-1], rng)
-        image = TF.resized_crop(
-            image, top, left, height, width, [self.size, self.size], self.interpolation, antialias=True
-        )
-        return TF.horizontal_flip(image) if rng.random() < self.flip else image
+        return self.crop_batch([self.plan(image, rng)])[0]
+
+    def plan(self, image: Tensor, rng: np.random.Generator) -> PlannedCrop:
+        """Draw the crop of an image (3, H, W)."""
+        _, height, width = image.shape
+        return PlannedCrop(image, self.box(height, width, rng), rng.random() < self.flip)
+
+    def crop_batch(self, plans: Sequence[PlannedCrop]) -> Tensor:
+        """Crop images to (B, 3, size, size) uint8.
+
+        Boxes of equal size are resized together, to the same pixels: for small images, the overhead of a call takes
+        longer than its computation.
+        """
+        crops = torch.empty(len(plans), 3, self.size, self.size, dtype=torch.uint8)
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, plan in enumerate(plans):
+            groups.setdefault(plan.box[2:], []).append(number)
+        for (height, width), numbers in groups.items():
+            boxes = []
+            for image, (top, left, _, _), _ in (plans[number] for number in numbers):
+                boxes.append(image[:, top : top + height, left : left + width])
+            group = boxes[0][None] if len(boxes) == 1 else torch.stack(boxes)
+            crops[numbers] = TF.resize(group, [self.size, self.size], self.interpolation, antialias=True)
+        flipped = [number for number, plan in enumerate(plans) if plan.flip]
+        crops[flipped] = crops[flipped].flip(-1)
+        return crops
 
     def box(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
         """Draw top, left, height and width of a crop in pixels, as torchvision's ``RandomResizedCrop`` does."""
         for _ in range(ATTEMPTS):
             area = height * width * rng.uniform(*self.scale)
-            aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
+            aspect = math.exp(rng.uniform(*LOG_ASPECT))
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w

@@ -58,7 +58,7 @@ class ShardDataModule(ClipDataModule):
         eval_decoder: see :class:`tracer_lightning.data.images.transforms.EvalCrop`.
         cache_dir: local folder for downloads and indices.
         loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``,
-            ``max_bad_fraction`` and ``shots``.
+            ``max_bad_fraction``, ``shots`` and ``in_memory``.
     """
 
     def __init__(

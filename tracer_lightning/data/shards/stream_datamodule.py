@@ -55,6 +55,11 @@ class StreamedShardDataModule(ShardDataModule):
         super().__init__(**shards)
         if shuffle_buffer < 1:
             raise ValueError(f"shuffle_buffer must be >= 1, got {shuffle_buffer}")
+        if self.in_memory is True:
+            raise ValueError(
+                "in_memory=True keeps images by their position, which streams don't provide; set in_memory to 'auto' "
+                "or False, or read the shards by index"
+            )
         self.cache, self.streams, self.shuffle_buffer = cache, streams, shuffle_buffer
         self._checked: set[str] = set()
 
