@@ -17,7 +17,7 @@ from tracer_lightning.reporting.published import ACCURACY, ECE
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, STRENGTH, Settings, format_value, label, varied_keys
 
-DOSE = ("optimizer.lr", STRENGTH)
+DOSE = ("optimizer.lr", STRENGTH, "regularizers.l2_sp.weight")
 """Settings that move a method along its trade-off, and do not make another method of it."""
 ALPHA = "alpha"
 """Dose of an interpolated model beside those of its run."""
