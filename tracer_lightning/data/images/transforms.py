@@ -74,7 +74,9 @@ class RandomCrop:
 
     def __call__(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """Crop (3, H, W) uint8 to (3, size, size) uint8."""
-        return self.crop_batch([self.plan(image, rng)])[0]
+        _, box, flip = self.plan(image, rng)
+        image = TF.resized_crop(image, *box, [self.size, self.size], self.interpolation, antialias=True)
+        return TF.horizontal_flip(image) if flip else image
 
     def plan(self, image: Tensor, rng: np.random.Generator) -> PlannedCrop:
         """Draw the crop of an image (3, H, W)."""
