@@ -36,7 +36,7 @@ COMPOSITION_MISTAKES = [
         f"error: method=traser: there is no such method; choose one of {METHODS}\n",
     ),
     ("experiment=[]", "name is not set; choose an experiment="),
-    ("experiment=vit", "experiment=vit: there is no such experiment; choose one of digits"),
+    ("experiment=vit", "experiment=vit: there is no such experiment; choose one of cifar10"),
     ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
     ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
     ("data.batchsize=1", "data.batchsize: there is no such setting"),

@@ -243,4 +243,4 @@ def test_experiments_say_what_they_take_and_what_came_out(path):
     header = path.read_text().partition("\ndefaults:")[0]
     for entry in ("Command:", "Hardware:", "Time:", "Result:"):
         assert f"\n# {entry} " in header
-    assert ("\n# Published: " in header) != path.stem.startswith(("digits", "pacs", "toy_digits"))
+    assert ("\n# Published: " in header) != path.stem.startswith(("cifar10", "digits", "pacs", "tiny", "toy_digits"))

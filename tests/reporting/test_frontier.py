@@ -307,7 +307,8 @@ def test_every_setting_is_in_the_csv(two):
     rows = list(csv.DictReader(io.StringIO(frontier_csv(read(two)))))
     assert len(rows) == 6
     assert rows[0] == {
-        **{"series": "flyp", "model": "student", "optimizer.lr": "0.0001", "method.strength": "0.9", "alpha": ""},
+        **{"series": "flyp", "model": "student", "optimizer.lr": "0.0001", "method.strength": "0.9"},
+        **{"regularizers.l2_sp.weight": "", "alpha": ""},
         **{"n": "1", "seeds": "0", "id": "0.6", "ood": "0.38", "on_front_ood": "1", "validation": "", "ece_id": "0.05"},
     }
 
