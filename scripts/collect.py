@@ -103,7 +103,9 @@ def collect_frontiers(args: argparse.Namespace) -> None:
     """Read the runs and merges, and compare their trade-offs."""
     for option in ("metrics", "sets"):
         if getattr(args, option) is not None:
-            raise ValueError(f"--{option}: --frontier compares accuracy on ID and other sets; give one of both options")
+            raise ValueError(
+                f"--{option}: give this option or --frontier, which compares accuracy on ID and other sets"
+            )
     groups = read_groups(args.runs)
     interpolations, unreadable = find_interpolations(args.runs)
     for warning in unreadable:

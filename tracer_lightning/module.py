@@ -115,6 +115,9 @@ class TracerModule(pl.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Loss of the global batch, of which ``batch`` is this rank's share.
 
+        Models gather the features of all ranks themselves, and CLIP models those of all micro-batches
+        (:meth:`tracer_lightning.models.open_clip.clip.ClipModel.forward`).
+
         Returns:
             ``loss``, and for callbacks, without gradient: ``features``, the :class:`LossInputs`, and ``terms``, each
             part of the loss by name.
@@ -124,7 +127,6 @@ class TracerModule(pl.LightningModule):
         distill = self.loss.distills(self.global_step)
         if distill:
             with torch.no_grad():
-                # targets, such as labels, are those of the batch and the same for both
                 # targets, such as labels, are those of the batch and the same for both
                 teacher = self.teacher(batch, self.reads - self.student.targets)
                 if self.anchors is not None:

@@ -114,5 +114,5 @@ def test_whatever_a_run_is_called_its_card_has_the_same_structure(tmp_path):
 
 @pytest.mark.parametrize("results", [{"student": [1]}, {"student": {"a": 1}}, {"zero_shot": {}}, {"versions": 3}])
 def test_results_that_no_run_writes_are_one_line(tmp_path, results):
-    with pytest.raises(ValueError, match="not have the form that a run writes"):
+    with pytest.raises(ValueError, match="is not a valid file of a run"):
         model_card(hostile_run(tmp_path, **results), "student", None, "local-dir:x")

@@ -149,7 +149,7 @@ def test_matching_does_not_train_the_scale(complete_inputs):
 def test_missing_inputs_raise_errors(loss, complete_inputs):
     with pytest.raises(ValueError, match="compares images with anchor texts, and there are none"):
         loss(complete_inputs._replace(anchors=None))
-    with pytest.raises(ValueError, match="compares student and teacher, and there is no teacher"):
+    with pytest.raises(ValueError, match="a distillation loss needs a teacher, and there is none"):
         loss(complete_inputs._replace(teacher=None))
 
 

@@ -235,7 +235,7 @@ def test_same_label_is_diagonal_where_no_class_repeats(inputs):
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.needs_teacher], ids=lambda loss: type(loss).__name__)
 def test_a_missing_teacher_raises_an_error(loss, inputs):
-    with pytest.raises(ValueError, match="compares student and teacher, and there is no teacher"):
+    with pytest.raises(ValueError, match="a distillation loss needs a teacher, and there is none"):
         loss(inputs._replace(teacher=None))
 
 

@@ -52,12 +52,12 @@ def write_series(folder, accuracies, seeds=(0,), validation=None, **settings):
                 (run / "results.json").write_text(json.dumps(results))
 
 
-def write_merge(folder, curve, seed=0, model="student", merge="wise_ft", run_folder=None, **settings):
+def write_merge(folder, curve, seed=0, model="student", merge="wise_ft", run_folder=None, options=(), **settings):
     """What a merge of a run writes: scores by alpha."""
     folder.mkdir(parents=True)
     recorded = settings_of(config(run_folder or folder, seed=seed, **settings))
     run = {"folder": str(folder), "name": "digits", "seed": seed, "settings": recorded}
-    content = {"merge": merge, "model": model, "runs": [run], "seconds": 1.0}
+    content = {"merge": merge, "model": model, "runs": [run], "seconds": 1.0, **dict(options)}
     content["scores"] = {alpha: scores(own, ood) for alpha, (own, ood) in curve.items()}
     (folder / "merge.json").write_text(json.dumps(content))
 
@@ -166,6 +166,24 @@ def test_merges_are_points_by_rate_and_alpha(two):
     assert merged.points[4].mean("id") == pytest.approx(0.6 + RATES[1] + 0.01)
 
 
+def test_merges_with_other_options_are_series_of_their_own(two):
+    curve = {alpha: (0.6 + float(alpha) / 10, 0.38) for alpha in ("0", "0.5", "1")}
+    shared = {"run_folder": two / "flyp/0.0001-0", "optimizer.lr": RATES[0], **FLYP_CONFIG}
+    write_merge(two / "merges/own", curve, options={"head": "interpolate"}, **shared)
+    write_merge(two / "merges/other", curve, options={"head": "interpolate", "other_start": "mine.pt"}, **shared)
+    series = by_label(read(two, two / "merges"))
+    assert {"flyp + WiSE-FT", "flyp + WiSE-FT (other_start mine.pt)"} <= set(series)
+    assert len(series["flyp + WiSE-FT"].points) == 3
+
+
+@pytest.mark.parametrize("alpha", ["1.5", "nan", "half"])
+def test_alphas_are_numbers_from_0_to_1(two, alpha):
+    write_merge(two / "merges", {alpha: (0.6, 0.4)})
+    merges, warnings = find_interpolations([str(two)])
+    assert not merges
+    assert f"alpha {alpha!r} is not a number in [0, 1]; left out" in warnings[0]
+
+
 def test_merges_that_cannot_be_used_are_named(two):
     write_merge(two / "stock", {"mean": (0.5, 0.4)}, merge="model_stock")
     (two / "old").mkdir()
@@ -191,6 +209,21 @@ def test_levels_and_the_best_settings_there(two):
     assert best_at(series["tracer"], 0.7051, "ood").label == "lr 0.01"
     write_series(two / "third", ((0.6, 0.3), (0.65, 0.3), (0.66, 0.3)), beta=0.9)
     assert id_levels(read(two).series) == pytest.approx([0.66, 0.78])
+
+
+def test_levels_that_are_close_are_one(tmp_path):
+    for number, best in enumerate((0.9834, 0.9831, 0.9829)):
+        accuracies = ((0.6, 0.4), (0.7, 0.3), (best, 0.2))
+        write_series(tmp_path / str(number), accuracies, **{"kernel.beta": 0.1 + number})
+    assert id_levels(read(tmp_path).series) == pytest.approx([0.9829])
+
+
+def test_series_have_the_seeds_that_have_a_teacher(two):
+    for seed, after in ((1, scores(0.5, 0.45)), (2, None)):
+        write_run(two / f"more/{seed}", scores(0.6, 0.4), after=after, seed=seed, **{"optimizer.lr": 0.5})
+    series = by_label(read(two, model="all"))
+    assert [point.seeds for point in series["tracer (teacher)"].points] == [(1,)]
+    assert series["tracer"].points[-1].seeds == (1, 2)
 
 
 def test_validation_picks_a_setting_of_its_own(two):

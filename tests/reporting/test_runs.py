@@ -45,7 +45,7 @@ def test_unfinished_and_broken_runs_are_reported(sweep):
     for warning, name, reason in zip(
         warnings,
         ["8-tracer-seed0", "9-tracer-seed1", "10-tracer-seed2", "12-tracer-seed11"],
-        ["no results.json", "config.yaml", "not have the form that a run writes", "no results.json"],
+        ["no results.json", "config.yaml", "is not a valid file of a run", "no results.json"],
         strict=True,
     ):
         assert f"{sweep / name}:" in warning

@@ -22,7 +22,9 @@ class NonFiniteError(ValueError):
 
 
 class NonFinite(pl.Callback):
-    """Stop the run at, or skip, a loss that is NaN or infinite, and never save weights that are.
+    """Stop the run, or skip the step, when the loss is NaN or infinite; never save NaN or infinite weights.
+
+    Gradients are not checked.
 
     The first step with non-finite losses is recorded on the device. With ``stop``, it is checked when checkpoints are
     written and at logging steps, where the host waits for the device anyway (on CPU, at every step). The run may

@@ -75,9 +75,7 @@ def model_card(
             metrics=list(METRICS),
         )
     except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        raise ValueError(
-            f"checkpoint: {file} or its {RESULTS} do not have the form that a run writes ({error})"
-        ) from error
+        raise ValueError(f"checkpoint: {file} or its {RESULTS} is not a valid file of a run ({error})") from error
 
 
 def _results_beside(file: Path | None) -> Results:

@@ -80,6 +80,8 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         "checkpoints": checkpoints,
         "runs": [_merged_run(checkpoint, setting) for checkpoint in checkpoints],
         "start": origin,
+        "other_start": cfg.start,
+        "head": cfg.merge.get("head"),
         "model": cfg.model,
         "precision": precision_name(runner.trainer, cfg.evaluation.precision),
         **({} if images is None else {"samples": min(cfg.merge.samples, images.set_size(None))}),

@@ -1,4 +1,4 @@
-"""Messages of one line for users' mistakes."""
+"""Messages of one line for users' mistakes; ``composition.py`` makes those of unknown settings and options."""
 
 from __future__ import annotations
 

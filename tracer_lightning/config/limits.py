@@ -1,4 +1,4 @@
-"""Limits of the trainer with which a run, or a part of it, has nothing to do."""
+"""Limits of the trainer, such as ``max_steps=0``, that leave nothing to train or to test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a checkpoint for classes outside this package, which must have the form of an option that the user has.
+"""Settings of a checkpoint for classes outside this package: they must match an option of the user's own YAML files.
 
 A checkpoint names no callable: whatever is instantiated is named by a YAML file on Hydra's search path (``conf`` or
 ``--config-dir``), which belongs to the user. The checkpoint only gives plain values in the places where that file has

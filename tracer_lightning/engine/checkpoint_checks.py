@@ -1,4 +1,7 @@
-"""Validation of a checkpoint that a run is to continue from, whoever wrote it, before the run writes anything."""
+"""Checks of the content of a checkpoint that a run is to resume from, before the run writes anything.
+
+Whether the file is safe to read is checked when it is read (:func:`tracer_lightning.models.files.read_checkpoint`).
+"""
 
 from __future__ import annotations
 

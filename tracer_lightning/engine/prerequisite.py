@@ -1,4 +1,4 @@
-"""Experiments that others start from: trained once, cached, and checked."""
+"""Experiments that others start from: trained once, cached, and checked (``config/prerequisite.py`` composes them)."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _check_accuracy(folder: Path, name: str, min_accuracy: float | None) -> None
         mean = sum(accuracies) / len(accuracies)
     except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ValueError(
-            f"prerequisite: {folder / RESULTS} doesn't have the form that a run writes; delete the folder to repeat it"
+            f"prerequisite: {folder / RESULTS} is not a valid file of a run; delete the folder to repeat it"
         ) from error
     if min_accuracy is not None and mean < min_accuracy:
         raise ValueError(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 TIMEOUT = 30
-"""Number of seconds that scontrol has for an answer."""
+"""Timeout of scontrol in seconds."""
 REQUEUE_STATUS = 128 + signal.SIGUSR1
 """Exit status of a process that was stopped by the signal that asks for the job to be requeued."""
 STOP_STATUSES = (REQUEUE_STATUS, 128 + signal.SIGTERM)
@@ -92,7 +92,7 @@ class SlurmJob:
                 runs = job_state[1] in RUNNING_STATES
                 preempted = runs and re.search(r"^ .*\bPreemptTime=\d", record, re.MULTILINE) is not None
                 return JobState("_".join(filter(None, identity.groups())) or job, runs, preempted)
-        raise OSError(f"scontrol show job {job}: no such job in its answer")
+        raise OSError(f"scontrol show job {job}: its output does not list the job")
 
 
 def _scontrol(*arguments: str) -> str:

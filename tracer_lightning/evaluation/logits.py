@@ -13,7 +13,7 @@ from tracer_lightning.types import EvalSet
 
 
 def padded(classes: Sequence[Sequence[int]]) -> Tensor:
-    """Groups of class indices as (C', K), short ones filled up with their own first member, which no maximum minds."""
+    """Groups of class indices as (C', K), padded with their first member, which does not change their maximum."""
     longest = max(len(group) for group in classes)
     return torch.tensor([[*group, *[group[0]] * (longest - len(group))] for group in classes])
 

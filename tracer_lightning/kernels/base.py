@@ -16,7 +16,7 @@ def check_progress(progress: float) -> None:
 
 
 def weight_at(kernel: Kernel, step: int, total_steps: int) -> float:
-    """Weight alpha_k = kernel((k + 0.5) / (T + 1)) at optimizer step k of T (TRACER, eq. 15).
+    """Unnormalised weight alpha_k = kernel((k + 0.5) / (T + 1)) at optimizer step k of T (TRACER, eq. 15).
 
     Raises:
         ValueError: the weight is not a finite number >= 0.

@@ -1,4 +1,4 @@
-"""Distillation of what images are like in the light of anchor texts."""
+"""Distillation of the similarities between images and anchor texts (CAR-FT, Lipsum-FT)."""
 
 from __future__ import annotations
 

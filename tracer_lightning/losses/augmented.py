@@ -1,4 +1,4 @@
-"""Contrast of fused features."""
+"""Augmented feature distillation (AFD): contrast of fused features of student and teacher."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ class Term(nn.Module):
     reads: frozenset[str] = frozenset()
     """Fields of the student's features that the term reads. Models compute no field that no term reads."""
     needs_teacher: bool = False
-    """Whether the term compares the student with the teacher, of which it may read the same fields, but for targets."""
+    """Whether the term compares student and teacher; it reads the same fields of both, except targets (labels)."""
     needs_anchors: bool = False
     """Whether the term reads anchors."""
     needs_all_weights: bool = False
-    """Whether the term reads all trained weights, and not only those outside the model's blocks."""
+    """Whether the term reads all trained weights, also those inside the blocks that sharded training keeps apart."""
 
 
 class LossTerm(Term):
@@ -47,7 +47,7 @@ class Regularizer(Term):
 def require_teacher(inputs: LossInputs) -> Any:
     """The teacher's features; ValueError where there are none."""
     if inputs.teacher is None:
-        raise ValueError("a term compares student and teacher, and there is no teacher; give one, or drop the term")
+        raise ValueError("a distillation loss needs a teacher, and there is none; give one, or remove the loss")
     return inputs.teacher
 
 

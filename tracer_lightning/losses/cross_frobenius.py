@@ -1,4 +1,4 @@
-"""Frobenius norm of the product of both towers' projections."""
+"""Cross-Frobenius regularizer: norm of the product of both towers' projections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation across modalities."""
+"""Cross-modal knowledge distillation (cross-KD)."""
 
 from __future__ import annotations
 

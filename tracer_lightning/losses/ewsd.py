@@ -1,4 +1,4 @@
-"""Keeping the image projection near its start, in some directions more than in others."""
+"""EWSD: weighted L2 distance of the image projection from its start."""
 
 from __future__ import annotations
 

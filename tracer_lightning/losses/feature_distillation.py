@@ -1,4 +1,4 @@
-"""Distillation of features."""
+"""Feature distillation (FD)."""
 
 from __future__ import annotations
 

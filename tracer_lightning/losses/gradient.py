@@ -1,4 +1,4 @@
-"""Distillation of gradients."""
+"""Gradient distillation (GD)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distillation of the head's logits."""
+"""KL divergence between the head's logits of student and teacher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contrast of the student against the teacher."""
+"""Interactive contrastive learning (ICL) between student and teacher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Staying near the start."""
+"""L2-SP: L2 distance of the weights from their start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What regularizers of the projections ask of a model."""
+"""Interface of models whose projections are regularized."""
 
 from __future__ import annotations
 

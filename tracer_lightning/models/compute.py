@@ -1,4 +1,4 @@
-"""Options that change a model's memory use and speed, but not its results."""
+"""Options that change a model's memory use and speed, but not its results: micro-batches, checkpointing, layout."""
 
 from __future__ import annotations
 

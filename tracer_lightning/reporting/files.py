@@ -36,7 +36,7 @@ def _read_mapping(path: Path, parse: Any) -> dict[str, Any]:
         content = parse(read_text(path))
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} does not have the form that a run writes: {reason}") from error
+        raise ValueError(f"{path} is not a valid file of a run: {reason}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} does not have the form that a run writes: it contains a {type(content).__name__}")
+        raise ValueError(f"{path} is not a valid file of a run: it contains a {type(content).__name__}")
     return content

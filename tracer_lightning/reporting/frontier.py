@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,9 +158,10 @@ def hypervolume(x: Array, y: Array, reference: tuple[float, float]) -> Array:
 
 
 def id_levels(series: Sequence[Series]) -> list[float]:
-    """The largest ID means that all series, and that at least half of them, reach; one level if they are equal."""
+    """The largest ID means that all series, and that at least half of them, reach; only the first if both are close."""
     best = sorted((float(member.means(ID).max()) for member in series), reverse=True)
-    return sorted({best[-1], best[(len(best) + 1) // 2 - 1]})
+    all_reach, half_reach = best[-1], best[(len(best) + 1) // 2 - 1]
+    return [all_reach] if half_reach - all_reach < LEVEL_TOLERANCE else [all_reach, half_reach]
 
 
 def best_at(series: Series, level: float, role: str) -> FrontierPoint | None:
@@ -228,14 +230,14 @@ def _points(settings: Sequence[tuple[Settings, Mapping[int, Trial]]], sets: Sets
 def _point(dose: Settings, keys: Sequence[str], trials: Sequence[Trial], sets: Sets) -> FrontierPoint:
     ordered = sorted(trials, key=lambda trial: trial.seed)
     names = {role: [name for name, _ in members] for role, members in sets.items() if members}
-    validation = [trial.validation[ACCURACY] for trial in ordered if ACCURACY in trial.validation]
+    validation = [trial.validation.get(ACCURACY, math.nan) for trial in ordered]
     return FrontierPoint(
         dose,
         _dose_label(dose, keys),
         tuple(trial.seed for trial in ordered),
         {role: _values(ordered, members, ACCURACY) for role, members in names.items()},
         {role: float(_values(ordered, members, ECE).mean()) for role, members in names.items()},
-        statistics.fmean(validation) if len(validation) == len(ordered) else None,
+        statistics.fmean(validation) if all(map(math.isfinite, validation)) else None,
     )
 
 
@@ -254,6 +256,7 @@ class _Key:
     settings: frozenset[Any]
     model: str
     curve: str | None
+    options: frozenset[Any] = frozenset()
 
 
 def _split(settings: Settings) -> tuple[Settings, Settings]:
@@ -271,26 +274,31 @@ def _trials(
     for model in models:
         for group in groups:
             dose, shared = _split(group.settings)
-            for run in group.runs if all(model in run.scores for run in group.runs) else ():
+            for run in (run for run in group.runs if model in run.scores):
                 trial = Trial(str(run.folder), run.seed, run.scores[model], run.validation)
                 yield _Key(frozenset(shared.items()), model, None), dose, trial
     for merge in interpolations:
         dose, shared = _split(merge.settings)
         for alpha, scores in merge.scores.items() if merge.model in models else ():
             trial = Trial(str(merge.folder), merge.seed, scores, {})
-            yield _Key(frozenset(shared.items()), merge.model, merge.curve), {**dose, ALPHA: alpha}, trial
+            key = _Key(frozenset(shared.items()), merge.model, merge.curve, frozenset(merge.options.items()))
+            yield key, {**dose, ALPHA: alpha}, trial
 
 
-def _series_label(key: _Key, keys: Sequence[str]) -> str:
+def _series_label(key: _Key, keys: Sequence[str], options: Sequence[str]) -> str:
     settings: Settings = dict(key.settings)
     is_method = set(keys) <= {METHOD} and METHOD in settings
     name = format_value(METHOD, settings[METHOD]) if is_method else label(settings, keys or [METHOD])
     model = f" ({TEACHER})" if key.model == TEACHER else ""
-    return f"{name}{model}{'' if key.curve is None else f' + {key.curve}'}"
+    if key.curve is None:
+        return f"{name}{model}"
+    chosen = dict(key.options)
+    differing = ", ".join(f"{option} {chosen[option]}" for option in options if option in chosen)
+    return f"{name}{model} + {key.curve}{f' ({differing})' if differing else ''}"
 
 
 def _dose_order(dose: Settings) -> list[tuple[bool, float]]:
-    """Sort key of a dose: by its numbers, texts and missing values first."""
+    """Sort key of a dose: by its numbers; missing values and texts come first."""
     values = [dose.get(key) for key in (*DOSE, ALPHA)]
     return [(isinstance(value, int | float), value if isinstance(value, int | float) else 0.0) for value in values]
 
@@ -338,16 +346,17 @@ def frontiers(groups: Sequence[RunGroup], interpolations: Sequence[Interpolation
     after = [trial for points in trials.values() for _, seeds in points.values() for trial in seeds.values()]
     sets = _check_sets([*after, *before])
     keys = varied_keys([dict(key.settings) for key in trials])
+    options = varied_keys([dict(key.options) for key in trials if key.curve is not None])
     series = [
-        Series(_series_label(key, keys), key.model, _points([*settings.values()], sets))
+        Series(_series_label(key, keys, options), key.model, _points([*settings.values()], sets))
         for key, settings in trials.items()
     ]
     starts = _starts(runs, sets)
     changed = [member for member in series if not _is_unchanged(member, starts)]
-    _check_series(changed)
+    unchanged = [member.label for member in series if member not in changed]
+    _check_series(changed, unchanged)
     names = dict.fromkeys(run.name for group in groups for run in group.runs)
     sizes = {role: np.array([n for _, n in members]) for role, members in sets.items() if members}
-    unchanged = [member.label for member in series if member not in changed]
     return Frontiers(list(names), changed, starts, sizes, unchanged)
 
 
@@ -359,13 +368,15 @@ def _is_unchanged(series: Series, starts: Sequence[Mapping[str, float]]) -> bool
     )
 
 
-def _check_series(series: Sequence[Series]) -> None:
+def _check_series(series: Sequence[Series], unchanged: Sequence[str]) -> None:
     """Raise ValueError where there is nothing to compare."""
     if not series:
         raise ValueError("frontiers need trained models, and all of these score like the model before training")
     if len(series) == 1:
+        exceptions = f", apart from {', '.join(unchanged)}, which score like the start" if unchanged else ""
         raise ValueError(
-            f"frontiers compare several series, and all of these runs belong to {series[0].label}; add runs of another"
+            f"frontiers compare several series, and all of these runs belong to {series[0].label}"
+            f"{exceptions}; add runs of another"
         )
     if all(len(member.points) == 1 for member in series):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,7 +26,7 @@ from tracer_lightning.reporting.tables import MISSING, TableColumn, TableSection
 SERIES = "series"
 TITLES = {ID: "ID", OOD: "OOD", OTHER: "other"}
 INTERVALS = (
-    f"Brackets: {COVERAGE:.0%} bootstrap intervals over seeds (the same draws for all settings) and test samples, "
+    f"Brackets: {COVERAGE:.0%} bootstrap intervals over seeds (drawn together for all settings) and test samples, "
     f"{REPLICATES:,} replicates; with n = 1 over test samples only."
 )
 ON_TEST_SETS = (
@@ -34,24 +35,24 @@ ON_TEST_SETS = (
 )
 FRONT = (
     "On front: settings with no other of the series at least as good on both sides and better on one. Area: dominated "
-    "by the front, in squared points of percent, above {reference} (ID accuracy before training, and the smallest mean "
+    "by the front, in squared percentage points, above {reference} (ID accuracy before training, and the smallest mean "
     "of all settings elsewhere)."
 )
 AT_LEVEL = (
     f"Best accuracy of settings with the given ID accuracy, less at most {100 * LEVEL_TOLERANCE:g} points, and their "
-    "dose (learning rate, strength or alpha); – where a series does not reach it. Intervals are those of the setting "
-    "shown."
+    "dose (learning rate, strength, weight or alpha); – where a series does not reach it. Intervals are those of the "
+    "setting shown."
 )
 VALIDATED = (
-    "The setting of each series with the best mean accuracy in the last validation (val.), of students also for "
-    "their teachers; in percent."
+    "The setting of each series with the best mean accuracy in the last validation (val.), in percent. Teachers have "
+    "the validation accuracy of their students."
 )
 UNCHANGED = "Left out, as they score like the model before training: {series}."
 UNVALIDATED = "Left out, for lack of scores on a validation split that is not tested on: {series}."
 
 
 def _percent(fraction: float) -> str:
-    return f"{100 * fraction:.1f}"
+    return MISSING if math.isnan(fraction) else f"{100 * fraction:.1f}"
 
 
 def _with_interval(estimate: Estimate, scale: float = 100.0) -> str:
@@ -163,5 +164,6 @@ def frontier_csv(frontiers: Frontiers) -> str:
             flags = [int(point in front) for front in members]
             seeds = " ".join(map(str, point.seeds))
             identity = [series.label, series.model, *dose, len(point.seeds), seeds]
-            lines.append([*identity, *means, *flags, point.validation, point.eces[ID]])
+            ece = None if math.isnan(point.eces[ID]) else point.eces[ID]
+            lines.append([*identity, *means, *flags, point.validation, ece])
     return csv_text(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from tracer_lightning.reporting.runs import find_folders
 from tracer_lightning.reporting.settings import Settings
 from tracer_lightning.storage.records import DisplayText, StrictRecord, read_record
 from tracer_lightning.storage.run_layout import MERGE
+
+OPTIONS = ("other_start", "head", "precision", "samples")
+"""Options of a merge that determine its result, except alpha."""
 
 
 class MergedRun(StrictRecord):
@@ -34,6 +38,11 @@ class MergeResults(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
     merge: DisplayText
+    other_start: DisplayText | None = None
+    """The start, where it is not the one that the run records."""
+    head: DisplayText | None = None
+    precision: DisplayText | None = None
+    samples: int | None = None
     model: Literal["student", "teacher"]
     runs: list[MergedRun | None] | None = None
     scores: dict[DisplayText, Scores]
@@ -49,6 +58,7 @@ class Interpolation:
         model: Model of the run at the end, ``student`` or ``teacher``.
         seed: Seed of the run.
         settings: Settings that determine the result of the run, except the seed.
+        options: Options of the merge that determine its result, except alpha.
         scores: Scores by alpha, a number in [0, 1].
     """
 
@@ -57,6 +67,7 @@ class Interpolation:
     model: str
     seed: int
     settings: Settings
+    options: Settings
     scores: dict[float, Scores]
 
 
@@ -64,21 +75,32 @@ def read_interpolation(folder: Path) -> Interpolation:
     """Read the merge in a folder.
 
     Raises:
-        ValueError: the content is invalid, the merge is no interpolation, or its run is not recorded.
+        ValueError: the file can't be read, the merge is no interpolation, or its run is not recorded.
     """
     path = folder / MERGE
-    content: dict[str, Any] = read_json(path)
-    results = read_record(MergeResults, content, f"{path} does not have the form that a merge writes")
+    try:
+        content: dict[str, Any] = read_json(path)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    results = read_record(MergeResults, content, f"{path} is not a valid file of a merge")
     if results.merge not in CURVES:
         raise ValueError(f"{path}: {results.merge} is no interpolation ({', '.join(CURVES)})")
     run = results.runs[0] if results.runs else None
     if run is None:
         raise ValueError(f"{path} does not say which run was merged; merge its finished run again")
+    options = {name: getattr(results, name) for name in OPTIONS if getattr(results, name) is not None}
+    scores = {_alpha(path, text): values for text, values in results.scores.items()}
+    return Interpolation(folder, CURVES[results.merge], results.model, run.seed, dict(run.settings), options, scores)
+
+
+def _alpha(path: Path, text: str) -> float:
     try:
-        scores = {float(alpha): values for alpha, values in results.scores.items()}
-    except ValueError as error:
-        raise ValueError(f"{path} does not have the form that a merge writes: {error}") from error
-    return Interpolation(folder, CURVES[results.merge], results.model, run.seed, dict(run.settings), scores)
+        alpha = float(text)
+    except ValueError:
+        alpha = math.nan
+    if not 0.0 <= alpha <= 1.0:
+        raise ValueError(f"{path}: alpha {text!r} is not a number in [0, 1]")
+    return alpha
 
 
 def find_interpolations(patterns: Iterable[str]) -> tuple[list[Interpolation], list[str]]:

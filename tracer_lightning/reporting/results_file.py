@@ -82,4 +82,4 @@ def read_results(path: Path) -> Results:
         ValueError: the content is invalid; the message names the file and the entry.
     """
     content: dict[str, Any] = read_json(path)
-    return read_record(Results, content, f"{path} does not have the form that a run writes")
+    return read_record(Results, content, f"{path} is not a valid file of a run")

@@ -118,9 +118,7 @@ def read_run(folder: Path) -> Run:
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
-        raise ValueError(
-            f"{folder}: {RESULTS} or {CONFIG} do not have the form that a run writes ({error!r})"
-        ) from error
+        raise ValueError(f"{folder}: {RESULTS} or {CONFIG} is not a valid file of a run ({error!r})") from error
 
 
 def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:

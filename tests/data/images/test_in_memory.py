@@ -14,7 +14,7 @@ from tests.data.shards.helpers import shards, write
 from tests.data.test_modes import IMAGES, LEFT_OUT
 from tests.images import encode, random_pixels
 from tracer_lightning.data.core.workers import init_worker
-from tracer_lightning.data.images import in_memory
+from tracer_lightning.data.images import datamodule, in_memory
 from tracer_lightning.data.images.in_memory import DecodedSource, PackedTexts
 
 EPOCHS = 3
@@ -183,7 +183,7 @@ def test_auto_keeps_small_sets_of_models_that_are_trained(root, monkeypatch):
     module.setup("fit")
     assert module.about_memory() == "128 images of 2 evaluation sets are kept in memory, decoded: 0 MB"
     monkeypatch.setattr(in_memory, "AUTO_BYTES", 1 << 30)
-    monkeypatch.setattr(in_memory, "available_memory", lambda: 4 * crops)
+    monkeypatch.setattr(datamodule, "available_memory", lambda: 4 * crops)
     again = data(root, in_memory="auto")
     again.setup("fit")
     assert again.about_memory() == module.about_memory()
@@ -198,18 +198,25 @@ def test_auto_gives_up_where_the_estimate_was_too_small(root, monkeypatch):
     assert module.about_memory() == ""
 
 
+def test_images_that_turn_out_to_be_larger_than_memory_raise_an_error(root, monkeypatch):
+    monkeypatch.setattr(datamodule, "available_memory", lambda: 10**5)
+    monkeypatch.setattr(in_memory, "_estimate_bytes", lambda source, prepare: 1)
+    with pytest.raises(ValueError, match="64 training images would take about 0 MB or more, and 0 MB of memory"):
+        data(root, in_memory=True).train_dataloader()
+
+
 def test_more_images_than_memory_raise_an_error_before_they_are_decoded(root, monkeypatch):
-    monkeypatch.setattr(in_memory, "available_memory", lambda: 10**6)
+    monkeypatch.setattr(datamodule, "available_memory", lambda: 10**6)
     monkeypatch.setattr(in_memory, "_estimate_bytes", lambda source, prepare: 3 * 10**6)
     monkeypatch.setattr(in_memory, "_decode_all", None)
     module = data(root, in_memory=True)
     with pytest.raises(
         ValueError,
-        match="in_memory=True: 64 training images would take about 3 MB, and 1 MB of memory are available; set in_mem",
+        match="in_memory=True: 64 training images would take about 3 MB or more, and 1 MB of memory are avail",
     ):
         module.train_dataloader()
     module.trainer = SimpleNamespace(global_rank=0, world_size=4, num_devices=2)
-    with pytest.raises(ValueError, match="and 0 MB of memory are available to each process; set"):
+    with pytest.raises(ValueError, match="and 0 MB of memory are available to this process; set"):
         module.train_dataloader()
 
 

@@ -149,6 +149,7 @@ def test_labels_cover_classes_by_name(root):
             r"suite\.shift\.classes must be a list of class indices for each label, or of class names",
         ),
         ("cat", r"suite\.shift\.classes must be a list of class indices for each label, or of class names"),
+        (["cat", "dog", [0]], r"suite\.shift\.classes: labels 0 and 2 cover the same training classes, \[0\]"),
     ],
 )
 def test_names_of_no_training_class_raise_errors(root, groups, message):
@@ -159,7 +160,7 @@ def test_names_of_no_training_class_raise_errors(root, groups, message):
 def test_a_name_of_several_classes_raises_an_error(root):
     texts = {**TEXTS, "classnames": ["crane", "dog", "crane"], "templates": ["{c}"]}
     shift = {**ID, "role": "ood", "classes": ["dog", "crane", [2]]}
-    message = r"contains 'crane', the name of the training classes 0 and 2; give the number instead, as in \[0\]"
+    message = r"contains 'crane', the name of the training classes 0 and 2; write \[0\] or \[2\] instead"
     with pytest.raises(ValueError, match=message):
         data(root, {"pets": ID, "shift": shift}, texts=texts)
 
@@ -181,6 +182,16 @@ def test_an_error_lists_the_classes_of_a_subset(root, names):
     module = data(root, {"pets": ID, "part": shift | written})
     lower = [name.lower() for name in training]
     assert module.eval_sets[1].classes == tuple((lower.index(name.lower()),) for name in names)
+
+
+def test_a_label_of_a_repeated_name_covers_all_classes_of_that_name(root):
+    training = ["crane", "dog", "crane"]
+    shutil.rmtree(root / "pets")
+    for split in ("train", "test"):
+        write(root / "pets", split, 12, classes=training)
+    write(root / "part", "test", 2, classes=["dog", "crane"])
+    with pytest.raises(ValueError, match=r"they are training classes, so write classes: \[dog, \[0, 2\]\]"):
+        data(root, {"pets": ID, "part": {"folder": "part", "split": "test", "role": "ood"}})
 
 
 def test_classes_that_are_no_subset_are_not_listed(root):

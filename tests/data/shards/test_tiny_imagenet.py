@@ -93,7 +93,13 @@ def test_missing_parts_raise_errors(root, tmp_path, capsys):
         annotations.write_text(f"val_0.JPEG\t{UNKNOWN}\n")
         assert re.search(f"line 1: '{UNKNOWN}' is not a class", error(capsys, *options))
         annotations.write_text(f"val_9.JPEG\t{TABBY}\n")
-        assert "val_9.JPEG is missing" in error(capsys, *options)
+        assert "line 1: 'val_9.JPEG' is missing in" in error(capsys, *options)
+        annotations.write_text(f"val_0.JPEG\t{TABBY}\nval_0.JPEG\t{TABBY}\n")
+        assert "line 2: 'val_0.JPEG' is missing in" in error(capsys, *options)
+        annotations.write_text(f"../images/val_0.JPEG\t{TABBY}\n")
+        assert "line 1: '../images/val_0.JPEG' is missing in" in error(capsys, *options)
+        annotations.write_text(f"val_0.JPEG\t{TABBY}\n")
+        assert "does not list 1 images of" in error(capsys, *options)
         annotations.unlink()
     else:
         for path in root.glob("test/*/*"):

@@ -44,7 +44,10 @@ def test_the_allowed_fraction_applies_to_each_set(folder_root, spoiled, fraction
     if not ends:
         assert scores_of(module)["art"]["n"] == 8 - spoiled
         return
-    with pytest.raises(ValueError, match=rf"max_bad_fraction={fraction:g} allows of the 8 in the set art, among them"):
+    with pytest.raises(
+        ValueError,
+        match=rf"max_bad_fraction={fraction:g} allows of the 8 that this process reads of the set art, among them",
+    ):
         scores_of(module)
 
 
@@ -60,5 +63,8 @@ def test_the_allowed_fraction_applies_to_each_set_of_shards(root, stream):
     lost = [f"s{number:07d}.png" for number in (0, 4)]
     rewrite(root / "sketch/test/0.tar", lambda name, data: (name, b"<html>" if name in lost else data))
     where = re.escape(f"{root}/sketch/test/0.tar") if not stream else "s0000000 in"
-    with pytest.raises(ValueError, match=rf"2 images can't be read.* of the 11 in the set sketch, among them {where}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"2 images can't be read.* of the 11 that this process reads of the set sketch, among them {where}",
+    ):
         scores_of(shards(root, stream=stream))

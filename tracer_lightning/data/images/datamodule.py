@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from tracer_lightning.data.core.available_memory import available_memory
 from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.core.sampler import RowSampler
@@ -51,8 +52,8 @@ class ClipDataModule(DataModule):
         shots: images of each class to train on, drawn by the seed; None for all.
         in_memory: whether the images of each set are decoded once and kept in memory: training images before their
             crop, where ``train_transform`` is a :class:`DecodeAndCrop`, and evaluation images after theirs. ``auto``
-            keeps sets of at most 512 MiB, or a quarter of the available memory, and only where models are trained,
-            since otherwise each image is read once. Each process has its own copy, which its workers share.
+            keeps sets of at most 512 MiB and at most a quarter of the memory available to each process, and only where
+            models are trained, since otherwise each image is read once. Workers share the copy of their process.
         loading: as for :class:`DataModule`; ``seed`` is that of captions, too.
     """
 
@@ -97,6 +98,7 @@ class ClipDataModule(DataModule):
         self._tables = CaptionTables(spec.tokenize)
         self._sources: dict[EvalSet | None, ImageSource] = {}
         self._decoded: dict[EvalSet | None, DecodedSource | None] = {}
+        self._memory = available_memory()
         self._normalization = Normalization(spec.mean, spec.std)
 
     @property
@@ -239,9 +241,19 @@ class ClipDataModule(DataModule):
             return None
         if eval_set not in self._decoded:
             name = "training images" if eval_set is None else f"images of {eval_set.name}"
-            processes = self.trainer.num_devices if self.trainer else 1
-            self._decoded[eval_set] = keep_in_memory(self._source(eval_set), prepare, name, self.in_memory, processes)
+            available = self._memory_left()
+            self._decoded[eval_set] = keep_in_memory(self._source(eval_set), prepare, name, self.in_memory, available)
         return self._decoded[eval_set]
+
+    def _memory_left(self) -> int | None:
+        """This process's share of the memory that was available when the data module was made, less what it uses.
+
+        Processes of one machine would otherwise count what the others have decoded so far, and decide differently.
+        """
+        if self._memory is None:
+            return None
+        used = sum(source.nbytes for source in self._decoded.values() if source is not None)
+        return self._memory // (self.trainer.num_devices if self.trainer else 1) - used
 
     def about_memory(self) -> str:
         """Describe which images are kept in memory; empty where none are."""

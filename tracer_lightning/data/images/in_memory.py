@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tracer_lightning.data.core.available_memory import available_memory
 from tracer_lightning.data.images.decoding import UnreadableImageError
 from tracer_lightning.data.images.image_source import ImageSource, RawSample
 from tracer_lightning.data.images.samples import Transform
@@ -23,8 +22,8 @@ Prepare = Callable[[bytes, int], Tensor]
 """Function from an encoded image and its position in the source to (3, H, W) uint8."""
 AUTO_BYTES = 512 << 20
 """Maximum size of a set that is kept automatically: 512 MiB in each process."""
-AUTO_SHARE = 4
-"""A set is kept automatically only if it takes at most this fraction (1/4) of the available memory."""
+AUTO_DIVISOR = 4
+"""A set is kept automatically only if it takes at most a quarter of the memory available to the process."""
 PROBED = 32
 """Number of images from which the size of a set is estimated."""
 TASK, CHUNK = 16, 256
@@ -144,7 +143,7 @@ def check_in_memory(in_memory: Any) -> InMemory:
 
 
 def keep_in_memory(
-    source: ImageSource, prepare: Prepare, name: str, in_memory: InMemory, processes: int
+    source: ImageSource, prepare: Prepare, name: str, in_memory: InMemory, available: int | None
 ) -> DecodedSource | None:
     """Decode the images of a set, if they are to be kept in memory.
 
@@ -152,8 +151,8 @@ def keep_in_memory(
         source: source of encoded images.
         prepare: see :class:`DecodedSource`.
         name: description of the images, for messages.
-        in_memory: whether to keep them; ``auto`` keeps at most ``AUTO_BYTES``.
-        processes: number of processes of this machine that keep the same images, each for itself.
+        in_memory: whether to keep them; ``auto`` keeps at most ``AUTO_BYTES`` and a quarter of what is available.
+        available: number of bytes that this process may use; None if unknown.
 
     Returns:
         None for images that are not kept.
@@ -163,20 +162,21 @@ def keep_in_memory(
     """
     if in_memory is False:
         return None
-    estimate, available = _estimate_bytes(source, prepare), available_memory()
-    share = None if available is None else available // processes
+    estimate, limit = _estimate_bytes(source, prepare), available
     if in_memory == "auto":
-        limit = AUTO_BYTES if share is None else min(AUTO_BYTES, share // AUTO_SHARE)
-        try:
-            return DecodedSource(source, prepare, name, limit) if estimate <= limit else None
-        except MemoryLimitError:
+        limit = AUTO_BYTES if available is None else min(AUTO_BYTES, available // AUTO_DIVISOR)
+    try:
+        if limit is not None and estimate > limit:
+            raise MemoryLimitError
+        return DecodedSource(source, prepare, name, limit)
+    except MemoryLimitError:
+        if in_memory == "auto":
             return None
-    if share is not None and estimate > share:
+        assert available is not None
         raise ValueError(
-            f"in_memory=True: {len(source):,} {name} would take about {megabytes(estimate)}, and {megabytes(share)} of "
-            f"memory are available{' to each process' if processes > 1 else ''}; set in_memory to 'auto' or False"
-        )
-    return DecodedSource(source, prepare, name)
+            f"in_memory=True: {len(source):,} {name} would take about {megabytes(estimate)} or more, and "
+            f"{megabytes(available)} of memory are available to this process; set in_memory to 'auto' or False"
+        ) from None
 
 
 def megabytes(count: int) -> str:

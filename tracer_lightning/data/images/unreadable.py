@@ -63,5 +63,5 @@ class UnreadableImages:
             name = "training" if eval_set is TRAINING else eval_set.name
             raise ValueError(
                 f"{len(unreadable)} images can't be read, more than max_bad_fraction={self.max_bad_fraction:g} allows "
-                f"of the {size():,} in the set {name}, among them {min(unreadable)}"
+                f"of the {size():,} that this process reads of the set {name}, among them {min(unreadable)}"
             )

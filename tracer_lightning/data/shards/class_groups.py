@@ -67,6 +67,11 @@ def resolve_groups(key: str, groups: ClassGroups | None, classnames: Sequence[st
         tuple(_index(key, member, classnames) if isinstance(member, str) else member for member in group)
         for group in groups
     )
+    labels: dict[tuple[int, ...], int] = {}
+    for label, group in enumerate(resolved):
+        first = labels.setdefault(tuple(sorted(group)), label)
+        if first != label:
+            raise ValueError(f"{key}: labels {first} and {label} cover the same training classes, {list(group)}")
     largest = max(index for group in resolved for index in group)
     if largest >= len(classnames):
         raise ValueError(f"{key} contains class {largest}, but there are {len(classnames)}{source}")
@@ -80,8 +85,8 @@ def _index(key: str, name: str, classnames: Sequence[str]) -> int:
     ]
     if len(indices) > 1:
         raise ValueError(
-            f"{key} contains {name!r}, the name of the training classes {indices[0]} and {indices[1]}; give the number "
-            f"instead, as in [{indices[0]}]"
+            f"{key} contains {name!r}, the name of the training classes {indices[0]} and {indices[1]}; write "
+            f"[{indices[0]}] or [{indices[1]}] instead"
         )
     if not indices:
         normalised = {normalize_name(classname): classname for classname in classnames}
@@ -92,22 +97,24 @@ def _index(key: str, name: str, classnames: Sequence[str]) -> int:
 
 
 def suggest_groups(names: Sequence[str], classnames: Sequence[str]) -> str | None:
-    """Write the ``classes`` of a set whose classes are a strict subset of the training classes, by name.
+    """Suggest the setting ``classes`` of a set whose classes are a strict subset of the training classes.
 
     Args:
         names: class names of the set.
         classnames: names of the training classes.
 
     Returns:
-        A list of names in YAML; None where a name is not that of exactly one training class, or nothing is left out.
+        A list in YAML of names or, where several training classes share a name, of their numbers; None where a name is
+        not that of a training class, or nothing is left out.
     """
-    by_name: dict[str, list[str]] = {}
-    for classname in classnames:
-        by_name.setdefault(normalize_name(classname), []).append(classname)
+    by_name: dict[str, list[int]] = {}
+    for number, classname in enumerate(classnames):
+        by_name.setdefault(normalize_name(classname), []).append(number)
     matches = [by_name.get(normalize_name(name), []) for name in names]
-    if len(set(map(normalize_name, names))) >= len(classnames) or any(len(match) != 1 for match in matches):
+    if len(set(map(normalize_name, names))) >= len(classnames) or not all(matches):
         return None
-    return f"[{', '.join(_quoted(match[0]) for match in matches)}]"
+    entries = [_quoted(classnames[match[0]]) if len(match) == 1 else str(match) for match in matches]
+    return f"[{', '.join(entries)}]"
 
 
 def _quoted(name: str) -> str:

@@ -21,8 +21,8 @@ def tiny_imagenet_collections(root: Path, classnames: Sequence[str] | None = Non
     """Collect the samples of Tiny-ImageNet (Le and Yang, 2015) for the splits ``train`` and ``test``.
 
     Two layouts are read: the original one (``train/<wnid>/images``, and ``val/images`` with ``val_annotations.txt``),
-    whose validation images are the test split since its test images have no labels; and one folder of images per class,
-    ``train/<wnid>`` and ``test/<wnid>`` or ``val/<wnid>``.
+    whose validation images become the split ``test``, since the test images have no labels; and one folder of images
+    per class, ``train/<wnid>`` and ``test/<wnid>`` or ``val/<wnid>``.
 
     Args:
         root: folder of the splits.
@@ -34,13 +34,13 @@ def tiny_imagenet_collections(root: Path, classnames: Sequence[str] | None = Non
     table = tiny_imagenet_names()
     if classnames is None:
         words = _read_words(root / WORDS) if set(wnids) - set(table) else {}
-        captions = [table.get(wnid) or words.get(wnid, "") for wnid in wnids]
-        if "" in captions:
+        train_names = [table.get(wnid) or words.get(wnid, "") for wnid in wnids]
+        if "" in train_names:
+            unnamed = root / "train" / wnids[train_names.index("")]
             raise ValueError(
-                f"{root / 'train' / wnids[captions.index('')]} is no class of Tiny-ImageNet, and {root / WORDS} does "
-                "not name it; pass classnames"
+                f"{unnamed} is no class of Tiny-ImageNet, and {root / WORDS} does not name it; pass classnames"
             )
-        names, train_names = [first for first, *_ in split_names(captions)], captions
+        names = [first for first, *_ in split_names(train_names)]
     else:
         names, train_names = list(choose_names(classnames, wnids, f"{root / 'train'} has class folders")), []
     label_of = {wnid: label for label, wnid in enumerate(wnids)}
@@ -51,7 +51,7 @@ def tiny_imagenet_collections(root: Path, classnames: Sequence[str] | None = Non
 
 
 def _test_samples(root: Path, label_of: dict[str, int]) -> list[SourceSample]:
-    if (root / "val" / ANNOTATIONS).is_file():
+    if (root / "val" / ANNOTATIONS).is_file() and (root / "val" / IMAGES).is_dir():
         return _annotated_samples(root, label_of)
     for split in ("test", "val"):
         if set(list_folder(root / split).folders if (root / split).is_dir() else ()) & set(label_of):
@@ -77,13 +77,19 @@ def _class_folder_samples(root: Path, split: str, label_of: dict[str, int]) -> l
 def _annotated_samples(root: Path, label_of: dict[str, int]) -> list[SourceSample]:
     """Samples of ``val/images``, with their wnids in the second column of ``val_annotations.txt``."""
     samples = []
-    annotations = root / "val" / ANNOTATIONS
+    annotations, images = root / "val" / ANNOTATIONS, root / "val" / IMAGES
+    unlisted = set(list_folder(images).images)
     for number, line in enumerate(split_lines(read_text(annotations)), 1):
         name, wnid = [*line.split("\t"), ""][:2]
         if wnid not in label_of:
             raise ValueError(f"{annotations}: line {number}: {wnid!r} is not a class of {root / 'train'}")
-        path = root / "val" / IMAGES / name
+        if "/" in name or name not in unlisted:
+            raise ValueError(f"{annotations}: line {number}: {name!r} is missing in {images}, or listed twice")
+        unlisted.remove(name)
+        path = images / name
         samples.append(file_sample(path, str(path.relative_to(root)), label_of[wnid]))
+    if unlisted:
+        raise ValueError(f"{annotations} does not list {len(unlisted):,} images of {images}, such as {min(unlisted)}")
     return samples
 
 

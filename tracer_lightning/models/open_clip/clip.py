@@ -117,8 +117,12 @@ class ClipModel(Model):
     def encode(self, images: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Normalised features (B, D) and (N, D) of images (B, 3, H, W) and token ids (N, L); (0, D) without texts."""
         # not the methods of self: sharding wraps what is called from outside, and this is inside
-        image = self._in_parts(ClipModel.encode_image, images)
-        text = image.new_zeros(0, image.shape[1]) if texts is None else self._in_parts(ClipModel.encode_text, texts)
+        image = self._encode_in_micro_batches(ClipModel.encode_image, images)
+        text = (
+            image.new_zeros(0, image.shape[1])
+            if texts is None
+            else self._encode_in_micro_batches(ClipModel.encode_text, texts)
+        )
         return image, text
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
@@ -126,7 +130,7 @@ class ClipModel(Model):
         # not the bound method, which a copy of this model would share, and with it these weights
         self._encode = torch.compile(ClipModel.encode, *args, **kwargs)
 
-    def _in_parts(self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor) -> Tensor:
+    def _encode_in_micro_batches(self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor) -> Tensor:
         """``encode(self, inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
 
         The features of all parts meet in one loss, so that the set of negatives is the whole batch (GradCache; Gao et
