@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from typing import Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -13,9 +14,12 @@ from tracer_lightning.config.type_checks import TARGET, check_type_of
 KEY = "mix"
 """Name of the setting in the group ``data``."""
 SETS = f"data.{KEY}.sets"
+"""Key of the settings of auxiliary sets, by name."""
+NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
+"""Names of auxiliary sets, which are parts of keys."""
 FIELDS: dict[str, Any] = {
     "ratio": float,
-    "level": Literal["sample", "batch"] | None,
+    "level": str | None,
     "sets": dict[str, dict[str, Any] | None],
     "weights": dict[str, float] | None,
 }
@@ -56,6 +60,9 @@ def read_mix(cfg: DictConfig) -> dict[str, Any] | None:
     mix: dict[str, Any] = {"ratio": None, "sets": {}, **node}
     for name, value in mix.items():
         check_type_of(value, FIELDS[name], f"{key}.{name}")
+    for name in mix["sets"]:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"{SETS} has the name {name!r}; names consist of letters, digits, hyphens and underscores")
     return {**mix, "sets": {name: settings for name, settings in mix["sets"].items() if settings is not None}}
 
 

@@ -109,11 +109,11 @@ class MixedSampler(EpochPosition, Sampler[Keys]):
         for name, size in self.sizes.items():
             if size < smallest:
                 unit = f"a batch has {self.batch_size}" if by_batch else "a set must not be empty"
-                raise ValueError(f"sets.{name} has {size:,} samples, and {unit}")
+                raise ValueError(f"mix.sets.{name} has {size:,} samples, and {unit}")
         if by_batch and 0 < self.mix.ratio * len(self) < 1:
             raise ValueError(
-                f"ratio={self.mix.ratio:g} of the {len(self):,} batches of an epoch is less than one batch; choose a "
-                "larger ratio, a smaller batch_size or level 'sample'"
+                f"mix.ratio={self.mix.ratio:g} of the {len(self):,} batches of an epoch is less than one batch; choose "
+                "a larger ratio, a smaller batch_size or level 'sample'"
             )
 
     def sources(self) -> NDArray[np.int64]:
