@@ -8,6 +8,7 @@ from copy import deepcopy
 import pytest
 import yaml
 
+from tests.commands import stand_ins
 from tests.commands.helpers import composed, hydra_context, script
 from tests.data.images.test_splits import write
 from tests.vector_family.test_vector_family import CONF
@@ -31,6 +32,20 @@ def test_a_set_has_the_settings_of_data_and_its_own(tmp_path):
     assert others.train_styles == ("plain", "thin")
     assert (others.renderings_per_digit, others.shots, others.batch_size) == (2, None, 256)
     assert (data.mix.ratio, data.mix.level, data.shots) == (0.25, "batch", 20)
+
+
+def test_a_set_of_shards_is_read_without_the_test_sets(tmp_path):
+    """Its classes are none of the suite's, which is an interpolation."""
+    stand_ins.write(tmp_path / "sets", stand_ins.PACS)
+    stand_ins.write(tmp_path / "sets", {"shapes": (("train",), 4)}, samples=20)
+    sets = "{shapes:{train:{folder:shapes}}}"
+    choices = ["data=pacs", f"data.root={tmp_path}/sets", "data.num_workers=0", "data.batch_size=4"]
+    data = mix(tmp_path, *choices, f"data.mix={{ratio:0.5,level:sample,sets:{sets}}}")
+    assert (len(data.classnames), len(data.mix.sets["shapes"].classnames)) == (7, 4)
+    assert data.mix.sets["shapes"].eval_sets == ()
+    data.setup("fit")
+    labels = [label for batch in data.train_dataloader() for label in batch.labels.tolist()]
+    assert min(labels) < 7 <= max(labels) < 11
 
 
 def test_a_set_is_added_to_a_mix(tmp_path):

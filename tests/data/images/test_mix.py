@@ -6,7 +6,7 @@ import torch
 from tests.conftest import tiny_backbone
 from tests.data.core.test_loading import digits, same
 from tests.data.images.test_folder import data
-from tests.data.shards.helpers import shards, write
+from tests.data.shards.helpers import served, shards, write
 from tests.data.shards.test_unreadable import spoil
 from tests.images import grey_pixels, write_image
 from tracer_lightning.data import ColouredDigitsDataModule
@@ -129,6 +129,17 @@ def test_shards_of_other_classes_need_no_test_sets(tmp_path):
     batches = list(module.train_dataloader())
     assert {frozenset(batch.labels.tolist()) <= {0, 1, 2} for batch in batches} == {True, False}
     assert set(torch.cat([batch.labels for batch in batches]).tolist()) <= {0, 1, 2, 3, 4, 5}
+
+
+def test_remote_shards_are_downloaded_before_training(shard_root, tmp_path):
+    with served(shard_root) as address:
+        module, sketch = (
+            shards(address, cache_dir=str(tmp_path / folder), train={"folder": folder, "split": split}, evaluates=main)
+            for folder, split, main in (("photo", "train", True), ("sketch", "test", False))
+        )
+        module.mix_in({"sketch": sketch}, 0.5)
+        module.prepare_data()
+    assert len(list((tmp_path / "sketch").rglob("*.tar"))) == 2
 
 
 def test_few_shot_training_is_of_the_main_set(spec):

@@ -36,7 +36,7 @@ class DataModule(pl.LightningDataModule):
             samples are used.
     """
 
-    eval_sets: Sequence[Any]
+    eval_sets: Sequence[Any] = ()
     """The test suite: sets with a ``name``, a ``split``, a ``role`` (``id``, ``ood``, ``other``) and, where known, the
     number of their ``samples`` (:class:`tracer_lightning.types.EvalSet`, or another of these fields)."""
     val_set: Any

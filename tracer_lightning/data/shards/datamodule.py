@@ -282,7 +282,7 @@ class ShardDataModule(ClipDataModule):
         ]
 
     def prepare_data(self) -> None:
-        """Download remote shards, with a progress bar."""
+        """Download remote shards, those of auxiliary sets, too, with a progress bar."""
         shards = self.train_shards() if self.trains else []
         for name, entry in self.suite_entries.items():
             if entry.video:
@@ -292,6 +292,8 @@ class ShardDataModule(ClipDataModule):
         remote = [shard for shard in shards if shard.root.remote]
         for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
             shard.fetch()
+        for module in self._auxiliary.values() if self.trains else ():
+            module.prepare_data()
 
     def train_source(self) -> IndexedSource:
         """Training samples."""
