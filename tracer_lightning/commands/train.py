@@ -12,7 +12,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.config.backbones import build_backbone
-from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer, resolved_settings
+from tracer_lightning.config.build import add_head, build_module, build_trainer, build_training_data, resolved_settings
 from tracer_lightning.config.check_built import check_built
 from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.config.errors import setting
@@ -102,7 +102,8 @@ def prerequisite_checkpoint(cfg: DictConfig) -> Path | None:
     folder = Path(required.paths.output_dir)
 
     def train_prerequisite(is_begun: bool) -> None:
-        build_data(cfg, build_backbone(cfg, None)).setup("fit")  # mistakes in the data show before minutes of training
+        # mistakes in the data show before minutes of training
+        build_training_data(cfg, build_backbone(cfg, None)).setup("fit")
         required.resume = "auto" if is_begun else None
         print_rank_zero(f"prerequisite {required.name}: not cached, trained now in {folder}")
         run(required, plugins=[LightningEnvironment()])
@@ -130,7 +131,7 @@ def _build(
 ) -> tuple[pl.Trainer, TracerModule, DataModule]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, start)
-    data = build_data(cfg, backbone)
+    data = build_training_data(cfg, backbone)
     if cfg.reproduce.image_template_pairs:
         with setting("reproduce.image_template_pairs"):
             data.draw_image_template_pairs()

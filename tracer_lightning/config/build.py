@@ -17,6 +17,7 @@ from torch import nn
 
 from tracer_lightning.callbacks import Progress
 from tracer_lightning.config.errors import SettingError, SettingMemoryError, naming, setting, setting_error
+from tracer_lightning.config.mixing import read_mix, with_auxiliary_set, without_mix
 from tracer_lightning.config.type_checks import TARGET, check_values
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero
@@ -35,6 +36,7 @@ DATA_CHECKS = (
     "prepare_data",
     "setup",
     "train_loader",
+    "train_dataset",
     "shuffle_evaluation",
     "context",
     "suite_context",
@@ -133,10 +135,29 @@ def _non_negative(value: Any, key: str) -> float:
 
 
 def build_data(cfg: DictConfig, backbone: Backbone) -> DataModule:
-    """The data module for the backbone's inputs."""
-    data: DataModule = make(cfg, "data", DataModule, spec=backbone.spec, seed=cfg.seed)
+    """The data module for the backbone's inputs, of a command that does not train, and so has no auxiliary sets."""
+    if cfg.data.get("mix") is not None:
+        print_rank_zero("data.mix is ignored: it is for training")
+    return _make_data(without_mix(cfg), "data", backbone)
+
+
+def build_training_data(cfg: DictConfig, backbone: Backbone) -> DataModule:
+    """The data module for the backbone's inputs, with the auxiliary sets of ``data.mix``."""
+    mix = read_mix(cfg)
+    data = _make_data(without_mix(cfg), "data", backbone)
+    if mix is not None:
+        auxiliary = {
+            name: _make_data(*with_auxiliary_set(cfg, name), backbone, evaluates=False) for name in mix.pop("sets")
+        }
+        with setting("data.mix"):
+            data.mix_in(auxiliary, **mix)
+    return data
+
+
+def _make_data(cfg: DictConfig, key: str, backbone: Backbone, **options: Any) -> DataModule:
+    data: DataModule = make(cfg, key, DataModule, spec=backbone.spec, seed=cfg.seed, **options)
     for method in DATA_CHECKS:
-        setattr(data, method, naming("data", getattr(data, method)))
+        setattr(data, method, naming(key, getattr(data, method)))
     return data
 
 

@@ -22,6 +22,8 @@ TEXTS: dict[str, Callable[[Path], list[str]]] = {
     "data.texts.train_templates": read_templates,
 }
 """Settings that may name a file with one text a line, and the functions that read it."""
+AUXILIARY_SETS = "data.mix.sets"
+"""Setting that maps names of auxiliary training sets to their settings, which may be those of ``data``."""
 SETS = ("suite", "data.folders.others")
 """Settings that map names of test sets to their entries, whose texts may name such files, too."""
 MAX_TEXTS = 50_000
@@ -37,7 +39,9 @@ def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
     Args:
         cfg: composed configuration, changed in place.
     """
-    _resolve_folders(with_absolute_root(cfg))
+    for key in ("data", *(f"{AUXILIARY_SETS}.{name}" for name in _auxiliary_sets(cfg))):
+        with_absolute_root(cfg, key)
+    _resolve_folders(cfg)
     files = _read_texts(cfg)
     try:
         yield cfg
@@ -75,12 +79,20 @@ def _read_texts(cfg: DictConfig) -> dict[str, Path]:
 def _text_settings(cfg: DictConfig) -> dict[str, Callable[[Path], list[str]]]:
     """Settings that may name a file of texts, and the functions that read it."""
     readers = dict(TEXTS)
+    for name in _auxiliary_sets(cfg):
+        readers |= {key.replace("data.", f"{AUXILIARY_SETS}.{name}.", 1): read for key, read in TEXTS.items()}
     for group in SETS:
         entries = _value(cfg, group)
         for name in entries if isinstance(entries, Mapping) else ():
             readers[f"{group}.{name}.classnames"] = read_classnames
             readers[f"{group}.{name}.templates"] = read_templates
     return readers
+
+
+def _auxiliary_sets(cfg: DictConfig) -> list[str]:
+    """Names of the auxiliary training sets."""
+    sets = OmegaConf.select(cfg, AUXILIARY_SETS, throw_on_missing=False)
+    return [str(name) for name in sets] if isinstance(sets, DictConfig) else []
 
 
 def _read_lines(path: Path, read: Callable[[Path], list[str]]) -> list[str]:

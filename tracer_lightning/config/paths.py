@@ -50,9 +50,9 @@ def with_home(arguments: Sequence[str]) -> list[str]:
     return [re.sub(r"(?<=[=,\[])~(?=/|$)", lambda _: str(Path.home()), argument) for argument in arguments]
 
 
-def with_absolute_root(cfg: DictConfig) -> DictConfig:
-    """Make ``data.root`` absolute where it is a folder, since checkpoints include it; changes ``cfg`` in place."""
-    data: Any = cfg.get("data")
+def with_absolute_root(cfg: DictConfig, key: str = "data") -> DictConfig:
+    """Make the ``root`` of a node absolute where it is a folder, since checkpoints include it; changes ``cfg``."""
+    data: Any = OmegaConf.select(cfg, key)
     if isinstance(data, DictConfig) and not OmegaConf.is_missing(data, "root"):
         root = data.get("root")
         if isinstance(root, str) and "://" not in root:

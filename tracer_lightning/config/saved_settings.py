@@ -16,6 +16,8 @@ from tracer_lightning.storage.records import StrictRecord, read_record
 
 LOCAL: dict[str, dict[str, Any]] = {"data": {"cache_dir": "${paths.cache}", "suite": "${suite}", "download": False}}
 """Settings that describe this machine, and so are taken from the configuration instead of the checkpoint, by group."""
+OF_TRAINING: dict[str, tuple[str, ...]] = {"data": ("mix",)}
+"""Settings of training alone, which a checkpoint does not bring, by group."""
 EVALUATION, SUITE = "evaluation", "test_suite"
 """Group of which a checkpoint brings the suite alone, and key of the suite."""
 
@@ -33,6 +35,7 @@ def group_settings(settings: Mapping[str, Any], group: str, where: str) -> dict[
     """
     if settings.get(group) is None:
         raise ValueError(f"{where}: its settings have no {group}; set {group}= yourself")
+    settings = {**settings, group: _without_training(settings[group], group)}
     try:
         if names_own_class(settings, group):
             return _own_settings(settings, group)
@@ -45,6 +48,13 @@ def group_settings(settings: Mapping[str, Any], group: str, where: str) -> dict[
         else explicit_settings(record)
     )
     return {**plain, **{key: value for key, value in LOCAL.get(group, {}).items() if key in plain}}
+
+
+def _without_training(node: Any, group: str) -> Any:
+    """A group without settings that only training uses."""
+    if not isinstance(node, Mapping):
+        return node
+    return {name: value for name, value in node.items() if name not in OF_TRAINING.get(group, ())}
 
 
 def names_own_class(settings: Mapping[str, Any], group: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader
+from tracer_lightning.data.core.mix import Mix, MixedDataset, MixedSampler, MixLevel
 from tracer_lightning.data.core.prefetch import prefetch_next
 from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, EvalSampler
 from tracer_lightning.data.core.workers import init_worker
@@ -31,9 +32,11 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: samples per process of an evaluation batch.
         num_workers: loading processes per rank; 0 loads in the training process.
         seed: seed of the order.
+        evaluates: whether evaluation sets are needed; False for the auxiliary sets of a mix, of which only training
+            samples are used.
     """
 
-    eval_sets: Sequence[Any]
+    eval_sets: Sequence[Any] = ()
     """The test suite: sets with a ``name``, a ``split``, a ``role`` (``id``, ``ood``, ``other``) and, where known, the
     number of their ``samples`` (:class:`tracer_lightning.types.EvalSet`, or another of these fields)."""
     val_set: Any
@@ -42,12 +45,24 @@ class DataModule(pl.LightningDataModule):
     """False where models are only evaluated: the training data are not looked at then."""
     incomplete: int = 0
     """Number of samples left out because a part of them is missing."""
+    mix: Mix | None = None
+    """Auxiliary sets of :meth:`mix_in`, which are data modules; None for the main training set alone."""
+    mix_level: MixLevel = "sample"
+    """Default level of a mix."""
 
-    def __init__(self, spec: Any, batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
+    def __init__(
+        self,
+        spec: Any,
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int,
+        seed: int,
+        evaluates: bool = True,
+    ) -> None:
         super().__init__()
         if num_workers < 0:
             raise ValueError(f"num_workers must be >= 0, got {num_workers}")
-        self.spec, self.seed = spec, seed
+        self.spec, self.seed, self.evaluates = spec, seed, evaluates
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self._sampler: EpochPosition | None = None
         self._restored: dict[str, Any] | None = None
@@ -70,6 +85,12 @@ class DataModule(pl.LightningDataModule):
     def collate(self) -> Callable[[Sequence[Any]], Any]:
         """Samples to a batch."""
         raise NotImplementedError
+
+    def auxiliary_dataset(self, name: str) -> Dataset[Any]:
+        """Training samples of an auxiliary set of the mix, as this module's batches take them."""
+        assert self.mix is not None
+        dataset: Dataset[Any] = self.mix.sets[name].train_dataset()
+        return dataset
 
     def context(self) -> dict[str, Any]:
         """Properties of the data that heads, anchors and suites need, by name."""
@@ -111,12 +132,33 @@ class DataModule(pl.LightningDataModule):
 
     def epoch_counts(self) -> dict[str, int]:
         """Counts of this rank's epoch to log as ``train/<name>``, summed over ranks."""
-        return {}
+        if not isinstance(self._sampler, MixedSampler):
+            return {}
+        return {"auxiliary_samples": self._sampler.count_auxiliary() if self._ranks[0] == 0 else 0}
 
     @property
     def unreadable(self) -> set[str]:
         """Where the samples are that this process could not read, and why."""
         return set()
+
+    # -- data-hybrid training ---------------------------------------------------------------------------------------
+
+    def mix_in(
+        self,
+        sets: Mapping[str, DataModule],
+        ratio: float,
+        level: MixLevel | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Mix the training samples of auxiliary sets into the training batches; nothing else reads them.
+
+        Args:
+            sets: data modules of the same class, by name.
+            ratio: expected fraction of auxiliary samples, in [0, 1).
+            level: see :class:`tracer_lightning.data.core.mix.Mix`; None for ``mix_level``.
+            weights: see :class:`tracer_lightning.data.core.mix.Mix`.
+        """
+        self.mix = Mix(sets, ratio, self.mix_level if level is None else level, weights)
 
     # -- Lightning --------------------------------------------------------------------------------------------------
 
@@ -160,8 +202,15 @@ class DataModule(pl.LightningDataModule):
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
         dataset: Any = self.train_dataset()
-        sampler = EpochSampler(len(dataset), self.batch_size, self.seed, *self._ranks)
-        return ResumableLoader(dataset, sampler, **self._loader_options())
+        options = (len(dataset), self.batch_size, self.seed, *self._ranks)
+        if self.mix is None:
+            return ResumableLoader(dataset, EpochSampler(*options), **self._loader_options())
+        auxiliary: dict[str, Any] = {}
+        for name, module in self.mix.sets.items():
+            module.trainer = self.trainer
+            auxiliary[name] = self.auxiliary_dataset(name)
+        sampler = MixedSampler(self.mix, {name: len(samples) for name, samples in auxiliary.items()}, *options)
+        return ResumableLoader(MixedDataset([dataset, *auxiliary.values()]), sampler, **self._loader_options())
 
     def eval_loader(self, eval_set: Any) -> Iterable[Any]:
         """Every sample of one evaluation set once, the same number of batches on every rank."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from tracer_lightning.data.core.mix import MixedSampler
 from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, RowSampler
 
 
@@ -47,7 +48,9 @@ class ResumableLoader(CountedLoader):
         options: further arguments of the wrapped ``DataLoader``.
     """
 
-    def __init__(self, dataset: Dataset[Any], sampler: EpochSampler | RowSampler, **options: Any) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], sampler: EpochSampler | RowSampler | MixedSampler, **options: Any
+    ) -> None:
         super().__init__(sampler)
         self._loader: DataLoader[Any] = DataLoader(dataset, batch_sampler=sampler, **options)
 

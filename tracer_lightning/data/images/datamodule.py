@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from tracer_lightning.data.core.available_memory import available_memory
 from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader
+from tracer_lightning.data.core.mix import MixLevel
 from tracer_lightning.data.core.sampler import RowSampler
 from tracer_lightning.data.images.captions import CaptionTables, sample_rng
 from tracer_lightning.data.images.decoding import decode
@@ -25,7 +26,14 @@ from tracer_lightning.data.images.in_memory import (
 )
 from tracer_lightning.data.images.names import group_name, split_names
 from tracer_lightning.data.images.normalization import Normalization
-from tracer_lightning.data.images.samples import CaptionedDataset, CaptionedRows, Collate, SampleBuilder, Transform
+from tracer_lightning.data.images.samples import (
+    AuxiliaryDataset,
+    CaptionedDataset,
+    CaptionedRows,
+    Collate,
+    SampleBuilder,
+    Transform,
+)
 from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.transforms import DecodeAndCrop
 from tracer_lightning.data.images.unreadable import TRAINING, UnreadableImages
@@ -37,6 +45,11 @@ MOST_REPEATS = 1.0
 
 With ImageNet's 1,000 classes and the paper's batch of 512 it is half as many.
 """
+
+
+def _auxiliary_prefix(name: str) -> str:
+    """Beginning of the locations of unreadable images of an auxiliary set."""
+    return f"auxiliary set {name}: "
 
 
 class ClipDataModule(DataModule):
@@ -77,6 +90,8 @@ class ClipDataModule(DataModule):
     """Whether training images have classes."""
     draws_image_template_pairs: bool = False
     """Whether an epoch is of rows of images x templates (:class:`RowSampler`), as in the released code."""
+    mix_level: MixLevel = "batch"
+    """Default level of a mix: captions of other data would be easy negatives in the batches of a contrastive loss."""
     train_transform: Transform | None = None
     """Crops training images to the model's size; None where they have it."""
     spec: InputSpec
@@ -104,7 +119,7 @@ class ClipDataModule(DataModule):
     @property
     def unreadable(self) -> set[str]:
         """Where the images are that this process could not read, and why."""
-        return self._unreadable.all
+        return self._unreadable.all.union(*(module.unreadable for module in self._auxiliary.values()))
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 
@@ -122,6 +137,8 @@ class ClipDataModule(DataModule):
 
     def draw_image_template_pairs(self) -> None:
         """Draw an epoch from all pairs of an image and a template, as the released code does."""
+        if self.mix is not None:
+            raise ValueError("pairs of images and templates are drawn from one set; remove the auxiliary sets of mix")
         self.draws_image_template_pairs = True
 
     # -- texts ------------------------------------------------------------------------------------------------------
@@ -162,6 +179,12 @@ class ClipDataModule(DataModule):
             raise ValueError(
                 "the training images have captions but no labels, which a head needs; choose another method"
             )
+        for name, module in self._auxiliary.items() if "logits" in reads else ():
+            if not module.has_classes_of(self):
+                raise ValueError(
+                    f"mix.sets.{name} has other classes than the training set, among which a head can't classify; "
+                    "choose a method without a head, or an auxiliary set with exactly the same class names"
+                )
         repeats = (self.batch_size - 1) / len(self.classnames)
         diagonal = any(getattr(term, "positives", None) == "diagonal" for term in terms)
         if not (self.labelled and diagonal and repeats >= MOST_REPEATS):
@@ -172,6 +195,46 @@ class ClipDataModule(DataModule):
             "pushes each away from the other's caption; set positives to 'same_label', unless each caption describes "
             "one image only"
         ]
+
+    # -- data-hybrid training -----------------------------------------------------------------------------------------
+
+    def mix_in(
+        self,
+        sets: Mapping[str, DataModule],
+        ratio: float,
+        level: MixLevel | None = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Mix the training samples of auxiliary sets, with their own class names and templates, into the batches."""
+        super().mix_in(sets, ratio, level, weights)
+        for name, module in self._auxiliary.items():
+            module._unreadable.training_name = name
+
+    @property
+    def _auxiliary(self) -> Mapping[str, ClipDataModule]:
+        """Data modules of the auxiliary sets of the mix."""
+        return {} if self.mix is None else self.mix.sets
+
+    def has_classes_of(self, module: ClipDataModule) -> bool:
+        """Whether the training labels mean the same classes as those of another data module."""
+        return self.labelled and module.labelled and tuple(self.classnames) == tuple(module.classnames)
+
+    def auxiliary_dataset(self, name: str) -> AuxiliaryDataset:
+        """Training samples of an auxiliary set, with labels of their own unless its class names are the same."""
+        return AuxiliaryDataset(
+            self._auxiliary[name].train_dataset(), self._first_labels()[name], _auxiliary_prefix(name)
+        )
+
+    def _first_labels(self) -> dict[str, int]:
+        """Label of the first class of each auxiliary set; labels of different classes are different."""
+        first_labels = {tuple(self.classnames): 0}
+        total = len(self.classnames)
+        for module in self._auxiliary.values():
+            classnames = tuple(module.classnames)
+            if classnames not in first_labels:
+                first_labels[classnames] = total
+                total += len(classnames)
+        return {name: first_labels[tuple(module.classnames)] for name, module in self._auxiliary.items()}
 
     # -- samples ----------------------------------------------------------------------------------------------------
 
@@ -257,6 +320,11 @@ class ClipDataModule(DataModule):
 
     def about_memory(self) -> str:
         """Describe which images are kept in memory; empty where none are."""
+        lines = [self._about_own_memory()]
+        lines += [f"of {name}, {line}" for name, module in self._auxiliary.items() if (line := module.about_memory())]
+        return "; ".join(filter(None, lines))
+
+    def _about_own_memory(self) -> str:
         sources = {eval_set: source for eval_set, source in self._decoded.items() if source is not None}
         if not sources:
             return ""
@@ -275,15 +343,27 @@ class ClipDataModule(DataModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise uint8 images (B, 3, H, W) to the model's floats."""
         eval_set = self._set_of(dataloader_idx)
-        self._unreadable.count(batch, eval_set, lambda: -(-self.set_size(eval_set) // self._ranks[1]))
+        self._count_unreadable(batch, eval_set)
         if eval_set is TRAINING:
             self._unreadable_in_epoch += len(batch.unreadable)
         return batch._replace(images=self._normalization(batch.images))
 
+    def _count_unreadable(self, batch: Batch, eval_set: EvalSet | None) -> None:
+        """Count the unreadable images of a batch by set; those of auxiliary sets count in the sets' own modules."""
+        locations = batch.unreadable
+        for name, module in self._auxiliary.items() if eval_set is TRAINING and locations else ():
+            auxiliary = tuple(text for text in locations if text.startswith(_auxiliary_prefix(name)))
+            module._count_unreadable(batch._replace(unreadable=auxiliary), TRAINING)
+            locations = tuple(text for text in locations if text not in auxiliary)
+        processes = self._ranks[1]
+        self._unreadable.count(
+            batch._replace(unreadable=locations), eval_set, lambda: -(-self.set_size(eval_set) // processes)
+        )
+
     def epoch_counts(self) -> dict[str, int]:
-        """Number of images that could not be read since the last call."""
+        """Counts of a mix, and the number of images that could not be read since the last call."""
         unreadable, self._unreadable_in_epoch = self._unreadable_in_epoch, 0
-        return {"unreadable": unreadable}
+        return {**super().epoch_counts(), "unreadable": unreadable}
 
     def _set_of(self, dataloader_idx: int) -> EvalSet | None:
         """The evaluation set that the trainer is reading; None for the training set."""

@@ -165,12 +165,6 @@ class ImageFolderDataModule(ClipDataModule):
         self._classes = class_folders(resolve_folder(base, str(folders["train"])))
         layout = resolve_splits(base, folders)
         self._folders = {name: resolve_folder(base, layout[name]) for name in ("train", "val", "test")}
-        self._folders |= {f"ood/{name}": resolve_folder(base, folder) for name, folder in layout["ood"].items()}
-        other_sets = {
-            name: parse_other_set(f"folders.others.{name}", entry, base)
-            for name, entry in layout.get("others", {}).items()
-        }
-        self._folders |= {f"other/{name}": folder for name, (folder, _) in other_sets.items()}
         self._fraction, self._split_seed = held_out["fraction"], int(held_out["seed"])
         if not 0 <= self._fraction < 1:
             raise ValueError(f"held_out.fraction must be >= 0 and < 1, got {self._fraction}")
@@ -184,13 +178,24 @@ class ImageFolderDataModule(ClipDataModule):
             RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation)
         )
         self._eval_crop = EvalCrop(spec, eval_decoder)
+        self._shares_test = layout["val"] == layout["test"]
+        if self.evaluates:
+            self._set_eval_sets(base, layout)
+
+    def _set_eval_sets(self, base: Path, layout: Mapping[str, Any]) -> None:
+        """Set the test sets and the validation set, and check their classes."""
+        self._folders |= {f"ood/{name}": resolve_folder(base, folder) for name, folder in layout["ood"].items()}
+        other_sets = {
+            name: parse_other_set(f"folders.others.{name}", entry, base)
+            for name, entry in layout.get("others", {}).items()
+        }
+        self._folders |= {f"other/{name}": folder for name, (folder, _) in other_sets.items()}
         name = base.resolve().name
         self.eval_sets = (
             EvalSet(name, "test", "id", self._subset("test")),
             *(EvalSet(ood_name, "test", "ood", self._subset(f"ood/{ood_name}")) for ood_name in layout["ood"]),
             *(EvalSet(other, "test", "other", texts=own) for other, (_, own) in other_sets.items()),
         )
-        self._shares_test = layout["val"] == layout["test"]
         if self._shares_test and self._fraction == 0:
             self.val_set = self.eval_sets[0]
         else:

@@ -159,6 +159,37 @@ class CaptionedRows(CaptionedDataset):
         return self.builder.trained(self.candidates(index), epoch, (row, template))
 
 
+class AuxiliaryDataset(Dataset[Sample]):
+    """Training samples of an auxiliary set of a mix.
+
+    Args:
+        dataset: samples of the set.
+        first_label: label of its first class in the batches, beyond those of other classes.
+        prefix: beginning of the locations of its unreadable images.
+    """
+
+    def __init__(self, dataset: CaptionedDataset, first_label: int, prefix: str) -> None:
+        self.dataset, self.first_label, self.prefix = dataset, first_label, prefix
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """Return the sample of ``key`` = (epoch, index)."""
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sample]:
+        """Return the samples of several keys."""
+        return [self._marked(sample) for sample in self.dataset.__getitems__(keys)]
+
+    def _marked(self, sample: Sample) -> Sample:
+        label = sample.label if sample.label < 0 else self.first_label + sample.label
+        return sample._replace(
+            label=label, unreadable=tuple(f"{self.prefix}{location}" for location in sample.unreadable)
+        )
+
+
 def stacked(samples: Sequence[Sample]) -> Batch:
     """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,)."""
     return Batch(

@@ -35,6 +35,8 @@ class UnreadableImages:
         if not 0.0 <= max_bad_fraction < 1.0:
             raise ValueError(f"max_bad_fraction must lie in [0, 1), got {max_bad_fraction}")
         self.max_bad_fraction = max_bad_fraction
+        self.training_name = "training"
+        """Name of the training set, for messages."""
         self._tallies: dict[EvalSet | None, Tally] = {}
 
     @property
@@ -60,7 +62,7 @@ class UnreadableImages:
         )
         self._tallies[eval_set] = Tally(unreadable, any_readable)
         if any_readable and unreadable and len(unreadable) > math.ceil(self.max_bad_fraction * size()):
-            name = "training" if eval_set is TRAINING else eval_set.name
+            name = self.training_name if eval_set is TRAINING else eval_set.name
             raise ValueError(
                 f"{len(unreadable)} images can't be read, more than max_bad_fraction={self.max_bad_fraction:g} allows "
                 f"of the {size():,} that this process reads of the set {name}, among them {min(unreadable)}"

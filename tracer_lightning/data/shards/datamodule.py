@@ -34,6 +34,8 @@ from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
 
 TRAIN = "train"
 """Argument that locates the training set."""
+PLACEHOLDER_TEXTS = ("",), ("{c}",)
+"""Class names and templates of pairs of images and captions, which use none, where there are no test sets."""
 
 
 class ShardDataModule(ClipDataModule):
@@ -78,7 +80,7 @@ class ShardDataModule(ClipDataModule):
         self.store = ShardStore(root, self.cache_dir)
         self.train_locations = self._expand(parse_location("train", train))
         self.domains = [name.replace("_", " ") for name in self.train_locations if name]
-        self.suite_entries = self._parse_suite(suite)
+        self.suite_entries = self._parse_suite(suite) if self.evaluates else {}
         self._videos = read_videos(self.store, self.suite_entries)
         for name, video in self._videos.items():
             self.suite_entries[name] = self.suite_entries[name]._replace(classes=video.classes)
@@ -105,6 +107,8 @@ class ShardDataModule(ClipDataModule):
             )
             for name, entry in self.suite_entries.items()
         }
+        if not self.evaluates:
+            return
         self.eval_sets = tuple(sets[name] for name, entry in self.suite_entries.items() if entry.role != "val")
         candidates = [
             name for role in ("val", "id") for name, entry in self.suite_entries.items() if entry.role == role
@@ -155,7 +159,12 @@ class ShardDataModule(ClipDataModule):
         self.num_classes = len(texts["classnames"] or own_names) or None  # None: pairs of images and captions
         self._names_source = " in texts.classnames" if texts["classnames"] else ""
         self.labelled = self.num_classes is not None
-        text_folder = folders[0] if self.num_classes else self.suite_entries[self._first_set].location.folder
+        text_folder = folders[0]
+        if self.num_classes is None:
+            if not self.evaluates:
+                self.classnames, self.templates = PLACEHOLDER_TEXTS
+                return
+            text_folder = self.suite_entries[self._first_set].location.folder
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
         self.templates = texts["templates"] or self._read_lines(text_folder, TEMPLATES)
         self.train_templates = texts["train_templates"] or ()
@@ -273,7 +282,7 @@ class ShardDataModule(ClipDataModule):
         ]
 
     def prepare_data(self) -> None:
-        """Download remote shards, with a progress bar."""
+        """Download remote shards, those of auxiliary sets, too, with a progress bar."""
         shards = self.train_shards() if self.trains else []
         for name, entry in self.suite_entries.items():
             if entry.video:
@@ -283,6 +292,8 @@ class ShardDataModule(ClipDataModule):
         remote = [shard for shard in shards if shard.root.remote]
         for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
             shard.fetch()
+        for module in self._auxiliary.values() if self.trains else ():
+            module.prepare_data()
 
     def train_source(self) -> IndexedSource:
         """Training samples."""

@@ -67,6 +67,12 @@ class StreamedShardDataModule(ShardDataModule):
         """Raise ValueError, since shards are read sequentially."""
         raise ValueError(NO_SHUFFLING)
 
+    def mix_in(self, *args: Any, **options: Any) -> None:
+        """Raise ValueError, since auxiliary samples are drawn by position."""
+        raise ValueError(
+            "samples of several sets are drawn by position, which streams don't provide; read the shards by index"
+        )
+
     def train_shards(self) -> list[Shard]:
         """Training shards; raise ValueError for few-shot training."""
         if self.shots is not None:
