@@ -37,6 +37,9 @@ def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
     Args:
         cfg: composed configuration, changed in place.
     """
+    if cfg.get("tasks"):  # each task has data of its own, with which it enters this context
+        yield cfg
+        return
     _resolve_folders(with_absolute_root(cfg))
     files = _read_texts(cfg)
     try:
