@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from lightning.pytorch.utilities import rank_zero_only
 
 from tracer_lightning.engine.console import console, print_rank_zero
@@ -30,7 +29,8 @@ from tracer_lightning.reporting.continual import continual_tables, draw_continua
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.results_file import Results, read_results
 from tracer_lightning.reporting.style import save, style
-from tracer_lightning.storage import atomic_file, write_text
+from tracer_lightning.storage import write_text
+from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.storage.run_layout import task_folder
 
 Matrix = Sequence[Sequence[float | None]]
@@ -148,8 +148,7 @@ def provide_weights(path: Path, load: Callable[[], Model]) -> Path:
     if is_first_process():
         if not path.exists():
             state = {f"{STUDENT}{name}": value for name, value in load().state_dict().items()}
-            with atomic_file(path) as partial:
-                torch.save({"state_dict": state}, partial)
+            AtomicCheckpointIO().save_checkpoint({"state_dict": state}, path)
     else:
         while not path.exists():
             time.sleep(POLL_INTERVAL)

@@ -154,6 +154,7 @@ def draw_continual(record: ContinualRecord) -> Figure:
         for model, scores in record.models.items()
     }
     numbers = [value for rows in values.values() for row in rows for value in row if value is not None] or [0.0]
+    factor = 100 if metric.percent else 1
     low, high = (0.0, 1.0) if metric.percent else (min(numbers), max(numbers))
     stages = [printable(stage) for stage in record.stages]
     width = 0.085 * max(map(len, stages)) + len(values) * (0.75 * len(columns) + 0.4) + 0.9
@@ -161,8 +162,8 @@ def draw_continual(record: ContinualRecord) -> Figure:
     panels = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
     image: Any = None
     for axes, (model, rows) in zip(panels, values.items(), strict=True):
-        floats = [[float("nan") if value is None else value for value in row] for row in rows]
-        image = axes.imshow(floats, cmap="viridis", vmin=low, vmax=high, aspect="auto")
+        floats = [[float("nan") if value is None else factor * value for value in row] for row in rows]
+        image = axes.imshow(floats, cmap="viridis", vmin=factor * low, vmax=factor * high, aspect="auto")
         axes.grid(visible=False)
         for i, row in enumerate(rows):
             for j, value in enumerate(row):
@@ -172,7 +173,7 @@ def draw_continual(record: ContinualRecord) -> Figure:
         axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
         axes.set_yticks(range(len(stages)), stages)
         axes.set_title(printable(model))
-    unit = " (fraction)" if metric.percent else ""
+    unit = " (%)" if metric.percent else ""
     figure.colorbar(image, ax=list(panels), label=f"{metric.title}{unit}", fraction=0.05)
     return figure
 
