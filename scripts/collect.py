@@ -19,6 +19,14 @@ from tracer_lightning.reporting.command_line import (
     table_console,
 )
 from tracer_lightning.reporting.comparison import CHOICES, STUDENT, Comparison, compare, select_results
+from tracer_lightning.reporting.continual import (
+    SequenceRow,
+    compare_sequences,
+    find_sequences,
+    group_sequences,
+    sequence_section,
+    sequences_csv,
+)
 from tracer_lightning.reporting.formats import latex, markdown, raw, terminal
 from tracer_lightning.reporting.frontier import Frontiers, frontiers
 from tracer_lightning.reporting.frontier_figure import draw_frontiers
@@ -44,7 +52,11 @@ table.tex and, where exactly one number or the set of terms varies, curves.png a
 
 --frontier compares trade-offs instead: runs that differ only in seed, learning rate and strength are a series, and so
 are the alphas of WiSE-FT merges below RUNS. It shows the area under the Pareto front of each series, and its accuracy
-at equal ID accuracy; --out writes frontier.csv, frontier.md, frontier.png and frontier.svg."""
+at equal ID accuracy; --out writes frontier.csv, frontier.md, frontier.png and frontier.svg.
+
+Sequences of tasks (tasks=[...]) have a table of their own, with one row for all seeds of the same settings; --out
+writes it as continual.csv, continual.md and continual.tex. Their tasks are no runs of the other tables, unless RUNS
+names the folder of a task itself."""
 
 
 def build_parser() -> Parser:
@@ -99,6 +111,32 @@ def write_frontiers(folder: Path, trade_offs: Frontiers, tables: Sequence[TableS
     return [*(folder / f"frontier.{suffix}" for suffix in texts), *figures]
 
 
+def collect_sequences(args: argparse.Namespace) -> bool:
+    """Compare the sequences of tasks below the folders; returns whether there are any."""
+    sequences, unreadable = find_sequences(args.runs)
+    groups, repeated = group_sequences(sequences)
+    for warning in (*unreadable, *repeated):
+        say(f"warning: {warning}", stderr=True)
+    if not groups:
+        return False
+    rows = compare_sequences(groups, args.model)
+    tables = [sequence_section(rows)]
+    show(tables)
+    if args.out is not None:
+        for path in write_sequences(args.out, rows, tables):
+            say(str(path))
+    return True
+
+
+def write_sequences(folder: Path, rows: Sequence[SequenceRow], tables: Sequence[TableSection]) -> list[Path]:
+    """Write the tables of sequences of tasks to a folder; returns the paths of the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {"csv": sequences_csv(rows), "md": markdown(tables), "tex": latex(tables)}
+    for suffix, text in texts.items():
+        write_text(folder / f"continual.{suffix}", text)
+    return [folder / f"continual.{suffix}" for suffix in texts]
+
+
 def collect_frontiers(args: argparse.Namespace) -> None:
     """Read the runs and merges, and compare their trade-offs."""
     for option in ("metrics", "sets"):
@@ -123,7 +161,11 @@ def collect(args: argparse.Namespace) -> None:
     if args.frontier:
         collect_frontiers(args)
         return
-    comparison = compare(read_groups(args.runs), args.model)
+    has_sequences = collect_sequences(args)
+    groups = read_groups(args.runs, required=not has_sequences)
+    if not groups:
+        return
+    comparison = compare(groups, args.model)
     tables = sections(comparison, select_results(comparison, args.sets, args.metrics))
     show(tables)
     if args.out is not None:

@@ -28,6 +28,8 @@ REPEATED += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vi
 ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, or a checkpoint."""
+OWN = ("cifar10", "continual", "digits", "pacs", "tiny", "toy_digits")
+"""Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
@@ -50,7 +52,7 @@ NEEDS = {
         ("suite", name): ["data=imagenet", *SETS, *QUICK]
         for name in ("imagenet", "imagenet_ood", "imagenet_vid_robust")
     },
-    **{("suite", name): ["data=pacs", *SETS] for name in ("pacs", "pacs_domains")},
+    **{("suite", name): ["data=pacs", *SETS] for name in ("pacs", "pacs_domains", "pacs_tasks")},
     ("suite", "iwildcam"): ["data=iwildcam", *SETS],
     ("backbone", "vit_b_16"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("backbone", "pacs_resnet"): ["data=pacs", *SETS],
@@ -66,7 +68,7 @@ NEEDS = {
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
-    **{("experiment", f"pacs_{name}"): SETS for name in ("pretrain", "tracer", "flyp")},
+    **{("experiment", name): SETS for name in ("pacs_pretrain", "pacs_tracer", "pacs_flyp", "continual_pacs")},
     **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
     ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
@@ -243,4 +245,4 @@ def test_experiments_say_what_they_take_and_what_came_out(path):
     header = path.read_text().partition("\ndefaults:")[0]
     for entry in ("Command:", "Hardware:", "Time:", "Result:"):
         assert f"\n# {entry} " in header
-    assert ("\n# Published: " in header) != path.stem.startswith(("cifar10", "digits", "pacs", "tiny", "toy_digits"))
+    assert ("\n# Published: " in header) != path.stem.startswith(OWN)

@@ -11,10 +11,12 @@ import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
+from tracer_lightning.commands.continual import run_sequence
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_module, build_trainer, build_training_data, resolved_settings
 from tracer_lightning.config.check_built import check_built
 from tracer_lightning.config.checkpoint import start_path
+from tracer_lightning.config.continual import is_sequence
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.config.validate import validate
@@ -29,11 +31,14 @@ from tracer_lightning.module import TracerModule
 
 
 def train(cfg: DictConfig) -> dict[str, Any] | float:
-    """Run the experiment.
+    """Run the experiment, or the sequence of tasks that ``tasks`` lists.
 
     Returns:
-        The content of results.json or, with ``optimized_metric``, that metric of the last validation, for a sweeper.
+        The content of results.json or, with ``optimized_metric``, that metric of the last validation, for a sweeper; of
+        a sequence of tasks, the content of continual.json.
     """
+    if is_sequence(cfg):
+        return run_sequence(cfg, _is_unnamed(cfg), run)
     return objective(run(cfg), cfg.optimized_metric)
 
 

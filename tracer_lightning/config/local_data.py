@@ -39,6 +39,9 @@ def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
     Args:
         cfg: composed configuration, changed in place.
     """
+    if cfg.get("tasks"):  # each task has data of its own, with which it enters this context
+        yield cfg
+        return
     for key in ("data", *(f"{AUXILIARY_SETS}.{name}" for name in _auxiliary_sets(cfg))):
         with_absolute_root(cfg, key)
     _resolve_folders(cfg)

@@ -23,6 +23,7 @@ NOT_HASHED = (
     "resume",
     "min_accuracy",
     "optimized_metric",
+    "continual",
     "compute",
     "rendezvous_timeout",
 )
@@ -33,8 +34,13 @@ def compose_prerequisite(cfg: DictConfig) -> DictConfig:
     """The configuration of the prerequisite of ``cfg``, in a folder that is named by a hash of its settings.
 
     It has the backbone and the accelerator of the experiment that starts from it.
+
+    Raises:
+        ValueError: the prerequisite is a sequence of tasks.
     """
     required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
+    if required.tasks:
+        raise ValueError(f"prerequisite.experiment={cfg.prerequisite.experiment} is a sequence of tasks; choose a run")
     required.backbone = cfg.backbone
     required.trainer.accelerator = cfg.trainer.accelerator
     folder = Path(cfg.paths.prerequisites) / check_relative(f"{required.name}-{_fingerprint(required)}")

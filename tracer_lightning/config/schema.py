@@ -61,6 +61,14 @@ def _are_names(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(name, str) for name in value))
 
 
+def _are_some_names(value: Any) -> bool:
+    return value is None or (_are_names(value) and bool(value))
+
+
+def _are_tasks(value: Any) -> bool:
+    return value is None or (isinstance(value, dict) and bool(value))
+
+
 def _are_towers(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and set(value) <= {"image", "text"}
 
@@ -100,6 +108,9 @@ TRAIN: dict[str, Any] = {
     "primary_metric": str,
     "resume": PATH,
     "init_weights": PATH,
+    "tasks": Rule("null or a list of options of the group tasks", _are_tasks),
+    "continual.hand_on": PART,
+    "continual.general": Rule("null or a list of test sets", _are_some_names),
     "prerequisite": Rule("null or have experiment and overrides", _is_prerequisite),
     "batch_norm": one_of("train", "frozen"),
     "trainable_layers": Any,

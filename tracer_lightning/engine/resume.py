@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
 from tracer_lightning.engine.run_folder import (
     CHECKPOINT,
     CONFIG,
+    SEQUENCE,
     is_finished,
     list_checkpoints,
     newest_intact_checkpoint,
@@ -99,11 +100,13 @@ def find_checkpoint(resume: str | None, settings: Mapping[str, Any], is_unnamed:
         is_unnamed: whether the run's folder is named by the time at which it began.
 
     Raises:
-        ValueError: there is no checkpoint at ``resume``, all are damaged, or a run that is not to be continued has
-            checkpoints already.
+        ValueError: there is no checkpoint at ``resume``, all are damaged, a run that is not to be continued has
+            checkpoints already, or the folder holds a sequence of tasks.
     """
     folder = Path(settings["paths"]["output_dir"])
     has_checkpoints = bool(list_checkpoints(folder))
+    if (folder / SEQUENCE).exists():
+        raise ValueError(f"{folder} holds a sequence of tasks; give this run another name")
     if resume is None:
         if has_checkpoints:
             raise ValueError(
@@ -111,7 +114,7 @@ def find_checkpoint(resume: str | None, settings: Mapping[str, Any], is_unnamed:
             )
         return folder, None
     if resume == AUTO:
-        unfinished = folder if has_checkpoints else _last_unfinished(settings) if is_unnamed else None
+        unfinished = folder if has_checkpoints else _last_unfinished_run(settings) if is_unnamed else None
         if unfinished is None:
             print_rank_zero("no unfinished run of these settings, starting anew")
             return folder, None
@@ -127,21 +130,37 @@ def find_checkpoint(resume: str | None, settings: Mapping[str, Any], is_unnamed:
     return folder, path
 
 
-def _last_unfinished(settings: Mapping[str, Any]) -> Path | None:
-    """Folder of the newest unfinished run of the same experiment and settings."""
+def _last_unfinished_run(settings: Mapping[str, Any]) -> Path | None:
+    """Folder of the newest unfinished run of the same experiment and settings that is no task of a sequence."""
+
+    def is_unfinished(folder: Path) -> bool:
+        is_task = (folder.parent / SEQUENCE).exists()
+        return bool(list_checkpoints(folder)) and not is_finished(folder) and not is_task
+
+    return last_unfinished(settings, CONFIG, is_unfinished)
+
+
+def last_unfinished(settings: Mapping[str, Any], file: str, is_unfinished: Callable[[Path], bool]) -> Path | None:
+    """Folder of the newest unfinished run, or sequence of runs, of the same experiment and settings.
+
+    Args:
+        settings: resolved settings to compare with.
+        file: name of the file with the settings of each.
+        is_unfinished: whether what is in a folder with this file is to be continued.
+    """
     comparable = _without_location(settings)
     runs = Path(settings["paths"]["outputs"]) / settings["name"]
-    folders: list[Path] = [path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{CONFIG}")]
-    for folder in sorted(folders, key=lambda folder: (folder / CONFIG).stat().st_mtime, reverse=True):
-        if list_checkpoints(folder) and not is_finished(folder) and _read_settings(folder) == comparable:
+    folders: list[Path] = [path.parent for depth in ("*", "*/*") for path in runs.glob(f"{depth}/{file}")]
+    for folder in sorted(folders, key=lambda folder: (folder / file).stat().st_mtime, reverse=True):
+        if is_unfinished(folder) and _read_settings(folder, file) == comparable:
             return folder
     return None
 
 
-def _read_settings(folder: Path) -> Any:
-    """Comparable settings of the run in the folder; None where they can't be read."""
+def _read_settings(folder: Path, file: str) -> Any:
+    """Comparable settings in a file of the folder; None where they can't be read."""
     try:
-        return _without_location(read_yaml(folder / CONFIG))
+        return _without_location(read_yaml(folder / file))
     except (ValueError, KeyError, TypeError) as error:
         print_rank_zero(f"{folder} is skipped, because it can't be continued ({error})")
         return None

@@ -60,13 +60,17 @@ def say(line: str, stderr: bool = False) -> None:
     PlainConsole(stderr=stderr).say(line)
 
 
-def read_groups(patterns: Sequence[str]) -> list[RunGroup]:
+def read_groups(patterns: Sequence[str], required: bool = True) -> list[RunGroup]:
     """Group the finished runs below folders or glob patterns, and warn about each run that is left out.
+
+    Args:
+        patterns: folders, or glob patterns of them.
+        required: whether it is an error if there is no finished run.
 
     Raises:
         ValueError: as for :func:`find_runs`.
     """
-    runs, unreadable = find_runs(patterns)
+    runs, unreadable = find_runs(patterns, required)
     groups, repeated = group_runs(runs)
     for warning in (*unreadable, *repeated):
         say(f"warning: {warning}", stderr=True)

@@ -42,6 +42,7 @@ class Results(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
 
     name: DisplayText | None = None
+    method: DisplayText | None = None
     seed: int | None = None
     before: Scores | None = None
     zero_shot: Scores | None = None

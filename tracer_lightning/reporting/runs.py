@@ -15,7 +15,7 @@ from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.results_file import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
-from tracer_lightning.storage.run_layout import CONFIG, HYDRA, MERGE, RESULTS
+from tracer_lightning.storage.run_layout import CONFIG, HYDRA, MERGE, RESULTS, SEQUENCE
 
 ROUNDING = 1e-6
 """Largest difference of scores that count as equal."""
@@ -69,7 +69,7 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(path))]
 
 
-def _folders(pattern: str, file: str, marks: Set[str]) -> Iterator[Path]:
+def _folders(pattern: str, file: str, marks: Set[str], closed_by: str | None) -> Iterator[Path]:
     matches = [pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute ones, too)
     if not matches:
         raise ValueError(f"{pattern}: no such folder; give folders of runs or sweeps, or glob patterns of them")
@@ -77,23 +77,29 @@ def _folders(pattern: str, file: str, marks: Set[str]) -> Iterator[Path]:
         if Path(match).name == file:
             yield Path(match).parent
         for root, subfolders, files in os.walk(match):
+            if closed_by in files:
+                subfolders.clear()
+                continue
             if {file, *marks} & {*files, *subfolders}:
                 yield Path(root)
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
 
 
-def find_folders(patterns: Iterable[str], file: str, marks: Set[str] = frozenset()) -> list[Path]:
+def find_folders(
+    patterns: Iterable[str], file: str, marks: Set[str] = frozenset(), closed_by: str | None = None
+) -> list[Path]:
     """Find the folders at and below paths or glob patterns that contain a file, each once, in natural order.
 
     Args:
         patterns: folders, glob patterns of them, or paths of the file itself.
         file: name of the file.
         marks: names of files and folders that a folder may contain instead.
+        closed_by: name of a file whose folder is left out, with all below it, unless a pattern matches what is below.
 
     Raises:
         ValueError: a pattern matches nothing.
     """
-    folders = {folder.resolve(): folder for pattern in patterns for folder in _folders(pattern, file, marks)}
+    folders = {folder.resolve(): folder for pattern in patterns for folder in _folders(pattern, file, marks, closed_by)}
     return sorted(folders.values(), key=_natural_key)
 
 
@@ -121,17 +127,23 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder}: {RESULTS} or {CONFIG} is not a valid file of a run ({error!r})") from error
 
 
-def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
+def find_runs(patterns: Iterable[str], required: bool = True) -> tuple[list[Run], list[str]]:
     """Find all finished runs at and below folders or glob patterns, each once, in natural order of their paths.
+
+    The runs of a sequence of tasks, which depend on one another, are only found where patterns match their own folders.
+
+    Args:
+        patterns: folders, or glob patterns of them.
+        required: whether it is an error if there is no finished run.
 
     Returns:
         The runs, and a warning for every run that is unfinished or cannot be read.
 
     Raises:
-        ValueError: a pattern matches nothing, or no run is finished.
+        ValueError: a pattern matches nothing, or no run is finished although one is required.
     """
     runs, warnings = [], []
-    for folder in find_folders(patterns, RESULTS, {CONFIG, HYDRA}):
+    for folder in find_folders(patterns, RESULTS, {CONFIG, HYDRA}, closed_by=SEQUENCE):
         if (folder / MERGE).exists():
             continue
         if not (folder / RESULTS).exists():
@@ -141,7 +153,7 @@ def find_runs(patterns: Iterable[str]) -> tuple[list[Run], list[str]]:
             runs.append(read_run(folder))
         except ValueError as error:
             warnings.append(f"{error}; left out")
-    if not runs:
+    if not runs and required:
         raise ValueError(f"{' '.join(patterns)}: no finished run there; a finished run's folder holds {RESULTS}")
     return runs, warnings
 

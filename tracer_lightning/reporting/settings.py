@@ -43,7 +43,7 @@ IGNORED = (
     *("data.root", "data.download", "data.cache_dir", "data.num_workers", EVAL_BATCH, "reproduce.ece_per_batch"),
     *(f"trainer.{key}" for key in ("default_root_dir", "accelerator", "devices", "num_nodes", "strategy")),
     *("trainer.enable_*", "trainer.log_every_n_steps", "trainer.profiler"),
-    *("callbacks.*", "optimized_metric", "evaluation.validation_suite.*", "evaluation.test_suite.*"),
+    *("callbacks.*", "optimized_metric", "continual.*", "evaluation.validation_suite.*", "evaluation.test_suite.*"),
 )
 """Patterns of settings that do not affect training. A kernel counts only as a setting of the teacher."""
 TERM_ORDER = ("fd", "crd", "icl", "cross_kd")

@@ -77,7 +77,15 @@ def _number(value: float, metric: Metric, decimals: int, sign: str = "") -> str:
     return f"{value:{sign}.{SIGNIFICANT}g}".replace("-", "−")
 
 
-def _measured(cell: Measurement | None, metric: Metric, decimals: int, sign: str = "") -> str:
+def format_measurement(cell: Measurement | None, metric: Metric, decimals: int, sign: str = "") -> str:
+    """Mean and, of several values, standard deviation of a metric as text.
+
+    Args:
+        cell: the measurement; None where there is none.
+        metric: declaration of the metric: shown in percent, or with significant digits.
+        decimals: number of decimals in percent.
+        sign: ``+`` to sign positive numbers, too.
+    """
     if cell is None:
         return MISSING
     spread = "" if cell.std is None else f" ± {_number(cell.std, metric, decimals)}"
@@ -99,7 +107,7 @@ def _columns(comparison: Comparison, key: ResultKey, heading: str, decimals: int
     yield TableColumn(
         key.data_set,
         "measured" if has_published else heading,
-        [_measured(cell, comparison.metric(key.metric), decimals) for cell in cells],
+        [format_measurement(cell, comparison.metric(key.metric), decimals) for cell in cells],
     )
     if has_published:
         pairs = [_published(cell, decimals, "†" if key.metric == ECE else "") for cell in cells]
@@ -189,7 +197,7 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
             continue
         metric, digits = (share, 2) if name == TRAINED else (primary, decimals)
         sign = "+" if name in GAINED_ROLES else ""
-        texts = [_measured(cells.get(name), metric, digits, sign) for cells in changes]
+        texts = [format_measurement(cells.get(name), metric, digits, sign) for cells in changes]
         columns.append(TableColumn(metric.title, heading, texts))
     return TextTable(
         f"{title(comparison)}: against {_untrained(comparison)}",

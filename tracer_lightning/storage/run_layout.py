@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 RESULTS = "results.json"
 """Scores; written last, so that a folder with this file holds a finished run."""
 DETAILS = "details.json"
@@ -28,7 +30,24 @@ RUN_LOCK = ".running"
 """Lock that is held while a run writes in the folder."""
 PREREQUISITE_LOCK = "lock"
 """Lock that is held while a prerequisite is trained in the folder."""
+HANDED_ON = "handed_on.ckpt"
+"""Weights that the next task of a sequence starts from, where they are not the checkpoint's student as it is."""
+SEQUENCE = "continual.yaml"
+"""Resolved settings of a sequence of tasks, in the folder above those of its tasks."""
+CONTINUAL = "continual.json"
+"""Scores of a sequence of tasks after each task; written last, so that a folder with this file is finished."""
 MERGE = "merge.json"
 """Scores of merged models, in the folder of a merge."""
 HYDRA = ".hydra"
 """Folder that Hydra makes in a run's folder before the run writes anything."""
+
+
+def task_folder(sequence: Path, number: int, name: str) -> Path:
+    """Folder of a task of a sequence.
+
+    Args:
+        sequence: folder of the sequence.
+        number: number of the task, from 1.
+        name: name of the task.
+    """
+    return sequence / f"{number}-{name}"
