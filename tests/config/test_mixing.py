@@ -6,11 +6,14 @@ import shutil
 from copy import deepcopy
 
 import pytest
+import torch
 import yaml
 
 from tests.commands import stand_ins
 from tests.commands.helpers import composed, hydra_context, script
+from tests.comparing import differences
 from tests.data.images.test_splits import write
+from tests.engine.test_run import run_until
 from tests.vector_family.test_vector_family import CONF
 from tracer_lightning.commands.cli import task
 from tracer_lightning.commands.train import run, train
@@ -158,3 +161,20 @@ def test_a_family_of_ones_own_trains_and_is_evaluated(tmp_path):
     assert status == 0, stderr
     assert "ignored" not in stdout
     assert json.loads((tmp_path / "evaluated/evaluation.json").read_text())["student"] == results["student"]
+
+
+@pytest.mark.slow
+def test_a_killed_run_continues_to_the_last_bit(tmp_path):
+    choices = [f"hydra.searchpath=[file://{CONF}]", "experiment=vectors", "trainer.max_epochs=2"]
+    choices += ["callbacks.checkpoint.every_n_train_steps=1", "+data.mix={ratio:0.5,sets:{more:{samples:300}}}"]
+    with hydra_context():
+        for name in ("unbroken", "killed"):
+            (tmp_path / name).mkdir()
+        run(composed(tmp_path / "unbroken", *choices, tiny=False))
+        run_until(composed(tmp_path / "killed", *choices, tiny=False), epochs=1)
+        run(composed(tmp_path / "killed", *choices, "resume=auto", tiny=False))
+    unbroken, continued = (
+        torch.load(tmp_path / name / "run/checkpoints/last.ckpt", weights_only=True) for name in ("unbroken", "killed")
+    )
+    parts = ("state_dict", "optimizer_states", "VectorDataModule")
+    assert not differences({part: unbroken[part] for part in parts}, {part: continued[part] for part in parts})

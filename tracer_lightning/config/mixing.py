@@ -32,10 +32,10 @@ OF_MAIN_SET = ("shots",)
 
 def without_mix(cfg: DictConfig) -> DictConfig:
     """A copy of the configuration whose data are those of the main set alone."""
-    copied = deepcopy(cfg)
-    with open_dict(copied):
-        copied.data.pop(KEY, None)
-    return copied
+    new_cfg = deepcopy(cfg)
+    with open_dict(new_cfg):
+        new_cfg.data.pop(KEY, None)
+    return new_cfg
 
 
 def read_mix(cfg: DictConfig) -> dict[str, Any] | None:
@@ -91,10 +91,10 @@ def with_auxiliary_set(cfg: DictConfig, name: str) -> tuple[DictConfig, str]:
     for setting in OF_MAIN_SET:
         if setting in main and setting not in own:
             settings[setting] = None
-    copied = deepcopy(cfg)
-    with open_dict(copied):
-        copied.data.mix.sets[name] = settings
-    return copied, key
+    new_cfg = deepcopy(cfg)
+    with open_dict(new_cfg):
+        new_cfg.data.mix.sets[name] = settings
+    return new_cfg, key
 
 
 def _unknown_settings(own: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -181,9 +181,9 @@ class AuxiliaryDataset(Dataset[Sample]):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sample]:
         """Return the samples of several keys."""
-        return [self._marked(sample) for sample in self.dataset.__getitems__(keys)]
+        return [self._mark(sample) for sample in self.dataset.__getitems__(keys)]
 
-    def _marked(self, sample: Sample) -> Sample:
+    def _mark(self, sample: Sample) -> Sample:
         label = sample.label if sample.label < 0 else self.first_label + sample.label
         return sample._replace(
             label=label, unreadable=tuple(f"{self.prefix}{location}" for location in sample.unreadable)
