@@ -19,7 +19,7 @@ from tracer_lightning.data.questions.kinds import KINDS, Question, ask, words
 from tracer_lightning.types import IGNORE_INDEX, ConversationSpec, QuestionSet
 
 Tests = Literal["grid", "kinds"]
-MAX_SAMPLES = 600
+MAX_SAMPLES = 300
 """Maximum number of samples of an evaluation set, drawn with a fixed seed."""
 TASKS = ("next_or", "colour_or")
 """Kinds of questions of other tasks that list options."""
@@ -163,6 +163,7 @@ class DigitQuestionsDataModule(DataModule):
         if tests == "grid" and len(kinds) > 1:
             raise ValueError(f"kinds must be a single one where tests is 'grid', got {', '.join(kinds)}")
         _check_vocabulary(spec.processor.tokenizer)
+        self._collate = ConversationCollate(spec)
         self.styles, self.wording, self.rendering_seed = tuple(styles), wording, rendering_seed
         self.kinds = dict(zip(kinds, weights, strict=True))
         """Kinds of training questions with their relative frequencies."""
@@ -222,7 +223,7 @@ class DigitQuestionsDataModule(DataModule):
 
     def collate(self) -> ConversationCollate:
         """Conversations to batches for the model's processor."""
-        return ConversationCollate(self.spec)
+        return self._collate
 
     def label_names(self, eval_set: QuestionSet) -> list[str]:
         """Distinct answers of an evaluation set."""

@@ -141,7 +141,7 @@ def load_pretrained(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
         config = transformers.AutoConfig.from_pretrained(folder, **options)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a faulty configuration raises errors of many classes
         raise ValueError(f"name={name}: its configuration can't be read: {_first_line(error)}") from error
     if not _takes_images(transformers, config, trust_remote_code):
         raise ValueError(
@@ -155,7 +155,7 @@ def load_pretrained(
         else:
             model = automatic.from_config(config, **options)
         processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # so do faulty files
         raise ValueError(f"name={name}: the model can't be loaded: {_first_line(error)}") from error
     if getattr(processor, "chat_template", None) is None:
         raise ValueError(f"name={name}: its processor has no chat template; choose an instruction-tuned model")
