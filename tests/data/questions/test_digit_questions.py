@@ -78,7 +78,7 @@ def test_open_questions_are_distracted_by_the_digits_name():
 @pytest.mark.parametrize("style", STYLES)
 def test_drawings(style):
     drawings = draw("val", style, 0)
-    assert drawings.pixels.shape == (180, 3, 32, 32)
+    assert drawings.pixels.shape == (179, 3, 32, 32)
     assert drawings.pixels.dtype == np.uint8
     assert set(drawings.inks) == set(range(len(COLOURS)))
 

@@ -109,7 +109,7 @@ class AnsweringModel(Model):
 
     def checkpoint_activations(self) -> None:
         """Recompute the blocks' activations in the backward pass instead of keeping them."""
-        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
 
     def blocks(self) -> Iterator[nn.Module]:
         """The layers of the image tower and of the text model."""
