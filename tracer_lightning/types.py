@@ -205,5 +205,7 @@ class QuestionSet(NamedTuple):
     """Whether images are of the distribution trained on, ``id`` or ``ood``."""
     text: str
     """Kind of text: ``id`` for the trained question, or how it differs, such as ``wording`` or ``task``."""
+    answers: int
+    """Number of distinct answers."""
     samples: int | None = None
     """Number of samples; None if unknown."""

@@ -26,7 +26,7 @@ def scored(*rows, distractors=None):
     answers = AnswerLogits(torch.stack(logits), torch.tensor(targets), torch.tensor(sample), torch.tensor(0.0))
     classes = torch.tensor([row[0] for row in rows])
     distractors = torch.tensor(distractors or [-1] * len(rows))
-    metrics = AnswerMetrics()
+    metrics = AnswerMetrics(2)
     metrics.update(answers, Conversations({}, torch.tensor([]), classes, classes, distractors))
     return metrics.compute()
 
@@ -59,7 +59,7 @@ def test_chosen_distractors():
 
 def test_padding_is_not_counted():
     backbone = tiny_llava()
-    suite = AnswerSuite([QuestionSet("a", "test", "id", "id", "id")])
+    suite = AnswerSuite([QuestionSet("a", "test", "id", "id", "id", answers=1)])
     suite.start({"student": backbone.model})
     suite.update(batch_of(backbone, conversation(QUESTIONS[0]), conversation(QUESTIONS[1], position=-1, answer=-1)), 0)
     assert suite.finish()["student"]["a"]["n"] == 1
@@ -94,17 +94,17 @@ def test_one_forward_pass_equals_generation_and_exact_match(overfitted):
     expected = [generated(overfitted, row) == row.turns[0].answer for row in rows]
     assert 0 < sum(expected) < len(expected)
     for row, is_right in zip(rows, expected, strict=True):
-        suite = AnswerSuite([QuestionSet("a", "test", "id", "id", "id")])
+        suite = AnswerSuite([QuestionSet("a", "test", "id", "id", "id", answers=1)])
         suite.start({"student": overfitted.model})
         suite.update(batch_of(overfitted, row), 0)
         assert suite.finish()["student"]["a"]["accuracy"] == is_right
 
 
 SETS = [
-    QuestionSet("id/id/a", "test", "id", "id", "id"),
-    QuestionSet("id/task/a", "test", "other", "id", "task"),
-    QuestionSet("id/task/b", "test", "other", "id", "task"),
-    QuestionSet("ood/id/a", "test", "ood", "ood", "id"),
+    QuestionSet("id/id/a", "test", "id", "id", "id", answers=1),
+    QuestionSet("id/task/a", "test", "other", "id", "task", answers=1),
+    QuestionSet("id/task/b", "test", "other", "id", "task", answers=1),
+    QuestionSet("ood/id/a", "test", "ood", "ood", "id", answers=1),
 ]
 
 

@@ -52,10 +52,14 @@ class AnswerMetrics(nn.Module):
     answer that begins with its tokens up to the first wrong one, or of none.
 
     The distractor rate is the share, of the samples with a distractor, of those whose first token is the distractor's.
+
+    Args:
+        answers: number of distinct answers of the data set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, answers: int) -> None:
         super().__init__()
+        self.answers = answers
         self.bins = CalibrationBins()
         self._tally = _Tally()
 
@@ -112,8 +116,8 @@ class AnswerMetrics(nn.Module):
             scores[DISTRACTOR_RATE] = tally.distracted / tally.with_distractor
         return scores, {
             "classes": {
-                "n": [tally.support[label] for label in labels],
-                "correct": [tally.right[label] for label in labels],
+                "n": [tally.support[label] for label in range(self.answers)],
+                "correct": [tally.right[label] for label in range(self.answers)],
             },
             "bins": dict(zip(("n", "correct", "confidence"), bins.T.tolist(), strict=True)),
         }

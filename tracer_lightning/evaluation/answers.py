@@ -52,7 +52,7 @@ class AnswerSuite(Suite):
         for eval_set in eval_sets:
             cells.setdefault(cell_name(eval_set.image, eval_set.text), []).append(eval_set.name)
         super().__init__(eval_sets, {**(cells if len(cells) > 1 else {}), **(averages or {})})
-        self._metrics = {name: [AnswerMetrics() for _ in eval_sets] for name in models}
+        self._metrics = {name: [AnswerMetrics(eval_set.answers) for eval_set in eval_sets] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
 
     def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:

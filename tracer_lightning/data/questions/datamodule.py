@@ -169,19 +169,31 @@ class DigitQuestionsDataModule(DataModule):
         """Kinds of training questions with their relative frequencies."""
         self.renderings = {**dict.fromkeys(styles, renderings_per_digit), **dict.fromkeys(rare_styles, 1)}
         """Number of drawings of each training digit by style."""
-        self.val_set = QuestionSet("trained", "val", "id", "id", "id")
-        self._contents = {self.val_set.name: _Content(self.styles, self.kinds, wording, None)}
-        sets = list(self._grid() if tests == "grid" else self._sets_by_kind())
-        self._contents |= {eval_set.name: content for eval_set, content in sets}
-        self._test_sets: dict[QuestionSet, QuestionTestSet] = {}
-        self.eval_sets = tuple(
-            eval_set._replace(samples=len(_eval_drawings(eval_set.split, content.styles).digits))
-            for eval_set, content in sets
+        trained = QuestionSet("trained", "val", "id", "id", "id", answers=0)
+        contents = {trained: _Content(self.styles, self.kinds, wording, None)}
+        contents |= dict(self._grid() if tests == "grid" else self._sets_by_kind())
+        self._test_sets = {
+            eval_set.name: QuestionTestSet(
+                _eval_drawings(eval_set.split, content.styles),
+                content.kinds,
+                content.wording,
+                content.distractor,
+                EVALUATION_SEED,
+                f"set {eval_set.name}",
+            )
+            for eval_set, content in contents.items()
+        }
+        self.val_set, *tested = (
+            eval_set._replace(
+                answers=len(self._test_sets[eval_set.name].answers), samples=len(self._test_sets[eval_set.name])
+            )
+            for eval_set in contents
         )
+        self.eval_sets = tuple(tested)
 
     def _sets_by_kind(self) -> Iterator[tuple[QuestionSet, _Content]]:
         for kind in self.kinds:
-            yield QuestionSet(kind, "test", "id", "id", "id"), _Content(self.styles, {kind: 1.0}, None, None)
+            yield QuestionSet(kind, "test", "id", "id", "id", answers=0), _Content(self.styles, {kind: 1.0}, None, None)
 
     def _grid(self) -> Iterator[tuple[QuestionSet, _Content]]:
         """Test sets of the grid with their content."""
@@ -201,7 +213,7 @@ class DigitQuestionsDataModule(DataModule):
                 *(("other", "open", kind, 0, None, kind) for kind in OPEN if kind != trained),
             ]
             for set_role, text, kind, wording, distractor, name in cells:
-                eval_set = QuestionSet(f"{image}/{text}/{name}", "test", set_role, image, text)
+                eval_set = QuestionSet(f"{image}/{text}/{name}", "test", set_role, image, text, answers=0)
                 yield eval_set, _Content(styles, {kind: 1.0}, wording, distractor)
 
     # -- contract ---------------------------------------------------------------------------------------------------
@@ -212,14 +224,8 @@ class DigitQuestionsDataModule(DataModule):
         return QuestionDataset(drawings, self.kinds, self.wording, None, self.seed, "training set")
 
     def eval_dataset(self, eval_set: QuestionSet) -> QuestionTestSet:
-        """Questions of one evaluation set, made once."""
-        if eval_set not in self._test_sets:
-            content = self._contents[eval_set.name]
-            drawings = _eval_drawings(eval_set.split, content.styles)
-            self._test_sets[eval_set] = QuestionTestSet(
-                drawings, content.kinds, content.wording, content.distractor, EVALUATION_SEED, f"set {eval_set.name}"
-            )
-        return self._test_sets[eval_set]
+        """Questions of one evaluation set."""
+        return self._test_sets[eval_set.name]
 
     def collate(self) -> ConversationCollate:
         """Conversations to batches for the model's processor."""
