@@ -20,6 +20,7 @@ SMALL = (
     "trainer.max_steps=4",
     "trainer.limit_test_batches=2",
     "trainer.limit_val_batches=1",
+    "trainer.log_every_n_steps=1",
     "scheduler.warmup_steps=1",
 )
 """A run of two epochs of two steps."""
