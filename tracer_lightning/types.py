@@ -69,6 +69,55 @@ class ClipFeatures(NamedTuple):
         return {"logit_scale": self.logit_scale.detach()}
 
 
+class Conversations(NamedTuple):
+    """One batch of conversations about images."""
+
+    inputs: dict[str, Tensor]
+    """Inputs of the model by name, as its processor gives them: ``input_ids`` (B, L), ``attention_mask`` (B, L),
+    ``pixel_values`` and others, padded on the right."""
+    targets: Tensor
+    """(B, L) the next token where it belongs to an answer or ends one; -1 elsewhere."""
+    indices: Tensor
+    """(B,) position of the sample in its data set; -1 marks padding, which has no targets."""
+    answers: Tensor
+    """(B,) index of the sample's answer among the distinct answers of its evaluation set; -1 in training."""
+    distractors: Tensor
+    """(B,) first token of a wrong answer whose choice is counted; -1 where there is none."""
+    unreadable: tuple[str, ...] = ()
+    """Locations of unreadable images, each with the reason."""
+
+
+class AnswerLogits(NamedTuple):
+    """Outputs of a model that answers questions, at the answered positions of this rank."""
+
+    logits: Tensor
+    """(T, V) logits of the next token, in fp32."""
+    targets: Tensor
+    """(T,) the next token."""
+    sample: Tensor
+    """(T,) row of the batch that each position belongs to, ascending."""
+    tokens: Tensor
+    """() number of answered positions of the global batch, divided by the number of ranks: a sum over this rank's
+    positions divided by it has the mean over the global batch as its mean over ranks."""
+
+    def detached(self) -> AnswerLogits:
+        """The same logits without gradients."""
+        return self._replace(logits=self.logits.detach())
+
+    def logged(self) -> dict[str, Tensor]:
+        """Number of answered positions, the mean over ranks."""
+        return {"answer_tokens": self.tokens}
+
+
+class ConversationSpec(NamedTuple):
+    """Specification of the inputs of a model that answers questions, which the data module prepares."""
+
+    processor: Any
+    """Processor of the ``transformers`` library, with a tokenizer and a chat template."""
+    context_length: int
+    """Maximum number of tokens of a conversation, those of its images included."""
+
+
 class LossInputs(NamedTuple):
     """Inputs of every loss term: features of the *global* batch."""
 
@@ -142,3 +191,21 @@ class EvalSet(NamedTuple):
     def ignores_head(self) -> bool:
         """Whether models are scored zero-shot on it even if they have a head of their own."""
         return self.zero_shot or self.texts is not None
+
+
+class QuestionSet(NamedTuple):
+    """One evaluation set of questions about images."""
+
+    name: str
+    split: str
+    role: str
+    """``"id"`` for the images and questions that are trained on, ``"ood"`` for the same task with other images or
+    another wording, ``"other"`` for other tasks, which the model knew before training."""
+    image: str
+    """Whether images are of the distribution trained on, ``id`` or ``ood``."""
+    text: str
+    """Kind of text: ``id`` for the trained question, or how it differs, such as ``wording`` or ``task``."""
+    answers: int
+    """Number of distinct answers."""
+    samples: int | None = None
+    """Number of samples; None if unknown."""

@@ -25,10 +25,10 @@ OPTIONS = sorted(
 REPEATED = [("backbone", "vit_l_14")]
 REPEATED += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vitl14_wma")]
 """A large model, and experiments that differ in a few values from those of ViT-B/16."""
-ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper")]
+ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
-"""What needs weights that have a head, several templates, or a checkpoint."""
-OWN = ("cifar10", "continual", "digits", "pacs", "tiny", "toy_digits")
+"""What needs weights that have a head, several templates, a checkpoint, or the hub."""
+OWN = ("cifar10", "continual", "digits", "pacs", "questions", "tiny", "toy_digits")
 """Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
@@ -79,7 +79,19 @@ NEEDS = {
     ("task_loss", "cross_entropy"): ["method=ft"],
     ("distill_losses", "head_kl"): ["method=ft", "teacher=frozen"],
     **{("distill_losses", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
-    ("reproduce", "official"): ["distill_losses.fd.weight=2000", "distill_losses.crd.weight=1"],
+    ("backbone", "tiny_llava"): ["experiment=questions"],
+    **{
+        (group, option): ["experiment=questions"]
+        for group, option in (
+            ("data", "digit_questions"),
+            ("evaluation", "answers"),
+            ("task_loss", "answer_cross_entropy"),
+            ("peft", "lora_all"),
+        )
+    },
+    **{("method", f"sft{suffix}"): ["experiment=questions"] for suffix in ("", "_wma", "_ema", "_static")},
+    ("head", "tower"): ["experiment=questions", "method.train=[image,head]"],
+    ("distill_losses", "answer_kl"): ["experiment=questions", "teacher=frozen"],
 }
 
 
@@ -130,7 +142,8 @@ def test_every_option_composes_and_builds(tmp_path, imagenet, group, option):
     if group == "teacher" and option == "none":
         choice += " distill_losses=[]"
     needs = [need.format(root=imagenet) for need in NEEDS.get((group, option), [])]
-    small = group != "backbone" and (group != "experiment" or option.startswith("digits"))
+    is_clip = "experiment=questions" not in needs
+    small = is_clip and group != "backbone" and (group != "experiment" or option.startswith("digits"))
     cfg = composed(tmp_path, *choice.split(), *needs, tiny=small)
     module, trainer = build(cfg)
     assert module.student is not None

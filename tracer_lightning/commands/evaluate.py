@@ -129,5 +129,7 @@ def _print_tables(
         console.print(results_table(title, {model: results[model]}, cfg.primary_metric, suite.metrics, every=True))
         if model in classified:
             console.print(classes_table(f"{model}: worst and best classes", labels, classified[model]))
+    for table in suite.tables({model: results[model] for model in suite.details}):
+        console.print(table)
     for model, temperature in results["temperature"].items():
         console.print(temperature_table(model, temperature, results[model]))

@@ -44,6 +44,46 @@ class LoadedClip(Target):
     pretrained: Text | None = None
 
 
+class LlavaTower(StrictRecord):
+    """Sizes of the image tower of a small LLaVA."""
+
+    image_size: Size
+    patch_size: Size
+    width: Size
+    layers: Size
+    heads: Size
+
+
+class LlavaText(StrictRecord):
+    """Sizes of the text model of a small LLaVA."""
+
+    context_length: Size
+    width: Size
+    layers: Size
+    heads: Size
+
+
+class BuiltLlava(Target):
+    """A small LLaVA of its own architecture."""
+
+    target: Literal["tracer_lightning.models.build_llava"] = Field(alias="_target_")
+    vision_cfg: LlavaTower
+    text_cfg: LlavaText
+    words: Annotated[list[Text], Field(max_length=1 << 16)]
+
+
+class LoadedAnsweringModel(Target):
+    """A model that ``transformers`` loads from the hub or a folder, never with code of its own."""
+
+    target: Literal["tracer_lightning.models.load_pretrained"] = Field(alias="_target_")
+    name: Text
+    revision: Text | None = None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    attention: Name
+    trust_remote_code: Literal[False]
+    parts: dict[Literal["image", "connector"], list[Name]] | None = None
+
+
 class Full(Target):
     """Everything is trained."""
 
@@ -78,8 +118,16 @@ class Adapters(Target):
     towers: Towers | None = None
 
 
+class LoraOfAllLayers(Target):
+    """Low-rank updates of all linear layers of a text model are trained."""
+
+    target: Literal["tracer_lightning.models.answering.lora.add_lora"] = Field(alias="_target_")
+    rank: Size
+    alpha: Size
+
+
 class Peft(StrictRecord):
     """The group ``peft``."""
 
     name: Name
-    prepare: Annotated[Full | TrainOnly | Lora | Adapters, Field(discriminator="target")]
+    prepare: Annotated[Full | TrainOnly | Lora | LoraOfAllLayers | Adapters, Field(discriminator="target")]

@@ -33,7 +33,7 @@ NOT_HASHED = (
 def compose_prerequisite(cfg: DictConfig) -> DictConfig:
     """The configuration of the prerequisite of ``cfg``, in a folder that is named by a hash of its settings.
 
-    It has the backbone and the accelerator of the experiment that starts from it.
+    It has the backbone and the accelerator of the experiment that starts from it. The hash covers its own prerequisite.
 
     Raises:
         ValueError: the prerequisite is a sequence of tasks.
@@ -53,7 +53,8 @@ def _fingerprint(cfg: DictConfig) -> str:
     settings: Any = without_nulls(OmegaConf.to_container(cfg, resolve=False))
     for key in NOT_HASHED:
         settings.pop(key, None)
-    text = json.dumps([__version__, settings, *_training_folders(cfg)], sort_keys=True)
+    earlier = [] if cfg.prerequisite is None else [Path(compose_prerequisite(cfg).paths.output_dir).name]
+    text = json.dumps([__version__, settings, *_training_folders(cfg), *earlier], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from tracer_lightning.config.model_record import BuiltClip, LoadedClip, Peft, Target
+from tracer_lightning.config.model_record import (
+    BuiltClip,
+    BuiltLlava,
+    LoadedAnsweringModel,
+    LoadedClip,
+    Peft,
+    Target,
+)
 from tracer_lightning.storage.records import Name, StrictRecord, Text
 
 Count = Annotated[int, Field(ge=1, le=1 << 32)]
@@ -78,6 +85,23 @@ class ColouredMNIST(Coloured):
     target: Literal["tracer_lightning.data.ColouredMNISTDataModule"] = Field(alias="_target_")
     root: Text
     download: bool
+
+
+class DigitQuestions(Target):
+    """Questions about scikit-learn's digits."""
+
+    target: Literal["tracer_lightning.data.DigitQuestionsDataModule"] = Field(alias="_target_")
+    styles: list[Name]
+    renderings_per_digit: Annotated[int, Field(ge=1, le=1000)]
+    rare_styles: list[Name]
+    kinds: list[Name]
+    kind_weights: list[Annotated[float, Field(gt=0, le=1e6)]] | None
+    wording: Annotated[int, Field(ge=0, le=1000)] | None
+    rendering_seed: Count
+    tests: Literal["grid", "kinds"]
+    batch_size: Count
+    eval_batch_size: Count
+    num_workers: Annotated[int, Field(ge=0, le=256)]
 
 
 class Texts(StrictRecord):
@@ -181,8 +205,8 @@ class StreamedShards(Shards):
     shuffle_buffer: Count
 
 
-Backbone = BuiltClip | LoadedClip
-DataModule = Digits | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards
+Backbone = BuiltClip | LoadedClip | BuiltLlava | LoadedAnsweringModel
+DataModule = Digits | DigitQuestions | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards
 
 
 class Groups(StrictRecord):

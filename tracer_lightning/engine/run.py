@@ -166,6 +166,8 @@ def _write_results(
         write_json(info.folder / RESULTS, results)
         title = f"{info.name}, {info.method}, seed {info.seed}, evaluated in {precision}"
         console.print(results_table(title, outcome.scores, info.primary_metric, module.test.metrics))
+        for table in module.test.tables(outcome.scores):
+            console.print(table)
         print_unscored_sets(outcome.scores["student"])
         print_unreadable_samples(unreadable)
         print_rank_zero(f"{seconds} s; results, metrics and checkpoint are in {info.folder}")

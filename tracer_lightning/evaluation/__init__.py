@@ -1,5 +1,6 @@
 """Evaluation: suites, zero-shot heads, metrics, tables."""
 
+from tracer_lightning.evaluation.answers import AnswerSuite
 from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
@@ -14,6 +15,7 @@ __all__ = [
     "CLASSIFICATION",
     "METRICS",
     "ROLE_TITLES",
+    "AnswerSuite",
     "ClassificationMetrics",
     "ClassificationSuite",
     "Details",

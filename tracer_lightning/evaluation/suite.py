@@ -93,6 +93,15 @@ class Suite(nn.Module):
         """Metrics of a model on the data set at that place, with the number ``n`` of its samples, and their details."""
         raise NotImplementedError
 
+    def tables(self, results: Mapping[str, Scores | None]) -> list[Any]:
+        """Further tables of the scores of an evaluation, to print after that of all scores.
+
+        Args:
+            results: scores by name of the model, None where there is no such model.
+        """
+        del results
+        return []
+
     def finish(self) -> dict[str, Scores]:
         """Scores of each model; releases the models."""
         self.details = {name: {} for name in self._models}

@@ -1,6 +1,7 @@
 """Losses of the batch, and regularizers of the weights: each maps its inputs to a scalar, and knows nothing else."""
 
 from tracer_lightning.losses.anchored import AnchorDivergence, AnchorMatching
+from tracer_lightning.losses.answers import AnswerCrossEntropy, AnswerKL
 from tracer_lightning.losses.augmented import AugmentedFeatureDistillation
 from tracer_lightning.losses.base import LossTerm, Regularizer, Term
 from tracer_lightning.losses.cross_entropy import CrossEntropy
@@ -24,6 +25,8 @@ __all__ = [
     "L2SP",
     "AnchorDivergence",
     "AnchorMatching",
+    "AnswerCrossEntropy",
+    "AnswerKL",
     "AugmentedFeatureDistillation",
     "ContrastiveRelationalDistillation",
     "CrossEntropy",

@@ -91,7 +91,7 @@ def render(images: np.ndarray, labels: np.ndarray, style: str, seed: int) -> np.
     """Render (N, 8, 8) digits in a named style as (N, 3, 32, 32) uint8; equal seeds give equal pixels."""
     spec = STYLES[style]
     rng = np.random.default_rng([seed, *style.encode()])
-    mask = _transform(images, spec, rng)[:, None]
+    mask = place(images, spec, rng)[:, None]
     ink, paper = _ink(labels, spec, rng), _paper(len(labels), spec, rng)
     image = mask * ink + (1 - mask) * paper
     if spec.blur:
@@ -102,7 +102,7 @@ def render(images: np.ndarray, labels: np.ndarray, style: str, seed: int) -> np.
     return pixels
 
 
-def _transform(images: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndarray:
+def place(images: np.ndarray, spec: Style, rng: np.random.Generator) -> np.ndarray:
     """Scale, rotate, shift and dilate or erode the digits; return ink coverage (N, 32, 32)."""
     n = len(images)
     angle = np.deg2rad(rng.uniform(*spec.turn, n) * rng.choice([-1, 1], n))

@@ -38,7 +38,7 @@ from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.transforms import DecodeAndCrop
 from tracer_lightning.data.images.unreadable import TRAINING, UnreadableImages
 from tracer_lightning.functional.text import trim_tokens
-from tracer_lightning.types import Batch, EvalSet, InputSpec
+from tracer_lightning.types import Batch, ConversationSpec, EvalSet, InputSpec
 
 MOST_REPEATS = 1.0
 """How many others of its class an image may expect in a batch, of equally frequent classes, without a warning.
@@ -105,6 +105,8 @@ class ClipDataModule(DataModule):
         **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
+        if isinstance(spec, ConversationSpec):
+            raise ValueError("spec must be that of a model of images and captions; choose another backbone")
         if shots is not None and shots < 1:
             raise ValueError(f"shots must be >= 1 or None, got {shots}")
         self.shots, self.in_memory = shots, check_in_memory(in_memory)

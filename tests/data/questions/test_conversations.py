@@ -1,0 +1,78 @@
+"""Collation of conversations: targets at the tokens of answers."""
+
+import copy
+
+import pytest
+import torch
+
+from tests.answering import QUESTIONS, conversation, tiny_llava
+from tracer_lightning.data.questions.conversations import ConversationCollate
+
+IMAGE_TOKENS = 4
+
+
+@pytest.fixture(scope="module")
+def spec():
+    return tiny_llava().spec
+
+
+@pytest.fixture(scope="module")
+def collate(spec):
+    return ConversationCollate(spec)
+
+
+def decoded(spec, batch, row):
+    """The words that a row is trained to give, each with the word before it."""
+    ids, targets = batch.inputs["input_ids"][row], batch.targets[row]
+    names = spec.processor.tokenizer.convert_ids_to_tokens
+    return [tuple(names([int(ids[i]), int(targets[i])])) for i in (targets != -1).nonzero()[:, 0].tolist()]
+
+
+def test_only_the_answer_and_its_end_are_trained(spec, collate):
+    batch = collate([conversation(QUESTIONS[1]), conversation(QUESTIONS[0], position=1)])
+    assert decoded(spec, batch, 0) == [("<answer>", "red"), ("red", "three"), ("three", "odd"), ("odd", "<eos>")]
+    assert decoded(spec, batch, 1) == [("<answer>", "yes"), ("yes", "<eos>")]
+    assert batch.inputs["input_ids"].shape == (2, IMAGE_TOKENS + 4 + 1 + 4)  # the question, <answer>, and the answer
+    assert batch.indices.tolist() == [0, 1]
+    assert batch.inputs["attention_mask"].sum(1).tolist() == [13, 12]  # padded on the right
+    assert batch.inputs["attention_mask"][1, -1] == 0
+
+
+def test_every_turn_is_trained(spec, collate):
+    batch = collate([conversation(QUESTIONS[0], QUESTIONS[2])])
+    assert decoded(spec, batch, 0) == [("<answer>", "yes"), ("yes", "<eos>"), ("<answer>", "blue"), ("blue", "<eos>")]
+
+
+def test_pixels_are_those_of_the_processor(collate):
+    batch = collate([conversation(QUESTIONS[0])])
+    expected = conversation(QUESTIONS[0]).image.float() / 127.5 - 1
+    torch.testing.assert_close(batch.inputs["pixel_values"][0], expected, atol=1e-6, rtol=0)
+
+
+def test_distractors(spec, collate):
+    wrong = collate([conversation(QUESTIONS[2], distractor="three"), conversation(QUESTIONS[2])])
+    token = spec.processor.tokenizer.convert_tokens_to_ids("three")
+    assert wrong.distractors.tolist() == [token, -1]
+    alike = collate([conversation(QUESTIONS[1], distractor="red four even")])
+    assert alike.distractors.tolist() == [-1]  # it begins like the answer
+
+
+def test_a_long_conversation_is_refused(spec):
+    collate = ConversationCollate(spec._replace(context_length=12))
+    with pytest.raises(ValueError, match="row 7: a conversation of 13 tokens, and the model's context has 12"):
+        collate([conversation(QUESTIONS[0]), conversation(QUESTIONS[1], position=7)])
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused(spec):
+    processor = copy.deepcopy(spec.processor)
+    number = "{{ 'one' if messages|length == 1 else 'two' }} "
+    processor.chat_template = number + processor.chat_template
+    with pytest.raises(ValueError, match=r"row 0: the chat template of LlavaProcessor .* set another chat template"):
+        ConversationCollate(spec._replace(processor=processor))([conversation(QUESTIONS[0])])
+
+
+def test_an_answer_without_tokens_is_refused(spec):
+    processor = copy.deepcopy(spec.processor)
+    processor.chat_template = "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image> {% elif m['role'] == 'user' %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"  # noqa: E501
+    with pytest.raises(ValueError, match="row 0: an answer was not recognised"):
+        ConversationCollate(spec._replace(processor=processor))([conversation(QUESTIONS[0])])

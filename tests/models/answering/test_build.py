@@ -1,0 +1,99 @@
+"""Building, loading and exporting models that answer questions."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from tests.answering import batch_of, tiny_llava
+from tracer_lightning.models import load_pretrained
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A model and the folder that it was exported to."""
+    backbone, folder = tiny_llava(), tmp_path_factory.mktemp("exported")
+    backbone.model.export(backbone, folder)
+    return backbone, folder
+
+
+def test_an_exported_model_is_loaded_again(exported):
+    backbone, folder = exported
+    loaded = load_pretrained(str(folder))
+    assert (folder / "model.safetensors").is_file()
+    assert not list(folder.glob("*.bin"))
+    assert loaded.spec.context_length == 64
+    assert loaded.model.training
+    for name, value in backbone.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+    ours, theirs = batch_of(backbone), batch_of(loaded)
+    assert torch.equal(ours.targets, theirs.targets)
+    for name, value in ours.inputs.items():
+        assert torch.equal(theirs.inputs[name], value)
+
+
+def test_the_architecture_is_built_without_weights(exported):
+    with torch.device("meta"):
+        model = load_pretrained(str(exported[1]), load_weights=False).model
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+def test_dtype(exported):
+    model = load_pretrained(str(exported[1]), dtype="bfloat16").model
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_pickles_are_not_loaded(exported, tmp_path):
+    for file in exported[1].iterdir():
+        if file.suffix != ".safetensors":
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    torch.save(exported[0].model.model.state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=f"name={tmp_path}: the model can't be loaded"):
+        load_pretrained(str(tmp_path))
+
+
+def test_a_model_without_images_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "hidden_size": 32}))
+    with pytest.raises(ValueError, match="a llama model takes no images"):
+        load_pretrained(str(tmp_path))
+
+
+def test_a_processor_without_chat_template_is_refused(exported, tmp_path):
+    for file in exported[1].iterdir():
+        if "template" not in file.name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match="its processor has no chat template"):
+        load_pretrained(str(tmp_path))
+
+
+def test_an_unreachable_hub_fails_at_once(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://localhost:1")
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=r"name=nobody/nothing: .* offline .* set name to that folder") as error:
+        load_pretrained("nobody/nothing")
+    assert time.perf_counter() - start < 5
+    assert "\n" not in str(error.value)
+
+
+def test_patches_must_fill_the_image():
+    from tracer_lightning.models import build_llava
+
+    sizes = {"width": 16, "layers": 1, "heads": 2}
+    with pytest.raises(ValueError, match=r"image_size=30 must be a multiple of patch_size=8"):
+        build_llava({"image_size": 30, "patch_size": 8, **sizes}, {"context_length": 8, **sizes}, ["a"])
+
+
+@pytest.mark.slow
+def test_the_package_works_without_transformers():
+    code = (
+        "import sys, tracer_lightning.data, tracer_lightning.evaluation, tracer_lightning.losses\n"
+        "from tracer_lightning.models import load_pretrained\n"
+        "sys.modules['transformers'] = None\n"
+        "try: load_pretrained('x')\n"
+        "except ValueError as error: print(error)\n"
+    )
+    output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert output == "models that answer questions need transformers: pip install 'tracer-lightning[mllm]'\n"

@@ -1,0 +1,179 @@
+"""Conversations about images, and their collation into batches for any processor of ``transformers``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tracer_lightning.types import IGNORE_INDEX, Conversations, ConversationSpec
+
+KEPT = 1 << 16
+"""Maximum number of conversations whose tokens are kept."""
+
+
+class Turn(NamedTuple):
+    """A question and its answer."""
+
+    question: str
+    answer: str
+
+
+class Conversation(NamedTuple):
+    """A conversation about one image."""
+
+    image: Any
+    """(3, H, W) uint8, or a PIL image."""
+    turns: tuple[Turn, ...]
+    """Questions with their answers; the image precedes the first question."""
+    position: int
+    """Position in its data set; -1 for padding, whose answers are not counted."""
+    origin: str
+    """Where it comes from, for errors."""
+    answer: int = IGNORE_INDEX
+    """Index of the last answer among the distinct answers of its evaluation set; -1 in training."""
+    distractor: str | None = None
+    """Wrong answer to the last question whose choice is counted."""
+
+
+def messages(turns: Sequence[Turn], answered: bool = True) -> list[dict[str, Any]]:
+    """Return turns as the messages of a chat template.
+
+    Args:
+        turns: questions and answers.
+        answered: whether the last answer is part of them.
+    """
+    listed: list[dict[str, Any]] = []
+    for number, turn in enumerate(turns):
+        image = [{"type": "image"}] if number == 0 else []
+        listed.append({"role": "user", "content": [*image, {"type": "text", "text": turn.question}]})
+        listed.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+    return listed if answered else listed[:-1]
+
+
+class _Tokenized(NamedTuple):
+    """Text and tokens of a conversation."""
+
+    text: str
+    ids: list[int]
+    """Tokens, in which an image is one token or a few."""
+    answers: tuple[tuple[int, int], ...]
+    """Start and end in ``ids`` of each answer."""
+    distractor: int
+    """First token of the distractor; -1 where there is none, or it begins like the answer."""
+
+
+class ConversationCollate:
+    """Conversations to a batch, whose targets are the tokens of the answers and the ends of their turns.
+
+    An answer is the difference between two texts of the chat template, with and without it. Its tokens are counted
+    from the end of the conversation, because processors expand images, which precede all answers, to many tokens.
+
+    Args:
+        spec: processor of the model, and length of its context.
+    """
+
+    def __init__(self, spec: ConversationSpec) -> None:
+        self.processor, self.context_length = spec.processor, spec.context_length
+        self._known: dict[tuple[tuple[Turn, ...], str | None], _Tokenized] = {}
+
+    def __call__(self, conversations: Sequence[Conversation]) -> Conversations:
+        """Collate conversations, padded on the right.
+
+        Raises:
+            ValueError: a conversation is longer than the context, has no answer, or the chat template rewrites earlier
+                turns; the message names the conversation.
+        """
+        tokenized = [self._tokenized(conversation) for conversation in conversations]
+        images = [[conversation.image] for conversation in conversations]
+        texts = [text for text, *_ in tokenized]
+        inputs = dict(self.processor(images=images, text=texts, padding=True, return_tensors="pt"))
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        targets = torch.full_like(inputs["input_ids"], IGNORE_INDEX)
+        for row, (conversation, length) in enumerate(zip(conversations, lengths, strict=True)):
+            if length > self.context_length:
+                raise ValueError(
+                    f"{conversation.origin}: a conversation of {length} tokens, and the model's context has "
+                    f"{self.context_length}; shorten it, or leave it out"
+                )
+            if conversation.position != IGNORE_INDEX:
+                _set_targets(targets[row], inputs["input_ids"][row], tokenized[row], length, conversation.origin)
+        return Conversations(
+            inputs=inputs,
+            targets=targets,
+            indices=torch.tensor([conversation.position for conversation in conversations]),
+            answers=torch.tensor([conversation.answer for conversation in conversations]),
+            distractors=torch.tensor([distractor for *_, distractor in tokenized]),
+        )
+
+    def _tokenized(self, conversation: Conversation) -> _Tokenized:
+        """Text and tokens of a conversation; the last few are kept, because evaluations repeat."""
+        key = (conversation.turns, conversation.distractor)
+        if key not in self._known:
+            if len(self._known) >= KEPT:
+                self._known.clear()
+            self._known[key] = self._tokenize(conversation)
+        return self._known[key]
+
+    def _tokenize(self, conversation: Conversation) -> _Tokenized:
+        *earlier, last = turns = conversation.turns
+        text = self._text(turns)
+        ids, answers = self._tokens(text), []
+        for number in range(len(turns)):
+            start = self._count(conversation, number + 1, ids, answered=False)
+            is_last = number == len(turns) - 1
+            end = len(ids) if is_last else self._count(conversation, number + 1, ids, answered=True)
+            answers.append((start, self._end_of_turn(ids, start, end)))
+        distractor = IGNORE_INDEX
+        if conversation.distractor is not None:
+            start = answers[-1][0]
+            token = self._tokens(self._text([*earlier, last._replace(answer=conversation.distractor)]))[start]
+            distractor = IGNORE_INDEX if token == ids[start] else token
+        return _Tokenized(text, ids, tuple(answers), distractor)
+
+    def _text(self, turns: Sequence[Turn], answered: bool = True) -> str:
+        text: str = self.processor.apply_chat_template(messages(turns, answered), add_generation_prompt=not answered)
+        return text
+
+    def _tokens(self, text: str) -> list[int]:
+        ids: list[int] = self.processor.tokenizer(text).input_ids
+        return ids
+
+    def _count(self, conversation: Conversation, turns: int, ids: Sequence[int], answered: bool) -> int:
+        """Number of tokens of the first turns, which must begin the conversation's tokens ``ids``."""
+        tokens = self._tokens(self._text(conversation.turns[:turns], answered))
+        if list(ids[: len(tokens)]) != tokens:
+            name = type(self.processor).__name__
+            raise ValueError(
+                f"{conversation.origin}: the chat template of {name} gives a conversation that does not begin with "
+                "the tokens of its earlier turns, so that its answers can't be told; set another chat template"
+            )
+        return len(tokens)
+
+    def _end_of_turn(self, ids: Sequence[int], start: int, end: int) -> int:
+        """End of an answer: behind the first token that ends a turn, where generation stops."""
+        stop = self.processor.tokenizer.eos_token_id
+        return next((place + 1 for place in range(start, end) if ids[place] == stop), end)
+
+
+def _set_targets(targets: Tensor, expanded: Tensor, tokenized: _Tokenized, length: int, origin: str) -> None:
+    """Set the targets (L,) of one conversation.
+
+    Args:
+        targets: targets to set, in place.
+        expanded: (L,) tokens as the processor gives them.
+        tokenized: tokens before images are expanded.
+        length: number of expanded tokens.
+        origin: where the conversation comes from, for errors.
+    """
+    shift = length - len(tokenized.ids)
+    for start, end in tokenized.answers:
+        answer = torch.tensor(tokenized.ids[start:end], dtype=expanded.dtype)
+        if not len(answer) or not torch.equal(expanded[start + shift : end + shift], answer):
+            raise ValueError(
+                f"{origin}: an answer was not recognised in the conversation's tokens; it must have a token, and "
+                "images must precede it"
+            )
+        targets[start + shift - 1 : end + shift - 1] = answer

@@ -1,0 +1,105 @@
+"""Evaluation of models that answer questions about images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from rich import box
+from rich.table import Table
+from torch import nn
+
+from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, AnswerMetrics
+from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
+from tracer_lightning.types import Conversations, QuestionSet
+
+ACCURACY = "accuracy"
+IMAGES, TEXTS = {"id": "ID images", "ood": "OOD images"}, {"id": "ID text"}
+"""Titles of rows and columns of the grid; columns of other texts have their own names."""
+MISSING = "–"
+
+
+def cell_name(image: str, text: str) -> str:
+    """Name of the average over the sets of one cell of the grid."""
+    return f"image_{image}/text_{text}"
+
+
+class AnswerSuite(Suite):
+    """Exact match of answers per model and data set, and averages over the cells of the grid of images and texts.
+
+    Args:
+        eval_sets: the data sets, in the order of their loaders.
+        models: names under which models may be evaluated.
+        averages: as for :class:`Suite`, beside those of the cells.
+    """
+
+    metrics = (
+        Metric(ACCURACY, "accuracy", "acc"),
+        Metric("ece", "ECE", "ECE", better="lower"),
+        Metric("macro_f1", "macro-F1", "F1"),
+        Metric(DISTRACTOR_RATE, "distractor chosen", "distr", better="lower", shown=False, averaged=False),
+    )
+    untrained = "zero_shot"
+
+    def __init__(
+        self,
+        eval_sets: Sequence[QuestionSet],
+        models: Sequence[str] = ("student",),
+        averages: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        cells: dict[str, list[str]] = {}
+        for eval_set in eval_sets:
+            cells.setdefault(cell_name(eval_set.image, eval_set.text), []).append(eval_set.name)
+        super().__init__(eval_sets, {**(cells if len(cells) > 1 else {}), **(averages or {})})
+        self._metrics = {name: [AnswerMetrics(eval_set.answers) for eval_set in eval_sets] for name in models}
+        self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
+
+    def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:
+        """Begin an evaluation of these models: forget earlier batches."""
+        super().start(models)
+        for name in models:
+            for metrics in self._metrics[name]:
+                metrics.reset()
+
+    @torch.no_grad()
+    def update(self, batch: Conversations, set_index: int) -> None:
+        """Take in a batch of the data set at that place."""
+        for name, model in self._models.items():
+            self._metrics[name][set_index].update(model.answer(batch), batch)
+
+    def score(self, model: str, set_index: int) -> tuple[dict[str, Any], Details]:
+        """Metrics of a model on the data set at that place, and the counts that they are made of."""
+        return self._metrics[model][set_index].compute()
+
+    def tables(self, results: Mapping[str, Scores | None]) -> list[Table]:
+        """Return the grid: mean accuracy by image (rows) and text (columns) of each model; none for a single cell.
+
+        Args:
+            results: scores by name of the model, None where there is no such model.
+        """
+        images = list(dict.fromkeys(eval_set.image for eval_set in self.eval_sets))
+        texts = list(dict.fromkeys(eval_set.text for eval_set in self.eval_sets))
+        if len(images) * len(texts) == 1:
+            return []
+        scores = {name: values for name, values in results.items() if values}
+        before = scores.get(self.untrained)
+        table = Table("accuracy", "model", title="images by texts", box=box.SIMPLE, pad_edge=False)
+        for text in texts:
+            table.add_column(TEXTS.get(text, text), justify="right")
+        for image in images:
+            table.add_section()
+            for name, values in scores.items():
+                cells = [_cell(values, before, cell_name(image, text)) for text in texts]
+                table.add_row(IMAGES.get(image, image), name.replace("_", "-"), *cells)
+        table.caption = "mean over the sets of each cell, in percent, with the change against zero-shot in points"
+        return [table]
+
+
+def _cell(scores: Scores, before: Scores | None, cell: str) -> str:
+    """Accuracy of a cell, with its change."""
+    value = scores.get(cell, {}).get(ACCURACY)
+    if value is None:
+        return MISSING
+    start = None if before is None or before is scores else before[cell][ACCURACY]
+    return f"{100 * value:.1f}" if start is None else f"{100 * value:.1f} ({100 * (value - start):+.1f})"

@@ -1,0 +1,54 @@
+"""Losses of models that answer questions: means over the answered tokens of the global batch.
+
+Each is this rank's sum, divided by the mean number of tokens per rank, so that the mean over ranks, which DDP takes of
+gradients, is the mean over the tokens of the global batch, however they are distributed. Accumulated gradients are the
+mean over accumulated batches: there, a token of a batch with few tokens weighs more.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tracer_lightning.losses.base import LossTerm, check_temperature, require_teacher
+from tracer_lightning.types import AnswerLogits, LossInputs
+
+
+class AnswerCrossEntropy(LossTerm):
+    """CE of the next token, mean over the tokens of the answers and their ends (supervised fine-tuning)."""
+
+    features = AnswerLogits
+    reads = frozenset({"logits", "targets", "tokens"})
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Loss () in nats of logits (T, V) and targets (T,)."""
+        answers: AnswerLogits = inputs.student
+        loss: Tensor = F.cross_entropy(answers.logits, answers.targets, reduction="sum") / answers.tokens.clamp(min=1)
+        return loss
+
+
+class AnswerKL(LossTerm):
+    """T² KL(softmax(z_T / T) ‖ softmax(z_S / T)) of the logits z of the next token (Hinton et al., 2015).
+
+    Mean over the tokens of the answers and their ends, in the context of the true answer.
+
+    Args:
+        temperature: T.
+    """
+
+    features = AnswerLogits
+    reads = frozenset({"logits", "tokens"})
+    needs_teacher = True
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        check_temperature(temperature)
+        self.temperature = temperature
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        """Loss () in nats of logits (T, V)."""
+        student, teacher = inputs.student, require_teacher(inputs)
+        logs = [(answers.logits / self.temperature).log_softmax(dim=-1) for answers in (student, teacher)]
+        divergence = F.kl_div(logs[0], logs[1].detach(), reduction="sum", log_target=True)
+        loss: Tensor = self.temperature**2 * divergence / student.tokens.clamp(min=1)
+        return loss

@@ -1,0 +1,140 @@
+"""Models that answer questions about images, behind the interface of all models."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from tracer_lightning.models.answering.parts import HEAD, PARTS, check_parts, find_part
+from tracer_lightning.models.model import Backbone, Model
+from tracer_lightning.types import IGNORE_INDEX, AnswerLogits, Conversations
+
+TO_KEEP = "logits_to_keep"
+"""Argument of models of ``transformers`` for the positions whose logits are computed."""
+FOLDER, HUB = "local-dir:", "hf-hub:"
+"""Prefixes of the addresses of exported models."""
+
+
+class AnsweringModel(Model):
+    """An image-text-to-text model of ``transformers`` that returns :class:`AnswerLogits`.
+
+    Its parts are the ``image`` tower, the ``connector`` that projects image features to tokens, the ``text`` model
+    with its output layer, and the ``head``. With a head the text model is not used: the head predicts the tokens of
+    the answer from the mean feature of the image tower, to pretrain the tower.
+
+    Args:
+        model: image-text-to-text model.
+        parts: components of parameter names by part, ``image`` and ``connector``; None for those of known models.
+
+    Raises:
+        ValueError: no parameter belongs to the image tower.
+    """
+
+    features = AnswerLogits
+    targets = frozenset({"targets", "sample", "tokens"})
+    parts = PARTS
+    weights_prefix = "model."
+    model: Any
+
+    def __init__(self, model: nn.Module, parts: Mapping[str, Sequence[str]] | None = None) -> None:
+        super().__init__()
+        self._pieces = check_parts([name for name, _ in model.named_parameters()], parts)
+        self.model = model.train()  # pretrained models are loaded in evaluation mode
+        self._selects_positions = TO_KEEP in inspect.signature(type(model).forward).parameters
+
+    def part_of(self, name: str) -> str:  # type: ignore[override]  # names of parts may belong to the instance
+        """The part that a parameter of this name belongs to."""
+        return HEAD if name.startswith("head.") else find_part(name, self._pieces)
+
+    def check_reads(self, reads: Collection[str]) -> None:
+        """Raise ValueError where trained parts don't influence the logits."""
+        trained = {self.part_of(name) for name, parameter in self.named_parameters() if parameter.requires_grad}
+        if self.head is not None and (unused := sorted(trained - {"image", HEAD})):
+            raise ValueError(
+                f"{' and '.join(unused)} can't be trained, because the head reads the image tower alone; train only "
+                "image and head, or remove the head"
+            )
+
+    def forward(self, batch: Conversations, reads: Collection[str]) -> AnswerLogits:
+        """Logits at the answered positions of this rank.
+
+        Args:
+            batch: this rank's share of the global batch.
+            reads: fields that losses read; all are given.
+        """
+        del reads
+        answers = self.answer(batch)
+        return answers._replace(tokens=_mean_over_ranks(answers.tokens))
+
+    def answer(self, batch: Conversations) -> AnswerLogits:
+        """Logits at the answered positions of a batch, whose number is this rank's own."""
+        answered = batch.targets != IGNORE_INDEX  # (B, L)
+        logits = self._text_logits(batch, answered) if self.head is None else self._head_logits(batch, answered)
+        targets = batch.targets[answered]
+        tokens = torch.tensor(len(targets), device=targets.device, dtype=torch.float32)
+        return AnswerLogits(logits.float(), targets, answered.nonzero()[:, 0], tokens)
+
+    def _text_logits(self, batch: Conversations, answered: Tensor) -> Tensor:
+        """(T, V) logits of the text model; those of other positions are not computed where the model allows it."""
+        if not self._selects_positions:
+            logits: Tensor = self.model(**batch.inputs, use_cache=False).logits
+            return logits[answered]
+        columns = answered.any(0).nonzero()[:, 0]
+        logits = self.model(**batch.inputs, use_cache=False, **{TO_KEEP: columns}).logits  # (B, columns, V)
+        return logits[answered[:, columns]]
+
+    def _head_logits(self, batch: Conversations, answered: Tensor) -> Tensor:
+        """(T, V) logits of the head, which has V outputs for each position of the answer."""
+        assert self.head is not None
+        tower = self.model.get_encoder(modality="image")
+        features = tower(batch.inputs["pixel_values"]).last_hidden_state[:, 1:].mean(1)  # without the class token
+        vocabulary = self.model.config.get_text_config().vocab_size
+        positions = self.head(features).view(len(features), -1, vocabulary)  # (B, positions, V)
+        place = (answered.cumsum(1) - 1)[answered]  # (T,) position in the answer
+        if len(place) and int(place.max()) >= positions.shape[1]:
+            raise ValueError(
+                f"an answer has {int(place.max()) + 1} tokens, and the head predicts {positions.shape[1]}; make a head "
+                "for more positions"
+            )
+        logits: Tensor = positions[answered.nonzero()[:, 0], place]
+        return logits
+
+    # -- training ---------------------------------------------------------------------------------------------------
+
+    def checkpoint_activations(self) -> None:
+        """Recompute the blocks' activations in the backward pass instead of keeping them."""
+        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """The layers of the image tower and of the text model."""
+        names = set(getattr(self.model, "_no_split_modules", None) or ())
+        return (module for module in self.modules() if type(module).__name__ in names)
+
+    # -- files ------------------------------------------------------------------------------------------------------
+
+    def export(self, backbone: Backbone, folder: Path) -> None:
+        """Write weights, with low-rank updates merged, configuration and processor, as ``transformers`` loads them."""
+        from tracer_lightning.models.answering.lora import merge_lora  # imports peft where there are updates
+
+        merge_lora(self.model)
+        self.model.save_pretrained(folder)
+        backbone.spec.processor.save_pretrained(folder)
+
+    def loading_code(self, address: str) -> str:
+        """The call of ``transformers`` that loads an exported model."""
+        name = address.removeprefix(FOLDER).removeprefix(HUB)
+        return f'transformers.AutoModelForImageTextToText.from_pretrained("{name}")'
+
+
+def _mean_over_ranks(count: Tensor) -> Tensor:
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return count
+    total = count.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
