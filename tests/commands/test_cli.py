@@ -14,8 +14,8 @@ from tracer_lightning.commands.train import run
 
 ROOT = Path(__file__).parent.parent.parent
 METHODS = (
-    "car_ft, carot, flyp, ft, l2_sp, lipsum_ft, lp, lp_ft, sd_ema, sd_wma, static_sd, tracer, "
-    "tracer_algorithm_1, tracer_ema, tracer_orthogonal, tracer_plain, zs"
+    "car_ft, carot, flyp, ft, l2_sp, lipsum_ft, lp, lp_ft, sd_ema, sd_wma, sft, sft_ema, sft_static, sft_wma, "
+    "static_sd, tracer, tracer_algorithm_1, tracer_ema, tracer_orthogonal, tracer_plain, zs"
 )
 
 

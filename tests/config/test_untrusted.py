@@ -266,7 +266,7 @@ def test_a_run_to_collect_is_read_without_being_executed(marker, tmp_path, name,
     (tmp_path / "config.yaml").write_text("seed: 0\n")
     (tmp_path / "results.json").write_text('{"student": {"a": {"accuracy": 1}}, "name": "x", "seed": 0}')
     (tmp_path / name).write_text(content.replace("{marker}", str(marker)))
-    with pytest.raises(ValueError, match="form that a run writes"):
+    with pytest.raises(ValueError, match="is not a valid file of a run"):
         read_run(tmp_path)
 
 

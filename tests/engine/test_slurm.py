@@ -113,7 +113,7 @@ def test_only_the_first_process_asks_and_the_others_end_well(scontrol, monkeypat
         (PREEMPTED, "echo 'Requested operation is presently disabled for job 7\n' >&2; false", "disabled for job 7"),
         (PREEMPTED, "exit 3", "requeue 7: status 3"),
         (PREEMPTED, "sleep 60", "requeue 7: no answer within 1 s"),
-        ("", "true", "no such job"),
+        ("", "true", "does not list the job"),
     ],
 )
 def test_what_scontrol_does_not_do_is_one_line(scontrol, monkeypatch, capsys, show, requeue, warning):

@@ -96,7 +96,7 @@ def test_frontiers(tmp_path, capsys):
 
 
 def test_mistakes_about_frontiers_are_named(sweep, capsys):
-    assert "--sets: --frontier compares accuracy" in error(capsys, sweep, "--frontier", "--sets", "all")
+    assert "--sets: give this option or --frontier" in error(capsys, sweep, "--frontier", "--sets", "all")
     assert "error: model zero_shot: none of these runs has a trained one" in error(
         capsys, sweep, "--frontier", "--model", "zero_shot"
     )

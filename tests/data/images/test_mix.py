@@ -168,7 +168,7 @@ def test_unreadable_images_are_counted_by_set(folder_root):
     module = mixed_folders(folder_root, 0.9, max_bad_fraction=0.1)
     spoil(folder_root.glob("web/*/0.png"))
     batches = list(module.train_dataloader())
-    with pytest.raises(ValueError, match=r"2 images can't be read.* of the 8 in the set web, among them auxiliary set"):
+    with pytest.raises(ValueError, match=r"2 images can't be read.* of the 8 that this process reads of the set web"):
         [module.on_after_batch_transfer(batch, 0) for batch in batches]
 
 
