@@ -21,6 +21,11 @@ IWILDCAM = {
     "iwildcam_id_test": (("test",), 4),
     "iwildcam_ood_test": (("test",), 4),
 }
+CIFAR10 = {
+    "wds_cifar10": (("train", "val", "test"), 10),
+    "wds_cifar10_c_noise": (("test",), 10),
+    "wds_tiny_imagenet": (("train", "test"), 4),
+}
 PACS = {f"pacs_{domain}": (("train", "test"), 7) for domain in ("photo", "sketch", "art_painting")}
 
 

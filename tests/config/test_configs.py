@@ -7,7 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tests.commands.helpers import composed, hydra_context
-from tests.commands.stand_ins import IMAGENET, IWILDCAM, PACS, write, write_video
+from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, write_video
 from tests.conftest import CONF
 from tests.data.digits import mnist_files
 from tracer_lightning.config.backbones import build_backbone
@@ -33,6 +33,7 @@ OWN = ("cifar10", "continual", "digits", "pacs", "questions", "tiny", "toy_digit
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
+CIFAR10_SETS = [*SETS, "~suite.tiny-imagenet-shift"]  # whose classes are named
 MNIST = ["data.root={root}/mnist", "data.download=false"]
 QUICK = ["data.texts.templates._target_=tests.commands.stand_ins.one_template"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
@@ -45,7 +46,13 @@ NEEDS = {
     ("data", "imagenet_folder"): [*FOLDER, *QUICK],
     ("data", "shards"): ["data.root={root}/shards"],
     **{("data", name): [*SETS, *QUICK] for name in ("imagenet", "imagenet_timm")},
-    **{("data", name): SETS for name in ("iwildcam", "pacs")},
+    **{("data", name): SETS for name in ("iwildcam", "pacs", "tiny_imagenet")},
+    ("data", "cifar10"): CIFAR10_SETS,
+    ("suite", "cifar10"): ["data=cifar10", *CIFAR10_SETS],
+    ("suite", "tiny_imagenet"): ["data=tiny_imagenet", *SETS],
+    ("backbone", "small_resnet"): ["data=tiny_imagenet", *SETS],
+    ("experiment", "tiny_imagenet_pretrain"): SETS,
+    **{("experiment", name): CIFAR10_SETS for name in ("cifar10", "cifar10_flyp", "cifar10_tracer")},
     **{("data/reader", name): ["data=pacs", *SETS] for name in ("indexed", "stream")},
     ("suite", "own"): ["data=shards", "data.root={root}/shards"],
     **{
@@ -79,6 +86,7 @@ NEEDS = {
     ("task_loss", "cross_entropy"): ["method=ft"],
     ("distill_losses", "head_kl"): ["method=ft", "teacher=frozen"],
     **{("distill_losses", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
+    ("reproduce", "official"): ["distill_losses.fd.weight=2000", "distill_losses.crd.weight=1"],
     ("backbone", "tiny_llava"): ["experiment=questions"],
     **{
         (group, option): ["experiment=questions"]
@@ -111,7 +119,7 @@ def imagenet(tmp_path_factory):
     for split in ("train", "test"):
         item = SourceSample(lambda: b"image", "image", "png", label=0)
         write_shards(SampleCollection([item], ["cat", "dog"]), root / "shards", split, ["a {c}."], ShardLayout())
-    write(root / "sets", IMAGENET | IWILDCAM | PACS, samples=1)
+    write(root / "sets", IMAGENET | IWILDCAM | PACS | CIFAR10, samples=1)
     write_video(root / "sets/imagenet-vid-robust")
     (root / "sets/imagenet-1k-wds").mkdir()
     mnist_files.write(root / "mnist")

@@ -15,15 +15,15 @@ SMALL = (
     "backbone.vision_cfg.layers=1",
     "backbone.text_cfg.layers=1",
     "data.renderings_per_digit=1",
-    "data.batch_size=512",
+    "data.batch_size=256",
     "data.eval_batch_size=2",
-    "trainer.max_steps=4",
+    "trainer.max_steps=8",
     "trainer.limit_test_batches=2",
     "trainer.limit_val_batches=1",
     "trainer.log_every_n_steps=1",
     "scheduler.warmup_steps=1",
 )
-"""A run of two epochs of two steps."""
+"""A run of two epochs of four steps."""
 
 
 def questions(folder, *overrides):
@@ -61,6 +61,7 @@ def test_a_killed_run_continues_to_the_last_bit(finished, tmp_path, peft):
     options = ("method=sft_wma", f"peft={peft}")
     with hydra_context():
         if peft != "none":
+            (tmp_path / "whole").mkdir()
             run(questions(tmp_path / "whole", *options))
             finished = tmp_path / "whole/run"
         run_until(questions(tmp_path, *options), epochs=1)
