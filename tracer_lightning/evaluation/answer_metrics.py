@@ -73,8 +73,8 @@ class AnswerMetrics(nn.Module):
         counted = torch.bincount(answers.sample, minlength=rows) > 0
         label = (mistakes > 0).long().masked_fill(~counted, IGNORE_INDEX)
         self.bins.update(confidence[:, None], label)  # of one class, which is right where the label is 0
-        columns = (answers.sample, answers.targets, predicted, batch.answers, batch.distractors)
-        samples, targets, predictions, classes, distractors = (column.tolist() for column in columns)
+        samples, targets, predictions = torch.stack((answers.sample, answers.targets, predicted)).tolist()
+        classes, distractors = torch.stack((batch.answers, batch.distractors)).tolist()
         tokens: dict[int, list[tuple[int, int]]] = {}
         for sample, target, prediction in zip(samples, targets, predictions, strict=True):
             tokens.setdefault(sample, []).append((target, prediction))

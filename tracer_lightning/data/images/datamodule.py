@@ -200,18 +200,6 @@ class ClipDataModule(DataModule):
 
     # -- data-hybrid training -----------------------------------------------------------------------------------------
 
-    def mix_in(
-        self,
-        sets: Mapping[str, DataModule],
-        ratio: float,
-        level: MixLevel | None = None,
-        weights: Mapping[str, float] | None = None,
-    ) -> None:
-        """Mix the training samples of auxiliary sets, with their own class names and templates, into the batches."""
-        super().mix_in(sets, ratio, level, weights)
-        for name, module in self._auxiliary.items():
-            module._unreadable.training_name = name
-
     @property
     def _auxiliary(self) -> Mapping[str, ClipDataModule]:
         """Data modules of the auxiliary sets of the mix."""
@@ -223,9 +211,9 @@ class ClipDataModule(DataModule):
 
     def auxiliary_dataset(self, name: str) -> AuxiliaryDataset:
         """Training samples of an auxiliary set, with labels of their own unless its class names are the same."""
-        return AuxiliaryDataset(
-            self._auxiliary[name].train_dataset(), self._first_labels()[name], _auxiliary_prefix(name)
-        )
+        module = self._auxiliary[name]
+        module._unreadable.training_name = name
+        return AuxiliaryDataset(module.train_dataset(), self._first_labels()[name], _auxiliary_prefix(name))
 
     def _first_labels(self) -> dict[str, int]:
         """Label of the first class of each auxiliary set; labels of different classes are different."""

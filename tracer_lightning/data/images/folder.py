@@ -194,7 +194,7 @@ class ImageFolderDataModule(ClipDataModule):
         self.eval_sets = (
             EvalSet(name, "test", "id", self._subset("test")),
             *(EvalSet(ood_name, "test", "ood", self._subset(f"ood/{ood_name}")) for ood_name in layout["ood"]),
-            *(EvalSet(other, "test", "other", texts=own) for other, (_, own) in other_sets.items()),
+            *(EvalSet(other_name, "test", "other", texts=own) for other_name, (_, own) in other_sets.items()),
         )
         if self._shares_test and self._fraction == 0:
             self.val_set = self.eval_sets[0]

@@ -145,6 +145,7 @@ class DigitQuestionsDataModule(DataModule):
         super().__init__(spec, **loading)
         if not isinstance(spec, ConversationSpec):
             raise ValueError("spec must be that of a model that answers questions; choose another backbone")
+        _check_vocabulary(spec.processor.tokenizer)
         _check_names("styles", styles, STYLES)
         if rare_styles:
             _check_names("rare_styles", rare_styles, [style for style in STYLES if style not in styles])
@@ -162,15 +163,18 @@ class DigitQuestionsDataModule(DataModule):
             raise ValueError(f"tests must be one of {', '.join(get_args(Tests))}, got {tests!r}")
         if tests == "grid" and len(kinds) > 1:
             raise ValueError(f"kinds must be a single one where tests is 'grid', got {', '.join(kinds)}")
-        _check_vocabulary(spec.processor.tokenizer)
         self._collate = ConversationCollate(spec)
         self.styles, self.wording, self.rendering_seed = tuple(styles), wording, rendering_seed
         self.kinds = dict(zip(kinds, weights, strict=True))
         """Kinds of training questions with their relative frequencies."""
         self.renderings = {**dict.fromkeys(styles, renderings_per_digit), **dict.fromkeys(rare_styles, 1)}
         """Number of drawings of each training digit by style."""
+        self._set_eval_sets(tests)
+
+    def _set_eval_sets(self, tests: Tests) -> None:
+        """Draw the questions of the validation set and of the test sets."""
         trained = QuestionSet("trained", "val", "id", "id", "id", answers=0)
-        contents = {trained: _Content(self.styles, self.kinds, wording, None)}
+        contents = {trained: _Content(self.styles, self.kinds, self.wording, None)}
         contents |= dict(self._grid() if tests == "grid" else self._sets_by_kind())
         self._test_sets = {
             eval_set.name: QuestionTestSet(
