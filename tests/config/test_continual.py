@@ -67,3 +67,12 @@ def test_a_prerequisite_is_a_single_run(tmp_path):
         ValueError, match=r"prerequisite.experiment=continual_digits is a sequence of tasks; choose a run"
     ):
         compose_prerequisite(cfg)
+
+
+def test_updates_of_models_that_answer_are_merged(tmp_path):
+    pytest.importorskip("peft")
+    small = ("backbone.text_cfg.layers=1", "backbone.vision_cfg.layers=1", "data.renderings_per_digit=1")
+    cfg = composed(tmp_path, "experiment=questions", "peft=lora_all", *small, tiny=False)
+    trained = {"first": 1, "second": 2}
+    cfg.tasks = {name: {"sets": ["id/id/digit_or"], "data": {"rendering_seed": seed}} for name, seed in trained.items()}
+    assert prepare_sequence(cfg, compose_tasks(cfg)).merges

@@ -1,8 +1,10 @@
 """Measures of a sequence of tasks, from R."""
 
 import pytest
+from lightning.pytorch.utilities import rank_zero_only
 
-from tracer_lightning.engine.continual import check_order, summarize, task_scores
+from tracer_lightning.engine import run_folder
+from tracer_lightning.engine.continual import check_order, provide_weights, summarize, task_scores
 from tracer_lightning.reporting.results_file import Results
 
 R = [
@@ -74,3 +76,14 @@ def test_a_finished_task_after_an_unfinished_one_is_refused(tmp_path):
     (folders[2] / "results.json").write_text("{}")
     with pytest.raises(ValueError, match=r"3-c is finished, and .*2-b, from which it starts, is not; delete"):
         check_order(folders)
+
+
+def test_other_processes_do_not_wait_for_a_dead_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "CHECK_INTERVAL", 1)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    path = tmp_path / "1-photo/handed_on.ckpt"
+    path.parent.mkdir()
+    with pytest.raises(ValueError, match=r"handed_on\.ckpt has ended without writing it"):
+        provide_weights(path, load=list)
+    path.touch()
+    assert provide_weights(path, load=list) == path

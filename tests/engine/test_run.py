@@ -14,6 +14,7 @@ from tests.comparing import differences
 from tracer_lightning.commands.train import checkpoint_to_resume, prerequisite_checkpoint, run
 from tracer_lightning.data.digits.styles import STYLES
 from tracer_lightning.engine import prerequisite as prerequisite_module
+from tracer_lightning.engine import run_folder
 from tracer_lightning.engine.run_folder import lock_run_dir
 from tracer_lightning.reporting.training_curves import read_curves
 
@@ -256,7 +257,7 @@ def test_a_continuation_with_other_settings_is_refused_or_said(finished_run, tmp
 
 
 def test_other_ranks_do_not_wait_for_a_dead_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(prerequisite_module, "CHECK_INTERVAL", 1)
+    monkeypatch.setattr(run_folder, "CHECK_INTERVAL", 1)
     with pytest.raises(ValueError, match="has ended without results"):
         prerequisite_module.wait_until_finished(tmp_path)
     (tmp_path / "results.json").write_text("{}")

@@ -33,7 +33,6 @@ from tracer_lightning.engine.run_folder import (
     lock_run_dir,
 )
 from tracer_lightning.engine.signals import SIGNALS
-from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models import Model
 
 RunTask = Callable[[DictConfig], object]
@@ -105,7 +104,7 @@ def _weights_to_hand_on(task: TaskConfig, folder: Path, model: str, merges: bool
 
     def load() -> Model:
         finished: Model = finished_backbone(task.cfg, checkpoint, "continual.hand_on", teacher=is_teacher).model
-        merge(finished)
+        finished.merge_updates()
         return finished
 
     return provide_weights(folder / HANDED_ON, load)

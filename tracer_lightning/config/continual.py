@@ -20,7 +20,6 @@ from tracer_lightning.config.schema import TRAIN
 from tracer_lightning.config.type_checks import TARGET, target_of
 from tracer_lightning.config.validate import check_schema, validate
 from tracer_lightning.data import DataModule
-from tracer_lightning.functional.lora_merge import merge, part_names
 from tracer_lightning.models import Model
 from tracer_lightning.storage.run_layout import task_folder
 from tracer_lightning.teachers import NoTeacher
@@ -209,11 +208,11 @@ def _adds_updates(cfg: DictConfig, model: Model) -> bool:
     """
     names = set(model.state_dict())
     add_peft(cfg, model)
-    adds_updates = bool(part_names(model))
-    merge(model)
+    adds_updates = set(model.state_dict()) != names
+    model.merge_updates()
     if set(model.state_dict()) != names:
         raise ValueError(
             f"peft={cfg.peft.name}: what it adds can't be merged into the weights for the next task; choose none, "
-            "lora, bitfit or a_clip"
+            "lora, lora_all, bitfit or a_clip"
         )
     return adds_updates

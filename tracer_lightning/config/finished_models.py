@@ -16,7 +16,6 @@ from tracer_lightning.config.record import RECORDED
 from tracer_lightning.config.type_checks import TARGET
 from tracer_lightning.engine.run_folder import RESULTS, results_beside
 from tracer_lightning.evaluation.logits import check_head
-from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models import Backbone, ClipModel, Model
 from tracer_lightning.models.heads import zero_shot_linear
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
@@ -80,7 +79,7 @@ def read_model(cfg: DictConfig, checkpoint: str, setting: str, model: str = STUD
     if model == TEACHER and (file is None or not has_teacher(file, setting)):
         raise ValueError(f"model=teacher: {checkpoint} holds none; choose model=student")
     backbone = finished_backbone(settings, file, setting, teacher=model == TEACHER)
-    merge(backbone.model)
+    backbone.model.merge_updates()
     return backbone
 
 

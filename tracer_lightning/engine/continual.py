@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +15,11 @@ from tracer_lightning.engine.resume import AUTO, compare_settings, last_unfinish
 from tracer_lightning.engine.run_folder import (
     CONTINUAL,
     RESULTS,
+    RUN_LOCK,
     SEQUENCE,
     is_finished,
     list_checkpoints,
+    wait_until,
     write_json,
 )
 from tracer_lightning.engine.settings import flatten, shortened
@@ -37,8 +38,6 @@ Matrix = Sequence[Sequence[float | None]]
 """R: a row for the model before training and one after each task, a column for each task."""
 FIXED = ("continual.hand_on", "seed")
 """Settings besides the tasks in which a sequence and its continuation must not differ."""
-POLL_INTERVAL = 0.5
-"""Number of seconds between checks for a file of the first process."""
 
 
 class SequenceInfo(NamedTuple):
@@ -150,8 +149,8 @@ def provide_weights(path: Path, load: Callable[[], Model]) -> Path:
             state = {f"{STUDENT}{name}": value for name, value in load().state_dict().items()}
             AtomicCheckpointIO().save_checkpoint({"state_dict": state}, path)
     else:
-        while not path.exists():
-            time.sleep(POLL_INTERVAL)
+        lock = path.parents[1] / RUN_LOCK  # that of the sequence
+        wait_until(path.exists, lock, f"the process that writes {path} has ended without writing it")
     return path
 
 

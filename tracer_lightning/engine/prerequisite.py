@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from lightning.pytorch.utilities import rank_zero_only
 
 from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.engine.run_folder import CHECKPOINT, CHECKPOINTS, PREREQUISITE_LOCK, RESULTS, is_finished
+from tracer_lightning.engine.run_folder import (
+    CHECKPOINT,
+    CHECKPOINTS,
+    PREREQUISITE_LOCK,
+    RESULTS,
+    is_finished,
+    wait_until,
+)
 from tracer_lightning.reporting.results_file import read_results
-
-CHECK_INTERVAL = 60
-"""Number of seconds between checks of whether the process that trains the prerequisite is still alive."""
 
 
 def ensure_prerequisite(folder: Path, name: str, min_accuracy: float | None, train: Callable[[bool], object]) -> Path:
@@ -49,18 +52,8 @@ def wait_until_finished(folder: Path) -> None:
     Raises:
         ValueError: that process has ended without results.
     """
-    seconds = 0
-    while not is_finished(folder):
-        time.sleep(1.0)
-        seconds += 1
-        if seconds % CHECK_INTERVAL == 0:
-            try:
-                with FileLock(folder / PREREQUISITE_LOCK, timeout=0):
-                    has_failed = not is_finished(folder)
-            except Timeout:
-                continue
-            if has_failed:
-                raise ValueError(f"prerequisite: the process that trained {folder} has ended without results")
+    failure = f"prerequisite: the process that trained {folder} has ended without results"
+    wait_until(lambda: is_finished(folder), folder / PREREQUISITE_LOCK, failure)
 
 
 def _check_accuracy(folder: Path, name: str, min_accuracy: float | None) -> None:

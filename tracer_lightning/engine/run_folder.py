@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -55,8 +56,11 @@ __all__ = [
     "lock_run_dir",
     "newest_intact_checkpoint",
     "results_beside",
+    "wait_until",
     "write_json",
 ]
+CHECK_INTERVAL = 60
+"""Number of seconds between checks of whether a process that others wait for is still alive."""
 
 
 def is_finished(folder: Path) -> bool:
@@ -121,6 +125,31 @@ def lock_run_dir(folder: Path, anew: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def wait_until(is_ready: Callable[[], bool], lock: Path, failure: str) -> None:
+    """Wait for a process that holds a lock while it works.
+
+    Args:
+        is_ready: whether its work is done.
+        lock: file of the lock.
+        failure: message for a process that has ended before.
+
+    Raises:
+        ValueError: that process has ended, and its work is not done.
+    """
+    seconds = 0
+    while not is_ready():
+        time.sleep(1.0)
+        seconds += 1
+        if seconds % CHECK_INTERVAL == 0:
+            try:
+                with FileLock(lock, timeout=0):
+                    has_failed = not is_ready()
+            except Timeout:
+                continue
+            if has_failed:
+                raise ValueError(failure)
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:

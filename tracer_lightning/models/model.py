@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from tracer_lightning.functional.lora_merge import merge
+
 
 class Model(nn.Module):
     """A model that can be fine-tuned. A family is a subclass, which must define only ``features`` and ``forward``."""
@@ -124,6 +126,10 @@ class Model(nn.Module):
         """
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(backbone.config, indent=2) + "\n", encoding="utf-8")
+
+    def merge_updates(self) -> None:
+        """Merge low-rank updates, which are parametrizations unless a family adds others, into the weights, in place."""
+        merge(self)
 
     card_template: ClassVar[str | None] = None
     """File name of the template of an exported model's card; None for families without a card."""

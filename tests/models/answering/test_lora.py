@@ -56,6 +56,15 @@ def test_an_export_is_merged(trained, tmp_path):
     torch.testing.assert_close(actual(batch, READS).logits, expected, atol=1e-5, rtol=0)
 
 
+def test_merged_weights_have_the_names_of_the_model_without_updates(trained):
+    before, backbone, batch = trained
+    merged = copy.deepcopy(backbone.model)
+    merged.merge_updates()
+    assert merged.state_dict().keys() == before.state_dict().keys()
+    expected = backbone.model(batch, READS).logits
+    torch.testing.assert_close(merged(batch, READS).logits, expected, atol=1e-5, rtol=0)
+
+
 def test_wrong_models_and_ranks_are_refused():
     with pytest.raises(ValueError, match="model must answer questions, got a ClipModel"):
         add_lora(tiny_backbone().model, 2, 4)

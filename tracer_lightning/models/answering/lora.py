@@ -6,7 +6,6 @@ and regularizers work as without them.
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from tracer_lightning.models.answering.missing import missing_library
@@ -43,13 +42,3 @@ def add_lora(model: AnsweringModel, rank: int, alpha: int) -> None:
         if isinstance(module, nn.Linear) and model.part_of(name) == TEXT and name.split(".")[-1] != OUTPUT
     ]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), model.model)
-
-
-@torch.no_grad()
-def merge_lora(module: nn.Module) -> None:
-    """Replace layers that have low-rank updates by layers with the updated weights, in place."""
-    for name, layer in list(module.named_modules()):
-        if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
-            layer.merge()
-            owner, _, attribute = name.rpartition(".")
-            setattr(module.get_submodule(owner), attribute, layer.get_base_layer())

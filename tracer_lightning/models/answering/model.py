@@ -116,13 +116,20 @@ class AnsweringModel(Model):
         names = set(getattr(self.model, "_no_split_modules", None) or ())
         return (module for module in self.modules() if type(module).__name__ in names)
 
+    @torch.no_grad()
+    def merge_updates(self) -> None:
+        """Replace layers that have low-rank updates of ``peft`` by layers with the updated weights, in place."""
+        for name, layer in list(self.model.named_modules()):
+            if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
+                layer.merge()
+                owner, _, attribute = name.rpartition(".")
+                setattr(self.model.get_submodule(owner), attribute, layer.get_base_layer())
+
     # -- files ------------------------------------------------------------------------------------------------------
 
     def export(self, backbone: Backbone, folder: Path) -> None:
         """Write weights, with low-rank updates merged, configuration and processor, as ``transformers`` loads them."""
-        from tracer_lightning.models.answering.lora import merge_lora  # imports peft where there are updates
-
-        merge_lora(self.model)
+        self.merge_updates()
         self.model.save_pretrained(folder)
         backbone.spec.processor.save_pretrained(folder)
 
