@@ -128,7 +128,7 @@ class Model(nn.Module):
         (folder / "config.json").write_text(json.dumps(backbone.config, indent=2) + "\n", encoding="utf-8")
 
     def merge_updates(self) -> None:
-        """Merge low-rank updates, which are parametrizations unless a family adds others, into the weights, in place."""
+        """Merge low-rank updates into the weights, in place; they are parametrizations unless a family adds others."""
         merge(self)
 
     card_template: ClassVar[str | None] = None

@@ -43,6 +43,18 @@ def test_remote_and_local_sets_are_equal(root, tmp_path):
     assert seen(remote.test_dataloader()[1]) == [(number, number % 3) for number in range(11)]  # the server is gone
 
 
+def test_a_cached_set_needs_no_server_for_files_that_it_never_had(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("tracer_lightning.data.shards.http.ATTEMPTS", 1)
+    options = {"cache_dir": str(tmp_path / "cache")}
+    with served(root) as address:
+        first = shards(address, **options)
+        first.prepare_data()
+    assert shards(address, **options).train_classnames is None
+    (root / "photo/train_classnames.txt").write_text("cat|pet\ndog|pet\nowl|bird\n")
+    with served(root) as address:
+        assert shards(address, **options).train_classnames == ["cat|pet", "dog|pet", "owl|bird"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_evaluation_does_not_open_training_data(root, tmp_path, stream):
     data = shards(root, stream=stream, train={"folder": "photo", "split": "nowhere"})

@@ -50,7 +50,7 @@ class Hub(BaseHTTPRequestHandler):
         revision, _, name = self.path.removeprefix("/datasets/own/wds_pets/resolve/").partition("/")
         file = self.folder / name
         if revision not in (COMMIT, "v1") or not file.is_file():
-            self.reply(404, b"", body, {"X-Error-Code": "EntryNotFound"})
+            self.reply(404, b"", body, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
             return
         content = file.read_bytes()
         dropped = body and file.suffix == ".tar" and f"GET {self.path}" not in seen

@@ -168,9 +168,8 @@ class ShardDataModule(ClipDataModule):
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
         self.templates = texts["templates"] or self._read_lines(text_folder, TEMPLATES)
         self.train_templates = texts["train_templates"] or ()
-        is_local = isinstance(self.store.root(folders[0]), LocalRoot)  # a request for each optional file is slow
         self.train_classnames = texts.get("train_classnames") or (
-            self._read_file(folders[0], TRAIN_CLASSNAMES) if own_names and is_local else None
+            self._read_file(folders[0], TRAIN_CLASSNAMES) if own_names else None
         )
         address = self.store.root(text_folder).address
         if not texts["classnames"]:

@@ -23,6 +23,10 @@ RETRIED_STATUSES = (408, 425, 429)
 """Client errors that are retried; server errors always are."""
 
 
+class UnreachableError(ValueError):
+    """Raised for a server that does not answer, or whose connections are dropped again and again."""
+
+
 class HttpStream(io.RawIOBase):
     """Stream of the bytes at an address; dropped connections are resumed.
 
@@ -103,7 +107,9 @@ class HttpStream(io.RawIOBase):
                 self._failures += 1
                 if self._failures == ATTEMPTS:
                     reason = str(error) or type(error).__name__
-                    raise ValueError(f"{self.address} could not be read in {ATTEMPTS} attempts: {reason}") from error
+                    raise UnreachableError(
+                        f"{self.address} could not be read in {ATTEMPTS} attempts: {reason}"
+                    ) from error
                 time.sleep(0.5 * 2**self._failures)
 
     def _connect(self) -> None:

@@ -13,13 +13,15 @@ from typing import IO, Protocol
 
 from filelock import FileLock
 
-from tracer_lightning.data.shards.http import HttpStream
+from tracer_lightning.data.shards.http import HttpStream, UnreachableError
 from tracer_lightning.data.shards.tar import SHARD_BYTES
 from tracer_lightning.data.shards.web import check_address
 from tracer_lightning.storage import atomic_file, check_regular, check_relative
 
 CHUNK = 1 << 20
 BUFFER = 1 << 18
+MISSING = ".missing"
+"""Suffix of empty files in the cache that record which files the server lacked, for when it can't be reached."""
 HUB = re.compile(r"hf://datasets/(?P<repo>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[^/]*))?(/(?P<folder>.*))?")
 
 
@@ -81,11 +83,24 @@ class HttpRoot:
         if path.exists():
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
+        missing = path.with_name(f"{path.name}{MISSING}")
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                with self._stream(name, limit) as stream, atomic_file(path) as partial, partial.open("wb") as target:
-                    shutil.copyfileobj(stream, target, CHUNK)
+                try:
+                    self._download(name, limit, path)
+                except FileNotFoundError:
+                    missing.touch()
+                    raise
+                except UnreachableError as error:
+                    if missing.exists():
+                        raise FileNotFoundError(f"no {self.address}/{name}") from error
+                    raise
+                missing.unlink(missing_ok=True)
         return path
+
+    def _download(self, name: str, limit: int, path: Path) -> None:
+        with self._stream(name, limit) as stream, atomic_file(path) as partial, partial.open("wb") as target:
+            shutil.copyfileobj(stream, target, CHUNK)
 
     def open(self, name: str, limit: int = SHARD_BYTES) -> IO[bytes]:
         """Open a stream that resumes dropped connections."""
@@ -133,11 +148,20 @@ class HubRoot:
             self._check_size(name, revision, limit)
             return Path(hf_hub_download(self.repo, self._file(name), repo_type="dataset", revision=revision))
         except LocalEntryNotFoundError as error:
+            if self._is_known_missing(name):
+                raise FileNotFoundError(f"no {self._file(name)} in {self.repo} on the hub") from error
             raise ValueError(f"the hub can't be reached, and {name} of {self.repo} is not in the cache") from error
         except EntryNotFoundError as error:
             raise FileNotFoundError(f"no {self._file(name)} in {self.repo} on the hub") from error
         except HfHubHTTPError as error:
             raise ValueError(f"{self._file(name)} of {self.repo} can't be downloaded: {error}") from error
+
+    def _is_known_missing(self, name: str) -> bool:
+        """Whether the hub's cache records that the revision has no such file."""
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+        cached = try_to_load_from_cache(self.repo, self._file(name), revision=self.revision, repo_type="dataset")
+        return cached is _CACHED_NO_EXIST
 
     def _check_size(self, name: str, revision: str | None, limit: int) -> None:
         """Raise ValueError for a file that is too large according to the hub, unless it is cached."""
