@@ -4,7 +4,9 @@ import torch
 
 from tracer_lightning.data.questions.conversations import Conversation, ConversationCollate, Turn
 from tracer_lightning.data.questions.kinds import words
+from tracer_lightning.losses import AnswerCrossEntropy, AnswerKL
 from tracer_lightning.models import build_llava
+from tracer_lightning.types import LossInputs
 
 IMAGE_SIZE = 16
 
@@ -36,3 +38,18 @@ QUESTIONS = (
 def batch_of(backbone, *conversations):
     rows = conversations or [conversation(turn, position=i, seed=i) for i, turn in enumerate(QUESTIONS)]
     return ConversationCollate(backbone.spec)(rows)
+
+
+def train_with_teacher(model, teacher, batch, reads, steps):
+    """Losses of steps of AdamW on the trained parameters, with a teacher that follows."""
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(steps):
+        inputs = LossInputs(model(batch, reads), teacher(batch, reads))
+        loss = AnswerCrossEntropy()(inputs) + AnswerKL()(inputs)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        teacher.update(model)
+        losses.append(loss.item())
+    return losses

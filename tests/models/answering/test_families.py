@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from tests.answering import train_with_teacher
 from tracer_lightning.kernels import BetaKernel
-from tracer_lightning.losses import AnswerCrossEntropy, AnswerKL
 from tracer_lightning.models.answering.lora import add_lora
 from tracer_lightning.models.answering.model import AnsweringModel
 from tracer_lightning.teachers import WMATeacher
-from tracer_lightning.types import Conversations, LossInputs
+from tracer_lightning.types import Conversations
 
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
@@ -88,16 +88,7 @@ def test_a_step_with_teacher_and_low_rank_updates(family):
     torch.testing.assert_close(model.answer(batch).logits, expected, atol=1e-5, rtol=1e-4)
     add_lora(model, rank=4, alpha=8)
     teacher = WMATeacher(model, BetaKernel(0.5), total_steps=3)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    losses = []
-    for _ in range(3):
-        features = LossInputs(model(batch, ()), teacher(batch, ()))
-        loss = AnswerCrossEntropy()(features) + AnswerKL()(features)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        teacher.update(model)
-        losses.append(loss.item())
+    losses = train_with_teacher(model, teacher, batch, (), steps=3)
     assert losses[2] < losses[0]
     pairs = zip(model.named_parameters(), teacher.module.parameters(), strict=True)
     assert all((p is q) == (not p.requires_grad) for (_, p), q in pairs)

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.answering import QUESTIONS, batch_of, conversation, tiny_llava
+from tests.answering import QUESTIONS, batch_of, conversation, tiny_llava, train_with_teacher
 from tracer_lightning.kernels import BetaKernel
-from tracer_lightning.losses import AnswerCrossEntropy, AnswerKL
+from tracer_lightning.losses import AnswerCrossEntropy
 from tracer_lightning.models import configure_compute, train_parts
 from tracer_lightning.models.answering.heads import tower_head
 from tracer_lightning.models.answering.model import AnsweringModel
@@ -103,16 +103,7 @@ def test_a_teacher_shares_frozen_weights_and_follows(backbone, batch):
     teacher = WMATeacher(model, BetaKernel(0.5), total_steps=2)
     tower = "model.model.vision_tower.embeddings.class_embedding"
     assert teacher.module.get_parameter(tower) is model.get_parameter(tower)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    losses = []
-    for _ in range(2):
-        inputs = LossInputs(model(batch, READS), teacher(batch, READS))
-        loss = AnswerCrossEntropy()(inputs) + AnswerKL()(inputs)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        teacher.update(model)
-        losses.append(loss.item())
+    losses = train_with_teacher(model, teacher, batch, READS, steps=2)
     assert losses[1] < losses[0]
 
 
