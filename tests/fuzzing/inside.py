@@ -24,7 +24,7 @@ from tests.data.shards.helpers import write
 from tests.fuzzing.canary import watched
 from tests.fuzzing.running import ENTRIES, LINE, SMALL, Outcome, attempt, bounded, entry, judged
 from tracer_lightning.config import checkpoint as checkpoint_module
-from tracer_lightning.config.saved_settings import LOCAL
+from tracer_lightning.config.saved_settings import LOCAL, OF_TRAINING
 
 CALL = {"_target_": "os.mkdir", "path": "executed"}
 LOGGING = {"version": 1, "formatters": {"x": {"()": "os.mkdir", "path": "executed"}}}
@@ -205,10 +205,10 @@ def _mentions(message: str, case: Case) -> bool:
 
 
 def _as_said(group: str, cfg: dict[str, Any], case: Case) -> bool:
-    """Whether a group of the configuration is what the file says, but for what is of this machine."""
+    """Whether a group of the configuration is what the file says, but for what is of this machine or of training."""
     said = case.content.get(group)
     if group not in cfg or said is None:
         return True
-    here = LOCAL.get(group, {})
-    strip = lambda node: {key: value for key, value in node.items() if key not in here}  # noqa: E731
+    left_out = {*LOCAL.get(group, {}), *OF_TRAINING.get(group, ())}
+    strip = lambda node: {key: value for key, value in node.items() if key not in left_out}  # noqa: E731
     return bool(strip(cfg[group]) == strip(said))
