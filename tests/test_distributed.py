@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_cli import ROOT, train
+from tests.ranks import run_ranks
 from tests.training_helpers import make_data, make_module
 from tracer_lightning.commands.train import run
 from tracer_lightning.reporting.training_curves import read_curves
@@ -59,7 +59,7 @@ def moved_module():
 
 @pytest.mark.slow
 def test_gradients_are_those_of_one_process(tmp_path):
-    mp.spawn(worker, (tmp_path / "rendezvous", tmp_path / "gradients.pt"), nprocs=2)
+    run_ranks(worker, (tmp_path / "rendezvous", tmp_path / "gradients.pt"), 2)
     distributed = torch.load(tmp_path / "gradients.pt", weights_only=True)
     module = moved_module()
     for name, expected in gradients(module.student, module, batch()).items():
@@ -108,11 +108,19 @@ def assert_same_run(one, other_folder, rtol=1e-8, atol=1e-10):
                 assert others[model][data_set][metric] == close
 
 
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """Folder of a sweep of runs of two processes."""
+    path = tmp_path_factory.mktemp("sweep")
+    succeeded(train("-m", "method=tracer,flyp", *SHORT, *DDP, cwd=path))
+    return path / "outputs/digits/test"
+
+
 @pytest.mark.slow
-def test_two_processes_train_and_evaluate_like_one(tmp_path, single):
-    succeeded(train(*SHORT, *DDP, cwd=tmp_path))
-    assert_same_run(single, tmp_path / "outputs/digits/test")
-    one, two = (read_curves(folder / "metrics.csv") for folder in (single, tmp_path / "outputs/digits/test"))
+def test_two_processes_train_and_evaluate_like_one(single, sweep):
+    run_of_two = sweep / "0-tracer-seed0"
+    assert_same_run(single, run_of_two)
+    one, two = (read_curves(folder / "metrics.csv") for folder in (single, run_of_two))
     names = [name for name in one if name.startswith(("student/", "teacher/"))]
     assert len(names) == 13
     for name in names:
@@ -140,7 +148,7 @@ def test_other_methods_are_the_same_with_two_processes(tmp_path, settings):
     assert_same_run(tmp_path / "run", tmp_path / "outputs/digits/test")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_make_the_same_probe_as_one(tmp_path):
     """To what the regression calls converged."""
     with hydra_context():
@@ -170,11 +178,8 @@ def test_prerequisites_under_torchrun(tmp_path):
 
 
 @pytest.mark.slow
-def test_sweeps_of_distributed_runs(tmp_path, single):
+def test_sweeps_of_distributed_runs(sweep):
     """Each job starts a second process, which must not start the sweep again."""
-    succeeded(train("-m", "method=tracer,flyp", *SHORT, *DDP, cwd=tmp_path))
-    sweep = tmp_path / "outputs/digits/test"
     assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0-tracer-seed0", "1-flyp-seed0"]
-    assert_same_run(single, sweep / "0-tracer-seed0")
     assert json.loads((sweep / "1-flyp-seed0/results.json").read_text())["method"] == "flyp"
-    assert [path.name for path in (tmp_path / "outputs/digits").iterdir()] == ["test"]
+    assert [path.name for path in sweep.parent.iterdir()] == ["test"]

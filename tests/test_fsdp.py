@@ -6,10 +6,10 @@ import os
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from lightning.pytorch.utilities import rank_zero_only
 
 from tests.commands.helpers import composed, hydra_context, script
+from tests.ranks import run_ranks
 from tests.test_distributed import DOUBLE, SHORT, assert_same_run
 from tests.test_traffic import free_ports
 from tracer_lightning.commands.train import run
@@ -34,13 +34,15 @@ RUNS = {
     "first": (TWO,),
     "continued": (TWO,),
     "copies": (FOUR, *COPIES),
-    "micro_batch": (TWO, "compute.micro_batch=50"),
     "l2_sp": (TWO, "method=l2_sp"),
     "afd": (TWO, "distill_losses=[fd,afd]"),
     "images": (TWO, "callbacks.report.images=1"),
-    **{name: (TWO, *KINDS[name]) for name in ("car_ft", "lora")},
+    "lora": (TWO, *KINDS["lora"]),
 }
-MORE_RUNS = {name: (TWO, *KINDS[name]) for name in ("probe", "clip_adapter", "lp")}
+MORE_RUNS = {
+    "micro_batch": (TWO, "compute.micro_batch=50"),
+    **{name: (TWO, *KINDS[name]) for name in ("probe", "car_ft", "clip_adapter", "lp")},
+}
 
 
 def worker(local_rank, folder, ports, runs):
@@ -67,7 +69,7 @@ def run_sharded(folder, runs, ranks):
     """Run all in processes that are started once."""
     for name in runs:
         (folder / name).mkdir()
-    mp.spawn(worker, (folder, free_ports(len(runs)), runs), nprocs=ranks)
+    run_ranks(worker, (folder, free_ports(len(runs)), runs), ranks)
     return folder
 
 
@@ -92,10 +94,15 @@ def single(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["continued", "copies", "micro_batch"])
+@pytest.mark.parametrize("name", ["continued", "copies"])
 def test_runs_are_those_of_one_process(single, sharded, name):
     """Copies: as on several machines, shards within and copies among them."""
     assert_same_run(single, sharded / name / "run")
+
+
+@pytest.mark.exhaustive
+def test_micro_batches_are_those_of_one_process(single, more_sharded):
+    assert_same_run(single, more_sharded / "micro_batch/run")
 
 
 @pytest.mark.slow
@@ -144,7 +151,7 @@ def test_what_it_leaves_is_evaluated_exported_and_started_from(tmp_path, sharded
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["car_ft", "lora", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in MORE_RUNS)]
+    "name", ["lora", *(pytest.param(n, marks=pytest.mark.exhaustive) for n in KINDS if n != "lora")]
 )
 def test_heads_anchors_and_added_weights(tmp_path, request, name):
     sharded = request.getfixturevalue("sharded" if name in RUNS else "more_sharded")

@@ -11,10 +11,10 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.ranks import run_ranks
 from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.benchmarks.cost import Traffic, traffic
 from tracer_lightning.benchmarks.sizes import clip_sizes
@@ -29,15 +29,17 @@ SIZES = clip_sizes(CONFIG)
 GLOBAL, STEPS = 32, 3
 RUNS = {
     "one": (1, 1, True),
-    "ddp2": (2, 1, True),
     "ddp4": (4, 1, True),
-    "ddp4-flyp": (4, 1, False),
-    "fsdp2": (1, 2, True),
-    "fsdp4": (1, 4, True),
     "fsdp4-flyp": (1, 4, False),
     "fsdp2x2": (2, 2, True),
 }
 """Copies and shards of the weights, one shard being DDP, and whether there is a teacher."""
+MORE_RUNS = {
+    "ddp2": (2, 1, True),
+    "ddp4-flyp": (4, 1, False),
+    "fsdp2": (1, 2, True),
+    "fsdp4": (1, 4, True),
+}
 
 
 def size(tensors):
@@ -89,9 +91,9 @@ class Watch(pl.Callback):
         self.collectives.__exit__(None, None, None)
 
 
-def worker(local_rank, folder, ports):
+def worker(local_rank, folder, ports, runs):
     torch.set_num_threads(1)
-    for (name, (copies, shards, teacher)), port in zip(RUNS.items(), ports, strict=True):
+    for (name, (copies, shards, teacher)), port in zip(runs.items(), ports, strict=True):
         if local_rank >= copies * shards:
             continue
         os.environ |= {"LOCAL_RANK": str(local_rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -117,21 +119,25 @@ def free_ports(count):
     return list(free)
 
 
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """A folder of what arrived, by run and rank; the processes are started once for all runs."""
+@pytest.fixture(scope="module", params=[RUNS, pytest.param(MORE_RUNS, marks=pytest.mark.exhaustive)])
+def measured(tmp_path_factory, request):
+    """A folder of what arrived, by run and rank, and the runs; the processes are started once for all of them."""
     folder = tmp_path_factory.mktemp("arrived")
-    mp.spawn(worker, (folder, free_ports(len(RUNS))), nprocs=4)
-    return folder
+    run_ranks(worker, (folder, free_ports(len(request.param)), request.param), 4)
+    return folder, request.param
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RUNS)
-def test_bytes_of_a_training_step(measured, name):
-    copies, shards, teacher = RUNS[name]
+def test_bytes_of_a_training_step(measured):
+    folder, runs = measured
+    for name, settings in runs.items():
+        check_bytes(folder, name, *settings)
+
+
+def check_bytes(folder, name, copies, shards, teacher):
     ranks = copies * shards
     expected = traffic(SIZES, GLOBAL // ranks, ranks, teacher, shards)
     for rank in range(ranks):
-        arrived = json.loads((measured / f"{name}.{rank}.json").read_text())
-        assert {**dict.fromkeys(Traffic._fields, 0), **arrived} == expected._asdict()
+        arrived = json.loads((folder / f"{name}.{rank}.json").read_text())
+        assert {**dict.fromkeys(Traffic._fields, 0), **arrived} == expected._asdict(), name
     assert (expected.total > 0) == (ranks > 1)

@@ -15,7 +15,7 @@ def test_fewer_activations_take_less_memory():
     assert plain["imports"] < thrifty["peak"] < 8000
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_other_failures_than_lack_of_memory_are_raised():
     with pytest.raises(RuntimeError, match="no-such-model"):
         measure_in_subprocess(MemoryOptions("no-such-model", "flyp", 2, False, None, "cpu", "32-true"))

@@ -62,7 +62,7 @@ def test_the_plain_model_is_open_clip_s_own(start):
     assert kinds == {type(module) for module in open_clip.CLIP(**start.config).modules()}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_rounds_are_in_turn_and_compared_one_by_one(tmp_path, start):
     export_clip(start, tmp_path / "model")
     result = step.measure(

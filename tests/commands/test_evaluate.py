@@ -104,7 +104,7 @@ print((predicted == torch.tensor(task["labels"])).sum().item() / len(task["label
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["student", "teacher"])
+@pytest.mark.parametrize("model", ["student", pytest.param("teacher", marks=pytest.mark.exhaustive)])
 def test_an_export_has_the_same_accuracy_for_one_who_knows_open_clip_alone(finished_run, exported, tmp_path, model):
     with hydra_context():
         cfg = composed(tmp_path)

@@ -53,21 +53,21 @@ def original(toy, arm):
     return toy[1][arm][0]["student"]["plain"]["accuracy"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_learn_the_new_task(toy):
     for results, _ in toy[1].values():
         assert results["zero_shot"]["plain"]["accuracy"] > 0.9
         assert results["student"]["coloured"]["accuracy"] > 0.98
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_direct_fine_tuning_keeps_least_and_ema_less_than_wma(toy):
     kept = {arm: original(toy, arm) for arm in ARMS}
     assert kept["direct"] < kept["l2"]
     assert kept["direct"] < kept["ema"] < kept["wma"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("measure", ["train/loss/fd", "teacher/kl"])
 def test_emas_gap_vanishes_and_wmas_does_not(toy, measure):
     ema, wma = (toy[1][arm][1][measure] for arm in ("ema", "wma"))
@@ -75,7 +75,7 @@ def test_emas_gap_vanishes_and_wmas_does_not(toy, measure):
     assert late_mean(wma) > 0.02 * max(wma.values)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_wma_stays_nearer_to_the_pretrained_model_in_every_block(toy, tmp_path):
     runs = ",".join(str(toy[0] / arm / "run") for arm in ("direct", "wma"))
     options = ("models=[student]", "split=plain", "towers=[image]", f"hydra.run.dir={tmp_path}")

@@ -56,7 +56,7 @@ def test_losses_and_scores_are_written(finished):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", ["none", "lora_all"])
+@pytest.mark.parametrize("peft", [pytest.param("none", marks=pytest.mark.exhaustive), "lora_all"])
 def test_a_killed_run_continues_to_the_last_bit(finished, tmp_path, peft):
     options = ("method=sft_wma", f"peft={peft}")
     with hydra_context():

@@ -59,7 +59,7 @@ def test_unknown_precisions_are_named(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["bf16-mixed", pytest.param("bf16-true", marks=pytest.mark.exhaustive)])
 def test_a_run_and_its_evaluation_have_the_same_scores(tmp_path, precision):
     with hydra_context():
         results = run(composed(tmp_path, f"trainer.precision={precision}"))

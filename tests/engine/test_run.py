@@ -265,7 +265,9 @@ def test_other_ranks_do_not_wait_for_a_dead_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("also", ["compute.micro_batch=64", "teacher.precision=bf16"])
+@pytest.mark.parametrize(
+    "also", ["compute.micro_batch=64", pytest.param("teacher.precision=bf16", marks=pytest.mark.exhaustive)]
+)
 def test_a_compiled_run_has_the_losses_of_a_plain_one(tmp_path, also):
     losses = []
     for compiled in (False, True):

@@ -61,16 +61,9 @@ def test_closed_streams_change_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
-    "script",
-    [
-        "collect.py",
-        *(
-            pytest.param(f"{name}.py", marks=pytest.mark.exhaustive)
-            for name in ("kernels", "make_shards", "theory", "toy", "dynamics")
-        ),
-    ],
+    "script", [f"{name}.py" for name in ("collect", "kernels", "make_shards", "theory", "toy", "dynamics")]
 )
 def test_all_commands_bear_it(tmp_path, script):
     result = shell("SCRIPT --help | true; echo ${PIPESTATUS[0]}; SCRIPT --help >&-; echo $?", tmp_path, script)

@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from tests.conftest import tiny_backbone
+from tests.ranks import run_ranks
 from tracer_lightning.evaluation.features import Collected, FeatureModule, FeaturePredictor
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch
@@ -85,7 +85,7 @@ def worker(rank, rendezvous, result_file):
 
 @pytest.mark.slow
 def test_every_process_has_the_features_of_all_though_batches_differ_in_size(tmp_path):
-    mp.spawn(worker, (tmp_path / "rendezvous", tmp_path / "features"), nprocs=len(SHARES))
+    run_ranks(worker, (tmp_path / "rendezvous", tmp_path / "features"), len(SHARES))
     features, labels = predicted(slice(0, 4))
     assert not features.requires_grad
     assert labels.tolist() == [0, 1, 2]

@@ -49,7 +49,7 @@ def test_a_lost_process_ends_a_run_that_lightning_started(tmp_path, lost):
     assert any("last good checkpoint" in line or "no checkpoint yet" in line for line in error_lines(errors))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_lost_process_ends_a_run_of_torchrun(tmp_path):
     process = start(*ENDLESS, *DDP, "run=x", cwd=tmp_path, launcher=TORCHRUN)
     wait_until(trains(tmp_path / "outputs/digits/x"), process)

@@ -10,7 +10,7 @@ from tests.faults.processes import ROOT
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kills", "commands"), [(10, 0), pytest.param(20, 1, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(("kills", "commands"), [(3, 0), pytest.param(20, 1, marks=pytest.mark.exhaustive)])
 def test_kills_change_nothing(tmp_path, kills, commands):
     """In steps, checkpoints, evaluations, between epochs and in the prerequisite, and of the real command."""
     script = ROOT / "scripts/kill_campaign.py"
@@ -21,15 +21,14 @@ def test_kills_change_nothing(tmp_path, kills, commands):
     summary = json.loads((tmp_path / "out/campaign.json").read_text())
     assert summary["kills"] >= kills
     assert summary["different"] == []
-    phases = {phase.removesuffix(" of a sweep") for phase in summary["landed"]}
-    assert len(phases) >= 3
     if kills >= 20:  # fewer may miss a phase, since a kill comes after a random delay
+        phases = {phase.removesuffix(" of a sweep") for phase in summary["landed"]}
         assert phases >= {"step", "checkpoint", "evaluation", "between epochs", "prerequisite"}
         assert any("of a sweep" in phase for phase in summary["landed"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("every", [6, pytest.param(3, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("every", [12, pytest.param(3, marks=pytest.mark.exhaustive)])
 def test_commands_that_write_files_are_killed_at_their_changes(tmp_path, every):
     """Export, merge and make_shards: repeated, they end the same, and leave nothing half-written."""
     options = ("--files", "--every", str(every), "--out", str(tmp_path / "out"))

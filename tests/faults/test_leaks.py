@@ -12,10 +12,7 @@ from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.callbacks import NonFinite, RunCheckpoint
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 
-STEPS = 2000
 WARM = 400
-MOST = 16
-"""MiB by which memory may grow from step 400 to step 2,000: allocators keep pages, and none is lost for good."""
 
 
 def resident():
@@ -35,13 +32,15 @@ class Memory(pl.Callback):
 
 
 @pytest.mark.slow
-def test_two_thousand_steps_need_no_more_memory_than_four_hundred(tmp_path):
+@pytest.mark.parametrize(("steps", "growth"), [(1000, 6), pytest.param(4000, 16, marks=pytest.mark.exhaustive)])
+def test_later_steps_need_no_more_memory_than_four_hundred(tmp_path, steps, growth):
+    """It may grow by a few MiB: allocators keep pages."""
     data, memory = make_data(8), Memory()
     callbacks = [memory, NonFinite("stop", 0), RunCheckpoint(str(tmp_path), 500)]
     plugins = [AtomicCheckpointIO()]
-    trainer = make_trainer(tmp_path, STEPS, callbacks, plugins=plugins, enable_checkpointing=True)
+    trainer = make_trainer(tmp_path, steps, callbacks, plugins=plugins, enable_checkpointing=True)
     trainer.fit(make_module(data), datamodule=data)
-    assert memory.seen[STEPS] - memory.seen[WARM] < MOST, memory.seen
+    assert memory.seen[steps] - memory.seen[WARM] < growth, memory.seen
 
 
 def descriptors():

@@ -57,27 +57,31 @@ def reads(log, text, times=1):
     wait_until(lambda: log.exists() and log.read_text().count(text) >= times, lambda: log.exists() and log.read_text())
 
 
-def test_two_ranks_that_are_preempted_twice_end_as_unbroken_ones(cluster, tmp_path):
-    """In the evaluation before training, with nothing to save, and in a step."""
+@pytest.mark.parametrize("evaluates", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
+def test_two_ranks_that_are_preempted_end_as_unbroken_ones(cluster, tmp_path, evaluates):
+    """In a step, and also in the evaluation before training, with nothing to save."""
     process = start(*COMMAND, *DDP, cwd=tmp_path)
     status, _, errors = finish(process)
     assert status == 0, errors
     folder, evaluation, step = (tmp_path / name for name in ("job", "evaluation", "step"))
     log = folder / "log"
-    job = cluster.sbatch(folder, script(waits(evaluation, "on_test_batch_start", 0), waits(step), *DDP), *TWO_RANKS)
-    wait_until(evaluation.exists, log.read_text)
-    cluster.preempt()
-    reads(log, BACK)
-    let_through(evaluation)
+    first_wait = [waits(evaluation, "on_test_batch_start", 0)] if evaluates else []
+    job = cluster.sbatch(folder, script(*first_wait, waits(step), *DDP), *TWO_RANKS)
+    if evaluates:
+        wait_until(evaluation.exists, log.read_text)
+        cluster.preempt()
+        reads(log, BACK)
+        let_through(evaluation)
     wait_until(step.exists, log.read_text)
     cluster.preempt()
-    reads(log, STOPS, times=2)
+    restarts = 2 if evaluates else 1
+    reads(log, STOPS, times=restarts)
     let_through(step)
-    cluster.wait(job, "COMPLETED", restarts=2)
+    cluster.wait(job, "COMPLETED", restarts=restarts)
     output = log.read_text()
-    assert output.count("stopped by SIGTERM at step 0; the same command continues it") == 1
+    assert output.count("stopped by SIGTERM at step 0; the same command continues it") == restarts - 1
     assert output.count("stopped by SIGTERM at step 4; the same command continues it") == 1
-    assert output.count(f"job {job} {BACK}") == 2
+    assert output.count(f"job {job} {BACK}") == restarts
     assert re.search(r"continuing .*last.ckpt at step 4", output)
     assert not differences(outcome(tmp_path / "outputs/digits/x"), outcome(folder / "outputs/digits/x"))
 
@@ -157,6 +161,7 @@ def test_a_job_without_srun_and_grace_saves_its_work(cluster, tmp_path):
     assert "warning" not in log.read_text()
 
 
+@pytest.mark.exhaustive
 def test_an_array_of_submitit_s_is_preempted(cluster, tmp_path, unbroken):
     step = "${paths.output_dir}/step"
     command = [*COMMAND, *SUBMITIT, waits(step), "seed=0,1"]

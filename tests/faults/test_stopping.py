@@ -98,7 +98,7 @@ def test_the_command_ends_with_the_signal_s_status(tmp_path, signum, status):
 @pytest.mark.parametrize(
     ("signum", "status"),
     [
-        (signal.SIGINT, 130),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive),
         (signal.SIGTERM, 143),
         pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.exhaustive),
     ],

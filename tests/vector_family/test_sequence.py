@@ -129,7 +129,7 @@ def test_a_sequence_continues_after_a_task(unbroken, tmp_path, monkeypatch):
     assert not differences(outcome(unbroken), outcome(tmp_path / "run"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_command_continues_to_the_same_end(unbroken, tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), "--config-dir", str(CONF), "experiment=vectors", TASKS, "run=x"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -131,7 +131,7 @@ def test_a_run_resumes_with_and_without(root):
     assert all(equal(*pair) for pair in zip(resumed.train_dataloader(), expected, strict=True))
 
 
-@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.exhaustive)])
 def test_workers_share_the_memory_of_images(root, method):
     dataset = data(root, in_memory=True, max_bad_fraction=0.9).val_dataloader().dataset
     loader = DataLoader(
