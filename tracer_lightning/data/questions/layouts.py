@@ -78,7 +78,7 @@ def find_layout(fields: Fields, origin: str) -> Layout:
         required = next(group for group in CONTENTS if group[0] in layout)
         if all(layout[column] in fields for column in required):
             image = next((key for key in IMAGES if key in fields), IMAGES[0])
-            return {"image": image, **{column: key for column, key in layout.items() if key in fields}}
+            return {"image": image, **layout}
     raise ValueError(
         f"{origin}: the keys {_join(fields)} are those of no known layout, such as image, question, answer; rename "
         "them, or set columns, as in {image: path, question: query, answer: reply}"

@@ -18,7 +18,7 @@ def prompts(batch: Conversations, padding: int) -> dict[str, Tensor]:
         padding: token to pad with.
 
     Returns:
-        Inputs by name: those of shape (B, L) are of shape (B, length of the longest question) now, others are unchanged.
+        Inputs by name: those of shape (B, L) become (B, length of the longest question), others are unchanged.
     """
     ids = batch.inputs[IDS]
     answered = batch.targets != IGNORE_INDEX  # (B, L), each one position before its token
