@@ -38,6 +38,7 @@ CIFAR10_SETS = [*SETS, "~suite.tiny-imagenet-shift"]  # whose classes are named
 MNIST = ["data.root={root}/mnist", "data.download=false"]
 QUICK = ["data.texts.templates._target_=tests.commands.stand_ins.one_template"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
+OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
     ("data", "toy_digits"): ["backbone=toy_vit"],
@@ -89,7 +90,8 @@ NEEDS = {
     **{("distill_losses", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
     ("reproduce", "official"): ["distill_losses.fd.weight=2000", "distill_losses.crd.weight=1"],
     ("backbone", "tiny_llava"): ["experiment=questions"],
-    ("data", "vqa"): ["experiment=questions", "data.root={root}/questions", "data.train.file=mine.jsonl"],
+    ("data", "vqa"): ["experiment=questions", *OWN_QUESTIONS],
+    ("experiment", "questions_own"): [*OWN_QUESTIONS, "backbone=tiny_llava", "trainer.accelerator=cpu"],
     **{
         (group, option): ["experiment=questions"]
         for group, option in (

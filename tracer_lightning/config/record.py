@@ -116,6 +116,13 @@ class QuestionFile(StrictRecord):
     folder: Text | None = None
 
 
+class ValidationFile(StrictRecord):
+    """A file of questions to validate on, if any."""
+
+    file: Text | None = None
+    folder: Text | None = None
+
+
 class QuestionTest(QuestionFile):
     """A file of questions to test on."""
 
@@ -124,13 +131,13 @@ class QuestionTest(QuestionFile):
     text: Literal["id", "wording", "task", "distractor", "open"] | None = None
 
 
-class FileQuestions(ImageData):
+class Vqa(ImageData):
     """Questions in files about images."""
 
     target: Literal["tracer_lightning.data.VqaDataModule"] = Field(alias="_target_")
     root: Text
     train: QuestionFile
-    val: QuestionFile | None
+    val: ValidationFile | None
     tests: dict[Name, QuestionTest | None]
     held_out: HeldOut
     columns: dict[Name, Text] | None
@@ -240,14 +247,7 @@ class StreamedShards(Shards):
 
 Backbone = BuiltClip | LoadedClip | BuiltLlava | LoadedAnsweringModel
 DataModule = (
-    Digits
-    | DigitQuestions
-    | FileQuestions
-    | ColouredDigits
-    | ColouredMNIST
-    | ImageFolder
-    | IndexedShards
-    | StreamedShards
+    Digits | DigitQuestions | Vqa | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards
 )
 
 

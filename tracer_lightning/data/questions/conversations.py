@@ -21,6 +21,15 @@ class Turn(NamedTuple):
     answer: str
 
 
+class Question(NamedTuple):
+    """A question with its options, its answer and perhaps a distractor."""
+
+    text: str
+    answer: str
+    distractor: str | None = None
+    """Wrong answer whose choice is counted."""
+
+
 class Conversation(NamedTuple):
     """A conversation about one image."""
 

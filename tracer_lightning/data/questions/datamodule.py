@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 from tracer_lightning.data.digits.datamodule import EVALUATION_SEED, MAX_RENDERINGS
 from tracer_lightning.data.images.captions import sample_rng
 from tracer_lightning.data.questions.base import QuestionsDataModule, unknown_words
-from tracer_lightning.data.questions.conversations import Conversation, Turn
+from tracer_lightning.data.questions.conversations import Conversation, Question, Turn
 from tracer_lightning.data.questions.drawings import BROAD, STYLES, Drawings, draw_styles
-from tracer_lightning.data.questions.kinds import KINDS, Question, ask, words
+from tracer_lightning.data.questions.kinds import KINDS, ask, words
 from tracer_lightning.types import IGNORE_INDEX, ConversationSpec, QuestionSet
 
 Tests = Literal["grid", "kinds"]

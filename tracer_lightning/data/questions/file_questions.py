@@ -11,8 +11,7 @@ from torch.utils.data import Dataset
 from tracer_lightning.data.images.captions import sample_rng
 from tracer_lightning.data.images.decoding import UnreadableImageError
 from tracer_lightning.data.images.samples import REPLACEMENTS
-from tracer_lightning.data.questions.conversations import Conversation, Turn
-from tracer_lightning.data.questions.kinds import Question
+from tracer_lightning.data.questions.conversations import Conversation, Question, Turn
 from tracer_lightning.data.questions.options import letter_options, list_options
 from tracer_lightning.data.questions.rows import QuestionRows
 from tracer_lightning.types import IGNORE_INDEX
@@ -67,9 +66,13 @@ class FileQuestions(Dataset[Conversation]):
         return (self._turns(0, index)[1] for index in range(len(self)))
 
     def words(self) -> set[str]:
-        """Words of all questions and answers, split at blanks."""
-        texts = (text for index in range(len(self)) for turn in self._turns(0, index)[0] for text in turn)
-        return {word for text in texts for word in text.split()}
+        """Words of all questions, answers and distractors, split at blanks."""
+        words: set[str] = set()
+        for index in range(len(self)):
+            turns, question = self._turns(0, index)
+            for text in (*(text for turn in turns for text in turn), question.distractor or ""):
+                words.update(text.split())
+        return words
 
     def _turns(self, epoch: int, index: int) -> tuple[tuple[Turn, ...], Question]:
         """Turns of a row with its options, and the last one as a question."""

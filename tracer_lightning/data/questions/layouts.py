@@ -31,7 +31,7 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
 """Roles of messages by their names."""
 
 
-class Row(NamedTuple):
+class QuestionRow(NamedTuple):
     """A row of a file."""
 
     image: str
@@ -85,7 +85,7 @@ def find_layout(fields: Fields, origin: str) -> Layout:
     )
 
 
-def parse_row(fields: Fields, layout: Layout, origin: str, lists_options: bool = False) -> Row:
+def parse_row(fields: Fields, layout: Layout, origin: str, lists_options: bool = False) -> QuestionRow:
     """Read a row.
 
     Args:
@@ -102,7 +102,7 @@ def parse_row(fields: Fields, layout: Layout, origin: str, lists_options: bool =
         column = next(name for name in ("conversations", "messages") if name in layout)
         messages = _messages(_value(fields, layout[column], column, origin), column, origin)
         turns = zip(messages[::2], messages[1::2], strict=True)
-        return Row(image, tuple(Turn(question.text, answer.text) for question, answer in turns), origin=origin)
+        return QuestionRow(image, tuple(Turn(question.text, answer.text) for question, answer in turns), origin=origin)
     question, answer = (
         _text(_value(fields, layout[column], column, origin), column, origin) for column in ("question", "answer")
     )
@@ -115,7 +115,7 @@ def parse_row(fields: Fields, layout: Layout, origin: str, lists_options: bool =
     distractor = fields.get(layout.get("distractor", ""))
     distractor = None if distractor in (None, "") else _text(distractor, "distractor", origin)
     check_options(options, answer, distractor, origin)
-    return Row(image, (Turn(question, answer),), options, distractor, origin)
+    return QuestionRow(image, (Turn(question, answer),), options, distractor, origin)
 
 
 def _join(keys: Collection[Any]) -> str:

@@ -7,7 +7,7 @@ from string import ascii_uppercase
 
 import numpy as np
 
-from tracer_lightning.data.questions.kinds import Question
+from tracer_lightning.data.questions.conversations import Question
 
 
 def check_options(options: Sequence[str], answer: str, distractor: str | None, origin: str) -> None:

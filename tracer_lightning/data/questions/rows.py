@@ -13,7 +13,7 @@ from tracer_lightning.data.images.decoding import UnreadableImageError, decode
 from tracer_lightning.data.images.in_memory import PackedTexts
 from tracer_lightning.data.images.splits import hold_out
 from tracer_lightning.data.questions.conversations import Turn
-from tracer_lightning.data.questions.layouts import Layout, Row, find_layout, parse_row
+from tracer_lightning.data.questions.layouts import Layout, QuestionRow, find_layout, parse_row
 from tracer_lightning.data.questions.tables import read_table
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.storage import check_regular
@@ -40,12 +40,12 @@ class QuestionRows:
         """Number of rows."""
         return len(self._positions)
 
-    def __getitem__(self, index: int) -> Row:
+    def __getitem__(self, index: int) -> QuestionRow:
         """Return a row."""
         image, turns, options, distractor, origin = json.loads(self._packed[int(self._positions[index])])
-        return Row(image, tuple(Turn(*turn) for turn in turns), tuple(options), distractor, origin)
+        return QuestionRow(image, tuple(Turn(*turn) for turn in turns), tuple(options), distractor, origin)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[QuestionRow]:
         """Iterate over the rows."""
         return (self[index] for index in range(len(self)))
 
@@ -76,7 +76,7 @@ class QuestionRows:
     def _subset(self, mask: np.ndarray) -> QuestionRows:
         return QuestionRows(self.file, self.folder, self._packed, self._positions[mask])
 
-    def read_image(self, row: Row) -> Tensor:
+    def read_image(self, row: QuestionRow) -> Tensor:
         """Decode the image of a row to (3, H, W) uint8.
 
         Raises:
@@ -108,7 +108,7 @@ def read_rows(file: Path, folder: Path, columns: Layout | None = None, lists_opt
     """
     texts: list[str] = []
     images: list[str] = []
-    for fields, origin in ((fields, origin) for origin, fields in read_table(file)):
+    for origin, fields in read_table(file):
         columns = find_layout(fields, origin) if columns is None else columns
         row = parse_row(fields, columns, origin, lists_options)
         texts.append(json.dumps(row))

@@ -38,7 +38,7 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
         root: folder that files and folders are relative to.
         train: ``file`` (``.jsonl``, ``.json`` or ``.csv``) and ``folder`` that the paths of its images are relative to
             (None for that of the file).
-        val: the same of the validation set; None to hold out training images.
+        val: the same of the validation set; None, or file None, to hold out training images.
         tests: the same of the test sets by name, with ``role`` (``id``, ``ood`` or ``other``; default ``id``), and
             perhaps ``text`` (``id``, ``wording``, ``task``, ``distractor`` or ``open``; default ``task`` for the role
             ``other``, else ``id``) and ``image`` (``id`` or ``ood``; default ``ood`` for the role ``ood`` with the
@@ -67,7 +67,7 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
         self.root, self.letters = Path(root), letters
         self.columns = None if columns is None else check_columns(columns)
         self._locations = {"train": self._location("train", train)}
-        if val is not None:
+        if val is not None and any(val.values()):
             self._locations["val"] = self._location("val", val)
         self._fraction, self._split_seed = held_out["fraction"], int(held_out["seed"])
         if not 0 <= self._fraction < 1:
