@@ -129,7 +129,7 @@ def test_a_killed_run_continues_within_an_epoch_to_the_last_bit(root, tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        (rows(question="what animal is it?", options=None), "the model's vocabulary lacks animal, it?; use words that"),
+        (rows(question="what animal is it?", options=None), "the model's vocabulary lacks 'animal', 'it?'; use words"),
         (rows(answer=None), "mine.jsonl, line 1: it has no answer; its keys are image, question, answer, options; add"),
         (rows(3, options=None), "batch_size=4 is larger than the training set of 2 samples; choose at most 2"),
     ],

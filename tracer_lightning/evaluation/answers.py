@@ -40,7 +40,7 @@ class AnswerSuite(Suite):
         texts: texts of tokens and of the answers of each data set, for judges that generate.
     """
 
-    metrics = (
+    metrics: tuple[Metric, ...] = (
         Metric(ACCURACY, "accuracy", "acc"),
         Metric(ECE, "ECE", "ECE", better="lower"),
         Metric("macro_f1", "macro-F1", "F1"),

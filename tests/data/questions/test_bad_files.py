@@ -44,6 +44,7 @@ TALK = sharegpt(QUESTION, "red")
         ([GOOD, {**GOOD, "answer": 3}], f"{SECOND}answer must be text, got 3; write it in quotes"),
         ([GOOD, {**GOOD, "answer": "\ud800"}], f"{SECOND}answer has the character '\\ud800'"),
         ([GOOD, {**GOOD, "question": "<image> <image> what ?"}], f"{SECOND}the question has 2 <image>"),
+        ([GOOD, {**GOOD, "answer": "red <image>"}], f"{SECOND}<image> must be in the question, and nowhere else"),
         ([GOOD, {**GOOD, "question": "<image>"}], f"{SECOND}question is blank"),
         ([{"picture": IMAGE, "q": "a"}], "mine.jsonl, line 1: the keys picture, q are those of no known layout"),
         ([GOOD, {**GOOD, "options": ["blue", "green"]}], f"{SECOND}the answer 'red' is not among the options blue, gr"),
@@ -74,7 +75,7 @@ TALK = sharegpt(QUESTION, "red")
         ),
         (
             [GOOD, {**GOOD, "answer": "purple cow"}],
-            "mine.jsonl: the model's vocabulary lacks cow; use words that it ha",
+            "mine.jsonl: the model's vocabulary lacks 'cow'; use words that it",
         ),
     ],
 )

@@ -93,6 +93,13 @@ def test_named_columns(tmp_path):
     assert parsed.turns == ONE
 
 
+def test_a_column_without_a_name_is_ignored(tmp_path):
+    row = {"": "7", "image": IMAGE, "question": "which ?", "answer": "cat"}
+    assert read(tmp_path, row, ".csv")[1:4] == (ONE, (), None)
+    columns = {name: name for name in ("image", "question", "answer")}
+    assert read(tmp_path, row, ".csv", columns)[1:4] == (ONE, (), None)
+
+
 def test_lines_are_counted_with_blank_ones_and_a_mark_at_the_beginning(tmp_path):
     write_images(tmp_path, 1)
     row = '{"image": "images/0.png", "question": "which ?", "answer": "caf\\u00e9"}'

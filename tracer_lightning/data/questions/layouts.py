@@ -109,12 +109,14 @@ def parse_row(fields: Fields, layout: Layout, origin: str, lists_options: bool =
     if question.count(MARKER) > 1:
         raise ValueError(f"{origin}: the question has {question.count(MARKER)} {MARKER}, and at most one may be")
     question = _text(question.replace(MARKER, ""), "question", origin)
-    options, joined = _options(fields.get(layout.get("options", "")), lists_options, origin)
+    options, joined = _options(_optional_value(fields, layout, "options"), lists_options, origin)
+    distractor = _optional_value(fields, layout, "distractor")
+    distractor = None if distractor is None else _text(distractor, "distractor", origin)
+    if any(MARKER in text for text in (answer, *options, joined, distractor or "")):
+        raise ValueError(f"{origin}: {MARKER} must be in the question, and nowhere else")
+    check_options(options, answer, distractor, origin)
     if joined:
         question = f"{question}\n{joined}"
-    distractor = fields.get(layout.get("distractor", ""))
-    distractor = None if distractor in (None, "") else _text(distractor, "distractor", origin)
-    check_options(options, answer, distractor, origin)
     return QuestionRow(image, (Turn(question, answer),), options, distractor, origin)
 
 
@@ -131,6 +133,12 @@ def _value(fields: Fields, key: str, column: str, origin: str) -> Any:
             f"{origin}: it has no {name}; its keys are {_join(fields)}; add it, or set columns if another key has it"
         )
     return value
+
+
+def _optional_value(fields: Fields, layout: Layout, column: str) -> Any:
+    """A value that may be missing; None where it is, or is empty."""
+    value = fields.get(layout[column]) if column in layout else None
+    return None if value in ("", []) else value
 
 
 def _text(value: Any, column: str, origin: str) -> str:
@@ -161,7 +169,7 @@ def _image(fields: Fields, key: str, origin: str) -> str:
 
 def _options(value: Any, lists_options: bool, origin: str) -> tuple[tuple[str, ...], str]:
     """Options as a list, or as a text that continues the question."""
-    if value in (None, "", []):
+    if value is None:
         return (), ""
     if isinstance(value, list):
         return tuple(_text(option, "each of the options", origin) for option in value), ""

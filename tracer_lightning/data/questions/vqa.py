@@ -89,17 +89,10 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
 
     def _set_eval_sets(self, tests: Mapping[str, Entry]) -> None:
         for name, entry in tests.items():
-            key = f"tests.{name}"
-            location = self._location(key, entry, CELL)
-            for field, values in CELL.items():
-                if entry.get(field) is not None and entry[field] not in get_args(values):
-                    raise ValueError(
-                        f"{key}.{field} must be one of {', '.join(get_args(values))}, got {entry[field]!r}"
-                    )
-            role = entry.get("role") or "id"
-            text = entry.get("text") or ("task" if role == "other" else "id")
-            image = entry.get("image") or ("ood" if role == "ood" and text == "id" else "id")
-            self.eval_sets = (*self.eval_sets, self._add(QuestionSet(name, "test", role, image, text, 0), location))
+            location = self._location(f"tests.{name}", entry, CELL)
+            role, image, text = _place(f"tests.{name}", entry)
+            eval_set = QuestionSet(name, "test", role, image, text, answers=0)
+            self.eval_sets = (*self.eval_sets, self._add(eval_set, location))
         if not tests:
             if "val" not in self._locations and self._fraction == 0:
                 raise ValueError("tests must name a test set, since val is None and held_out.fraction is 0; got none")
@@ -123,10 +116,11 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
         if tokenizer.unk_token_id is None:
             return
         if words := unknown_words(tokenizer, dataset.words()):
+            listed = ", ".join(map(repr, words[:MAX_WORDS]))
             more = f" and {len(words) - MAX_WORDS:,} more" if len(words) > MAX_WORDS else ""
             raise ValueError(
-                f"{dataset.rows.file}: the model's vocabulary lacks {', '.join(words[:MAX_WORDS])}{more}; use words "
-                "that it has, or a model that knows these"
+                f"{dataset.rows.file}: the model's vocabulary lacks {listed}{more}; use words that it has, or a model "
+                "that knows these"
             )
 
     @cached_property
@@ -146,7 +140,7 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
             first: QuestionSet = self.eval_sets[0]
             return first
         file = self._locations.get("val", self._locations["train"])[0]
-        return self._add(QuestionSet(file.stem, "val", "id", "id", "id", 0), rows)
+        return self._add(QuestionSet(file.stem, "val", "id", "id", "id", answers=0), rows)
 
     def about_validation(self) -> str:
         """Describe how many rows are held out and what is tested; empty where there are files for both."""
@@ -185,3 +179,14 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
         """Count unreadable images."""
         self.count_unreadable(batch.unreadable, batch.indices, dataloader_idx)
         return batch
+
+
+def _place(key: str, entry: Entry) -> tuple[str, str, str]:
+    """Role, image and text of a test set; raise ValueError for unknown ones."""
+    for field, kinds in CELL.items():
+        if entry.get(field) is not None and entry[field] not in get_args(kinds):
+            raise ValueError(f"{key}.{field} must be one of {', '.join(get_args(kinds))}, got {entry[field]!r}")
+    role = entry.get("role") or "id"
+    text = entry.get("text") or ("task" if role == "other" else "id")
+    image = entry.get("image") or ("ood" if role == "ood" and text == "id" else "id")
+    return role, image, text
