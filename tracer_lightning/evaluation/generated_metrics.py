@@ -39,15 +39,15 @@ class GeneratedMetrics(nn.Module):
             name: Counter() for name in ("support", "right", "predicted", "distractors")
         }
 
-    def update(self, generated: Tensor, batch: Conversations) -> None:
+    def update(self, tokens: Tensor, batch: Conversations) -> None:
         """Take in the generated tokens (B, N) of a batch; samples without a position are padding."""
-        columns = (generated, batch.indices, batch.answers, batch.distractors)
-        for tokens, index, answer, distractor in zip(*(column.tolist() for column in columns), strict=True):
+        columns = (tokens, batch.indices, batch.answers, batch.distractors)
+        for ids, index, answer, distractor in zip(*(column.tolist() for column in columns), strict=True):
             if index == IGNORE_INDEX:
                 continue
-            self._count(answer, self.decode(tokens, skip_special_tokens=True))
+            self._count(answer, self.decode(ids, skip_special_tokens=True))
             if distractor != IGNORE_INDEX:
-                self._counts["distractors"][tokens[0] == distractor] += 1
+                self._counts["distractors"][ids[0] == distractor] += 1
 
     def _count(self, answer: int, text: str) -> None:
         """Count a sample with the index of its answer and its generated text."""
@@ -56,7 +56,7 @@ class GeneratedMetrics(nn.Module):
             self._counts["right"][answer] += 1
             self._counts["predicted"][answer] += 1
             return
-        predictions = [number for number, other in enumerate(self.answers) if self.is_right(text, other)]
+        predictions = [label for label, candidate in enumerate(self.answers) if self.is_right(text, candidate)]
         if len(predictions) == 1:
             self._counts["predicted"][predictions[0]] += 1
 
@@ -66,7 +66,7 @@ class GeneratedMetrics(nn.Module):
         The scores are ``accuracy`` and ``macro_f1``, None without samples, and ``distractor_rate`` where there are
         distractors.
         """
-        counts = self._gathered()
+        counts = self._counts_of_all_ranks()
         support, right, distractors = counts["support"], counts["right"], counts["distractors"]
         n = support.total()
         scores: dict[str, Any] = {"n": n, "accuracy": None, "macro_f1": None}
@@ -78,10 +78,10 @@ class GeneratedMetrics(nn.Module):
         classes = {"n": [support[label] for label in labels], "correct": [right[label] for label in labels]}
         return scores, {"classes": classes}
 
-    def _gathered(self) -> dict[str, Counter[Any]]:
+    def _counts_of_all_ranks(self) -> dict[str, Counter[Any]]:
         """Counts of all ranks."""
         if not (dist.is_available() and dist.is_initialized()):
             return self._counts
-        gathered: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(gathered, self._counts)
-        return {name: sum((counts[name] for counts in gathered), Counter[Any]()) for name in self._counts}
+        counts_of_ranks: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(counts_of_ranks, self._counts)
+        return {name: sum((counts[name] for counts in counts_of_ranks), Counter[Any]()) for name in self._counts}

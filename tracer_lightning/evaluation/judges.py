@@ -9,29 +9,29 @@ Judge = Literal["exact", "option", "contains"]
 """``exact``: the answer, and nothing else, in one forward pass without generation. Others: see :data:`RULES`."""
 
 
-def chooses_option(generated: str, answer: str) -> bool:
+def chooses_option(text: str, answer: str) -> bool:
     """Whether a text chooses an option by its letter: ``C``, ``c.``, ``C. stretcher`` or ``Answer: C``.
 
     The text after the last colon, stripped and in upper case, must be the answer or begin with it and a full stop, as
     in the released code of He Li et al. (2026, arXiv 2603.14493). ``The answer is C`` does not count.
 
     Args:
-        generated: generated text.
+        text: generated text.
         answer: the right answer, usually a letter.
     """
-    choice, letter = generated.rpartition(":")[2].strip().upper(), answer.strip().upper()
+    choice, letter = text.rpartition(":")[2].strip().upper(), answer.strip().upper()
     return choice == letter or choice.startswith(f"{letter}.")
 
 
-def contains_answer(generated: str, answer: str) -> bool:
+def contains_answer(text: str, answer: str) -> bool:
     """Whether the answer occurs in a text, in upper or lower case and with any blanks; long texts are favoured.
 
     Args:
-        generated: generated text.
+        text: generated text.
         answer: the right answer; a full stop at its end is ignored.
     """
     expected = _normalize(answer)
-    return (expected.removesuffix(".") or expected) in _normalize(generated)
+    return (expected.removesuffix(".") or expected) in _normalize(text)
 
 
 def _normalize(text: str) -> str:

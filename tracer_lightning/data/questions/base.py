@@ -46,7 +46,8 @@ class QuestionsDataModule(DataModule):
 
 def unknown_words(tokenizer: Any, words: Iterable[str]) -> list[str]:
     """Return the words that a tokenizer replaces by its unknown token, sorted."""
-    if tokenizer.unk_token_id is None or not (listed := sorted(set(words))):
+    distinct_words = sorted(set(words))
+    if tokenizer.unk_token_id is None or not distinct_words:
         return []
-    tokens = tokenizer(listed, add_special_tokens=False).input_ids
-    return [word for word, ids in zip(listed, tokens, strict=True) if tokenizer.unk_token_id in ids]
+    tokens = tokenizer(distinct_words, add_special_tokens=False).input_ids
+    return [word for word, ids in zip(distinct_words, tokens, strict=True) if tokenizer.unk_token_id in ids]

@@ -58,9 +58,9 @@ class _Message(NamedTuple):
 
 def check_columns(columns: Layout) -> Layout:
     """Return columns; raise ValueError unless they are a layout with the image and one kind of content."""
-    known = get_args(Column)
-    if unknown := sorted(set(columns) - set(known)):
-        raise ValueError(f"columns must have keys among {', '.join(known)}; got {', '.join(unknown)}")
+    names = get_args(Column)
+    if unknown := sorted(set(columns) - set(names)):
+        raise ValueError(f"columns must have keys among {', '.join(names)}; got {', '.join(unknown)}")
     contents = [group for group in CONTENTS if set(group) <= set(columns)]
     has_single_turns = "question" in columns
     extra = set(columns) - {"image", *(contents[0] if contents else ())}
@@ -109,14 +109,14 @@ def parse_row(fields: Fields, layout: Layout, origin: str, lists_options: bool =
     if question.count(MARKER) > 1:
         raise ValueError(f"{origin}: the question has {question.count(MARKER)} {MARKER}, and at most one may be")
     question = _text(question.replace(MARKER, ""), "question", origin)
-    options, joined = _options(_optional_value(fields, layout, "options"), lists_options, origin)
+    options, options_text = _options(_optional_value(fields, layout, "options"), lists_options, origin)
     distractor = _optional_value(fields, layout, "distractor")
     distractor = None if distractor is None else _text(distractor, "distractor", origin)
-    if any(MARKER in text for text in (answer, *options, joined, distractor or "")):
+    if any(MARKER in text for text in (answer, *options, options_text, distractor or "")):
         raise ValueError(f"{origin}: {MARKER} must be in the question, and nowhere else")
     check_options(options, answer, distractor, origin)
-    if joined:
-        question = f"{question}\n{joined}"
+    if options_text:
+        question = f"{question}\n{options_text}"
     return QuestionRow(image, (Turn(question, answer),), options, distractor, origin)
 
 

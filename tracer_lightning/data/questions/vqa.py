@@ -116,11 +116,11 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
         if tokenizer.unk_token_id is None:
             return
         if words := unknown_words(tokenizer, dataset.words()):
-            listed = ", ".join(map(repr, words[:MAX_WORDS]))
+            examples = ", ".join(map(repr, words[:MAX_WORDS]))
             more = f" and {len(words) - MAX_WORDS:,} more" if len(words) > MAX_WORDS else ""
             raise ValueError(
-                f"{dataset.rows.file}: the model's vocabulary lacks {listed}{more}; use words that it has, or a model "
-                "that knows these"
+                f"{dataset.rows.file}: the model's vocabulary lacks {examples}{more}; use words that it has, or a "
+                "model that knows these"
             )
 
     @cached_property
