@@ -118,6 +118,15 @@ class ConversationSpec(NamedTuple):
     """Maximum number of tokens of a conversation, those of its images included."""
 
 
+class AnswerTexts(NamedTuple):
+    """Texts of the answers of models and of data sets, which suites compare."""
+
+    decode: Callable[..., str]
+    """Tokens to text, as ``decode`` of a tokenizer of ``transformers``."""
+    of_set: Callable[[QuestionSet], Sequence[str]]
+    """Distinct answers of an evaluation set."""
+
+
 class LossInputs(NamedTuple):
     """Inputs of every loss term: features of the *global* batch."""
 

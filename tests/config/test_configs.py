@@ -10,6 +10,7 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, write_video
 from tests.conftest import CONF
 from tests.data.digits import mnist_files
+from tests.data.questions.question_files import rows, write_images, write_rows
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
 from tracer_lightning.data.shards.packing import SourceSample
@@ -37,6 +38,7 @@ CIFAR10_SETS = [*SETS, "~suite.tiny-imagenet-shift"]  # whose classes are named
 MNIST = ["data.root={root}/mnist", "data.download=false"]
 QUICK = ["data.texts.templates._target_=tests.commands.stand_ins.one_template"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
+OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
     ("data", "toy_digits"): ["backbone=toy_vit"],
@@ -88,6 +90,8 @@ NEEDS = {
     **{("distill_losses", name): ["teacher=frozen", "anchors=class_prompts"] for name in ("anchor_kl", "anchor_mse")},
     ("reproduce", "official"): ["distill_losses.fd.weight=2000", "distill_losses.crd.weight=1"],
     ("backbone", "tiny_llava"): ["experiment=questions"],
+    ("data", "vqa"): ["experiment=questions", *OWN_QUESTIONS],
+    ("experiment", "questions_own"): [*OWN_QUESTIONS, "backbone=tiny_llava", "trainer.accelerator=cpu"],
     **{
         (group, option): ["experiment=questions"]
         for group, option in (
@@ -123,6 +127,8 @@ def imagenet(tmp_path_factory):
     write_video(root / "sets/imagenet-vid-robust")
     (root / "sets/imagenet-1k-wds").mkdir()
     mnist_files.write(root / "mnist")
+    write_images(root / "questions")
+    write_rows(root / "questions/mine.jsonl", rows())
     return root
 
 

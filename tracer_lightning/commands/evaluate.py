@@ -61,6 +61,7 @@ def evaluate(cfg: DictConfig) -> dict[str, Any]:
         "headline": cfg.primary_metric,
         "temperature": module.temperatures,
         "precision": precision_name(trainer, cfg.evaluation.precision),
+        **suite.settings(),
     }
 
     def report(results: dict[str, Any]) -> None:

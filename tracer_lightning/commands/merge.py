@@ -84,6 +84,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         "head": cfg.merge.get("head"),
         "model": cfg.model,
         "precision": precision_name(runner.trainer, cfg.evaluation.precision),
+        **suite.settings(),
         **({} if images is None else {"samples": min(cfg.merge.samples, images.set_size(None))}),
     }
 

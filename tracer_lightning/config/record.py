@@ -46,13 +46,18 @@ class ClassGroups(Target):
     ] = Field(alias="_target_")
 
 
-class Data(Target):
-    """Arguments of all data modules."""
+class ImageData(Target):
+    """Arguments of all data modules that read images."""
 
     batch_size: Count
     eval_batch_size: Count
     num_workers: Annotated[int, Field(ge=0, le=256)]
     max_bad_fraction: Share
+
+
+class Data(ImageData):
+    """Arguments of all data modules of images and captions."""
+
     shots: Count | None = None
 
 
@@ -102,6 +107,41 @@ class DigitQuestions(Target):
     batch_size: Count
     eval_batch_size: Count
     num_workers: Annotated[int, Field(ge=0, le=256)]
+
+
+class QuestionFile(StrictRecord):
+    """A file of questions."""
+
+    file: Text
+    folder: Text | None = None
+
+
+class ValidationFile(StrictRecord):
+    """A file of questions to validate on, if any."""
+
+    file: Text | None = None
+    folder: Text | None = None
+
+
+class QuestionTest(QuestionFile):
+    """A file of questions to test on."""
+
+    role: Literal["id", "ood", "other"] | None = None
+    image: Literal["id", "ood"] | None = None
+    text: Literal["id", "wording", "task", "distractor", "open"] | None = None
+
+
+class Vqa(ImageData):
+    """Questions in files about images."""
+
+    target: Literal["tracer_lightning.data.VqaDataModule"] = Field(alias="_target_")
+    root: Text
+    train: QuestionFile
+    val: ValidationFile | None
+    tests: dict[Name, QuestionTest | None]
+    held_out: HeldOut
+    columns: dict[Name, Text] | None
+    letters: bool
 
 
 class Texts(StrictRecord):
@@ -206,7 +246,9 @@ class StreamedShards(Shards):
 
 
 Backbone = BuiltClip | LoadedClip | BuiltLlava | LoadedAnsweringModel
-DataModule = Digits | DigitQuestions | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards
+DataModule = (
+    Digits | DigitQuestions | Vqa | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards
+)
 
 
 class Groups(StrictRecord):

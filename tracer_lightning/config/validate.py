@@ -78,7 +78,8 @@ def _test_suite(cfg: DictConfig) -> Any:
 
 
 def _shown_metrics(cfg: DictConfig) -> list[str]:
-    return [metric.name for metric in getattr(_test_suite(cfg), "metrics", ()) if metric.shown]
+    declared = getattr(_test_suite(cfg), "declared_metrics", lambda settings: ())
+    return [metric.name for metric in declared(cfg.evaluation.test_suite) if metric.shown]
 
 
 def _check_primary_metric(cfg: DictConfig) -> None:

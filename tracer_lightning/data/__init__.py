@@ -15,6 +15,7 @@ from tracer_lightning.data.images.imagenet import (
     released_templates,
 )
 from tracer_lightning.data.questions.datamodule import DigitQuestionsDataModule
+from tracer_lightning.data.questions.vqa import VqaDataModule
 from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.stream_datamodule import StreamedShardDataModule
 
@@ -28,6 +29,7 @@ __all__ = [
     "ImageFolderDataModule",
     "ShardDataModule",
     "StreamedShardDataModule",
+    "VqaDataModule",
     "imagenet_a_classes",
     "imagenet_classnames",
     "imagenet_r_classes",

@@ -151,6 +151,7 @@ def _write_results(
         "seed": info.seed,
         "headline": info.primary_metric,
         "metrics": {metric.name: metric.declaration() for metric in module.test.metrics},
+        **module.test.settings(),
         "precision": precision,
         "parameters": {
             "total": _count_parameters(module.student),

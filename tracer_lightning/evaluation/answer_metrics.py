@@ -16,6 +16,18 @@ DISTRACTOR_RATE = "distractor_rate"
 Tokens = tuple[int, ...]
 
 
+def mean_f1(support: Counter[int], right: Counter[int], predicted: Counter[int]) -> float:
+    """Mean F1 over the distinct answers that samples have; 0 without samples.
+
+    Args:
+        support: number of samples with each answer.
+        right: number of samples with each answer that are right.
+        predicted: number of predictions of each answer.
+    """
+    f1 = [2 * right[label] / (predicted[label] + support[label]) for label in sorted(support)]
+    return sum(f1) / max(1, len(f1))
+
+
 class _Tally:
     """Counts of samples that ranks exchange."""
 
@@ -103,13 +115,11 @@ class AnswerMetrics(nn.Module):
         """
         tally = self._gathered()
         bins, n, right = self.bins.compute(), tally.support.total(), tally.right.total()
-        labels = sorted(tally.support)
         predicted = tally.right + self._predicted(tally)
-        f1 = [2 * tally.right[label] / (predicted[label] + tally.support[label]) for label in labels]
         scores: dict[str, Any] = {
             "accuracy": right / max(1, n),
             "ece": expected_calibration_error(bins),
-            "macro_f1": sum(f1) / max(1, len(f1)),
+            "macro_f1": mean_f1(tally.support, tally.right, predicted),
         }
         scores = {"n": n, **(scores if n else dict.fromkeys(scores))}
         if tally.with_distractor:

@@ -11,10 +11,13 @@ from rich.table import Table
 from torch import nn
 
 from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, AnswerMetrics
+from tracer_lightning.evaluation.generated_metrics import GeneratedMetrics
+from tracer_lightning.evaluation.judges import RULES, Judge
 from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
-from tracer_lightning.types import Conversations, QuestionSet
+from tracer_lightning.types import AnswerTexts, Conversations, QuestionSet
 
-ACCURACY = "accuracy"
+ACCURACY, ECE = "accuracy", "ece"
+EXACT: Judge = "exact"
 IMAGES, TEXTS = {"id": "ID images", "ood": "OOD images"}, {"id": "ID text"}
 """Titles of rows and columns of the grid; columns of other texts have their own names."""
 MISSING = "–"
@@ -26,17 +29,20 @@ def cell_name(image: str, text: str) -> str:
 
 
 class AnswerSuite(Suite):
-    """Exact match of answers per model and data set, and averages over the cells of the grid of images and texts.
+    """Right answers per model and data set, and averages over the cells of the grid of images and texts.
 
     Args:
         eval_sets: the data sets, in the order of their loaders.
         models: names under which models may be evaluated.
         averages: as for :class:`Suite`, beside those of the cells.
+        judge: rule by which an answer is right; all but ``exact`` generate answers, without a calibration error.
+        max_new_tokens: maximum number of generated tokens of an answer.
+        texts: texts of tokens and of the answers of each data set, for judges that generate.
     """
 
-    metrics = (
+    metrics: tuple[Metric, ...] = (
         Metric(ACCURACY, "accuracy", "acc"),
-        Metric("ece", "ECE", "ECE", better="lower"),
+        Metric(ECE, "ECE", "ECE", better="lower"),
         Metric("macro_f1", "macro-F1", "F1"),
         Metric(DISTRACTOR_RATE, "distractor chosen", "distr", better="lower", shown=False, averaged=False),
     )
@@ -47,13 +53,39 @@ class AnswerSuite(Suite):
         eval_sets: Sequence[QuestionSet],
         models: Sequence[str] = ("student",),
         averages: Mapping[str, Sequence[str]] | None = None,
+        judge: Judge = EXACT,
+        max_new_tokens: int = 32,
+        texts: AnswerTexts | None = None,
     ) -> None:
+        if judge != EXACT and judge not in RULES:
+            raise ValueError(f"judge must be one of {', '.join((EXACT, *RULES))}, got {judge!r}")
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be >= 1, got {max_new_tokens}")
         cells: dict[str, list[str]] = {}
         for eval_set in eval_sets:
             cells.setdefault(cell_name(eval_set.image, eval_set.text), []).append(eval_set.name)
         super().__init__(eval_sets, {**(cells if len(cells) > 1 else {}), **(averages or {})})
-        self._metrics = {name: [AnswerMetrics(eval_set.answers) for eval_set in eval_sets] for name in models}
+        self.judge, self.max_new_tokens = judge, max_new_tokens
+        self.metrics = self.declared_metrics({"judge": judge})
+        self._metrics = {name: [self._make_metrics(eval_set, texts) for eval_set in eval_sets] for name in models}
         self._registered = nn.ModuleList(metrics for row in self._metrics.values() for metrics in row)
+
+    def _make_metrics(self, eval_set: QuestionSet, texts: AnswerTexts | None) -> AnswerMetrics | GeneratedMetrics:
+        if self.judge == EXACT:
+            return AnswerMetrics(eval_set.answers)
+        if texts is None:
+            raise ValueError(f"judge {self.judge!r} needs texts, which the data module gives")
+        return GeneratedMetrics(RULES[self.judge], texts.decode, texts.of_set(eval_set))
+
+    @classmethod
+    def declared_metrics(cls, settings: Mapping[str, Any]) -> tuple[Metric, ...]:
+        """The metrics of a judge: generated answers have no confidence, and so no calibration error."""
+        generates = settings.get("judge", EXACT) != EXACT
+        return tuple(metric for metric in cls.metrics if not (generates and metric.name == ECE))
+
+    def settings(self) -> dict[str, Any]:
+        """The judge."""
+        return {"judge": self.judge}
 
     def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:
         """Begin an evaluation of these models: forget earlier batches."""
@@ -66,7 +98,8 @@ class AnswerSuite(Suite):
     def update(self, batch: Conversations, set_index: int) -> None:
         """Take in a batch of the data set at that place."""
         for name, model in self._models.items():
-            self._metrics[name][set_index].update(model.answer(batch), batch)
+            outputs = model.answer(batch) if self.judge == EXACT else model.generate(batch, self.max_new_tokens)
+            self._metrics[name][set_index].update(outputs, batch)
 
     def score(self, model: str, set_index: int) -> tuple[dict[str, Any], Details]:
         """Metrics of a model on the data set at that place, and the counts that they are made of."""
@@ -93,6 +126,8 @@ class AnswerSuite(Suite):
                 cells = [_cell(values, before, cell_name(image, text)) for text in texts]
                 table.add_row(IMAGES.get(image, image), name.replace("_", "-"), *cells)
         table.caption = "mean over the sets of each cell, in percent, with the change against zero-shot in points"
+        if self.judge != EXACT:
+            table.caption += f"; judge: {self.judge}"
         return [table]
 
 

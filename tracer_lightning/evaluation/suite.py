@@ -51,7 +51,7 @@ class Suite(nn.Module):
             and ``avg_other`` over those of role ``other``.
     """
 
-    metrics: ClassVar[tuple[Metric, ...]] = ()
+    metrics: tuple[Metric, ...] = ()
     """The metrics, the primary one first."""
     untrained: ClassVar[str] = "before"
     """Name of the scores of the model before training, in results."""
@@ -74,6 +74,16 @@ class Suite(nn.Module):
         self.details: dict[str, dict[str, Details]] = {}
         """Details of the last evaluation, by model and data set."""
         self._models: dict[str, Any] = {}
+
+    @classmethod
+    def declared_metrics(cls, settings: Mapping[str, Any]) -> tuple[Metric, ...]:
+        """The metrics of a suite that is made with these arguments, before it is made."""
+        del settings
+        return cls.metrics
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments that the scores depend on, as entries of files of results."""
+        return {}
 
     def start(self, models: Mapping[str, Any], untrained: bool = False) -> None:
         """Begin an evaluation of these models: forget earlier batches.

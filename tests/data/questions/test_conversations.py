@@ -39,8 +39,25 @@ def test_only_the_answer_and_its_end_are_trained(spec, collate):
 
 
 def test_every_turn_is_trained(spec, collate):
-    batch = collate([conversation(QUESTIONS[0], QUESTIONS[2])])
+    batch = collate([conversation(QUESTIONS[0], QUESTIONS[2], answer=-1)])
     assert decoded(spec, batch, 0) == [("<answer>", "yes"), ("yes", "<eos>"), ("<answer>", "blue"), ("blue", "<eos>")]
+
+
+def test_positions_of_three_turns_by_hand(collate):
+    """The image, 5 + 4 words, and in each turn <answer>, its words and <eos>; a target is one position earlier."""
+    batch = collate([conversation(*QUESTIONS, answer=-1)])
+    first = IMAGE_TOKENS + 5
+    second = first + 3 + 4
+    third = second + 5 + 6
+    expected = [first, first + 1, *range(second, second + 4), third, third + 1]
+    assert (batch.targets[0] != -1).nonzero()[:, 0].tolist() == expected
+    assert batch.targets.shape[1] == third + 3
+
+
+def test_the_last_turn_is_evaluated(spec, collate):
+    batch = collate([conversation(QUESTIONS[0], QUESTIONS[2], answer=4)])
+    assert decoded(spec, batch, 0) == [("<answer>", "blue"), ("blue", "<eos>")]
+    assert batch.answers.tolist() == [4]
 
 
 def test_pixels_are_those_of_the_processor(collate):

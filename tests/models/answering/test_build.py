@@ -69,6 +69,24 @@ def test_a_processor_without_chat_template_is_refused(exported, tmp_path):
         load_pretrained(str(tmp_path))
 
 
+def test_a_tokenizer_without_padding_pads_with_the_end_and_says_so(exported, tmp_path):
+    for file in exported[1].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "pad_token": None}))
+    with pytest.warns(UserWarning, match="the tokenizer of LlavaProcessor has no padding token; <eos>, which ends an"):
+        spec = load_pretrained(str(tmp_path)).spec
+    assert spec.processor.tokenizer.pad_token == "<eos>"
+
+
+def test_images_of_any_size_are_cropped_to_squares():
+    processor = tiny_llava().spec.processor
+    images = [torch.full((3, height, width), 255, dtype=torch.uint8) for height, width in ((16, 16), (40, 20), (9, 30))]
+    pixels = processor(images=[[image] for image in images], text=["<image>"] * 3, return_tensors="pt")["pixel_values"]
+    assert pixels.shape == (3, 3, 16, 16)
+    assert (pixels == 1).all()
+
+
 def test_an_unreachable_hub_fails_at_once(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://localhost:1")
     start = time.perf_counter()

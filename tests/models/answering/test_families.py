@@ -86,6 +86,9 @@ def test_a_step_with_teacher_and_low_rank_updates(family):
     batch = Conversations(values, targets, none, none, none)
     expected = model.model(**values, use_cache=False).logits[targets != -1]
     torch.testing.assert_close(model.answer(batch).logits, expected, atol=1e-5, rtol=1e-4)
+    first = model.answer(batch).logits.unflatten(0, (2, 2))[:, 0].argmax(1)
+    assert model.eval().generate(batch, max_new_tokens=2)[:, 0].tolist() == first.tolist()
+    model.train()
     add_lora(model, rank=4, alpha=8)
     teacher = WMATeacher(model, BetaKernel(0.5), total_steps=3)
     losses = train_with_teacher(model, teacher, batch, (), steps=3)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from tracer_lightning.data.core.available_memory import available_memory
-from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.core.loader import CountedLoader, ResumableLoader
 from tracer_lightning.data.core.mix import MixLevel
 from tracer_lightning.data.core.sampler import RowSampler
 from tracer_lightning.data.images.captions import CaptionTables, sample_rng
 from tracer_lightning.data.images.decoding import decode
+from tracer_lightning.data.images.image_datamodule import ImageDataModule, auxiliary_prefix
 from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.in_memory import (
     DecodedSource,
@@ -36,7 +36,7 @@ from tracer_lightning.data.images.samples import (
 )
 from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.transforms import DecodeAndCrop
-from tracer_lightning.data.images.unreadable import TRAINING, UnreadableImages
+from tracer_lightning.data.images.unreadable import TRAINING
 from tracer_lightning.functional.text import trim_tokens
 from tracer_lightning.types import Batch, ConversationSpec, EvalSet, InputSpec
 
@@ -47,12 +47,7 @@ With ImageNet's 1,000 classes and the paper's batch of 512 it is half as many.
 """
 
 
-def _auxiliary_prefix(name: str) -> str:
-    """Beginning of the locations of unreadable images of an auxiliary set."""
-    return f"auxiliary set {name}: "
-
-
-class ClipDataModule(DataModule):
+class ClipDataModule(ImageDataModule):
     """Captioned training batches and labelled evaluation sets, for one model's inputs.
 
     A subclass gives ``classnames``, ``templates``, ``eval_sets`` and ``val_set``, and reads images in
@@ -104,24 +99,17 @@ class ClipDataModule(DataModule):
         in_memory: InMemory = False,
         **loading: Any,
     ) -> None:
-        super().__init__(spec, **loading)
+        super().__init__(spec, max_bad_fraction, **loading)
         if isinstance(spec, ConversationSpec):
             raise ValueError("spec must be that of a model of images and captions; choose another backbone")
         if shots is not None and shots < 1:
             raise ValueError(f"shots must be >= 1 or None, got {shots}")
         self.shots, self.in_memory = shots, check_in_memory(in_memory)
-        self._unreadable = UnreadableImages(max_bad_fraction)
-        self._unreadable_in_epoch = 0
         self._tables = CaptionTables(spec.tokenize)
         self._sources: dict[EvalSet | None, ImageSource] = {}
         self._decoded: dict[EvalSet | None, DecodedSource | None] = {}
         self._memory = available_memory()
         self._normalization = Normalization(spec.mean, spec.std)
-
-    @property
-    def unreadable(self) -> set[str]:
-        """Where the images are that this process could not read, and why."""
-        return self._unreadable.all.union(*(module.unreadable for module in self._auxiliary.values()))
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 
@@ -200,11 +188,6 @@ class ClipDataModule(DataModule):
 
     # -- data-hybrid training -----------------------------------------------------------------------------------------
 
-    @property
-    def _auxiliary(self) -> Mapping[str, ClipDataModule]:
-        """Data modules of the auxiliary sets of the mix."""
-        return {} if self.mix is None else self.mix.sets
-
     def has_classes_of(self, module: ClipDataModule) -> bool:
         """Whether the training labels mean the same classes as those of another data module."""
         return self.labelled and module.labelled and tuple(self.classnames) == tuple(module.classnames)
@@ -213,7 +196,7 @@ class ClipDataModule(DataModule):
         """Training samples of an auxiliary set, with labels of their own unless its class names are the same."""
         module = self._auxiliary[name]
         module._unreadable.training_name = name
-        return AuxiliaryDataset(module.train_dataset(), self._first_labels()[name], _auxiliary_prefix(name))
+        return AuxiliaryDataset(module.train_dataset(), self._first_labels()[name], auxiliary_prefix(name))
 
     def _first_labels(self) -> dict[str, int]:
         """Label of the first class of each auxiliary set; labels of different classes are different."""
@@ -332,34 +315,8 @@ class ClipDataModule(DataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise uint8 images (B, 3, H, W) to the model's floats."""
-        eval_set = self._set_of(dataloader_idx)
-        self._count_unreadable(batch, eval_set)
-        if eval_set is TRAINING:
-            self._unreadable_in_epoch += len(batch.unreadable)
+        self.count_unreadable(batch.unreadable, batch.labels, dataloader_idx)
         return batch._replace(images=self._normalization(batch.images))
-
-    def _count_unreadable(self, batch: Batch, eval_set: EvalSet | None) -> None:
-        """Count the unreadable images of a batch by set; those of auxiliary sets count in the sets' own modules."""
-        locations = batch.unreadable
-        for name, module in self._auxiliary.items() if eval_set is TRAINING and locations else ():
-            auxiliary = tuple(text for text in locations if text.startswith(_auxiliary_prefix(name)))
-            module._count_unreadable(batch._replace(unreadable=auxiliary), TRAINING)
-            locations = tuple(text for text in locations if text not in auxiliary)
-        processes = self._ranks[1]
-        self._unreadable.count(
-            batch._replace(unreadable=locations), eval_set, lambda: -(-self.set_size(eval_set) // processes)
-        )
-
-    def epoch_counts(self) -> dict[str, int]:
-        """Counts of a mix, and the number of images that could not be read since the last call."""
-        unreadable, self._unreadable_in_epoch = self._unreadable_in_epoch, 0
-        return {**super().epoch_counts(), "unreadable": unreadable}
-
-    def _set_of(self, dataloader_idx: int) -> EvalSet | None:
-        """The evaluation set that the trainer is reading; None for the training set."""
-        if self.trainer is None or not self.trainer.evaluating:
-            return TRAINING
-        return self.eval_sets[dataloader_idx] if self.trainer.testing else self.val_set
 
     def set_size(self, eval_set: EvalSet | None) -> int:
         """Number of images of an evaluation set or, for None, of the training set."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
 
 from tracer_lightning.data.images.samples import PADDING
-from tracer_lightning.types import Batch, EvalSet
 
 TRAINING = None
 """Value that stands for the training set in place of an evaluation set."""
@@ -37,18 +38,20 @@ class UnreadableImages:
         self.max_bad_fraction = max_bad_fraction
         self.training_name = "training"
         """Name of the training set, for messages."""
-        self._tallies: dict[EvalSet | None, Tally] = {}
+        self._tallies: dict[Any, Tally] = {}
 
     @property
     def all(self) -> set[str]:
         """Locations of all unreadable images, and the reasons."""
         return {origin for tally in self._tallies.values() for origin in tally.unreadable}
 
-    def count(self, batch: Batch, eval_set: EvalSet | None, size: Callable[[], int]) -> None:
+    def count(self, locations: Sequence[str], labels: Tensor, eval_set: Any, size: Callable[[], int]) -> None:
         """Count the unreadable images of a batch.
 
         Args:
-            batch: batch with labels on any device, which is not synchronised while all images are readable.
+            locations: locations of unreadable images, with the reasons.
+            labels: (B,) labels or positions on any device, -1 for padding; the device is not synchronised while all
+                images are readable.
             eval_set: evaluation set of the batch; ``TRAINING`` for the training set.
             size: function that returns the number of images of the set that this process reads.
 
@@ -56,10 +59,8 @@ class UnreadableImages:
             ValueError: the set has too many unreadable images.
         """
         tally = self._tallies.get(eval_set, Tally())
-        unreadable = tally.unreadable | set(batch.unreadable)
-        any_readable = (
-            tally.any_readable or eval_set is TRAINING or not unreadable or bool((batch.labels != PADDING).any())
-        )
+        unreadable = tally.unreadable | set(locations)
+        any_readable = tally.any_readable or eval_set is TRAINING or not unreadable or bool((labels != PADDING).any())
         self._tallies[eval_set] = Tally(unreadable, any_readable)
         if any_readable and unreadable and len(unreadable) > math.ceil(self.max_bad_fraction * size()):
             name = self.training_name if eval_set is TRAINING else eval_set.name

@@ -21,6 +21,15 @@ class Turn(NamedTuple):
     answer: str
 
 
+class Question(NamedTuple):
+    """A question with its options, its answer and perhaps a distractor."""
+
+    text: str
+    answer: str
+    distractor: str | None = None
+    """Wrong answer whose choice is counted."""
+
+
 class Conversation(NamedTuple):
     """A conversation about one image."""
 
@@ -33,9 +42,12 @@ class Conversation(NamedTuple):
     origin: str
     """Where it comes from, for errors."""
     answer: int = IGNORE_INDEX
-    """Index of the last answer among the distinct answers of its evaluation set; -1 in training."""
+    """Index of the last answer, the only one that counts then, among the distinct answers of its evaluation set; -1 in
+    training."""
     distractor: str | None = None
     """Wrong answer to the last question whose choice is counted."""
+    unreadable: tuple[str, ...] = ()
+    """Locations of unreadable images in whose place it is, each with the reason."""
 
 
 def messages(turns: Sequence[Turn], answered: bool = True) -> list[dict[str, Any]]:
@@ -59,7 +71,7 @@ class _Tokenized(NamedTuple):
     text: str
     ids: list[int]
     """Tokens, in which an image is one token or a few."""
-    answers: tuple[tuple[int, int], ...]
+    answers: Sequence[tuple[int, int]]
     """Start and end in ``ids`` of each answer."""
     distractor: int
     """First token of the distractor; -1 where there is none, or it begins like the answer."""
@@ -67,6 +79,8 @@ class _Tokenized(NamedTuple):
 
 class ConversationCollate:
     """Conversations to a batch, whose targets are the tokens of the answers and the ends of their turns.
+
+    In evaluation, they are those of the last answer.
 
     An answer is the difference between two texts of the chat template, with and without it. Its tokens are counted
     from the end of the conversation, because processors expand images, which precede all answers, to many tokens.
@@ -99,13 +113,17 @@ class ConversationCollate:
                     f"{self.context_length}; shorten it, or leave it out"
                 )
             if conversation.position != IGNORE_INDEX:
-                _set_targets(targets[row], inputs["input_ids"][row], tokenized[row], length, conversation.origin)
+                is_evaluated = conversation.answer != IGNORE_INDEX
+                answers = tokenized[row].answers[-1:] if is_evaluated else tokenized[row].answers
+                parts = tokenized[row]._replace(answers=answers)
+                _set_targets(targets[row], inputs["input_ids"][row], parts, length, conversation.origin)
         return Conversations(
             inputs=inputs,
             targets=targets,
             indices=torch.tensor([conversation.position for conversation in conversations]),
             answers=torch.tensor([conversation.answer for conversation in conversations]),
             distractors=torch.tensor([distractor for *_, distractor in tokenized]),
+            unreadable=tuple(location for conversation in conversations for location in conversation.unreadable),
         )
 
     def _tokenized(self, conversation: Conversation) -> _Tokenized:

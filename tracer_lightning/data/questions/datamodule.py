@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.digits.datamodule import EVALUATION_SEED, MAX_RENDERINGS
 from tracer_lightning.data.images.captions import sample_rng
-from tracer_lightning.data.questions.conversations import Conversation, ConversationCollate, Turn
+from tracer_lightning.data.questions.base import QuestionsDataModule, unknown_words
+from tracer_lightning.data.questions.conversations import Conversation, Question, Turn
 from tracer_lightning.data.questions.drawings import BROAD, STYLES, Drawings, draw_styles
-from tracer_lightning.data.questions.kinds import KINDS, Question, ask, words
+from tracer_lightning.data.questions.kinds import KINDS, ask, words
 from tracer_lightning.types import IGNORE_INDEX, ConversationSpec, QuestionSet
 
 Tests = Literal["grid", "kinds"]
@@ -103,7 +103,7 @@ class _Content(NamedTuple):
     distractor: bool | None
 
 
-class DigitQuestionsDataModule(DataModule):
+class DigitQuestionsDataModule(QuestionsDataModule):
     """Training questions of some kinds about drawings in some styles, and test sets of other images and questions.
 
     Splits are by digit, as in :class:`tracer_lightning.data.DigitsDataModule`. Inks, styles and questions of the test
@@ -124,10 +124,8 @@ class DigitQuestionsDataModule(DataModule):
         tests: ``grid`` or ``kinds``.
         rare_styles: further styles of training images, in each of which a digit is drawn once; they are not tested.
         kind_weights: relative frequencies of the kinds; None for equal ones.
-        loading: arguments of :class:`DataModule`; ``seed`` is that of the questions, too.
+        loading: arguments of :class:`tracer_lightning.data.DataModule`; ``seed`` is that of the questions, too.
     """
-
-    spec: ConversationSpec
 
     def __init__(
         self,
@@ -143,9 +141,8 @@ class DigitQuestionsDataModule(DataModule):
         **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
-        if not isinstance(spec, ConversationSpec):
-            raise ValueError("spec must be that of a model that answers questions; choose another backbone")
-        _check_vocabulary(spec.processor.tokenizer)
+        if missing := unknown_words(spec.processor.tokenizer, words()):
+            raise ValueError(f"spec: the model's vocabulary lacks {', '.join(missing)}; add them to its words")
         _check_names("styles", styles, STYLES)
         if rare_styles:
             _check_names("rare_styles", rare_styles, [style for style in STYLES if style not in styles])
@@ -163,7 +160,6 @@ class DigitQuestionsDataModule(DataModule):
             raise ValueError(f"tests must be one of {', '.join(get_args(Tests))}, got {tests!r}")
         if tests == "grid" and len(kinds) > 1:
             raise ValueError(f"kinds must be a single one where tests is 'grid', got {', '.join(kinds)}")
-        self._collate = ConversationCollate(spec)
         self.styles, self.wording, self.rendering_seed = tuple(styles), wording, rendering_seed
         self.kinds = dict(zip(kinds, weights, strict=True))
         """Kinds of training questions with their relative frequencies."""
@@ -231,14 +227,6 @@ class DigitQuestionsDataModule(DataModule):
         """Questions of one evaluation set."""
         return self._test_sets[eval_set.name]
 
-    def collate(self) -> ConversationCollate:
-        """Conversations to batches for the model's processor."""
-        return self._collate
-
-    def label_names(self, eval_set: QuestionSet) -> list[str]:
-        """Distinct answers of an evaluation set."""
-        return self.eval_dataset(eval_set).answers
-
 
 @cache
 def _eval_drawings(split: str, styles: tuple[str, ...]) -> Drawings:
@@ -254,12 +242,3 @@ def _check_names(argument: str, names: Sequence[str], known: Collection[str]) ->
     unknown = sorted(set(names) - set(known))
     if unknown or not names:
         raise ValueError(f"{argument} must name some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
-
-
-def _check_vocabulary(tokenizer: Any) -> None:
-    """Raise ValueError where the tokenizer doesn't know a word."""
-    if tokenizer.unk_token_id is None:
-        return
-    missing = [word for word in words() if tokenizer.unk_token_id in tokenizer(word).input_ids]
-    if missing:
-        raise ValueError(f"spec: the model's vocabulary lacks {', '.join(missing)}; add them to its words")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tracer_lightning.data.digits.styles import CLASSES
+from tracer_lightning.data.questions.conversations import Question
 from tracer_lightning.data.questions.drawings import COLOURS
 
 OPTIONS = 4
@@ -16,15 +17,6 @@ DISTRACTOR_SHARE = 0.25
 """Share of questions with options that list a distractor, where it is drawn."""
 LOOPS = {0: 1, 6: 1, 8: 2, 9: 1}
 PRIMES = (2, 3, 5, 7)
-
-
-class Question(NamedTuple):
-    """A question about a drawing."""
-
-    text: str
-    answer: str
-    distractor: str | None = None
-    """The digit's name, where it is a wrong answer: what a model answers that was tuned to name digits."""
 
 
 class QuestionKind(NamedTuple):
@@ -88,6 +80,8 @@ def ask(
     kind: str, digit: int, ink: int, rng: np.random.Generator, wording: int | None, distractor: bool | None
 ) -> Question:
     """Ask one question about a drawing.
+
+    Its distractor is the digit's name where it is a wrong answer: what a model answers that was tuned to name digits.
 
     Args:
         kind: name of the kind.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -37,8 +38,8 @@ def _transformers() -> Any:
     return transformers
 
 
-def _processor(words: Sequence[str], patch_size: int) -> Any:
-    """Processor with a tokenizer of whole words."""
+def _processor(words: Sequence[str], image_size: int, patch_size: int) -> Any:
+    """Processor with a tokenizer of whole words, which crops the middle of images to squares."""
     transformers = _transformers()
     from tokenizers import Tokenizer, models, pre_tokenizers
 
@@ -53,7 +54,10 @@ def _processor(words: Sequence[str], patch_size: int) -> Any:
         extra_special_tokens={"image_token": IMAGE, "answer_token": ANSWER},
     )
     images = transformers.CLIPImageProcessor(
-        do_resize=False, do_center_crop=False, image_mean=[0.5] * 3, image_std=[0.5] * 3
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        image_mean=[0.5] * 3,
+        image_std=[0.5] * 3,
     )
     return transformers.LlavaProcessor(
         images,
@@ -80,7 +84,7 @@ def build_llava(vision_cfg: Mapping[str, int], text_cfg: Mapping[str, int], word
     image_size, patch_size = vision_cfg["image_size"], vision_cfg["patch_size"]
     if image_size % patch_size:
         raise ValueError(f"vision_cfg.image_size={image_size} must be a multiple of patch_size={patch_size}")
-    processor = _processor(words, patch_size)
+    processor = _processor(words, image_size, patch_size)
     config = transformers.LlavaConfig(
         vision_config=transformers.CLIPVisionConfig(
             hidden_size=vision_cfg["width"],
@@ -196,6 +200,11 @@ def _backbone(model: Any, processor: Any, parts: Mapping[str, Sequence[str]] | N
     """The model with what its data module must know."""
     tokenizer = processor.tokenizer
     if tokenizer.pad_token is None:
+        warnings.warn(
+            f"the tokenizer of {type(processor).__name__} has no padding token; {tokenizer.eos_token}, which ends an "
+            "answer, is used for it",
+            stacklevel=3,
+        )
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     text_config = model.config.get_text_config()

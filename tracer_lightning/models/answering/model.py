@@ -12,11 +12,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from tracer_lightning.models.answering.parts import HEAD, PARTS, check_parts, find_part
+from tracer_lightning.models.answering.prompts import IDS, prompts
 from tracer_lightning.models.model import Backbone, Model
 from tracer_lightning.types import IGNORE_INDEX, AnswerLogits, Conversations
 
 TO_KEEP = "logits_to_keep"
 """Argument of models of ``transformers`` for the positions whose logits are computed."""
+GREEDY: Mapping[str, Any] = {
+    **{"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
+    **{"temperature": None, "top_k": None, "top_p": None},
+}
+"""Arguments of generation that always takes the most probable token, whatever the model's own defaults are."""
 FOLDER, HUB = "local-dir:", "hf-hub:"
 """Prefixes of the addresses of exported models."""
 
@@ -104,6 +110,29 @@ class AnsweringModel(Model):
             )
         logits: Tensor = positions[answered.nonzero()[:, 0], place]
         return logits
+
+    @torch.no_grad()
+    def generate(self, batch: Conversations, max_new_tokens: int) -> Tensor:
+        """(B, N) tokens of an answer to each question, generated greedily, with padding behind its end.
+
+        Args:
+            batch: conversations; of several answers with targets, the first one is generated.
+            max_new_tokens: maximum number of tokens of an answer.
+        """
+        if self.head is not None:
+            raise ValueError("a head predicts given answers only; remove it to generate answers")
+        padding = self._padding_token()
+        inputs = prompts(batch, padding)
+        tokens: Tensor = self.model.generate(
+            **inputs, max_new_tokens=max_new_tokens, pad_token_id=padding, use_cache=True, **GREEDY
+        )
+        return tokens[:, inputs[IDS].shape[1] :]
+
+    def _padding_token(self) -> int:
+        text_config, defaults = self.model.config.get_text_config(), self.model.generation_config
+        candidates = (text_config.pad_token_id, defaults.pad_token_id, defaults.eos_token_id)
+        token = next((token for token in candidates if token is not None), 0)
+        return int(token[0] if isinstance(token, list) else token)
 
     # -- training ---------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,109 @@
+"""Layouts of files of questions."""
+
+import pytest
+
+from tests.data.questions.question_files import write_images, write_rows
+from tracer_lightning.data.questions.rows import read_rows
+
+IMAGE = "images/0.png"
+ONE = (("which ?", "cat"),)
+TWO = (("which ?", "cat"), ("why ?", "it purrs"))
+
+
+def sharegpt(*texts, first="<image>\n"):
+    return [
+        {"from": "gpt" if number % 2 else "human", "value": text if number else first + text}
+        for number, text in enumerate(texts)
+    ]
+
+
+def chat(*texts, parts=True):
+    return [
+        {
+            "role": "assistant" if number % 2 else "user",
+            "content": [*([] if number else [{"type": "image"}]), {"type": "text", "text": text}] if parts else text,
+        }
+        for number, text in enumerate(texts)
+    ]
+
+
+def read(folder, row, suffix=".jsonl", columns=None):
+    write_images(folder, 1)
+    (parsed,) = read_rows(write_rows(folder / f"mine{suffix}", [row]), folder, columns)
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        ({"image": IMAGE, "question": "which ?", "answer": "cat"}, ONE),
+        ({"image": IMAGE, "prompt": "<image>which ?", "response": "cat"}, ONE),
+        ({"images": [IMAGE], "prompt": "which ?", "response": "cat"}, ONE),
+        ({"image": IMAGE, "text": "which ?", "label": "cat"}, ONE),
+        ({"image": IMAGE, "id": "7", "conversations": sharegpt("which ?", "cat", "why ?", "it purrs")}, TWO),
+        ({"images": [IMAGE], "conversations": sharegpt("which ?\n<image>", "cat", first="")}, ONE),
+        ({"image": IMAGE, "messages": chat("which ?", "cat", "why ?", "it purrs")}, TWO),
+        ({"images": [IMAGE], "messages": chat("<image>which ?", "cat", parts=False)}, ONE),
+        ({"images": IMAGE, "messages": chat("which ?", "cat", parts=False)}, ONE),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_known_layouts(tmp_path, row, turns, suffix):
+    parsed = read(tmp_path, row, suffix)
+    assert parsed.image == IMAGE
+    assert parsed.turns == turns
+    assert parsed.options == ()
+    assert parsed.distractor is None
+    assert parsed.origin == f"{tmp_path / f'mine{suffix}'}, {'row' if suffix == '.json' else 'line'} 1"
+
+
+def test_options_as_a_list_and_as_text(tmp_path):
+    row = {"image": IMAGE, "question": "which ?", "answer": "cat", "distractor": "fur"}
+    assert read(tmp_path, {**row, "options": ["cat", "dog"]})[1:4] == (ONE, ("cat", "dog"), "fur")
+    assert read(tmp_path, {**row, "options": "A. cat\nB. dog"}).turns == (("which ?\nA. cat\nB. dog", "cat"),)
+
+
+def test_csv(tmp_path):
+    row = {
+        "image": IMAGE,
+        "question": "which,\nof these ?",
+        "answer": " cat ",
+        "options": "cat or dog",
+        "distractor": "",
+    }
+    parsed = read(tmp_path, row, ".csv")
+    assert parsed.turns == (("which,\nof these ?\ncat or dog", "cat"),)
+    assert (parsed.distractor, parsed.origin) == (None, f"{tmp_path / 'mine.csv'}, line 2")
+
+
+def test_the_class_name_of_imagewikiqa_is_a_distractor(tmp_path):
+    text = "what moves this object ?\nA. wind\nB. people\nChoose A or B."
+    row = {"image": IMAGE, "text": text, "label": "B", "wiki": "...", "classname": "stretcher"}
+    parsed = read(tmp_path, row)
+    assert (parsed.turns, parsed.distractor) == (((text, "B"),), "stretcher")
+
+
+def test_named_columns(tmp_path):
+    columns = {"image": "path", "question": "q", "answer": "a", "distractor": "wrong"}
+    parsed = read(tmp_path, {"path": IMAGE, "q": "which ?", "a": "cat", "wrong": "dog", "answer": "x"}, columns=columns)
+    assert (parsed.turns, parsed.distractor) == (ONE, "dog")
+    parsed = read(
+        tmp_path, {"path": IMAGE, "chat": chat("which ?", "cat")}, columns={"image": "path", "messages": "chat"}
+    )
+    assert parsed.turns == ONE
+
+
+def test_a_column_without_a_name_is_ignored(tmp_path):
+    row = {"": "7", "image": IMAGE, "question": "which ?", "answer": "cat"}
+    assert read(tmp_path, row, ".csv")[1:4] == (ONE, (), None)
+    columns = {name: name for name in ("image", "question", "answer")}
+    assert read(tmp_path, row, ".csv", columns)[1:4] == (ONE, (), None)
+
+
+def test_lines_are_counted_with_blank_ones_and_a_mark_at_the_beginning(tmp_path):
+    write_images(tmp_path, 1)
+    row = '{"image": "images/0.png", "question": "which ?", "answer": "caf\\u00e9"}'
+    (tmp_path / "mine.jsonl").write_bytes(b"\xef\xbb\xbf" + f"{row}\n\n{row}\r\n".encode())
+    first, second = read_rows(tmp_path / "mine.jsonl", tmp_path)
+    assert (first.origin[-6:], second.origin[-6:]) == ("line 1", "line 3")
+    assert first.turns == second.turns == (("which ?", "café"),)

@@ -1,0 +1,100 @@
+"""Reading rows of JSON Lines, JSON and CSV files."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tracer_lightning.storage import check_regular, check_utf8, decode_text
+
+Fields = Mapping[str, Any]
+"""Values of a row by key."""
+Rows = Iterator[tuple[int, Fields]]
+"""Rows, each with the number of its line or, in a JSON list, of its object; both are counted from 1."""
+
+
+def _json_lines(file: Path) -> Rows:
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if text := decode_text(line, file, number).strip():
+                yield number, _check_object(_parse(text, file, number), f"{file}, line {number}")
+
+
+def _json_list(file: Path) -> Rows:
+    content = _parse(decode_text(file.read_bytes(), file), file)
+    if not isinstance(content, list):
+        raise ValueError(f"{file} must be a list of objects; write one object per line into a .jsonl file otherwise")
+    for number, entry in enumerate(content, 1):
+        yield number, _check_object(entry, f"{file}, row {number}")
+
+
+def _csv_lines(file: Path) -> Rows:
+    check_utf8(file)
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        line = 1
+        try:
+            names = reader.fieldnames or ()
+            if len(set(names)) < len(names):
+                raise ValueError(f"{file}, line 1: two columns have the same name; found {', '.join(names)}")
+            line = reader.line_num + 1
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f"{file}, line {line}: it does not have as many values as the first line; put values with "
+                        "commas in double quotes"
+                    )
+                yield line, row
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise ValueError(f"{file}, line {line}: {error}") from error
+
+
+def _parse(text: str, file: Path, line: int | None = None) -> Any:
+    """Parse JSON; ``line`` is the number of the text's only line."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"{file}, line {error.lineno if line is None else line}"
+        raise ValueError(f"{where}: invalid JSON at character {error.colno}: {error.msg}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, and thousands of brackets
+        where = str(file) if line is None else f"{file}, line {line}"
+        raise ValueError(f"{where}: JSON that can't be read: {error}") from error
+
+
+def _check_object(entry: Any, where: str) -> Fields:
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: a row must be an object such as {{...}} with keys and values")
+    return entry
+
+
+READERS: Mapping[str, Callable[[Path], Rows]] = {".jsonl": _json_lines, ".json": _json_list, ".csv": _csv_lines}
+"""Readers of files by their suffix."""
+
+
+def read_table(file: Path) -> Iterator[tuple[str, Fields]]:
+    """Yield the rows of a file, each with its location for messages, such as ``mine.jsonl, line 3``.
+
+    Rows of ``.jsonl`` files are objects, one per line, and those of ``.json`` files a list of objects; ``.csv`` files
+    have the keys in their first line.
+
+    Raises:
+        ValueError: the file is missing, no regular file, of another kind, not UTF-8, or has no rows; a row is invalid.
+    """
+    reader = READERS.get(file.suffix.lower())
+    if reader is None:
+        raise ValueError(f"{file} must be a file of one of the kinds {', '.join(READERS)}")
+    try:
+        check_regular(file)
+        unit = "row" if reader is _json_list else "line"
+        is_empty = True
+        for number, fields in reader(file):
+            is_empty = False
+            yield f"{file}, {unit} {number}", fields
+    except OSError as error:
+        raise ValueError(f"{file} can't be read: {error.strerror}") from error
+    if is_empty:
+        raise ValueError(f"{file} is empty; it must have at least one row")

@@ -1,0 +1,87 @@
+"""Metrics of the generated answers of one model on one data set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, mean_f1
+from tracer_lightning.types import IGNORE_INDEX, Conversations
+
+
+class GeneratedMetrics(nn.Module):
+    """Right answers, macro-F1 and chosen distractors of a whole data set, exact over ranks.
+
+    A wrong sample counts as a prediction of the only other answer of the data set that its text gives, or of none. The
+    distractor rate is the share, of the samples with a distractor, of those whose first generated token is its first
+    token. There is no confidence, and so no calibration error.
+
+    Args:
+        is_right: rule by which a generated text gives an answer.
+        decode: tokens to text, as ``decode`` of a tokenizer of ``transformers``.
+        answers: distinct answers of the data set.
+    """
+
+    def __init__(
+        self, is_right: Callable[[str, str], bool], decode: Callable[..., str], answers: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.is_right, self.decode, self.answers = is_right, decode, answers
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._counts: dict[str, Counter[Any]] = {
+            name: Counter() for name in ("support", "right", "predicted", "distractors")
+        }
+
+    def update(self, tokens: Tensor, batch: Conversations) -> None:
+        """Take in the generated tokens (B, N) of a batch; samples without a position are padding."""
+        columns = (tokens, batch.indices, batch.answers, batch.distractors)
+        for ids, index, answer, distractor in zip(*(column.tolist() for column in columns), strict=True):
+            if index == IGNORE_INDEX:
+                continue
+            self._count(answer, self.decode(ids, skip_special_tokens=True))
+            if distractor != IGNORE_INDEX:
+                self._counts["distractors"][ids[0] == distractor] += 1
+
+    def _count(self, answer: int, text: str) -> None:
+        """Count a sample with the index of its answer and its generated text."""
+        self._counts["support"][answer] += 1
+        if self.is_right(text, self.answers[answer]):
+            self._counts["right"][answer] += 1
+            self._counts["predicted"][answer] += 1
+            return
+        predictions = [label for label, candidate in enumerate(self.answers) if self.is_right(text, candidate)]
+        if len(predictions) == 1:
+            self._counts["predicted"][predictions[0]] += 1
+
+    def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return scores in [0, 1] with the number ``n`` of samples, and the counts behind them.
+
+        The scores are ``accuracy`` and ``macro_f1``, None without samples, and ``distractor_rate`` where there are
+        distractors.
+        """
+        counts = self._counts_of_all_ranks()
+        support, right, distractors = counts["support"], counts["right"], counts["distractors"]
+        n = support.total()
+        scores: dict[str, Any] = {"n": n, "accuracy": None, "macro_f1": None}
+        if n:
+            scores |= {"accuracy": right.total() / n, "macro_f1": mean_f1(support, right, counts["predicted"])}
+        if distractors:
+            scores[DISTRACTOR_RATE] = distractors[True] / distractors.total()
+        labels = range(len(self.answers))
+        classes = {"n": [support[label] for label in labels], "correct": [right[label] for label in labels]}
+        return scores, {"classes": classes}
+
+    def _counts_of_all_ranks(self) -> dict[str, Counter[Any]]:
+        """Counts of all ranks."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self._counts
+        counts_of_ranks: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(counts_of_ranks, self._counts)
+        return {name: sum((counts[name] for counts in counts_of_ranks), Counter[Any]()) for name in self._counts}
