@@ -83,8 +83,14 @@ class QuestionTestSet(QuestionDataset):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.answers = sorted({self.question(0, index).answer for index in range(len(self))})
+        self._questions = [super(QuestionTestSet, self).question(0, index) for index in range(len(self))]
+        self.answers = sorted({question.answer for question in self._questions})
         """Distinct answers."""
+
+    def question(self, epoch: int, index: int) -> Question:
+        """Return the question of a sample, which is the same in every epoch."""
+        del epoch
+        return self._questions[index]
 
     def __getitem__(self, key: tuple[int, int]) -> Conversation:
         """Return the conversation of ``key`` = (0, index); index -1 gives padding."""
