@@ -52,7 +52,11 @@ def test_losses_and_scores_are_written(finished):
     assert results["student"]["id/distractor/next_or"]["distractor_rate"] is not None
     assert results["validation"].keys() == {"trained"}
     assert results["parameters"]["trained"] < results["parameters"]["total"]
-    assert "image_id/text_task" in (finished / "report.html").read_text()
+    report = (finished / "report.html").read_text()
+    assert "Images by texts" in report
+    for figure in ("grid.png", "grid.svg"):
+        assert figure in report
+        assert (finished / figure).stat().st_size > 1000
 
 
 @pytest.mark.slow

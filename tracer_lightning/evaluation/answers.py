@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, AnswerMetrics
-from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.suite import Details, Metric, ScoreGrid, Scores, Suite
 from tracer_lightning.types import Conversations, QuestionSet
 
 ACCURACY = "accuracy"
@@ -72,33 +72,46 @@ class AnswerSuite(Suite):
         """Metrics of a model on the data set at that place, and the counts that they are made of."""
         return self._metrics[model][set_index].compute()
 
+    def grid(self) -> ScoreGrid | None:
+        """Means by image (rows) and text (columns); None for a single cell."""
+        images = list(dict.fromkeys(eval_set.image for eval_set in self.eval_sets))
+        texts = list(dict.fromkeys(eval_set.text for eval_set in self.eval_sets))
+        if len(images) * len(texts) == 1:
+            return None
+        names = [[cell_name(image, text) for text in texts] for image in images]
+        return ScoreGrid(
+            "images by texts",
+            tuple(IMAGES.get(image, image) for image in images),
+            tuple(TEXTS.get(text, text) for text in texts),
+            tuple(tuple(name if name in self.averages else None for name in row) for row in names),
+        )
+
     def tables(self, results: Mapping[str, Scores | None]) -> list[Table]:
         """Return the grid: mean accuracy by image (rows) and text (columns) of each model; none for a single cell.
 
         Args:
             results: scores by name of the model, None where there is no such model.
         """
-        images = list(dict.fromkeys(eval_set.image for eval_set in self.eval_sets))
-        texts = list(dict.fromkeys(eval_set.text for eval_set in self.eval_sets))
-        if len(images) * len(texts) == 1:
+        grid = self.grid()
+        if grid is None:
             return []
         scores = {name: values for name, values in results.items() if values}
         before = scores.get(self.untrained)
-        table = Table("accuracy", "model", title="images by texts", box=box.SIMPLE, pad_edge=False)
-        for text in texts:
-            table.add_column(TEXTS.get(text, text), justify="right")
-        for image in images:
+        table = Table("accuracy", "model", title=grid.title, box=box.SIMPLE, pad_edge=False)
+        for column in grid.columns:
+            table.add_column(column, justify="right")
+        for row, averages in zip(grid.rows, grid.averages, strict=True):
             table.add_section()
             for name, values in scores.items():
-                cells = [_cell(values, before, cell_name(image, text)) for text in texts]
-                table.add_row(IMAGES.get(image, image), name.replace("_", "-"), *cells)
+                cells = [MISSING if average is None else _cell(values, before, average) for average in averages]
+                table.add_row(row, name.replace("_", "-"), *cells)
         table.caption = "mean over the sets of each cell, in percent, with the change against zero-shot in points"
         return [table]
 
 
 def _cell(scores: Scores, before: Scores | None, cell: str) -> str:
     """Accuracy of a cell, with its change."""
-    value = scores.get(cell, {}).get(ACCURACY)
+    value = scores[cell].get(ACCURACY)
     if value is None:
         return MISSING
     start = None if before is None or before is scores else before[cell][ACCURACY]
