@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,8 +74,8 @@ class AnswerSuite(Suite):
 
     def grid(self) -> ScoreGrid | None:
         """Means by image (rows) and text (columns); None for a single cell."""
-        images = list(dict.fromkeys(eval_set.image for eval_set in self.eval_sets))
-        texts = list(dict.fromkeys(eval_set.text for eval_set in self.eval_sets))
+        images = _with_id_first(eval_set.image for eval_set in self.eval_sets)
+        texts = _with_id_first(eval_set.text for eval_set in self.eval_sets)
         if len(images) * len(texts) == 1:
             return None
         names = [[cell_name(image, text) for text in texts] for image in images]
@@ -107,6 +107,11 @@ class AnswerSuite(Suite):
                 table.add_row(row, name.replace("_", "-"), *cells)
         table.caption = "mean over the sets of each cell, in percent, with the change against zero-shot in points"
         return [table]
+
+
+def _with_id_first(values: Iterable[str]) -> list[str]:
+    """Distinct values, ``id`` before all others."""
+    return sorted(dict.fromkeys(values), key=lambda value: value != "id")
 
 
 def _cell(scores: Scores, before: Scores | None, cell: str) -> str:
