@@ -42,6 +42,7 @@ class AnsweringModel(Model):
     targets = frozenset({"targets", "sample", "tokens"})
     parts = PARTS
     weights_prefix = "model."
+    called_from_outside = ("answer",)
     model: Any
 
     def __init__(self, model: nn.Module, parts: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -71,7 +72,7 @@ class AnsweringModel(Model):
             reads: fields that losses read; all are given.
         """
         del reads
-        answers = self.answer(batch)
+        answers = AnsweringModel.answer(self, batch)  # sharding wraps the bound method for calls from outside
         return answers._replace(tokens=_mean_over_ranks(answers.tokens))
 
     def answer(self, batch: Conversations) -> AnswerLogits:
