@@ -27,6 +27,7 @@ REPEATED = [("backbone", "vit_l_14")]
 REPEATED += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vitl14_wma")]
 """A large model, and experiments that differ in a few values from those of ViT-B/16."""
 ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
+ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, a checkpoint, or the hub."""
 OWN = ("cifar10", "continual", "digits", "pacs", "questions", "tiny", "toy_digits")

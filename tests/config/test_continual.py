@@ -30,6 +30,14 @@ def test_a_task_changes_the_data_and_the_folder_alone(tmp_path):
     assert {key for key in single if plain[key] != single[key]} == {"data", "suite", "paths", "run", "tasks"}
 
 
+def test_a_task_may_have_its_own_number_of_epochs(tmp_path):
+    cfg = composed(tmp_path, "experiment=continual_digits", "+tasks.small.epochs=2", tiny=False)
+    assert [task.cfg.trainer.max_epochs for task in compose_tasks(cfg)] == [5, 2, 5, 5]
+    cfg.tasks.small.epochs = "many"
+    with pytest.raises(ValueError, match=r"tasks\.small\.epochs must be"):
+        compose_tasks(cfg)
+
+
 @pytest.mark.parametrize(
     ("suites", "message"),
     [

@@ -11,6 +11,7 @@ from tests.commands.stand_ins import IMAGENET, IWILDCAM, UNCOUNTED, write
 from tests.conftest import CONF
 from tests.faults.processes import finish, start
 from tracer_lightning.commands.train import run
+from tracer_lightning.config.continual import compose_tasks
 
 BACKBONES = ("rn50", "vitb16", "vitl14")
 OF_EACH_BACKBONE = ("flyp", "carot", "ft", "lp_ft")
@@ -74,7 +75,7 @@ def method_of(choices):
 
 def test_every_experiment_of_the_paper_is_listed():
     names = {path.stem for path in Path(CONF, "experiment").glob("*.yaml")}
-    own = ("cifar10", "continual", "digits", "pacs", "questions", "tiny", "toy")
+    own = ("cifar10", "continual", "digits", "mllm", "pacs", "questions", "tiny", "toy")
     assert {name for name in names if not name.startswith(own)} == {run[0] for run in RUNS}
 
 
@@ -143,3 +144,19 @@ def test_with_the_real_architecture(tmp_path, root, experiment):
     assert status == 0, errors[-2000:]
     (results,) = tmp_path.glob("outputs/*/x/results.json")
     assert json.loads(results.read_text())["student"]
+
+
+@pytest.mark.skipif(not Path(CONF, "data/vqa.yaml").exists(), reason="without data=vqa")
+def test_experiments_of_multimodal_language_models_compose(tmp_path):
+    with hydra_context():
+        single = composed(tmp_path, "experiment=mllm_imagenet_vqa", tiny=False)
+        sequence = composed(tmp_path, "experiment=mllm_cl", tiny=False)
+    assert single.data.batch_size * single.trainer.accumulate_grad_batches == 16
+    assert (single.optimizer.lr, single.trainer.max_steps, single.method.train) == (1e-6, 80_000, ["text"])
+    tasks = compose_tasks(sequence)
+    assert [(task.name, task.cfg.trainer.max_epochs) for task in tasks] == [
+        *(("rs", 1), ("med", 3), ("ad", 1), ("sci", 2), ("fin", 1))
+    ]
+    roles = {name: entry.role for name, entry in tasks[1].cfg.data.tests.items()}
+    assert roles == {name: "id" if name == "med" else "other" for name in ("rs", "med", "ad", "sci", "fin")}
+    assert tasks[1].cfg.data.train.file == "med/train.json"

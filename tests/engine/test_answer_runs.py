@@ -5,10 +5,13 @@ import json
 import pytest
 import torch
 
+from tests.answering import tiny_llava
 from tests.commands.helpers import composed, hydra_context, script
 from tests.comparing import differences
 from tests.engine.test_run import run_until
 from tracer_lightning.commands.train import run
+from tracer_lightning.models import load_weights
+from tracer_lightning.models.answering.lora import add_lora
 
 SMALL = (
     "prerequisite=null",
@@ -52,7 +55,11 @@ def test_losses_and_scores_are_written(finished):
     assert results["student"]["id/distractor/next_or"]["distractor_rate"] is not None
     assert results["validation"].keys() == {"trained"}
     assert results["parameters"]["trained"] < results["parameters"]["total"]
-    assert "image_id/text_task" in (finished / "report.html").read_text()
+    report = (finished / "report.html").read_text()
+    assert "Images by texts" in report
+    for figure in ("grid.png", "grid.svg"):
+        assert figure in report
+        assert (finished / figure).stat().st_size > 1000
 
 
 @pytest.mark.slow
@@ -101,9 +108,16 @@ def test_a_finished_run_is_evaluated_and_exported(finished, tmp_path):
     [
         (["distill_losses=[fd]", "teacher=frozen"], "fd .* reads ClipFeatures, and the model gives AnswerLogits"),
         (["backbone=digits_vit"], "spec must be that of a model that answers questions"),
+        (["head=zero_shot"], "head=zero_shot needs prompts, .* choose head=none"),
         (["data=digits"], "spec must be that of a model of images and captions"),
         (["compute.micro_batch=2"], "micro_batch must be None"),
         (["method.train=[scale]"], "must be a list of some of image, connector, text, head"),
+        (["head=probe"], "head=probe needs prompts, which a DigitQuestionsDataModule doesn't have; choose head=none"),
+        (["anchors=captions"], "anchors=captions needs prompts, which a DigitQ.* doesn't have; choose anchors=none"),
+        (
+            ["method=sft_wma", "peft=lora_all", "teacher.lora_space=merged"],
+            "teacher.lora_space=merged with peft=lora_all: lora_space must be factors: .* layers of the peft library",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, overrides, message):
@@ -130,3 +144,12 @@ def test_a_checkpoint_does_not_choose_to_execute_code(finished, tmp_path):
     status, _, stderr = script("evaluate", f"checkpoint={tmp_path / 'tampered.ckpt'}", f"hydra.run.dir={tmp_path}")
     assert status == 1
     assert "trust_remote_code" in stderr
+
+
+def test_low_rank_updates_are_not_loaded_into_a_model_without_them(tmp_path):
+    pytest.importorskip("peft")
+    backbone = tiny_llava()
+    add_lora(backbone.model, rank=2, alpha=4)
+    torch.save(backbone.model.state_dict(), tmp_path / "updated.pt")
+    with pytest.raises(ValueError, match=r"the weights have low-rank updates, .*; export the run"):
+        load_weights(tiny_llava().model, tmp_path / "updated.pt")

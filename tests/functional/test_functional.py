@@ -52,6 +52,19 @@ def optimizer():
     return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
 
 
+def test_warmup_as_a_ratio_of_the_steps():
+    for total, steps in ((10, 4), (11, 5)):
+        by_ratio = warmup_cosine(optimizer(), total, None, warmup_ratio=0.4)
+        by_steps = warmup_cosine(optimizer(), total, steps)
+        assert [by_ratio.lr_lambdas[0](step) for step in range(total)] == [
+            by_steps.lr_lambdas[0](step) for step in range(total)
+        ]
+    with pytest.raises(ValueError, match="either warmup_steps or warmup_ratio must be None"):
+        warmup_cosine(optimizer(), 10, 4, warmup_ratio=0.4)
+    with pytest.raises(ValueError, match="warmup_ratio must be >= 0 and < 1, found 1"):
+        warmup_cosine(optimizer(), 10, None, warmup_ratio=1.0)
+
+
 def test_warmup_cosine():
     schedule = warmup_cosine(optimizer(), total_steps=10, warmup_steps=4)
     rates = []

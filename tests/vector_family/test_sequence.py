@@ -176,7 +176,7 @@ def test_a_finished_sequence_is_not_repeated(unbroken):
         ([TASKS, "trainer.fast_dev_run=1"], "trainer.fast_dev_run writes no checkpoint for the next task"),
         (
             ["tasks=[near,both]"],
-            "tasks.both must have sets and data, perhaps suite, and nothing else; found sets, data",
+            "tasks.both must have sets and data, perhaps suite and epochs, and nothing else; found sets, data",
         ),
         (["tasks=[near,unknown_set]"], "tasks.unknown_set.sets: middle is no test set of this task, which has far"),
         ([TASKS, "+tasks.far.data.sample=1"], "data.sample is not an argument of data._target_"),

@@ -14,11 +14,13 @@ import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger
 
 from tracer_lightning.callbacks.change_watch import ChangeWatch
-from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, LOG, METRICS, REPORT, RESULTS
+from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, GRID_FIGURES, LOG, METRICS, REPORT, RESULTS
 from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
+from tracer_lightning.reporting.grid import draw_grid
 from tracer_lightning.reporting.report import RunRecord, render
-from tracer_lightning.reporting.report.record import UNTRAINED
+from tracer_lightning.reporting.report.record import MODELS, UNTRAINED
+from tracer_lightning.reporting.style import save, style
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
@@ -32,6 +34,7 @@ FILES = {
     CONFIG: "the settings",
     CHECKPOINT: "weights and the state to continue from",
     LOG: "console messages",
+    **dict.fromkeys(GRID_FIGURES, "the scores by rows and columns, as a heat map"),
 }
 WRITTEN_LATER = (RESULTS, DETAILS)
 """Files that are written after this report."""
@@ -124,6 +127,7 @@ class Report(pl.Callback):
             if not trainer.is_global_zero:
                 return
             record = self._record(trainer, pl_module, problem)
+            self._draw_grid(record)
             if self._watch is not None and changes is not None:
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
                 record = record._replace(changed=self._watch.changed_images(changes, data))
@@ -133,16 +137,26 @@ class Report(pl.Callback):
             log.exception("the report failed")
             warnings.warn(f"{REPORT} could not be written: {type(error).__name__}: {error}", stacklevel=2)
 
+    def _draw_grid(self, record: RunRecord) -> None:
+        """Write the heat map of the scores, where the suite arranges them in rows and columns."""
+        if record.grid is None:
+            return
+        results = {model: record.scores[model] for model in MODELS if model in record.scores}
+        with style():
+            figure = draw_grid(record.grid, results, record.headline, MODELS)
+            for name in GRID_FIGURES:
+                save(figure, self.dirpath / name)
+
     def _record(self, trainer: pl.Trainer, pl_module: Any, problem: str) -> RunRecord:
         settings: Mapping[str, Any] = dict(pl_module.hparams)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         method = settings.get("method", {}).get("name", "")
         seed = f"seed {settings['seed']}" if "seed" in settings else ""
         now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        grid = pl_module.test.grid() if self._scores else None
+        later = (*(WRITTEN_LATER if not problem else ()), *(GRID_FIGURES if grid is not None else ()))
         files = {
-            name: description
-            for name, description in FILES.items()
-            if (self.dirpath / name).exists() or (name in WRITTEN_LATER and not problem)
+            name: description for name, description in FILES.items() if name in later or (self.dirpath / name).exists()
         }
         return RunRecord(
             title=" · ".join(part for part in (settings.get("name", "run"), method, seed) if part),
@@ -156,6 +170,7 @@ class Report(pl.Callback):
             files=files,
             problem=problem,
             declared=pl_module.test.metrics,
+            grid=grid,
         )
 
 

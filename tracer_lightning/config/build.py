@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -96,8 +97,30 @@ def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Traine
     device = trainer.strategy.root_device
     model.to(device)
     features = partial(training_features, trainer, model, data)
-    model.head = make(cfg, "head.module")(model, features=features, **move_data_to_device(data.context(), device))
+    context = move_data_to_device(data.context(), device)
+    make_head = make(cfg, "head.module")
+    _check_context(cfg, "head", make_head, {"features", *context}, data)
+    model.head = make_head(model, features=features, **context)
     model.to(device)  # whence the extraction of features took it
+
+
+def _check_context(
+    cfg: DictConfig, group: str, factory: Callable[..., Any], context: Collection[str], data: DataModule
+) -> None:
+    """Raise ValueError where a head or anchors need what the data don't have, such as prompts of classes."""
+    _, *parameters = inspect.signature(factory).parameters.values()  # after the model
+    missing = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind is not parameter.VAR_KEYWORD
+        and parameter.name not in context
+    ]
+    if missing:
+        raise ValueError(
+            f"{group}={cfg[group].name} needs {' and '.join(missing)}, which a {type(data).__name__} doesn't have; "
+            f"choose {group}=none"
+        )
 
 
 def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> WeightedSum:
@@ -175,6 +198,9 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
         freeze(student, cfg.method.freeze)
     with setting("trainable_layers"):
         train_last(student, cfg.trainable_layers)
+    if cfg.teacher.get("lora_space") == "merged":
+        with setting(f"teacher.lora_space=merged with peft={cfg.peft.name}"):
+            student.check_merged_averages()
     teacher: Teacher = make(cfg, "teacher.module")(student)
     if cfg.compute.compile:
         for model in (student, teacher.module):
@@ -182,7 +208,9 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
                 model.compile()
     device = next(student.parameters()).device
     context = data.suite_context()
-    anchors = make(cfg, "anchors.module")(student, **move_data_to_device(data.context(), device))
+    make_anchors = make(cfg, "anchors.module")
+    _check_context(cfg, "anchors", make_anchors, data.context(), data)
+    anchors = make_anchors(student, **move_data_to_device(data.context(), device))
     loss = build_sum(cfg, student, ("task_loss", "distill_losses"))
     if anchors is not None and not loss.with_anchors:
         print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")

@@ -24,8 +24,8 @@ from tracer_lightning.models import Model
 from tracer_lightning.storage.run_layout import task_folder
 from tracer_lightning.teachers import NoTeacher
 
-TASKS, SETS = "tasks", "sets"
-"""Setting and group of the tasks, and key of a task's own test sets."""
+TASKS, SETS, EPOCHS = "tasks", "sets", "epochs"
+"""Setting and group of the tasks, and keys of a task's own test sets and of its number of epochs."""
 TEACHER = "teacher"
 SEQUENCE_SCHEMA = {key: TRAIN[key] for key in ("tasks", "continual.hand_on", "continual.general")}
 """Settings that are checked before the configurations of the tasks are made."""
@@ -109,12 +109,14 @@ def _check_sequence(cfg: DictConfig) -> None:
 def _task_config(cfg: DictConfig, number: int, name: str) -> TaskConfig:
     node = cfg.tasks[name]
     settings = list(node) if isinstance(node, DictConfig) else []
-    if not {SETS, "data"} <= set(settings) <= {SETS, *DATA}:
+    if not {SETS, "data"} <= set(settings) <= {SETS, EPOCHS, *DATA}:
         raise ValueError(
-            f"tasks.{name} must have {SETS} and data, perhaps suite, and nothing else; found "
+            f"tasks.{name} must have {SETS} and data, perhaps suite and {EPOCHS}, and nothing else; found "
             f"{', '.join(map(str, settings)) or 'none of them'} (does its file begin with `# @package tasks.{name}`?)"
         )
     check_schema(cfg, {f"tasks.{name}.{SETS}": list[str]})
+    if node.get(EPOCHS) is not None:
+        check_schema(cfg, {f"tasks.{name}.{EPOCHS}": int})
     if not node[SETS]:
         raise ValueError(f"tasks.{name}.{SETS} must name one or more of the test sets")
     task = copy.deepcopy(cfg)
@@ -123,6 +125,8 @@ def _task_config(cfg: DictConfig, number: int, name: str) -> TaskConfig:
         for group in DATA:
             if group in node:
                 task[group] = OmegaConf.merge(task[group], node[group])
+    if node.get(EPOCHS) is not None:
+        task.trainer.max_epochs = node[EPOCHS]
     task.tasks = None
     task.run, task.paths.output_dir = f"{cfg.run}/{folder.name}", str(folder)
     return TaskConfig(name, tuple(node[SETS]), task)

@@ -4,7 +4,16 @@ from tracer_lightning.evaluation.answers import AnswerSuite
 from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
-from tracer_lightning.evaluation.suite import AVERAGE, AVERAGE_OTHER, ROLE_TITLES, Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.suite import (
+    AVERAGE,
+    AVERAGE_OTHER,
+    ROLE_TITLES,
+    Details,
+    Metric,
+    ScoreGrid,
+    Scores,
+    Suite,
+)
 from tracer_lightning.evaluation.tables import results_table
 
 METRICS = tuple(metric.name for metric in CLASSIFICATION if metric.shown)
@@ -21,6 +30,7 @@ __all__ = [
     "Details",
     "EvaluationModule",
     "Metric",
+    "ScoreGrid",
     "Scores",
     "Suite",
     "results_table",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, AnswerMetrics
 from tracer_lightning.evaluation.generated_metrics import GeneratedMetrics
 from tracer_lightning.evaluation.judges import RULES, Judge
-from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.suite import Details, Metric, ScoreGrid, Scores, Suite
 from tracer_lightning.types import AnswerTexts, Conversations, QuestionSet
 
 ACCURACY, ECE = "accuracy", "ece"
@@ -105,35 +105,53 @@ class AnswerSuite(Suite):
         """Metrics of a model on the data set at that place, and the counts that they are made of."""
         return self._metrics[model][set_index].compute()
 
+    def grid(self) -> ScoreGrid | None:
+        """Means by image (rows) and text (columns); None for a single cell."""
+        images = _with_id_first(eval_set.image for eval_set in self.eval_sets)
+        texts = _with_id_first(eval_set.text for eval_set in self.eval_sets)
+        if len(images) * len(texts) == 1:
+            return None
+        names = [[cell_name(image, text) for text in texts] for image in images]
+        return ScoreGrid(
+            "images by texts",
+            tuple(IMAGES.get(image, image) for image in images),
+            tuple(TEXTS.get(text, text) for text in texts),
+            tuple(tuple(name if name in self.averages else None for name in row) for row in names),
+        )
+
     def tables(self, results: Mapping[str, Scores | None]) -> list[Table]:
         """Return the grid: mean accuracy by image (rows) and text (columns) of each model; none for a single cell.
 
         Args:
             results: scores by name of the model, None where there is no such model.
         """
-        images = list(dict.fromkeys(eval_set.image for eval_set in self.eval_sets))
-        texts = list(dict.fromkeys(eval_set.text for eval_set in self.eval_sets))
-        if len(images) * len(texts) == 1:
+        grid = self.grid()
+        if grid is None:
             return []
         scores = {name: values for name, values in results.items() if values}
         before = scores.get(self.untrained)
-        table = Table("accuracy", "model", title="images by texts", box=box.SIMPLE, pad_edge=False)
-        for text in texts:
-            table.add_column(TEXTS.get(text, text), justify="right")
-        for image in images:
+        table = Table("accuracy", "model", title=grid.title, box=box.SIMPLE, pad_edge=False)
+        for column in grid.columns:
+            table.add_column(column, justify="right")
+        for row, averages in zip(grid.rows, grid.averages, strict=True):
             table.add_section()
             for name, values in scores.items():
-                cells = [_cell(values, before, cell_name(image, text)) for text in texts]
-                table.add_row(IMAGES.get(image, image), name.replace("_", "-"), *cells)
+                cells = [MISSING if average is None else _cell(values, before, average) for average in averages]
+                table.add_row(row, name.replace("_", "-"), *cells)
         table.caption = "mean over the sets of each cell, in percent, with the change against zero-shot in points"
         if self.judge != EXACT:
             table.caption += f"; judge: {self.judge}"
         return [table]
 
 
+def _with_id_first(values: Iterable[str]) -> list[str]:
+    """Distinct values, ``id`` before all others."""
+    return sorted(dict.fromkeys(values), key=lambda value: value != "id")
+
+
 def _cell(scores: Scores, before: Scores | None, cell: str) -> str:
     """Accuracy of a cell, with its change."""
-    value = scores.get(cell, {}).get(ACCURACY)
+    value = scores[cell].get(ACCURACY)
     if value is None:
         return MISSING
     start = None if before is None or before is scores else before[cell][ACCURACY]

@@ -42,6 +42,19 @@ class Metric(NamedTuple):
         return {key: value for key, value in self._asdict().items() if key != "name"}
 
 
+class ScoreGrid(NamedTuple):
+    """Averages of a suite, arranged in rows and columns."""
+
+    title: str
+    """What rows and columns are, such as ``images by texts``."""
+    rows: tuple[str, ...]
+    """Titles of the rows."""
+    columns: tuple[str, ...]
+    """Titles of the columns."""
+    averages: tuple[tuple[str | None, ...], ...]
+    """Name of the average of each cell, by row and column; None where no data set belongs to it."""
+
+
 class Suite(nn.Module):
     """Scores models on data sets. A subclass declares its metrics, and gives ``start``, ``update`` and ``score``.
 
@@ -102,6 +115,10 @@ class Suite(nn.Module):
     def score(self, model: str, set_index: int) -> tuple[dict[str, Any], Details]:
         """Metrics of a model on the data set at that place, with the number ``n`` of its samples, and their details."""
         raise NotImplementedError
+
+    def grid(self) -> ScoreGrid | None:
+        """Averages in rows and columns, which reports show as a heat map; None if the suite has no such arrangement."""
+        return None
 
     def tables(self, results: Mapping[str, Scores | None]) -> list[Any]:
         """Further tables of the scores of an evaluation, to print after that of all scores.

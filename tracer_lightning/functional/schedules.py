@@ -9,14 +9,28 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 
-def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
+def warmup_cosine(
+    optimizer: Optimizer, total_steps: int, warmup_steps: int | None, warmup_ratio: float | None = None
+) -> LambdaLR:
     """Linear warmup to the optimizer's learning rate, then half a cosine to zero at ``total_steps``.
 
     Args:
         optimizer: optimizer whose learning rates are the peak.
         total_steps: number of optimizer steps of the run.
-        warmup_steps: number of warmup steps; step k (from 0) runs at (k + 1) / warmup_steps of the peak.
+        warmup_steps: number of warmup steps; step k (from 0) runs at (k + 1) / warmup_steps of the peak. None where
+            ``warmup_ratio`` is given.
+        warmup_ratio: number of warmup steps as a fraction of ``total_steps``, rounded up.
     """
+    if (warmup_steps is None) == (warmup_ratio is None):
+        raise ValueError(
+            f"either warmup_steps or warmup_ratio must be None, and the other one given, found {warmup_steps} and "
+            f"{warmup_ratio}"
+        )
+    if warmup_ratio is not None:
+        if not 0 <= warmup_ratio < 1:
+            raise ValueError(f"warmup_ratio must be >= 0 and < 1, found {warmup_ratio}")
+        warmup_steps = math.ceil(warmup_ratio * total_steps)
+    assert warmup_steps is not None
     if warmup_steps < 0:
         raise ValueError(f"warmup_steps must be a whole number >= 0, found {warmup_steps}")
     if warmup_steps >= total_steps:

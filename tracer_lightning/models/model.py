@@ -131,6 +131,12 @@ class Model(nn.Module):
         """Merge low-rank updates into the weights, in place; they are parametrizations unless a family adds others."""
         merge(self)
 
+    def check_merged_averages(self) -> None:
+        """Raise ValueError where there are low-rank updates that are no parametrizations of weights.
+
+        Teachers average the products of low-rank factors through parametrizations.
+        """
+
     card_template: ClassVar[str | None] = None
     """File name of the template of an exported model's card; None for families without a card."""
 

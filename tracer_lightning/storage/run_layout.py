@@ -16,6 +16,8 @@ LOG = "train.log"
 """Messages of the run and its libraries; ``conf/hydra/default.yaml`` names it, too."""
 REPORT = "report.html"
 """Page about the run."""
+GRID_FIGURES = ("grid.png", "grid.svg")
+"""Heat map of the scores that a suite arranges in rows and columns."""
 CHECKPOINTS = "checkpoints"
 """Folder of the checkpoints."""
 LAST = "last.ckpt"

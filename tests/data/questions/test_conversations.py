@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.answering import QUESTIONS, conversation, tiny_llava
+from tracer_lightning.data.questions import conversations
 from tracer_lightning.data.questions.conversations import ConversationCollate
 
 IMAGE_TOKENS = 4
@@ -93,3 +94,11 @@ def test_an_answer_without_tokens_is_refused(spec):
     processor.chat_template = "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image> {% elif m['role'] == 'user' %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"  # noqa: E501
     with pytest.raises(ValueError, match="row 0: an answer was not recognised"):
         ConversationCollate(spec._replace(processor=processor))([conversation(QUESTIONS[0])])
+
+
+def test_batches_do_not_depend_on_earlier_ones(spec, monkeypatch):
+    monkeypatch.setattr(conversations, "KEPT", 2)
+    collate = ConversationCollate(spec)
+    asked = [conversation(QUESTIONS[0], QUESTIONS[2]), conversation(QUESTIONS[1]), conversation(QUESTIONS[0])]
+    for batch in ([asked[0]], asked, asked[::-1], [asked[2], asked[2]]):
+        torch.testing.assert_close(collate(batch), ConversationCollate(spec)(batch))

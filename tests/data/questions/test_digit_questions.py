@@ -104,6 +104,22 @@ def test_the_grid(spec):
     assert data.label_names(sets["id/open/parity"]) == ["even", "odd"]
 
 
+def test_tasks_of_a_sequence_have_the_same_sets_with_their_own_in_distribution(spec):
+    sets = {"tests": "tasks", "task_sets": ["tilted/digit_or", "tiny/twice"]}
+    first, second = module(spec, **sets), module(spec, **sets, styles=["tiny"], kinds=["twice"])
+    names = [eval_set.name for eval_set in first.eval_sets]
+    assert names == [eval_set.name for eval_set in second.eval_sets]
+    assert names[:3] == ["tilted/digit_or", "tiny/twice", "general/digit_or"]
+    assert len(names) == 2 + 10
+    for data, own in ((first, "tilted/digit_or"), (second, "tiny/twice")):
+        assert {eval_set.name: eval_set.role for eval_set in data.eval_sets} == {
+            name: "id" if name == own else "other" for name in names
+        }
+    for left, right in zip(first.eval_sets, second.eval_sets, strict=True):
+        assert first.label_names(left) == second.label_names(right)
+        assert first.eval_dataset(left)[(0, 3)].turns == second.eval_dataset(right)[(0, 3)].turns
+
+
 def test_splits_and_seeds_keep_drawings_apart(spec):
     data = module(spec)
     trained = {image.tobytes() for image in data.train_dataset().drawings.pixels}
@@ -178,7 +194,11 @@ def test_evaluation_is_padded(spec):
         ({"renderings_per_digit": 0}, "renderings_per_digit must be >= 1"),
         ({"wording": -1}, "wording must be >= 0 or None"),
         ({"rendering_seed": 0}, "rendering_seed must be > 0"),
-        ({"tests": "cube"}, "tests must be one of grid, kinds"),
+        ({"tests": "cube"}, "tests must be one of grid, kinds, tasks"),
+        ({"tests": "tasks"}, "task_sets must be given where tests is 'tasks', and only there; got None"),
+        ({"task_sets": ["tiny/twice"]}, "task_sets must be given where tests is 'tasks', and only there"),
+        ({"tests": "tasks", "task_sets": ["tiny"]}, "task_sets must be names STYLE/KIND of .*; got tiny"),
+        ({"tests": "tasks", "task_sets": ["oil/twice"]}, "task_sets must be names STYLE/KIND of .*; got oil/twice"),
     ],
 )
 def test_wrong_arguments_are_refused(spec, options, message):

@@ -1,6 +1,7 @@
 """The model of the family that answers questions."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -83,7 +84,9 @@ def test_an_unknown_layout_asks_for_its_parts():
 
 def test_gradient_checkpointing_changes_no_gradient(backbone, batch):
     plain, economical = copy.deepcopy(backbone.model), copy.deepcopy(backbone.model)
-    configure_compute(economical, gradient_checkpointing=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        configure_compute(economical, gradient_checkpointing=True)
     for model in (plain, economical):
         AnswerCrossEntropy()(LossInputs(model(batch, READS))).backward()
     for left, right in zip(plain.parameters(), economical.parameters(), strict=True):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from tracer_lightning.types import IGNORE_INDEX, Conversations, ConversationSpec
 
@@ -65,6 +64,21 @@ def messages(turns: Sequence[Turn], answered: bool = True) -> list[dict[str, Any
     return listed if answered else listed[:-1]
 
 
+class _Beginning(NamedTuple):
+    """First turns of a conversation, or all."""
+
+    turns: tuple[Turn, ...]
+    is_answered: bool
+    """Whether the last answer is part of them."""
+
+
+class _Rendered(NamedTuple):
+    """Text of the chat template, with its tokens."""
+
+    text: str
+    ids: list[int]
+
+
 class _Tokenized(NamedTuple):
     """Text and tokens of a conversation."""
 
@@ -100,12 +114,13 @@ class ConversationCollate:
             ValueError: a conversation is longer than the context, has no answer, or the chat template rewrites earlier
                 turns; the message names the conversation.
         """
-        tokenized = [self._tokenized(conversation) for conversation in conversations]
+        tokenized = self._tokenized(conversations)
         images = [[conversation.image] for conversation in conversations]
         texts = [text for text, *_ in tokenized]
         inputs = dict(self.processor(images=images, text=texts, padding=True, return_tensors="pt"))
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
-        targets = torch.full_like(inputs["input_ids"], IGNORE_INDEX)
+        expanded = inputs["input_ids"].tolist()  # lists, because tensors are slow for a few numbers at a time
+        targets = [[IGNORE_INDEX] * len(ids) for ids in expanded]
         for row, (conversation, length) in enumerate(zip(conversations, lengths, strict=True)):
             if length > self.context_length:
                 raise ValueError(
@@ -116,59 +131,67 @@ class ConversationCollate:
                 is_evaluated = conversation.answer != IGNORE_INDEX
                 answers = tokenized[row].answers[-1:] if is_evaluated else tokenized[row].answers
                 parts = tokenized[row]._replace(answers=answers)
-                _set_targets(targets[row], inputs["input_ids"][row], parts, length, conversation.origin)
+                _set_targets(targets[row], expanded[row], parts, length, conversation.origin)
         return Conversations(
             inputs=inputs,
-            targets=targets,
+            targets=torch.tensor(targets),
             indices=torch.tensor([conversation.position for conversation in conversations]),
             answers=torch.tensor([conversation.answer for conversation in conversations]),
             distractors=torch.tensor([distractor for *_, distractor in tokenized]),
             unreadable=tuple(location for conversation in conversations for location in conversation.unreadable),
         )
 
-    def _tokenized(self, conversation: Conversation) -> _Tokenized:
-        """Text and tokens of a conversation; the last few are kept, because evaluations repeat."""
-        key = (conversation.turns, conversation.distractor)
-        if key not in self._known:
-            if len(self._known) >= KEPT:
-                self._known.clear()
-            self._known[key] = self._tokenize(conversation)
-        return self._known[key]
+    def _tokenized(self, conversations: Sequence[Conversation]) -> list[_Tokenized]:
+        """Texts and tokens of conversations; the last few are kept, because evaluations repeat."""
+        keys = [(conversation.turns, conversation.distractor) for conversation in conversations]
+        by_key = dict(zip(keys, conversations, strict=True))
+        unknown = {key: conversation for key, conversation in by_key.items() if key not in self._known}
+        if len(self._known) + len(unknown) > KEPT:
+            self._known, unknown = {}, by_key
+        if unknown:
+            rendered = self._render(beginning for each in unknown.values() for beginning in _beginnings(each))
+            self._known |= {key: self._tokenize(conversation, rendered) for key, conversation in unknown.items()}
+        return [self._known[key] for key in keys]
 
-    def _tokenize(self, conversation: Conversation) -> _Tokenized:
-        *earlier, last = turns = conversation.turns
-        text = self._text(turns)
-        ids, answers = self._tokens(text), []
-        for number in range(len(turns)):
-            start = self._count(conversation, number + 1, ids, answered=False)
-            is_last = number == len(turns) - 1
-            end = len(ids) if is_last else self._count(conversation, number + 1, ids, answered=True)
+    def _render(self, beginnings: Iterable[_Beginning]) -> dict[_Beginning, _Rendered]:
+        """Apply chat template and tokenizer to many beginnings at once, because calls for each are much slower."""
+        distinct = list(dict.fromkeys(beginnings))
+        rendered: dict[_Beginning, _Rendered] = {}
+        for is_answered in (True, False):
+            alike = [beginning for beginning in distinct if beginning.is_answered == is_answered]
+            texts = self.processor.apply_chat_template(
+                [messages(beginning.turns, is_answered) for beginning in alike], add_generation_prompt=not is_answered
+            )
+            tokens = self.processor.tokenizer(texts).input_ids
+            rendered |= zip(alike, map(_Rendered, texts, tokens), strict=True)
+        return rendered
+
+    def _tokenize(self, conversation: Conversation, rendered: Mapping[_Beginning, _Rendered]) -> _Tokenized:
+        turns = conversation.turns
+        text, ids = rendered[_Beginning(turns, True)]
+        answers = []
+        for number in range(1, len(turns) + 1):
+            start, end = (
+                self._count(conversation, ids, rendered[_Beginning(turns[:number], is_answered)].ids)
+                for is_answered in (False, True)
+            )
             answers.append((start, self._end_of_turn(ids, start, end)))
         distractor = IGNORE_INDEX
         if conversation.distractor is not None:
             start = answers[-1][0]
-            token = self._tokens(self._text([*earlier, last._replace(answer=conversation.distractor)]))[start]
+            token = rendered[_with_answer(turns, conversation.distractor)].ids[start]
             distractor = IGNORE_INDEX if token == ids[start] else token
         return _Tokenized(text, ids, tuple(answers), distractor)
 
-    def _text(self, turns: Sequence[Turn], answered: bool = True) -> str:
-        text: str = self.processor.apply_chat_template(messages(turns, answered), add_generation_prompt=not answered)
-        return text
-
-    def _tokens(self, text: str) -> list[int]:
-        ids: list[int] = self.processor.tokenizer(text).input_ids
-        return ids
-
-    def _count(self, conversation: Conversation, turns: int, ids: Sequence[int], answered: bool) -> int:
-        """Number of tokens of the first turns, which must begin the conversation's tokens ``ids``."""
-        tokens = self._tokens(self._text(conversation.turns[:turns], answered))
-        if list(ids[: len(tokens)]) != tokens:
+    def _count(self, conversation: Conversation, ids: Sequence[int], beginning: Sequence[int]) -> int:
+        """Number of tokens of a beginning, which must begin the conversation's tokens ``ids``."""
+        if ids[: len(beginning)] != beginning:
             name = type(self.processor).__name__
             raise ValueError(
                 f"{conversation.origin}: the chat template of {name} gives a conversation that does not begin with "
                 "the tokens of its earlier turns, so that its answers can't be told; set another chat template"
             )
-        return len(tokens)
+        return len(beginning)
 
     def _end_of_turn(self, ids: Sequence[int], start: int, end: int) -> int:
         """End of an answer: behind the first token that ends a turn, where generation stops."""
@@ -176,20 +199,36 @@ class ConversationCollate:
         return next((place + 1 for place in range(start, end) if ids[place] == stop), end)
 
 
-def _set_targets(targets: Tensor, expanded: Tensor, tokenized: _Tokenized, length: int, origin: str) -> None:
-    """Set the targets (L,) of one conversation.
+def _beginnings(conversation: Conversation) -> Iterator[_Beginning]:
+    """What is tokenized to find a conversation's answers and the first token of its distractor."""
+    turns = conversation.turns
+    for number in range(1, len(turns) + 1):
+        for is_answered in (False, True):
+            yield _Beginning(turns[:number], is_answered)
+    if conversation.distractor is not None:
+        yield _with_answer(turns, conversation.distractor)
+
+
+def _with_answer(turns: Sequence[Turn], answer: str) -> _Beginning:
+    """The turns with another last answer."""
+    *earlier, last = turns
+    return _Beginning((*earlier, last._replace(answer=answer)), True)
+
+
+def _set_targets(targets: list[int], expanded: Sequence[int], tokenized: _Tokenized, length: int, origin: str) -> None:
+    """Set the targets of one conversation.
 
     Args:
-        targets: targets to set, in place.
-        expanded: (L,) tokens as the processor gives them.
+        targets: L targets to set, in place.
+        expanded: L tokens as the processor gives them.
         tokenized: tokens before images are expanded.
         length: number of expanded tokens.
         origin: where the conversation comes from, for errors.
     """
     shift = length - len(tokenized.ids)
     for start, end in tokenized.answers:
-        answer = torch.tensor(tokenized.ids[start:end], dtype=expanded.dtype)
-        if not len(answer) or not torch.equal(expanded[start + shift : end + shift], answer):
+        answer = tokenized.ids[start:end]
+        if not answer or expanded[start + shift : end + shift] != answer:
             raise ValueError(
                 f"{origin}: an answer was not recognised in the conversation's tokens; it must have a token, and "
                 "images must precede it"

@@ -18,13 +18,15 @@ from tracer_lightning.data.questions.drawings import BROAD, STYLES, Drawings, dr
 from tracer_lightning.data.questions.kinds import KINDS, ask, words
 from tracer_lightning.types import IGNORE_INDEX, ConversationSpec, QuestionSet
 
-Tests = Literal["grid", "kinds"]
+Tests = Literal["grid", "kinds", "tasks"]
 MAX_SAMPLES = 300
 """Maximum number of samples of an evaluation set, drawn with a fixed seed."""
 TASKS = ("next_or", "colour_or")
 """Kinds of questions of other tasks that list options."""
 OPEN = ("next", "colour", "even", "parity")
 """Kinds of questions of other tasks without options."""
+GENERAL = ("digit_or", "digit", "colour_or", "colour", "next_or", "next", "even", "odd", "larger", "parity")
+"""Kinds of questions that models are pretrained on, beside captions."""
 
 
 class QuestionDataset(Dataset[Conversation]):
@@ -83,8 +85,14 @@ class QuestionTestSet(QuestionDataset):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.answers = sorted({self.question(0, index).answer for index in range(len(self))})
+        self._questions = [super(QuestionTestSet, self).question(0, index) for index in range(len(self))]
+        self.answers = sorted({question.answer for question in self._questions})
         """Distinct answers."""
+
+    def question(self, epoch: int, index: int) -> Question:
+        """Return the question of a sample, which is the same in every epoch."""
+        del epoch
+        return self._questions[index]
 
     def __getitem__(self, key: tuple[int, int]) -> Conversation:
         """Return the conversation of ``key`` = (0, index); index -1 gives padding."""
@@ -112,7 +120,9 @@ class DigitQuestionsDataModule(QuestionsDataModule):
     With ``tests="grid"``, the test sets have the images trained on (``id``) or those of other styles (``ood``), and
     texts that are the trained question (``id``), its other wordings (``wording``), questions of other tasks with
     options (``task``), with the digit's own name among them (``distractor``), and without options (``open``). Names
-    are ``IMAGE/TEXT/KIND``. With ``tests="kinds"``, there is one test set for each kind that is trained.
+    are ``IMAGE/TEXT/KIND``. With ``tests="kinds"``, there is one test set for each kind that is trained. With
+    ``tests="tasks"``, for a sequence of tasks, there are the sets ``STYLE/KIND`` of all tasks, and ``general/KIND`` for
+    the kinds and styles of pretraining; those of a style and a kind that are trained have role ``id``.
 
     Args:
         spec: input specification of the model.
@@ -121,9 +131,10 @@ class DigitQuestionsDataModule(QuestionsDataModule):
         kinds: kinds of training questions, from :data:`tracer_lightning.data.questions.kinds.KINDS`; in a grid, one.
         wording: index of the wording of training questions; None to draw it for each.
         rendering_seed: seed of the first drawing of each training digit, at least 1.
-        tests: ``grid`` or ``kinds``.
+        tests: ``grid``, ``kinds`` or ``tasks``.
         rare_styles: further styles of training images, in each of which a digit is drawn once; they are not tested.
         kind_weights: relative frequencies of the kinds; None for equal ones.
+        task_sets: names ``STYLE/KIND`` of the test sets of all tasks of a sequence; None unless ``tests`` is ``tasks``.
         loading: arguments of :class:`tracer_lightning.data.DataModule`; ``seed`` is that of the questions, too.
     """
 
@@ -138,6 +149,7 @@ class DigitQuestionsDataModule(QuestionsDataModule):
         tests: Tests,
         rare_styles: Sequence[str] = (),
         kind_weights: Sequence[float] | None = None,
+        task_sets: Sequence[str] | None = None,
         **loading: Any,
     ) -> None:
         super().__init__(spec, **loading)
@@ -160,6 +172,10 @@ class DigitQuestionsDataModule(QuestionsDataModule):
             raise ValueError(f"tests must be one of {', '.join(get_args(Tests))}, got {tests!r}")
         if tests == "grid" and len(kinds) > 1:
             raise ValueError(f"kinds must be a single one where tests is 'grid', got {', '.join(kinds)}")
+        if (tests == "tasks") != (task_sets is not None):
+            raise ValueError(f"task_sets must be given where tests is 'tasks', and only there; got {task_sets}")
+        self.task_sets = () if task_sets is None else tuple(_check_task_set(name) for name in task_sets)
+        """Styles and kinds of the test sets of a sequence of tasks."""
         self.styles, self.wording, self.rendering_seed = tuple(styles), wording, rendering_seed
         self.kinds = dict(zip(kinds, weights, strict=True))
         """Kinds of training questions with their relative frequencies."""
@@ -171,7 +187,8 @@ class DigitQuestionsDataModule(QuestionsDataModule):
         """Draw the questions of the validation set and of the test sets."""
         trained = QuestionSet("trained", "val", "id", "id", "id", answers=0)
         contents = {trained: _Content(self.styles, self.kinds, self.wording, None)}
-        contents |= dict(self._grid() if tests == "grid" else self._sets_by_kind())
+        sets = {"grid": self._grid, "kinds": self._sets_by_kind, "tasks": self._sets_of_tasks}
+        contents |= dict(sets[tests]())
         self._test_sets = {
             eval_set.name: QuestionTestSet(
                 _eval_drawings(eval_set.split, content.styles),
@@ -194,6 +211,16 @@ class DigitQuestionsDataModule(QuestionsDataModule):
     def _sets_by_kind(self) -> Iterator[tuple[QuestionSet, _Content]]:
         for kind in self.kinds:
             yield QuestionSet(kind, "test", "id", "id", "id", answers=0), _Content(self.styles, {kind: 1.0}, None, None)
+
+    def _sets_of_tasks(self) -> Iterator[tuple[QuestionSet, _Content]]:
+        for style, kind in self.task_sets:
+            image, text = "id" if style in self.styles else "ood", "id" if kind in self.kinds else "task"
+            role = "id" if image == text == "id" else "other"
+            eval_set = QuestionSet(f"{style}/{kind}", "test", role, image, text, answers=0)
+            yield eval_set, _Content((style,), {kind: 1.0}, 0, None)
+        for kind in GENERAL:
+            eval_set = QuestionSet(f"general/{kind}", "test", "other", "ood", "general", answers=0)
+            yield eval_set, _Content(tuple(BROAD), {kind: 1.0}, None, None)
 
     def _grid(self) -> Iterator[tuple[QuestionSet, _Content]]:
         """Test sets of the grid with their content."""
@@ -242,3 +269,14 @@ def _check_names(argument: str, names: Sequence[str], known: Collection[str]) ->
     unknown = sorted(set(names) - set(known))
     if unknown or not names:
         raise ValueError(f"{argument} must name some of {', '.join(known)}; got {', '.join(unknown) or 'none'}")
+
+
+def _check_task_set(name: str) -> tuple[str, str]:
+    """Style and kind of a test set's name ``STYLE/KIND``."""
+    style, _, kind = name.partition("/")
+    if style not in STYLES or kind not in KINDS:
+        raise ValueError(
+            f"task_sets must be names STYLE/KIND of the styles {', '.join(STYLES)} and the kinds {', '.join(KINDS)}; "
+            f"got {name}"
+        )
+    return style, kind

@@ -18,6 +18,8 @@ from tracer_lightning.types import IGNORE_INDEX, AnswerLogits, Conversations
 
 TO_KEEP = "logits_to_keep"
 """Argument of models of ``transformers`` for the positions whose logits are computed."""
+UPDATE = ".lora_A."
+"""Part of the names of the factors of low-rank updates of ``peft``."""
 GREEDY: Mapping[str, Any] = {
     **{"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
     **{"temperature": None, "top_k": None, "top_p": None},
@@ -46,6 +48,7 @@ class AnsweringModel(Model):
     targets = frozenset({"targets", "sample", "tokens"})
     parts = PARTS
     weights_prefix = "model."
+    called_from_outside = ("answer",)
     model: Any
 
     def __init__(self, model: nn.Module, parts: Mapping[str, Sequence[str]] | None = None) -> None:
@@ -75,40 +78,43 @@ class AnsweringModel(Model):
             reads: fields that losses read; all are given.
         """
         del reads
-        answers = self.answer(batch)
+        answers = AnsweringModel.answer(self, batch)  # sharding wraps the bound method for calls from outside
         return answers._replace(tokens=_mean_over_ranks(answers.tokens))
 
     def answer(self, batch: Conversations) -> AnswerLogits:
         """Logits at the answered positions of a batch, whose number is this rank's own."""
         answered = batch.targets != IGNORE_INDEX  # (B, L)
-        logits = self._text_logits(batch, answered) if self.head is None else self._head_logits(batch, answered)
-        targets = batch.targets[answered]
-        tokens = torch.tensor(len(targets), device=targets.device, dtype=torch.float32)
-        return AnswerLogits(logits.float(), targets, answered.nonzero()[:, 0], tokens)
+        rows, columns = answered.nonzero(as_tuple=True)  # (T,) each; a GPU is waited for once
+        if self.head is None:
+            logits = self._text_logits(batch, rows, columns)
+        else:
+            logits = self._head_logits(batch, rows, (answered.cumsum(1) - 1)[rows, columns])
+        targets = batch.targets[rows, columns]
+        tokens = targets.new_full((), len(targets), dtype=torch.float32)
+        return AnswerLogits(logits.float(), targets, rows, tokens)
 
-    def _text_logits(self, batch: Conversations, answered: Tensor) -> Tensor:
-        """(T, V) logits of the text model; those of other positions are not computed where the model allows it."""
+    def _text_logits(self, batch: Conversations, rows: Tensor, columns: Tensor) -> Tensor:
+        """(T, V) logits of the text model at T positions; others are not computed where the model allows it."""
         if not self._selects_positions:
             logits: Tensor = self.model(**batch.inputs, use_cache=False).logits
-            return logits[answered]
-        columns = answered.any(0).nonzero()[:, 0]
-        logits = self.model(**batch.inputs, use_cache=False, **{TO_KEEP: columns}).logits  # (B, columns, V)
-        return logits[answered[:, columns]]
+            return logits[rows, columns]
+        kept, places = torch.unique(columns, return_inverse=True)
+        logits = self.model(**batch.inputs, use_cache=False, **{TO_KEEP: kept}).logits  # (B, kept columns, V)
+        return logits[rows, places]
 
-    def _head_logits(self, batch: Conversations, answered: Tensor) -> Tensor:
-        """(T, V) logits of the head, which has V outputs for each position of the answer."""
+    def _head_logits(self, batch: Conversations, rows: Tensor, place: Tensor) -> Tensor:
+        """(T, V) logits of the head, which has V outputs for each of the places (T,) in an answer."""
         assert self.head is not None
         tower = self.model.get_encoder(modality="image")
         features = tower(batch.inputs["pixel_values"]).last_hidden_state[:, 1:].mean(1)  # without the class token
         vocabulary = self.model.config.get_text_config().vocab_size
         positions = self.head(features).view(len(features), -1, vocabulary)  # (B, positions, V)
-        place = (answered.cumsum(1) - 1)[answered]  # (T,) position in the answer
         if len(place) and int(place.max()) >= positions.shape[1]:
             raise ValueError(
                 f"an answer has {int(place.max()) + 1} tokens, and the head predicts {positions.shape[1]}; make a head "
                 "for more positions"
             )
-        logits: Tensor = positions[answered.nonzero()[:, 0], place]
+        logits: Tensor = positions[rows, place]
         return logits
 
     @torch.no_grad()
@@ -138,12 +144,24 @@ class AnsweringModel(Model):
 
     def checkpoint_activations(self) -> None:
         """Recompute the blocks' activations in the backward pass instead of keeping them."""
-        self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        # the former name, the only one in older versions of transformers, warns
+        enable = (
+            getattr(self.model, "activation_checkpointing_enable", None) or self.model.gradient_checkpointing_enable
+        )
+        enable({"use_reentrant": False})
 
     def blocks(self) -> Iterator[nn.Module]:
         """The layers of the image tower and of the text model."""
         names = set(getattr(self.model, "_no_split_modules", None) or ())
         return (module for module in self.modules() if type(module).__name__ in names)
+
+    def check_merged_averages(self) -> None:
+        """Raise ValueError where there are low-rank updates of ``peft``, which are layers."""
+        if any(UPDATE in name for name, _ in self.named_parameters()):
+            raise ValueError(
+                "lora_space must be factors: the low-rank updates are layers of the peft library, whose products a "
+                "teacher can't average"
+            )
 
     @torch.no_grad()
     def merge_updates(self) -> None:
@@ -155,6 +173,16 @@ class AnsweringModel(Model):
                 setattr(self.model.get_submodule(owner), attribute, layer.get_base_layer())
 
     # -- files ------------------------------------------------------------------------------------------------------
+
+    def convert_weights(self, state: dict[str, Tensor], where: str, resized: bool) -> dict[str, Tensor]:
+        """The weights as they are; ValueError for low-rank updates that this model lacks: their factor is unknown."""
+        del resized
+        if any(UPDATE in name for name in state) and not any(UPDATE in name for name in self.state_dict()):
+            raise ValueError(
+                f"{where}: the weights have low-rank updates, and this model has none; export the run, which merges "
+                "them, and load the exported folder as the pretrained model"
+            )
+        return state
 
     def export(self, backbone: Backbone, folder: Path) -> None:
         """Write weights, with low-rank updates merged, configuration and processor, as ``transformers`` loads them."""

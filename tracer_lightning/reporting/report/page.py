@@ -16,7 +16,7 @@ from tracer_lightning.reporting.report.drawing import ReliabilityDrawing, draw_r
 from tracer_lightning.reporting.report.images import image_groups
 from tracer_lightning.reporting.report.numbers import percent
 from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
-from tracer_lightning.reporting.report.results import headline_tiles, results_of, sets_of
+from tracer_lightning.reporting.report.results import grid_of, headline_tiles, results_of, sets_of
 
 MAX_SETS = 12
 """Largest number of datasets whose diagrams and classes are shown; of more, those that lost most."""
@@ -102,6 +102,7 @@ def render(record: RunRecord) -> str:
         few=FEW,
         tiles=headline_tiles(record),
         results=results_of(record),
+        heat_map=grid_of(record),
         unit=" in percent" if all(metric.percent for metric in record.metrics) else "",
         lower=[metric.title for metric in record.metrics if metric.better == "lower"],
         sections=curve_sections(record),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracer_lightning.evaluation import CLASSIFICATION, Details, Metric, Scores
+from tracer_lightning.evaluation import CLASSIFICATION, Details, Metric, ScoreGrid, Scores
 from tracer_lightning.evaluation.changes import SetChanges
 from tracer_lightning.reporting.changed import ShownSample
 from tracer_lightning.reporting.training_curves import Curve
@@ -53,6 +53,8 @@ class RunRecord(NamedTuple):
     """Samples that the student forgot and learned; None if not requested."""
     declared: Sequence[Metric] = CLASSIFICATION
     """Metrics of the suite."""
+    grid: ScoreGrid | None = None
+    """Averages to show as a heat map; None if the suite has none."""
 
     @property
     def headline(self) -> Metric:

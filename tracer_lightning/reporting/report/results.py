@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, ROLE_TITLES, Metric, Scores
-from tracer_lightning.reporting.report.numbers import ScoreChange, change, format_score
+from tracer_lightning.reporting.report.numbers import FULL_TINT, ScoreChange, change, format_score
 from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
 
 MEANS = {AVERAGE: "mean OOD", AVERAGE_OTHER: "mean other"}
@@ -42,6 +42,31 @@ class Tile(NamedTuple):
     title: str
     sets: list[str]
     cells: list[ScoreCell]
+
+
+class GridCell(NamedTuple):
+    """Mean scores of all models of one cell of a grid."""
+
+    before: str
+    """Formatted score before training; empty without one."""
+    cells: list[ScoreCell]
+    """Scores of the trained models."""
+    average: str
+    """Name of the average; empty if no data set belongs to the cell."""
+    kind: str
+    """Kind of the change of the first trained model, see :class:`ScoreChange`; empty without one."""
+    tint: int
+    """Strength of the colour of this change, in percent of that of the largest one in the grid."""
+
+
+class GridTable(NamedTuple):
+    """Heat map of mean scores."""
+
+    title: str
+    metric: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, list[GridCell]]]
+    """Title and cells of each row."""
 
 
 class ResultsTable(NamedTuple):
@@ -131,6 +156,38 @@ def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> ScoreRow:
         [cell for metric in record.metrics for cell in _cells(values, metric)],
         dots,
     )
+
+
+def _change_of(record: RunRecord, average: str | None) -> float:
+    """Change of a cell's score, that of the first trained model; 0 without one."""
+    before, *trained = record.scores.values()
+    if average is None or not trained:
+        return 0.0
+    difference = score(trained[0][average], record.headline) - score(before[average], record.headline)
+    return difference if math.isfinite(difference) else 0.0
+
+
+def _grid_cell(record: RunRecord, average: str | None, largest: float) -> GridCell:
+    if average is None:
+        return GridCell("", [], "", "", 0)
+    cells = _cells({model: scores[average] for model, scores in record.scores.items()}, record.headline)
+    before = "".join(cell.text for cell in cells if cell.model == UNTRAINED)
+    trained = [cell for cell in cells if cell.model != UNTRAINED]
+    kind = trained[0].change.kind if trained and trained[0].change else ""
+    return GridCell(before, trained, average, kind, round(100 * abs(_change_of(record, average)) / largest))
+
+
+def grid_of(record: RunRecord) -> GridTable | None:
+    """Build the heat map of the headline metric; None if the suite has none, or nothing was tested."""
+    if record.grid is None or not record.scores:
+        return None
+    changes = [abs(_change_of(record, average)) for averages in record.grid.averages for average in averages]
+    largest = max([*changes, FULL_TINT])
+    rows = [
+        (title, [_grid_cell(record, average, largest) for average in averages])
+        for title, averages in zip(record.grid.rows, record.grid.averages, strict=True)
+    ]
+    return GridTable(record.grid.title, record.headline.title, record.grid.columns, rows)
 
 
 def results_of(record: RunRecord) -> ResultsTable | None:

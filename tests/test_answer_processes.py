@@ -1,0 +1,55 @@
+"""Processes that train a model that answers questions do what one process does on the global batch."""
+
+import os
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from lightning.pytorch.utilities import rank_zero_only
+
+from tests.commands.helpers import composed, hydra_context
+from tests.commands.test_cli import train
+from tests.test_distributed import DDP, DOUBLE, assert_same_run, succeeded
+from tests.test_fsdp import FSDP, TWO
+from tests.test_traffic import free_ports
+from tracer_lightning.commands.train import run
+
+SHORT = (
+    *("experiment=questions", "method=sft_wma", "prerequisite=null", "run=test", "callbacks.progress.refresh_rate=0"),
+    *("backbone.vision_cfg.layers=1", "backbone.text_cfg.layers=1", "data.kinds=[caption]", "data.tests=kinds"),
+    *("data.renderings_per_digit=1", "data.batch_size=32", "data.eval_batch_size=64", "trainer.max_steps=4"),
+    *("trainer.log_every_n_steps=1", "scheduler.warmup_steps=1"),
+)
+"""Four steps. Answers have as many tokens as words, so that ranks have unequal numbers of them."""
+ACCUMULATED = "trainer.accumulate_grad_batches=2"
+
+
+def run_alone(folder, *settings):
+    with hydra_context():
+        run(composed(folder, *SHORT, DOUBLE, *settings, tiny=False))
+    return folder / "run"
+
+
+@pytest.mark.slow
+def test_two_processes_train_like_one_with_accumulation(tmp_path):
+    succeeded(train(*SHORT, *DDP, ACCUMULATED, cwd=tmp_path))
+    assert_same_run(run_alone(tmp_path, ACCUMULATED), tmp_path / "outputs/questions/test")
+
+
+def shard_worker(local_rank, folder, port):
+    torch.set_num_threads(1)
+    os.environ |= {"LOCAL_RANK": str(local_rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    rank_zero_only.rank = local_rank
+    with hydra_context():
+        cfg = composed(folder, *SHORT, *FSDP, TWO, tiny=False)
+    run(cfg)
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_shards_train_like_one_process(tmp_path):
+    for name in ("sharded", "single"):
+        (tmp_path / name).mkdir()
+    mp.spawn(shard_worker, (tmp_path / "sharded", *free_ports(1)), nprocs=2)
+    assert_same_run(run_alone(tmp_path / "single"), tmp_path / "sharded/run")
