@@ -8,9 +8,10 @@ from omegaconf import OmegaConf
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import IMAGENET, IWILDCAM, UNCOUNTED, write
-from tests.conftest import CONF
+from tests.conftest import CONF, tiny_backbone
 from tests.faults.processes import finish, start
 from tracer_lightning.commands.train import run
+from tracer_lightning.config.build import build_sum
 from tracer_lightning.config.continual import compose_tasks
 
 BACKBONES = ("rn50", "vitb16", "vitl14")
@@ -146,7 +147,14 @@ def test_with_the_real_architecture(tmp_path, root, experiment):
     assert json.loads(results.read_text())["student"]
 
 
-@pytest.mark.skipif(not Path(CONF, "data/vqa.yaml").exists(), reason="without data=vqa")
+@pytest.mark.parametrize("experiment", ["vitl14", "rn50_wma", "iwildcam_wma", "toy_mnist_published_head"])
+def test_an_experiments_settings_of_terms_that_a_method_lacks_are_not_used(tmp_path, experiment):
+    with hydra_context():
+        cfg = composed(tmp_path, f"experiment={experiment}", "method=flyp", "distill_losses=[]", tiny=False)
+    assert cfg.distill_losses
+    assert not build_sum(cfg, tiny_backbone().model, ("distill_losses", "regularizers")).terms
+
+
 def test_experiments_of_multimodal_language_models_compose(tmp_path):
     with hydra_context():
         single = composed(tmp_path, "experiment=mllm_imagenet_vqa", tiny=False)

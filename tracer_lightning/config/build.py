@@ -134,7 +134,7 @@ def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> Weighte
         for name, entry in _entries(cfg, group):
             if not isinstance(entry, DictConfig) or not ("term" in entry or set(entry) <= {"weight", "weights"}):
                 raise ValueError(f"{group}.{name} must have weight and term, found {shortened(entry)}")
-            if "term" not in entry:  # an experiment's weight for methods that have this term
+            if not _has_class(entry.get("term", {})):  # an experiment's settings for methods that have this term
                 continue
             key = f"{group}.{name}.term"
             term = make(cfg, key)
@@ -149,6 +149,11 @@ def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> Weighte
 def _entries(cfg: DictConfig, group: str) -> list[tuple[str, Any]]:
     """Names and nodes of a group, without entries that are null."""
     return [(str(name), entry) for name, entry in cfg[group].items() if entry is not None]
+
+
+def _has_class(term: Any) -> bool:
+    """Whether the node of a term names a class, or is invalid, which :func:`make` reports."""
+    return not isinstance(term, Mapping | DictConfig) or TARGET in term
 
 
 def _non_negative(value: Any, key: str) -> float:
