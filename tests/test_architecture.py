@@ -119,6 +119,7 @@ def test_the_hot_path_never_waits_for_the_device(folder):
     assert not [(name, call) for name, text in texts.items() for call in calls if call in text]
 
 
+@pytest.mark.slow
 def test_teachers_are_usable_without_the_rest():
     code = (
         "import sys, tracer_lightning.teachers, tracer_lightning.kernels;"

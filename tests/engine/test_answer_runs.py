@@ -46,6 +46,7 @@ def results_of(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.slow
 def test_losses_and_scores_are_written(finished):
     columns = (finished / "metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/loss/answer_cross_entropy", "train/loss/answer_kl", "train/answer_tokens"} <= set(columns)
@@ -146,6 +147,7 @@ def test_a_checkpoint_does_not_choose_to_execute_code(finished, tmp_path):
     assert "trust_remote_code" in stderr
 
 
+@pytest.mark.slow
 def test_low_rank_updates_are_not_loaded_into_a_model_without_them(tmp_path):
     pytest.importorskip("peft")
     backbone = tiny_llava()

@@ -16,6 +16,7 @@ data:
 """
 
 
+@pytest.mark.slow
 def test_every_task_tests_the_sets_of_all_tasks(tmp_path):
     with hydra_context():
         cfg = composed(tmp_path, "experiment=continual_questions", *SMALL, tiny=False)

@@ -270,6 +270,7 @@ def test_an_exported_classifier_has_the_same_accuracy_for_one_who_knows_open_cli
 # -- nothing is trained, or the head alone -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_linear_probe_leaves_the_model_as_it_was(finished, tmp_path):
     folder, results = finished("method=lp")
     before, after = start(tmp_path), saved(folder)

@@ -92,6 +92,7 @@ def test_adapters_have_no_place_in_open_clip(finished, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_does_not_start_from_unmerged_weights(finished, tmp_path):
     folder = finished("lora")[0]
     with hydra_context(), pytest.raises(ValueError, match="the weights have LoRA updates; export the run"):

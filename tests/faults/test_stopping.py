@@ -40,12 +40,13 @@ class Signal(pl.Callback):
         setattr(self, hook, act)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hook", "step"),
     [
         ("on_before_backward", 2),  # in a step, in the middle of an epoch
-        pytest.param("on_validation_batch_start", 4, marks=pytest.mark.slow),
-        pytest.param("on_train_end", 8, marks=pytest.mark.slow),
+        ("on_validation_batch_start", 4),
+        ("on_train_end", 8),
     ],
 )
 def test_a_stopped_run_continues_to_the_same_end(tmp_path, unbroken, hook, step):

@@ -104,6 +104,7 @@ def test_the_memory_format_changes_strides_and_no_feature():
     assert FrozenTeacher(model).module.model.visual.conv1.weight.stride() == weight.stride()
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_compiled_model_computes_with_its_own_weights():
     backbone = tiny_backbone()
     backbone.model.compile(backend="eager")

@@ -47,6 +47,7 @@ def outcome(folder):
     return contents
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_two_runs_made_by_hand(unbroken, tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
@@ -69,6 +70,7 @@ def test_the_scores_are_those_of_two_runs_made_by_hand(unbroken, tmp_path):
     assert all((unbroken / f"continual.{suffix}").stat().st_size for suffix in ("png", "svg"))
 
 
+@pytest.mark.slow
 def test_the_teacher_is_handed_on(tmp_path):
     train(vectors(tmp_path, TASKS, "continual.hand_on=teacher"))
     first, second = (results_of(tmp_path / "run" / task) for task in FOLDERS)
@@ -100,6 +102,7 @@ def kill(task, step):
     return (target, f"+callbacks.kill.task={task}", f"+callbacks.kill.step={step}")
 
 
+@pytest.mark.slow
 def test_a_sequence_continues_in_the_task_where_it_stood(unbroken, tmp_path):
     with pytest.raises(Killed):
         train(vectors(tmp_path, TASKS, *kill("2-far", 8)))
@@ -113,6 +116,7 @@ def test_a_sequence_continues_in_the_task_where_it_stood(unbroken, tmp_path):
     assert finished == {path: path.stat().st_mtime_ns for path in (folder / "1-near").rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_sequence_continues_after_a_task(unbroken, tmp_path, monkeypatch):
     from tracer_lightning.commands import continual
 

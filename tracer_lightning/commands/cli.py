@@ -27,8 +27,9 @@ from tracer_lightning.engine.streams import lenient_streams, standard_streams
 
 
 def _join_names(terms: Mapping[str, Any]) -> str:
-    """Names of loss terms for the name of a folder; entries without ``term`` are weights of terms that are not used."""
-    return "+".join(name for name, entry in terms.items() if "term" in entry) or "none"
+    """Names of loss terms for the name of a folder; entries without a class are settings of terms that are not used."""
+    used = [name for name, entry in terms.items() if entry is not None and "_target_" in (entry.get("term") or {})]
+    return "+".join(used) or "none"
 
 
 def _below(path: str) -> str:

@@ -78,7 +78,7 @@ def assert_same_batches(encoded, decoded):
 
 
 @pytest.mark.parametrize("eval_decoder", ["torchvision", "pil"])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_batches_of_odd_images_are_the_same(root, eval_decoder, workers):
     options = {"eval_decoder": eval_decoder, "num_workers": workers, "augmentation": AUGMENTATION}
     decoded = data(root, in_memory=True, **options)
