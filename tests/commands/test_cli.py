@@ -93,7 +93,7 @@ MISTAKES = [
     (["data.batch_size=2.5"], "data.batch_size must be of type int, found 2.5"),
     (["teacher.every_n_steps=1.5"], "every_n_steps must be of type int, found 1.5"),
     (["trainer.max_epochs=x"], "trainer.max_epochs must be of type"),
-    (["scheduler.warmup_steps=abc"], "scheduler.warmup_steps must be of type int, found 'abc'"),
+    (["scheduler.warmup_steps=abc"], "scheduler.warmup_steps must be of type int | None, found 'abc'"),
     (["method.strength=x"], "method.strength must be a number >= 0, found 'x'"),
     (["trainer.devices=0"], "trainer: `Trainer(devices=0)` value is not a valid input"),
     (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val must be a number >= 0, found -1"),
