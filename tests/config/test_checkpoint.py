@@ -1,8 +1,12 @@
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.conftest import tiny_backbone
+from tests.commands.helpers import composed, hydra_context
+from tests.conftest import CONF, tiny_backbone
 from tracer_lightning.config.checkpoint import (
     inherit_checkpoint_config,
     own_settings,
@@ -10,6 +14,7 @@ from tracer_lightning.config.checkpoint import (
     weights_file,
     with_checkpoint,
 )
+from tracer_lightning.config.saved_settings import group_settings
 
 LOADING = {"batch_size": 8, "eval_batch_size": 8, "num_workers": 0, "max_bad_fraction": 0.0}
 SUITE = {"photo": {"folder": "pets", "split": "test", "role": "id", "video": False}}
@@ -74,6 +79,22 @@ def test_a_run_brings_its_settings(checkpoint):
     assert cfg["backbone"] == BACKBONE
     assert cfg["suite"] == SUITE
     assert cfg["data"] == SHARDS | {"cache_dir": "/ours"}
+
+
+OPTIONS = [
+    (group, path.stem)
+    for group in ("data", "backbone", "peft")
+    for path in sorted(Path(CONF, group).glob("*.yaml"))
+    if path.stem != "checkpoint"
+]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_a_checkpoint_brings_every_option(tmp_path, group, option):
+    with hydra_context():
+        content = OmegaConf.to_container(composed(tmp_path, f"{group}={option}", tiny=False)[group], resolve=True)
+    settings = json.loads(json.dumps(content).replace("???", "x"))  # paths to be set
+    assert group_settings({group: settings}, group, "checkpoint=x")
 
 
 def test_what_is_of_this_machine_is_no_files_to_say(checkpoint):

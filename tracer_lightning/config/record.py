@@ -103,7 +103,8 @@ class DigitQuestions(Target):
     kind_weights: list[Annotated[float, Field(gt=0, le=1e6)]] | None
     wording: Annotated[int, Field(ge=0, le=1000)] | None
     rendering_seed: Count
-    tests: Literal["grid", "kinds"]
+    tests: Literal["grid", "kinds", "tasks"]
+    task_sets: list[Text] | None = None
     batch_size: Count
     eval_batch_size: Count
     num_workers: Annotated[int, Field(ge=0, le=256)]
