@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.merging import diagonal_fisher
 from tracer_lightning.models import ClipModel
 from tracer_lightning.models.heads import zero_shot_linear
@@ -39,7 +39,7 @@ def image_fisher(
         return F.linear(features, head.weight.to(features.dtype), head.bias.to(features.dtype))
 
     parameters = {name.removeprefix(CLIP): parameter for name, parameter in model.named_parameters()}
-    images = tqdm(training_images(data, samples, seed, device), desc="Fisher information", unit="image", delay=2.0)
+    images = progress_bar(training_images(data, samples, seed, device), desc="Fisher information", unit="image")
     fisher = {name: value.cpu() for name, value in diagonal_fisher(classify, parameters, images, seed).items()}
     model.cpu()
     return fisher

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.data.images.decoding import UnreadableImageError
 from tracer_lightning.data.images.image_source import ImageSource, RawSample
 from tracer_lightning.data.images.samples import Transform
@@ -209,7 +209,7 @@ def _decode_samples(
 def _decode_all(source: ImageSource, prepare: Prepare, name: str) -> Iterator[tuple[RawSample, Tensor | None]]:
     """Yield each sample with its decoded image, None for one that can't be decoded, from as many threads as cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bar = tqdm(total=len(source), desc=f"decoding {name}", unit="image", delay=2.0)
+    bar = progress_bar(total=len(source), desc=f"decoding {name}", unit="image")
     # PIL's decoders change warning filters; threads would not restore each other's
     with warnings.catch_warnings(), ThreadPoolExecutor(cores) as threads, bar:
         for start in range(0, len(source), CHUNK):

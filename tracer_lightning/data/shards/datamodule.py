@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import check_classnames, check_templates
@@ -290,7 +289,7 @@ class ShardDataModule(ClipDataModule):
             shards += self.store.shards(entry.location)
             self.store.expected_samples(f"suite.{name}", entry.location)
         remote = [shard for shard in shards if shard.root.remote]
-        for shard in tqdm(remote, desc="fetching shards", unit="shard", delay=2.0):
+        for shard in progress_bar(remote, desc="fetching shards", unit="shard"):
             shard.fetch()
         for module in self._auxiliary.values() if self.trains else ():
             module.prepare_data()
