@@ -5,11 +5,11 @@ import os
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from lightning.pytorch.utilities import rank_zero_only
 
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.test_cli import train
+from tests.ranks import run_ranks
 from tests.test_distributed import DDP, DOUBLE, assert_same_run, succeeded
 from tests.test_fsdp import FSDP, TWO
 from tests.test_traffic import free_ports
@@ -37,19 +37,26 @@ def test_two_processes_train_like_one_with_accumulation(tmp_path):
     assert_same_run(run_alone(tmp_path, ACCUMULATED), tmp_path / "outputs/questions/test")
 
 
-def shard_worker(local_rank, folder, port):
+def shard_worker(local_rank, folder, ports):
     torch.set_num_threads(1)
-    os.environ |= {"LOCAL_RANK": str(local_rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"LOCAL_RANK": str(local_rank), "MASTER_ADDR": "127.0.0.1"}
     rank_zero_only.rank = local_rank
-    with hydra_context():
-        cfg = composed(folder, *SHORT, *FSDP, TWO, tiny=False)
-    run(cfg)
-    dist.destroy_process_group()
+    for judge, port in zip(("exact", "option"), ports, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        with hydra_context():
+            cfg = composed(folder / judge, *SHORT, *FSDP, TWO, f"evaluation.test_suite.judge={judge}", tiny=False)
+        try:
+            run(cfg)
+        except ValueError as error:
+            (folder / judge / f"error{local_rank}").write_text(str(error))
+        dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_two_shards_train_like_one_process(tmp_path):
-    for name in ("sharded", "single"):
+def test_two_shards_train_like_one_process_and_do_not_generate(tmp_path):
+    for name in ("exact", "option", "single"):
         (tmp_path / name).mkdir()
-    mp.spawn(shard_worker, (tmp_path / "sharded", *free_ports(1)), nprocs=2)
-    assert_same_run(run_alone(tmp_path / "single"), tmp_path / "sharded/run")
+    run_ranks(shard_worker, (tmp_path, free_ports(2)), 2)
+    assert_same_run(run_alone(tmp_path / "single"), tmp_path / "exact/run")
+    for rank in range(2):
+        assert "judge must be exact for a sharded model" in (tmp_path / f"option/error{rank}").read_text()

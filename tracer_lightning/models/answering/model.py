@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tracer_lightning.models.answering.parts import HEAD, PARTS, check_parts, find_part
 from tracer_lightning.models.answering.prompts import IDS, prompts
 from tracer_lightning.models.model import Backbone, Model
+from tracer_lightning.models.sharding import is_sharded
 from tracer_lightning.types import IGNORE_INDEX, AnswerLogits, Conversations
 
 TO_KEEP = "logits_to_keep"
@@ -127,6 +128,11 @@ class AnsweringModel(Model):
         """
         if self.head is not None:
             raise ValueError("a head predicts given answers only; remove it to generate answers")
+        if is_sharded(self):
+            raise ValueError(
+                "judge must be exact for a sharded model, since the generated answers of ranks end at different "
+                "lengths; or use DDP instead of FSDP"
+            )
         padding = self._padding_token()
         inputs = prompts(batch, padding)
         tokens: Tensor = self.model.generate(
