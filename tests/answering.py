@@ -2,7 +2,7 @@
 
 import torch
 
-from tracer_lightning.data.questions.conversations import Conversation, ConversationCollate, Turn
+from tracer_lightning.data.questions.conversations import Conversation, ConversationCollate, Turn, messages
 from tracer_lightning.data.questions.kinds import words
 from tracer_lightning.losses import AnswerCrossEntropy, AnswerKL
 from tracer_lightning.models import build_llava
@@ -53,3 +53,25 @@ def train_with_teacher(model, teacher, batch, reads, steps):
         teacher.update(model)
         losses.append(loss.item())
     return losses
+
+
+def overfitted_llava():
+    """A model that knows some of its answers."""
+    backbone = tiny_llava()
+    batch = batch_of(backbone)
+    optimizer = torch.optim.AdamW(backbone.model.parameters(), lr=1e-2)
+    for _ in range(40):
+        AnswerCrossEntropy()(LossInputs(backbone.model(batch, ()))).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    backbone.model.eval()
+    return backbone
+
+
+def generated(backbone, row):
+    """The answer that the model generates greedily to one question without padding."""
+    processor = backbone.spec.processor
+    prompt = processor.apply_chat_template(messages(row.turns, answered=False), add_generation_prompt=True)
+    inputs = dict(processor(images=[[row.image]], text=[prompt], return_tensors="pt"))
+    ids = backbone.model.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+    return processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)

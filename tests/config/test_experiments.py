@@ -155,6 +155,13 @@ def test_an_experiments_settings_of_terms_that_a_method_lacks_are_not_used(tmp_p
     assert not build_sum(cfg, tiny_backbone().model, ("distill_losses", "regularizers")).terms
 
 
+def test_a_term_without_a_class_is_an_error(tmp_path):
+    with hydra_context():
+        cfg = composed(tmp_path, "+distill_losses.typo={weight:1,term:{temperature:1}}", tiny=False)
+    with pytest.raises(ValueError, match=r"typo\.term must have _target_"):
+        build_sum(cfg, tiny_backbone().model, ("distill_losses",))
+
+
 def test_experiments_of_multimodal_language_models_compose(tmp_path):
     with hydra_context():
         single = composed(tmp_path, "experiment=mllm_imagenet_vqa", tiny=False)

@@ -3,12 +3,10 @@
 import pytest
 import torch
 
-from tests.answering import QUESTIONS, batch_of, conversation, tiny_llava
-from tracer_lightning.data.questions.conversations import messages
+from tests.answering import QUESTIONS, batch_of, conversation, generated, overfitted_llava, tiny_llava
 from tracer_lightning.evaluation import AnswerSuite
 from tracer_lightning.evaluation.answer_metrics import AnswerMetrics
-from tracer_lightning.losses import AnswerCrossEntropy
-from tracer_lightning.types import AnswerLogits, Conversations, LossInputs, QuestionSet
+from tracer_lightning.types import AnswerLogits, Conversations, QuestionSet
 
 A, B, END, OTHER = 0, 1, 2, 3
 
@@ -67,25 +65,7 @@ def test_padding_is_not_counted():
 
 @pytest.fixture(scope="module")
 def overfitted():
-    """A model that knows some of its answers."""
-    backbone = tiny_llava()
-    batch = batch_of(backbone)
-    optimizer = torch.optim.AdamW(backbone.model.parameters(), lr=1e-2)
-    for _ in range(40):
-        AnswerCrossEntropy()(LossInputs(backbone.model(batch, ()))).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    backbone.model.eval()
-    return backbone
-
-
-def generated(backbone, row):
-    """The answer that the model generates greedily."""
-    processor = backbone.spec.processor
-    prompt = processor.apply_chat_template(messages(row.turns, answered=False), add_generation_prompt=True)
-    inputs = dict(processor(images=[[row.image]], text=[prompt], return_tensors="pt"))
-    ids = backbone.model.model.generate(**inputs, max_new_tokens=6, do_sample=False)
-    return processor.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return overfitted_llava()
 
 
 def test_one_forward_pass_equals_generation_and_exact_match(overfitted):

@@ -134,8 +134,9 @@ def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> Weighte
         for name, entry in _entries(cfg, group):
             if not isinstance(entry, DictConfig) or not ("term" in entry or set(entry) <= {"weight", "weights"}):
                 raise ValueError(f"{group}.{name} must have weight and term, found {shortened(entry)}")
-            if not _has_class(entry.get("term", {})):  # an experiment's settings for methods that have this term
-                continue
+            is_complete = {"weight", "term"} <= set(entry)
+            if not is_complete and not _has_class(entry.get("term", {})):
+                continue  # an experiment's settings for methods that have this term
             key = f"{group}.{name}.term"
             term = make(cfg, key)
             if callable(term) and not isinstance(term, nn.Module):
