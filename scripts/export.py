@@ -1,26 +1,6 @@
 """Export a model for open_clip: ``python scripts/export.py --help``."""
 
-from __future__ import annotations
-
-from typing import Any
-
-import hydra
-from omegaconf import DictConfig
-
-from tracer_lightning.commands.cli import cli, imports, task
-from tracer_lightning.config.errors import wants_traceback
-
-USER_WANTS_TRACEBACK = wants_traceback()
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="export")
-def main(cfg: DictConfig) -> Any:
-    """Export what was composed."""
-    with imports(USER_WANTS_TRACEBACK):
-        from tracer_lightning.commands.export import export
-
-    return task(cfg, USER_WANTS_TRACEBACK, export)
-
+from tracer_lightning.commands.program import run
 
 if __name__ == "__main__":
-    cli(main, checkpoint="exported")
+    run("export")

@@ -1,26 +1,6 @@
 """Draw what the teacher remembers with each kernel: ``python scripts/kernels.py --help``."""
 
-from __future__ import annotations
-
-from typing import Any
-
-import hydra
-from omegaconf import DictConfig
-
-from tracer_lightning.commands.cli import cli, imports, task
-from tracer_lightning.config.errors import wants_traceback
-
-USER_WANTS_TRACEBACK = wants_traceback()
-
-
-@hydra.main(version_base="1.3", config_path="../conf", config_name="kernels")
-def main(cfg: DictConfig) -> Any:
-    """Draw what was composed."""
-    with imports(USER_WANTS_TRACEBACK):
-        from tracer_lightning.commands.kernels import draw_kernels
-
-    return task(cfg, USER_WANTS_TRACEBACK, draw_kernels)
-
+from tracer_lightning.commands.program import run
 
 if __name__ == "__main__":
-    cli(main)
+    run("kernels")

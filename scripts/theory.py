@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tracer_lightning.engine.streams import standard_streams
-from tracer_lightning.reporting.command_line import Parser, run_command, save_png_and_svg, say, table_console
+from tracer_lightning.reporting.command_line import Parser, run_command, say, table_console
+from tracer_lightning.reporting.style import save_png_and_svg
 from tracer_lightning.studies.theory.claims import ASSUMPTIONS, CLAIMS, GAPS, Check
 from tracer_lightning.studies.theory.figures import FIGURES
 from tracer_lightning.studies.theory.linear import draw_problem

@@ -8,16 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracer_lightning.engine.streams import standard_streams
-from tracer_lightning.reporting.command_line import (
-    Parser,
-    read_groups,
-    run_command,
-    runs_parser,
-    save_png_and_svg,
-    say,
-    table_console,
-)
-from tracer_lightning.reporting.style import style
+from tracer_lightning.reporting.command_line import Parser, run_command, runs_parser, say, table_console
+from tracer_lightning.reporting.runs import read_groups
+from tracer_lightning.reporting.style import save_png_and_svg, style
 from tracer_lightning.storage import write_text
 from tracer_lightning.studies.toy.arms import accuracy_before, arms
 from tracer_lightning.studies.toy.report import panels, toy_markdown, toy_table, tradeoff, write_toy

@@ -4,6 +4,7 @@ import io
 import runpy
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -11,6 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.conftest import CONF
 from tracer_lightning.commands import cli  # noqa: F401 (the resolvers that every configuration may use)
+from tracer_lightning.commands.program import run_plain
 
 TINY = (
     "prerequisite=null",
@@ -79,3 +81,7 @@ def script(name, *arguments):
     finally:
         sys.argv = before
     return status, out.getvalue(), err.getvalue()
+
+
+collect, dynamics, make_shards = (partial(run_plain, command) for command in ("collect", "dynamics", "make_shards"))
+"""Commands without a configuration: from arguments to the exit status."""

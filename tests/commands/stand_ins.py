@@ -5,7 +5,8 @@ import json
 
 from tests.images import encode, grey_pixels, random_pixels, write_image
 from tracer_lightning.data.shards.packing import SourceSample
-from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
+from tracer_lightning.data.shards.writer import SampleCollection, write_shards
+from tracer_lightning.storage.shard_layout import ShardLayout
 
 IMAGENET = {
     "wds_imagenet1k": (("train", "test"), 1000),

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from scripts.collect import main as collect
-from tests.commands.helpers import composed, hydra_context, script
+from tests.commands.helpers import collect, composed, hydra_context, script
 from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data

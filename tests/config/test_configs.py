@@ -14,8 +14,9 @@ from tests.data.questions.question_files import rows, write_images, write_rows
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
 from tracer_lightning.data.shards.packing import SourceSample
-from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
+from tracer_lightning.data.shards.writer import SampleCollection, write_shards
 from tracer_lightning.losses import FeatureDistillation
+from tracer_lightning.storage.shard_layout import ShardLayout
 from tracer_lightning.teachers import EMATeacher, FrozenTeacher, NoTeacher, WMATeacher
 
 OPTIONS = sorted(

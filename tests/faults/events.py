@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from scripts import make_shards
+from tests.commands.helpers import make_shards
 from tests.faults.children import in_a_child
 from tests.fuzzing.running import ENTRIES, attempt, entry
 from tracer_lightning.commands import export, merge  # noqa: F401 (else each child imports them)
@@ -32,7 +32,7 @@ class Command(NamedTuple):
     def __call__(self):
         """Run it to its end."""
         if self.script == "scripts/make_shards.py":
-            status = make_shards.main(self.arguments)
+            status = make_shards(self.arguments)
             assert status == 0, f"status {status}"
         else:
             outcome = attempt(entry(self.script), self.arguments, **ENTRIES[self.script])

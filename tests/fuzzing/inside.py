@@ -19,7 +19,7 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from scripts import collect
+from tests.commands.helpers import collect
 from tests.data.shards.helpers import write
 from tests.fuzzing.canary import watched
 from tests.fuzzing.running import ENTRIES, LINE, SMALL, Outcome, attempt, bounded, entry, judged
@@ -193,7 +193,7 @@ def _run(case: Case) -> Outcome:
     stderr = io.StringIO()
     try:
         with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(io.StringIO()):
-            status = collect.main(COMMANDS[case.script])
+            status = collect(COMMANDS[case.script])
     except Exception as error:
         return Outcome("traceback", "".join(traceback.format_exception(error)[-3:])[-3000:])
     return judged(status, stderr.getvalue(), COMMANDS[case.script])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import io
 import os
 import re
@@ -12,9 +11,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
@@ -24,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tests.commands.helpers import TINY, hydra_context
 from tests.fuzzing.overrides import Case, leaves, options, recipe_settings
 from tracer_lightning.commands import train
-from tracer_lightning.commands.cli import cli
+from tracer_lightning.commands.cli import cli, hydra_main
+from tracer_lightning.commands.program import COMMANDS
 from tracer_lightning.config import build
 from tracer_lightning.config.shorthand import expand_merge, expand_similarity
 
@@ -120,15 +119,10 @@ def bounded() -> Iterator[None]:
         train.build_trainer, train.validate = build_trainer, validate
 
 
-def entry(script: str) -> ModuleType:
-    """A script as a module whose main finds its configuration as it does when it is run."""
-    spec = importlib.util.spec_from_file_location(f"entry_{Path(script).stem}", ROOT / script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main.__wrapped__.__module__ = "__main__"
-    return module
+def entry(script: str) -> Callable[[], Any]:
+    """The Hydra main of a script."""
+    command = Path(script).stem
+    return hydra_main(command, COMMANDS[command].function)
 
 
 ENTRIES: dict[str, dict[str, Any]] = {
@@ -147,18 +141,18 @@ def _alarm(signum: int, frame: Any) -> None:
     raise HangError
 
 
-def attempt(module: ModuleType, overrides: Sequence[str], **options: Any) -> Outcome:
+def attempt(main: Callable[[], Any], overrides: Sequence[str], **options: Any) -> Outcome:
     """Run a script's main with these overrides in the current folder."""
     stderr, stdout = io.StringIO(), io.StringIO()
     argv, environment = sys.argv, dict(os.environ)
-    sys.argv = [str(module.__file__), *overrides]
+    sys.argv = ["train.py", *overrides]
     GlobalHydra.instance().clear()
     previous = signal.signal(signal.SIGALRM, _alarm)
     signal.alarm(PATIENCE)
     status: Any = 0
     try:
         with contextlib.redirect_stderr(stderr), contextlib.redirect_stdout(stdout), warnings.catch_warnings():
-            cli(module.main, **options)
+            cli(main, **options)
     except SystemExit as stop:
         status = stop.code
     except OutsideError as reason:

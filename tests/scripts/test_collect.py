@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from scripts.collect import main
+from tests.commands.helpers import collect as main
 from tests.reporting.run_folders import scores, write_run
 
 

@@ -1,5 +1,6 @@
-from scripts.dynamics import WIDTH, main
+from tests.commands.helpers import dynamics as main
 from tests.reporting.test_dynamics import write
+from tracer_lightning.commands.dynamics import WIDTH
 
 
 def test_figure_and_tables(tmp_path, capsys):

@@ -4,13 +4,14 @@ import random
 
 import pytest
 
-from scripts import collect, dynamics, toy
+from scripts import toy
+from tests.commands.helpers import collect, dynamics
 from tests.fuzzing.overrides import VALUES
 from tests.reporting.run_folders import scores, write_run
 
 COMMANDS = {
-    "collect": (collect.main, {"--model": 1, "--metrics": 2, "--sets": 2, "--out": 1, "--nowhere": 1}),
-    "dynamics": (dynamics.main, {"--out": 1, "--nowhere": 1}),
+    "collect": (collect, {"--model": 1, "--metrics": 2, "--sets": 2, "--out": 1, "--nowhere": 1}),
+    "dynamics": (dynamics, {"--out": 1, "--nowhere": 1}),
     "toy": (toy.main, {"--out": 1, "--nowhere": 0}),
 }
 """Entry, and how many values each option has."""

@@ -10,8 +10,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from scripts import collect
-from tests.commands.helpers import hydra_context, script
+from tests.commands.helpers import collect, hydra_context, script
 from tests.comparing import differences
 from tests.faults.processes import ROOT, finish, wait_until
 from tests.vector_family.test_vector_family import CONF, results_of, vectors
@@ -211,7 +210,7 @@ def test_mistakes_in_the_list(tmp_path, monkeypatch, tasks, message):
 
 
 def test_a_sequence_is_collected_as_one(unbroken, tmp_path, capsys):
-    assert collect.main([str(unbroken), "--model", "all", "--out", str(tmp_path)]) == 0
+    assert collect([str(unbroken), "--model", "all", "--out", str(tmp_path)]) == 0
     shown = capsys.readouterr()
     assert shown.err == ""
     assert "sequences of tasks, RMSE" in shown.out
@@ -225,7 +224,7 @@ def test_a_sequence_is_collected_as_one(unbroken, tmp_path, capsys):
 
 
 def test_a_task_named_itself_is_collected_as_a_run(unbroken, capsys):
-    assert collect.main([str(unbroken / "1-near")]) == 0
+    assert collect([str(unbroken / "1-near")]) == 0
     shown = capsys.readouterr().out
     assert "sequences of tasks" not in shown
     assert "RMSE" in shown

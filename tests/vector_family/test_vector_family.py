@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from scripts import collect
-from tests.commands.helpers import composed, hydra_context, script
+from tests.commands.helpers import collect, composed, hydra_context, script
 from tests.comparing import differences
 from tests.engine.test_run import run_until
 from tests.vector_family.family import Regressor
@@ -91,7 +90,7 @@ def test_the_report_shows_its_metric(finished):
 
 
 def test_runs_are_collected(finished, tmp_path, capsys):
-    assert collect.main([str(finished), "--out", str(tmp_path)]) == 0
+    assert collect([str(finished), "--out", str(tmp_path)]) == 0
     table = capsys.readouterr().out
     assert "RMSE" in table
     rmse = results_of(finished)["student"]["near"]["rmse"]

@@ -15,7 +15,8 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
 from tracer_lightning.data.shards.packing import SourceSample
-from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
+from tracer_lightning.data.shards.writer import SampleCollection, write_shards
+from tracer_lightning.storage.shard_layout import ShardLayout
 from tracer_lightning.types import InputSpec
 
 CROP = (0.9, 1.0)

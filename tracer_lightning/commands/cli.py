@@ -9,11 +9,15 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
+import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from tracer_lightning.commands.program import invocation
 from tracer_lightning.config.composition import COMPOSITION_ERRORS, frames, is_submission_error, one_line
 from tracer_lightning.config.errors import FULL_ERROR, fail, print_error, wants_traceback
 from tracer_lightning.config.help import command_options, quick_help
@@ -48,6 +52,7 @@ OmegaConf.register_new_resolver("names", _join_names, replace=True)
 OmegaConf.register_new_resolver("below", _below, replace=True)
 OmegaConf.register_new_resolver("quoted", quoted, replace=True)
 OmegaConf.register_new_resolver("command_options", command_options, replace=True)
+OmegaConf.register_new_resolver("invocation", invocation, replace=True)
 
 SUBMITIT = "SUBMITIT_EXECUTOR"
 """Environment variable that submitit sets in its jobs, whose output goes to a file."""
@@ -67,6 +72,32 @@ class JobFailed(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def conf_folder() -> Path:
+    """The folder of the configuration: in the installed package, or beside the package in a checkout."""
+    package = Path(__file__).parent.parent
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parent / "conf"
+
+
+def hydra_main(command: str, function: str, words: Sequence[str] = ()) -> Callable[[], Any]:
+    """A Hydra main that composes a command's configuration and runs it.
+
+    Args:
+        command: name of the command's module, and of its YAML file.
+        function: name of the command's function in the module.
+        words: arguments that name the command, which precede its settings on the command line.
+    """
+    user_wants_traceback = wants_traceback()
+
+    @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command)
+    def main(cfg: DictConfig) -> Any:
+        with imports(user_wants_traceback):
+            job = getattr(import_module(f"tracer_lightning.commands.{command}"), function)
+        return task(cfg, user_wants_traceback, job, words)
+
+    return main  # type: ignore[no-any-return]
 
 
 @SIGNALS
@@ -159,19 +190,24 @@ def imports(user_wants_traceback: bool) -> Iterator[None]:
         gc.enable()
 
 
-def task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
+def task(
+    cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any], words: Sequence[str] = ()
+) -> Any:
     """Run one job; a user's mistake ends it with one line and status 1, any other error with its traceback.
 
     Args:
         cfg: composed configuration.
         user_wants_traceback: whether mistakes show their traceback, too.
         job: the command.
+        words: arguments that name the command, which precede its settings on the command line.
 
     Returns:
         The value that the job returns.
     """
     end_with_sweep()
-    with SIGNALS, lenient_streams():  # a launcher's process does not run cli
+    from tracer_lightning.config.sweeps import command_line_of_job
+
+    with SIGNALS, lenient_streams(), command_line_of_job(words):  # a launcher's process does not run cli
         return _task(cfg, user_wants_traceback, job)
 
 

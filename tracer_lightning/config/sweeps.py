@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch.distributed as dist
@@ -23,12 +23,26 @@ def is_sweep() -> bool:
 
 
 @contextmanager
-def job_of_a_sweep() -> Iterator[None]:
-    """Make the current job look like a single run to the processes that it starts, and clean up after it.
+def command_line_of_job(words: Sequence[str]) -> Iterator[None]:
+    """Make ``sys.argv`` the command line of the current job alone, with which Lightning starts further DDP processes.
 
-    Lightning starts further DDP processes with this process's command line, which would run the whole sweep: the
-    command line asks for it, or the configuration of an ablation does.
+    The command line of a sweep would run the whole sweep: it asks for it, or the configuration of an ablation does.
+
+    Args:
+        words: arguments that name the command, which Hydra has not been given.
     """
+    arguments = sys.argv
+    settings = [*HydraConfig.get().overrides.task, "hydra.mode=RUN"] if is_sweep() else arguments[1:]
+    sys.argv = [arguments[0], *words, *settings]
+    try:
+        yield
+    finally:
+        sys.argv = arguments
+
+
+@contextmanager
+def job_of_a_sweep() -> Iterator[None]:
+    """Make the current job look like a single run to the processes that it starts, and clean up after it."""
     if not is_sweep():
         yield
         return
@@ -36,14 +50,12 @@ def job_of_a_sweep() -> Iterator[None]:
         None, force=True
     )  # joblib's start method, in its workers, can't start torch's processes
     config = HydraConfig.get()
-    arguments, variables = sys.argv, set(os.environ)
-    sys.argv = [arguments[0], *config.overrides.task, "hydra.mode=RUN"]
+    variables = set(os.environ)
     with read_write(config.run):  # type: ignore[arg-type]
         config.run.dir = config.runtime.output_dir
     try:
         yield
     finally:
-        sys.argv = arguments
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
         for name in set(LIGHTNING_VARIABLES) - variables:

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tracer_lightning.reporting.comparison import ZERO_SHOT, Comparison, ComparisonRow, Measurement, ResultKey
+from tracer_lightning.reporting.comparison import Comparison, ComparisonRow, Measurement, ResultKey
+from tracer_lightning.reporting.model_choices import ZERO_SHOT
 from tracer_lightning.reporting.published import ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, curve, paper_data_set
 from tracer_lightning.reporting.settings import EVERY, TERMS, Value, format_value, size_of_terms, title
 from tracer_lightning.reporting.style import COLOURS

@@ -1,18 +1,17 @@
-"""Frame of the scripts that parse their command line with argparse: errors in one line, runs, tables and figures."""
+"""Frame of the commands that parse their command line with argparse: errors in one line, and tables.
+
+This module imports nothing heavy, so that --help is quick.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
-from matplotlib.figure import Figure
 from rich.console import Console
 
 from tracer_lightning.reporting.console import PlainConsole
-from tracer_lightning.reporting.runs import RunGroup, find_runs, group_runs
-from tracer_lightning.reporting.style import save
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,9 +25,9 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; see {self.prog} --help")
 
 
-def runs_parser(description: str, epilog: str) -> Parser:
+def runs_parser(description: str, epilog: str, program: str | None = None) -> Parser:
     """Parser of a command that reads finished runs, with ``runs`` as positional arguments."""
-    parser = Parser(description=description, epilog=epilog)
+    parser = Parser(prog=program, description=description, epilog=epilog)
     parser.add_argument("runs", nargs="+", metavar="RUNS", help="folder of a run, or above runs, or a glob pattern")
     return parser
 
@@ -60,31 +59,9 @@ def say(line: str, stderr: bool = False) -> None:
     PlainConsole(stderr=stderr).say(line)
 
 
-def read_groups(patterns: Sequence[str], required: bool = True) -> list[RunGroup]:
-    """Group the finished runs below folders or glob patterns, and warn about each run that is left out.
-
-    Args:
-        patterns: folders, or glob patterns of them.
-        required: whether it is an error if there is no finished run.
-
-    Raises:
-        ValueError: as for :func:`find_runs`.
-    """
-    runs, unreadable = find_runs(patterns, required)
-    groups, repeated = group_runs(runs)
-    for warning in (*unreadable, *repeated):
-        say(f"warning: {warning}", stderr=True)
-    return groups
-
-
 def table_console(width: int) -> Console:
     """Console for tables: as wide as the terminal, or ``width`` columns where the output is redirected."""
     console = PlainConsole()
     if not console.is_terminal:
         console.width = width
     return console
-
-
-def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:
-    """Save a figure as ``stem.png`` and ``stem.svg``; returns both paths."""
-    return [save(figure, stem.with_name(f"{stem.name}.{suffix}")) for suffix in ("png", "svg")]

@@ -9,18 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric
+from tracer_lightning.reporting.model_choices import CHOICES, STUDENT, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ECE, PER_BATCH, PublishedValue, find, paper_data_set
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, TERMS, Settings, Value, label, size_of_terms, varied_keys
 
-ZERO_SHOT, STUDENT, TEACHER = "zero_shot", "student", "teacher"
-CHOICES = {
-    STUDENT: (ZERO_SHOT, STUDENT),
-    TEACHER: (ZERO_SHOT, TEACHER),
-    ZERO_SHOT: (ZERO_SHOT,),
-    "all": (ZERO_SHOT, STUDENT, TEACHER),
-}
-"""Models that are shown for each choice of a model."""
 TOLERANCE = 1e-3
 """Largest difference, as a fraction, of zero-shot results that count as the same result on different devices."""
 NO_METRICS = ("split", "role", "n", "sets")

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tracer_lightning.evaluation import Metric
-from tracer_lightning.reporting.comparison import CHOICES, Measurement, ResultKey, over_seeds
+from tracer_lightning.reporting.comparison import Measurement, ResultKey, over_seeds
 from tracer_lightning.reporting.escaping import csv_text, printable
 from tracer_lightning.reporting.files import read_json, read_yaml
+from tracer_lightning.reporting.model_choices import CHOICES
 from tracer_lightning.reporting.results_file import MetricRecord
 from tracer_lightning.reporting.runs import find_folders
 from tracer_lightning.reporting.settings import METHOD, Settings, label, settings_of, title, varied_keys

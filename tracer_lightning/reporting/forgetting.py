@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from scipy.stats import spearmanr
 
-from tracer_lightning.reporting.comparison import STUDENT, ZERO_SHOT
+from tracer_lightning.reporting.model_choices import STUDENT, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY
 from tracer_lightning.reporting.runs import RunGroup
 from tracer_lightning.reporting.settings import METHOD, label, varied_keys

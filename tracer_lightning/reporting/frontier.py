@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tracer_lightning.evaluation.suite import AVERAGE
-from tracer_lightning.reporting.comparison import CHOICES, TEACHER, TOLERANCE, ZERO_SHOT
+from tracer_lightning.reporting.comparison import TOLERANCE
 from tracer_lightning.reporting.merges import Interpolation
+from tracer_lightning.reporting.model_choices import CHOICES, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY, ECE
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, STRENGTH, Settings, format_value, label, varied_keys

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 
-from tracer_lightning.reporting.comparison import ZERO_SHOT, ComparisonRow, Measurement, ResultKey, over_seeds
+from tracer_lightning.reporting.comparison import ComparisonRow, Measurement, ResultKey, over_seeds
+from tracer_lightning.reporting.model_choices import ZERO_SHOT
 from tracer_lightning.reporting.runs import Run
 
 GAIN_ID, GAIN_OOD, GAIN_OTHER = "gain_id", "gain_ood", "gain_other"

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from tracer_lightning.evaluation import CLASSIFICATION, Metric
+from tracer_lightning.reporting.command_line import say
 from tracer_lightning.reporting.files import read_yaml
+from tracer_lightning.reporting.model_choices import STUDENT, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.results_file import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
 from tracer_lightning.storage.run_layout import CONFIG, HYDRA, MERGE, RESULTS, SEQUENCE
 
 ROUNDING = 1e-6
 """Largest difference of scores that count as equal."""
-ZERO_SHOT = "zero_shot"
-MODELS = (ZERO_SHOT, "student", "teacher")
+MODELS = (ZERO_SHOT, STUDENT, TEACHER)
 Scores = Mapping[str, Mapping[str, Any]]
 """Metrics in [0, 1] by dataset or average."""
 
@@ -112,7 +113,7 @@ def read_run(folder: Path) -> Run:
     try:
         results = read_results(folder / RESULTS)
         settings = settings_of(read_yaml(folder / CONFIG))
-        models = {ZERO_SHOT: results.untrained, "student": results.student, "teacher": results.teacher}
+        models = {ZERO_SHOT: results.untrained, STUDENT: results.student, TEACHER: results.teacher}
         scores = {model: sets for model, sets in models.items() if sets}
         if not scores or results.name is None or results.seed is None:
             raise ValueError("it has no scores, name or seed")
@@ -184,3 +185,20 @@ def group_runs(runs: Iterable[Run]) -> tuple[list[RunGroup], list[str]]:
             result = "the same result" if _same(first.scores, run.scores) else "ANOTHER result"
             warnings.append(f"{run.folder}: settings and seed of {first.folder}, with {result}; left out")
     return [RunGroup(next(iter(seeds.values())).settings, list(seeds.values())) for seeds in groups.values()], warnings
+
+
+def read_groups(patterns: Sequence[str], required: bool = True) -> list[RunGroup]:
+    """Group the finished runs below folders or glob patterns, and warn about each run that is left out.
+
+    Args:
+        patterns: folders, or glob patterns of them.
+        required: whether it is an error if there is no finished run.
+
+    Raises:
+        ValueError: as for :func:`find_runs`.
+    """
+    runs, unreadable = find_runs(patterns, required)
+    groups, repeated = group_runs(runs)
+    for warning in (*unreadable, *repeated):
+        say(f"warning: {warning}", stderr=True)
+    return groups

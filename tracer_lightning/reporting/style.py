@@ -55,3 +55,8 @@ def save(figure: Figure, path: Path) -> Path:
         figure.savefig(partial, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
     figure.set_layout_engine("none")
     return path
+
+
+def save_png_and_svg(figure: Figure, stem: Path) -> list[Path]:
+    """Save a figure as ``stem.png`` and ``stem.svg``; returns both paths."""
+    return [save(figure, stem.with_name(f"{stem.name}.{suffix}")) for suffix in ("png", "svg")]

@@ -8,8 +8,9 @@ from itertools import groupby
 from typing import NamedTuple
 
 from tracer_lightning.evaluation import Metric
-from tracer_lightning.reporting.comparison import ZERO_SHOT, Comparison, ComparisonRow, Measurement, ResultKey
+from tracer_lightning.reporting.comparison import Comparison, ComparisonRow, Measurement, ResultKey
 from tracer_lightning.reporting.gains import FORGETTING, GAIN_ID, GAIN_OOD, GAIN_OTHER, GAINED_ROLES, TRAINED, gains
+from tracer_lightning.reporting.model_choices import ZERO_SHOT
 from tracer_lightning.reporting.published import ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, SOURCE
 from tracer_lightning.reporting.settings import METHOD, label
 

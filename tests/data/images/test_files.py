@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from scripts.make_shards import main
+from tests.commands.helpers import make_shards as main
 from tests.data.images.test_folder import CLASSES, data
 from tests.data.shards.helpers import rewrite, seen, shards
 from tests.data.shards.test_make_shards import error, image, samples, table

@@ -5,7 +5,7 @@ import warnings
 import pytest
 from open_clip import get_tokenizer
 
-from scripts.make_shards import main
+from tests.commands.helpers import make_shards as main
 from tests.data.images.test_folder import TEXTS, data
 from tests.data.shards.helpers import shards, write
 from tests.data.shards.test_make_shards import image, samples, table

@@ -12,7 +12,8 @@ from tests.conftest import tiny_backbone
 from tests.images import grey_png
 from tracer_lightning.data import ShardDataModule, StreamedShardDataModule
 from tracer_lightning.data.shards.packing import SourceSample
-from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
+from tracer_lightning.data.shards.writer import SampleCollection, write_shards
+from tracer_lightning.storage.shard_layout import ShardLayout
 
 CLASSES = ["cat", "dog", "owl"]
 SHARED = Path(__file__).parents[4] / "shared" / "data"

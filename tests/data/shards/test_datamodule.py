@@ -11,7 +11,8 @@ from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import ShardStore, SplitLocation
-from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
+from tracer_lightning.data.shards.writer import SampleCollection, write_shards
+from tracer_lightning.storage.shard_layout import ShardLayout
 
 
 def test_an_epoch_is_a_permutation_of_all_shards(root):

@@ -10,7 +10,7 @@ import pytest
 import torchvision
 from PIL import Image
 
-from scripts.make_shards import main
+from tests.commands.helpers import make_shards as main
 from tests.images import grey_pixels, write_image
 from tracer_lightning.data.shards.manifest import verify_shards
 from tracer_lightning.data.shards.sources import torchvision_collection

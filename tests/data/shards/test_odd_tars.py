@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scripts.make_shards import main
+from tests.commands.helpers import make_shards as main
 from tests.data.shards.helpers import CLASSES, rewrite, seen, shards, write
 from tests.data.shards.test_index import tar
 from tests.data.shards.test_make_shards import error, image, samples, table

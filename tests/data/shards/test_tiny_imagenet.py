@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from scripts.make_shards import main
+from tests.commands.helpers import make_shards as main
 from tests.data.shards.helpers import shards
 from tests.data.shards.test_make_shards import error, image, samples
 from tests.images import grey_pixels, write_image

@@ -14,8 +14,9 @@ from tests.images import grey_png
 from tests.storage.mounts import mounted
 from tracer_lightning.data.shards.manifest import verify_shards
 from tracer_lightning.data.shards.packing import SourceSample
-from tracer_lightning.data.shards.writer import SampleCollection, ShardLayout, write_shards
+from tracer_lightning.data.shards.writer import SampleCollection, write_shards
 from tracer_lightning.storage import file_lock
+from tracer_lightning.storage.shard_layout import ShardLayout
 
 NAMES = ["cat", "dog", "owl"]
 TEMPLATES = ["a {c}.", "a photo of a {c}."]

@@ -14,7 +14,6 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +36,7 @@ from tracer_lightning.data.shards.manifest import (
 )
 from tracer_lightning.data.shards.packing import SourceSample, write_shard
 from tracer_lightning.storage import file_lock, read_text, remove_stale, split_lines, write_text
+from tracer_lightning.storage.shard_layout import ShardLayout
 
 
 class SampleCollection(NamedTuple):
@@ -47,20 +47,6 @@ class SampleCollection(NamedTuple):
     """Class names; empty for pairs of images and captions."""
     train_classnames: Sequence[str] = ()
     """Names of the classes in captions, several of one class separated by ``|``; empty for ``classnames``."""
-
-
-@dataclass(frozen=True)
-class ShardLayout:
-    """Order of samples and limits of shards; raises ValueError for limits below 1."""
-
-    seed: int = 0  # seed of the shuffled order over all shards
-    max_samples: int = 1000  # per shard
-    max_bytes: int = 200_000_000  # per tar file; a larger sample has its own shard
-
-    def __post_init__(self) -> None:
-        for name in ("max_samples", "max_bytes"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}")
 
 
 def write_shards(
