@@ -32,12 +32,21 @@ def command_line_of_job(words: Sequence[str]) -> Iterator[None]:
         words: arguments that name the command, which Hydra has not been given.
     """
     arguments = sys.argv
-    settings = [*HydraConfig.get().overrides.task, "hydra.mode=RUN"] if is_sweep() else arguments[1:]
-    sys.argv = [arguments[0], *words, *settings]
+    sys.argv = [arguments[0], *words, *_arguments_of_job()]
     try:
         yield
     finally:
         sys.argv = arguments
+
+
+def _arguments_of_job() -> list[str]:
+    """The settings of the current job, after the options: Lightning appends settings, and these must not be split."""
+    if not HydraConfig.initialized():
+        return sys.argv[1:]
+    config = HydraConfig.get()
+    folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+    options = [f"--config-name={config.job.config_name}", *(f"--config-dir={folder}" for folder in folders)]
+    return [*options, *config.overrides.task, *(["hydra.mode=RUN"] if is_sweep() else config.overrides.hydra)]
 
 
 @contextmanager
