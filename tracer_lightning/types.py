@@ -167,7 +167,7 @@ class Neighbours(NamedTuple):
 
 
 class ClassTexts(NamedTuple):
-    """Classes of an evaluation set that are not the training classes."""
+    """Texts of classes, from which prompts are made."""
 
     classnames: tuple[str, ...]
     """C' class names, in the order of the labels."""

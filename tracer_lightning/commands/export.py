@@ -14,16 +14,20 @@ from jinja2 import Environment, PackageLoader, Template, TemplateError
 from markupsafe import Markup
 from omegaconf import DictConfig
 
-from tracer_lightning.commands.runner import require_new_folder
+from tracer_lightning.commands.runner import require_clip, require_new_folder
 from tracer_lightning.config.backbones import finished_backbone
 from tracer_lightning.config.checkpoint import weights_file
+from tracer_lightning.config.class_texts import recorded_class_texts
+from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import TEACHER
 from tracer_lightning.config.validate import validate
+from tracer_lightning.data.images.captions import CaptionTables
 from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.engine.run_folder import CHECKPOINT, RESULTS, results_beside
+from tracer_lightning.engine.run_folder import CHECKPOINT, CLASSES, RESULTS, results_beside, write_json
 from tracer_lightning.engine.settings import saved_settings
 from tracer_lightning.evaluation import METRICS
-from tracer_lightning.models import Model, read_checkpoint
+from tracer_lightning.models import Backbone, Model, read_checkpoint
+from tracer_lightning.models.open_clip.onnx import export_onnx
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
@@ -31,8 +35,9 @@ from tracer_lightning.reporting.results_file import Results, read_results
 from tracer_lightning.reporting.settings import active_terms
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import atomic_folder
+from tracer_lightning.types import ClassTexts
 
-CARD = "README.md"
+CARD, ONNX = "README.md", "onnx"
 
 
 def model_card(
@@ -42,6 +47,9 @@ def model_card(
     address: str,
     head: int = 0,
     template: str = "model_card.md.j2",
+    texts: ClassTexts | None = None,
+    license: str | None = None,
+    onnx: bool = False,
 ) -> str:
     """The model card in Markdown: how to load the model, its training and its scores.
 
@@ -52,6 +60,9 @@ def model_card(
         address: name under which open_clip loads the model.
         head: number of classes of the model's own head; 0 without one.
         template: file name of the template.
+        texts: class names and templates in the folder, if any.
+        license: licence of the weights, if it is known.
+        onnx: whether the folder holds ONNX models, and not an open_clip model.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
     settings = saved_settings(content, f"checkpoint={file}")
@@ -73,9 +84,25 @@ def model_card(
             before=results.untrained,
             after=getattr(results, model),
             metrics=list(METRICS),
+            precision=results.precision,
+            base=_base_model(settings),
+            texts=texts,
+            license=license,
+            onnx=onnx,
         )
     except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"checkpoint: {file} or its {RESULTS} is not a valid file of a run ({error})") from error
+
+
+def _base_model(settings: Mapping[str, Any]) -> str | None:
+    """Name of the pretrained model that a run's backbone is; None where it has random weights or a local file's."""
+    backbone = settings.get("backbone")
+    if not isinstance(backbone, Mapping) or "name" not in backbone:
+        return None
+    name, tag = str(backbone["name"]), backbone.get("pretrained")
+    if name.startswith(HUB):
+        return name.removeprefix(HUB)
+    return None if tag is None or name.startswith(FOLDER) else f"{name}/{Path(str(tag)).name}"
 
 
 def _results_beside(file: Path | None) -> Results:
@@ -105,10 +132,14 @@ def card_template(name: str) -> Template:
 def export(cfg: DictConfig) -> Path:
     """Export a model, with a card if its family has one, and push it to the hub where ``push`` names a repository.
 
+    Without ``checkpoint``, a finished export is pushed.
+
     Returns:
         The folder that was written.
     """
     validate(cfg, "export")
+    if cfg.checkpoint is None:
+        return _push_finished(cfg)
     folder = require_new_folder(cfg.out)
     file = weights_file(cfg.checkpoint)
     if file is not None and cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
@@ -117,15 +148,48 @@ def export(cfg: DictConfig) -> Path:
     address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
     model: Model = backbone.model
+    texts = recorded_class_texts(cfg.checkpoint)
+    onnx = cfg.format == ONNX
     with atomic_folder(folder) as partial:
-        model.export(backbone, partial)
+        if onnx:
+            _export_onnx(backbone, texts, partial)
+        else:
+            model.export(backbone, partial)
+        if texts is not None:
+            write_json(partial / CLASSES, texts._asdict())
         if model.card_template is not None:
-            card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes, model.card_template)
+            about = {"texts": texts, "license": cfg.license, "onnx": onnx}
+            card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes, model.card_template, **about)
             (partial / CARD).write_text(card, encoding="utf-8")
-    print_rank_zero(f"exported: {model.loading_code(f'{FOLDER}{folder}') or folder}")
+    print_rank_zero(f"exported: {folder if onnx else model.loading_code(f'{FOLDER}{folder}') or folder}")
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)
-        print_rank_zero(f"pushed: {model.loading_code(address) or cfg.push}")
+        print_rank_zero(f"pushed: {cfg.push if onnx else model.loading_code(address) or cfg.push}")
+    return folder
+
+
+def _export_onnx(backbone: Backbone, texts: ClassTexts | None, folder: Path) -> None:
+    """Write ONNX models with the model's own head or, for known classes, with a zero-shot head."""
+    with setting(f"format={ONNX}"):
+        require_clip([backbone], "it")
+        prompts = None
+        if texts is not None:
+            tables = CaptionTables(backbone.spec.tokenize)
+            prompts = tables.of(texts.classnames, texts.templates).tokens
+        export_onnx(backbone, prompts, folder)
+
+
+def _push_finished(cfg: DictConfig) -> Path:
+    """Push a folder that was exported before."""
+    folder = Path(cfg.out)
+    if cfg.push is None:
+        raise ValueError(
+            "checkpoint is not set; give a run, a file or a folder, or push= for a finished export in out="
+        )
+    if not (folder / CARD).is_file():
+        raise ValueError(f"out={folder}: no finished export; give the checkpoint to export as checkpoint=")
+    _push(folder, str(cfg.push), cfg.private)
+    print_rank_zero(f"pushed: {cfg.push}")
     return folder
 
 

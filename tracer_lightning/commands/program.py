@@ -36,6 +36,8 @@ class Plain(NamedTuple):
 COMMANDS: dict[str, Configured | Plain] = {
     "train": Configured("fine-tune a model; without settings, the demo on handwritten digits", "train"),
     "evaluate": Configured("evaluate finished or published models", "evaluate", "evaluated"),
+    "predict": Configured("classify images without labels", "predict", "exported"),
+    "embed": Configured("compute features of images or texts", "embed", "exported"),
     "export": Configured("write a model in a format that other libraries load", "export", "exported"),
     "merge": Configured("merge the weights of finished models", "merge", "evaluated", "expand_merge"),
     "collect": Plain("compare finished runs in tables and figures", "collect"),

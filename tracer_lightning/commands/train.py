@@ -86,6 +86,7 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
             precision=cfg.evaluation.precision,
             start=start,
             resume_hint=_resume_hint(cfg.resume, folder, _is_unnamed(cfg)),
+            keeps_optimizer=cfg.keep == "all",
         )
         return engine.run(trainer, module, data, info, saved, began)
 

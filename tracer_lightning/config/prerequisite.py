@@ -21,6 +21,7 @@ NOT_HASHED = (
     "callbacks",
     "run",
     "resume",
+    "keep",
     "min_accuracy",
     "optimized_metric",
     "continual",

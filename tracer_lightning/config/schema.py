@@ -107,6 +107,7 @@ TRAIN: dict[str, Any] = {
     "paths.prerequisites": str,
     "primary_metric": str,
     "resume": PATH,
+    "keep": one_of("all", "weights"),
     "init_weights": PATH,
     "tasks": Rule("null or a list of options of the group tasks", _are_tasks),
     "continual.hand_on": PART,
@@ -157,9 +158,11 @@ EVALUATE: dict[str, Any] = {
     "primary_metric": str,
 }
 EXPORT: dict[str, Any] = {
-    "checkpoint": str,
+    "checkpoint": MODEL,
     "model": PART,
     "out": str,
+    "format": one_of("open_clip", "onnx"),
+    "license": str | None,
     "push": str | None,
     "private": bool,
     "backbone": Node,
@@ -211,6 +214,37 @@ CHANGED: dict[str, Any] = {
     "images": whole_number(1),
     "maps": Node | None,
 }
+UNLABELLED: dict[str, Any] = {
+    "paths.cache": str,
+    "backbone": Node,
+    "peft.prepare": Node,
+    "trainer": Node,
+    "checkpoint": str,
+    "model": PART,
+    "out": str,
+    "batch_size": whole_number(1),
+    "num_workers": whole_number(0),
+    "eval_decoder": one_of("torchvision", "pil"),
+    "seed": whole_number(0),
+    "rendezvous_timeout": whole_number(1),
+    "evaluation.precision": one_of("fp32", "bf16"),
+}
+"""Settings that the commands for images without labels have in common."""
+TEXTS = Rule(
+    "null, a list of texts, or a file with one a line", lambda value: isinstance(value, str) or _are_names(value)
+)
+PREDICT: dict[str, Any] = {
+    **UNLABELLED,
+    "images": str,
+    "classes": TEXTS,
+    "templates": TEXTS,
+    "heads": one_of("own", "zero_shot"),
+    "top": whole_number(1),
+    "temperature": Rule(
+        "a number > 0 or the folder of an evaluation", lambda value: isinstance(value, str) or _is_number(value)
+    ),
+}
+EMBED: dict[str, Any] = {**UNLABELLED, "images": PATH, "texts": TEXTS}
 KERNELS: dict[str, Any] = {"steps": whole_number(1), "kernel": Node | None, "kernels": Node | None, "out": str}
 SCHEMAS = {
     "train": TRAIN,
@@ -221,5 +255,7 @@ SCHEMAS = {
     "similarity": SIMILARITY,
     "changed": CHANGED,
     "kernels": KERNELS,
+    "predict": PREDICT,
+    "embed": EMBED,
 }
 """Schema of each command."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -142,6 +143,16 @@ def _check_first(cfg: DictConfig) -> None:
         )
 
 
+def _check_inputs(cfg: DictConfig) -> None:
+    if (cfg.images is None) == (cfg.texts is None):
+        raise ValueError("images and texts are both null, or both set; give one of them")
+
+
+def _check_features_file(cfg: DictConfig) -> None:
+    if Path(cfg.out).suffix not in (".npy", ".parquet"):
+        raise ValueError(f"out must end in .npy or .parquet, found {cfg.out}")
+
+
 EVALUATION = (_check_test_limits, _check_suite)
 """Checks of all commands that read test sets."""
 CHECKS: dict[str, tuple[Callable[[DictConfig], None], ...]] = {
@@ -153,5 +164,7 @@ CHECKS: dict[str, tuple[Callable[[DictConfig], None], ...]] = {
     "similarity": (*EVALUATION, _check_first),
     "changed": (*EVALUATION, _check_images, _check_checkpoint_is_set),
     "kernels": (),
+    "predict": (_check_test_limits,),
+    "embed": (_check_test_limits, _check_inputs, _check_features_file),
 }
 """Checks of several settings against one another, by command; they run after the schema."""

@@ -226,6 +226,8 @@ def _check_optimizer(saved: Mapping[str, Any], module: TracerModule, where: str)
     scheduler = module.scheduler(optimizer, saved["total_steps"])
     _compare([scheduler.state_dict()], saved["lr_schedulers"], f"{where}: lr_schedulers")
     own, states = optimizer.state_dict(), saved["optimizer_states"]
+    if not states and saved["global_step"] == saved["total_steps"]:
+        return  # a finished run that has kept only weights: nothing is left to train
     if len(states) != 1 or not isinstance(states[0], Mapping) or states[0].keys() != own.keys():
         raise ValueError(f"{where}: optimizer_states must be the state of one optimizer")
     state, groups = states[0]["state"], states[0]["param_groups"]

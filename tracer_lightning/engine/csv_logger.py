@@ -34,6 +34,9 @@ class _Writer(ExperimentWriter):
     def _check_log_dir_exists(self) -> None:
         """Delete nothing: when the first rows are written, it is known whether the run is continued."""
 
+    def log_hparams(self, params: dict[str, Any]) -> None:
+        """Write no file of settings: the run's folder has them in config.yaml."""
+
     def save(self) -> None:
         """Write the metrics that were logged since the last call."""
         if not self.metrics:

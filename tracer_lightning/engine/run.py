@@ -16,7 +16,7 @@ from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.interruption_messages import report_interruption
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.resume import SavedRun, prepare_continuation
-from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, RESULTS, write_json
+from tracer_lightning.engine.run_folder import CHECKPOINT, CHECKPOINTS, CLASSES, CONFIG, DETAILS, RESULTS, write_json
 from tracer_lightning.engine.samples import (
     check_sample_counts,
     print_samples_in_memory,
@@ -30,6 +30,7 @@ from tracer_lightning.evaluation import Scores, results_table
 from tracer_lightning.module import TracerModule
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
+from tracer_lightning.storage.checkpoints import keep_weights
 
 
 class RunInfo(NamedTuple):
@@ -55,6 +56,8 @@ class RunInfo(NamedTuple):
     """Weights that the run starts from; None for those of its backbone."""
     resume_hint: str
     """How a user continues the run, for messages."""
+    keeps_optimizer: bool = True
+    """Whether the finished run keeps the state of the optimizer, and the checkpoint before the last one."""
 
 
 class _Outcome(NamedTuple):
@@ -117,6 +120,8 @@ def _train_and_test(
         prepare_continuation(saved, info.settings, trainer, module, data, trains)
     if trainer.is_global_zero:
         write_text(info.folder / CONFIG, info.config)
+        if (texts := data.class_texts()) is not None:
+            write_json(info.folder / CLASSES, texts._asdict())
     before = _test(trainer, module, data, untrained=True)["student"]
     details_before = module.details["student"]
     print_samples_in_memory(data)
@@ -165,6 +170,8 @@ def _write_results(
         labels = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
         write_json(info.folder / DETAILS, {"labels": labels, **outcome.details}, indent=None)
         write_json(info.folder / RESULTS, results)
+        if not info.keeps_optimizer:
+            keep_weights(info.folder / CHECKPOINTS)
         title = f"{info.name}, {info.method}, seed {info.seed}, evaluated in {precision}"
         console.print(results_table(title, outcome.scores, info.primary_metric, module.test.metrics))
         for table in module.test.tables(outcome.scores):

@@ -18,6 +18,7 @@ from tracer_lightning.storage.checkpoints import is_intact
 from tracer_lightning.storage.run_layout import (
     CHECKPOINT,
     CHECKPOINTS,
+    CLASSES,
     CONFIG,
     CONTINUAL,
     DETAILS,
@@ -38,6 +39,7 @@ from tracer_lightning.storage.run_layout import (
 __all__ = [
     "CHECKPOINT",
     "CHECKPOINTS",
+    "CLASSES",
     "CONFIG",
     "CONTINUAL",
     "DETAILS",
@@ -121,7 +123,7 @@ def lock_run_dir(folder: Path, anew: bool) -> Iterator[None]:
     try:
         for directory in (folder, folder / CHECKPOINTS):
             remove_stale(directory)
-        outdated = [f"{CHECKPOINTS}/{NEXT}", *((RESULTS, DETAILS) if anew else ())]
+        outdated = [f"{CHECKPOINTS}/{NEXT}", *((RESULTS, DETAILS, CLASSES) if anew else ())]
         for name in outdated:
             (folder / name).unlink(missing_ok=True)
         yield

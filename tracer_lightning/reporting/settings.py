@@ -32,6 +32,7 @@ IGNORED = (
         "seed",
         "*.seed",
         "resume",
+        "keep",
         "rendezvous_timeout",
         "primary_metric",
         "min_accuracy",

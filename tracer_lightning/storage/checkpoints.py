@@ -62,6 +62,19 @@ def promote_checkpoint(folder: Path, keep: bool = True) -> None:
     flush(folder)
 
 
+def keep_weights(folder: Path) -> None:
+    """Leave only the last checkpoint of a finished run, without the state of the optimizer.
+
+    Args:
+        folder: folder of the checkpoints.
+    """
+    files, last = AtomicCheckpointIO(), folder / LAST
+    content = files.load_checkpoint(last, map_location="cpu", weights_only=True)
+    if content.get("optimizer_states"):
+        files.save_checkpoint({**content, "optimizer_states": []}, last)
+    (folder / PREVIOUS).unlink(missing_ok=True)
+
+
 def is_intact(path: Path) -> bool:
     """Whether a checkpoint is complete and its checksums match; this reads the whole file."""
     try:

@@ -15,6 +15,7 @@ from tracer_lightning.data.core.mix import Mix, MixedDataset, MixedSampler, MixL
 from tracer_lightning.data.core.prefetch import prefetch_next
 from tracer_lightning.data.core.sampler import EpochPosition, EpochSampler, EvalSampler
 from tracer_lightning.data.core.workers import init_worker
+from tracer_lightning.types import ClassTexts
 
 PREFETCHED = 2
 """Number of batches that each worker prefetches: torch's default."""
@@ -121,6 +122,10 @@ class DataModule(pl.LightningDataModule):
         """Names of the labels of an evaluation set; none where its labels are no classes."""
         del eval_set
         return []
+
+    def class_texts(self) -> ClassTexts | None:
+        """Class names and templates of the training classes; None where samples have no such classes."""
+        return None
 
     def about_validation(self) -> str:
         """A line on where the validation samples come from; empty where users expect it."""

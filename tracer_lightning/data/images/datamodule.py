@@ -38,7 +38,7 @@ from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.transforms import DecodeAndCrop
 from tracer_lightning.data.images.unreadable import TRAINING
 from tracer_lightning.functional.text import trim_tokens
-from tracer_lightning.types import Batch, ConversationSpec, EvalSet, InputSpec
+from tracer_lightning.types import Batch, ClassTexts, ConversationSpec, EvalSet, InputSpec
 
 MOST_REPEATS = 1.0
 """How many others of its class an image may expect in a batch, of equally frequent classes, without a warning.
@@ -141,6 +141,10 @@ class ClipDataModule(ImageDataModule):
         """The prompts of the zero-shot heads, of the training classes and of the sets with classes of their own."""
         own_prompts = self.own_prompts()
         return {**self.context(), **({"own_prompts": own_prompts} if own_prompts else {})}
+
+    def class_texts(self) -> ClassTexts | None:
+        """Class names and templates of the zero-shot head; None for pairs of images and captions."""
+        return ClassTexts(tuple(self.classnames), tuple(self.templates)) if self.labelled else None
 
     def prompts(self) -> Tensor:
         """(C, P, L) tokens of every template for every class, for zero-shot heads."""

@@ -102,9 +102,13 @@ class IndexedSource:
         caption = None
         if offsets.caption_size[index]:
             caption = self._read(shard, offsets.caption_offset[index], offsets.caption_size[index])
-        origin = f"{self.paths[shard]} at byte {offsets.image_offset[index]}"
+        origin = self.origin(index)
         text = None if caption is None else decode_text(caption, origin)
         return RawSample(data, int(self.labels[index]), origin, text, self._domains[shard])
+
+    def origin(self, index: int) -> str:
+        """Return the location of a sample."""
+        return f"{self.paths[int(self._shard[index])]} at byte {self._offsets.image_offset[index]}"
 
     def _read(self, shard: int, offset: int, size: int) -> bytes:
         """Read bytes of a shard; a process keeps at most ``MAX_OPEN_FILES`` files open, and none of its parent's."""
