@@ -192,6 +192,44 @@ def test_the_card_tells_what_the_model_is(finished_run, exported):
         assert words in card
 
 
+def test_an_export_has_the_class_names_of_the_run_and_its_licence(finished_run, exported, tmp_path):
+    texts = json.loads((exported / "teacher/classes.json").read_text())
+    assert texts == json.loads((finished_run.folder / "classes.json").read_text())
+    assert len(texts["classnames"]) == 10
+    card = (exported / "teacher" / "README.md").read_text()
+    assert "the 10 classes" in card
+    assert "Evaluated in fp32." in card
+    assert "license:" not in card
+    out = tmp_path / "out"
+    status, _, stderr = script("export", f"checkpoint={exported / 'teacher'}", f"out={out}", "license=mit")
+    assert status == 0, stderr
+    assert '\nlicense: "mit"\n' in (out / "README.md").read_text()
+    assert json.loads((out / "classes.json").read_text()) == texts
+
+
+@pytest.mark.slow
+def test_an_export_to_onnx_predicts_what_the_run_predicts(finished_run, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    out = tmp_path / "onnx"
+    status, _, stderr = script("export", f"checkpoint={finished_run.folder}", f"out={out}", "format=onnx")
+    assert status == 0, stderr
+    assert "pipeline_tag: zero-shot-image-classification" in (out / "README.md").read_text()
+    with hydra_context():
+        cfg = composed(tmp_path)
+        from tracer_lightning.config.backbones import build_backbone
+        from tracer_lightning.config.build import build_data
+
+        data = build_data(cfg, build_backbone(cfg, None))
+    session = onnxruntime.InferenceSession(str(out / "image.onnx"), providers=["CPUExecutionProvider"])
+    right = n = 0
+    for batch in data.eval_loader(next(eval_set for eval_set in data.eval_sets if eval_set.name == "small")):
+        _, logits = session.run(None, {"pixels": (batch.images.float() / 255).numpy()})
+        counted = batch.labels >= 0
+        right += int((torch.from_numpy(logits.argmax(1)) == batch.labels)[counted].sum())
+        n += int(counted.sum())
+    assert right / n == finished_run.results["student"]["small"]["accuracy"]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
@@ -205,6 +243,9 @@ def test_the_card_tells_what_the_model_is(finished_run, exported):
         ("export", ["checkpoint={run}"], "error: out is not set and has no default; give it as out=VALUE"),
         ("export", ["checkpoint={run}", "out={run}"], "exists already; choose another place"),
         ("export", ["checkpoint={run}", "out=x", "model=both"], "error: model must be student or teacher"),
+        ("export", ["checkpoint={run}", "out=x", "format=jax"], "error: format must be "),
+        ("export", ["out=x"], "error: checkpoint is not set; give a run"),
+        ("export", ["out=x", "push=me/mine"], "error: out=x: no finished export"),
     ],
 )
 def test_mistakes_are_one_line(finished_run, tmp_path, name, arguments, message):
@@ -236,10 +277,13 @@ def test_an_export_is_pushed_where_asked(finished_run, tmp_path, monkeypatch):
     assert status == 0, stderr
     assert calls == [
         ("me/mine", True),
-        ("me/mine", ["README.md", "open_clip_config.json", "open_clip_model.safetensors"]),
+        ("me/mine", ["README.md", "classes.json", "open_clip_config.json", "open_clip_model.safetensors"]),
     ]
     assert "hf-hub:me/mine" in stdout
     assert "hf-hub:me/mine" in (out / "README.md").read_text()
+    status, stdout, stderr = script("export", f"out={out}", "push=you/yours", "private=false")
+    assert status == 0, stderr
+    assert calls[2:] == [("you/yours", False), ("you/yours", calls[1][1])]
 
 
 def test_a_push_that_fails_is_one_line_and_loses_nothing(finished_run, tmp_path, monkeypatch):

@@ -186,7 +186,7 @@ def test_parquet_has_a_column_of_names_and_one_of_features(finished_run, tmp_pat
     ("command", "arguments", "message"),
     [
         ("predict", ["images=nowhere"], "error: images: 'nowhere' is no folder, file or pattern of images"),
-        ("predict", ["images=.", "classes=gone.txt"], "error: classes=gone.txt: "),
+        ("predict", ["images=.", "classes=gone.txt"], "error: classes: there is no file gone.txt"),
         ("predict", ["images=.", "classes=[cat]", "templates=[a photo]"], "lacks the placeholder {c}"),
         ("predict", ["images=.", "top=0"], "error: top must be a whole number >= 1, found 0"),
         ("embed", [], "error: images and texts are both null, or both set"),

@@ -77,6 +77,22 @@ def test_resume_continues_a_run_exactly(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_finished_run_may_keep_only_its_weights(finished_run, tmp_path):
+    """They are the same, and the finished run can still be repeated."""
+    results = run(composed(tmp_path, "keep=weights"))
+    assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == ["last.ckpt"]
+    kept, whole = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+        for folder in (tmp_path / "run", finished_run.folder)
+    )
+    assert whole["optimizer_states"]
+    assert kept["optimizer_states"] == []
+    assert not differences(kept["state_dict"], whole["state_dict"])
+    repeated = run(composed(tmp_path, "keep=weights", "resume=auto"))
+    assert repeated["student"] == results["student"] == finished_run.results["student"]
+
+
+@pytest.mark.slow
 def test_the_saved_model_is_the_reported_one(tmp_path):
     """Also where validation does not fall on the last epoch."""
     run(composed(tmp_path, "trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"))

@@ -53,7 +53,7 @@ def _embed_images(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[
     data, source = build_unlabelled(cfg, backbone, None)
     print_rank_zero(f"{len(source):,} images")
     outputs = image_outputs(runner, backbone.model, data, ("features",), image_features)
-    return [source.origin(index) for index in outputs["indices"].tolist()], outputs["features"].numpy()
+    return [source.origin(index) for index in outputs["indices"].tolist()], outputs["features"]
 
 
 def _embed_texts(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
@@ -49,7 +50,7 @@ def image_outputs(
     data: UnlabelledDataModule,
     names: Sequence[str],
     start: Callable[[Any], Callable[[Tensor], Outputs]],
-) -> dict[str, Tensor]:
+) -> dict[str, np.ndarray]:
     """Outputs of the readable images, as :class:`OutputModule` collects them; the others are named."""
     module = OutputModule(model, names, start)
     runner.test(module, data)

@@ -73,7 +73,9 @@ def _given(
     """The texts of a setting, which is a list, the path of a file, or null."""
     value = cfg[key]
     if isinstance(value, str):
-        with setting(f"{key}={value}"):
+        with setting(key):
+            if not Path(value).is_file():
+                raise ValueError(f"there is no file {value}; give a list, or a file with one text a line")
             return tuple(read(Path(value)))
     texts = parse(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
     return None if texts is None else tuple(texts)

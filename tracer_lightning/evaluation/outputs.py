@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -40,10 +41,13 @@ class CollectedOutputs(Metric):
         for name, values in {**outputs, INDICES: indices}.items():
             getattr(self, name).append(values[counted])
 
-    def compute(self) -> dict[str, Tensor]:
-        """Outputs (N, ...) of all ranks, and their places ``indices`` (N,) in the set, ascending."""
-        collected = {name: dim_zero_cat(getattr(self, name)).cpu() for name in self.names}
-        order = collected[INDICES].argsort(stable=True)
+    def compute(self) -> dict[str, np.ndarray]:
+        """Outputs (N, ...) of all ranks, and their places ``indices`` (N,) in the set, ascending.
+
+        They are arrays because torchmetrics makes scalars of tensors with a single element.
+        """
+        collected = {name: dim_zero_cat(getattr(self, name)).cpu().numpy() for name in self.names}
+        order = collected[INDICES].argsort(kind="stable")
         return {name: values[order] for name, values in collected.items()}
 
 
@@ -63,7 +67,7 @@ class OutputModule(pl.LightningModule):
         self.model, self._start = model, start
         self._collected = CollectedOutputs(names)
         self._compute: Callable[[Tensor], Outputs] | None = None
-        self.outputs: dict[str, Tensor] = {}
+        self.outputs: dict[str, np.ndarray] = {}
         """Outputs (N, ...) of the readable images, and their places ``indices`` (N,) in the set."""
 
     def configure_model(self) -> None:

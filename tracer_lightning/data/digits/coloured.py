@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from filelock import FileLock
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torchvision.datasets import MNIST
 
@@ -95,6 +94,8 @@ def mnist_digits(root: str, download: bool) -> dict[str, Split]:
         advice = "" if download else "; set download to True, or root to the folder that contains MNIST/raw"
         raise ValueError(f"root={root}: MNIST can't be loaded from there ({reason}){advice}") from error
     (images, labels), test = ((dataset.data.numpy() / np.float32(255), dataset.targets.numpy()) for dataset in datasets)
+    from sklearn.model_selection import train_test_split  # imported late: every command imports this module
+
     train, val = train_test_split(np.arange(len(labels)), test_size=VALIDATION, stratify=labels, random_state=0)
     return {"train": Split(images[train], labels[train]), "val": Split(images[val], labels[val]), "test": Split(*test)}
 

@@ -13,8 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 
 SIZE = 32
 CLASSES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -75,6 +73,9 @@ class Split(NamedTuple):
 
 def load_splits(val: float = 0.1, test: float = 0.3, seed: int = 0) -> dict[str, Split]:
     """Split the digits by image, stratified by class, into train, val and test."""
+    from sklearn.datasets import load_digits  # imported late: every command imports this module, and few need it
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     images = (images.reshape(-1, 8, 8) / 16).astype(np.float32)
     train_ids, held_out = train_test_split(

@@ -252,7 +252,7 @@ class ShardDataModule(ClipDataModule):
         try:
             return self.store.lines(folder, name)
         except FileNotFoundError as error:
-            raise ValueError(f"{error}: a set of shards needs it; write it with scripts/make_shards.py") from error
+            raise ValueError(f"{error}: a set of shards needs it; write it with make_shards") from error
 
     # -- samples ------------------------------------------------------------------------------------------------
 

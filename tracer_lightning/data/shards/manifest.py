@@ -69,7 +69,7 @@ def load_manifest(path: Path) -> Manifest:
     try:
         content = json.loads(read_text(path))
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing; write the shards (again) with scripts/make_shards.py") from None
+        raise ValueError(f"{path} is missing; write the shards (again) with make_shards") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} can't be read ({error}); write the shards again with overwrite=True") from None
     try:

@@ -240,7 +240,7 @@ class ShardStore:
             count = int(read_text(root.fetch(f"{location.split}/{NSHARDS}", TEXT_BYTES)))
         except FileNotFoundError as error:
             raise ValueError(
-                f"{error}: there is no split {location.split} of shards; write it with scripts/make_shards.py"
+                f"{error}: there is no split {location.split} of shards; write it with make_shards"
             ) from error
         except ValueError as error:
             raise ValueError(f"{location}/{NSHARDS} must contain the number of shards: {error}") from error
