@@ -59,6 +59,12 @@ def plant(path, marker, form="archive"):
 
 
 FORMS = ("archive", "legacy", "pickle")
+NEEDED = {
+    "scripts/export.py": ("out=export",),
+    "scripts/predict.py": ("images=photos",),
+    "scripts/embed.py": ("images=photos",),
+}
+"""Settings without a default."""
 SETTINGS = [
     *(("train.py", setting) for setting in ("init_weights", "resume")),
     *((script, "checkpoint") for script in ENTRIES if script not in ("train.py", "scripts/similarity.py")),
@@ -77,7 +83,7 @@ SETTINGS = [
 )
 def test_weights_are_not_executed(marker, tmp_path, script, setting, form):
     plant(tmp_path / "mine/checkpoints/last.ckpt", marker, form)
-    overrides = ["out=export"] if script.endswith("export.py") else SMALL[:0]
+    overrides = NEEDED.get(script, ())
     for path in ("mine", "mine/checkpoints/last.ckpt") if form == "archive" else ("mine",):
         several = f"{path},other" if setting == "checkpoints" else path
         with bounded():

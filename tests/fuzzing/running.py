@@ -129,6 +129,8 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "train.py": {},
     "scripts/evaluate.py": {"checkpoint": "evaluated"},
     "scripts/export.py": {"checkpoint": "exported"},
+    "scripts/predict.py": {"checkpoint": "exported"},
+    "scripts/embed.py": {"checkpoint": "exported"},
     "scripts/merge.py": {"checkpoint": "evaluated", "shorthand": expand_merge},
     "scripts/diagnose.py": {"checkpoint": "diagnosed"},
     "scripts/similarity.py": {"checkpoint": "diagnosed", "shorthand": expand_similarity},
