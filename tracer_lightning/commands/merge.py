@@ -14,13 +14,14 @@ from omegaconf import DictConfig
 from tracer_lightning.commands.runner import Runner, require_new_folder
 from tracer_lightning.config.build import build_suite
 from tracer_lightning.config.checkpoint import weights_file
+from tracer_lightning.config.class_texts import recorded_class_texts
 from tracer_lightning.config.finished_models import ONLY, display_names, match_heads, read_model, read_start
 from tracer_lightning.config.schema import INTERPOLATIONS
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.fisher import image_fisher
 from tracer_lightning.engine.precision import precision_name
-from tracer_lightning.engine.run_folder import results_beside
+from tracer_lightning.engine.run_folder import CLASSES, results_beside, write_json
 from tracer_lightning.engine.samples import print_unscored_sets
 from tracer_lightning.evaluation import EvaluationModule, Metric, Scores, Suite
 from tracer_lightning.merging import Ratio, Weights, check_mergeable, fisher_merge, mean, model_stock, wise_ft
@@ -95,6 +96,8 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         if out is not None:
             with atomic_folder(out) as unfinished:
                 merged.model.export(merged, unfinished)
+                if (texts := recorded_class_texts(checkpoints[0])) is not None:
+                    write_json(unfinished / CLASSES, texts._asdict())
             print_rank_zero(f"written: {merged.model.loading_code(f'{FOLDER}{out}') or out}")
 
     results = {**identity, "scores": scores, "ratios": ratio_summary(ratios)}

@@ -75,7 +75,8 @@ class OutputModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Prepare what is computed once, such as zero-shot heads."""
-        self._compute = self._start(self.model)
+        with self.trainer.precision_plugin.test_step_context():  # as in the steps, for heads made of texts
+            self._compute = self._start(self.model)
 
     @torch.no_grad()
     def test_step(self, batch: Batch, batch_idx: int) -> None:
