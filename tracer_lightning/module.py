@@ -181,7 +181,8 @@ class TracerModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start with the student."""
-        self.validation.start({"student": widened(self.student)})
+        with self.trainer.precision_plugin.val_step_context():  # as in the steps, for heads made of texts
+            self.validation.start({"student": widened(self.student)})
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Count a batch of the validation split."""
@@ -196,7 +197,8 @@ class TracerModule(pl.LightningModule):
         models: dict[str, Any] = {"student": widened(self.student)}
         if isinstance(self.teacher, AveragedTeacher) and self.teacher.total_steps is not None:
             models["teacher"] = widened(self.teacher.module)
-        self.test.start(models, untrained=self.tests_untrained)
+        with self.trainer.precision_plugin.test_step_context():  # as in the steps, for heads made of texts
+            self.test.start(models, untrained=self.tests_untrained)
 
     def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of one data set of the suite."""

@@ -38,7 +38,7 @@ FOLDER = ["data.root={root}"]
 SETS = ["data.root={root}/sets"]
 CIFAR10_SETS = [*SETS, "~suite.tiny-imagenet-shift"]  # whose classes are named
 MNIST = ["data.root={root}/mnist", "data.download=false"]
-QUICK = ["data.texts.templates._target_=tests.commands.stand_ins.one_template"]  # 80,000 captions take seconds
+QUICK = ["data.texts.templates={_target_:tests.commands.stand_ins.one_template}"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {

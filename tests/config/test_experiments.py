@@ -35,10 +35,10 @@ QUICK = (
     "data.eval_batch_size=4",
     "data.num_workers=0",
 )
-ONE_TEMPLATE = "data.texts.templates._target_=tests.commands.stand_ins.one_template"
+ONE_TEMPLATE = "data.texts.templates={_target_:tests.commands.stand_ins.one_template}"
 TWO_TEMPLATES = ONE_TEMPLATE.replace("one_template", "two_templates")
 FEW = [
-    "data.texts.classnames._target_=tests.commands.stand_ins.few_classes",
+    "data.texts.classnames={_target_:tests.commands.stand_ins.few_classes}",
     "suite=imagenet",
     "data.train.folder=few",
     "suite.imagenet.folder=few",
@@ -160,6 +160,15 @@ def test_a_term_without_a_class_is_an_error(tmp_path):
         cfg = composed(tmp_path, "+distill_losses.typo={weight:1,term:{temperature:1}}", tiny=False)
     with pytest.raises(ValueError, match=r"typo\.term must have _target_"):
         build_sum(cfg, tiny_backbone().model, ("distill_losses",))
+
+
+@pytest.mark.parametrize("data", ["imagenet", "imagenet_folder"])
+def test_texts_of_imagenet_may_be_replaced(data, tmp_path):
+    texts = ["data.texts.templates=['a sketch of a {c}.', '{c}']", "data.texts.classnames=[cat, dog]"]
+    with hydra_context():
+        cfg = composed(tmp_path, "experiment=vitb16_wma", f"data={data}", "data.root=/data", *texts, tiny=False)
+    assert cfg.data.texts.templates == ["a sketch of a {c}.", "{c}"]
+    assert cfg.data.texts.classnames == ["cat", "dog"]
 
 
 def test_experiments_of_multimodal_language_models_compose(tmp_path):

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from tests.commands.helpers import composed, hydra_context, script
 from tracer_lightning.commands.train import run
 from tracer_lightning.engine.precision import set_evaluation_precision
+from tracer_lightning.evaluation import EvaluationModule, Suite
 from tracer_lightning.evaluation.logits import image_logits
 
 
@@ -51,6 +52,31 @@ def test_steps_are_computed_in(tmp_path, training, evaluation, types):
     set_evaluation_precision(trainer, evaluation).fit(module, data, data)
     trainer.test(module, data, verbose=False)
     assert module.types == {"train": types[0], "validate": types[1], "test": types[1]}
+
+
+class SeenSuite(Suite):
+    """In which type a model's products are computed when its head is made, and when it is tested."""
+
+    def __init__(self):
+        super().__init__([])
+        self.types = {}
+
+    def start(self, models, untrained=False):
+        self.types["head"] = models["student"](torch.randn(2, 4)).dtype
+
+    def update(self, batch, set_index):
+        self.types["test"] = batch.dtype
+
+    def finish(self):
+        return {}
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_heads_are_made_in_the_precision_of_evaluation(tmp_path, precision, dtype):
+    trainer = Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_progress_bar=False)
+    module = EvaluationModule({"student": torch.nn.Linear(4, 1)}, suite := SeenSuite())
+    set_evaluation_precision(trainer, precision).test(module, DataLoader(torch.randn(4, 4)), verbose=False)
+    assert suite.types["head"] is dtype
 
 
 def test_unknown_precisions_are_named(tmp_path):

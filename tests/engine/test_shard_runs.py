@@ -36,7 +36,7 @@ def sets(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("reader", [[], pytest.param(STREAM, marks=pytest.mark.slow)])
 def test_imagenet_and_its_shifts(tmp_path, sets, reader):
-    one_template = "data.texts.templates._target_=tests.commands.stand_ins.one_template"
+    one_template = "data.texts.templates={_target_:tests.commands.stand_ins.one_template}"
     options = ["data=imagenet", f"data.root={sets}", *stand_ins.UNCOUNTED["imagenet"], one_template, *SMALL, *reader]
     if reader:
         options += ["data.train.samples=12"]
@@ -49,7 +49,7 @@ def test_imagenet_and_its_shifts(tmp_path, sets, reader):
 
 
 def test_a_set_of_another_size_ends_the_run_before_it_begins(tmp_path, sets):
-    one_template = "data.texts.templates._target_=tests.commands.stand_ins.one_template"
+    one_template = "data.texts.templates={_target_:tests.commands.stand_ins.one_template}"
     counted = [option for option in stand_ins.UNCOUNTED["imagenet"] if "imagenet-a" not in option]
     with pytest.raises(ValueError, match=r"suite\.imagenet-a: .*wds_imagenet-a/test contains 12 samples, but 7,500"):
         run(composed(tmp_path, "data=imagenet", f"data.root={sets}", *counted, one_template, *SMALL))

@@ -52,6 +52,23 @@ def test_unfinished_and_broken_runs_are_reported(sweep):
         assert reason in warning
 
 
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a: &x [1]\nb: *x", "references"),
+        ("[" * 100_000, "more than 100 nested"),
+        ("\n".join(" " * depth + "a:" for depth in range(200)), "more than 100 nested"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+    ],
+)
+def test_configurations_of_strangers_are_left_out(sweep, content, reason):
+    folder = next(sweep.glob("8-*"))
+    (folder / "config.yaml").write_text(content)
+    _, [warning] = find_runs([str(sweep)])
+    assert warning.startswith(f"{folder}:")
+    assert reason in warning
+
+
 @pytest.mark.parametrize("content", ["[]", "3", '{"name": "a", "seed": 0}', '{"name": "a", "student": {"b": {}}}'])
 def test_other_files_are_not_read_as_runs(sweep, content):
     for path in sweep.glob("*/results.json"):

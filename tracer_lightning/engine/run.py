@@ -134,7 +134,8 @@ def _train_and_test(
     elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
         trainer.save_checkpoint(info.folder / CHECKPOINT)
     validation = last_validation(trainer, module, data)
-    tuned = _test(trainer, module, data)
+    is_changed = trains or module.student.head is not None
+    tuned = _test(trainer, module, data) if is_changed else {"student": before}
     untrained = module.test.untrained
     scores = {untrained: before, "student": tuned["student"], "teacher": tuned.get("teacher")}
     return _Outcome(scores, validation, {untrained: details_before, **module.details})

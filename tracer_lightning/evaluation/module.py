@@ -36,7 +36,8 @@ class EvaluationModule(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Build the heads."""
-        self.suite.start(dict(self.models.items()), self.untrained)
+        with self.trainer.precision_plugin.test_step_context():  # as in the steps, for heads made of texts
+            self.suite.start(dict(self.models.items()), self.untrained)
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count a batch of one data set."""

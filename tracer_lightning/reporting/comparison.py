@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric
 from tracer_lightning.reporting.model_choices import CHOICES, STUDENT, TEACHER, ZERO_SHOT
-from tracer_lightning.reporting.published import ECE, PER_BATCH, PublishedValue, find, paper_data_set
+from tracer_lightning.reporting.published import ACCURACY, ECE, PER_BATCH, find, paper_data_set
+from tracer_lightning.reporting.published_forgetting import find_task_accuracy
+from tracer_lightning.reporting.published_value import PublishedValue
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, TERMS, Settings, Value, label, size_of_terms, varied_keys
 
@@ -133,7 +135,10 @@ def _measurements(
         name = paper_data_set(key.data_set, results[0])
         per_batch = key.metric == ECE and PER_BATCH not in results[0][key.data_set]
         metric = PER_BATCH if per_batch else key.metric
-        measurements[key] = replace(measurement, published=find(settings, model, swept, name, metric))
+        value = find(settings, model, swept, name, metric)
+        if value is None and (model, metric) == (STUDENT, ACCURACY):
+            value = find_task_accuracy(settings, key.data_set)
+        measurements[key] = replace(measurement, published=value)
     return measurements
 
 

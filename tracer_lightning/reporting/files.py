@@ -10,15 +10,9 @@ import yaml  # type: ignore[import-untyped]
 
 from tracer_lightning.storage import read_text
 
-
-class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """Loader of YAML without references, a few of which can expand to billions of values."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose the next node."""
-        if self.check_event(yaml.AliasEvent):
-            raise ValueError("references (*name) are not allowed")
-        return super().compose_node(parent, index)
+LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+MAX_DEPTH = 100
+"""Largest number of nested mappings and lists in YAML: libyaml overflows the stack with many more."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,8 +21,22 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the mapping in a YAML file, with a safe loader; ValueError, which names the file, for other content."""
-    return _read_mapping(path, lambda text: yaml.load(text, PlainLoader))  # derived from SafeLoader
+    """Read the mapping in a YAML file, with a safe loader; ValueError, which names the file, for other content.
+
+    References are refused, since a few of them can expand to billions of values.
+    """
+    return _read_mapping(path, _parse_yaml)
+
+
+def _parse_yaml(text: str) -> Any:
+    depth = 0
+    for event in yaml.parse(text, LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("references (*name) are not allowed")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"more than {MAX_DEPTH} nested mappings and lists")
+    return yaml.load(text, LOADER)  # a safe loader
 
 
 def _read_mapping(path: Path, parse: Any) -> dict[str, Any]:

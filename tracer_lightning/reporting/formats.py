@@ -20,7 +20,19 @@ from tracer_lightning.reporting.tables import TableColumn, TableSection, TextTab
 
 SETTING = "setting"
 UNLIMITED = 10_000
-CSV_HEAD = ("model", "n", "seeds", "data_set", "metric", "mean", "std", "published", "published_table", "difference")
+CSV_HEAD = (
+    "model",
+    "n",
+    "seeds",
+    "data_set",
+    "metric",
+    "mean",
+    "std",
+    "published",
+    "published_table",
+    "published_source",
+    "difference",
+)
 
 
 def _rich(block: TextTable, columns: Sequence[TableColumn]) -> Table:
@@ -113,6 +125,6 @@ def raw(comparison: Comparison) -> str:
         values = [row.settings.get(key) if row.seeds else None for key in comparison.keys]
         row_fields = [row.label, *values, row.model, len(row.seeds) or None, " ".join(map(str, row.seeds))]
         for key, cell in {**row.cells, **gains(row)}.items():
-            published = (None, None) if cell.published is None else cell.published
+            published = (None, None, None) if cell.published is None else cell.published
             lines.append([*row_fields, *key, cell.mean, cell.std, *published, cell.difference])
     return csv_text(lines)

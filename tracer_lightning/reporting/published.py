@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from tracer_lightning.reporting.published_value import PublishedValue
 from tracer_lightning.reporting.settings import (
     BACKBONE,
     BETA,
@@ -48,13 +49,6 @@ NOTES = {
 }
 
 
-class PublishedValue(NamedTuple):
-    """A published value, as a fraction, and the number of its table."""
-
-    value: float
-    table: int
-
-
 class PublishedKey(NamedTuple):
     """Identification of a published value; the setting is None in the main tables, else our key and its value."""
 
@@ -87,7 +81,7 @@ def published() -> Mapping[PublishedKey, PublishedValue]:
         percent = row["metric"] == "accuracy_percent"
         metric, scale = (ACCURACY, 100) if percent else (PER_BATCH, 1)
         key = PublishedKey(row["backbone"], row["method"], _setting(row["setting"]), row["dataset"], metric)
-        values.setdefault(key, PublishedValue(float(row["value"]) / scale, int(row["table"])))
+        values.setdefault(key, PublishedValue(float(row["value"]) / scale, int(row["table"]), SOURCE))
     return values
 
 

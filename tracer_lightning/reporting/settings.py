@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatch
+from fnmatch import translate
 from typing import Any
 
 Value = str | int | float | bool
@@ -16,6 +17,7 @@ PEFT = "peft.name"
 BACKBONE = "backbone.name"
 WEIGHTS = "backbone.pretrained"
 TERMS = "distill_losses"
+TRAINED_PARTS = "method.train"
 TEACHER = "teacher.module._target_"
 KERNEL = "kernel._target_"
 BETA = "kernel.beta"
@@ -47,6 +49,7 @@ IGNORED = (
     *("callbacks.*", "optimized_metric", "continual.*", "evaluation.validation_suite.*", "evaluation.test_suite.*"),
 )
 """Patterns of settings that do not affect training. A kernel counts only as a setting of the teacher."""
+IS_IGNORED = re.compile("|".join(map(translate, IGNORED))).match
 TERM_ORDER = ("fd", "crd", "icl", "cross_kd")
 """Order in which terms are listed; other terms follow."""
 KERNEL_OF_TEACHER = "teacher.module.kernel."
@@ -90,7 +93,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
         if group in settings and rest.partition(".")[0] not in active_terms(config[group]):
             continue
         is_output_path = bool(output) and isinstance(value, str) and output in value
-        if not is_output_path and (key in relevant or not any(fnmatch(key, pattern) for pattern in IGNORED)):
+        if not is_output_path and (key in relevant or not IS_IGNORED(key)):
             settings[key.replace(KERNEL_OF_TEACHER, "kernel.")] = value
     return settings
 

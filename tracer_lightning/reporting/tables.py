@@ -9,9 +9,19 @@ from typing import NamedTuple
 
 from tracer_lightning.evaluation import Metric
 from tracer_lightning.reporting.comparison import Comparison, ComparisonRow, Measurement, ResultKey
-from tracer_lightning.reporting.gains import FORGETTING, GAIN_ID, GAIN_OOD, GAIN_OTHER, GAINED_ROLES, TRAINED, gains
+from tracer_lightning.reporting.gains import (
+    FORGETTING,
+    GAIN,
+    GAIN_ID,
+    GAIN_OOD,
+    GAIN_OTHER,
+    GAINED_ROLES,
+    TRAINED,
+    gains,
+)
 from tracer_lightning.reporting.model_choices import ZERO_SHOT
 from tracer_lightning.reporting.published import ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, SOURCE
+from tracer_lightning.reporting.published_value import PublishedValue
 from tracer_lightning.reporting.settings import METHOD, label
 
 NARROW = 6
@@ -93,12 +103,12 @@ def format_measurement(cell: Measurement | None, metric: Metric, decimals: int, 
     return f"{_number(cell.mean, metric, decimals, sign)}{spread}"
 
 
-def _published(cell: Measurement | None, decimals: int, mark: str) -> tuple[str, str]:
+def _published(cell: Measurement | None, decimals: int, mark: str, sign: str) -> tuple[str, str]:
     """Texts of the published value and the difference."""
     if cell is None or cell.published is None:
         return MISSING, MISSING
     difference = _percent(cell.mean - cell.published.value, decimals, "+")
-    return f"{_percent(cell.published.value, decimals)}{mark}", f"{difference}{mark}"
+    return f"{_percent(cell.published.value, decimals, sign)}{mark}", f"{difference}{mark}"
 
 
 def _columns(comparison: Comparison, key: ResultKey, heading: str, decimals: int) -> Iterator[TableColumn]:
@@ -111,9 +121,16 @@ def _columns(comparison: Comparison, key: ResultKey, heading: str, decimals: int
         [format_measurement(cell, comparison.metric(key.metric), decimals) for cell in cells],
     )
     if has_published:
-        pairs = [_published(cell, decimals, "†" if key.metric == ECE else "") for cell in cells]
-        for name, texts in zip(("published", "diff."), zip(*pairs, strict=True), strict=True):
-            yield TableColumn(key.data_set, name, texts)
+        yield from _published_columns(key.data_set, cells, decimals, "†" if key.metric == ECE else "")
+
+
+def _published_columns(
+    group: str, cells: Sequence[Measurement | None], decimals: int, mark: str = "", sign: str = ""
+) -> Iterator[TableColumn]:
+    """Yield the columns of the published values and of the differences from them."""
+    pairs = [_published(cell, decimals, mark, sign) for cell in cells]
+    for name, texts in zip(("published", "diff."), zip(*pairs, strict=True), strict=True):
+        yield TableColumn(group, name, texts)
 
 
 def _shown_cells(comparison: Comparison, keys: Sequence[ResultKey]) -> list[tuple[ResultKey, Measurement]]:
@@ -138,6 +155,15 @@ def title(comparison: Comparison) -> str:
     return ", ".join([*comparison.names, *method])
 
 
+def _sources(published: Sequence[PublishedValue]) -> str:
+    """Sentence that says in which tables of which papers the values were published."""
+    papers = []
+    for source in dict.fromkeys(value.source for value in published):
+        tables = sorted({value.table for value in published if value.source == source})
+        papers.append(f"Table{'s' if len(tables) > 1 else ''} {', '.join(map(str, tables))} of {source}")
+    return f"Published: {', '.join(papers)}. Diff.: measured less published, in points."
+
+
 def notes(comparison: Comparison, keys: Sequence[ResultKey]) -> list[str]:
     """Notes that explain the numbers to a reader."""
     cells = _shown_cells(comparison, keys)
@@ -145,10 +171,9 @@ def notes(comparison: Comparison, keys: Sequence[ResultKey]) -> list[str]:
     unit = ", in percent" if all(comparison.metric(key.metric).percent for key in keys) else ""
     lines = [f"Mean ± standard deviation (n − 1) over n seeds{unit}."]
     if published:
-        tables = sorted({value.table for _, value in published})
-        numbers = f"Table{'s' if len(tables) > 1 else ''} {', '.join(map(str, tables))}"
-        lines.append(f"Published: {numbers} of {SOURCE}. Diff.: measured less published, in points.")
+        lines.append(_sources([value for _, value in published]))
         lines += [NOTES[ECE]] if any(key.metric == ECE for key, _ in published) else []
+        tables = {value.table for _, value in published if value.source == SOURCE}
         lines += [NOTES[FREQUENCY_TABLE]] if FREQUENCY_TABLE in tables else []
     lines += [NOTES[PER_BATCH]] if any(key.metric == PER_BATCH for key in keys) else []
     return lines
@@ -186,7 +211,8 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
         decimals: decimals of accuracies; the trained share has two, as adapters are small.
     """
     rows = [row for row in comparison.rows if row.model != ZERO_SHOT]
-    changes = [{key.metric: cell for key, cell in gains(row).items()} for row in rows]
+    results = [gains(row) for row in rows]
+    changes = [{key.metric: cell for key, cell in cells.items() if key.metric != GAIN} for cells in results]
     if not any(cells.keys() - {TRAINED} for cells in changes):
         return None
     columns = []
@@ -200,6 +226,13 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
         sign = "+" if name in GAINED_ROLES else ""
         texts = [format_measurement(cells.get(name), metric, digits, sign) for cells in changes]
         columns.append(TableColumn(metric.title, heading, texts))
+    for key in dict.fromkeys(key for cells in results for key in cells if key.metric == GAIN):
+        shown = [cells.get(key) for cells in results]
+        texts = [format_measurement(cell, primary, decimals, "+") for cell in shown]
+        columns += [
+            TableColumn(key.data_set, "gain", texts),
+            *_published_columns(key.data_set, shown, decimals, sign="+"),
+        ]
     return TextTable(
         f"{title(comparison)}: against {_untrained(comparison)}",
         [_row_heading(comparison, row) for row in rows],
@@ -207,11 +240,11 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
     )
 
 
-def _gains_note(comparison: Comparison) -> str:
+def _gains_notes(comparison: Comparison) -> list[str]:
     primary, untrained = next(iter(comparison.declared.values())), _untrained(comparison)
     higher = primary.better == "higher"
     gain, loss = f"after − {untrained}", f"{untrained} − after"
-    return GAINS_NOTE.format(
+    note = GAINS_NOTE.format(
         untrained=untrained,
         metric=primary.title,
         unit=", in points" if primary.percent else "",
@@ -219,6 +252,8 @@ def _gains_note(comparison: Comparison) -> str:
         loss=loss if higher else gain,
         roles="ID, OOD or other" if "other" in comparison.roles.values() else "ID or OOD",
     )
+    published = [cell.published for row in comparison.rows for cell in gains(row).values() if cell.published]
+    return [note, _sources(published)] if published else [note]
 
 
 def _untrained(comparison: Comparison) -> str:
@@ -230,4 +265,4 @@ def sections(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TableSec
     """Tables of the results and, if known, of the gains, each with its notes."""
     gain_table = gains_block(comparison, 2 if _has_published(comparison, keys) else 1)
     results = TableSection(blocks(comparison, keys), notes(comparison, keys))
-    return [results, TableSection([gain_table], [_gains_note(comparison)])] if gain_table else [results]
+    return [results, TableSection([gain_table], _gains_notes(comparison))] if gain_table else [results]

@@ -39,7 +39,7 @@ def test_both_layouts_give_both_splits(root, tmp_path, capsys):
         "test: 2 samples",
     ]
     assert (tmp_path / "out/classnames.txt").read_text() == "tabby\nlion\n"
-    assert (tmp_path / "out/train_classnames.txt").read_text() == "tabby|cat|animal\nlion|feline|animal\n"
+    assert (tmp_path / "out/train_classnames.txt").read_text() == "tabby|tabby|cat\nlion\n"
     expected = {(path.read_bytes(), b"0" if TABBY in str(path) else b"1") for path in root.glob("train/**/*.JPEG")}
     assert {(sample["jpeg"], sample["cls"]) for sample in samples(tmp_path / "out/train")} == expected
 
@@ -50,15 +50,15 @@ def test_captions_draw_among_the_names_and_heads_use_the_first(root, tmp_path):
     texts = {"classnames": None, "templates": ["a {c}"], "train_templates": None, "train_classnames": None}
     options = {"train": {"folder": "tiny", "split": "train"}, "suite": suite, "batch_size": 4}
     data = shards(tmp_path / "out", texts=texts, **options)
-    tokens = {name: data.spec.tokenize([f"a {name}"])[0].tolist() for name in ("tabby", "cat", "animal", "lion")}
+    tokens = {name: data.spec.tokenize([f"a {name}"])[0].tolist() for name in ("tabby", "cat", "lion")}
     drawn = set()
     for seed in range(12):
         (batch,) = shards(tmp_path / "out", texts=texts, seed=seed, **options).train_dataloader()
         rows = (batch.texts if batch.text_of is None else batch.texts[batch.text_of]).tolist()
         for label, row in zip(batch.labels.tolist(), rows, strict=True):
             drawn |= {(label, name) for name, ids in tokens.items() if ids[: len(row)] == row}
-    assert {name for label, name in drawn if label == 0} == {"tabby", "cat", "animal"}
-    assert {name for label, name in drawn if label == 1} == {"lion", "animal"}
+    assert {name for label, name in drawn if label == 0} == {"tabby", "cat"}
+    assert {name for label, name in drawn if label == 1} == {"lion"}
     prompts = data.prompts()
     assert prompts.shape[:2] == (2, 1)
     assert prompts[0, 0].tolist() == tokens["tabby"][: prompts.shape[-1]]
@@ -114,4 +114,4 @@ def test_every_class_has_names_of_its_own():
     names = tiny_imagenet_names()
     firsts = [line.split("|")[0] for line in names.values()]
     assert len(set(firsts)) == len(names) == 202
-    assert names["n02123394"] == "Persian cat|cat|animal"
+    assert names["n02123394"] == "Persian cat|Persian cat|cat"
