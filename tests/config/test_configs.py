@@ -78,6 +78,7 @@ NEEDS = {
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
+    ("experiment", "own_images"): [*FOLDER, "backbone=digits_vit", "trainer.accelerator=cpu"],
     **{("experiment", name): SETS for name in ("pacs_pretrain", "pacs_tracer", "pacs_flyp", "continual_pacs")},
     **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
