@@ -35,6 +35,7 @@ class Plain(NamedTuple):
 
 COMMANDS: dict[str, Configured | Plain] = {
     "train": Configured("fine-tune a model; without settings, the demo on handwritten digits", "train"),
+    "check": Configured("inspect images before anything is trained", "check"),
     "evaluate": Configured("evaluate finished or published models", "evaluate", "evaluated"),
     "predict": Configured("classify images without labels", "predict", "exported"),
     "embed": Configured("compute features of images or texts", "embed", "exported"),

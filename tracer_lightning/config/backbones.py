@@ -64,6 +64,11 @@ def build_backbone(cfg: DictConfig, weights: Path | str | None) -> Backbone:
     if weights is not None:
         _check_activation(backbone, Path(weights))
         load_weights(backbone.model, weights)
+    return prepare_backbone(cfg, backbone)
+
+
+def prepare_backbone(cfg: DictConfig, backbone: Backbone) -> Backbone:
+    """Add the parameters of parameter-efficient fine-tuning to a model with its weights, and set how it computes."""
     add_peft(cfg, backbone.model)
     with setting("batch_norm"):
         backbone.model.freeze_batch_norm(cfg.batch_norm == "frozen")

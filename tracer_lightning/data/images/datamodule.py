@@ -230,7 +230,7 @@ class ClipDataModule(ImageDataModule):
     def train_dataset(self) -> CaptionedDataset:
         """Training images with captions."""
         builder = self.train_sample_builder()
-        source: ImageSource = self._source(None)
+        source: ImageSource = self.source(None)
         if isinstance(transform := builder.transform, DecodeAndCrop):
             decoded = self._decoded_source(None, lambda data, index: decode(data))
             if decoded is not None:
@@ -242,16 +242,16 @@ class ClipDataModule(ImageDataModule):
         """Images of one evaluation set."""
         builder = self.eval_sample_builder(eval_set)
         if (transform := builder.transform) is None:
-            return CaptionedDataset(self._source(eval_set), builder)
+            return CaptionedDataset(self.source(eval_set), builder)
         source = self._decoded_source(eval_set, lambda data, index: transform(data, sample_rng(builder.seed, 0, index)))
         if source is None:
-            return CaptionedDataset(self._source(eval_set), builder)
+            return CaptionedDataset(self.source(eval_set), builder)
         builder.transform = EncodedOnly(transform)
         return CaptionedDataset(source, builder)
 
     def plain_dataset(self) -> CaptionedDataset:
         """Training images, prepared as in validation."""
-        return CaptionedDataset(self._source(None), self.eval_sample_builder(self.val_set))
+        return CaptionedDataset(self.source(None), self.eval_sample_builder(self.val_set))
 
     def train_loader(self) -> CountedLoader:
         """Training batches from the beginning of the first epoch."""
@@ -267,7 +267,8 @@ class ClipDataModule(ImageDataModule):
         """Samples to a batch, whose captions are deduplicated and trimmed."""
         return Collate(self.spec.trims_text)
 
-    def _source(self, eval_set: EvalSet | None) -> ImageSource:
+    def source(self, eval_set: EvalSet | None) -> ImageSource:
+        """Images as they are stored, of an evaluation set or, for None, of the training set."""
         if eval_set not in self._sources:
             source = self.train_source() if eval_set is None else self.eval_source(eval_set)
             if eval_set is None and self.shots is not None:
@@ -282,7 +283,7 @@ class ClipDataModule(ImageDataModule):
         if eval_set not in self._decoded:
             name = "training images" if eval_set is None else f"images of {eval_set.name}"
             available = self._memory_left()
-            self._decoded[eval_set] = keep_in_memory(self._source(eval_set), prepare, name, self.in_memory, available)
+            self._decoded[eval_set] = keep_in_memory(self.source(eval_set), prepare, name, self.in_memory, available)
         return self._decoded[eval_set]
 
     def _memory_left(self) -> int | None:
@@ -324,4 +325,4 @@ class ClipDataModule(ImageDataModule):
 
     def set_size(self, eval_set: EvalSet | None) -> int:
         """Number of images of an evaluation set or, for None, of the training set."""
-        return len(self._source(eval_set))
+        return len(self.source(eval_set))
