@@ -54,6 +54,8 @@ OmegaConf.register_new_resolver("quoted", quoted, replace=True)
 OmegaConf.register_new_resolver("command_options", command_options, replace=True)
 OmegaConf.register_new_resolver("invocation", invocation, replace=True)
 
+MULTIRUN = {"-m", "--multirun"}
+"""Hydra's options for a sweep."""
 SUBMITIT = "SUBMITIT_EXECUTOR"
 """Environment variable that submitit sets in its jobs, whose output goes to a file."""
 
@@ -97,7 +99,14 @@ def hydra_main(command: str, function: str, words: Sequence[str] = ()) -> Callab
             job = getattr(import_module(f"tracer_lightning.commands.{command}"), function)
         return task(cfg, user_wants_traceback, job, words)
 
-    return main  # type: ignore[no-any-return]
+    def composed_main() -> None:
+        if MULTIRUN & set(sys.argv):
+            from tracer_lightning.config.swept_groups import allow_settings_of_swept_groups
+
+            sys.argv[1:] = allow_settings_of_swept_groups(sys.argv[1:], conf_folder(), command)
+        main()
+
+    return composed_main
 
 
 @SIGNALS

@@ -11,6 +11,7 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
+from tracer_lightning.config.errors import setting
 from tracer_lightning.data.shards.store import ShardStore
 from tracer_lightning.engine.settings import without_nulls
 from tracer_lightning.storage import check_relative
@@ -62,4 +63,5 @@ def _fingerprint(cfg: DictConfig) -> str:
 def _training_folders(cfg: DictConfig) -> list[str]:
     """The folders that a pattern of training folders matches now: another folder makes another training set."""
     folder = OmegaConf.select(cfg, "data.train.folder")
-    return [*ShardStore(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []
+    with setting("data"):
+        return [*ShardStore(cfg.data.root, Path()).matches(folder)] if folder and "*" in folder else []
