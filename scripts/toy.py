@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracer_lightning.engine.streams import standard_streams
-from tracer_lightning.reporting.command_line import Parser, run_command, runs_parser, say, table_console
+from tracer_lightning.reporting.command_line import Parser, finished_runs_parser, run_command, say, table_console
 from tracer_lightning.reporting.runs import read_groups
 from tracer_lightning.reporting.style import save_png_and_svg, style
 from tracer_lightning.storage import write_text
@@ -30,7 +30,7 @@ and the .md file the table."""
 
 def build_parser() -> Parser:
     """Build the parser of the command line."""
-    parser = runs_parser("What each method retains of the original task, and what it learns.", EXAMPLES)
+    parser = finished_runs_parser("What each method retains of the original task, and what it learns.", EXAMPLES)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write table and figure to this folder")
     return parser
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tracer_lightning.commands.program import invocation
-from tracer_lightning.reporting.command_line import Parser, runs_parser
+from tracer_lightning.reporting.command_line import Parser, finished_runs_parser
 from tracer_lightning.reporting.model_choices import CHOICES, STUDENT
 from tracer_lightning.storage.shard_layout import ShardLayout
 
@@ -50,9 +50,18 @@ Interrupted? The same command again keeps the shards that are complete and write
 Use the same --out for all splits (train, test) of a dataset."""
 
 
+def runs_parser(program: str) -> Parser:
+    """Command line of ``runs``, which lists finished runs."""
+    parser = Parser(prog=program, description="Finished runs with their main results.")
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUNS", default=["outputs"], help="folder above runs, or a glob pattern (outputs)"
+    )
+    return parser
+
+
 def collect_parser(program: str) -> Parser:
     """Command line of ``collect``, which compares finished runs."""
-    parser = runs_parser("Mean and standard deviation over seeds of finished runs.", COLLECT_EXAMPLES, program)
+    parser = finished_runs_parser("Mean and standard deviation over seeds of finished runs.", COLLECT_EXAMPLES, program)
     parser.add_argument("--model", choices=CHOICES, default=STUDENT, help="model whose results to show (%(default)s)")
     parser.add_argument("--metrics", nargs="+", metavar="METRIC", help="names as in results.json (accuracy ece)")
     parser.add_argument(
@@ -66,7 +75,7 @@ def collect_parser(program: str) -> Parser:
 def dynamics_parser(program: str) -> Parser:
     """Command line of ``dynamics``, which plots how teacher and student evolve."""
     examples = DYNAMICS_EXAMPLES.format(train=invocation("train"))
-    parser = runs_parser("Teacher and student over the optimizer steps.", examples, program)
+    parser = finished_runs_parser("Teacher and student over the optimizer steps.", examples, program)
     parser.add_argument("--out", type=Path, metavar="FILE", help="also draw the figure to this file")
     return parser
 

@@ -41,6 +41,7 @@ COMMANDS: dict[str, Configured | Plain] = {
     "embed": Configured("compute features of images or texts", "embed", "exported"),
     "export": Configured("write a model in a format that other libraries load", "export", "exported"),
     "merge": Configured("merge the weights of finished models", "merge", "evaluated", "expand_merge"),
+    "runs": Plain("list finished runs with their main results", "list_runs"),
     "collect": Plain("compare finished runs in tables and figures", "collect"),
     "changed": Configured("show which images a run forgot and learned", "changed", "diagnosed"),
     "diagnose": Configured("measure how hard data sets are for a model", "diagnose", "diagnosed"),

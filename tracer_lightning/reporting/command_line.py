@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; see {self.prog} --help")
 
 
-def runs_parser(description: str, epilog: str, program: str | None = None) -> Parser:
+def finished_runs_parser(description: str, epilog: str, program: str | None = None) -> Parser:
     """Parser of a command that reads finished runs, with ``runs`` as positional arguments."""
     parser = Parser(prog=program, description=description, epilog=epilog)
     parser.add_argument("runs", nargs="+", metavar="RUNS", help="folder of a run, or above runs, or a glob pattern")

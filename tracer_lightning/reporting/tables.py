@@ -81,8 +81,15 @@ def _percent(fraction: float, decimals: int, sign: str = "") -> str:
     return f"{number:{sign}.{decimals}f}".replace("-", "−")
 
 
-def _number(value: float, metric: Metric, decimals: int, sign: str = "") -> str:
-    """Format a value of a metric: in percent, or with significant digits."""
+def format_number(value: float, metric: Metric, decimals: int, sign: str = "") -> str:
+    """Format a value of a metric: in percent, or with significant digits.
+
+    Args:
+        value: the value, a fraction where the metric is shown in percent.
+        metric: declaration of the metric.
+        decimals: number of decimals in percent.
+        sign: ``+`` to sign positive numbers, too.
+    """
     if metric.percent:
         return _percent(value, decimals, sign)
     return f"{value:{sign}.{SIGNIFICANT}g}".replace("-", "−")
@@ -99,8 +106,8 @@ def format_measurement(cell: Measurement | None, metric: Metric, decimals: int, 
     """
     if cell is None:
         return MISSING
-    spread = "" if cell.std is None else f" ± {_number(cell.std, metric, decimals)}"
-    return f"{_number(cell.mean, metric, decimals, sign)}{spread}"
+    spread = "" if cell.std is None else f" ± {format_number(cell.std, metric, decimals)}"
+    return f"{format_number(cell.mean, metric, decimals, sign)}{spread}"
 
 
 def _published(cell: Measurement | None, decimals: int, mark: str, sign: str) -> tuple[str, str]:
