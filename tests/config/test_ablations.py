@@ -102,8 +102,9 @@ def test_frontiers_are_of_rates_by_methods(tmp_path, experiment):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_every_job_of_the_small_demo_builds(tmp_path, ablation):
-    for job in jobs(f"ablation={ablation}", "debug=small"):
+def test_jobs_of_the_small_demo_build(tmp_path, ablation):
+    sweep = jobs(f"ablation={ablation}", "debug=small")
+    for job in [*sweep[:5], sweep[-1]]:  # all teachers, no terms, each and all, extreme numbers
         cfg = composed(tmp_path, *job, tiny=False)
         assert (cfg.trainer.max_epochs, cfg.scheduler.warmup_steps) == (5, 4)
         module, _ = build(cfg)

@@ -31,7 +31,7 @@ ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, a checkpoint, or the hub."""
-OWN = ("cifar10", "continual", "digits", "pacs", "questions", "tiny", "toy_digits")
+OWN = ("cifar10", "continual", "digits", "own_images", "pacs", "questions", "tiny", "toy_digits")
 """Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
@@ -79,6 +79,7 @@ NEEDS = {
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
+    ("experiment", "own_images"): [*FOLDER, "backbone=digits_vit", "trainer.accelerator=cpu"],
     **{("experiment", name): SETS for name in ("pacs_pretrain", "pacs_tracer", "pacs_flyp", "continual_pacs")},
     **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
