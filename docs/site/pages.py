@@ -15,7 +15,12 @@ ROOT = Path(__file__).parent.parent.parent
 CONF = ROOT / "conf"
 PACKAGES = ("losses", "teachers", "kernels", "anchors", "callbacks", "models", "data", "evaluation", "merging")
 """Packages with public classes, each of which gets a page."""
-ROOT_PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+ROOT_PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "LICENSE": "licence.md",
+}
 """Pages of files in the root folder."""
 LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 """Target of a link to a file."""

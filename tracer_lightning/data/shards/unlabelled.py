@@ -1,4 +1,4 @@
-"""Images in files or shards, without their labels."""
+"""Images in files or shards, whose labels are not needed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tracer_lightning.data.shards.store import Shard
 
 
 class _NoLabels(ClassLabels):
+    """Labels that are not looked up."""
+
     def number(self, where: object, label: int | str | None, captioned: bool) -> int:
         return NO_LABEL
 
@@ -23,7 +25,7 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def open_images(images: str, cache_dir: Path) -> FileSource | IndexedSource:
-    """Open images without labels.
+    """Open images, whatever their labels.
 
     Args:
         images: folder of the shards ``0.tar``, ``1.tar``, ..., or as for
