@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install test slow exhaustive lint types format demo table figures theory fuzz
+.PHONY: site help install test slow exhaustive lint types format demo table figures theory fuzz
 
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | awk -F ': *## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ types:    ## static types
 
 format:   ## put the style right
 	ruff check --fix . && ruff format .
+
+site:     ## the documentation as a site, on a local port
+	mkdocs serve
 
 demo:     ## the default run
 	python train.py
