@@ -55,6 +55,19 @@ class Model(nn.Module):
             reads: fields of the features that losses read.
         """
 
+    def freeze_unread(self, reads: Collection[str], anchored: bool) -> list[str]:
+        """Freeze parameters that no loss depends on, but that needn't be an error.
+
+        Args:
+            reads: fields of the features that losses read.
+            anchored: whether a loss compares images with anchor texts.
+
+        Returns:
+            Warnings about what the losses do not use.
+        """
+        del reads, anchored
+        return []
+
     # -- training ---------------------------------------------------------------------------------------------------
 
     def freeze_batch_norm(self, frozen: bool) -> None:
@@ -155,7 +168,7 @@ class Model(nn.Module):
         """Modules whose weights are gathered one module after the other, where ranks keep shards."""
         yield from ()
 
-    replicated: ClassVar[tuple[str, ...]] = ()
+    replicated: tuple[str, ...] = ()
     """Names of parameters that all ranks keep, because they are too small to be cut."""
     called_from_outside: ClassVar[tuple[str, ...]] = ()
     """Names of methods, besides ``forward``, that compute with the weights and are called from outside."""

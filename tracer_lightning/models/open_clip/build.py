@@ -36,6 +36,8 @@ def build_clip(
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     std: Sequence[float] = (0.5, 0.5, 0.5),
     quick_gelu: bool = False,
+    init_logit_scale: float | None = None,
+    init_logit_bias: float | None = None,
 ) -> Backbone:
     """Build a randomly initialised ``open_clip.CLIP`` from an open_clip model configuration.
 
@@ -48,6 +50,8 @@ def build_clip(
         mean: channel means of the inputs, for pixels in [0, 1].
         std: channel standard deviations of the inputs.
         quick_gelu: whether to use the activation of OpenAI's weights.
+        init_logit_scale: logarithm of the initial logit scale; None for CLIP's log(1 / 0.07).
+        init_logit_bias: initial logit bias of a SigLIP model, -10 in the paper (Zhai et al., 2023); None for no bias.
     """
     if not 1 <= embed_dim <= MAX_SIZE:
         raise ValueError(f"embed_dim must be >= 1 and <= {MAX_SIZE}, got {embed_dim}")
@@ -60,7 +64,13 @@ def build_clip(
         raise ValueError(
             f"text_cfg.vocab_size must be at least the tokenizer's {tokenizer.vocab_size}, got {text_cfg['vocab_size']}"
         )
-    config = {"embed_dim": embed_dim, "vision_cfg": dict(vision_cfg), "text_cfg": dict(text_cfg)}
+    scales = {"init_logit_scale": init_logit_scale, "init_logit_bias": init_logit_bias}
+    config = {
+        "embed_dim": embed_dim,
+        "vision_cfg": dict(vision_cfg),
+        "text_cfg": dict(text_cfg),
+        **{name: value for name, value in scales.items() if value is not None},
+    }
     model = ClipModel(open_clip.CLIP(**config, quick_gelu=quick_gelu))
     spec = InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text)
     return Backbone(model, spec, {**config, "quick_gelu": quick_gelu})
