@@ -113,13 +113,14 @@ class ClipModel(Model):
             self.model.logit_bias.requires_grad_(False)
         if trained and "text" in reads and "logit_bias" not in reads:
             warnings.append(
-                "the model has a logit bias (SigLIP), which no loss reads: in a softmax over the batch it cancels, so that "
-                "it stays as it is, and the sigmoids of pairs are no longer probabilities; the sigmoid loss keeps them"
+                "the model has a logit bias (SigLIP), which no loss reads: in a softmax over the batch it cancels, so "
+                "that it stays as it is, and the sigmoids of pairs are no longer probabilities; the sigmoid loss keeps "
+                "them"
             )
         if anchored:
             warnings.append(
-                "the model's logit bias has no effect on losses of anchor texts: it cancels in the softmax over the texts "
-                "and in differences of logits"
+                "the model's logit bias has no effect on losses of anchor texts: it cancels in the softmax over the "
+                "texts and in differences of logits"
             )
         return warnings
 
