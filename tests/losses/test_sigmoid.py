@@ -109,11 +109,9 @@ def naive(loss, inputs):
             pairs = zip(*(sigmoid_gradients(model) for model in (s, t)), strict=True)
             return sum(((first - second) ** 2).mean().item() for first, second in pairs)
         case AugmentedFeatureDistillation():
-            concatenated = (torch.cat([s[place], t[place]], dim=1) for place in (0, 1))
-            fused = [
-                fuse(x).tolist() for fuse, x in zip((loss.image_fusion, loss.text_fusion), concatenated, strict=True)
-            ]
-            return mean_of_rows(targets(labels, "diagonal"), probabilities(*fused, s), entropy)
+            image = loss.image_fusion(torch.cat([s.image, t.image], dim=1))
+            text = loss.text_fusion(torch.cat([s.text, t.text], dim=1))
+            return mean_of_rows(targets(labels, "diagonal"), probabilities(image, text, s), entropy)
 
 
 def sigmoid_gradients(model):
