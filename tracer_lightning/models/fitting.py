@@ -66,7 +66,7 @@ def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where
             )
     if surplus := sorted(set(state) - set(expected)):
         name = surplus[0].removeprefix(CLIP)
-        remedy = "SigLIP models are not supported" if name == BIAS else "choose another backbone"
+        remedy = "choose a SigLIP backbone, which has one" if name == BIAS else "choose another backbone"
         raise ValueError(
             f"{where}: contains {name}, which the backbone lacks; {remedy}{_describe_fit(expected, state)}"
         )

@@ -13,6 +13,7 @@ from typeguard import TypeCheckError, check_type
 from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, check_pretrained, local_weights, model_config
+from tracer_lightning.models.open_clip.tokenizers import load_tokenizer
 from tracer_lightning.models.weights import load_weights as load_file
 from tracer_lightning.types import InputSpec
 
@@ -106,14 +107,15 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
             nothing for a tag.
 
     Raises:
-        ValueError: the weights don't exist, belong to another model, or can't be downloaded.
+        ValueError: weights or tokenizer don't exist, belong to another model, or can't be downloaded.
     """
     reference = name.startswith((HUB, FOLDER))
     source = None if reference or not load_weights else pretrained
     check_pretrained(name, source)
     config = model_config(name)
     local = local_weights(name, source) if load_weights else None
-    tag = {} if reference or pretrained is None else open_clip.get_pretrained_cfg(name, pretrained)
+    tokenizer = load_tokenizer(name, config["text_cfg"], None if reference else pretrained)
+    preprocessing = {} if reference else _published_preprocessing(name, pretrained)
     try:
         model = open_clip.create_model(
             name,
@@ -122,10 +124,10 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
             device=torch.get_default_device(),
             pretrained_text=False,
             require_pretrained=local is None and source is not None,
-            force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
+            force_preprocess_cfg=preprocessing,
         )
         clip = ClipModel(model)
-        spec = _spec(clip, name, config)
+        spec = _spec(clip, tokenizer)
     except Exception as error:  # configurations and weights of any origin raise errors of many classes
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ValueError(f"name {name!r}: the model can't be built with pretrained={source}: {reason}") from error
@@ -134,16 +136,25 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     return Backbone(clip, spec, config)
 
 
-def _spec(clip: ClipModel, name: str, config: Mapping[str, Any]) -> InputSpec:
+def _published_preprocessing(name: str, pretrained: str | None) -> dict[str, Any]:
+    """Preprocessing options of a tag; of other weights, those that all published weights of the architecture share."""
+    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+    tags = (
+        [tag] if tag else [open_clip.get_pretrained_cfg(name, t) for t in open_clip.list_pretrained_tags_by_model(name)]
+    )
+    options = [{key: tag[key] for key in PREPROCESSING if key in tag} for tag in tags]
+    return options[0] if options and all(other == options[0] for other in options) else {}
+
+
+def _spec(clip: ClipModel, tokenizer: Any) -> InputSpec:
     """Return the input specification of an open_clip model."""
-    options = {"trust_remote_code": False} if config["text_cfg"].get("hf_tokenizer_name") else {}
     preprocessing = open_clip.get_model_preprocess_cfg(clip.model)
     size = preprocessing["size"]
     return InputSpec(
         int(size[0] if isinstance(size, (tuple, list)) else size),
         _triple(preprocessing["mean"]),
         _triple(preprocessing["std"]),
-        open_clip.get_tokenizer(name, **options),
+        tokenizer,
         clip.trims_text,
         str(preprocessing["interpolation"]),
         str(preprocessing["resize_mode"]),
