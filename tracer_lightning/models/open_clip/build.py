@@ -139,10 +139,9 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
 def _published_preprocessing(name: str, pretrained: str | None) -> dict[str, Any]:
     """Preprocessing options of a tag; of other weights, those that all published weights of the architecture share."""
     tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
-    tags = (
-        [tag] if tag else [open_clip.get_pretrained_cfg(name, t) for t in open_clip.list_pretrained_tags_by_model(name)]
-    )
-    options = [{key: tag[key] for key in PREPROCESSING if key in tag} for tag in tags]
+    published = open_clip.list_pretrained_tags_by_model(name)
+    configs = [tag] if tag else [open_clip.get_pretrained_cfg(name, other) for other in published]
+    options = [{key: config[key] for key in PREPROCESSING if key in config} for config in configs]
     return options[0] if options and all(other == options[0] for other in options) else {}
 
 

@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tracer_lightning.functional.distributed import full_tensor, gather
 from tracer_lightning.models.model import Backbone, Model
 from tracer_lightning.models.open_clip.fast_attention import use_fast_attention
+from tracer_lightning.models.open_clip.hugging_face import is_hugging_face
 from tracer_lightning.types import Batch, ClipFeatures
 
 Part = Literal["image", "text", "scale", "head"]
@@ -250,10 +252,10 @@ class ClipModel(Model):
 
     def check_source(self, names: Collection[str], file: Path, where: str) -> None:
         """Raise ValueError where the configuration beside weights of ``transformers`` is of another model."""
-        from tracer_lightning.models.open_clip import hugging_face  # which builds on this module
+        from tracer_lightning.models.open_clip.hugging_face_config import check_config  # which builds on this module
 
-        if hugging_face.is_hugging_face(names):
-            hugging_face.check_config(self, file, where)
+        if is_hugging_face(names):
+            check_config(self, file, where)
 
     def loading_code(self, address: str) -> str:
         """The call of open_clip that loads an exported model."""
@@ -293,14 +295,26 @@ class ClipModel(Model):
 
     def blocks(self) -> Iterator[nn.Module]:
         """The towers' transformer blocks."""
-        return (module for module in self.modules() if isinstance(module, ResidualAttentionBlock))
+        return (module for module in self.modules() if isinstance(module, ResidualAttentionBlock | Block))
+
+
+def transformer_blocks(tower: Any) -> list[Any] | None:
+    """Blocks of a tower in order: of open_clip's transformers, or of timm's ViTs; None for other towers.
+
+    Args:
+        tower: image tower, or a model for its text tower.
+    """
+    if isinstance(trunk := getattr(tower, "trunk", None), VisionTransformer):
+        return list(trunk.blocks)
+    blocks = getattr(getattr(getattr(tower, "text", tower), "transformer", None), "resblocks", None)
+    return None if blocks is None else list(blocks)
 
 
 def _layers(tower: Any) -> list[nn.Module]:
     """Layers of a tower, in order."""
     if isinstance(tower, ModifiedResNet):
         return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
-    blocks = getattr(getattr(getattr(tower, "text", tower), "transformer", None), "resblocks", None)
+    blocks = transformer_blocks(tower)
     if blocks is None:
         raise ValueError(f"layers must be None: the layers of a {type(tower).__name__} are not known")
-    return list(blocks)
+    return blocks
