@@ -18,6 +18,7 @@ from tracer_lightning.commands.runner import require_new_folder
 from tracer_lightning.config.backbones import finished_backbone
 from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.finished_models import TEACHER
+from tracer_lightning.config.schema import TRANSFORMERS
 from tracer_lightning.config.validate import validate
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CHECKPOINT, RESULTS, results_beside
@@ -42,6 +43,7 @@ def model_card(
     address: str,
     head: int = 0,
     template: str = "model_card.md.j2",
+    library: str = "open_clip",
 ) -> str:
     """The model card in Markdown: how to load the model, its training and its scores.
 
@@ -49,9 +51,10 @@ def model_card(
         file: checkpoint of the model; the scores are those of the run whose folder it is in, if any.
         model: ``student`` or ``teacher``.
         architecture: open_clip's name of the architecture; None if it has no name there.
-        address: name under which open_clip loads the model.
+        address: name under which the library loads the model.
         head: number of classes of the model's own head; 0 without one.
         template: file name of the template.
+        library: library that loads the model, ``open_clip`` or ``transformers``.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
     settings = saved_settings(content, f"checkpoint={file}")
@@ -64,6 +67,7 @@ def model_card(
             model=model,
             architecture=architecture,
             address=address,
+            library=library,
             head=head,
             method=name,
             settings=settings,
@@ -114,19 +118,28 @@ def export(cfg: DictConfig) -> Path:
     if file is not None and cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
         raise ValueError(f"model=teacher: {file} holds none; choose model=student")
     backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
-    address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
     model: Model = backbone.model
+    in_transformers = cfg.format == TRANSFORMERS
+    local, hub = (str(folder), str(cfg.push)) if in_transformers else (f"{FOLDER}{folder}", f"{HUB}{cfg.push}")
+    load = _loading_code if in_transformers else model.loading_code
     with atomic_folder(folder) as partial:
-        model.export(backbone, partial)
+        (model.export_to_transformers if in_transformers else model.export)(backbone, partial)
         if model.card_template is not None:
-            card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes, model.card_template)
+            address, library = local if cfg.push is None else hub, TRANSFORMERS if in_transformers else "open_clip"
+            name = cfg.backbone.get("name")
+            card = model_card(file, cfg.model, name, address, classes, model.card_template, library)
             (partial / CARD).write_text(card, encoding="utf-8")
-    print_rank_zero(f"exported: {model.loading_code(f'{FOLDER}{folder}') or folder}")
+    print_rank_zero(f"exported: {load(local) or folder}")
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)
-        print_rank_zero(f"pushed: {model.loading_code(address) or cfg.push}")
+        print_rank_zero(f"pushed: {load(hub) or cfg.push}")
     return folder
+
+
+def _loading_code(address: str) -> str:
+    """The call of ``transformers`` that loads an exported model from a folder or from the hub."""
+    return f'transformers.AutoModel.from_pretrained("{address}")'
 
 
 def _push(folder: Path, repository: str, private: bool) -> None:

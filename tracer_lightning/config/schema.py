@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from tracer_lightning.config.type_checks import TARGET
 
+TRANSFORMERS = "transformers"
+"""Format of exported models beside that of their family."""
 INTERPOLATIONS = ("wise_ft", "fisher")
 """Merges that interpolate between one model and its start, and so have ``alpha`` and ``head``."""
 
@@ -160,6 +162,7 @@ EXPORT: dict[str, Any] = {
     "checkpoint": str,
     "model": PART,
     "out": str,
+    "format": one_of(TRANSFORMERS, optional=True),
     "push": str | None,
     "private": bool,
     "backbone": Node,

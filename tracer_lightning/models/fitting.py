@@ -75,6 +75,8 @@ def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where
 def _describe_missing(missing: list[str], state: Mapping[str, Tensor]) -> str:
     """Describe the weights that a file lacks."""
     names = [name.removeprefix(CLIP) for name in missing]
+    if BIAS in names:
+        return f"lacks {BIAS}, which SigLIP models have; choose a CLIP backbone"
     if names == [SCALE]:
         return f"lacks {SCALE}, the logarithm of the factor of the logits; add it (4.6052 in OpenAI's models)"
     towers = {"image": "visual.", "text": "token_embedding."}

@@ -140,6 +140,19 @@ class Model(nn.Module):
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(backbone.config, indent=2) + "\n", encoding="utf-8")
 
+    def export_to_transformers(self, backbone: Backbone, folder: Path) -> None:
+        """Write a folder that ``AutoModel.from_pretrained`` of the ``transformers`` library loads.
+
+        Args:
+            backbone: this model with its specification and configuration.
+            folder: target folder.
+
+        Raises:
+            ValueError: the library has no such model.
+        """
+        del backbone, folder
+        raise ValueError(f"format must be null: a {type(self).__name__} is exported in its own format only")
+
     def merge_updates(self) -> None:
         """Merge low-rank updates into the weights, in place; they are parametrizations unless a family adds others."""
         merge(self)

@@ -250,6 +250,12 @@ class ClipModel(Model):
 
         export_clip(backbone, folder)
 
+    def export_to_transformers(self, backbone: Backbone, folder: Path) -> None:
+        """Write a ``CLIPModel`` or ``SiglipModel``."""
+        from tracer_lightning.models.open_clip.hugging_face_export import export_to_transformers  # which builds on this
+
+        export_to_transformers(backbone, folder)
+
     def check_source(self, names: Collection[str], file: Path, where: str) -> None:
         """Raise ValueError where the configuration beside weights of ``transformers`` is of another model."""
         from tracer_lightning.models.open_clip.hugging_face_config import check_config  # which builds on this module

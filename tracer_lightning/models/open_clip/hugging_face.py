@@ -58,14 +58,24 @@ SIGLIP_IMAGE = Names(
     },
     "attn.qkv.",
 )
-TEXT = Names(
+CLIP_TEXT = Names(
     {
         "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
         "text_model.embeddings.position_embedding.weight": "positional_embedding",
         "text_model.final_layer_norm.": "ln_final.",
         "text_model.encoder.layers.": "transformer.resblocks.",
-        "text_model.head.": "text_projection.",
         "text_projection.weight": "text_projection",
+        **OPEN_CLIP_BLOCK,
+    },
+    "attn.in_proj_",
+)
+SIGLIP_TEXT = Names(
+    {
+        "text_model.embeddings.token_embedding.weight": "text.token_embedding.weight",
+        "text_model.embeddings.position_embedding.weight": "text.positional_embedding",
+        "text_model.final_layer_norm.": "text.ln_final.",
+        "text_model.encoder.layers.": "text.transformer.resblocks.",
+        "text_model.head.": "text.text_projection.",
         **OPEN_CLIP_BLOCK,
     },
     "attn.in_proj_",
@@ -109,9 +119,9 @@ def to_open_clip(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
 
 
 def _convert(state: Mapping[str, Tensor], where: str) -> Iterator[tuple[str, Tensor]]:
-    image = SIGLIP_IMAGE if BIAS in state else CLIP_IMAGE
+    image, text = (SIGLIP_IMAGE, SIGLIP_TEXT) if BIAS in state else (CLIP_IMAGE, CLIP_TEXT)
     for name, value in state.items():
-        names = TEXT if name.startswith("text_") else image
+        names = text if name.startswith("text_") else image
         if attention := ATTENTION.fullmatch(name):
             if attention[2] == "q":
                 joined = torch.cat(_queries_keys_values(state, name, attention, where))
@@ -156,7 +166,7 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     converted = {}
     for name, value in state.items():
-        for new, part in _convert_back(name.removeprefix("text."), value, state):
+        for new, part in _convert_back(name, value, state):
             if not CONVERTIBLE.fullmatch(new):
                 raise ValueError(f"{name} has no counterpart in the transformers library; export in open_clip's format")
             converted[new] = part.contiguous()
@@ -164,8 +174,12 @@ def to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _convert_back(name: str, value: Tensor, state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    image = SIGLIP_IMAGE if BIAS in state else CLIP_IMAGE
-    names = image if name.startswith("visual.") else TEXT
+    is_siglip = BIAS in state
+    if name.startswith("visual."):
+        names = SIGLIP_IMAGE if is_siglip else CLIP_IMAGE
+    else:
+        names = SIGLIP_TEXT if is_siglip else CLIP_TEXT
+        name = name if is_siglip else name.removeprefix("text.")
     back = {ours: theirs for theirs, ours in names.parts.items()}
     prefix, fused, kind = name.rpartition(names.fused)
     if fused:
@@ -175,9 +189,9 @@ def _convert_back(name: str, value: Tensor, state: Mapping[str, Tensor]) -> Iter
         kind = name.removeprefix(POOLING_QUERY)
         yield f"vision_model.head.attention.in_proj_{kind}", torch.cat([value, state[POOLING_REST + kind]])
     elif name in (SCALE, BIAS):
-        yield name, value.reshape(1) if BIAS in state else value.reshape(())
+        yield name, value.reshape(1) if is_siglip else value.reshape(())
     elif not name.startswith(POOLING_REST):
         new = _replace(name, back)
-        if image is SIGLIP_IMAGE and new == POSITIONS:
+        if is_siglip and new == POSITIONS:
             value = value[0]
         yield new, value.T if new in TRANSPOSED else value
