@@ -33,7 +33,10 @@ def vit_small_siglip_of_tests(num_classes=1000, global_pool="map", **options):
 
 if NAME not in timm.list_models():
     timm.models.register_model(vit_small_siglip_of_tests)
-WORDS = ["<pad>", "</s>", "<unk>", "a", "photo", "of", "the", "number", "one", "two", "three", "four", "dog", "small"]
+WORDS = [
+    *("<pad>", "</s>", "<unk>", "a", "photo", "of", "the", "number", "dog", "small"),
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+]
 
 
 def write_tokenizer(folder):

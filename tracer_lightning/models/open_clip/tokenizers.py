@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ from open_clip.tokenizer import HFTokenizer
 
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, check_hub
 
-LIBRARIES = {"transformers": "transformers", "sentencepiece": "sentencepiece", "google.protobuf": "protobuf"}
-"""Modules of the extra ``siglip``, and the packages that they are in."""
+LIBRARIES = ("transformers", "sentencepiece")
+"""Libraries of the extra ``siglip``; some tokenizers need the first one only."""
 SETTINGS = "tokenizer_config.json"
 """File that every tokenizer of ``transformers`` has."""
 
@@ -33,9 +33,10 @@ def load_tokenizer(name: str, text_cfg: Mapping[str, Any], weights: str | None) 
     if not repository:
         return open_clip.get_tokenizer(name)
     where = f"name {name!r}: its tokenizer"
-    missing = [package for module, package in LIBRARIES.items() if not _is_installed(module)]
-    if missing:
-        raise ValueError(f"{where} needs {' and '.join(missing)}: pip install 'tracer-lightning[siglip]'")
+    missing = [library for library in LIBRARIES if find_spec(library) is None]
+    remedy = f"needs {' and '.join(missing)}: pip install 'tracer-lightning[siglip]'"
+    if "transformers" in missing:
+        raise ValueError(f"{where} {remedy}")
     own = _folder_of(weights)
     if own is None and not name.startswith((HUB, FOLDER)):
         check_hub(where, repository, (SETTINGS,), f"name to {FOLDER}/path/to/folder, with all files of {repository}")
@@ -46,12 +47,8 @@ def load_tokenizer(name: str, text_cfg: Mapping[str, Any], weights: str | None) 
         return HFTokenizer(str(own), int(text_cfg["context_length"]), trust_remote_code=False, **options)
     except Exception as error:  # files of tokenizers raise errors of many classes
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
-        raise ValueError(f"{where} can't be read: {reason}") from error
-
-
-def _is_installed(module: str) -> bool:
-    package = module.partition(".")[0]
-    return importlib.util.find_spec(package) is not None and importlib.util.find_spec(module) is not None
+        advice = f"; perhaps it {remedy}" if missing else ""
+        raise ValueError(f"{where} can't be read: {reason}{advice}") from error
 
 
 def _folder_of(weights: str | None) -> Path | None:
