@@ -108,6 +108,11 @@ def test_the_sigmoid_loss_needs_a_bias(tmp_path):
         built(tmp_path, *SHORT, "task_loss=sigmoid")
 
 
+def test_regularizers_of_a_projection_that_the_tower_lacks_are_refused(tmp_path, settings):
+    with pytest.raises(ValueError, match="method: TimmModel has no linear image projection; drop the regularizer"):
+        built(tmp_path, *settings, "regularizers=[cross_frobenius]")
+
+
 def test_distillation_losses_read_sigmoids_with_the_sigmoid_loss(tmp_path):
     with hydra_context():
         cfg = composed(tmp_path, "task_loss=sigmoid", f"distill_losses=[fd,{','.join(OF_PAIRS)}]", tiny=False)

@@ -55,6 +55,10 @@ class Model(nn.Module):
             reads: fields of the features that losses read.
         """
 
+    def check_projections(self) -> None:
+        """Raise ValueError where the model lacks linear projections of images and texts to a shared space."""
+        raise ValueError(f"a {type(self).__name__} has no linear projections; drop the regularizer")
+
     def freeze_unread(self, reads: Collection[str], anchored: bool) -> list[str]:
         """Freeze parameters that no loss depends on, but that needn't be an error.
 

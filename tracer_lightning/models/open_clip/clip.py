@@ -236,6 +236,10 @@ class ClipModel(Model):
             return projection
         raise ValueError("the text tower has no linear projection; drop the regularizer")
 
+    def check_projections(self) -> None:
+        """Raise ValueError where a tower ends without a linear projection."""
+        _ = self.image_projection, self.text_projection
+
     # -- files ------------------------------------------------------------------------------------------------------
 
     def convert_weights(self, state: dict[str, Tensor], where: str, resized: bool) -> dict[str, Tensor]:
