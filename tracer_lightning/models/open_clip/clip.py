@@ -204,9 +204,9 @@ class ClipModel(Model):
 
     @property
     def logit_bias(self) -> Tensor | None:
-        """() bias b of the logits of pairs; None for models without one."""
+        """() bias b of the logits of pairs, a copy that later steps don't change; None for models without one."""
         bias = getattr(self.model, "logit_bias", None)
-        return None if bias is None else full_tensor(bias)
+        return None if bias is None else full_tensor(bias).clone()
 
     @property
     def is_resnet(self) -> bool:
