@@ -162,7 +162,7 @@ EXPORT: dict[str, Any] = {
     "checkpoint": str,
     "model": PART,
     "out": str,
-    "format": one_of(TRANSFORMERS, optional=True),
+    "format": Rule(f"null or {TRANSFORMERS}", lambda value: value in (None, TRANSFORMERS)),
     "push": str | None,
     "private": bool,
     "backbone": Node,
