@@ -28,8 +28,9 @@ KINDS = {
     "lora": ("peft=lora",),
     "clip_adapter": ("peft=clip_adapter",),
     "lp": ("method=lp",),
+    "siglip": ("backbone=digits_siglip", "task_loss=sigmoid"),
 }
-"""Heads, anchors and added weights."""
+"""Heads, anchors, added weights and biases."""
 RUNS = {
     "first": (TWO,),
     "continued": (TWO,),
@@ -41,7 +42,7 @@ RUNS = {
 }
 MORE_RUNS = {
     "micro_batch": (TWO, "compute.micro_batch=50"),
-    **{name: (TWO, *KINDS[name]) for name in ("probe", "car_ft", "clip_adapter", "lp")},
+    **{name: (TWO, *KINDS[name]) for name in ("probe", "car_ft", "clip_adapter", "lp", "siglip")},
 }
 
 

@@ -88,6 +88,8 @@ class TracerModule(pl.LightningModule):
                 "add anchors, or leave these terms out"
             )
         self.student.check_reads(self.reads)
+        if self.regularizers.with_projections:
+            self.student.check_projections()
 
     def configure_model(self) -> None:
         """Keep a shard of student and teacher on each rank, once, where the strategy shards them (FSDP)."""

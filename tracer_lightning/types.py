@@ -58,15 +58,17 @@ class ClipFeatures(NamedTuple):
     """(B,) class indices; None unless a loss reads them."""
     logits: Tensor | None = None
     """(B, C) logits of the model's head; None unless a loss reads them."""
+    logit_bias: Tensor | None = None
+    """() bias b of the logits of pairs (SigLIP); None for models without one."""
 
     def detached(self) -> ClipFeatures:
         """The same features without gradients."""
-        labels, logits = (None if value is None else value.detach() for value in (self.labels, self.logits))
-        return ClipFeatures(self.image.detach(), self.text.detach(), self.logit_scale.detach(), labels, logits)
+        return ClipFeatures._make(None if value is None else value.detach() for value in self)
 
     def logged(self) -> dict[str, Tensor]:
-        """The logit scale."""
-        return {"logit_scale": self.logit_scale.detach()}
+        """The logit scale and, if there is one, the logit bias."""
+        values = {"logit_scale": self.logit_scale, "logit_bias": self.logit_bias}
+        return {name: value.detach() for name, value in values.items() if value is not None}
 
 
 class Conversations(NamedTuple):

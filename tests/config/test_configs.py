@@ -11,6 +11,7 @@ from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, w
 from tests.conftest import CONF
 from tests.data.digits import mnist_files
 from tests.data.questions.question_files import rows, write_images, write_rows
+from tests.models.open_clip.siglip_models import write_open_clip
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
 from tracer_lightning.data.shards.packing import SourceSample
@@ -40,6 +41,7 @@ CIFAR10_SETS = [*SETS, "~suite.tiny-imagenet-shift"]  # whose classes are named
 MNIST = ["data.root={root}/mnist", "data.download=false"]
 QUICK = ["data.texts.templates={_target_:tests.commands.stand_ins.one_template}"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
+SIGLIP = ["backbone=vit_b_16_siglip", "backbone.name=local-dir:{root}/siglip", "backbone.pretrained=null"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
@@ -78,6 +80,9 @@ NEEDS = {
     **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
+    ("backbone", "vit_b_16_siglip"): [*SIGLIP, "data=image_folder", "task_loss=sigmoid", "regularizers=[]", *FOLDER],
+    ("experiment", "vitb16_siglip_wma"): [*SETS, *QUICK, *SIGLIP, "trainer.accelerator=cpu"],
+    ("task_loss", "sigmoid"): ["backbone=digits_siglip"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "own_images"): [*FOLDER, "backbone=digits_vit", "trainer.accelerator=cpu"],
     **{("experiment", name): SETS for name in ("pacs_pretrain", "pacs_tracer", "pacs_flyp", "continual_pacs")},
@@ -130,6 +135,8 @@ def imagenet(tmp_path_factory):
     write_video(root / "sets/imagenet-vid-robust")
     (root / "sets/imagenet-1k-wds").mkdir()
     mnist_files.write(root / "mnist")
+    (root / "siglip").mkdir()
+    write_open_clip(root / "siglip")
     write_images(root / "questions")
     write_rows(root / "questions/mine.jsonl", rows())
     return root

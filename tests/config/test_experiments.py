@@ -19,7 +19,10 @@ OF_EACH_BACKBONE = ("flyp", "carot", "ft", "lp_ft")
 OF_VITB16 = ("zs", "lp", "l2_sp", "static_sd", "car_ft", "lipsum_ft")
 RECIPES = sorted(path.stem for path in Path(CONF, "recipe").glob("*.yaml"))
 RUNS = [
-    *((experiment,) for experiment in ("iwildcam_wma", *(f"{backbone}_wma" for backbone in BACKBONES))),
+    *(
+        (experiment,)
+        for experiment in ("iwildcam_wma", *(f"{backbone}_wma" for backbone in BACKBONES), "vitb16_siglip_wma")
+    ),
     *((backbone, f"method={method}") for backbone in BACKBONES for method in OF_EACH_BACKBONE),
     *((f"{backbone}_wma", "method=tracer_ema", "teacher=ema_carot") for backbone in BACKBONES),
     *(("vitb16", f"method={method}") for method in OF_VITB16),

@@ -20,6 +20,7 @@ from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.class_texts import recorded_class_texts
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import TEACHER
+from tracer_lightning.config.schema import ONNX, TRANSFORMERS
 from tracer_lightning.config.validate import validate
 from tracer_lightning.data.images.captions import CaptionTables
 from tracer_lightning.engine.console import print_rank_zero
@@ -37,7 +38,7 @@ from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import atomic_folder
 from tracer_lightning.types import ClassTexts
 
-CARD, ONNX = "README.md", "onnx"
+CARD, OPEN_CLIP = "README.md", "open_clip"
 
 
 def model_card(
@@ -49,7 +50,7 @@ def model_card(
     template: str = "model_card.md.j2",
     texts: ClassTexts | None = None,
     license: str | None = None,
-    onnx: bool = False,
+    library: str = OPEN_CLIP,
 ) -> str:
     """The model card in Markdown: how to load the model, its training and its scores.
 
@@ -57,12 +58,12 @@ def model_card(
         file: checkpoint of the model; the scores are those of the run whose folder it is in, if any.
         model: ``student`` or ``teacher``.
         architecture: open_clip's name of the architecture; None if it has no name there.
-        address: name under which open_clip loads the model.
+        address: name under which the library loads the model.
         head: number of classes of the model's own head; 0 without one.
         template: file name of the template.
         texts: class names and templates in the folder, if any.
         license: licence of the weights, if it is known.
-        onnx: whether the folder holds ONNX models, and not an open_clip model.
+        library: library that loads the model: ``open_clip``, ``transformers`` or ``onnx``.
     """
     content = {} if file is None else read_checkpoint(file, "checkpoint")
     settings = saved_settings(content, f"checkpoint={file}")
@@ -75,6 +76,7 @@ def model_card(
             model=model,
             architecture=architecture,
             address=address,
+            library=library,
             head=head,
             method=name,
             settings=settings,
@@ -88,7 +90,6 @@ def model_card(
             base=_base_model(settings),
             texts=texts,
             license=license,
-            onnx=onnx,
         )
     except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
         raise ValueError(f"checkpoint: {file} or its {RESULTS} is not a valid file of a run ({error})") from error
@@ -145,26 +146,28 @@ def export(cfg: DictConfig) -> Path:
     if file is not None and cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
         raise ValueError(f"model=teacher: {file} holds none; choose model=student")
     backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
-    address = f"{FOLDER}{folder}" if cfg.push is None else f"{HUB}{cfg.push}"
     classes = 0 if backbone.model.head is None else backbone.model.head.out_features
     model: Model = backbone.model
     texts = recorded_class_texts(cfg.checkpoint)
-    onnx = cfg.format == ONNX
+    library = cfg.format or OPEN_CLIP
     with atomic_folder(folder) as partial:
-        if onnx:
+        if library == ONNX:
             _export_onnx(backbone, texts, partial)
+        elif library == TRANSFORMERS:
+            model.export_to_transformers(backbone, partial)
         else:
             model.export(backbone, partial)
         if texts is not None:
             write_json(partial / CLASSES, texts._asdict())
         if model.card_template is not None:
-            about = {"texts": texts, "license": cfg.license, "onnx": onnx}
+            address = _address(library, str(cfg.push or folder), is_local=cfg.push is None)
+            about = {"texts": texts, "license": cfg.license, "library": library}
             card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes, model.card_template, **about)
             (partial / CARD).write_text(card, encoding="utf-8")
-    print_rank_zero(f"exported: {folder if onnx else model.loading_code(f'{FOLDER}{folder}') or folder}")
+    print_rank_zero(f"exported: {_loading_code(model, library, str(folder), is_local=True) or folder}")
     if cfg.push is not None:
         _push(folder, str(cfg.push), cfg.private)
-        print_rank_zero(f"pushed: {cfg.push if onnx else model.loading_code(address) or cfg.push}")
+        print_rank_zero(f"pushed: {_loading_code(model, library, str(cfg.push), is_local=False) or cfg.push}")
     return folder
 
 
@@ -191,6 +194,20 @@ def _push_finished(cfg: DictConfig) -> Path:
     _push(folder, str(cfg.push), cfg.private)
     print_rank_zero(f"pushed: {cfg.push}")
     return folder
+
+
+def _address(library: str, place: str, is_local: bool) -> str:
+    """Name under which a library loads the model from a folder or from the hub."""
+    if library != OPEN_CLIP:
+        return place
+    return f"{FOLDER if is_local else HUB}{place}"
+
+
+def _loading_code(model: Model, library: str, place: str, is_local: bool) -> str | None:
+    """The call that loads an exported model from a folder or from the hub; None where there is none."""
+    if library == TRANSFORMERS:
+        return f'transformers.AutoModel.from_pretrained("{place}")'
+    return None if library == ONNX else model.loading_code(_address(library, place, is_local))
 
 
 def _push(folder: Path, repository: str, private: bool) -> None:

@@ -207,6 +207,9 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
     if cfg.teacher.get("lora_space") == "merged":
         with setting(f"teacher.lora_space=merged with peft={cfg.peft.name}"):
             student.check_merged_averages()
+    loss = build_sum(cfg, student, ("task_loss", "distill_losses"))
+    for warning in student.freeze_unread(loss.reads, anchored=bool(loss.with_anchors)):
+        print_rank_zero(f"warning: {warning}")
     teacher: Teacher = make(cfg, "teacher.module")(student)
     if cfg.compute.compile:
         for model in (student, teacher.module):
@@ -217,7 +220,6 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
     make_anchors = make(cfg, "anchors.module")
     _check_context(cfg, "anchors", make_anchors, data.context(), data)
     anchors = make_anchors(student, **move_data_to_device(data.context(), device))
-    loss = build_sum(cfg, student, ("task_loss", "distill_losses"))
     if anchors is not None and not loss.with_anchors:
         print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
         anchors = None

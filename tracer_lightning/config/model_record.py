@@ -34,6 +34,8 @@ class BuiltClip(Target):
     mean: Channels | None = None
     std: Channels | None = None
     quick_gelu: bool | None = None
+    init_logit_scale: Annotated[float, Field(ge=-1e2, le=1e2)] | None = None
+    init_logit_bias: Annotated[float, Field(ge=-1e3, le=1e3)] | None = None
 
 
 class LoadedClip(Target):

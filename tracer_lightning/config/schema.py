@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from tracer_lightning.config.type_checks import TARGET
 
+TRANSFORMERS, ONNX = "transformers", "onnx"
+"""Formats of exported models beside that of their family."""
 INTERPOLATIONS = ("wise_ft", "fisher")
 """Merges that interpolate between one model and its start, and so have ``alpha`` and ``head``."""
 
@@ -161,7 +163,7 @@ EXPORT: dict[str, Any] = {
     "checkpoint": MODEL,
     "model": PART,
     "out": str,
-    "format": one_of("open_clip", "onnx"),
+    "format": Rule(f"null, {TRANSFORMERS} or {ONNX}", lambda value: value in (None, TRANSFORMERS, ONNX)),
     "license": str | None,
     "push": str | None,
     "private": bool,

@@ -17,6 +17,18 @@ def check_positives(positives: str) -> None:
         raise ValueError(f"positives must be one of {', '.join(get_args(Positives))}, found {positives!r}")
 
 
+def positive_pairs(features: Tensor, labels: Tensor | None, positives: Positives) -> Tensor:
+    """Which image and caption match, (B, B) booleans; arguments as for :func:`contrastive_targets`."""
+    own = torch.eye(len(features), dtype=torch.bool, device=features.device)
+    if positives == "diagonal":
+        return own
+    if labels is None:
+        raise ValueError(
+            "labels must not be None for positives 'same_label'; use positives 'diagonal' for a batch without labels"
+        )
+    return own | ((labels[:, None] == labels[None, :]) & (labels >= 0))
+
+
 def contrastive_targets(features: Tensor, labels: Tensor | None, positives: Positives) -> Tensor:
     """Targets of the image-text matching problem.
 
@@ -32,12 +44,7 @@ def contrastive_targets(features: Tensor, labels: Tensor | None, positives: Posi
     """
     if positives == "diagonal":
         return torch.arange(features.shape[0], device=features.device)
-    if labels is None:
-        raise ValueError(
-            "labels must not be None for positives 'same_label'; use positives 'diagonal' for a batch without labels"
-        )
-    same_label = (labels[:, None] == labels[None, :]) & (labels >= 0)
-    positive = (same_label | torch.eye(len(labels), dtype=torch.bool, device=labels.device)).to(features.dtype)
+    positive = positive_pairs(features, labels, positives).to(features.dtype)
     return positive / positive.sum(dim=1, keepdim=True)
 
 

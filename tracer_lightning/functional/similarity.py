@@ -6,18 +6,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def similarity_logits(queries: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
-    """Scaled cosine similarities.
+def similarity_logits(queries: Tensor, keys: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Scaled cosine similarities, plus a bias.
 
     Args:
         queries: (N, D) normalised features.
         keys: (M, D) normalised features.
         scale: () exponentiated logit scale.
+        bias: () logit bias; None for 0.
 
     Returns:
         (N, M) logits.
     """
-    return scale * (queries @ keys.T)
+    logits = scale * (queries @ keys.T)
+    return logits if bias is None else logits + bias
 
 
 def kl_divergence(teacher_logits: Tensor, student_logits: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from tracer_lightning.losses.l2_sp import L2SP
 from tracer_lightning.losses.ldreg import LDReg
 from tracer_lightning.losses.orthogonality import Orthogonality
 from tracer_lightning.losses.relational import ContrastiveRelationalDistillation
+from tracer_lightning.losses.sigmoid import SigmoidLoss
 from tracer_lightning.losses.soft_cross_entropy import SoftCrossEntropy
 from tracer_lightning.losses.weighted_sum import WeightedSum
 
@@ -41,6 +42,7 @@ __all__ = [
     "LossTerm",
     "Orthogonality",
     "Regularizer",
+    "SigmoidLoss",
     "SoftCrossEntropy",
     "Term",
     "WeightedSum",

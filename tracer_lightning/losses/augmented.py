@@ -7,10 +7,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.functional.contrastive import contrastive_targets, symmetric_cross_entropy
-from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.losses.base import LossTerm, require_teacher
-from tracer_lightning.types import ClipFeatures, LossInputs
+from tracer_lightning.functional.matching import MatchingName
+from tracer_lightning.losses.base import require_teacher
+from tracer_lightning.losses.matching import MatchingTerm
+from tracer_lightning.types import LossInputs
 
 
 class HasWidth(Protocol):
@@ -21,23 +21,23 @@ class HasWidth(Protocol):
         """(width of the text tower, D)."""
 
 
-class AugmentedFeatureDistillation(LossTerm):
+class AugmentedFeatureDistillation(MatchingTerm):
     """InfoNCE of Linear([I_S; I_T]) and Linear([T_S; T_T]), with the student's scale (AFD).
 
     It is CLIP-KD's (Yang et al., 2024). As in the released TRACER code the fused features are not normalised, so that
     the projections, which are trained with the student and left behind afterwards, can lower the loss by their length
     alone; and nothing pulls the student towards the teacher unless that lowers the loss of the fused features.
+    With the sigmoid, SigLIP's loss takes the place of InfoNCE.
 
     Args:
         student: gives the width D.
+        matching: as for :class:`tracer_lightning.losses.matching.MatchingTerm`.
     """
 
-    features = ClipFeatures
-    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
-    def __init__(self, student: HasWidth) -> None:
-        super().__init__()
+    def __init__(self, student: HasWidth, matching: MatchingName = "softmax") -> None:
+        super().__init__(matching)
         width = student.text_projection.shape[1]
         self.image_fusion, self.text_fusion = nn.Linear(2 * width, width), nn.Linear(2 * width, width)
 
@@ -46,8 +46,5 @@ class AugmentedFeatureDistillation(LossTerm):
         student, teacher = inputs.student, require_teacher(inputs)
         image = self.image_fusion(torch.cat([student.image, teacher.image], dim=1))  # (B, D)
         text = self.text_fusion(torch.cat([student.text, teacher.text], dim=1))
-        return symmetric_cross_entropy(
-            similarity_logits(image, text, student.logit_scale),
-            similarity_logits(text, image, student.logit_scale),
-            contrastive_targets(image, None, "diagonal"),
-        )
+        logits = self.matching.logits
+        return self.matching.contrast(logits(image, text, student), logits(text, image, student), None, "diagonal")

@@ -24,6 +24,8 @@ class Term(nn.Module):
     """Whether the term compares student and teacher; it reads the same fields of both, except targets (labels)."""
     needs_anchors: bool = False
     """Whether the term reads anchors."""
+    needs_projections: bool = False
+    """Whether the term reads the linear projections of images and texts to the shared space."""
     needs_all_weights: bool = False
     """Whether the term reads all trained weights, also those inside the blocks that sharded training keeps apart."""
 

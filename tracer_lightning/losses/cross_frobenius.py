@@ -21,6 +21,7 @@ class CrossFrobenius(Regularizer):
     """
 
     features = ClipFeatures
+    needs_projections = True
 
     def __init__(self, squared: bool = False) -> None:
         super().__init__()

@@ -6,34 +6,31 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.losses.base import LossTerm, require_teacher
+from tracer_lightning.losses.base import require_teacher
+from tracer_lightning.losses.matching import MatchingTerm
 from tracer_lightning.types import ClipFeatures, LossInputs
 
 
-class GradientDistillation(LossTerm):
+class GradientDistillation(MatchingTerm):
     """mean_BD [(∂L_S/∂I_S - ∂L_T/∂I_T)² + (∂L_S/∂T_S - ∂L_T/∂T_T)²] (GD of CLIP-KD, Yang et al., 2024).
 
-    L is InfoNCE, in which an image's own caption is its only positive. The gradients are written out, so that the
-    student's can be differentiated. The released TRACER code, whose normalisation this has, takes both with autograd,
-    the teacher's where nothing is recorded: it raises an error.
+    L is InfoNCE or, with the sigmoid, SigLIP's loss, in which an image's own caption is its only positive. The
+    gradients are written out, so that the student's can be differentiated. The released TRACER code, whose
+    normalisation this has, takes both with autograd, the teacher's where nothing is recorded: it raises an error.
     """
 
-    features = ClipFeatures
-    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () of features (B, D)."""
-        pairs = zip(_gradients(inputs.student), _gradients(require_teacher(inputs)), strict=True)
+        pairs = zip(self._gradients(inputs.student), self._gradients(require_teacher(inputs)), strict=True)
         total: Tensor = sum((F.mse_loss(student, teacher) for student, teacher in pairs), start=torch.zeros(()))
         return total
 
-
-def _gradients(features: ClipFeatures) -> tuple[Tensor, Tensor]:
-    """(B, D) gradients of InfoNCE with respect to image and text features."""
-    image, text, scale = features.image, features.text, features.logit_scale
-    logits = similarity_logits(image, text, scale)
-    surplus = logits.softmax(dim=1) + logits.softmax(dim=0) - 2 * torch.eye(len(logits)).to(logits)  # (B, B)
-    factor = scale / (2 * len(logits))
-    return factor * surplus @ text, factor * surplus.T @ image
+    def _gradients(self, features: ClipFeatures) -> tuple[Tensor, Tensor]:
+        """(B, D) gradients of L with respect to image and text features."""
+        image, text, scale = features.image, features.text, features.logit_scale
+        logits = self.matching.logits(image, text, features)
+        surplus = self.matching.both_ways(logits) - 2 * torch.eye(len(logits)).to(logits)  # (B, B)
+        factor = scale / (2 * len(logits))
+        return factor * surplus @ text, factor * surplus.T @ image

@@ -39,8 +39,9 @@ class InfoNCE(LossTerm):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
-        image, text, scale, labels, _ = inputs.student
-        targets = contrastive_targets(image, labels, self.positives)
+        student: ClipFeatures = inputs.student
+        image, text, scale = student.image, student.text, student.logit_scale
+        targets = contrastive_targets(image, student.labels, self.positives)
         return symmetric_cross_entropy(
             similarity_logits(image, text, scale), similarity_logits(text, image, scale), targets, self.label_smoothing
         )

@@ -22,6 +22,7 @@ class Orthogonality(Regularizer):
     """
 
     features = ClipFeatures
+    needs_projections = True
 
     def __init__(self, resnets_by_width: bool = False) -> None:
         super().__init__()

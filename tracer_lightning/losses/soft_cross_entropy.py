@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
-from tracer_lightning.functional.similarity import similarity_logits
-from tracer_lightning.losses.base import LossTerm, check_temperature, require_teacher
-from tracer_lightning.types import ClipFeatures, LossInputs
+from tracer_lightning.functional.matching import MatchingName
+from tracer_lightning.losses.base import check_temperature, require_teacher
+from tracer_lightning.losses.matching import MatchingTerm
+from tracer_lightning.types import LossInputs
 
 
-class SoftCrossEntropy(LossTerm):
+class SoftCrossEntropy(MatchingTerm):
     """mean_B [H(p_T, p_S) + H(q_T, q_S)], the cross-entropy against the teacher's distributions (CaRot, Oh et al.).
 
     The sum of both directions, not their mean, as in the released code. It differs from
@@ -19,27 +19,26 @@ class SoftCrossEntropy(LossTerm):
 
     Args:
         temperature: divides the teacher's logits alone, as in the released TRACER code's plain self-distillation.
+        matching: as for :class:`tracer_lightning.losses.matching.MatchingTerm`.
     """
 
-    features = ClipFeatures
-    reads = frozenset({"image", "text", "logit_scale"})
     needs_teacher = True
 
-    def __init__(self, temperature: float = 1.0) -> None:
-        super().__init__()
+    def __init__(self, temperature: float = 1.0, matching: MatchingName = "softmax") -> None:
+        super().__init__(matching)
         check_temperature(temperature)
         self.temperature = temperature
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
         student, teacher = inputs.student, require_teacher(inputs)
-        scale = teacher.logit_scale / self.temperature
-        image_to_text = F.cross_entropy(
-            similarity_logits(student.image, student.text, student.logit_scale),
-            similarity_logits(teacher.image, teacher.text, scale).softmax(dim=-1),
+        logits, cross_entropy = self.matching.logits, self.matching.cross_entropy
+        image_to_text = cross_entropy(
+            logits(teacher.image, teacher.text, teacher) / self.temperature,
+            logits(student.image, student.text, student),
         )
-        text_to_image = F.cross_entropy(
-            similarity_logits(student.text, student.image, student.logit_scale),
-            similarity_logits(teacher.text, teacher.image, scale).softmax(dim=-1),
+        text_to_image = cross_entropy(
+            logits(teacher.text, teacher.image, teacher) / self.temperature,
+            logits(student.text, student.image, student),
         )
         return image_to_text + text_to_image

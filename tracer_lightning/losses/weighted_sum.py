@@ -42,6 +42,8 @@ class WeightedSum(nn.Module):
         """Names of the terms that compare student and teacher."""
         self.with_anchors = tuple(name for name, term in counted.items() if term.needs_anchors)
         """Names of the terms that read anchors."""
+        self.with_projections = tuple(name for name, term in counted.items() if term.needs_projections)
+        """Names of the terms that read the model's projections."""
         self.with_all_weights = tuple(name for name, term in counted.items() if term.needs_all_weights)
         """Names of the terms that read all trained weights."""
 

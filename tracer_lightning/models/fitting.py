@@ -66,7 +66,7 @@ def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where
             )
     if surplus := sorted(set(state) - set(expected)):
         name = surplus[0].removeprefix(CLIP)
-        remedy = "SigLIP models are not supported" if name == BIAS else "choose another backbone"
+        remedy = "choose a SigLIP backbone, which has one" if name == BIAS else "choose another backbone"
         raise ValueError(
             f"{where}: contains {name}, which the backbone lacks; {remedy}{_describe_fit(expected, state)}"
         )
@@ -75,6 +75,8 @@ def check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where
 def _describe_missing(missing: list[str], state: Mapping[str, Tensor]) -> str:
     """Describe the weights that a file lacks."""
     names = [name.removeprefix(CLIP) for name in missing]
+    if BIAS in names:
+        return f"lacks {BIAS}, which SigLIP models have; choose a CLIP backbone"
     if names == [SCALE]:
         return f"lacks {SCALE}, the logarithm of the factor of the logits; add it (4.6052 in OpenAI's models)"
     towers = {"image": "visual.", "text": "token_embedding."}

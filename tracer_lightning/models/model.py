@@ -55,6 +55,23 @@ class Model(nn.Module):
             reads: fields of the features that losses read.
         """
 
+    def check_projections(self) -> None:
+        """Raise ValueError where the model lacks linear projections of images and texts to a shared space."""
+        raise ValueError(f"a {type(self).__name__} has no linear projections; drop the regularizer")
+
+    def freeze_unread(self, reads: Collection[str], anchored: bool) -> list[str]:
+        """Freeze parameters that no loss depends on, but that needn't be an error.
+
+        Args:
+            reads: fields of the features that losses read.
+            anchored: whether a loss compares images with anchor texts.
+
+        Returns:
+            Warnings about what the losses do not use.
+        """
+        del reads, anchored
+        return []
+
     # -- training ---------------------------------------------------------------------------------------------------
 
     def freeze_batch_norm(self, frozen: bool) -> None:
@@ -127,6 +144,19 @@ class Model(nn.Module):
         save_file({name: value.contiguous() for name, value in self.state_dict().items()}, folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(backbone.config, indent=2) + "\n", encoding="utf-8")
 
+    def export_to_transformers(self, backbone: Backbone, folder: Path) -> None:
+        """Write a folder that ``AutoModel.from_pretrained`` of the ``transformers`` library loads.
+
+        Args:
+            backbone: this model with its specification and configuration.
+            folder: target folder.
+
+        Raises:
+            ValueError: the library has no such model.
+        """
+        del backbone, folder
+        raise ValueError(f"format must be null: a {type(self).__name__} is exported in its own format only")
+
     def merge_updates(self) -> None:
         """Merge low-rank updates into the weights, in place; they are parametrizations unless a family adds others."""
         merge(self)
@@ -155,7 +185,7 @@ class Model(nn.Module):
         """Modules whose weights are gathered one module after the other, where ranks keep shards."""
         yield from ()
 
-    replicated: ClassVar[tuple[str, ...]] = ()
+    replicated: tuple[str, ...] = ()
     """Names of parameters that all ranks keep, because they are too small to be cut."""
     called_from_outside: ClassVar[tuple[str, ...]] = ()
     """Names of methods, besides ``forward``, that compute with the weights and are called from outside."""

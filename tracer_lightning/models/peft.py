@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from tracer_lightning.models.adapter import FeatureAdapter
-from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.clip import ClipModel, transformer_blocks
 
 Tower = Literal["image", "text"]
 BOTH: tuple[Tower, ...] = get_args(Tower)
 QKV = "in_proj_weight"
+TIMM_NAMES = ("attn.qkv.", "attn.in_proj_")
+"""Part of the names of fused queries, keys and values in timm's blocks, and its counterpart in open_clip's."""
 
 
 def full(model: ClipModel) -> None:
@@ -36,7 +38,7 @@ def train_only(
 
     Args:
         model: model to prepare.
-        patterns: shell-style patterns of parameter names within a block.
+        patterns: shell-style patterns of parameter names within a block, as open_clip names them.
         towers: towers to train, ``image``, ``text`` or both.
         blocks: indices of the blocks to train, negative ones counted from the end; None for all.
 
@@ -47,7 +49,7 @@ def train_only(
     matched: set[str] = set()
     for block in _blocks(model, towers, blocks):
         for name, parameter in block.named_parameters():
-            matching = {pattern for pattern in patterns if fnmatchcase(name, pattern)}
+            matching = {pattern for pattern in patterns if fnmatchcase(name.replace(*TIMM_NAMES), pattern)}
             parameter.requires_grad_(bool(matching))
             matched |= matching
     for pattern in patterns:
@@ -94,9 +96,11 @@ def add_lora(
         raise ValueError(f"rank must be >= 1, got {rank}")
     model.requires_grad_(False)
     for block in _blocks(model, towers, blocks):
-        weight = block.attn.in_proj_weight
+        qkv = getattr(block.attn, "qkv", None)
+        owner, name = (block.attn, QKV) if qkv is None else (qkv, "weight")
+        weight = getattr(owner, name)
         update = QueryValueLora(weight.shape[1], rank, scale).to(weight.device, weight.dtype)
-        parametrize.register_parametrization(block.attn, QKV, update)
+        parametrize.register_parametrization(owner, name, update)
 
 
 def add_adapters(model: ClipModel, reduction: int, ratio: float, towers: Sequence[Tower] = BOTH) -> None:
@@ -128,9 +132,9 @@ def _blocks(model: ClipModel, towers: Sequence[Tower], indices: Sequence[int] | 
     """Yield the selected transformer blocks of the selected towers."""
     _check_towers(towers)
     clip = model.model
-    modules = {"image": clip.visual, "text": getattr(clip, "text", clip)}
+    modules = {"image": clip.visual, "text": clip}
     for tower in towers:
-        blocks = getattr(getattr(modules[tower], "transformer", None), "resblocks", None)
+        blocks = transformer_blocks(modules[tower])
         if blocks is None:
             raise ValueError(f"towers must not include {tower}: the {tower} tower is not a transformer")
         for index in range(len(blocks)) if indices is None else indices:

@@ -77,9 +77,17 @@ def test_resnets_have_projections():
     assert Orthogonality()(model, None).item() > 0
 
 
-def test_a_logit_bias_raises_an_error():
-    with pytest.raises(ValueError, match="logit bias"):
-        ClipModel(open_clip.CLIP(16, VISION, TEXT, init_logit_bias=-10.0))
+def test_models_with_a_logit_bias_give_it_where_a_loss_reads_it():
+    model = build_clip(16, VISION, TEXT, init_logit_scale=2.0, init_logit_bias=-10.0).model
+    assert model.part_of("model.logit_bias") == "scale"
+    inputs = batch(torch.randn(2, 3, 32, 32), torch.randint(1, 9, (2, 16)))
+    features = model(inputs, {"image", "text", "logit_scale", "logit_bias"})
+    with torch.no_grad():
+        model.model.logit_bias.add_(1.0)  # as a step does, after which callbacks read features
+    assert features.logit_bias.item() == -10.0
+    torch.testing.assert_close(features.logit_scale, torch.tensor(2.0).exp())
+    assert features.logged().keys() == {"logit_scale", "logit_bias"}
+    assert model(inputs, {"image"}).logit_bias is None
 
 
 def test_the_input_specification(backbone):

@@ -1,4 +1,4 @@
-"""Weights of the transformers library's CLIPModel."""
+"""Weights of the transformers library's CLIPModel and SiglipModel."""
 
 import json
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.models.open_clip.siglip_models import randomise, siglip_backbone
 from tracer_lightning.models import build_clip, load_weights
 
 transformers = pytest.importorskip("transformers")
@@ -22,13 +23,10 @@ VISION = {
 
 def clip_model(folder, **towers):
     """A CLIPModel of random weights, every one of which counts, and the folder that it was saved to."""
-    torch.manual_seed(1)
     config = transformers.CLIPConfig(
         text_config={**TEXT, **towers}, vision_config={**VISION, **towers}, projection_dim=24
     )
-    model = transformers.CLIPModel(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, 0.5, 0.2) if parameter.ndim < 2 else torch.nn.init.normal_(parameter, 0, 0.2)
+    model = randomise(transformers.CLIPModel(config)).eval()
     model.save_pretrained(folder)
     return model
 
@@ -62,6 +60,46 @@ def test_features_are_those_of_the_transformers_library(tmp_path, form, activati
     torch.testing.assert_close(image, expected.image_embeds, rtol=0, atol=1e-12)
     torch.testing.assert_close(text, expected.text_embeds, rtol=0, atol=1e-12)
     torch.testing.assert_close(ours.model.logit_scale, theirs.logit_scale.exp())
+
+
+def siglip_model(folder, activation="gelu"):
+    """A SiglipModel of random weights, and the folder that it was saved to."""
+    towers = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": activation}
+    text = {"hidden_size": 24, "intermediate_size": 96, "vocab_size": 64, "max_position_embeddings": 16}
+    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
+    ends = {"projection_size": 32, "bos_token_id": None, "eos_token_id": None}
+    config = transformers.SiglipConfig(text_config={**text, **towers, **ends}, vision_config={**vision, **towers})
+    model = randomise(transformers.SiglipModel(config)).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def test_features_of_siglip_are_those_of_the_transformers_library(tmp_path):
+    theirs, ours = siglip_model(tmp_path / "theirs"), siglip_backbone(tmp_path)
+    load_weights(ours.model, tmp_path / "theirs")
+    images, texts = torch.randn(3, 3, 32, 32), ours.spec.tokenize(["a photo of the number two", "a dog", ""])
+    with torch.no_grad():
+        expected = theirs(pixel_values=images, input_ids=texts)
+        image, text = ours.model.eval().encode(images, texts)
+        logits = ours.model.logit_scale * text @ image.T + ours.model.logit_bias
+    torch.testing.assert_close(image, expected.image_embeds, rtol=0, atol=1e-5)
+    torch.testing.assert_close(text, expected.text_embeds, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits, expected.logits_per_text)
+
+
+def test_the_slightly_different_activation_of_the_original_siglip_causes_a_warning(tmp_path):
+    siglip_model(tmp_path / "theirs", "gelu_pytorch_tanh")
+    with pytest.warns(UserWarning, match="hidden_act='gelu_pytorch_tanh', but the backbone has 'gelu', as in"):
+        load_weights(siglip_backbone(tmp_path).model, tmp_path / "theirs")
+
+
+def test_weights_of_siglip_and_clip_are_not_mistaken_for_each_other(tmp_path):
+    siglip_model(tmp_path / "siglip")
+    with pytest.raises(ValueError, match="has another architecture than the backbone"):
+        load_weights(backbone().model, tmp_path / "siglip")
+    clip_model(tmp_path / "clip")
+    with pytest.raises(ValueError, match="lacks logit_bias, which SigLIP models have; choose a CLIP backbone"):
+        load_weights(siglip_backbone(tmp_path).model, tmp_path / "clip")
 
 
 @pytest.mark.parametrize(

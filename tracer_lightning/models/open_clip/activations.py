@@ -9,7 +9,7 @@ from open_clip.modified_resnet import ModifiedResNet
 from open_clip.transformer import VisionTransformer, text_global_pool
 from torch import Tensor, nn
 
-from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.clip import ClipModel, transformer_blocks
 from tracer_lightning.models.open_clip.fast_attention import all_tokens
 from tracer_lightning.models.peft import Tower
 
@@ -29,27 +29,28 @@ def blocks(model: ClipModel, tower: Tower) -> dict[str, nn.Module]:
     Blocks of a transformer are named 1, 2, ..., those of a ResNet 1.1, 1.2, ..., 4.3 by stage and block.
 
     Args:
-        model: model with open_clip's own transformers or ResNets.
+        model: model with open_clip's own transformers or ResNets, or timm's ViTs.
         tower: ``image`` or ``text``.
 
     Raises:
-        ValueError: the tower comes from another library (timm, Hugging Face), and its blocks are unknown.
+        ValueError: the tower is another one of timm's or Hugging Face's, and its blocks are unknown.
     """
     root = _tower(model, tower)
     if isinstance(root, ModifiedResNet):
         stages = (root.layer1, root.layer2, root.layer3, root.layer4)
         return {f"{s}.{b}": block for s, stage in enumerate(stages, 1) for b, block in enumerate(stage, 1)}
-    transformer_blocks = getattr(getattr(root, "transformer", None), "resblocks", None)
-    if transformer_blocks is None:
+    sequence = transformer_blocks(root)
+    if sequence is None:
         raise ValueError(f"the blocks of the {tower} tower, a {type(root).__name__}, are unknown; use another tower")
-    return {str(number): block for number, block in enumerate(transformer_blocks, 1)}
+    return {str(number): block for number, block in enumerate(sequence, 1)}
 
 
 class BlockOutputs(nn.Module):
     """Module that computes one vector per input from every block of a tower, and the features.
 
     For a transformer, this is the token that the tower pools at its end: the class token of images, the end-of-text
-    token of texts. For a ResNet, it is the mean over the image.
+    token of texts, and the mean over the patches of SigLIP models, which have no class token. For a ResNet, it is the
+    mean over the image.
 
     Args:
         model: model, which is not copied.
@@ -90,6 +91,9 @@ class BlockOutputs(nn.Module):
         root = _tower(self.model, self.tower)
         if isinstance(root, ModifiedResNet):
             return output.mean(dim=(2, 3))  # (N, width, H', W')
+        if trunk := getattr(root, "trunk", None):
+            pools_class_token = trunk.global_pool == "token" and self.tokens == "pooled"
+            return output[:, 0] if pools_class_token else output[:, trunk.num_prefix_tokens :].mean(dim=1)
         tokens = output if root.transformer.batch_first else output.transpose(0, 1)  # (N, tokens, width)
         if isinstance(root, VisionTransformer):
             pools_class_token = root.pool_type == "tok" and self.tokens == "pooled"

@@ -13,6 +13,7 @@ from typeguard import TypeCheckError, check_type
 from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, check_pretrained, local_weights, model_config
+from tracer_lightning.models.open_clip.tokenizers import load_tokenizer
 from tracer_lightning.models.weights import load_weights as load_file
 from tracer_lightning.types import InputSpec
 
@@ -36,6 +37,8 @@ def build_clip(
     mean: Sequence[float] = (0.5, 0.5, 0.5),
     std: Sequence[float] = (0.5, 0.5, 0.5),
     quick_gelu: bool = False,
+    init_logit_scale: float | None = None,
+    init_logit_bias: float | None = None,
 ) -> Backbone:
     """Build a randomly initialised ``open_clip.CLIP`` from an open_clip model configuration.
 
@@ -48,6 +51,8 @@ def build_clip(
         mean: channel means of the inputs, for pixels in [0, 1].
         std: channel standard deviations of the inputs.
         quick_gelu: whether to use the activation of OpenAI's weights.
+        init_logit_scale: logarithm of the initial logit scale; None for CLIP's log(1 / 0.07).
+        init_logit_bias: initial logit bias of a SigLIP model, -10 in the paper (Zhai et al., 2023); None for no bias.
     """
     if not 1 <= embed_dim <= MAX_SIZE:
         raise ValueError(f"embed_dim must be >= 1 and <= {MAX_SIZE}, got {embed_dim}")
@@ -60,7 +65,13 @@ def build_clip(
         raise ValueError(
             f"text_cfg.vocab_size must be at least the tokenizer's {tokenizer.vocab_size}, got {text_cfg['vocab_size']}"
         )
-    config = {"embed_dim": embed_dim, "vision_cfg": dict(vision_cfg), "text_cfg": dict(text_cfg)}
+    scales = {"init_logit_scale": init_logit_scale, "init_logit_bias": init_logit_bias}
+    config = {
+        "embed_dim": embed_dim,
+        "vision_cfg": dict(vision_cfg),
+        "text_cfg": dict(text_cfg),
+        **{name: value for name, value in scales.items() if value is not None},
+    }
     model = ClipModel(open_clip.CLIP(**config, quick_gelu=quick_gelu))
     spec = InputSpec(image_size, _triple(mean), _triple(std), tokenizer, model.trims_text)
     return Backbone(model, spec, {**config, "quick_gelu": quick_gelu})
@@ -96,14 +107,15 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
             nothing for a tag.
 
     Raises:
-        ValueError: the weights don't exist, belong to another model, or can't be downloaded.
+        ValueError: weights or tokenizer don't exist, belong to another model, or can't be downloaded.
     """
     reference = name.startswith((HUB, FOLDER))
     source = None if reference or not load_weights else pretrained
     check_pretrained(name, source)
     config = model_config(name)
     local = local_weights(name, source) if load_weights else None
-    tag = {} if reference or pretrained is None else open_clip.get_pretrained_cfg(name, pretrained)
+    tokenizer = load_tokenizer(name, config["text_cfg"], None if reference else pretrained)
+    preprocessing = {} if reference else _published_preprocessing(name, pretrained)
     try:
         model = open_clip.create_model(
             name,
@@ -112,10 +124,10 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
             device=torch.get_default_device(),
             pretrained_text=False,
             require_pretrained=local is None and source is not None,
-            force_preprocess_cfg={key: tag[key] for key in PREPROCESSING if key in tag},
+            force_preprocess_cfg=preprocessing,
         )
         clip = ClipModel(model)
-        spec = _spec(clip, name, config)
+        spec = _spec(clip, tokenizer)
     except Exception as error:  # configurations and weights of any origin raise errors of many classes
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise ValueError(f"name {name!r}: the model can't be built with pretrained={source}: {reason}") from error
@@ -124,16 +136,24 @@ def load_clip(name: str, pretrained: str | None = None, load_weights: bool = Tru
     return Backbone(clip, spec, config)
 
 
-def _spec(clip: ClipModel, name: str, config: Mapping[str, Any]) -> InputSpec:
+def _published_preprocessing(name: str, pretrained: str | None) -> dict[str, Any]:
+    """Preprocessing options of a tag; of other weights, those that all published weights of the architecture share."""
+    tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
+    published = open_clip.list_pretrained_tags_by_model(name)
+    configs = [tag] if tag else [open_clip.get_pretrained_cfg(name, other) for other in published]
+    options = [{key: config[key] for key in PREPROCESSING if key in config} for config in configs]
+    return options[0] if options and all(other == options[0] for other in options) else {}
+
+
+def _spec(clip: ClipModel, tokenizer: Any) -> InputSpec:
     """Return the input specification of an open_clip model."""
-    options = {"trust_remote_code": False} if config["text_cfg"].get("hf_tokenizer_name") else {}
     preprocessing = open_clip.get_model_preprocess_cfg(clip.model)
     size = preprocessing["size"]
     return InputSpec(
         int(size[0] if isinstance(size, (tuple, list)) else size),
         _triple(preprocessing["mean"]),
         _triple(preprocessing["std"]),
-        open_clip.get_tokenizer(name, **options),
+        tokenizer,
         clip.trims_text,
         str(preprocessing["interpolation"]),
         str(preprocessing["resize_mode"]),

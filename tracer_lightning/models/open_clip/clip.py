@@ -11,15 +11,19 @@ import torch
 import torch.nn.functional as F
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
 from open_clip.transformer import ResidualAttentionBlock, text_global_pool
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tracer_lightning.functional.distributed import full_tensor, gather
 from tracer_lightning.models.model import Backbone, Model
 from tracer_lightning.models.open_clip.fast_attention import use_fast_attention
+from tracer_lightning.models.open_clip.hugging_face import is_hugging_face
 from tracer_lightning.types import Batch, ClipFeatures
 
 Part = Literal["image", "text", "scale", "head"]
+SCALES = ("model.logit_scale", "model.logit_bias")
+"""Names of the scale and the bias of the logits."""
 
 
 def _normalise(features: Tensor) -> Tensor:
@@ -30,10 +34,11 @@ def _normalise(features: Tensor) -> Tensor:
 class ClipModel(Model):
     """An open_clip model that returns :class:`ClipFeatures` and takes texts of any length up to its context.
 
-    Its parts are the towers ``image`` and ``text`` with their projections, the logits' ``scale`` and the ``head``.
+    Its parts are the towers ``image`` and ``text`` with their projections, the logits' ``scale``, to which the logit
+    bias of SigLIP models belongs, and the ``head``.
 
     Args:
-        model: an ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP`` without logit bias.
+        model: an ``open_clip.CLIP`` or ``open_clip.CustomTextCLIP``.
     """
 
     features = ClipFeatures
@@ -41,16 +46,14 @@ class ClipModel(Model):
     parts = get_args(Part)
     weights_prefix = "model."
     card_template = "model_card.md.j2"
-    replicated = ("model.logit_scale",)
     called_from_outside = ("encode_image", "encode_text")
     model: Any  # open_clip is untyped
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        if getattr(model, "logit_bias", None) is not None:
-            raise ValueError("models with a logit bias (SigLIP) are not supported; choose a CLIP model")
         use_fast_attention(model)
         self.model = model
+        self.replicated = tuple(name for name, _ in self.named_parameters() if name in SCALES)
         self.image_adapter: nn.Module = nn.Identity()
         self.text_adapter: nn.Module = nn.Identity()
         self._encode: Callable[[ClipModel, Tensor, Tensor | None], tuple[Tensor, Tensor]] = ClipModel.encode
@@ -75,7 +78,7 @@ class ClipModel(Model):
             return "image"
         if name.startswith("head."):
             return "head"
-        return "scale" if name == "model.logit_scale" else "text"
+        return "scale" if name in SCALES else "text"
 
     def check_reads(self, reads: Collection[str]) -> None:
         """Raise ValueError where there is no head to read, or a head, text tower or scale that no loss depends on."""
@@ -87,6 +90,10 @@ class ClipModel(Model):
             raise ValueError(
                 "the model has a head, but no loss reads its logits; remove the head, or choose another loss"
             )
+        if "logit_bias" in reads and self.logit_bias is None:
+            raise ValueError(
+                "a loss reads the logit bias, but the model has none; choose a SigLIP model, or losses of the softmax"
+            )
         trained = {self.part_of(name) for name, parameter in self.named_parameters() if parameter.requires_grad}
         if "text" in trained and "text" not in reads:
             raise ValueError(
@@ -97,6 +104,27 @@ class ClipModel(Model):
             raise ValueError(
                 "the logit scale can't be trained, because no loss reads it; leave scale out of the trained parts"
             )
+
+    def freeze_unread(self, reads: Collection[str], anchored: bool) -> list[str]:
+        """Freeze the logit bias where no loss reads it, and warn of losses that a SigLIP model wasn't trained with."""
+        if self.logit_bias is None:
+            return []
+        warnings = []
+        trained = any(parameter.requires_grad for parameter in self.parameters())
+        if "logit_bias" not in reads:
+            self.model.logit_bias.requires_grad_(False)
+        if trained and "text" in reads and "logit_bias" not in reads:
+            warnings.append(
+                "the model has a logit bias (SigLIP), which no loss reads: in a softmax over the batch it cancels, so "
+                "that it stays as it is, and the sigmoids of pairs are no longer probabilities; the sigmoid loss keeps "
+                "them"
+            )
+        if anchored:
+            warnings.append(
+                "the model's logit bias has no effect on losses of anchor texts: it cancels in the softmax over the "
+                "texts and in differences of logits"
+            )
+        return warnings
 
     def forward(self, batch: Batch, reads: Collection[str]) -> ClipFeatures:
         """Features of the global batch, gathered over ranks with gradient.
@@ -112,7 +140,8 @@ class ClipModel(Model):
             image, text = gather(image), gather(text)
             labels = gather(batch.labels) if "labels" in reads else None
             logits = self.classify(image) if "logits" in reads else None
-            return ClipFeatures(image, text, self.logit_scale, labels, logits)
+            bias = self.logit_bias if "logit_bias" in reads else None
+            return ClipFeatures(image, text, self.logit_scale, labels, logits, bias)
 
     def encode(self, images: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Normalised features (B, D) and (N, D) of images (B, 3, H, W) and token ids (N, L); (0, D) without texts."""
@@ -174,6 +203,12 @@ class ClipModel(Model):
         return full_tensor(self.model.logit_scale).exp()
 
     @property
+    def logit_bias(self) -> Tensor | None:
+        """() bias b of the logits of pairs, a copy that later steps don't change; None for models without one."""
+        bias = getattr(self.model, "logit_bias", None)
+        return None if bias is None else full_tensor(bias).clone()
+
+    @property
     def is_resnet(self) -> bool:
         """Whether the image tower is CLIP's ResNet, which pools by attention."""
         return isinstance(getattr(self.model.visual, "attnpool", None), AttentionPool2d)
@@ -201,6 +236,10 @@ class ClipModel(Model):
             return projection
         raise ValueError("the text tower has no linear projection; drop the regularizer")
 
+    def check_projections(self) -> None:
+        """Raise ValueError where a tower ends without a linear projection."""
+        _ = self.image_projection, self.text_projection
+
     # -- files ------------------------------------------------------------------------------------------------------
 
     def convert_weights(self, state: dict[str, Tensor], where: str, resized: bool) -> dict[str, Tensor]:
@@ -215,12 +254,18 @@ class ClipModel(Model):
 
         export_clip(backbone, folder)
 
+    def export_to_transformers(self, backbone: Backbone, folder: Path) -> None:
+        """Write a ``CLIPModel`` or ``SiglipModel``."""
+        from tracer_lightning.models.open_clip.hugging_face_export import export_to_transformers  # which builds on this
+
+        export_to_transformers(backbone, folder)
+
     def check_source(self, names: Collection[str], file: Path, where: str) -> None:
         """Raise ValueError where the configuration beside weights of ``transformers`` is of another model."""
-        from tracer_lightning.models.open_clip import hugging_face  # which builds on this module
+        from tracer_lightning.models.open_clip.hugging_face_config import check_config  # which builds on this module
 
-        if hugging_face.is_hugging_face(names):
-            hugging_face.check_config(self, file, where)
+        if is_hugging_face(names):
+            check_config(self, file, where)
 
     def loading_code(self, address: str) -> str:
         """The call of open_clip that loads an exported model."""
@@ -260,14 +305,26 @@ class ClipModel(Model):
 
     def blocks(self) -> Iterator[nn.Module]:
         """The towers' transformer blocks."""
-        return (module for module in self.modules() if isinstance(module, ResidualAttentionBlock))
+        return (module for module in self.modules() if isinstance(module, ResidualAttentionBlock | Block))
+
+
+def transformer_blocks(tower: Any) -> list[Any] | None:
+    """Blocks of a tower in order: of open_clip's transformers, or of timm's ViTs; None for other towers.
+
+    Args:
+        tower: image tower, or a model for its text tower.
+    """
+    if isinstance(trunk := getattr(tower, "trunk", None), VisionTransformer):
+        return list(trunk.blocks)
+    blocks = getattr(getattr(getattr(tower, "text", tower), "transformer", None), "resblocks", None)
+    return None if blocks is None else list(blocks)
 
 
 def _layers(tower: Any) -> list[nn.Module]:
     """Layers of a tower, in order."""
     if isinstance(tower, ModifiedResNet):
         return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
-    blocks = getattr(getattr(getattr(tower, "text", tower), "transformer", None), "resblocks", None)
+    blocks = transformer_blocks(tower)
     if blocks is None:
         raise ValueError(f"layers must be None: the layers of a {type(tower).__name__} are not known")
-    return list(blocks)
+    return blocks

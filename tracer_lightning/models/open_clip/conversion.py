@@ -8,7 +8,7 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed
 from torch import Tensor, nn
 
-from tracer_lightning.models.fitting import SCALE
+from tracer_lightning.models.fitting import BIAS, SCALE
 from tracer_lightning.models.open_clip.hugging_face import is_hugging_face, to_open_clip
 from tracer_lightning.models.open_clip.state_dicts import CLIP
 
@@ -37,8 +37,9 @@ def _for_open_clip(clip: nn.Module, state: dict[str, Tensor], resized: bool) -> 
     if not hasattr(clip, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     expected = clip.state_dict()
-    if SCALE in state and state[SCALE].numel() == expected[SCALE].numel() == 1:
-        state[SCALE] = state[SCALE].reshape(expected[SCALE].shape)
+    for name in (SCALE, BIAS):
+        if name in state and name in expected and state[name].numel() == expected[name].numel() == 1:
+            state[name] = state[name].reshape(expected[name].shape)
     if resized and POSITIONS in state and POSITIONS in expected and _is_grid(state[POSITIONS], expected[POSITIONS]):
         resize_pos_embed(state, clip)
     return {CLIP + name: value for name, value in state.items()}

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models.files import HEAD_FILE
 from tracer_lightning.models.model import Backbone
+from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.state_dicts import CLIP
 from tracer_lightning.models.weights import HEAD
 
@@ -33,11 +35,7 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
     Raises:
         ValueError: the model has parts that can't be part of an open_clip model.
     """
-    merge(backbone.model)
-    prefixes = (CLIP, HEAD.partition(".")[0])
-    extra = [name for name in backbone.model.state_dict() if not name.startswith(prefixes)]
-    if extra:
-        raise ValueError(f"{extra[0]} can't be part of an open_clip model; evaluate the checkpoint instead")
+    clip = plain_clip(backbone.model)
     folder.mkdir(parents=True, exist_ok=True)
     spec = backbone.spec
     preprocessing: dict[str, Any] = {
@@ -46,21 +44,38 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
         "interpolation": spec.interpolation,
         "resize_mode": spec.resize_mode,
     }
-    tensors = {name: value.contiguous() for name, value in backbone.model.model.state_dict().items()}
-    _save(tensors, folder / HF_SAFE_WEIGHTS_NAME, {"format": "pt"})
-    if backbone.model.head is not None:
-        head = {name: value.contiguous() for name, value in backbone.model.head.state_dict().items()}
-        _save(head, folder / HEAD_FILE)
+    save_weights(clip.state_dict(), folder / HF_SAFE_WEIGHTS_NAME, {"format": "pt"})
+    save_head(backbone.model, folder)
     config = {"model_cfg": backbone.config, "preprocess_cfg": preprocessing}
     (folder / HF_CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
     if hasattr(spec.tokenize, "save_pretrained"):  # a Hugging Face tokenizer
         spec.tokenize.save_pretrained(folder)
 
 
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+def plain_clip(model: ClipModel) -> Any:
+    """The open_clip model in a model, whose low-rank updates are merged in place.
+
+    Raises:
+        ValueError: the model has parts that can't be part of an open_clip model.
+    """
+    merge(model)
+    prefixes = (CLIP, HEAD.partition(".")[0])
+    extra = [name for name in model.state_dict() if not name.startswith(prefixes)]
+    if extra:
+        raise ValueError(f"{extra[0]} can't be part of an open_clip model; evaluate the checkpoint instead")
+    return model.model
+
+
+def save_head(model: ClipModel, folder: Path) -> None:
+    """Write a classifier's head to ``head.safetensors``; models without a head have no such file."""
+    if model.head is not None:
+        save_weights(model.head.state_dict(), folder / HEAD_FILE)
+
+
+def save_weights(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a file that is readable for all users, unlike safetensors' default; raise OSError on failure."""
     try:
-        save_file(tensors, path, metadata)
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata)
     except SafetensorError as error:
         match = re.search(r"\(os error (\d+)\)", str(error))
         number = int(match[1]) if match else errno.EIO

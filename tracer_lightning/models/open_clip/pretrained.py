@@ -37,7 +37,8 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
         _check_folder(name, folder)
         return
     if name.startswith(HUB):
-        _check_hub(f"name {name!r}", name.removeprefix(HUB), (HF_CONFIG_NAME,), f"name to {FOLDER}/path/to/folder")
+        where = f"name {name!r}: the weights"
+        check_hub(where, name.removeprefix(HUB), (HF_CONFIG_NAME,), f"name to {FOLDER}/path/to/folder")
         return
     if name not in open_clip.list_models():
         raise ValueError(f"name {name!r}: open_clip has no such model; open_clip.list_models() lists all models")
@@ -53,7 +54,7 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
     if repository := tag.get("hf_hub"):
         repository_id, file_name = os.path.split(repository)
         files = (file_name,) if file_name else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
-        _check_hub(f"pretrained {pretrained!r}", repository_id, files, "pretrained to the path of the file")
+        check_hub(f"pretrained {pretrained!r}: the weights", repository_id, files, "pretrained to the path of the file")
 
 
 def _is_local(name: str, pretrained: str) -> bool:
@@ -134,8 +135,15 @@ def _check_activation(name: str, tag: str, quick_gelu: bool) -> None:
         raise ValueError(f"name {name!r}: {tag} needs another activation; choose {alternative}")
 
 
-def _check_hub(where: str, repository: str, files: tuple[str, ...], remedy: str) -> None:
-    """Raise ValueError unless one of the files is in the cache or on the hub."""
+def check_hub(where: str, repository: str, files: tuple[str, ...], remedy: str) -> None:
+    """Raise ValueError unless one of the files is in the cache or on the hub.
+
+    Args:
+        where: the argument and what is to be downloaded, for errors.
+        repository: repository on the Hugging Face hub.
+        files: names of files.
+        remedy: the argument to set, and its value.
+    """
     if any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
         return
     reason: Exception | None = None
@@ -148,6 +156,6 @@ def _check_hub(where: str, repository: str, files: tuple[str, ...], remedy: str)
             return
     link = hf_hub_url(repository, files[0])
     raise ValueError(
-        f"{where}: the weights can't be downloaded ({type(reason).__name__}). Download {link} on a machine with "
+        f"{where} can't be downloaded ({type(reason).__name__}). Download {link} on a machine with "
         f"network access, copy it here, and set {remedy}"
     )

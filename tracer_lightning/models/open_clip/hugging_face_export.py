@@ -1,0 +1,168 @@
+"""Export of models in the format of the ``transformers`` library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import VisionTransformer as ClipViT
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from tracer_lightning.models.model import Backbone
+from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.export import plain_clip, save_head, save_weights
+from tracer_lightning.models.open_clip.hugging_face import to_transformers
+from tracer_lightning.models.open_clip.hugging_face_config import CONFIG, tower_settings
+from tracer_lightning.types import InputSpec
+
+WEIGHTS = "model.safetensors"
+COMMON = dict.fromkeys(("width", "layers", "mlp_ratio", "act_kwargs", "norm_kwargs"))
+TEXT = {**COMMON, **dict.fromkeys(("context_length", "vocab_size", "heads", "hf_tokenizer_name", "tokenizer_kwargs"))}
+CLIP: dict[str, dict[str, Any]] = {
+    "vision_cfg": {**COMMON, **dict.fromkeys(("image_size", "patch_size", "head_width"))},
+    "text_cfg": TEXT,
+}
+SIGLIP: dict[str, dict[str, Any]] = {
+    "vision_cfg": {"image_size": None, "timm_model_name": None, "timm_pool": "map", "timm_proj": "none"},
+    "text_cfg": {**TEXT, "no_causal_mask": True, "pool_type": "last", "proj_bias": True},
+}
+"""Options of the towers that ``transformers`` has as well, with the value that they must have where it isn't None."""
+RESAMPLING = {"bilinear": 2, "bicubic": 3}
+"""Pillow's numbers of interpolations."""
+
+
+def export_to_transformers(backbone: Backbone, folder: Path) -> None:
+    """Write a ``CLIPModel`` or ``SiglipModel``, with tokenizer and image processor, for ``AutoModel.from_pretrained``.
+
+    Args:
+        backbone: model, whose low-rank updates are merged in place, with its input specification and configuration.
+        folder: target folder, which is created if necessary; existing files of the same names are replaced.
+
+    Raises:
+        ValueError: the ``transformers`` library has no such model.
+    """
+    clip = plain_clip(backbone.model)
+    is_siglip = backbone.model.logit_bias is not None
+    _check_architecture(backbone, is_siglip)
+    state = to_transformers(clip.state_dict())
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(state, folder / WEIGHTS, {"format": "pt"})
+    save_head(backbone.model, folder)
+    config = (_siglip_config if is_siglip else _clip_config)(backbone.model, state, backbone.spec.image_size)
+    _write(folder / CONFIG, config)
+    _write(folder / "preprocessor_config.json", _image_processor(backbone.spec))
+    _save_tokenizer(backbone.spec.tokenize, folder, int(clip.context_length))
+
+
+def _check_architecture(backbone: Backbone, is_siglip: bool) -> None:
+    """Raise ValueError for the first option that ``CLIPModel`` or ``SiglipModel`` doesn't have."""
+    visual, config = backbone.model.model.visual, backbone.config
+    tower, expected = (getattr(visual, "trunk", visual), VisionTransformer) if is_siglip else (visual, ClipViT)
+    if type(tower) is not expected:
+        raise ValueError(
+            f"the transformers library has no {'SigLIP' if is_siglip else 'CLIP'} model with open_clip's "
+            f"{type(tower).__name__}; export in open_clip's format"
+        )
+    for key, options in (SIGLIP if is_siglip else CLIP).items():
+        for name in sorted({*config[key], *options}):
+            value, required = config[key].get(name), options.get(name)
+            if (required is not None and value != required) or (name not in options and value not in (None, False)):
+                option = f"{key}.{name}={value}"
+                raise ValueError(f"the transformers library has no model with {option}; export in open_clip's format")
+
+
+def _tower(model: ClipModel, tower: str, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Settings that both towers have."""
+    prefix = f"{tower}_model.encoder.layers."
+    intermediate, hidden = state[f"{prefix}0.mlp.fc1.weight"].shape
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": sum(name.endswith("mlp.fc1.weight") for name in state if name.startswith(prefix)),
+        **tower_settings(model, tower)._asdict(),
+    }
+
+
+def _image_tower(model: ClipModel, state: Mapping[str, Tensor], image_size: int) -> dict[str, Any]:
+    patches = state["vision_model.embeddings.patch_embedding.weight"]
+    return {**_tower(model, "vision", state), "image_size": image_size, "patch_size": patches.shape[-1]}
+
+
+def _text_tower(model: ClipModel, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    vocabulary = len(state["text_model.embeddings.token_embedding.weight"])
+    return {
+        **_tower(model, "text", state),
+        "vocab_size": vocabulary,
+        "max_position_embeddings": len(state["text_model.embeddings.position_embedding.weight"]),
+    }
+
+
+def _clip_config(model: ClipModel, state: Mapping[str, Tensor], image_size: int) -> dict[str, Any]:
+    width, text = model.text_projection.shape[1], _text_tower(model, state)
+    ends = {"bos_token_id": text["vocab_size"] - 2, "eos_token_id": text["vocab_size"] - 1}
+    image = _image_tower(model, state, image_size)
+    return {
+        "architectures": ["CLIPModel"],
+        "model_type": "clip",
+        "projection_dim": width,
+        "text_config": {"model_type": "clip_text_model", **text, **ends, "projection_dim": width},
+        "vision_config": {"model_type": "clip_vision_model", **image, "projection_dim": width},
+    }
+
+
+def _siglip_config(model: ClipModel, state: Mapping[str, Tensor], image_size: int) -> dict[str, Any]:
+    ends = {"bos_token_id": None, "eos_token_id": None}
+    text = {**_text_tower(model, state), **ends, "projection_size": model.text_projection.shape[1]}
+    return {
+        "architectures": ["SiglipModel"],
+        "model_type": "siglip",
+        "text_config": {"model_type": "siglip_text_model", **text},
+        "vision_config": {"model_type": "siglip_vision_model", **_image_tower(model, state, image_size)},
+    }
+
+
+def _image_processor(spec: InputSpec) -> dict[str, Any]:
+    """Configuration of an image processor that prepares images as the data module does."""
+    square = {"height": spec.image_size, "width": spec.image_size}
+    is_squashed = spec.resize_mode == "squash"
+    kind: dict[str, Any] = (
+        {"image_processor_type": "SiglipImageProcessor", "size": square}
+        if is_squashed
+        else {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": spec.image_size}}
+    )
+    return {
+        **kind,
+        "do_resize": True,
+        "resample": RESAMPLING[spec.interpolation],
+        "do_center_crop": not is_squashed,
+        "crop_size": square,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        "do_convert_rgb": True,
+    }
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path, context_length: int) -> None:
+    """Write the files of a tokenizer of ``transformers``, or those of a CLIPTokenizer for open_clip's own."""
+    if not isinstance(tokenizer, SimpleTokenizer):
+        tokenizer.save_pretrained(folder)
+        return
+    begin, end = "<|startoftext|>", "<|endoftext|>"
+    names = {"<start_of_text>": begin, "<end_of_text>": end}
+    _write(folder / "vocab.json", {names.get(token, token): number for token, number in tokenizer.encoder.items()})
+    merges = "".join(f"{first} {second}\n" for first, second in tokenizer.bpe_ranks)
+    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
+    tokens = {"bos_token": begin, "eos_token": end, "unk_token": end, "pad_token": end}
+    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": context_length, **tokens}
+    _write(folder / "tokenizer_config.json", settings)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
