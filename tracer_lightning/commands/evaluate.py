@@ -17,7 +17,7 @@ from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.run_folder import DETAILS, write_json
 from tracer_lightning.engine.samples import print_unscored_sets, print_validation_split
-from tracer_lightning.evaluation import Details, EvaluationModule, Suite, results_table
+from tracer_lightning.evaluation import Details, EvaluationModule, Suite, results_tables
 from tracer_lightning.evaluation.tables import classes_table, temperature_table
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.reliability import reliability_figure
@@ -127,7 +127,8 @@ def _print_tables(
     classified = _with_detail(suite.details, CLASSES)
     for model in suite.details:
         title = f"{cfg.checkpoint or 'zero-shot'}, evaluated in {results['precision']}"
-        console.print(results_table(title, {model: results[model]}, cfg.primary_metric, suite.metrics, every=True))
+        for table in results_tables(title, {model: results[model]}, cfg.primary_metric, suite.metrics, every=True):
+            console.print(table)
         if model in classified:
             console.print(classes_table(f"{model}: worst and best classes", labels, classified[model]))
     for table in suite.tables({model: results[model] for model in suite.details}):

@@ -12,6 +12,8 @@ from torch import Tensor
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.names import PLACEHOLDER, warn_indistinguishable
 
+WITHOUT_TEXTS = ("",), (PLACEHOLDER,)
+"""Class names and templates of images with captions of their own, which use none."""
 DOMAIN = "{d}"
 """Placeholder of the domain in a template."""
 

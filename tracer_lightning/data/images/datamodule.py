@@ -315,7 +315,7 @@ class ClipDataModule(ImageDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise uint8 images (B, 3, H, W) to the model's floats."""
-        self.count_unreadable(batch.unreadable, batch.labels, dataloader_idx)
+        self.count_unreadable(batch.unreadable, batch.indices, dataloader_idx)
         return batch._replace(images=self._normalization(batch.images))
 
     def set_size(self, eval_set: EvalSet | None) -> int:

@@ -13,7 +13,13 @@ import numpy as np
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.shards.index import ShardIndex, index_shard
 from tracer_lightning.data.shards.labels import NO_LABEL, ClassLabels
-from tracer_lightning.data.shards.samples import CAPTION_SUFFIXES, REASONS, describe_left_out, describe_members, parse_captions
+from tracer_lightning.data.shards.samples import (
+    CAPTION_SUFFIXES,
+    REASONS,
+    describe_left_out,
+    describe_members,
+    parse_captions,
+)
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import TarBytes
 
@@ -115,6 +121,12 @@ class IndexedSource:
         """Return a name of the sample that does not depend on where its shards are."""
         shard = int(self._shard[index])
         return f"{self.paths[shard].name}/{self._offsets.image_offset[index]}"
+
+    @property
+    def has_captions(self) -> np.ndarray:
+        """(N,) whether each sample has captions."""
+        has_captions: np.ndarray = self._offsets.caption_size > 0
+        return has_captions
 
     @property
     def sizes(self) -> np.ndarray:
