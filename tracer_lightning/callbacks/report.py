@@ -23,10 +23,13 @@ from tracer_lightning.reporting.report.record import MODELS, UNTRAINED
 from tracer_lightning.reporting.style import save, style
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 from tracer_lightning.reporting.versions import versions
+from tracer_lightning.reporting.worst_pairs import WorstPair, collect_worst
 from tracer_lightning.storage import write_text
 from tracer_lightning.types import Batch
 
 DURATION = "training took"
+MAX_PAIRS = 6
+"""Maximum number of worst pairs of each direction."""
 FILES = {
     RESULTS: "all scores",
     DETAILS: "the counts behind the scores, per class and per bin of confidence",
@@ -170,8 +173,21 @@ class Report(pl.Callback):
             files=files,
             problem=problem,
             declared=pl_module.test.metrics,
+            worst_pairs=self._worst_pairs(data),
             grid=grid,
         )
+
+    def _worst_pairs(self, data: Any) -> dict[str, list[WorstPair]]:
+        """Worst pairs of the student, or else of the model before training, on each set with captions."""
+        details = self._details.get("student", self._details.get(UNTRAINED, {}))
+        pairs = {}
+        for eval_set in data.eval_sets:
+            if worst := details.get(eval_set.name, {}).get("worst"):
+                images = data.eval_dataset(eval_set)
+                pairs[eval_set.name] = collect_worst(
+                    worst, data.captions(eval_set), lambda index, images=images: images[0, index].image, MAX_PAIRS
+                )
+        return pairs
 
 
 def _describe(exception: BaseException) -> str:

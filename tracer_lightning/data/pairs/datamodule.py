@@ -146,16 +146,15 @@ class PairsDataModule(LabelledSetsDataModule):
 
     def caption_tokens(self, eval_set: EvalSet) -> CaptionTokens:
         """All captions of a set of pairs, in the order of their images."""
-        source = self._pairs[eval_set]
-        captions = [source.captions(index) for index in range(len(source))]
+        captions = self.captions(eval_set)
         tokens = self.spec.tokenize([caption for texts in captions for caption in texts])
         owners = np.repeat(np.arange(len(captions)), [len(texts) for texts in captions])
         return CaptionTokens(trim_tokens(tokens) if self.spec.trims_text else tokens, tuple(owners.tolist()))
 
-    def captions(self, eval_set: EvalSet) -> list[str]:
-        """Texts of all captions of a set of pairs, in the order of their images; empty for a labelled set."""
-        source = self._pairs.get(eval_set)
-        return [] if source is None else [text for index in range(len(source)) for text in source.captions(index)]
+    def captions(self, eval_set: EvalSet) -> list[tuple[str, ...]]:
+        """Captions of each image of a set of pairs."""
+        source = self._pairs[eval_set]
+        return [source.captions(index) for index in range(len(source))]
 
     def label_names(self, eval_set: EvalSet) -> list[str]:
         """Names of the classes of a labelled set; none of a set of pairs."""
