@@ -15,6 +15,7 @@ from tracer_lightning.data.images.imagenet import (
     released_templates,
 )
 from tracer_lightning.data.pairs.datamodule import PairsDataModule
+from tracer_lightning.data.pairs.stream_datamodule import StreamedPairsDataModule
 from tracer_lightning.data.questions.datamodule import DigitQuestionsDataModule
 from tracer_lightning.data.questions.vqa import VqaDataModule
 from tracer_lightning.data.shards.datamodule import ShardDataModule
@@ -30,6 +31,7 @@ __all__ = [
     "ImageFolderDataModule",
     "PairsDataModule",
     "ShardDataModule",
+    "StreamedPairsDataModule",
     "StreamedShardDataModule",
     "VqaDataModule",
     "imagenet_a_classes",

@@ -70,7 +70,7 @@ class PairsDataModule(LabelledSetsDataModule):
         super().__init__(spec, **loading)
         max_bad_fraction = loading["max_bad_fraction"]
         self.files = PairFiles(self.root, parse_columns(columns), self.cache_dir, max_bad_fraction)
-        self._location = parse_location("file", {"file": file, "folder": folder})
+        self.location = parse_location("file", {"file": file, "folder": folder})
         self._fraction, self._split_seed = held_out["fraction"], int(held_out["seed"])
         if not 0 <= self._fraction < 1:
             raise ValueError(f"held_out.fraction must be >= 0 and < 1, got {self._fraction}")
@@ -87,7 +87,7 @@ class PairsDataModule(LabelledSetsDataModule):
         if self._val_location is not None:
             self.val_set = self._add(self._val_location.stem, "val", "id", self.files.open(self._val_location))
         elif self._held_out is not None:
-            self.val_set = self._add(self._location.stem, "val", "id", self._held_out)
+            self.val_set = self._add(self.location.stem, "val", "id", self._held_out)
         else:
             self.val_set = pair_sets[0]
         names = [*tests, *([] if tests else [self.val_set.name])]
@@ -112,10 +112,10 @@ class PairsDataModule(LabelledSetsDataModule):
     @cached_property
     def _splits(self) -> tuple[PairSource, PairSource | None]:
         """All training pairs, without those held out for validation, and the latter, if any."""
-        source = self.files.open(self._location)
+        source = self.files.open(self.location)
         if self._val_location is not None or self._fraction == 0:
             return source, None
-        return hold_out(source, self._fraction, self._split_seed, self._location.file)
+        return hold_out(source, self._fraction, self._split_seed, self.location.file)
 
     @property
     def _held_out(self) -> PairSource | None:
@@ -128,7 +128,7 @@ class PairsDataModule(LabelledSetsDataModule):
             return tested
         count, total = len(self._pairs[self.val_set]), sum(map(len, filter(None, self._splits)))
         line = (
-            f"{count:,} of {total:,} images in {self._location.file} ({count / total:.1%}) are held out of training "
+            f"{count:,} of {total:,} images in {self.location.file} ({count / total:.1%}) are held out of training "
             "for validation, with all their captions"
         )
         return f"{line}; {tested}" if tested else line
@@ -173,17 +173,17 @@ class PairsDataModule(LabelledSetsDataModule):
     def train_source(self) -> ImageSource:
         """Training images without those held out, and without copies of validation and test images."""
         source = self._splits[0]
-        warn_truncated(source, self.spec.tokenize, self._location.file)
+        warn_truncated(source, self.spec.tokenize, self.location.file)
         if not self._pairs:
             return source
         copies = find_copies(source, list(self._pairs.values()))
         if not len(copies):
             return source
         if len(copies) == len(source):
-            raise ValueError(f"{self._location.file}: all training images are in a validation or test set, too")
+            raise ValueError(f"{self.location.file}: all training images are in a validation or test set, too")
         examples = [source.key(index) for index in copies.tolist()]
         warnings.warn(
-            f"{self._location.file}: {len(copies):,} of {len(source):,} training images are left out, because they are "
+            f"{self.location.file}: {len(copies):,} of {len(source):,} training images are left out, because they are "
             f"copies of validation or test images: {listed(examples, len(examples))}",
             stacklevel=2,
         )
