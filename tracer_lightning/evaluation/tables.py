@@ -106,19 +106,25 @@ def results_tables(
         every: as for :func:`results_table`.
     """
     ordered = sorted(metrics, key=lambda metric: metric.name != primary)
+    first = next(scores for scores in results.values() if scores)
     kinds: dict[Metric | None, list[str]] = {}
-    for name, values in next(scores for scores in results.values() if scores).items():
-        kinds.setdefault(headline_of(values, ordered), []).append(name)
-    return [
-        results_table(
-            "" if number else title,
-            {model: scores and {name: scores[name] for name in names} for model, scores in results.items()},
-            primary,
-            metrics,
-            every,
-        )
-        for number, names in enumerate(kinds.values())
-    ]
+    for name, values in first.items():
+        if "sets" not in values:
+            kinds.setdefault(headline_of(values, ordered), []).append(name)
+    tables = []
+    for number, (headline, names) in enumerate(kinds.items()):
+        measured = {name for data_set in names for name in first[data_set]} | {"sets"}
+        means = [name for name, values in first.items() if "sets" in values and headline and headline.name in values]
+        of_kind = {
+            model: scores
+            and {
+                name: {metric: value for metric, value in scores[name].items() if metric in measured}
+                for name in (*names, *means)
+            }
+            for model, scores in results.items()
+        }
+        tables.append(results_table("" if number else title, of_kind, primary, metrics, every))
+    return tables
 
 
 def classes_table(title: str, labels: Mapping[str, Sequence[str]], details: Mapping[str, Details]) -> Table:

@@ -203,10 +203,16 @@ def grid_of(record: RunRecord) -> GridTable | None:
 
 def results_of(record: RunRecord) -> list[ResultsTable]:
     """Build a table of results for the data sets of each kind, by their metrics; empty if nothing was tested."""
+    first = next(iter(record.scores.values()), {})
     kinds: dict[tuple[Metric, ...], list[str]] = {}
-    for name in next(iter(record.scores.values()), {}):
-        kinds.setdefault(tuple(metrics_of(record, name)), []).append(name)
-    return [_table(record, metrics, names) for metrics, names in kinds.items()]
+    for name, values in first.items():
+        if "sets" not in values:
+            kinds.setdefault(tuple(metrics_of(record, name)), []).append(name)
+    means = [name for name, values in first.items() if "sets" in values]
+    return [
+        _table(record, metrics, [*names, *(mean for mean in means if metrics[0].name in first[mean])])
+        for metrics, names in kinds.items()
+    ]
 
 
 def _table(record: RunRecord, metrics: Sequence[Metric], names: Sequence[str]) -> ResultsTable:
