@@ -10,6 +10,7 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, write_video
 from tests.conftest import CONF
 from tests.data.digits import mnist_files
+from tests.data.pairs import pair_files
 from tests.data.questions.question_files import rows, write_images, write_rows
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
@@ -30,7 +31,7 @@ ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, a checkpoint, or the hub."""
-OWN = ("cifar10", "continual", "digits", "pacs", "questions", "tiny", "toy_digits")
+OWN = ("cifar10", "continual", "digits", "pacs", "pairs", "questions", "tiny", "toy_digits")
 """Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
@@ -39,6 +40,7 @@ CIFAR10_SETS = [*SETS, "~suite.tiny-imagenet-shift"]  # whose classes are named
 MNIST = ["data.root={root}/mnist", "data.download=false"]
 QUICK = ["data.texts.templates._target_=tests.commands.stand_ins.one_template"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
+PAIRS = ["data.root={root}/pairs", "data.file=mine.csv", "prerequisite=null", "positives=diagonal"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
@@ -76,6 +78,10 @@ NEEDS = {
     },
     **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
+    ("data", "pairs"): PAIRS,
+    ("data", "pairs_stream"): [*PAIRS, "data.val=mine.csv"],
+    ("evaluation", "retrieval"): ["data=pairs", *PAIRS],
+    ("experiment", "pairs_own"): [*PAIRS[:2], "backbone=digits_vit", "trainer.accelerator=cpu"],
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
     **{("experiment", name): SETS for name in ("pacs_pretrain", "pacs_tracer", "pacs_flyp", "continual_pacs")},
@@ -128,6 +134,8 @@ def imagenet(tmp_path_factory):
     write_video(root / "sets/imagenet-vid-robust")
     (root / "sets/imagenet-1k-wds").mkdir()
     mnist_files.write(root / "mnist")
+    pair_files.write_images(root / "pairs", 102)
+    pair_files.write_rows(root / "pairs/mine.csv", pair_files.rows(102))
     write_images(root / "questions")
     write_rows(root / "questions/mine.jsonl", rows())
     return root
