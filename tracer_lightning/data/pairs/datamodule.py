@@ -53,7 +53,7 @@ class PairsDataModule(LabelledSetsDataModule):
             a single image.
     """
 
-    labelled = False
+    labelled = has_classes = False
     classnames, templates = WITHOUT_TEXTS
 
     def __init__(
@@ -134,10 +134,6 @@ class PairsDataModule(LabelledSetsDataModule):
         return f"{line}; {tested}" if tested else line
 
     # -- texts ------------------------------------------------------------------------------------------------------
-
-    def context(self) -> dict[str, Any]:
-        """Nothing: there are no training classes."""
-        return {}
 
     def suite_context(self) -> dict[str, Any]:
         """Captions of the sets of pairs, and prompts of the labelled sets by name."""
