@@ -33,10 +33,10 @@ def test_constant_features_have_the_recall_of_chance():
 
 
 def test_ranks_do_not_depend_on_chunks():
-    """With 2,100 candidates, 2,100 queries are two chunks; every third candidate has the same direction."""
-    features = torch.eye(3)[torch.arange(2100) % 3] * torch.linspace(1, 2, 2100)[:, None]
+    """With 1,500 candidates, 1,500 queries are two chunks; every third candidate has the same direction."""
+    features = torch.eye(3)[torch.arange(1500) % 3] * torch.linspace(1, 2, 1500)[:, None]
     assert len(features) ** 2 > SCORES
-    first, count = torch.arange(2100), torch.ones(2100, dtype=torch.long)
+    first, count = torch.arange(1500), torch.ones(1500, dtype=torch.long)
     parts = zip(features.split(100), first.split(100), count.split(100), strict=True)
     split = [match_ranks(queries, features, begin, length) for queries, begin, length in parts]
     assert torch.equal(match_ranks(features, features, first, count), torch.cat(split))

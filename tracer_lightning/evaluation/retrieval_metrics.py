@@ -157,10 +157,10 @@ def encode_texts(model: Any, tokens: Tensor) -> Tensor:
     rank = torch.distributed.get_rank() if world > 1 else 0
     chunks = -(-len(tokens) // (CHUNK * world)) * world
     padding = tokens[:1].expand(chunks * CHUNK - len(tokens), -1)
-    shares = torch.cat([tokens, padding]).unflatten(0, (-1, world, CHUNK))  # (chunks / world, world, CHUNK, L)
+    shares = torch.cat([tokens, padding]).reshape(-1, world, CHUNK, tokens.shape[1])
     features = torch.stack([model.encode_text(chunk) for chunk in shares[:, rank]])  # (chunks / world, CHUNK, D)
-    gathered = gather(features).unflatten(0, (world, -1)).transpose(0, 1)
-    return gathered.flatten(0, 2)[: len(tokens)]
+    gathered = gather(features).reshape(world, len(features), CHUNK, -1)
+    return gathered.transpose(0, 1).flatten(0, 2)[: len(tokens)]
 
 
 def histogram(ranks: Tensor, candidates: int) -> dict[str, list[int]]:

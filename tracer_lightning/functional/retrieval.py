@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SCORES = 1 << 22
-"""Maximum number of scores that are in memory at once: 16 MiB in fp32, and as much again for comparisons."""
+SCORES = 1 << 21
+"""Maximum number of scores that are in memory at once: 8 MiB in fp32, and a few times as much for comparisons."""
 
 
 @torch.no_grad()
@@ -25,14 +25,17 @@ def match_ranks(queries: Tensor, candidates: Tensor, first: Tensor, count: Tenso
     Returns:
         (Q,) ranks, from 1 to C.
     """
-    positions = torch.arange(len(candidates), device=queries.device)
+    offsets = torch.arange(int(count.max()), device=queries.device)
     chunk = max(1, SCORES // max(1, len(candidates)))
-    ranks = []
+    ranks = torch.empty_like(first)  # small tensors made between large ones would fragment the memory
     for start in range(0, len(queries), chunk):
         scores = queries[start : start + chunk] @ candidates.T  # (q, C)
-        begin, end = (limit[start : start + chunk, None] for limit in (first, first + count))
-        matches = scores.masked_fill((positions < begin) | (positions >= end), -torch.inf)
-        best, place = matches.max(dim=1, keepdim=True)  # (q, 1)
-        ahead = (scores > best) | ((scores == best) & (positions < place))
-        ranks.append(1 + ahead.sum(dim=1))
-    return torch.cat(ranks)
+        begin, length = (values[start : start + chunk, None] for values in (first, count))
+        places = begin + torch.minimum(offsets, length - 1)  # (q, K), the last match repeated
+        best, match = scores.gather(1, places).max(dim=1, keepdim=True)  # (q, 1)
+        ahead = (scores > best).sum(dim=1)
+        tied = (scores == best).sum(dim=1) > 1
+        before = torch.arange(len(candidates), device=queries.device) < places.gather(1, match)[tied]
+        ahead[tied] += ((scores[tied] == best[tied]) & before).sum(dim=1)
+        ranks[start : start + chunk] = 1 + ahead
+    return ranks
