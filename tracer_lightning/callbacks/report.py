@@ -7,11 +7,13 @@ import time
 import warnings
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
 
 from tracer_lightning.callbacks.change_watch import ChangeWatch
 from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, GRID_FIGURES, LOG, METRICS, REPORT, RESULTS
@@ -183,11 +185,15 @@ class Report(pl.Callback):
         pairs = {}
         for eval_set in data.eval_sets:
             if worst := details.get(eval_set.name, {}).get("worst"):
-                images = data.eval_dataset(eval_set)
-                pairs[eval_set.name] = collect_worst(
-                    worst, data.captions(eval_set), lambda index, images=images: images[0, index].image, MAX_PAIRS
-                )
+                read_image = partial(_read_image, data.eval_dataset(eval_set))
+                pairs[eval_set.name] = collect_worst(worst, data.captions(eval_set), read_image, MAX_PAIRS)
         return pairs
+
+
+def _read_image(dataset: Any, index: int) -> Tensor:
+    """Read (3, H, W) uint8 of an image of an evaluation set."""
+    image: Tensor = dataset[0, index].image
+    return image
 
 
 def _describe(exception: BaseException) -> str:

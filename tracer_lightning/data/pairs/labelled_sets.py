@@ -67,8 +67,8 @@ class LabelledSetsDataModule(ClipDataModule):
                 f"{fields.get('role')!r}; sets of pairs belong into tests"
             )
         if fields.get("split") is None and fields.get("shards") is None:
-            entry = {field: value for field, value in fields.items() if field != "role" and value is not None}
-            folder, texts = parse_other_set(key, entry, Path(self.root).expanduser())
+            of_folder = {field: value for field, value in fields.items() if field != "role" and value is not None}
+            folder, texts = parse_other_set(key, of_folder, Path(self.root).expanduser())
             self._class_folders[name] = folder
             self.labelled_sets.append(EvalSet(name, "test", OTHER, texts=texts))
             return
