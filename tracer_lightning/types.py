@@ -177,8 +177,17 @@ class ClassTexts(NamedTuple):
     """P' templates with ``{c}``."""
 
 
+class CaptionTokens(NamedTuple):
+    """All captions of a set of images."""
+
+    tokens: Tensor
+    """(T, L) token ids, in the order of the images."""
+    owners: tuple[int, ...]
+    """Position in the set of the image that each of the T captions describes, ascending."""
+
+
 class EvalSet(NamedTuple):
-    """One labelled data set of an evaluation suite."""
+    """One data set of an evaluation suite, with labels or with captions."""
 
     name: str
     split: str
@@ -197,6 +206,9 @@ class EvalSet(NamedTuple):
     texts: ClassTexts | None = None
     """Class names and templates of the set's own classes, among which every model classifies zero-shot; None where its
     classes are training classes."""
+
+    retrieval: bool = False
+    """Whether its images have captions in place of labels, and models are scored by retrieval."""
 
     @property
     def ignores_head(self) -> bool:

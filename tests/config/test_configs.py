@@ -10,6 +10,7 @@ from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, write_video
 from tests.conftest import CONF
 from tests.data.digits import mnist_files
+from tests.data.pairs import pair_files
 from tests.data.questions.question_files import rows, write_images, write_rows
 from tests.models.open_clip.siglip_models import write_open_clip
 from tracer_lightning.config.backbones import build_backbone
@@ -32,7 +33,7 @@ ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, a checkpoint, or the hub."""
-OWN = ("cifar10", "continual", "digits", "own_images", "pacs", "questions", "tiny", "toy_digits")
+OWN = ("cifar10", "continual", "digits", "own_images", "pacs", "pairs", "questions", "tiny", "toy_digits")
 """Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
@@ -42,6 +43,7 @@ MNIST = ["data.root={root}/mnist", "data.download=false"]
 QUICK = ["data.texts.templates={_target_:tests.commands.stand_ins.one_template}"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
 SIGLIP = ["backbone=vit_b_16_siglip", "backbone.name=local-dir:{root}/siglip", "backbone.pretrained=null"]
+PAIRS = ["data.root={root}/pairs", "data.file=mine.csv", "prerequisite=null", "positives=diagonal"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
@@ -79,6 +81,10 @@ NEEDS = {
     },
     **{("backbone", name): ["backbone.pretrained=null", "data=image_folder", *FOLDER] for name in ("rn50", "vit_b_32")},
     ("backbone", "vit_l_14"): ["backbone.pretrained=null", "data=image_folder", *FOLDER],
+    ("data", "pairs"): PAIRS,
+    ("data", "pairs_stream"): [*PAIRS, "data.val=mine.csv"],
+    ("evaluation", "retrieval"): ["data=pairs", *PAIRS],
+    ("experiment", "pairs_own"): [*PAIRS[:2], "backbone=digits_vit", "trainer.accelerator=cpu"],
     ("experiment", "vitb16_wma"): [*SETS, *QUICK, *VIT, "trainer.accelerator=cpu"],
     ("backbone", "vit_b_16_siglip"): [*SIGLIP, "data=image_folder", "task_loss=sigmoid", "regularizers=[]", *FOLDER],
     ("experiment", "vitb16_siglip_wma"): [*SETS, *QUICK, *SIGLIP, "trainer.accelerator=cpu"],
@@ -137,6 +143,8 @@ def imagenet(tmp_path_factory):
     mnist_files.write(root / "mnist")
     (root / "siglip").mkdir()
     write_open_clip(root / "siglip")
+    pair_files.write_images(root / "pairs", 102)
+    pair_files.write_rows(root / "pairs/mine.csv", pair_files.rows(102))
     write_images(root / "questions")
     write_rows(root / "questions/mine.jsonl", rows())
     return root

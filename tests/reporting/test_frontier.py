@@ -402,7 +402,9 @@ def test_runs_without_ood_sets_are_refused(tmp_path):
     own = {"mine": set_scores(0.5, role="id")}
     for method in ("flyp", "tracer"):
         write_run(tmp_path / method, own, zero_shot=own, method=method)
-    with pytest.raises(ValueError, match=r"need accuracy on sets of role ood; .*flyp has id: mine \(100\)"):
+    with pytest.raises(
+        ValueError, match=r"need accuracy or recall on sets of role ood or other; .*flyp has id: mine \(100\)"
+    ):
         read(tmp_path)
 
 

@@ -7,12 +7,12 @@ from rich.console import Console
 from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.merged import (
     by_role,
-    id_ood_figure,
     main_metrics,
     merged_table,
     ratio_summary,
     ratio_table,
     tensor_kind,
+    trade_off_figure,
     write_ratios,
     write_scores,
 )
@@ -48,10 +48,10 @@ def printed(table):
 
 
 def test_the_table_is_in_percent():
-    text = printed(merged_table("wise_ft: mine", "alpha", RESULTS, main_metrics(CLASSIFICATION, "accuracy")))
+    text = printed(merged_table("wise_ft: mine", "alpha", RESULTS, CLASSIFICATION, "accuracy"))
     assert text.split("\n")[2].split() == ["alpha", "ID", "accuracy", "ID", "ECE", "OOD", "accuracy", "OOD", "ECE"]
     assert ["0", "50.0", "5.0", "80.0", "8.0"] in [line.split() for line in text.split("\n")]
-    text = printed(merged_table("x", "alpha", {"[0]": scores(0.5)}, main_metrics(CLASSIFICATION, "macro_f1")))
+    text = printed(merged_table("x", "alpha", {"[0]": scores(0.5)}, CLASSIFICATION, "macro_f1"))
     assert "OOD" not in text
     assert ["[0]", "25.0", "5.0"] in [line.split() for line in text.split("\n")]
 
@@ -67,10 +67,10 @@ def test_the_table_has_the_mean_over_other_sets():
         "macro_f1": 0.1,
     }
     results = {alpha: {**sets, "birds": birds} for alpha, sets in RESULTS.items()}
-    text = printed(merged_table("x", "alpha", results, main_metrics(CLASSIFICATION, "accuracy")))
+    text = printed(merged_table("x", "alpha", results, CLASSIFICATION, "accuracy"))
     assert text.split("\n")[2].split()[-4:] == ["other", "accuracy", "other", "ECE"]
     assert ["0", "50.0", "5.0", "80.0", "8.0", "30.0", "20.0"] in [line.split() for line in text.split("\n")]
-    (axes,) = id_ood_figure(results, ACCURACY, MARKS, curve="WiSE-FT").axes
+    (axes,) = trade_off_figure(results, ("id", ACCURACY), ("ood", ACCURACY), MARKS, curve="WiSE-FT").axes
     assert list(axes.lines[0].get_ydata()) == pytest.approx([80, 70, 50])
 
 
@@ -99,11 +99,11 @@ def test_metrics_of_a_suite_are_shown_in_their_own_unit(tmp_path):
         for alpha, value in (("0", 12.3456), ("1", 0.25))
     }
     assert main_metrics([rmse], "rmse") == [rmse]
-    text = printed(merged_table("x", "alpha", results, [rmse]))
+    text = printed(merged_table("x", "alpha", results, [rmse], "rmse"))
     assert text.split("\n")[2].split() == ["alpha", "ID", "RMSE", "OOD", "RMSE"]
     assert ["0", "12.35", "24.69"] in [line.split() for line in text.split("\n")]
     assert "percent" not in text
-    (axes,) = id_ood_figure(results, rmse, MARKS, curve="WiSE-FT").axes
+    (axes,) = trade_off_figure(results, ("id", rmse), ("ood", rmse), MARKS, curve="WiSE-FT").axes
     assert list(axes.lines[0].get_xdata()) == [12.3456, 0.25]
     assert axes.get_xlabel() == "ID RMSE"
     write_scores(tmp_path / "x.csv", "alpha", results, [rmse])
@@ -119,7 +119,7 @@ def test_a_score_is_shown_beside_an_error(primary, expected):
 
 
 def test_the_figure_has_a_point_for_each_model(tmp_path):
-    (axes,) = id_ood_figure(RESULTS, ACCURACY, MARKS, curve="WiSE-FT").axes
+    (axes,) = trade_off_figure(RESULTS, ("id", ACCURACY), ("ood", ACCURACY), MARKS, curve="WiSE-FT").axes
     line, *points = axes.lines
     assert list(line.get_xdata()) == pytest.approx([50, 70, 80])
     assert list(line.get_ydata()) == pytest.approx([80, 70, 50])
@@ -130,20 +130,23 @@ def test_the_figure_has_a_point_for_each_model(tmp_path):
         "before fine-tuning",
         "fine-tuned",
     ]
-    first, second = (save(id_ood_figure(RESULTS, ACCURACY, MARKS, "WiSE-FT"), tmp_path / f"{n}.png") for n in (1, 2))
+    first, second = (
+        save(trade_off_figure(RESULTS, ("id", ACCURACY), ("ood", ACCURACY), MARKS, "WiSE-FT"), tmp_path / f"{n}.png")
+        for n in (1, 2)
+    )
     assert first.read_bytes() == second.read_bytes()
     assert matplotlib.image.imread(first).shape[2] == 4
 
 
 def test_names_that_would_cover_others_are_left_out():
     crowded = RESULTS | {"0.51": scores(0.7001, 0.75, 0.65)}
-    (axes,) = id_ood_figure(crowded, ACCURACY, MARKS, curve="WiSE-FT").axes
+    (axes,) = trade_off_figure(crowded, ("id", ACCURACY), ("ood", ACCURACY), MARKS, curve="WiSE-FT").axes
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0.5"]
 
 
 def test_single_models_are_in_the_legend_once():
     marks = {"0": "before fine-tuning", "0.5": "fine-tuned", "1": "fine-tuned"}
-    (axes,) = id_ood_figure(RESULTS, MACRO_F1, marks, curve=None).axes
+    (axes,) = trade_off_figure(RESULTS, ("id", MACRO_F1), ("ood", MACRO_F1), marks, curve=None).axes
     assert len(axes.lines) == 3
     assert not axes.texts
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before fine-tuning", "fine-tuned"]

@@ -47,6 +47,8 @@ class ChangeWatch:
             )
         if self._before is not None:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            if not data.has_classes:
+                raise ValueError("images must be 0 for data without classes, among which predictions change")
             prompts = data.prompts().to(pl_module.device)
             before = Classifier(self._before.to(pl_module.device), prompts, zero_shot=True)
             own_prompts = {name: own.to(pl_module.device) for name, own in data.own_prompts().items()}

@@ -7,11 +7,13 @@ import time
 import warnings
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
 
 from tracer_lightning.callbacks.change_watch import ChangeWatch
 from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, GRID_FIGURES, LOG, METRICS, REPORT, RESULTS
@@ -23,10 +25,13 @@ from tracer_lightning.reporting.report.record import MODELS, UNTRAINED
 from tracer_lightning.reporting.style import save, style
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 from tracer_lightning.reporting.versions import versions
+from tracer_lightning.reporting.worst_pairs import WorstPair, collect_worst
 from tracer_lightning.storage import write_text
 from tracer_lightning.types import Batch
 
 DURATION = "training took"
+MAX_PAIRS = 6
+"""Maximum number of worst pairs of each direction."""
 FILES = {
     RESULTS: "all scores",
     DETAILS: "the counts behind the scores, per class and per bin of confidence",
@@ -170,8 +175,25 @@ class Report(pl.Callback):
             files=files,
             problem=problem,
             declared=pl_module.test.metrics,
+            worst_pairs=self._worst_pairs(data),
             grid=grid,
         )
+
+    def _worst_pairs(self, data: Any) -> dict[str, list[WorstPair]]:
+        """Worst pairs of the student, or else of the model before training, on each set with captions."""
+        details = self._details.get("student", self._details.get(UNTRAINED, {}))
+        pairs = {}
+        for eval_set in data.eval_sets:
+            if worst := details.get(eval_set.name, {}).get("worst"):
+                read_image = partial(_read_image, data.eval_dataset(eval_set))
+                pairs[eval_set.name] = collect_worst(worst, data.captions(eval_set), read_image, MAX_PAIRS)
+        return pairs
+
+
+def _read_image(dataset: Any, index: int) -> Tensor:
+    """Read (3, H, W) uint8 of an image of an evaluation set."""
+    image: Tensor = dataset[0, index].image
+    return image
 
 
 def _describe(exception: BaseException) -> str:

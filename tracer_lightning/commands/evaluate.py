@@ -17,7 +17,7 @@ from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.run_folder import DETAILS, write_json
 from tracer_lightning.engine.samples import print_unscored_sets, print_validation_split
-from tracer_lightning.evaluation import Details, EvaluationModule, Suite, results_table
+from tracer_lightning.evaluation import Details, EvaluationModule, Suite, results_tables
 from tracer_lightning.evaluation.tables import classes_table, temperature_table
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.reliability import reliability_figure
@@ -125,12 +125,15 @@ def _print_tables(
     cfg: DictConfig, results: Mapping[str, Any], labels: Mapping[str, Sequence[str]], suite: Suite
 ) -> None:
     classified = _with_detail(suite.details, CLASSES)
+    further_tables = suite.tables({model: results[model] for model in suite.details})
     for model in suite.details:
         title = f"{cfg.checkpoint or 'zero-shot'}, evaluated in {results['precision']}"
-        console.print(results_table(title, {model: results[model]}, cfg.primary_metric, suite.metrics, every=True))
+        scores = {model: results[model]}
+        for table in results_tables(title, scores, cfg.primary_metric, suite.metrics, every=not further_tables):
+            console.print(table)
         if model in classified:
             console.print(classes_table(f"{model}: worst and best classes", labels, classified[model]))
-    for table in suite.tables({model: results[model] for model in suite.details}):
+    for table in further_tables:
         console.print(table)
     for model, temperature in results["temperature"].items():
         console.print(temperature_table(model, temperature, results[model]))

@@ -29,12 +29,11 @@ from tracer_lightning.models import ClipModel, Model
 from tracer_lightning.models.open_clip.pretrained import FOLDER
 from tracer_lightning.reporting.merged import (
     CURVES,
-    by_role,
-    id_ood_figure,
-    main_metrics,
+    headlines,
     merged_table,
     ratio_summary,
     ratio_table,
+    trade_off_figure,
     write_ratios,
     write_scores,
 )
@@ -201,16 +200,17 @@ def _report(
     """Write tables and figures, and print the tables."""
     curve, scores, names = CURVES.get(cfg.merge.name), results["scores"], _names(results["checkpoints"])
     head = "alpha" if curve else "model"
-    columns = main_metrics(metrics, cfg.primary_metric)
     write_scores(folder / "merge.csv", head, scores, metrics)
     title = f"{cfg.merge.name}: {', '.join(names)}, evaluated in {results['precision']}"
-    console.print(merged_table(title, head, scores, columns))
+    console.print(merged_table(title, head, scores, metrics, cfg.primary_metric))
     if ratios:
         write_ratios(folder / "tensors.csv", ratios, sizes)
         console.print(ratio_table(results["ratios"]))
-    if {"id", "ood"} <= by_role(next(iter(scores.values())), columns[0].name).keys():
-        runs = dict.fromkeys(names, "fine-tuned")
-        with style():
-            figure = id_ood_figure(scores, columns[0], ENDS if curve else {**POINTS, **runs}, curve)
-            for suffix in ("png", "svg"):
-                save(figure, folder / f"id_ood.{suffix}")
+    axes = headlines(next(iter(scores.values())), metrics, cfg.primary_metric)
+    marks = ENDS if curve else {**POINTS, **dict.fromkeys(names, "fine-tuned")}
+    for role in ("ood", "other") if "id" in axes else ():
+        if role in axes:
+            with style():
+                figure = trade_off_figure(scores, ("id", axes["id"]), (role, axes[role]), marks, curve)
+                for suffix in ("png", "svg"):
+                    save(figure, folder / f"id_{role}.{suffix}")

@@ -50,7 +50,11 @@ def objective(results: dict[str, Any], metric: str | None) -> dict[str, Any] | f
         raise ValueError(
             f"optimized_metric={metric}: there is no validation; see trainer.limit_val_batches, or its images"
         )
-    (scores,) = results["validation"].values()
+    ((name, scores),) = results["validation"].items()
+    if metric not in scores:
+        raise ValueError(
+            f"optimized_metric={metric}: the validation set {name} does not have it; choose one of {', '.join(scores)}"
+        )
     value: float = scores[metric]
     return value
 

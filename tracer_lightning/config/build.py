@@ -191,8 +191,14 @@ def _make_data(cfg: DictConfig, key: str, backbone: Backbone, **options: Any) ->
 
 
 def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
-    """The data module of a command for images and captions."""
-    return _of_kind(build_data(cfg, backbone), ClipDataModule, "data")  # type: ignore[no-any-return]
+    """The data module of a command that compares images with classes."""
+    data: ClipDataModule = _of_kind(build_data(cfg, backbone), ClipDataModule, "data")
+    if not data.has_classes:
+        raise ValueError(
+            "data: pairs of images and captions have no training classes, which this command compares images with; "
+            "choose data with classes"
+        )
+    return data
 
 
 def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> TracerModule:

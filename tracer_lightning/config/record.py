@@ -203,6 +203,27 @@ class ImageFolder(Images):
         return {"held_out": {"fraction": 0.0, "seed": 0}, **content} if isinstance(content, dict) else content
 
 
+class PairFile(StrictRecord):
+    """Pairs of images and captions."""
+
+    file: Text
+    folder: Text | None = None
+
+
+class PairTest(PairFile):
+    """Pairs to test on."""
+
+    role: Literal["id", "ood", "other"] | None = None
+
+
+class PairColumns(StrictRecord):
+    """Columns of tables of pairs."""
+
+    image: Text | None = None
+    caption: Text | None = None
+    separator: Text | None = None
+
+
 class SplitLocation(StrictRecord):
     """Location of a split of shards."""
 
@@ -221,6 +242,39 @@ class SuiteSet(SplitLocation):
     video: bool | None = None
     classnames: list[Text] | ClassNames | None = None
     templates: list[Text] | ClassNames | None = None
+
+
+class Pairs(Data):
+    """Arguments of the data modules of images with captions of their own."""
+
+    root: Text
+    file: Text
+    folder: Text | None
+    val: Text | PairFile | None
+    tests: dict[Name, PairTest | None]
+    held_out: HeldOut
+    columns: PairColumns
+    suite: dict[Name, SuiteSet | None]
+    augmentation: Augmentation
+    eval_decoder: Literal["torchvision", "pil"]
+    cache_dir: Text
+    in_memory: bool | Literal["auto"] = False
+
+
+class IndexedPairs(Pairs):
+    """Pairs read in any order."""
+
+    target: Literal["tracer_lightning.data.PairsDataModule"] = Field(alias="_target_")
+
+
+class StreamedPairs(Pairs):
+    """Pairs whose training shards are read from beginning to end."""
+
+    target: Literal["tracer_lightning.data.StreamedPairsDataModule"] = Field(alias="_target_")
+    samples: Count | None
+    cache: bool
+    streams: Count
+    shuffle_buffer: Count
 
 
 class Shards(Images):
@@ -248,7 +302,16 @@ class StreamedShards(Shards):
 
 Backbone = BuiltClip | LoadedClip | BuiltLlava | LoadedAnsweringModel
 DataModule = (
-    Digits | DigitQuestions | Vqa | ColouredDigits | ColouredMNIST | ImageFolder | IndexedShards | StreamedShards
+    Digits
+    | DigitQuestions
+    | Vqa
+    | ColouredDigits
+    | ColouredMNIST
+    | ImageFolder
+    | IndexedPairs
+    | StreamedPairs
+    | IndexedShards
+    | StreamedShards
 )
 
 

@@ -1,4 +1,4 @@
-"""Data modules: the built-in digits, MNIST, folders of images, shards, and questions about images."""
+"""Data modules: the built-in digits, MNIST, folders of images, shards, captioned images, and questions about images."""
 
 from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.digits.coloured import ColouredDigitsDataModule, ColouredMNISTDataModule
@@ -14,6 +14,8 @@ from tracer_lightning.data.images.imagenet import (
     released_classnames,
     released_templates,
 )
+from tracer_lightning.data.pairs.datamodule import PairsDataModule
+from tracer_lightning.data.pairs.stream_datamodule import StreamedPairsDataModule
 from tracer_lightning.data.questions.datamodule import DigitQuestionsDataModule
 from tracer_lightning.data.questions.vqa import VqaDataModule
 from tracer_lightning.data.shards.datamodule import ShardDataModule
@@ -27,7 +29,9 @@ __all__ = [
     "DigitQuestionsDataModule",
     "DigitsDataModule",
     "ImageFolderDataModule",
+    "PairsDataModule",
     "ShardDataModule",
+    "StreamedPairsDataModule",
     "StreamedShardDataModule",
     "VqaDataModule",
     "imagenet_a_classes",

@@ -26,7 +26,7 @@ from tracer_lightning.engine.samples import (
     unreadable_samples,
 )
 from tracer_lightning.engine.validation import last_validation
-from tracer_lightning.evaluation import Scores, results_table
+from tracer_lightning.evaluation import Scores, results_tables
 from tracer_lightning.module import TracerModule
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
@@ -174,8 +174,8 @@ def _write_results(
         if not info.keeps_optimizer:
             keep_weights(info.folder / CHECKPOINTS)
         title = f"{info.name}, {info.method}, seed {info.seed}, evaluated in {precision}"
-        console.print(results_table(title, outcome.scores, info.primary_metric, module.test.metrics))
-        for table in module.test.tables(outcome.scores):
+        tables = results_tables(title, outcome.scores, info.primary_metric, module.test.metrics)
+        for table in (*tables, *module.test.tables(outcome.scores)):
             console.print(table)
         print_unscored_sets(outcome.scores["student"])
         print_unreadable_samples(unreadable)

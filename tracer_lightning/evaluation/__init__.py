@@ -4,6 +4,7 @@ from tracer_lightning.evaluation.answers import AnswerSuite
 from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
+from tracer_lightning.evaluation.retrieval import RetrievalSuite
 from tracer_lightning.evaluation.suite import (
     AVERAGE,
     AVERAGE_OTHER,
@@ -13,8 +14,9 @@ from tracer_lightning.evaluation.suite import (
     ScoreGrid,
     Scores,
     Suite,
+    headline_of,
 )
-from tracer_lightning.evaluation.tables import results_table
+from tracer_lightning.evaluation.tables import results_table, results_tables
 
 METRICS = tuple(metric.name for metric in CLASSIFICATION if metric.shown)
 
@@ -30,8 +32,11 @@ __all__ = [
     "Details",
     "EvaluationModule",
     "Metric",
+    "RetrievalSuite",
     "ScoreGrid",
     "Scores",
     "Suite",
+    "headline_of",
     "results_table",
+    "results_tables",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import nn
@@ -14,10 +14,10 @@ ROLE_TITLES = {"id": "ID", "ood": "OOD", "other": "other"}
 Scores = dict[str, dict[str, Any]]
 """Data set name to its metrics, and the name of each average to the means over its ``sets``; metrics are None where
 nothing could be read, and such sets are in no mean."""
-Details = dict[str, Any]
-"""Whatever scores of one data set are made of, for reports."""
 ABOUT = ("split", "role", "n")
 """Entries of a data set's scores that are not metrics."""
+Details = dict[str, Any]
+"""Whatever scores of one data set are made of, for reports."""
 
 
 class Metric(NamedTuple):
@@ -40,6 +40,16 @@ class Metric(NamedTuple):
     def declaration(self) -> dict[str, Any]:
         """Entry of results.json that declares the metric."""
         return {key: value for key, value in self._asdict().items() if key != "name"}
+
+
+def headline_of(scores: Mapping[str, Any], metrics: Iterable[Metric]) -> Metric | None:
+    """The first metric that the scores of a data set, or an average, have; None if they have none.
+
+    Args:
+        scores: names of metrics to values, which are None where nothing could be read.
+        metrics: declared metrics, the primary one first.
+    """
+    return next((metric for metric in metrics if metric.name in scores), None)
 
 
 class ScoreGrid(NamedTuple):
@@ -146,7 +156,8 @@ class Suite(nn.Module):
 
     def _average(self, members: Sequence[str], scores: Scores) -> dict[str, Any]:
         left_out = {*ABOUT, *(metric.name for metric in self.metrics if not metric.averaged)}
-        names = [name for name in scores[members[0]] if name not in left_out]
+        names = dict.fromkeys(name for member in members for name in scores[member] if name not in left_out)
         scored = [member for member in members if scores[member]["n"]]
-        means = {name: sum(scores[member][name] for member in scored) / len(scored) for name in names if scored}
+        values = {name: [scores[member][name] for member in scored if name in scores[member]] for name in names}
+        means = {name: sum(measured) / len(measured) for name, measured in values.items() if measured}
         return {"sets": scored, **dict.fromkeys(names), **means}

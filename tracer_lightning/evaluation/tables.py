@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from tracer_lightning.evaluation.classification import CLASSIFICATION
-from tracer_lightning.evaluation.suite import AVERAGE, AVERAGE_OTHER, Details, Metric, Scores
+from tracer_lightning.evaluation.suite import AVERAGE, AVERAGE_OTHER, Details, Metric, Scores, headline_of
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
 MEAN_ROLES = {AVERAGE: "ood", AVERAGE_OTHER: "other"}
@@ -52,7 +52,7 @@ def results_table(
     metrics: Sequence[Metric] = CLASSIFICATION,
     every: bool = False,
 ) -> Table:
-    """The metrics of every model on every data set; accuracy, ECE and macro-F1 are 80 columns wide.
+    """Metrics of every model on data sets that have the same ones; accuracy, ECE and macro-F1 are 80 columns wide.
 
     Args:
         title: above the table.
@@ -62,10 +62,11 @@ def results_table(
         metrics: those of the suite.
         every: show all of them, and not only those that are shown by default.
     """
-    declared = [metric for metric in metrics if metric.averaged and (metric.shown or every)]
+    models = {name: scores for name, scores in results.items() if scores}
+    measured = {name for values in next(iter(models.values())).values() for name in values}
+    declared = [metric for metric in metrics if metric.averaged and (metric.shown or every) and metric.name in measured]
     columns = sorted(declared, key=lambda metric: metric.name != primary)
     header = " ".join(f"{metric.column:>{_width(metric)}}" for metric in columns)
-    models = {name: scores for name, scores in results.items() if scores}
     table = Table(title=title, box=box.SIMPLE, collapse_padding=True, pad_edge=False)
     table.caption = _caption(declared, "zero_shot" in models)
     table.add_column("data set", no_wrap=True)
@@ -86,6 +87,44 @@ def results_table(
                 numbers = (_number(metric, scores[name][metric.name]) for scores in models.values())
                 table.add_row(f"  {metric.title}", "", "", *(f"{number:>{_width(metric)}}" for number in numbers))
     return table
+
+
+def results_tables(
+    title: str,
+    results: Mapping[str, Scores | None],
+    primary: str,
+    metrics: Sequence[Metric],
+    every: bool = False,
+) -> list[Table]:
+    """Tables of all scores: one for the data sets of each kind, such as those with labels and those with captions.
+
+    Args:
+        title: above the first table.
+        results: as for :func:`results_table`.
+        primary: as for :func:`results_table`.
+        metrics: as for :func:`results_table`.
+        every: as for :func:`results_table`.
+    """
+    ordered = sorted(metrics, key=lambda metric: metric.name != primary)
+    first = next(scores for scores in results.values() if scores)
+    kinds: dict[Metric | None, list[str]] = {}
+    for name, values in first.items():
+        if "sets" not in values:
+            kinds.setdefault(headline_of(values, ordered), []).append(name)
+    tables = []
+    for number, (headline, names) in enumerate(kinds.items()):
+        measured = {name for data_set in names for name in first[data_set]} | {"sets"}
+        means = [name for name, values in first.items() if "sets" in values and headline and headline.name in values]
+        of_kind = {
+            model: scores
+            and {
+                name: {metric: value for metric, value in scores[name].items() if metric in measured}
+                for name in (*names, *means)
+            }
+            for model, scores in results.items()
+        }
+        tables.append(results_table("" if number else title, of_kind, primary, metrics, every))
+    return tables
 
 
 def classes_table(title: str, labels: Mapping[str, Sequence[str]], details: Mapping[str, Details]) -> Table:

@@ -49,17 +49,22 @@ class ShownSample(NamedTuple):
         return before, after
 
 
-def shorten(name: str) -> str:
-    """Shorten a class name so that it fits in a caption."""
-    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
+def shorten(name: str, length: int = MAX_NAME_LENGTH) -> str:
+    """Shorten a text, by default a class name so that it fits in a caption."""
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 def to_pixels(image: Tensor, spec: InputSpec) -> Pixels:
     """Convert a normalised image (3, H, W) to pixels (H, W, 3), enlarging small images without smoothing."""
     mean, std = (torch.tensor(channels)[:, None, None] for channels in (spec.mean, spec.std))
     values = ((image * std + mean).clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    factor = -(-MIN_SIZE // min(values.shape[:2]))
-    enlarged: Pixels = values.repeat(factor, axis=0).repeat(factor, axis=1)
+    return enlarge(values)
+
+
+def enlarge(pixels: Pixels) -> Pixels:
+    """Enlarge a small image (H, W, 3) by an integer factor, without smoothing."""
+    factor = -(-MIN_SIZE // min(pixels.shape[:2]))
+    enlarged: Pixels = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     return enlarged
 
 

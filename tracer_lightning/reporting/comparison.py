@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric
+from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric, headline_of
 from tracer_lightning.reporting.model_choices import CHOICES, STUDENT, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY, ECE, PER_BATCH, find, paper_data_set
 from tracer_lightning.reporting.published_forgetting import find_task_accuracy
@@ -86,8 +86,25 @@ class Comparison:
 
     @property
     def headline_metrics(self) -> list[str]:
-        """The first two metrics that are shown by default, of classification accuracy and ECE."""
-        return [metric.name for metric in self.declared.values() if metric.shown][:2]
+        """The first two metrics of each data set that are shown by default, of classification accuracy and ECE."""
+        shown = [metric.name for metric in self.declared.values() if metric.shown]
+        by_set = [[name for name in shown if self.has(data_set, name)][:2] for data_set in self.roles]
+        return [name for name in shown if any(name in names for names in by_set)]
+
+    @property
+    def gained(self) -> list[Metric]:
+        """Metrics of which gains are the changes: the headline of each data set."""
+        headlines = (
+            headline_of(values, self.declared.values())
+            for row in self.rows
+            for values in row.scores.values()
+            if "role" in values
+        )
+        return list(dict.fromkeys(metric for metric in headlines if metric is not None))
+
+    def has(self, data_set: str, metric: str) -> bool:
+        """Whether a data set or an average has a metric, if perhaps without a value."""
+        return any(metric in row.scores.get(data_set, {}) for row in self.rows)
 
     @property
     def metrics(self) -> list[str]:
@@ -246,4 +263,8 @@ def select_results(
         for name in names:
             if name not in known:
                 raise ValueError(f"{argument} {name}: none of these runs has it; they have {', '.join(known)}")
-    return [ResultKey(data_set, metric) for metric in metric_names for data_set in set_names]
+    keys = [ResultKey(data_set, metric) for metric in metric_names for data_set in set_names]
+    keys = [key for key in keys if comparison.has(*key)]
+    if not keys:
+        raise ValueError(f"metrics {' '.join(metric_names)}: none of the sets {' '.join(set_names)} has any of them")
+    return keys

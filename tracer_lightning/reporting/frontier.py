@@ -1,16 +1,20 @@
-"""Trade-offs of methods between accuracy in distribution and elsewhere: series of settings and their Pareto fronts."""
+"""Trade-offs of methods between scores in distribution and elsewhere: series of settings and their Pareto fronts.
+
+The score of a data set is its accuracy or, of images with captions, its recall@1.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from tracer_lightning.evaluation.retrieval_metrics import RECALL
 from tracer_lightning.evaluation.suite import AVERAGE
 from tracer_lightning.reporting.comparison import TOLERANCE
 from tracer_lightning.reporting.merges import Interpolation
@@ -26,6 +30,8 @@ ALPHA = "alpha"
 ID, OOD, OTHER = "id", "ood", "other"
 AVERAGES = {OOD: AVERAGE, OTHER: "avg_other"}
 """Names of the averages by role of the sets that they are over."""
+SCORES = {ACCURACY: "accuracy", RECALL: "recall@1"}
+"""Titles of the metrics that are compared: of each data set, the first that it has."""
 LEVEL_TOLERANCE = 0.005
 """Difference from a level of ID accuracy, as a fraction, within which a setting counts as having reached it."""
 ROUNDING = 1e-9
@@ -107,6 +113,7 @@ class Frontiers:
         sizes: Number of samples of each set, (sets,), by role of the sets: ``id``, ``ood`` and perhaps ``other``.
         unchanged: Labels of series that are left out because all their models score like the model before training,
             such as frozen teachers.
+        titles: Title of the scores by role, such as ``accuracy``.
     """
 
     names: Sequence[str]
@@ -114,6 +121,7 @@ class Frontiers:
     starts: Sequence[Mapping[str, float]]
     sizes: Mapping[str, npt.NDArray[np.int64]]
     unchanged: Sequence[str] = ()
+    titles: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys((ID, OOD, OTHER), SCORES[ACCURACY]))
 
     @property
     def roles(self) -> list[str]:
@@ -181,7 +189,17 @@ def _members(scores: Scores, role: str) -> list[str]:
     """Names of the scored sets of a role, or of those that its average is over."""
     average = scores.get(AVERAGES.get(role, ""), {})
     names = average.get("sets") or [name for name, values in scores.items() if values.get("role") == role]
-    return [name for name in names if name in scores and isinstance(scores[name].get(ACCURACY), int | float)]
+    return [name for name in names if name in scores and _score_name(scores[name]) is not None]
+
+
+def _score_name(values: Mapping[str, Any]) -> str | None:
+    """Name of the metric of a data set that is compared; None if it has no value."""
+    return next((name for name in SCORES if isinstance(values.get(name), int | float)), None)
+
+
+def _score(values: Mapping[str, Any]) -> float:
+    """The score of a data set that is compared, as a fraction."""
+    return float(values.get(_score_name(values) or ACCURACY, math.nan))
 
 
 def _sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
@@ -212,10 +230,10 @@ def _check_sets(trials: Iterable[Trial]) -> Sets:
                 "frontiers compare models that were tested on the same sets; "
                 f"{first} was tested on {_list_sets(sets)}, and {source} on {_list_sets(source_sets)}"
             )
-    for role in (ID, OOD):
-        if not sets[role]:
+    for missing, is_missing in ((ID, not sets[ID]), (f"{OOD} or {OTHER}", not (sets[OOD] or sets[OTHER]))):
+        if is_missing:
             raise ValueError(
-                f"frontiers need accuracy on sets of role {role}; {first} has {_list_sets(sets) or 'none'}"
+                f"frontiers need accuracy or recall on sets of role {missing}; {first} has {_list_sets(sets) or 'none'}"
             )
     return sets
 
@@ -231,19 +249,23 @@ def _points(settings: Sequence[tuple[Settings, Mapping[int, Trial]]], sets: Sets
 def _point(dose: Settings, keys: Sequence[str], trials: Sequence[Trial], sets: Sets) -> FrontierPoint:
     ordered = sorted(trials, key=lambda trial: trial.seed)
     names = {role: [name for name, _ in members] for role, members in sets.items() if members}
-    validation = [trial.validation.get(ACCURACY, math.nan) for trial in ordered]
+    validation = [_score(trial.validation) for trial in ordered]
     return FrontierPoint(
         dose,
         _dose_label(dose, keys),
         tuple(trial.seed for trial in ordered),
-        {role: _values(ordered, members, ACCURACY) for role, members in names.items()},
-        {role: float(_values(ordered, members, ECE).mean()) for role, members in names.items()},
+        {role: _values(ordered, members, _score) for role, members in names.items()},
+        {role: float(_values(ordered, members, _ece).mean()) for role, members in names.items()},
         statistics.fmean(validation) if all(map(math.isfinite, validation)) else None,
     )
 
 
-def _values(trials: Sequence[Trial], names: Sequence[str], metric: str) -> Array:
-    return np.array([[trial.scores[name].get(metric, np.nan) for name in names] for trial in trials], dtype=np.float64)
+def _ece(values: Mapping[str, Any]) -> float:
+    return float(values.get(ECE, math.nan))
+
+
+def _values(trials: Sequence[Trial], names: Sequence[str], measure: Callable[[Mapping[str, Any]], float]) -> Array:
+    return np.array([[measure(trial.scores[name]) for name in names] for trial in trials], dtype=np.float64)
 
 
 def _dose_label(dose: Settings, keys: Sequence[str]) -> str:
@@ -310,7 +332,7 @@ def _starts(runs: Sequence[Run], sets: Sets) -> list[dict[str, float]]:
     for run in runs:
         scores = run.scores[ZERO_SHOT]
         start = {
-            role: statistics.fmean(scores[name][ACCURACY] for name, _ in members)
+            role: statistics.fmean(_score(scores[name]) for name, _ in members)
             for role, members in sets.items()
             if members
         }
@@ -358,7 +380,13 @@ def frontiers(groups: Sequence[RunGroup], interpolations: Sequence[Interpolation
     _check_series(changed, unchanged)
     names = dict.fromkeys(run.name for group in groups for run in group.runs)
     sizes = {role: np.array([n for _, n in members]) for role, members in sets.items() if members}
-    return Frontiers(list(names), changed, starts, sizes, unchanged)
+    return Frontiers(list(names), changed, starts, sizes, unchanged, _titles(before[0].scores, sets))
+
+
+def _titles(scores: Scores, sets: Sets) -> dict[str, str]:
+    """Title of the scores by role."""
+    names = {role: [_score_name(scores[name]) or ACCURACY for name, _ in members] for role, members in sets.items()}
+    return {role: " or ".join(dict.fromkeys(SCORES[name] for name in of_role)) for role, of_role in names.items()}
 
 
 def _is_unchanged(series: Series, starts: Sequence[Mapping[str, float]]) -> bool:

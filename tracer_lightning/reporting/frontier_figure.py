@@ -1,4 +1,4 @@
-"""Figure of trade-offs: accuracy on other sets against ID accuracy, with the Pareto front of each series."""
+"""Figure of trade-offs: scores on other sets against ID scores, with the Pareto front of each series."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tracer_lightning.reporting.style import SERIES_COLOURS
 
 MARKERS = "osD^vP<X>ph"
 """Markers of series; as there are not as many as colours, pairs of both are distinct for all series."""
-AXES: Mapping[str, str] = {ID: "ID accuracy (%)", OOD: "OOD accuracy (%)", OTHER: "accuracy on other sets (%)"}
+AXES: Mapping[str, str] = {ID: "ID {} (%)", OOD: "OOD {} (%)", OTHER: "{} on other sets (%)"}
+"""Labels of axes by role, with a place for the title of the scores."""
 LONGEST_NAME = 40
 """Number of characters in a line of the legend before names are wrapped."""
 PANEL_WIDTH = 80
@@ -39,7 +40,7 @@ def draw_frontiers(frontiers: Frontiers) -> Figure:
             _draw_series(axes, series, role, number, name)
         for start in frontiers.starts:
             axes.plot(100 * start[ID], 100 * start[role], "s", color="black", ms=8, zorder=4, label=BEFORE)
-        axes.set(xlabel=AXES[ID], ylabel=AXES[role])
+        axes.set(xlabel=AXES[ID].format(frontiers.titles[ID]), ylabel=AXES[role].format(frontiers.titles[role]))
     handles, names = panels[0].get_legend_handles_labels()
     entries = dict(zip(names, handles, strict=True))
     figure.legend(entries.values(), entries, loc="outside lower center", ncols=columns)

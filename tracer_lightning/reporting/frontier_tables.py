@@ -35,17 +35,17 @@ ON_TEST_SETS = (
 )
 FRONT = (
     "On front: settings with no other of the series at least as good on both sides and better on one. Area: dominated "
-    "by the front, in squared percentage points, above {reference} (ID accuracy before training, and the smallest mean "
+    "by the front, in squared percentage points, above {reference} (ID {score} before training, and the smallest mean "
     "of all settings elsewhere)."
 )
 AT_LEVEL = (
-    f"Best accuracy of settings with the given ID accuracy, less at most {100 * LEVEL_TOLERANCE:g} points, and their "
+    f"Best mean of settings with the given ID {{score}}, less at most {100 * LEVEL_TOLERANCE:g} points, and their "
     "dose (learning rate, strength, weight or alpha); – where a series does not reach it. Intervals are those of the "
     "setting shown."
 )
 VALIDATED = (
-    "The setting of each series with the best mean accuracy in the last validation (val.), in percent. Teachers have "
-    "the validation accuracy of their students."
+    "The setting of each series with the best mean {score} in the last validation (val.), in percent. Teachers have "
+    "the validation scores of their students."
 )
 UNCHANGED = "Left out, as they score like the model before training: {series}."
 UNVALIDATED = "Left out, for lack of scores on a validation split that is not tested on: {series}."
@@ -107,22 +107,26 @@ def _validation_section(frontiers: Frontiers) -> TableSection | None:
         TableColumn("", "dose", [_dose(point) for point in points]),
         TableColumn("", "val.", [_percent(accuracy) for _, _, accuracy in validated]),
         *(
-            TableColumn("accuracy", TITLES[role], [_percent(point.mean(role)) for point in points])
+            TableColumn(frontiers.titles[role], TITLES[role], [_percent(point.mean(role)) for point in points])
             for role in (ID, *frontiers.roles)
         ),
         *(
             TableColumn("ECE", TITLES[role], [_percent(point.eces[role]) for point in points])
             for role in (ID, *frontiers.roles)
+            if not all(math.isnan(point.eces[role]) for point in points)
         ),
     ]
     missing = [series.label for series, point in picks if point is None]
-    notes = [VALIDATED, *([UNVALIDATED.format(series=", ".join(missing))] if missing else [])]
+    notes = [
+        VALIDATED.format(score=frontiers.titles[ID]),
+        *([UNVALIDATED.format(series=", ".join(missing))] if missing else []),
+    ]
     return TableSection([TextTable(_title(frontiers, "picked by validation"), rows, columns, SERIES)], notes)
 
 
 def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
-    """Tables of areas, of accuracy at equal ID accuracy, and of settings picked by validation, each with its notes."""
-    bootstrap = Bootstrap(frontiers)
+    """Tables of areas, of means at equal ID score, and of settings picked by validation, each with its notes."""
+    bootstrap, score = Bootstrap(frontiers), frontiers.titles[ID]
     corners = [frontiers.reference(role) for role in frontiers.roles]
     coordinates = [(ID, corners[0][0]), *zip(frontiers.roles, [y for _, y in corners], strict=True)]
     reference = ", ".join(f"{TITLES[role]} {_percent(accuracy)}" for role, accuracy in coordinates)
@@ -135,7 +139,7 @@ def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
     )
     levels = [
         TextTable(
-            _title(frontiers, "at equal ID accuracy"),
+            _title(frontiers, f"at equal ID {score}"),
             _rows(frontiers),
             [column for level in id_levels(frontiers.series) for column in _level_columns(frontiers, bootstrap, level)],
             SERIES,
@@ -143,8 +147,8 @@ def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
     ]
     validation = _validation_section(frontiers)
     return [
-        TableSection([areas], [FRONT.format(reference=reference), *unchanged, INTERVALS, ON_TEST_SETS]),
-        TableSection(levels, [AT_LEVEL, INTERVALS, ON_TEST_SETS]),
+        TableSection([areas], [FRONT.format(reference=reference, score=score), *unchanged, INTERVALS, ON_TEST_SETS]),
+        TableSection(levels, [AT_LEVEL.format(score=score), INTERVALS, ON_TEST_SETS]),
         *([] if validation is None else [validation]),
     ]
 

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tracer_lightning.evaluation import headline_of
 from tracer_lightning.reporting.comparison import (
     ComparisonRow,
     Measurement,
@@ -25,12 +26,15 @@ GAINED_ROLES = {GAIN_ID: "id", GAIN_OOD: "ood", GAIN_OTHER: "other"}
 
 def _run_gains(run: Run, model: str, published: Mapping[ResultKey, PublishedValue]) -> dict[ResultKey, float]:
     """Gains and forgetting of a model of one run; empty if the run has no scores before training."""
-    before, after, metric = run.scores.get(ZERO_SHOT, {}), run.scores[model], run.metrics[0]
-    shared = [name for name in after if name in before]
-    scores = {name: (before[name].get(metric.name), after[name].get(metric.name)) for name in shared}
-    roles = {name: after[name].get("role") for name in shared}  # averages have none
-    sign = 1.0 if metric.better == "higher" else -1.0
-    gains = {name: sign * (new - old) for name, (old, new) in scores.items() if old is not None and new is not None}
+    before, after, gains = run.scores.get(ZERO_SHOT, {}), run.scores[model], dict[str, float]()
+    for name, values in after.items():
+        metric = headline_of(values, run.metrics) if name in before else None
+        if metric is None:
+            continue
+        old, new = before[name].get(metric.name), values[metric.name]
+        if old is not None and new is not None:
+            gains[name] = new - old if metric.better == "higher" else old - new
+    roles = {name: after[name].get("role") for name in gains}  # averages have none
     measures = {
         **{
             measure: {name: gain for name, gain in gains.items() if roles.get(name) == role}
@@ -47,7 +51,9 @@ def _run_gains(run: Run, model: str, published: Mapping[ResultKey, PublishedValu
 
 
 def gains(row: ComparisonRow) -> dict[ResultKey, Measurement]:
-    """Changes of the primary metric of a row's runs against each run's model before training, and trained parameters.
+    """Changes of a row's runs against each run's model before training, and trained parameters.
+
+    Of each set, the change is that of its headline metric, such as accuracy or recall.
 
     - ``gain_id``, ``gain_ood``, ``gain_other``: improvement (of accuracy, after minus zero-shot), averaged over the
       sets of that role.

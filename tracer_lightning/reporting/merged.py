@@ -16,7 +16,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tracer_lightning.evaluation import ROLE_TITLES, Metric, Scores
+from tracer_lightning.evaluation import ROLE_TITLES, Metric, Scores, headline_of
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.style import COLOURS
 from tracer_lightning.storage import write_text
@@ -36,6 +36,24 @@ LABEL_DISTANCE = 13
 """Smallest distance between labelled points, in typographic points, so that labels do not overlap."""
 
 
+def headlines(scores: Mapping[str, Mapping[str, Any]], metrics: Sequence[Metric], primary: str) -> dict[str, Metric]:
+    """Headline metric of the scored sets of each role that has any, that of the role's first set.
+
+    Args:
+        scores: scores by data set or average.
+        metrics: metrics of the suite.
+        primary: name of the primary one.
+    """
+    ordered = sorted(metrics, key=lambda metric: metric.name != primary)
+    metric_of: dict[str, Metric] = {}
+    for role in ROLE_TITLES:
+        for values in scores.values():
+            metric = headline_of(values, ordered) if values.get("role") == role else None
+            if metric is not None and values[metric.name] is not None:
+                metric_of.setdefault(role, metric)
+    return metric_of
+
+
 def by_role(scores: Mapping[str, Mapping[str, Any]], metric: str) -> dict[str, float]:
     """Mean of a metric over the scored sets of each role that has any."""
     scored = [sets for sets in scores.values() if sets.get(metric) is not None]
@@ -47,7 +65,7 @@ def main_metrics(metrics: Sequence[Metric], primary: str) -> list[Metric]:
     """The metrics of a table: the primary one and, if there is one, the first that is better in the other direction.
 
     Args:
-        metrics: metrics of the suite.
+        metrics: metrics to choose from.
         primary: name of the primary one, such as ``accuracy``, beside which the table shows the ECE.
     """
     (first,) = (metric for metric in metrics if metric.name == primary)
@@ -55,26 +73,33 @@ def main_metrics(metrics: Sequence[Metric], primary: str) -> list[Metric]:
     return [first, *itertools.islice(opposite, 1)]
 
 
-def merged_table(title: str, heading: str, results: Mapping[str, Scores], metrics: Sequence[Metric]) -> Table:
-    """Table with a row for each model: the metrics on the sets of each role.
+def merged_table(
+    title: str, heading: str, results: Mapping[str, Scores], metrics: Sequence[Metric], primary: str
+) -> Table:
+    """Table with a row for each model: the main metrics on the sets of each role.
 
     Args:
         title: title of the table.
         heading: heading of the column of models.
         results: scores by model.
-        metrics: metrics to show, the primary one first.
+        metrics: metrics of the suite.
+        primary: name of the primary one.
     """
+    first = next(iter(results.values()))
+    columns = [
+        (role, metric)
+        for role, headline in headlines(first, metrics, primary).items()
+        for metric in main_metrics([metric for metric in metrics if role in by_role(first, metric.name)], headline.name)
+    ]
     table = Table(title=Text(title), box=box.SIMPLE, pad_edge=False)
-    unit = ", in percent" if all(metric.percent for metric in metrics) else ""
+    unit = ", in percent" if all(metric.percent for _, metric in columns) else ""
     table.caption = f"means over the sets of each role{unit}"
     table.add_column(heading, no_wrap=True)
-    roles = by_role(next(iter(results.values())), metrics[0].name)
-    columns = [(role, metric) for role in roles for metric in metrics]
     for role, metric in columns:
         table.add_column(f"{ROLE_TITLES[role]} {metric.title}", justify="right")
     for model, scores in results.items():
-        means = {metric.name: by_role(scores, metric.name) for metric in metrics}
-        table.add_row(Text(model), *(_number(means[metric.name][role], metric) for role, metric in columns))
+        numbers = (_number(by_role(scores, metric.name)[role], metric) for role, metric in columns)
+        table.add_row(Text(model), *numbers)
     return table
 
 
@@ -97,38 +122,51 @@ def write_scores(path: Path, heading: str, results: Mapping[str, Scores], metric
     for model, scores in results.items():
         for data_set, values in scores.items():
             description = (values.get(key, "") for key in ("split", "role", "n"))
-            rows.append([model, data_set, *description, *(values[name] for name in columns)])
+            rows.append([model, data_set, *description, *(values.get(name, "") for name in columns)])
     write_text(path, csv_text(rows))
 
 
-def id_ood_figure(results: Mapping[str, Scores], metric: Metric, marks: Mapping[str, str], curve: str | None) -> Figure:
-    """Draw a point for each model, with ID on the x axis and OOD on the y axis.
+def trade_off_figure(
+    results: Mapping[str, Scores],
+    x: tuple[str, Metric],
+    y: tuple[str, Metric],
+    marks: Mapping[str, str],
+    curve: str | None,
+) -> Figure:
+    """Draw a point for each model, such as ID accuracy on the x axis and OOD accuracy on the y axis.
 
     Args:
         results: scores on sets of both roles by model.
-        metric: metric to draw.
+        x: role and metric of the x axis.
+        y: role and metric of the y axis.
         marks: keys of ``LOOKS`` by highlighted model, for the legend.
         curve: name of the line that connects the models by alpha, which labels them; None for no line.
     """
-    points, scale, unit = {}, 100 if metric.percent else 1, " (%)" if metric.percent else ""
-    for model, scores in results.items():
-        means = by_role(scores, metric.name)
-        points[model] = (scale * means["id"], scale * means["ood"])
+    points = {model: (_displayed_mean(scores, *x), _displayed_mean(scores, *y)) for model, scores in results.items()}
     figure = Figure(figsize=(5.6, 4.2), layout="constrained")
     axes = figure.add_subplot()
     axes.margins(0.1)
     if curve:
         axes.plot(*zip(*points.values(), strict=True), color=MIXTURE[-1], lw=1.0, zorder=2, label=f"{curve}, by alpha")
-    for model, (x, y) in points.items():
+    for model, point in points.items():
         marker, size, colour = LOOKS[marks[model]] if model in marks else MIXTURE
-        axes.plot(x, y, marker, color=colour, ms=size, label=marks.get(model), zorder=3)
-    axes.set(xlabel=f"ID {metric.title}{unit}", ylabel=f"OOD {metric.title}{unit}")
+        axes.plot(*point, marker, color=colour, ms=size, label=marks.get(model), zorder=3)
+    axes.set(xlabel=_axis_label(*x), ylabel=_axis_label(*y))
     if curve:
         _write_names(axes, {model: points[model] for model in sorted(points, key=lambda model: model not in marks)})
     handles, names = axes.get_legend_handles_labels()
     entries = dict(zip(names, handles, strict=True))
     axes.legend(entries.values(), entries)
     return figure
+
+
+def _displayed_mean(scores: Scores, role: str, metric: Metric) -> float:
+    """Mean over the sets of a role, in percent if the metric is a fraction."""
+    return (100 if metric.percent else 1) * by_role(scores, metric.name)[role]
+
+
+def _axis_label(role: str, metric: Metric) -> str:
+    return f"{ROLE_TITLES[role]} {metric.title}{' (%)' if metric.percent else ''}"
 
 
 def _write_names(axes: Axes, points: Mapping[str, tuple[float, float]]) -> None:

@@ -223,7 +223,7 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
     if not any(cells.keys() - {TRAINED} for cells in changes):
         return None
     columns = []
-    primary = next(iter(comparison.declared.values()))
+    primary, heading_of_gains = comparison.gained[0], _gained_titles(comparison)
     share = Metric(TRAINED, "parameters", "")
     has_other = any(GAIN_OTHER in cells for cells in changes)
     for name, heading in GAINS.items():
@@ -232,7 +232,7 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
         metric, digits = (share, 2) if name == TRAINED else (primary, decimals)
         sign = "+" if name in GAINED_ROLES else ""
         texts = [format_measurement(cells.get(name), metric, digits, sign) for cells in changes]
-        columns.append(TableColumn(metric.title, heading, texts))
+        columns.append(TableColumn(share.title if name == TRAINED else heading_of_gains, heading, texts))
     for key in dict.fromkeys(key for cells in results for key in cells if key.metric == GAIN):
         shown = [cells.get(key) for cells in results]
         texts = [format_measurement(cell, primary, decimals, "+") for cell in shown]
@@ -248,12 +248,12 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
 
 
 def _gains_notes(comparison: Comparison) -> list[str]:
-    primary, untrained = next(iter(comparison.declared.values())), _untrained(comparison)
+    primary, untrained = comparison.gained[0], _untrained(comparison)
     higher = primary.better == "higher"
     gain, loss = f"after − {untrained}", f"{untrained} − after"
     note = GAINS_NOTE.format(
         untrained=untrained,
-        metric=primary.title,
+        metric=_gained_titles(comparison),
         unit=", in points" if primary.percent else "",
         gain=gain if higher else loss,
         loss=loss if higher else gain,
@@ -261,6 +261,11 @@ def _gains_notes(comparison: Comparison) -> list[str]:
     )
     published = [cell.published for row in comparison.rows for cell in gains(row).values() if cell.published]
     return [note, _sources(published)] if published else [note]
+
+
+def _gained_titles(comparison: Comparison) -> str:
+    """Titles of the metrics whose changes are gains."""
+    return " or ".join(metric.title for metric in comparison.gained)
 
 
 def _untrained(comparison: Comparison) -> str:

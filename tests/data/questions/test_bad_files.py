@@ -111,7 +111,7 @@ LINE = json.dumps(GOOD)
         ("mine.csv", "image,question,answer\n", "mine.csv is empty"),
         ("mine.csv", "", "mine.csv is empty"),
         ("mine.csv", b"image,question,answer\na,b,\xe9\n", "mine.csv is not UTF-8 text: line 2 has the byte 0xe9"),
-        ("mine.txt", LINE, "mine.txt must be a file of one of the kinds .jsonl, .json, .csv"),
+        ("mine.txt", LINE, "mine.txt must be a file of one of the kinds .jsonl, .json, .csv, .tsv"),
     ],
 )
 def test_faulty_files(tmp_path, spec, name, content, message):

@@ -88,7 +88,7 @@ def test_samples_have_their_own_captions(tmp_path):
     write_shards(SampleCollection(items, []), tmp_path / "pairs", "train", ["a {c}."], ShardLayout())
     store = ShardStore(str(tmp_path), tmp_path / "cache")
     source = IndexedSource(store.shards(SplitLocation("pairs", "train")), ClassLabels(None), tmp_path / "cache")
-    assert sorted(source[position].caption for position in range(5)) == [f"grey level {n}" for n in range(5)]
+    assert sorted(source[position].captions[0] for position in range(5)) == [f"grey level {n}" for n in range(5)]
     assert {source[position].label for position in range(5)} == {-1}
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.names import PLACEHOLDER, warn_indistinguishable
 
+WITHOUT_TEXTS = ("",), (PLACEHOLDER,)
+"""Class names and templates of images with captions of their own, which use none."""
 DOMAIN = "{d}"
 """Placeholder of the domain in a template."""
 
@@ -90,15 +92,17 @@ class CaptionTable:
         warn_indistinguishable([names[first] for first in self._first_names], keys)
 
     def of(self, sample: RawSample, rng: np.random.Generator, template: int | None = None) -> Tensor:
-        """Return (context length,) tokens of a sample's own caption or, where it has none, of a filled template.
+        """Return (context length,) tokens of a caption of the sample's own or, where it has none, of a filled template.
 
         Args:
-            sample: sample with its label, caption and domain.
-            rng: generator that draws the template and, where its class has several, the name.
+            sample: sample with its label, captions and domain.
+            rng: generator that draws one of several captions, or the template and, where its class has several, the
+                name.
             template: index of the template; None to draw it.
         """
-        if sample.caption is not None:
-            return self._tokenize([sample.caption])[0]
+        if sample.captions:
+            drawn = 0 if len(sample.captions) == 1 else int(rng.integers(len(sample.captions)))
+            return self._tokenize([sample.captions[drawn]])[0]
         if not 0 <= sample.label < len(self._name_counts):
             raise ValueError(f"{sample.origin} has neither a caption nor one of {len(self._name_counts)} classes")
         domain = sample.domain if self._domains > 1 else 0

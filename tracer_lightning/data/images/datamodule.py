@@ -83,6 +83,8 @@ class ClipDataModule(ImageDataModule):
     """The ID split watched during training."""
     labelled: bool = True
     """Whether training images have classes."""
+    has_classes: bool = True
+    """Whether there are classes, of training or test images, that images can be classified among."""
     draws_image_template_pairs: bool = False
     """Whether an epoch is of rows of images x templates (:class:`RowSampler`), as in the released code."""
     mix_level: MixLevel = "batch"
@@ -134,8 +136,8 @@ class ClipDataModule(ImageDataModule):
     # -- texts ------------------------------------------------------------------------------------------------------
 
     def context(self) -> dict[str, Any]:
-        """The prompts of the zero-shot head."""
-        return {"prompts": self.prompts()}
+        """The prompts of the zero-shot head, if there are classes."""
+        return {"prompts": self.prompts()} if self.has_classes else {}
 
     def suite_context(self) -> dict[str, Any]:
         """The prompts of the zero-shot heads, of the training classes and of the sets with classes of their own."""
@@ -320,7 +322,7 @@ class ClipDataModule(ImageDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Normalise uint8 images (B, 3, H, W) to the model's floats."""
-        self.count_unreadable(batch.unreadable, batch.labels, dataloader_idx)
+        self.count_unreadable(batch.unreadable, batch.indices, dataloader_idx)
         return batch._replace(images=self._normalization(batch.images))
 
     def set_size(self, eval_set: EvalSet | None) -> int:

@@ -46,30 +46,30 @@ class ImageDataModule(DataModule):
         """Data modules of the auxiliary sets of the mix."""
         return {} if self.mix is None else self.mix.sets
 
-    def count_unreadable(self, locations: Sequence[str], labels: Tensor, dataloader_idx: int) -> None:
+    def count_unreadable(self, locations: Sequence[str], indices: Tensor, dataloader_idx: int) -> None:
         """Count the unreadable images of a batch that the trainer reads.
 
         Args:
             locations: locations of unreadable images, with the reasons.
-            labels: (B,) labels or positions of the samples; -1 for padding.
+            indices: (B,) positions of the samples; -1 for padding.
             dataloader_idx: number of the trainer's loader.
 
         Raises:
             ValueError: the set has too many unreadable images.
         """
         eval_set = self._set_of(dataloader_idx)
-        self._count_in_set(locations, labels, eval_set)
+        self._count_in_set(locations, indices, eval_set)
         if eval_set is TRAINING:
             self._unreadable_in_epoch += len(locations)
 
-    def _count_in_set(self, locations: Sequence[str], labels: Tensor, eval_set: Any) -> None:
+    def _count_in_set(self, locations: Sequence[str], indices: Tensor, eval_set: Any) -> None:
         """Count the unreadable images of a batch by set; those of auxiliary sets count in the sets' own modules."""
         for name, module in self._auxiliary.items() if eval_set is TRAINING and locations else ():
             auxiliary = tuple(text for text in locations if text.startswith(auxiliary_prefix(name)))
-            module._count_in_set(auxiliary, labels, TRAINING)
+            module._count_in_set(auxiliary, indices, TRAINING)
             locations = tuple(text for text in locations if text not in auxiliary)
         processes = self._ranks[1]
-        self._unreadable.count(locations, labels, eval_set, lambda: -(-self.set_size(eval_set) // processes))
+        self._unreadable.count(locations, indices, eval_set, lambda: -(-self.set_size(eval_set) // processes))
 
     def epoch_counts(self) -> dict[str, int]:
         """Counts of a mix, and the number of images that could not be read since the last call."""

@@ -17,8 +17,8 @@ class RawSample(NamedTuple):
     """Class of the image; -1 for none."""
     origin: str
     """Location of the image, for messages."""
-    caption: str | None = None
-    """Caption of this image; None where captions come from class names and templates."""
+    captions: tuple[str, ...] = ()
+    """Captions of this image, of which training draws one; empty where captions come from class names and templates."""
     domain: int = 0
     """Index of the domain that the image comes from."""
 

@@ -51,6 +51,27 @@ class PackedTexts:
         return self._content[self._starts[index] : self._starts[index + 1]].decode("utf-8", "surrogateescape")
 
 
+class PackedCaptions:
+    """Immutable sequence of the captions of each image, whose memory forked workers share.
+
+    Args:
+        captions: captions of each image.
+    """
+
+    def __init__(self, captions: Sequence[Sequence[str]]) -> None:
+        self.starts = np.cumsum([0, *map(len, captions)])
+        """(N + 1,) number of captions of all images before each one, and in all."""
+        self._texts = PackedTexts([text for texts in captions for text in texts])
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.starts) - 1
+
+    def __getitem__(self, index: int) -> tuple[str, ...]:
+        """Return the captions of one image."""
+        return tuple(self._texts[number] for number in range(self.starts[index], self.starts[index + 1]))
+
+
 class DecodedSource:
     """Source whose images are decoded once, when it is made, and kept in memory.
 
@@ -80,7 +101,7 @@ class DecodedSource:
             block = NOT_KEPT if image is None else len(self._blocks)
             rows.append((block, pending_bytes, height, width, raw.label, raw.domain))
             origins.append(raw.origin)
-            captions.append(raw.caption or "")
+            captions.append(raw.captions)
             if image is None:
                 continue
             pending.append(image.reshape(-1))
@@ -95,7 +116,7 @@ class DecodedSource:
             self._blocks.append(torch.cat(pending))
         self._rows = np.array(rows, dtype=np.int64)  # block, offset, height, width, label, domain
         self._origins = PackedTexts(origins)
-        self._captions = PackedTexts(captions) if any(captions) else None
+        self._captions = PackedCaptions(captions) if any(captions) else None
 
     @property
     def labels(self) -> Sequence[int] | np.ndarray:
@@ -112,8 +133,8 @@ class DecodedSource:
         if block == NOT_KEPT:
             return self.source[index]
         image = self._blocks[block][start : start + 3 * height * width].view(3, height, width)
-        caption = (self._captions[index] or None) if self._captions is not None else None
-        return RawSample(image, label, self._origins[index], caption, domain)
+        captions = () if self._captions is None else self._captions[index]
+        return RawSample(image, label, self._origins[index], captions, domain)
 
 
 class MemoryLimitError(Exception):

@@ -45,13 +45,13 @@ class UnreadableImages:
         """Locations of all unreadable images, and the reasons."""
         return {origin for tally in self._tallies.values() for origin in tally.unreadable}
 
-    def count(self, locations: Sequence[str], labels: Tensor, eval_set: Any, size: Callable[[], int]) -> None:
+    def count(self, locations: Sequence[str], indices: Tensor, eval_set: Any, size: Callable[[], int]) -> None:
         """Count the unreadable images of a batch.
 
         Args:
             locations: locations of unreadable images, with the reasons.
-            labels: (B,) labels or positions on any device, -1 for padding; the device is not synchronised while all
-                images are readable.
+            indices: (B,) positions on any device, -1 for padding; the device is not synchronised while all images are
+                readable.
             eval_set: evaluation set of the batch; ``TRAINING`` for the training set.
             size: function that returns the number of images of the set that this process reads.
 
@@ -60,7 +60,7 @@ class UnreadableImages:
         """
         tally = self._tallies.get(eval_set, Tally())
         unreadable = tally.unreadable | set(locations)
-        any_readable = tally.any_readable or eval_set is TRAINING or not unreadable or bool((labels != PADDING).any())
+        any_readable = tally.any_readable or eval_set is TRAINING or not unreadable or bool((indices != PADDING).any())
         self._tallies[eval_set] = Tally(unreadable, any_readable)
         if any_readable and unreadable and len(unreadable) > math.ceil(self.max_bad_fraction * size()):
             name = self.training_name if eval_set is TRAINING else eval_set.name

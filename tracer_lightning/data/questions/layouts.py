@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
+from tracer_lightning.data.core.tables import Fields
 from tracer_lightning.data.questions.conversations import Turn
 from tracer_lightning.data.questions.options import check_options
-from tracer_lightning.data.questions.tables import Fields
 
 Column = Literal["image", "question", "answer", "options", "distractor", "conversations", "messages"]
 Layout = Mapping[str, str]

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from tracer_lightning.data.core.tables import read_table
 from tracer_lightning.data.images.decoding import UnreadableImageError, decode
 from tracer_lightning.data.images.in_memory import PackedTexts
 from tracer_lightning.data.images.splits import hold_out
 from tracer_lightning.data.questions.conversations import Turn
 from tracer_lightning.data.questions.layouts import Layout, QuestionRow, find_layout, parse_row
-from tracer_lightning.data.questions.tables import read_table
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.storage import check_regular
 

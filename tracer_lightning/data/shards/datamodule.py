@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tracer_lightning.data.core.progress import progress_bar
+from tracer_lightning.data.images.captions import WITHOUT_TEXTS
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.names import check_classnames, check_templates
@@ -15,6 +16,7 @@ from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, Eva
 from tracer_lightning.data.shards.class_groups import resolve_groups, suggest_groups
 from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES, TRAIN_CLASSNAMES
+from tracer_lightning.data.shards.own_texts import own_labels, read_lines, read_own_texts
 from tracer_lightning.data.shards.roots import LocalRoot
 from tracer_lightning.data.shards.samples import describe_left_out
 from tracer_lightning.data.shards.source import IndexedSource
@@ -29,12 +31,10 @@ from tracer_lightning.data.shards.store import (
     parse_suite_entry,
 )
 from tracer_lightning.data.shards.videos import read_videos
-from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
+from tracer_lightning.types import EvalSet, InputSpec
 
 TRAIN = "train"
 """Argument that locates the training set."""
-PLACEHOLDER_TEXTS = ("",), ("{c}",)
-"""Class names and templates of pairs of images and captions, which use none, where there are no test sets."""
 
 
 class ShardDataModule(ClipDataModule):
@@ -84,7 +84,7 @@ class ShardDataModule(ClipDataModule):
         for name, video in self._videos.items():
             self.suite_entries[name] = self.suite_entries[name]._replace(classes=video.classes)
         self._own_texts = {
-            name: self._read_own_texts(f"suite.{name}", entry)
+            name: read_own_texts(self.store, f"suite.{name}", entry)
             for name, entry in self.suite_entries.items()
             if entry.role == OTHER
         }
@@ -161,7 +161,7 @@ class ShardDataModule(ClipDataModule):
         text_folder = folders[0]
         if self.num_classes is None:
             if not self.evaluates:
-                self.classnames, self.templates = PLACEHOLDER_TEXTS
+                self.classnames, self.templates = WITHOUT_TEXTS
                 return
             text_folder = self.suite_entries[self._first_set].location.folder
         self.classnames = texts["classnames"] or self._read_lines(text_folder, CLASSNAMES)
@@ -197,31 +197,6 @@ class ShardDataModule(ClipDataModule):
         """Name of the suite's first set with training classes."""
         return next(name for name, entry in self.suite_entries.items() if entry.role != OTHER)
 
-    def _read_own_texts(self, key: str, entry: SuiteEntry) -> ClassTexts:
-        """Class names and templates of a set of role ``other``, from its entry or the files in its folder.
-
-        Raises:
-            ValueError: neither has them, or they have different numbers of names.
-        """
-        folder, texts = entry.location.folder, []
-        address = self.store.root(folder).address
-        for field, file, check, values in (
-            ("classnames", CLASSNAMES, check_classnames, entry.classnames),
-            ("templates", TEMPLATES, check_templates, entry.templates),
-        ):
-            in_folder = self._read_file(folder, file)
-            lines = values or in_folder
-            if not lines:
-                raise ValueError(
-                    f"{key}.{field} is not set, and {address} has no {file}; a set of role other needs {field} of its "
-                    "own, so set them or write the file"
-                )
-            if file == CLASSNAMES and in_folder and len(lines) != len(in_folder):
-                raise ValueError(f"{key}.{field} has {len(lines)} names, and {address}/{file} has {len(in_folder)}")
-            check(lines, f"{address}/{file}")
-            texts.append(tuple(lines))
-        return ClassTexts(*texts)
-
     def _check_class_file(self, key: str, folder: str, expected: Sequence[Any], by_name: bool) -> None:
         """Compare the class names in a folder, if there are any, with the expected classes by number or by name."""
         if (names := self._read_file(folder, CLASSNAMES)) is None:
@@ -243,10 +218,7 @@ class ShardDataModule(ClipDataModule):
 
     def _read_file(self, folder: str, name: str) -> list[str] | None:
         """Read the lines of a text file in a folder; None where it does not exist."""
-        try:
-            return self.store.lines(folder, name)
-        except FileNotFoundError:
-            return None
+        return read_lines(self.store, folder, name)
 
     def _read_lines(self, folder: str, name: str) -> list[str]:
         try:
@@ -265,9 +237,10 @@ class ShardDataModule(ClipDataModule):
 
     def eval_labels(self, eval_set: EvalSet) -> ClassLabels:
         """Classes of the samples of a test set."""
-        own_names = self._read_file(self.suite_entries[eval_set.name].location.folder, CLASSNAMES)
+        folder = self.suite_entries[eval_set.name].location.folder
         if eval_set.texts is not None:
-            return ClassLabels(len(eval_set.texts.classnames), own_names or eval_set.texts.classnames)
+            return own_labels(self.store, folder, eval_set.texts)
+        own_names = self._read_file(folder, CLASSNAMES)
         names = () if eval_set.classes else self.classnames
         source = "" if eval_set.classes else self._names_source
         return ClassLabels(len(eval_set.classes or self.classnames), own_names or names, source)

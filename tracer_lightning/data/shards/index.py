@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tracer_lightning.data.shards.labels import NO_LABEL
-from tracer_lightning.data.shards.samples import REASONS, collect_samples, parse_sample
+from tracer_lightning.data.shards.samples import CAPTION_SUFFIXES, REASONS, collect_samples, parse_sample
 from tracer_lightning.data.shards.tar import TarBytes, TarMember
 from tracer_lightning.storage import atomic_file, check_archive
 
-FIELDS = ("image_offset", "image_size", "caption_offset", "caption_size", "label", "name")
+FIELDS = ("image_offset", "image_size", "caption_offset", "caption_size", "caption_suffix", "label", "name")
 
 
 class ShardIndex(NamedTuple):
@@ -24,7 +24,9 @@ class ShardIndex(NamedTuple):
     image_size: np.ndarray
     caption_offset: np.ndarray
     caption_size: np.ndarray
-    """Caption sizes in bytes; 0 for none."""
+    """Sizes of the members with captions in bytes; 0 for none."""
+    caption_suffix: np.ndarray
+    """Suffixes of the members with captions, as positions in ``CAPTION_SUFFIXES``."""
     label: np.ndarray
     """Labels that are numbers; -1 for none."""
     name: np.ndarray
@@ -55,7 +57,8 @@ def scan_shard(path: Path) -> ShardIndex:
             image, caption = parts.image, parts.caption or TarMember("", 0, 0)
             label = parts.label if isinstance(parts.label, int) else NO_LABEL
             name = names.setdefault(parts.label, len(names)) if isinstance(parts.label, str) else NO_LABEL
-            rows.append((image.offset, image.size, caption.offset, caption.size, label, name))
+            suffix = CAPTION_SUFFIXES.index(parts.caption_suffix)
+            rows.append((image.offset, image.size, caption.offset, caption.size, suffix, label, name))
     columns = dict(zip(FIELDS, np.array(rows, np.int64).reshape(-1, len(FIELDS)).T, strict=True))
     return ShardIndex(**columns, names=np.array(list(names), np.str_), left_out=left_out)
 
@@ -94,7 +97,8 @@ def _is_valid(index: ShardIndex, size: int) -> bool:
         return False
     ranges = ((index.image_offset, index.image_size), (index.caption_offset, index.caption_size))
     inside = all(((offset >= 0) & (length >= 0) & (offset <= size - length)).all() for offset, length in ranges)
+    suffixes = (index.caption_suffix >= 0) & (index.caption_suffix < len(CAPTION_SUFFIXES))
     are_texts = (index.names.dtype.kind, index.names.ndim) == ("U", 1)
     are_counts = (index.left_out.dtype, index.left_out.shape) == (np.dtype(np.int64), (len(REASONS),))
     names_valid = are_texts and ((index.name >= NO_LABEL) & (index.name < len(index.names))).all()
-    return bool(inside and names_valid and are_counts and (index.left_out >= 0).all())
+    return bool(inside and suffixes.all() and names_valid and are_counts and (index.left_out >= 0).all())

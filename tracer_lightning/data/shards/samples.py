@@ -6,13 +6,17 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from tracer_lightning.data.images.files import FORMAT_OF, SUFFIXES, is_hidden, suffix_of
 from tracer_lightning.data.shards.tar import TarBytes, TarMember, walk
 from tracer_lightning.storage import decode_text
 
 LABEL, CAPTION, METADATA = "cls", "txt", "json"
+CAPTION_SUFFIXES = (CAPTION, METADATA)
+"""Suffixes of members that may contain captions, in the order of precedence."""
+CAPTION_KEY = "caption"
+"""Key of a JSON member that contains the caption, or a list of captions, as img2dataset writes it."""
 KNOWN = frozenset((*FORMAT_OF, LABEL, CAPTION, METADATA))
 """Suffixes of members that are read."""
 LABEL_KEYS = ("label", "cls", "class", "class_id", "class_name", "label_name")
@@ -34,6 +38,9 @@ class SampleParts(NamedTuple, Generic[T]):
     label: int | str | None
     """Class index or class name; None where the sample has only a caption."""
     caption: T | None
+    """Member with the captions; None where there is none."""
+    caption_suffix: str = CAPTION
+    """Suffix of that member."""
 
 
 def key_and_suffix(name: str, is_key: Callable[[str], bool]) -> tuple[str, str]:
@@ -122,12 +129,29 @@ def parse_sample(tar: object, key: str, sample: Mapping[str, T], content: Callab
         label = parse_label(tar, decode_text(content(sample[LABEL]), f"{tar}: {key}.{LABEL}"))
     elif METADATA in sample:
         label = _parse_json_label(tar, content(sample[METADATA]))
-    caption = sample.get(CAPTION)
-    if caption is not None and not decode_text(content(caption), f"{tar}: {key}.{CAPTION}").strip():
-        caption = None
-    if label is None and caption is None:
+    # metadata beside a class describe images that get captions from templates
+    for suffix in CAPTION_SUFFIXES if label is None else (CAPTION,):
+        if suffix in sample and parse_captions(content(sample[suffix]), suffix, f"{tar}: {key}.{suffix}"):
+            return SampleParts(image, label, sample[suffix], suffix)
+    if label is None:
         return EMPTY_CAPTION if CAPTION in sample else NO_LABEL_OR_CAPTION
-    return SampleParts(image, label, caption)
+    return SampleParts(image, label, None)
+
+
+def parse_captions(content: bytes, suffix: str, where: object) -> tuple[str, ...]:
+    """Parse the captions in a member: one per line of a text, and the value ``caption`` of a JSON object.
+
+    Args:
+        content: the member's bytes.
+        suffix: suffix of the member.
+        where: name of the member, for messages.
+    """
+    if suffix == CAPTION:
+        texts: Any = decode_text(content, where).split("\n")
+    else:
+        value = _parse_object(content).get(CAPTION_KEY)
+        texts = value if isinstance(value, list) else [value]
+    return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
 
 
 def parse_label(tar: object, text: str) -> int | str | None:
@@ -145,15 +169,26 @@ def parse_label(tar: object, text: str) -> int | str | None:
 
 def _parse_json_label(tar: object, text: str | bytes) -> int | str | None:
     """Parse the class in a JSON text; None where it has none or is invalid."""
-    try:
-        metadata = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    metadata = _parse_json(text)
     values = [metadata.get(key) for key in LABEL_KEYS] if isinstance(metadata, dict) else [metadata]
     for value in values:
         if isinstance(value, int | str) and not isinstance(value, bool):
             return parse_label(tar, str(value).lstrip('{" '))
     return None
+
+
+def _parse_json(text: str | bytes) -> Any:
+    """Parse JSON; None where it is invalid."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parse_object(text: str | bytes) -> dict[str, Any]:
+    """Parse a JSON object; an empty one where it is invalid or another value."""
+    value = _parse_json(text)
+    return value if isinstance(value, dict) else {}
 
 
 def describe_left_out(counts: Sequence[int]) -> str:

@@ -13,10 +13,15 @@ import numpy as np
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.shards.index import ShardIndex, index_shard
 from tracer_lightning.data.shards.labels import NO_LABEL, ClassLabels
-from tracer_lightning.data.shards.samples import REASONS, describe_left_out, describe_members
+from tracer_lightning.data.shards.samples import (
+    CAPTION_SUFFIXES,
+    REASONS,
+    describe_left_out,
+    describe_members,
+    parse_captions,
+)
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import TarBytes
-from tracer_lightning.storage import decode_text
 
 MAX_OPEN_FILES = 64
 """Maximum number of shards that a process keeps open."""
@@ -29,6 +34,7 @@ class SampleOffsets(NamedTuple):
     image_size: np.ndarray
     caption_offset: np.ndarray
     caption_size: np.ndarray
+    caption_suffix: np.ndarray
 
 
 def describe_empty_split(shards: Sequence[Path], counts: Sequence[int]) -> str:
@@ -96,15 +102,35 @@ class IndexedSource:
         return len(self._shard)
 
     def __getitem__(self, index: int) -> RawSample:
-        """Return the encoded image, its class (-1 for none) and its own caption (None for none)."""
+        """Return the encoded image, its class (-1 for none) and its own captions."""
+        shard, offset = int(self._shard[index]), self._offsets.image_offset[index]
+        data = self._read(shard, offset, self._offsets.image_size[index])
+        return RawSample(data, int(self.labels[index]), self.origin(index), self.captions(index), self._domains[shard])
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        """Return the captions of one sample, without reading its image."""
         offsets, shard = self._offsets, int(self._shard[index])
-        data = self._read(shard, offsets.image_offset[index], offsets.image_size[index])
-        caption = None
-        if offsets.caption_size[index]:
-            caption = self._read(shard, offsets.caption_offset[index], offsets.caption_size[index])
-        origin = self.origin(index)
-        text = None if caption is None else decode_text(caption, origin)
-        return RawSample(data, int(self.labels[index]), origin, text, self._domains[shard])
+        if not offsets.caption_size[index]:
+            return ()
+        content = self._read(shard, offsets.caption_offset[index], offsets.caption_size[index])
+        suffix = CAPTION_SUFFIXES[offsets.caption_suffix[index]]
+        return parse_captions(content, suffix, f"{self.paths[shard]} at byte {offsets.caption_offset[index]}")
+
+    def key(self, index: int) -> str:
+        """Return a name of the sample that does not depend on where its shards are."""
+        shard = int(self._shard[index])
+        return f"{self.paths[shard].name}/{self._offsets.image_offset[index]}"
+
+    @property
+    def has_captions(self) -> np.ndarray:
+        """(N,) whether each sample has captions."""
+        has_captions: np.ndarray = self._offsets.caption_size > 0
+        return has_captions
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(N,) sizes of the encoded images in bytes."""
+        return self._offsets.image_size
 
     def origin(self, index: int) -> str:
         """Return the location of a sample."""

@@ -10,16 +10,15 @@ from itertools import islice
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.samples import (
-    CAPTION,
     KNOWN,
     REASONS,
     describe_left_out,
+    parse_captions,
     parse_sample,
     stream_samples,
 )
 from tracer_lightning.data.shards.store import Shard
 from tracer_lightning.data.shards.tar import TarBytes, TarMember
-from tracer_lightning.storage import decode_text
 
 POSITION_BITS = 32
 """Number of bits of a sample's position within its shard; the higher bits of its index are the shard's number."""
@@ -48,9 +47,12 @@ def read_shard(shard: Shard, number: int, labels: ClassLabels) -> Iterator[tuple
             if isinstance(parts, int):
                 counts[parts] += 1
                 continue
-            caption = None if parts.caption is None else decode_text(parts.caption, f"{shard}: {key}.{CAPTION}")
-            label = labels.number(shard, parts.label, caption is not None)
-            raw = RawSample(parts.image, label, f"{key} in {shard}", caption, shard.domain)
+            captions: tuple[str, ...] = ()
+            if parts.caption is not None:
+                where = f"{shard}: {key}.{parts.caption_suffix}"
+                captions = parse_captions(parts.caption, parts.caption_suffix, where)
+            label = labels.number(shard, parts.label, bool(captions))
+            raw = RawSample(parts.image, label, f"{key} in {shard}", captions, shard.domain)
             yield (number << POSITION_BITS) + position, raw
     if any(counts):
         warnings.warn(f"{shard}: {describe_left_out(counts)}", stacklevel=2)

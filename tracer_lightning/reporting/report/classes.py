@@ -73,15 +73,20 @@ def class_lists(record: RunRecord, names: list[str]) -> list[ClassLists]:
     """
     if not {"zero_shot", "student"} <= set(record.details):
         return []
-    if not all("classes" in details for details in record.details["student"].values()):  # no classification
+    classified = [name for name, details in record.details["student"].items() if "classes" in details]
+    if not classified:
         return []
-    classes = {name: classes_of(record, name) for names in sets_of(record).values() for name in names}
+    classes = {
+        name: classes_of(record, name) for names in sets_of(record).values() for name in names if name in classified
+    }
     all_classes = [row for rows in classes.values() for row in rows]
     groups = []
     if len(classes) > 1:
         lists = {"Lost most": _moved(all_classes, -1), "Gained most": _moved(all_classes, 1)}
         groups.append(ClassLists("All data sets", len(all_classes), lists, all_sets=True))
     for name in names:
+        if name not in classes:
+            continue
         rows = classes[name]
         if len(rows) <= MAX_CLASSES:
             lists = {"All classes, worst first": _worst(rows)}

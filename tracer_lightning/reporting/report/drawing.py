@@ -69,6 +69,18 @@ class ReliabilityDrawing(NamedTuple):
     histogram: PlotArea = HISTOGRAM
 
 
+class RankDrawing(NamedTuple):
+    """Histograms of ranks side by side."""
+
+    bars: list[dict[str, Any]]
+    """Dicts of each bar's ``model``, ``x``, ``width``, ``top`` and tooltip's ``text``."""
+    x_ticks: list[tuple[float, str]]
+    """Coordinates and labels of the bins."""
+    y_ticks: list[tuple[float, str]]
+    """Coordinates and labels of the ticks of the y axis."""
+    area: PlotArea = CURVE
+
+
 def _path(x: Any, y: Any) -> str:
     return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
 
@@ -109,6 +121,41 @@ def draw_curves(curves: Mapping[str, Curve]) -> CurveDrawing:
         lines,
         [(round(CURVE.x(tick / last), 1), f"{tick:,g}") for tick in ticks(0, last)],
         [(round(CURVE.y((tick - low) / (high - low)), 1), format_number(tick, 6)) for tick in ticks(low, high)],
+    )
+
+
+def draw_ranks(histograms: Mapping[str, Mapping[str, Any]]) -> RankDrawing:
+    """Draw the histograms of the ranks of matches.
+
+    Args:
+        histograms: ``upper`` ranks and counts ``n`` of the bins by model; the bins of all models are the same.
+    """
+    upper = next(iter(histograms.values()))["upper"]
+    shares = {model: np.array(values["n"]) / max(1, sum(values["n"])) for model, values in histograms.items()}
+    highest = max(values.max() for values in shares.values()) or 1.0
+    lower = [1, *(edge + 1 for edge in upper[:-1])]
+    labels = [
+        f"{first:,}" if first == last else f"{first:,}–{last:,}" for first, last in zip(lower, upper, strict=True)
+    ]
+    width = (CURVE.right - CURVE.left) / len(upper)
+    bars = [
+        {
+            "model": model,
+            "x": round(CURVE.left + width * (index + 0.1 + 0.8 * number / len(shares)), 1),
+            "width": round(0.8 * width / len(shares), 1),
+            "top": round(CURVE.y(share / highest), 1),
+            "text": f"rank {labels[index]}: {percent(share)} %",
+        }
+        for number, (model, values) in enumerate(shares.items())
+        for index, share in enumerate(values)
+    ]
+    return RankDrawing(
+        bars,
+        [
+            (round(CURVE.left + width * (index + 0.5), 1), f"≤ {edge:,}" if edge > 1 else "1")
+            for index, edge in enumerate(upper)
+        ],
+        [(round(CURVE.y(tick / highest), 1), f"{100 * tick:g} %") for tick in ticks(0, highest)],
     )
 
 

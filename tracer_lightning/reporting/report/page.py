@@ -16,7 +16,8 @@ from tracer_lightning.reporting.report.drawing import ReliabilityDrawing, draw_r
 from tracer_lightning.reporting.report.images import image_groups
 from tracer_lightning.reporting.report.numbers import percent
 from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
-from tracer_lightning.reporting.report.results import grid_of, headline_tiles, results_of, sets_of
+from tracer_lightning.reporting.report.results import grid_of, headline_tiles, metrics_of, results_of, sets_of
+from tracer_lightning.reporting.report.retrieval import retrieval_of
 
 MAX_SETS = 12
 """Largest number of datasets whose diagrams and classes are shown; of more, those that lost most."""
@@ -39,9 +40,13 @@ def shown_sets(record: RunRecord) -> list[str]:
     if len(roles["id"]) + len(not_trained) <= MAX_SETS:
         return roles["id"] + not_trained
     before, after = (record.scores.get(model, first) for model in (UNTRAINED, "student"))
-    metric, sign = record.headline.name, 1 if record.headline.better == "higher" else -1
-    change = {name: sign * (after[name][metric] - before[name][metric]) for name in not_trained}
-    return (roles["id"] + sorted(change, key=lambda name: change[name]))[:MAX_SETS]
+
+    def gain(name: str) -> float:
+        metric = metrics_of(record, name)[0]
+        difference = after[name][metric.name] - before[name][metric.name]
+        return float(difference if metric.better == "higher" else -difference)
+
+    return (roles["id"] + sorted(not_trained, key=gain))[:MAX_SETS]
 
 
 def _roles(record: RunRecord) -> dict[str, str]:
@@ -108,6 +113,7 @@ def render(record: RunRecord) -> str:
         sections=curve_sections(record),
         reliability=_reliability(record, names),
         classes=class_lists(record, names),
+        retrieval=retrieval_of(record, names),
         images=image_groups(record, names, _roles(record)),
         left_out=sum(map(len, sets_of(record).values())) - len(names),
         settings=_settings(record.settings),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tracer_lightning.evaluation import CLASSIFICATION, Details, Metric, ScoreGrid, Scores
 from tracer_lightning.evaluation.changes import SetChanges
 from tracer_lightning.reporting.changed import ShownSample
 from tracer_lightning.reporting.training_curves import Curve
+from tracer_lightning.reporting.worst_pairs import WorstPair
 
 UNTRAINED = "zero_shot"
 """Key of the model before training."""
@@ -53,6 +55,8 @@ class RunRecord(NamedTuple):
     """Samples that the student forgot and learned; None if not requested."""
     declared: Sequence[Metric] = CLASSIFICATION
     """Metrics of the suite."""
+    worst_pairs: Mapping[str, Sequence[WorstPair]] = MappingProxyType({})
+    """Pairs whose match is found last, by data set with captions."""
     grid: ScoreGrid | None = None
     """Averages to show as a heat map; None if the suite has none."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -70,8 +71,9 @@ class GridTable(NamedTuple):
 
 
 class ResultsTable(NamedTuple):
-    """Table of all scores."""
+    """Table of all scores on data sets with the same metrics."""
 
+    headline: Metric
     metrics: list[str]
     models: list[str]
     rows: list[ScoreRow]
@@ -114,17 +116,26 @@ def sets_of(record: RunRecord) -> dict[str, list[str]]:
     return roles
 
 
+def metrics_of(record: RunRecord, name: str) -> list[Metric]:
+    """Reported metrics that a data set or an average has, the headline first."""
+    scores = next(iter(record.scores.values()))[name]
+    return [metric for metric in record.metrics if metric.name in scores]
+
+
 def headline_tiles(record: RunRecord) -> list[Tile]:
     """Tiles of the headline metric and a second one, for classification the ECE, for each role that was tested."""
-    roles = {role: names for role, names in sets_of(record).items() if names}
-    errors = [metric for metric in record.metrics[1:] if metric.better == "lower"]
-    metrics = [record.headline, *(errors or record.metrics[1:])[:1]] if len(roles) > 1 else record.metrics
-    tiles = []
-    for metric in metrics:
-        for role, names in roles.items():
-            values = {model: _mean(scores, names, metrics) for model, scores in record.scores.items()}
-            tiles.append(Tile(f"{ROLE_TITLES[role]} {metric.title}", names, _cells(values, metric)))
-    return tiles
+    groups: dict[tuple[str, Metric], list[str]] = {}
+    for role, names in sets_of(record).items():
+        for name in names:
+            groups.setdefault((role, metrics_of(record, name)[0]), []).append(name)
+    tiles: list[list[Tile]] = []
+    for (role, _), names in groups.items():
+        first, *others = metrics_of(record, names[0])
+        errors = [metric for metric in others if metric.better == "lower"]
+        metrics = [first, *(errors or others)[:1]] if len(groups) > 1 else [first, *others]
+        values = {model: _mean(scores, names, metrics) for model, scores in record.scores.items()}
+        tiles.append([Tile(f"{ROLE_TITLES[role]} {metric.title}", names, _cells(values, metric)) for metric in metrics])
+    return [tile for column in itertools.zip_longest(*tiles) for tile in column if tile is not None]
 
 
 def _displayed(values: Mapping[str, Any], metric: Metric) -> float:
@@ -140,20 +151,20 @@ def _scale(values: Sequence[float], percent: bool) -> tuple[int, int]:
     return low, max(low + step, -int(-max(values) // step) * step)
 
 
-def _row(record: RunRecord, name: str, scale: tuple[int, int]) -> ScoreRow:
+def _row(record: RunRecord, name: str, metrics: Sequence[Metric], scale: tuple[int, int]) -> ScoreRow:
     values: dict[str, Any] = {model: scores[name] for model, scores in record.scores.items()}
     first = next(iter(values.values()))
     low, high = scale
     dots = [
-        (model, round((_displayed(scores, record.headline) - low) / (high - low) * 100, 1))
+        (model, round((_displayed(scores, metrics[0]) - low) / (high - low) * 100, 1))
         for model, scores in values.items()
-        if math.isfinite(score(scores, record.headline))
+        if math.isfinite(score(scores, metrics[0]))
     ]
     return ScoreRow(
         MEANS.get(name, name),
         "" if "sets" in first else ROLE_TITLES[first["role"]],
         "" if "sets" in first else f"{first['n']:,}",
-        [cell for metric in record.metrics for cell in _cells(values, metric)],
+        [cell for metric in metrics for cell in _cells(values, metric)],
         dots,
     )
 
@@ -190,19 +201,31 @@ def grid_of(record: RunRecord) -> GridTable | None:
     return GridTable(record.grid.title, record.headline.title, record.grid.columns, rows)
 
 
-def results_of(record: RunRecord) -> ResultsTable | None:
-    """Build the table of results; None if nothing was tested."""
-    if not record.scores:
-        return None
+def results_of(record: RunRecord) -> list[ResultsTable]:
+    """Build a table of results for the data sets of each kind, by their metrics; empty if nothing was tested."""
+    first = next(iter(record.scores.values()), {})
+    kinds: dict[tuple[Metric, ...], list[str]] = {}
+    for name, values in first.items():
+        if "sets" not in values:
+            kinds.setdefault(tuple(metrics_of(record, name)), []).append(name)
+    means = [name for name, values in first.items() if "sets" in values]
+    return [
+        _table(record, metrics, [*names, *(mean for mean in means if metrics[0].name in first[mean])])
+        for metrics, names in kinds.items()
+    ]
+
+
+def _table(record: RunRecord, metrics: Sequence[Metric], names: Sequence[str]) -> ResultsTable:
     first = next(iter(record.scores.values()))
-    values = [_displayed(scores[name], record.headline) for scores in record.scores.values() for name in scores]
-    scale = _scale([value for value in values if math.isfinite(value)] or [0.0], record.headline.percent)
-    rows = {name: _row(record, name, scale) for name in first}
+    values = [_displayed(scores[name], metrics[0]) for scores in record.scores.values() for name in names]
+    scale = _scale([value for value in values if math.isfinite(value)] or [0.0], metrics[0].percent)
+    rows = {name: _row(record, name, metrics, scale) for name in names}
     return ResultsTable(
-        [metric.title for metric in record.metrics],
+        metrics[0],
+        [metric.title for metric in metrics],
         [model for model in MODELS if model in record.scores],
         [row for name, row in rows.items() if "sets" not in first[name]],
         [row for name, row in rows.items() if "sets" in first[name]],
         scale,
-        {rows[name].name: ", ".join(values["sets"]) for name, values in first.items() if "sets" in values},
+        {rows[name].name: ", ".join(first[name]["sets"]) for name in names if "sets" in first[name]},
     )

@@ -1,4 +1,4 @@
-"""Reading rows of JSON Lines, JSON and CSV files."""
+"""Reading rows of JSON Lines, JSON, CSV and TSV files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ Fields = Mapping[str, Any]
 """Values of a row by key."""
 Rows = Iterator[tuple[int, Fields]]
 """Rows, each with the number of its line or, in a JSON list, of its object; both are counted from 1."""
+
+SEPARATORS: Mapping[str, str] = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+"""Plural names of separators that are recognised."""
 
 
 def _json_lines(file: Path) -> Rows:
@@ -31,10 +34,13 @@ def _json_list(file: Path) -> Rows:
         yield number, _check_object(entry, f"{file}, row {number}")
 
 
-def _csv_lines(file: Path) -> Rows:
+def _csv_lines(file: Path, separator: str | None) -> Rows:
     check_utf8(file)
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
+        if separator is None:
+            separator = sniff_separator(stream.readline())
+            stream.seek(0)
+        reader = csv.DictReader(stream, strict=True, delimiter=separator)
         line = 1
         try:
             names = reader.fieldnames or ()
@@ -45,12 +51,17 @@ def _csv_lines(file: Path) -> Rows:
                 if None in row or None in row.values():
                     raise ValueError(
                         f"{file}, line {line}: it does not have as many values as the first line; put values with "
-                        "commas in double quotes"
+                        f"{SEPARATORS.get(separator, repr(separator))} in double quotes"
                     )
                 yield line, row
                 line = reader.line_num + 1
         except csv.Error as error:
             raise ValueError(f"{file}, line {line}: {error}") from error
+
+
+def sniff_separator(header: str) -> str:
+    """Return the separator that occurs most often in the first line of a table; a comma where none occurs."""
+    return max(SEPARATORS, key=header.count)
 
 
 def _parse(text: str, file: Path, line: int | None = None) -> Any:
@@ -71,30 +82,43 @@ def _check_object(entry: Any, where: str) -> Fields:
     return entry
 
 
-READERS: Mapping[str, Callable[[Path], Rows]] = {".jsonl": _json_lines, ".json": _json_list, ".csv": _csv_lines}
-"""Readers of files by their suffix."""
+READERS: Mapping[str, Callable[[Path], Rows]] = {".jsonl": _json_lines, ".json": _json_list}
+"""Readers of JSON files by their suffix."""
+TABLES = (".csv", ".tsv")
+"""Suffixes of tables whose first line has the names of the columns."""
+SUFFIXES = (*READERS, *TABLES)
+"""Suffixes of files that can be read."""
 
 
-def read_table(file: Path) -> Iterator[tuple[str, Fields]]:
+def read_table(file: Path, separator: str | None = None) -> Iterator[tuple[str, Fields]]:
     """Yield the rows of a file, each with its location for messages, such as ``mine.jsonl, line 3``.
 
-    Rows of ``.jsonl`` files are objects, one per line, and those of ``.json`` files a list of objects; ``.csv`` files
-    have the keys in their first line.
+    Rows of ``.jsonl`` files are objects, one per line, and those of ``.json`` files a list of objects; ``.csv`` and
+    ``.tsv`` files have the keys in their first line.
+
+    Args:
+        file: the file.
+        separator: character between the columns of ``.csv`` and ``.tsv`` files; None for the most frequent one of
+            ``SEPARATORS`` in the first line.
 
     Raises:
         ValueError: the file is missing, no regular file, of another kind, not UTF-8, or has no rows; a row is invalid.
     """
-    reader = READERS.get(file.suffix.lower())
-    if reader is None:
-        raise ValueError(f"{file} must be a file of one of the kinds {', '.join(READERS)}")
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{file} must be a file of one of the kinds {', '.join(SUFFIXES)}")
     try:
         check_regular(file)
-        unit = "row" if reader is _json_list else "line"
+        unit = "row" if suffix == ".json" else "line"
         is_empty = True
-        for number, fields in reader(file):
+        for number, fields in _rows(file, suffix, separator):
             is_empty = False
             yield f"{file}, {unit} {number}", fields
     except OSError as error:
         raise ValueError(f"{file} can't be read: {error.strerror}") from error
     if is_empty:
         raise ValueError(f"{file} is empty; it must have at least one row")
+
+
+def _rows(file: Path, suffix: str, separator: str | None) -> Rows:
+    return READERS[suffix](file) if suffix in READERS else _csv_lines(file, separator)

@@ -1,0 +1,181 @@
+"""Every format of pairs gives the same images and captions, and faults are named."""
+
+import io
+import json
+import re
+import tarfile
+
+import pytest
+
+from tests.data.pairs.pair_files import rows, write_images, write_rows
+from tracer_lightning.data.pairs.columns import Columns, parse_columns
+from tracer_lightning.data.pairs.files import PairFiles, PairLocation, parse_location
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("formats")
+    write_images(folder, COUNT)
+    return folder
+
+
+def opened(folder, name, images=None, columns=None, bad=0.0):
+    return PairFiles(str(folder), columns or Columns(), folder / "cache", bad).open(PairLocation(name, images))
+
+
+def content(source):
+    return sorted((source[index].data, source.captions(index)) for index in range(len(source)))
+
+
+def expected(folder, captions=2):
+    return sorted(
+        (
+            (folder / f"images/{number}.png").read_bytes(),
+            tuple(f"picture {number} text {text}" for text in range(captions)),
+        )
+        for number in range(COUNT)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "separator", "keys", "columns"),
+    [
+        ("comma.csv", ",", ("filepath", "title"), Columns()),
+        ("tabs.csv", "\t", ("filepath", "title"), Columns()),
+        ("tabs.tsv", "\t", ("image", "caption"), Columns()),
+        ("semicolons.csv", ";", ("path", "text"), Columns("path", "text")),
+        ("named.csv", ":", ("path", "text"), Columns("path", "text", ":")),
+        ("lines.jsonl", "", ("image", "caption"), Columns()),
+    ],
+)
+def test_tables(folder, name, separator, keys, columns):
+    write_rows(folder / name, rows(COUNT, 2, *keys), separator)
+    assert content(opened(folder, name, columns=columns)) == expected(folder)
+
+
+def test_a_list_of_captions_in_json_lines(folder):
+    captions = [[f"picture {number} text {text}" for text in range(2)] for number in range(COUNT)]
+    entries = [{"image": f"images/{number}.png", "caption": texts} for number, texts in enumerate(captions)]
+    write_rows(folder / "listed.jsonl", entries)
+    assert content(opened(folder, "listed.jsonl")) == expected(folder)
+
+
+def test_captions_of_coco(folder):
+    images = [{"id": 7 * number, "file_name": f"{number}.png"} for number in range(COUNT)]
+    texts = [
+        {"id": number, "image_id": 7 * (number % COUNT), "caption": f"picture {number % COUNT} text {number // COUNT}"}
+        for number in range(2 * COUNT)
+    ]
+    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": texts}))
+    assert content(opened(folder, "captions.json", "images")) == expected(folder)
+
+
+@pytest.mark.parametrize("kind", ["txt", "json"])
+def test_shards(folder, kind):
+    """The layout of img2dataset, and captions on several lines as in clip-benchmark's data sets."""
+    captions = 2 if kind == "txt" else 1
+    for shard in range(2):
+        with tarfile.open(folder / f"{kind}-{shard:02d}.tar", "w") as tar:
+            for number in range(shard * 3, shard * 3 + 3):
+                texts = [f"picture {number} text {text}" for text in range(captions)]
+                members = {"png": (folder / f"images/{number}.png").read_bytes()}
+                members[kind] = (
+                    "\n".join(texts).encode() if kind == "txt" else json.dumps({"caption": texts[0]}).encode()
+                )
+                for suffix, data in members.items():
+                    info = tarfile.TarInfo(f"{number:05d}.{suffix}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    assert content(opened(folder, f"{kind}-{{00..01}}.tar")) == expected(folder, captions)
+
+
+def test_saved_data_sets_and_parquet_files(folder):
+    datasets = pytest.importorskip("datasets")
+    embedded = datasets.Dataset.from_list(
+        [
+            {"image": {"bytes": (folder / row["image"]).read_bytes(), "path": None}, "caption": row["caption"]}
+            for row in rows(COUNT, 2, "image", "caption")
+        ]
+    ).cast_column("image", datasets.Image())
+    embedded.save_to_disk(folder / "saved")
+    embedded.to_parquet(folder / "embedded.parquet")
+    datasets.Dataset.from_list(rows(COUNT, 2)).to_parquet(folder / "paths.parquet")
+    paths = datasets.Dataset.from_dict({"image": [str(folder / f"images/{n}.png") for n in range(COUNT)]})
+    captions = [[f"picture {number} text {text}" for text in range(2)] for number in range(COUNT)]
+    paths.cast_column("image", datasets.Image()).add_column("caption", captions).save_to_disk(folder / "unread")
+    for name in ("saved", "embedded.parquet", "paths.parquet", "unread"):
+        assert content(opened(folder, name)) == expected(folder), name
+    datasets.DatasetDict({"train": embedded}).save_to_disk(folder / "splits")
+    with pytest.raises(ValueError, match=r"splits has several splits; choose one of .*splits/train"):
+        opened(folder, "splits")
+
+
+def test_a_few_incomplete_rows_are_left_out_and_named(folder):
+    entries = [*rows(COUNT), {"filepath": "", "title": "no image"}, {"filepath": "images/0.png", "title": " "}]
+    entries.append({"filepath": "images/gone.png", "title": "lost"})
+    write_rows(folder / "incomplete.csv", entries)
+    with pytest.warns(UserWarning, match=r"incomplete.csv: 3 of 9 rows are left out: ") as warned:
+        source = opened(folder, "incomplete.csv", bad=0.3)
+    assert len(source) == COUNT
+    (message,) = [str(warning.message) for warning in warned]
+    for text in ("1 without an image (", "incomplete.csv, line 8)", "1 without a caption (", "images/gone.png)"):
+        assert text in message
+    with pytest.raises(ValueError, match=r"3 of 9 rows can't be used, more than max_bad_fraction=0.1 allows: "):
+        opened(folder, "incomplete.csv", bad=0.1)
+
+
+def test_missing_images_are_counted_and_the_first_five_named(folder):
+    write_rows(folder / "lost.csv", [{"image": f"lost/{n}.png", "caption": "x"} for n in range(7)])
+    with pytest.raises(ValueError, match="7 of 7 rows can't be used") as error:
+        opened(folder, "lost.csv")
+    assert str(error.value).count("lost/") == 5
+    assert "7 whose image is missing (" in str(error.value)
+    assert str(error.value).endswith("set folder to the folder that the paths of images are relative to")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "wrong.csv",
+            "path,text\n1.png,x\n",
+            "wrong.csv has the columns path, text, and not filepath and title",
+        ),
+        ("silent.csv", "image,caption\nimages/0.png,\n", "silent.csv: 1 of 1 rows can't be used"),
+        ("bytes.csv", "image,caption\n1.png,a\0b\n", "bytes.csv is not UTF-8 text: line 2"),
+        (
+            "short.csv",
+            "image\tcaption\n1.png\n",
+            "line 2: it does not have as many values as the first line",
+        ),
+        ("other.txt", "x", "other.txt has none of the known formats: .jsonl, .json, .csv, .tsv or .parquet files"),
+        ("broken.json", "{", "broken.json, line 1: invalid JSON"),
+        ("object.json", "{}", "object.json must be a list of objects"),
+        ("broken.parquet", "x", "broken.parquet can't be read"),
+    ],
+)
+def test_faulty_files(tmp_path, name, text, message):
+    if name.endswith(".parquet"):
+        pytest.importorskip("datasets")
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        opened(tmp_path, name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"gone.csv does not exist"):
+        opened(tmp_path, "gone.csv")
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ValueError, match="columns must have keys among image, caption, separator; got title"):
+        parse_columns({"title": "x"})
+    with pytest.raises(ValueError, match=r"columns\.separator must be one character or None, got '::'"):
+        parse_columns({"separator": "::"})
+    with pytest.raises(ValueError, match=r"tests\.a must have keys among file, folder, role; got fold"):
+        parse_location("tests.a", {"file": "x", "fold": "y"}, ("role",))
+    with pytest.raises(ValueError, match="val must name a file of pairs of images and captions, got None"):
+        parse_location("val", {"file": None})
