@@ -1,5 +1,7 @@
-"""Data modules: the built-in digits, MNIST, folders of images, shards, and questions about images."""
+"""Data modules: the built-in digits, MNIST, folders of images, shards, arrays, and questions about images."""
 
+from tracer_lightning.data.arrays.files import ArrayDataModule
+from tracer_lightning.data.arrays.series import SeriesDataModule
 from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.digits.coloured import ColouredDigitsDataModule, ColouredMNISTDataModule
 from tracer_lightning.data.digits.datamodule import DigitsDataModule
@@ -20,6 +22,7 @@ from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.stream_datamodule import StreamedShardDataModule
 
 __all__ = [
+    "ArrayDataModule",
     "ClipDataModule",
     "ColouredDigitsDataModule",
     "ColouredMNISTDataModule",
@@ -27,6 +30,7 @@ __all__ = [
     "DigitQuestionsDataModule",
     "DigitsDataModule",
     "ImageFolderDataModule",
+    "SeriesDataModule",
     "ShardDataModule",
     "StreamedShardDataModule",
     "VqaDataModule",
