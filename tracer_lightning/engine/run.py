@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -55,6 +56,8 @@ class RunInfo(NamedTuple):
     """Weights that the run starts from; None for those of its backbone."""
     resume_hint: str
     """How a user continues the run, for messages."""
+    prepared: Mapping[str, Any] = MappingProxyType({})
+    """Further entries of results.json, about what was prepared before training."""
 
 
 class _Outcome(NamedTuple):
@@ -152,6 +155,7 @@ def _write_results(
         "headline": info.primary_metric,
         "metrics": {metric.name: metric.declaration() for metric in module.test.metrics},
         **module.test.settings(),
+        **info.prepared,
         "precision": precision,
         "parameters": {
             "total": _count_parameters(module.student),

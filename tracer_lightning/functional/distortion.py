@@ -74,7 +74,7 @@ def label_given_source(joint: Tensor) -> Tensor:
 
 
 def transported_log_probabilities(probabilities: Tensor, given: Tensor) -> Tensor:
-    """log q(z' | x') of the transported predictor q(z' | x') = sum_z P(z' | z) p(z | x'), which has no training.
+    """Predictions of the transported predictor q(z' | x') = sum_z P(z' | z) p(z | x'), which has no training.
 
     By Jensen's inequality its log-loss is at most H(Z') - H(Z) + H(Z | Z') on the sample that P(z' | z) is from.
 
@@ -83,6 +83,6 @@ def transported_log_probabilities(probabilities: Tensor, given: Tensor) -> Tenso
         given: (C, S) P(Z' | Z).
 
     Returns:
-        (N, C) log-probabilities.
+        (N, C) log q(z' | x').
     """
     return (probabilities @ given.T).clamp_min(SMALLEST).log()

@@ -126,7 +126,7 @@ class _Arrays:
         if array.ndim != 1 or array.dtype.kind not in "iu":
             raise ValueError(
                 f"{where} must be (N,) class indices, whole numbers from 0; found {array.shape}, {array.dtype}"
-            )  # noqa: E501
+            )
         return array.astype(np.int64)
 
 

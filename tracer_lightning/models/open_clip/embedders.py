@@ -1,7 +1,7 @@
 """Embedders of other modalities, in place of the patch convolution of a CLIP's vision transformer.
 
-Everything behind the embedder, the *body*, stays the pretrained transformer: it takes T tokens of its width, and a class
-token in front of them. The functions prepare a model in place, as those of :mod:`tracer_lightning.models.peft` do.
+Everything behind the embedder, the *body*, stays the pretrained transformer: it takes T tokens of its width, and a
+class token in front of them. The functions prepare a model in place, as :mod:`tracer_lightning.models.peft` does.
 """
 
 from __future__ import annotations
@@ -129,6 +129,11 @@ def replace_embedder(model: ClipModel, embedder: nn.Module, grid: Sequence[int])
         resampled = F.interpolate(square, tuple(grid), mode="bilinear", align_corners=False)[0].flatten(1)
     visual.conv1 = embedder
     visual.positional_embedding = nn.Parameter(torch.cat([first, resampled.T]))
+
+
+def embedder_parameters(model: ClipModel) -> dict[str, nn.Parameter]:
+    """Parameters of a model's embedder by name: those of the convolution, and the position embeddings."""
+    return {name: p for name, p in model.named_parameters() if name.startswith(EMBEDDER) or name == POSITIONS}
 
 
 def _vision_transformer(model: ClipModel) -> VisionTransformer:
