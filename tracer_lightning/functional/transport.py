@@ -18,7 +18,7 @@ def _optimal_transport() -> Any:
 
 
 def wasserstein(first: Tensor, second: Tensor, label_costs: Tensor | None = None) -> Tensor:
-    """Squared 2-Wasserstein distance of two samples, by the exact assignment (POT's ``emd2``).
+    """Squared 2-Wasserstein distance of two samples, at the exact optimal plan (POT's ``emd``).
 
     Args:
         first: (N, D) points of equal weight.
@@ -26,14 +26,15 @@ def wasserstein(first: Tensor, second: Tensor, label_costs: Tensor | None = None
         label_costs: (N, M) costs of the pairs' labels, added to their squared distances; None for none.
 
     Returns:
-        () distance; the gradient is that of the costs at the optimal plan.
+        () distance, whose gradient is that of the costs at this plan.
     """
     costs = _squared_distances(first, second)
     if label_costs is not None:
         costs = costs + label_costs
-    weights = (torch.full_like(costs[:, 0], 1 / len(first)), torch.full_like(costs[0], 1 / len(second)))
-    distance: Tensor = _optimal_transport().emd2(*weights, costs)
-    return distance
+    fixed = costs.detach()
+    weights = (torch.full_like(fixed[:, 0], 1 / len(first)), torch.full_like(fixed[0], 1 / len(second)))
+    plan: Tensor = _optimal_transport().emd(*weights, fixed)  # (N, M)
+    return (plan * costs).sum()  # not emd2, which makes 0 of costs that are NaN
 
 
 def gaussian_label_costs(first: Tensor, first_labels: Tensor, second: Tensor, second_labels: Tensor) -> Tensor:
