@@ -140,7 +140,7 @@ def test_the_source_predictor_is_that_of_the_head(digits, target):
 def test_a_source_without_a_predictor_or_samples_is_refused(digits, target):
     with pytest.raises(ValueError, match="source_head must make a predictor"):
         problem(digits, target, make_head=no_head)
-    with pytest.raises(ValueError, match="data must have 2 or more labelled training samples, found 1"):
+    with pytest.raises(ValueError, match="source must have 2 or more labelled training samples, found 1"):
         problem(digits, target, samples=1)
 
 

@@ -9,8 +9,10 @@ from omegaconf import OmegaConf
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, write_video
 from tests.conftest import CONF
+from tests.data.arrays.helpers import write_archive, write_npz
 from tests.data.digits import mnist_files
 from tests.data.questions.question_files import rows, write_images, write_rows
+from tracer_lightning.config.alignment import prepare_modality
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
 from tracer_lightning.data.shards.packing import SourceSample
@@ -28,9 +30,9 @@ REPEATED += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vi
 """A large model, and experiments that differ in a few values from those of ViT-B/16."""
 ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
-ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
+ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "embedder", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, a checkpoint, or the hub."""
-OWN = ("cifar10", "continual", "digits", "pacs", "questions", "tiny", "toy_digits")
+OWN = ("cifar10", "continual", "cross_modal", "digits", "pacs", "questions", "tiny", "toy_digits")
 """Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
@@ -39,6 +41,8 @@ CIFAR10_SETS = [*SETS, "~suite.tiny-imagenet-shift"]  # whose classes are named
 MNIST = ["data.root={root}/mnist", "data.download=false"]
 QUICK = ["data.texts.templates._target_=tests.commands.stand_ins.one_template"]  # 80,000 captions take seconds
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
+SERIES = ["embedder=conv1d", "data=series", "data.root={root}/archive", "data.name=Toy"]
+ONE_STEP = ["align.steps=1", "align.source_samples=20"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
@@ -103,6 +107,14 @@ NEEDS = {
         )
     },
     **{("method", f"sft{suffix}"): ["experiment=questions"] for suffix in ("", "_wma", "_ema", "_static")},
+    ("data", "series"): SERIES,
+    ("data", "arrays"): ["embedder=conv1d", "data.root={root}/arrays.npz"],
+    ("embedder", "conv1d"): SERIES,
+    ("embedder", "conv2d"): ["data=arrays", "data.root={root}/maps.npz"],
+    **{
+        ("align", path.stem): [*SERIES, *ONE_STEP, "data@align.source=digits"] for path in Path(CONF, "align").iterdir()
+    },
+    ("experiment", "cross_modal"): [*SERIES, *ONE_STEP],
     ("head", "tower"): ["experiment=questions", "method.train=[image,head]"],
     ("distill_losses", "answer_kl"): ["experiment=questions", "teacher=frozen"],
 }
@@ -130,6 +142,9 @@ def imagenet(tmp_path_factory):
     mnist_files.write(root / "mnist")
     write_images(root / "questions")
     write_rows(root / "questions/mine.jsonl", rows())
+    write_archive(root / "archive")
+    write_npz(root / "arrays.npz")
+    write_npz(root / "maps.npz", shape=(1, 4, 5))
     return root
 
 
@@ -137,6 +152,7 @@ def build(cfg):
     backbone = build_backbone(cfg, None)
     data = build_data(cfg, backbone)
     trainer = build_trainer(cfg)
+    prepare_modality(cfg, backbone, data, trainer, None)
     add_head(cfg, backbone.model, data, trainer)
     return build_module(cfg, backbone, data), trainer
 

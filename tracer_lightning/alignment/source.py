@@ -61,7 +61,7 @@ def read_source(
     """
     chosen = TrainingSamples(data, samples, seed, device)
     if len(chosen) < FEWEST:
-        raise ValueError(f"data must have {FEWEST} or more labelled training samples, found {len(chosen)}")
+        raise ValueError(f"source must have {FEWEST} or more labelled training samples, found {len(chosen)}")
     encoded, labels = encode_all(model, chosen, space)
     head = make_head(model, prompts=data.prompts().to(device), features=lambda: (encoded.features, labels))
     if not isinstance(head, nn.Linear) or head.out_features < FEWEST:

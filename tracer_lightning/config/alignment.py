@@ -19,6 +19,7 @@ from tracer_lightning.alignment.saved import read_alignment, write_alignment
 from tracer_lightning.config.backbones import add_embedder
 from tracer_lightning.config.build import build_data, make, make_data
 from tracer_lightning.config.errors import setting
+from tracer_lightning.config.mixing import without_mix
 from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import console, print_rank_zero
@@ -26,6 +27,9 @@ from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
 from tracer_lightning.models import Backbone
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.storage import write_text
+
+SOURCE = "align.source"
+"""Key of the data of the source modality."""
 
 
 def prepare_modality(
@@ -76,7 +80,7 @@ def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source 
     """The source modality, read by the model as it is before it gets another embedder; None where it isn't known."""
     settings = cfg.align
     if settings.source is not None:
-        data = make_data(cfg, "align.source", backbone, evaluates=False)
+        data = make_data(without_mix(cfg, SOURCE), SOURCE, backbone, evaluates=False)
     elif cfg.prerequisite is not None:
         data = build_data(compose_prerequisite(cfg), backbone)
     elif settings.transport is None and settings.labels is None:
@@ -90,7 +94,10 @@ def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source 
             "prerequisite; name the data as data@align.source=, or choose align=none"
         )
     if not isinstance(data, ClipDataModule):
-        raise ValueError(f"align.source must be images and captions, found a {type(data).__name__}")
+        raise ValueError(f"{SOURCE} must be images and captions, found a {type(data).__name__}")
+    pixels = (3, backbone.spec.image_size, backbone.spec.image_size)
+    if data.sample_shape != pixels:
+        raise ValueError(f"{SOURCE}: samples must have the shape {pixels}, found {data.sample_shape}; choose images")
     if trainer.local_rank == 0:
         data.prepare_data()
     make_head = make(cfg, "align.source_head.module")
@@ -98,7 +105,7 @@ def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source 
     print_rank_zero(f"stage 1: encoding up to {settings.source_samples:,} samples of the source modality")
     was_training = backbone.model.training
     backbone.model.eval()
-    with setting("align.source"):
+    with setting("align"):
         source = read_source(backbone.model, data, make_head, settings.space, settings.source_samples, cfg.seed, device)
     backbone.model.train(was_training)
     return source

@@ -17,6 +17,7 @@ from torch import Tensor
 from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models.files import HEAD_FILE
 from tracer_lightning.models.model import Backbone
+from tracer_lightning.models.open_clip.embedders import ConvolutionEmbedder
 from tracer_lightning.models.open_clip.state_dicts import CLIP
 from tracer_lightning.models.weights import HEAD
 
@@ -33,6 +34,10 @@ def export_clip(backbone: Backbone, folder: Path) -> None:
     Raises:
         ValueError: the model has parts that can't be part of an open_clip model.
     """
+    if isinstance(getattr(backbone.model.model.visual, "conv1", None), ConvolutionEmbedder):
+        raise ValueError(
+            "an embedder of another modality can't be part of an open_clip model; evaluate the checkpoint instead"
+        )
     merge(backbone.model)
     prefixes = (CLIP, HEAD.partition(".")[0])
     extra = [name for name in backbone.model.state_dict() if not name.startswith(prefixes)]
