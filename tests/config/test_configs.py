@@ -114,7 +114,7 @@ NEEDS = {
     **{
         ("align", path.stem): [*SERIES, *ONE_STEP, "data@align.source=digits"] for path in Path(CONF, "align").iterdir()
     },
-    ("experiment", "cross_modal"): [*SERIES, *ONE_STEP],
+    ("experiment", "cross_modal"): ONE_STEP,
     ("head", "tower"): ["experiment=questions", "method.train=[image,head]"],
     ("distill_losses", "answer_kl"): ["experiment=questions", "teacher=frozen"],
 }
