@@ -50,7 +50,7 @@ def distortion(probabilities: Tensor, labels: Tensor) -> Tensor:
         probabilities: (N, S) predictions.
         labels: (N,) target labels.
     """
-    classes, rows = labels.unique(return_inverse=True)
+    classes, rows = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     joint = joint_distribution(probabilities, rows, len(classes))
     shares = joint.sum(dim=1)  # (C,)
     return (shares * entropy(joint / shares[:, None])).sum()

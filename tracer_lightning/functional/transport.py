@@ -60,7 +60,7 @@ def gaussian_label_costs(first: Tensor, first_labels: Tensor, second: Tensor, se
 
 def _class_moments(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Means (C, D) and standard deviations (C, D) of the classes present, and the row of each point's class (N,)."""
-    classes, rows = labels.unique(return_inverse=True)
+    classes, rows = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     members = torch.nn.functional.one_hot(rows, len(classes)).to(points.dtype)  # (N, C)
     shares = members / members.sum(dim=0)
     means = shares.T @ points

@@ -37,8 +37,8 @@ class ChannelStatistics(NamedTuple):
 def channel_statistics(train: Split) -> ChannelStatistics:
     """Mean and standard deviation of each channel, over samples and positions; warn of constant channels."""
     axes = (0, *range(2, train.samples.ndim))
-    mean = np.nanmean(train.samples, axis=axes, keepdims=True, dtype=np.float64)[0]
-    std = np.nanstd(train.samples, axis=axes, keepdims=True, dtype=np.float64)[0]
+    mean = np.asarray(np.nanmean(train.samples, axis=axes, keepdims=True, dtype=np.float64))[0]
+    std = np.asarray(np.nanstd(train.samples, axis=axes, keepdims=True, dtype=np.float64))[0]
     constant = std.ravel() < np.finfo(np.float32).eps * np.maximum(1, np.abs(mean.ravel()))
     if constant.any():
         channels = np.flatnonzero(constant)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ class ConvolutionEmbedder(nn.Module):
 
     def __init__(self, channels: int, patch: Sequence[int], width: int) -> None:
         super().__init__()
-        convolution = {1: nn.Conv1d, 2: nn.Conv2d}[len(patch)]
+        convolution: Any = {1: nn.Conv1d, 2: nn.Conv2d}[len(patch)]
         self.patch = tuple(patch)
         self.projection = convolution(channels, width, self.patch, stride=self.patch)
         self.norm = nn.LayerNorm(width)
@@ -46,8 +47,8 @@ class ConvolutionEmbedder(nn.Module):
         """(B, width, T) tokens of (B, C, L) or (B, C, H, W)."""
         ends = [(0, -size % step) for size, step in zip(samples.shape[2:], self.patch, strict=True)]
         padded = F.pad(samples, [n for end in reversed(ends) for n in end])
-        tokens: Tensor = self.projection(padded).flatten(2).transpose(1, 2)  # (B, T, width)
-        return self.norm(tokens).transpose(1, 2)
+        tokens: Tensor = self.norm(self.projection(padded).flatten(2).transpose(1, 2))  # (B, T, width)
+        return tokens.transpose(1, 2)
 
 
 def conv1d(model: ClipModel, shape: Sequence[int], max_tokens: int | None = None) -> None:
