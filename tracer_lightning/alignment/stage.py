@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -81,7 +82,7 @@ def align(
 
 def _learn(
     model: ClipModel,
-    trained: dict[str, Tensor],
+    trained: Mapping[str, Tensor],
     target: TrainingSamples,
     source: Source,
     objective: Objective,

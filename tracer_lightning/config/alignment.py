@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig
 from rich.table import Table
@@ -53,46 +52,47 @@ def prepare_modality(
         return None
     if not isinstance(data, ClipDataModule):
         raise ValueError(f"embedder: a {type(data).__name__} has no samples to embed; choose embedder=pixels")
-    folder = Path(cfg.paths.output_dir)
-    device = trainer.strategy.root_device
-    backbone.model.to(device)
-    is_continued = checkpoint is not None
+    has_source = cfg.align.source is not None or cfg.prerequisite is not None
+    backbone.model.to(trainer.strategy.root_device)
     with isolate_rng():  # a continued run draws nothing here
-        source = None if is_continued else _source(cfg, backbone, trainer)
+        source = _source(cfg, backbone, trainer) if has_source and checkpoint is None else None
     if cfg.embedder.shape is None:
         cfg.embedder.shape = list(data.sample_shape)
     add_embedder(cfg, backbone.model)
-    if checkpoint is not None:
-        alignment = _saved_alignment(checkpoint, backbone, data, device)
-    elif source is None:
+    if not has_source:
+        _check_needs_no_source(cfg)
         return None
+    if checkpoint is not None:
+        alignment = _saved_alignment(checkpoint, backbone, data, trainer)
     else:
+        assert source is not None
         with isolate_rng():
-            alignment = _learned_alignment(cfg, backbone, data, source)
-    if alignment is not None and trainer.is_global_zero:
+            alignment = _learned_alignment(cfg, backbone, data, trainer, source)
+    if trainer.is_global_zero:
+        folder = Path(cfg.paths.output_dir)
         write_alignment(folder / ALIGNMENT, backbone.model, alignment)
         if alignment.losses:
             write_text(folder / ALIGNMENT_LOG, csv_text([("step", "distance", "labels"), *alignment.losses]))
     return alignment
 
 
-def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source | None:
-    """The source modality, read by the model as it is before it gets another embedder; None where it isn't known."""
-    settings = cfg.align
-    if settings.source is not None:
-        data = make_data(without_mix(cfg, SOURCE), SOURCE, backbone, evaluates=False)
-    elif cfg.prerequisite is not None:
-        data = build_data(compose_prerequisite(cfg), backbone)
-    elif settings.transport is None and settings.labels is None:
-        print_rank_zero(
-            "stage 1: nothing is measured, because neither align.source nor a prerequisite gives source data"
-        )
-        return None
-    else:
+def _check_needs_no_source(cfg: DictConfig) -> None:
+    """Raise ValueError where there are no source data and stage 1 compares with some."""
+    if cfg.align.transport is not None or cfg.align.labels is not None:
         raise ValueError(
-            f"align={settings.name} compares with the data that the model was pretrained on, and there is no "
+            f"align={cfg.align.name} compares with the data that the model was pretrained on, and there is no "
             "prerequisite; name the data as data@align.source=, or choose align=none"
         )
+    print_rank_zero("stage 1: nothing is measured, because neither align.source nor a prerequisite gives source data")
+
+
+def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source:
+    """The source modality, read by the model as it is before it gets another embedder."""
+    settings = cfg.align
+    if settings.source is None:
+        data = build_data(compose_prerequisite(cfg), backbone)
+    else:
+        data = make_data(without_mix(cfg, SOURCE), SOURCE, backbone, evaluates=False)
     if not isinstance(data, ClipDataModule):
         raise ValueError(f"{SOURCE} must be images and captions, found a {type(data).__name__}")
     pixels = (3, backbone.spec.image_size, backbone.spec.image_size)
@@ -111,21 +111,23 @@ def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source 
     return source
 
 
-def _learned_alignment(cfg: DictConfig, backbone: Backbone, data: ClipDataModule, source: Source) -> Alignment:
+def _learned_alignment(
+    cfg: DictConfig, backbone: Backbone, data: ClipDataModule, trainer: pl.Trainer, source: Source
+) -> Alignment:
     settings = cfg.align
     began = time.perf_counter()
+    distance, label_term = (
+        None if settings[key] is None else make(cfg, f"align.{key}") for key in ("transport", "labels")
+    )
     with setting("align"):
-        objective = Objective(
-            *(None if settings[key] is None else make(cfg, f"align.{key}") for key in ("transport", "labels")),
-            settings.weight,
-            settings.schedule,
-        )
+        objective = Objective(distance, label_term, settings.weight, settings.schedule)
         alignment = align(
             backbone.model, data, source, objective, settings.steps, settings.samples, settings.lr, cfg.seed
         )
     seconds = time.perf_counter() - began
     about = "nothing is learned" if objective.is_empty else f"{settings.steps} steps, {seconds:.1f} s"
-    _print(alignment, f"stage 1, align={settings.name}: {about}")
+    if trainer.is_global_zero:
+        console.print(_table(alignment, f"stage 1, align={settings.name}: {about}"))
     classes, source_classes = len(data.classnames), source.head.out_features
     if not objective.is_empty and alignment.after.has_collapsed(classes, source_classes):
         print_rank_zero(
@@ -135,25 +137,19 @@ def _learned_alignment(cfg: DictConfig, backbone: Backbone, data: ClipDataModule
     return alignment
 
 
-def _saved_alignment(
-    checkpoint: Path, backbone: Backbone, data: ClipDataModule, device: torch.device
-) -> Alignment | None:
-    """What stage 1 of a run has learned; None where the run had no source modality."""
-    file = checkpoint.parent.parent / ALIGNMENT
-    if not file.is_file():
-        return None
+def _saved_alignment(checkpoint: Path, backbone: Backbone, data: ClipDataModule, trainer: pl.Trainer) -> Alignment:
+    """What stage 1 of the run has learned whose checkpoint this is."""
     with setting("resume"):
-        alignment = read_alignment(file, backbone.model, len(data.classnames))
-    alignment.transported.to(device)
+        alignment = read_alignment(checkpoint.parent.parent / ALIGNMENT, backbone.model, len(data.classnames))
+    alignment.transported.to(trainer.strategy.root_device)
     return alignment
 
 
-def _print(alignment: Alignment, title: str) -> None:
+def _table(alignment: Alignment, title: str) -> Table:
     table = Table("", "before", "after", title=title, title_justify="left")
     for field, name in FIGURES:
         table.add_row(name, *(f"{getattr(figures, field):.3f}" for figures in (alignment.before, alignment.after)))
-    if pl.utilities.rank_zero_only.rank == 0:
-        console.print(table)
+    return table
 
 
 def alignment_results(alignment: Alignment | None) -> Mapping[str, Any]:
