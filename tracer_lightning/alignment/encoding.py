@@ -56,8 +56,8 @@ class TrainingSamples:
 
     Args:
         data: data module.
-        most: greatest number of samples; of more, those of a random choice are taken.
-        seed: seed of the choice.
+        most: greatest number of samples, in a random order; None for all in their own.
+        seed: seed of the order.
         device: device of the batches.
     """
 
@@ -66,7 +66,7 @@ class TrainingSamples:
         self._dataset, self._collate = data.plain_dataset(), data.collate()
         labels = torch.as_tensor(self._dataset.source.labels)
         rows = (labels >= 0).nonzero()[:, 0]
-        if most is not None and len(rows) > most:
+        if most is not None:
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
             rows = rows[order[:most]]
         self._rows = rows.tolist()
@@ -76,13 +76,14 @@ class TrainingSamples:
         return len(self._rows)
 
     def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (B, C, ...) and labels (B,) at these places (B,)."""
+        """Samples (B, C, ...) and labels (B,) at these places (B,), but for those that can't be read."""
         keys = [(0, self._rows[place]) for place in places.tolist()]
         batch = self._data.transfer_batch_to_device(
             self._collate(self._dataset.__getitems__(keys)), self._device, dataloader_idx=0
         )
         prepared = self._data.on_after_batch_transfer(batch, 0)
-        return prepared.images, prepared.labels
+        readable = prepared.labels >= 0
+        return prepared.images[readable], prepared.labels[readable]
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples and labels, a chunk at a time."""
