@@ -108,6 +108,7 @@ NEEDS = {
     },
     **{("method", f"sft{suffix}"): ["experiment=questions"] for suffix in ("", "_wma", "_ema", "_static")},
     ("data", "series"): SERIES,
+    ("data", "japanese_vowels"): ["embedder=conv1d"],
     ("data", "arrays"): ["embedder=conv1d", "data.root={root}/arrays.npz"],
     ("embedder", "conv1d"): SERIES,
     ("embedder", "conv2d"): ["data=arrays", "data.root={root}/maps.npz"],

@@ -42,7 +42,7 @@ class ArrayDataModule(StandardizedDataModule):
     ) -> None:
         path = Path(root)
         splits = read_splits(path)
-        origins = {name: f"root={path}: {name}_x" for name in splits}
+        origins = {name: f"{path}: {name}_x" for name in splits}
         count = int(max(splits["train"].labels.max(initial=-1), 0)) + 1
         if count > MOST_CLASSES:
             raise ValueError(f"root={path}: train_y must be class indices from 0, found {count - 1}")
