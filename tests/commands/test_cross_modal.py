@@ -130,6 +130,7 @@ BAD = {
         {"embedder": {}, "align.transport": None, "align.labels": None},
         r"data: samples have the shape \(2, 6\), and the embedder takes \(3, 32, 32\); .*choose embedder=conv1d",
     ),
+    "images": ({"callbacks.report.images": 2}, r"callbacks\.report\.images must be 0 with an embedder"),
     "maps": ({TARGET: CONV2D}, r"embedder: shape must be that of maps \(C, H, W\), got \(2, 6\)"),
     "shape": ({"embedder.shape": [2, 7]}, r"samples have the shape \(2, 6\), and the embedder takes \(2, 7\)"),
     "tokens": ({"embedder.max_tokens": 0}, "embedder: max_tokens must be >= 1 and <= 4096, got 0"),

@@ -1,4 +1,4 @@
-"""Stage 1 of cross-modal fine-tuning: an embedder learns to speak the language of a pretrained model's body."""
+"""Stage 1 of cross-modal fine-tuning: learning an embedder of another modality for a pretrained body."""
 
 from tracer_lightning.alignment.distances import dataset_distance, feature_distance
 from tracer_lightning.alignment.figures import Figures

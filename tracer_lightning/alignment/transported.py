@@ -1,4 +1,4 @@
-"""A predictor of target classes that needs no training on them: the source predictor, translated."""
+"""A predictor of target classes that is made of the source predictor, without training a head."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tracer_lightning.functional.distortion import transported_log_probabilities
 
 
 class TransportedPredictor(nn.Module):
-    """q(z' | u) = sum_z P(z' | z) p_s(z | u), of features u of a new modality: its accuracy is that "before" training.
+    """Target classes by way of source classes: q(z' | u) = sum_z P(z' | z) p_s(z | u), of features u.
 
-    A new modality has no zero-shot classifier, since no text tower has seen its classes together with such samples.
+    It stands for the model before training, since a new modality has no zero-shot classifier: no text tower has seen
+    its classes together with such samples.
 
     Args:
         weight: (S, D) weight of the source predictor.

@@ -73,11 +73,15 @@ def _check_train_limits(cfg: DictConfig) -> None:
 
 
 def _check_modality(cfg: DictConfig) -> None:
-    """Is there an embedder to learn, and does it stay the same?"""
+    """Is there an embedder for stage 1 to learn, and are no images shown where there are none?"""
     if not cfg.embedder and (cfg.align.transport is not None or cfg.align.labels is not None):
         raise ValueError(
             f"align={cfg.align.name} learns an embedder, and embedder=pixels has none to learn; choose embedder=conv1d "
             "or conv2d, or align=none"
+        )
+    if cfg.embedder and OmegaConf.select(cfg, "callbacks.report.images"):
+        raise ValueError(
+            "callbacks.report.images must be 0 with an embedder of another modality: its samples are no images"
         )
 
 

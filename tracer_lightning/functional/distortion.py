@@ -74,7 +74,7 @@ def label_given_source(joint: Tensor) -> Tensor:
 
 
 def transported_log_probabilities(probabilities: Tensor, given: Tensor) -> Tensor:
-    """Predictions of the transported predictor q(z' | x') = sum_z P(z' | z) p(z | x'), which has no training.
+    """Predictions of the transported predictor, q(z' | x') = sum_z P(z' | z) p(z | x').
 
     By Jensen's inequality its log-loss is at most H(Z') - H(Z) + H(Z | Z') on the sample that P(z' | z) is from.
 
