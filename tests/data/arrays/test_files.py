@@ -97,6 +97,10 @@ BAD = {
     "text": ({"train_x": np.full((12, 2, 6), "a")}, "of finite numbers; found .*<U1"),
     "empty": ({"train_x": np.zeros((12, 2, 0))}, r"of finite numbers; found \(12, 2, 0\)"),
     "nan": ({"train_x": with_value(np.nan)}, "train_x must be of finite numbers; sample 7, channel 1 has nan"),
+    "too large": (
+        {"train_x": with_value(1.0).astype(float) * 1e39},
+        r"must be of finite numbers; sample 0, channel 0 has -?\d.*e\+",
+    ),
     "inf": ({"train_x": with_value(np.inf)}, "sample 7, channel 1 has inf"),
     "shape": ({"test_x": labelled(9, 0, (2, 5))[0]}, r"test_x: samples must have the shape \(2, 6\) of .*train_x, "
               r"found \(2, 5\)"),

@@ -112,13 +112,15 @@ class _Arrays:
             raise ValueError(
                 f"{where} must be (N, C, L) or (N, C, H, W) of finite numbers; found {array.shape}, {array.dtype}"
             )
-        finite = np.isfinite(array)
+        with np.errstate(over="ignore"):  # of float64, which becomes infinite
+            samples = np.ascontiguousarray(array, dtype=np.float32)
+        finite = np.isfinite(samples)
         if not finite.all():
             place = np.argwhere(~finite)[0]
             raise ValueError(
                 f"{where} must be of finite numbers; sample {place[0]}, channel {place[1]} has {array[tuple(place)]}"
             )
-        return np.ascontiguousarray(array, dtype=np.float32)
+        return samples
 
     def labels(self, name: str) -> np.ndarray:
         """(N,) int64."""
