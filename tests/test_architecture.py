@@ -20,6 +20,7 @@ ALLOWED = {
     "merging": {"types", "functional"},
     "data": {"types", "storage", "functional"},
     "evaluation": {"types", "functional"},
+    "alignment": {"types", "storage", "functional", "models", "data"},
     "reporting": {"types", "storage", "evaluation"},
     "module": {"types", "functional", "kernels", "teachers", "losses", "models", "data", "evaluation"},
     "engine": {
@@ -28,7 +29,7 @@ ALLOWED = {
     "callbacks": {"types", "storage", "functional", "teachers", "evaluation", "reporting", "module", "engine"},
     "config": {
         *("types", "storage", "functional", "kernels", "teachers", "anchors", "losses", "models", "data", "evaluation"),
-        *("reporting", "module", "engine", "callbacks"),
+        *("alignment", "reporting", "module", "engine", "callbacks"),
     },
     "studies": {"types", "storage", "functional", "kernels", "teachers", "evaluation", "reporting"},
     "benchmarks": {

@@ -9,10 +9,12 @@ from omegaconf import OmegaConf
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, write_video
 from tests.conftest import CONF
+from tests.data.arrays.helpers import write_archive, write_npz
 from tests.data.digits import mnist_files
 from tests.data.pairs import pair_files
 from tests.data.questions.question_files import rows, write_images, write_rows
 from tests.models.open_clip.siglip_models import write_open_clip
+from tracer_lightning.config.alignment import prepare_modality
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
 from tracer_lightning.data.shards.packing import SourceSample
@@ -31,9 +33,9 @@ REPEATED += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vi
 """A large model, and experiments that differ in a few values from those of ViT-B/16."""
 ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
-ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "data", "suite", "evaluation")]
+ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "embedder", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, a checkpoint, or the hub."""
-OWN = ("cifar10", "continual", "digits", "own_images", "pacs", "pairs", "questions", "tiny", "toy_digits")
+OWN = ("cifar10", "continual", "cross_modal", "digits", "own_images", "pacs", "pairs", "questions", "tiny", "toy_digits")
 """Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]
@@ -44,6 +46,8 @@ QUICK = ["data.texts.templates={_target_:tests.commands.stand_ins.one_template}"
 VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
 SIGLIP = ["backbone=vit_b_16_siglip", "backbone.name=local-dir:{root}/siglip", "backbone.pretrained=null"]
 PAIRS = ["data.root={root}/pairs", "data.file=mine.csv", "prerequisite=null", "positives=diagonal"]
+SERIES = ["embedder=conv1d", "data=series", "data.root={root}/archive", "data.name=Toy"]
+ONE_STEP = ["align.steps=1", "align.source_samples=20"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
@@ -116,6 +120,15 @@ NEEDS = {
         )
     },
     **{("method", f"sft{suffix}"): ["experiment=questions"] for suffix in ("", "_wma", "_ema", "_static")},
+    ("data", "series"): SERIES,
+    ("data", "japanese_vowels"): ["embedder=conv1d"],
+    ("data", "arrays"): ["embedder=conv1d", "data.root={root}/arrays.npz"],
+    ("embedder", "conv1d"): SERIES,
+    ("embedder", "conv2d"): ["data=arrays", "data.root={root}/maps.npz"],
+    **{
+        ("align", path.stem): [*SERIES, *ONE_STEP, "data@align.source=digits"] for path in Path(CONF, "align").iterdir()
+    },
+    ("experiment", "cross_modal"): ONE_STEP,
     ("head", "tower"): ["experiment=questions", "method.train=[image,head]"],
     ("distill_losses", "answer_kl"): ["experiment=questions", "teacher=frozen"],
 }
@@ -147,6 +160,9 @@ def imagenet(tmp_path_factory):
     pair_files.write_rows(root / "pairs/mine.csv", pair_files.rows(102))
     write_images(root / "questions")
     write_rows(root / "questions/mine.jsonl", rows())
+    write_archive(root / "archive")
+    write_npz(root / "arrays.npz")
+    write_npz(root / "maps.npz", shape=(1, 4, 5))
     return root
 
 
@@ -154,6 +170,7 @@ def build(cfg):
     backbone = build_backbone(cfg, None)
     data = build_data(cfg, backbone)
     trainer = build_trainer(cfg)
+    prepare_modality(cfg, backbone, data, trainer, None)
     add_head(cfg, backbone.model, data, trainer)
     return build_module(cfg, backbone, data), trainer
 

@@ -66,6 +66,8 @@ class Runner:
             ValueError: the model or the data are of another family.
         """
         require_clip([backbone], purpose)
+        if self.cfg.embedder:
+            raise ValueError(f"{purpose} is for images, and the backbone has an embedder of another modality")
         data = build_images(self.cfg, backbone)
         data.trains = False
         return data

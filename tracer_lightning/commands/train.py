@@ -11,7 +11,9 @@ import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
+from tracer_lightning.alignment import Alignment
 from tracer_lightning.commands.continual import run_sequence
+from tracer_lightning.config.alignment import alignment_results, prepare_modality
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_module, build_trainer, build_training_data, resolved_settings
 from tracer_lightning.config.check_built import check_built
@@ -78,11 +80,12 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
     with SIGNALS, lock_run_dir(folder, anew=saved is None):
         began = time.perf_counter()
         start = start_path(cfg.init_weights) or prerequisite_checkpoint(cfg)
-        trainer, module, data = _build(cfg, start, callbacks, plugins)
+        config = OmegaConf.to_yaml(cfg, resolve=True)  # what the user chose: by it, an unfinished run is found
+        trainer, module, data, alignment = _build(cfg, start, checkpoint, callbacks, plugins)
         info = engine.RunInfo(
             folder=folder,
             settings=resolved_settings(cfg),
-            config=OmegaConf.to_yaml(cfg, resolve=True),
+            config=config,
             name=cfg.name,
             method=cfg.method.name,
             seed=cfg.seed,
@@ -91,6 +94,7 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
             start=start,
             resume_hint=_resume_hint(cfg.resume, folder, _is_unnamed(cfg)),
             keeps_optimizer=cfg.keep == "all",
+            prepared=alignment_results(alignment),
         )
         return engine.run(trainer, module, data, info, saved, began)
 
@@ -137,8 +141,12 @@ def _is_unnamed(cfg: DictConfig) -> bool:
 
 
 def _build(
-    cfg: DictConfig, start: Path | None, callbacks: Sequence[pl.Callback], plugins: Sequence[Any]
-) -> tuple[pl.Trainer, TracerModule, DataModule]:
+    cfg: DictConfig,
+    start: Path | None,
+    checkpoint: Path | None,
+    callbacks: Sequence[pl.Callback],
+    plugins: Sequence[Any],
+) -> tuple[pl.Trainer, TracerModule, DataModule, Alignment | None]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, start)
     data = build_training_data(cfg, backbone)
@@ -147,7 +155,8 @@ def _build(
             data.draw_image_template_pairs()
     check_built(cfg, data)
     trainer = build_trainer(cfg, callbacks, plugins)
+    alignment = prepare_modality(cfg, backbone, data, trainer, checkpoint)
     add_head(cfg, backbone.model, data, trainer)
-    module = build_module(cfg, backbone, data)
+    module = build_module(cfg, backbone, data, None if alignment is None else alignment.transported)
     module.save_hyperparameters(resolved_settings(cfg))
-    return trainer, module, data
+    return trainer, module, data, alignment

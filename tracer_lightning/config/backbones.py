@@ -31,13 +31,19 @@ def add_peft(cfg: DictConfig, model: Model) -> None:
     make(cfg, "peft.prepare", model=model)
 
 
+def add_embedder(cfg: DictConfig, model: Model) -> None:
+    """Put the embedder of another modality in the place of that of images; none is configured for images."""
+    if cfg.embedder:
+        make(cfg, "embedder", model=model)
+
+
 def finished_backbone(cfg: DictConfig, file: Path | None, setting: str, teacher: bool = False) -> Backbone:
     """A finished model with the weights of a file or, without one, the pretrained weights of the backbone.
 
     The model is compared with the file before memory is allocated for it, since neither is trusted.
 
     Args:
-        cfg: configuration with ``backbone`` and, optionally, ``peft``.
+        cfg: configuration with ``backbone`` and, optionally, ``peft`` and ``embedder``.
         file: checkpoint, state dict or safetensors.
         setting: name of the setting that names the file, for messages.
         teacher: whether to load the teacher of a checkpoint instead of its student.
@@ -55,6 +61,8 @@ def _without_weights(cfg: DictConfig) -> Backbone:
     backbone = bare_backbone(cfg, weights_follow=True)
     if "peft" in cfg:
         add_peft(cfg, backbone.model)
+    if "embedder" in cfg:
+        add_embedder(cfg, backbone.model)
     return backbone
 
 

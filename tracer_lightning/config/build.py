@@ -167,23 +167,41 @@ def build_data(cfg: DictConfig, backbone: Backbone) -> DataModule:
     """The data module for the backbone's inputs, of a command that does not train, and so has no auxiliary sets."""
     if cfg.data.get("mix") is not None:
         print_rank_zero("data.mix is ignored: it is for training")
-    return _make_data(without_mix(cfg), "data", backbone)
+    data = make_data(without_mix(cfg), "data", backbone)
+    _check_samples(cfg, data, backbone)
+    return data
 
 
 def build_training_data(cfg: DictConfig, backbone: Backbone) -> DataModule:
     """The data module for the backbone's inputs, with the auxiliary sets of ``data.mix``."""
     mix = read_mix(cfg)
-    data = _make_data(without_mix(cfg), "data", backbone)
+    data = make_data(without_mix(cfg), "data", backbone)
+    _check_samples(cfg, data, backbone)
     if mix is not None:
         auxiliary = {
-            name: _make_data(*with_auxiliary_set(cfg, name), backbone, evaluates=False) for name in mix.pop("sets")
+            name: make_data(*with_auxiliary_set(cfg, name), backbone, evaluates=False) for name in mix.pop("sets")
         }
         with setting("data.mix"):
             data.mix_in(auxiliary, **mix)
     return data
 
 
-def _make_data(cfg: DictConfig, key: str, backbone: Backbone, **options: Any) -> DataModule:
+def _check_samples(cfg: DictConfig, data: DataModule, backbone: Backbone) -> None:
+    """Raise ValueError where the embedder takes samples of another shape."""
+    if not isinstance(data, ClipDataModule):
+        return
+    pixels = (3, backbone.spec.image_size, backbone.spec.image_size)
+    expected = tuple(cfg.embedder.shape or data.sample_shape) if cfg.embedder else pixels
+    if data.sample_shape != expected:
+        remedy = "leave embedder.shape null" if cfg.embedder else "choose embedder=conv1d for series, conv2d for maps"
+        raise ValueError(
+            f"data: samples have the shape {data.sample_shape}, and the embedder takes {expected}; choose other data, "
+            f"or {remedy}"
+        )
+
+
+def make_data(cfg: DictConfig, key: str, backbone: Backbone, **options: Any) -> DataModule:
+    """The data module of a node for the backbone's inputs, whose errors name the node."""
     data: DataModule = make(cfg, key, DataModule, spec=backbone.spec, seed=cfg.seed, **options)
     for method in DATA_CHECKS:
         setattr(data, method, naming(key, getattr(data, method)))
@@ -201,8 +219,17 @@ def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
     return data
 
 
-def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> TracerModule:
-    """Student, teacher and losses; what is not trained is frozen."""
+def build_module(
+    cfg: DictConfig, backbone: Backbone, data: DataModule, before: nn.Module | None = None
+) -> TracerModule:
+    """Student, teacher and losses; what is not trained is frozen.
+
+    Args:
+        cfg: configuration of a run.
+        backbone: the model to train.
+        data: data module of the run.
+        before: classifier of the features of the model before training, where it can't be zero-shot.
+    """
     student = backbone.model
     with setting("method.train"):
         train_parts(student, cfg.method.train)
@@ -229,12 +256,13 @@ def build_module(cfg: DictConfig, backbone: Backbone, data: DataModule) -> Trace
     if anchors is not None and not loss.with_anchors:
         print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
         anchors = None
+    options: dict[str, Any] = {} if before is None else {"before": before}
     parts: dict[str, Any] = {
         "regularizers": build_sum(cfg, student, ("regularizers",)),
         "optimizer": make(cfg, "optimizer"),
         "scheduler": make(cfg, "scheduler"),
         "validation": build_suite(cfg, "validation_suite", [data.val_set], context, ("student",)),
-        "test": build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher")),
+        "test": build_suite(cfg, "test_suite", data.eval_sets, context, ("student", "teacher"), **options),
     }
     with setting("method"):
         module = TracerModule(student=student, teacher=teacher, loss=loss, anchors=anchors, **parts)

@@ -20,7 +20,7 @@ from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 
 OPTION = "checkpoint"
 """Option of a group whose settings are those of the checkpoint."""
-MODEL, DATA = ("backbone", "peft"), ("data", "suite")
+MODEL, DATA = ("backbone", "peft", "embedder"), ("data", "suite")
 """Groups of the model and of the data with this option."""
 METRIC = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,99}")
 """Names of metrics, which are identifiers."""
@@ -99,7 +99,7 @@ def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, scored:
     settings = _settings(checkpoint, setting)
     if settings is None:
         return list(arguments)  # a file of weights alone: backbone= gives the architecture
-    groups = [group for group in MODEL if group in settings]
+    groups = [group for group in MODEL if settings.get(group)]
     if evaluated and reference(checkpoint) is None and not _chosen(arguments, "data"):
         groups += DATA
     if evaluated and scored and names_own_class(settings, EVALUATION):
@@ -145,7 +145,7 @@ def with_checkpoint(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
 
 
 def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
-    """The groups ``backbone`` and ``peft`` of a run's checkpoint, or ``backbone`` of a named model.
+    """The groups ``backbone``, ``peft`` and ``embedder`` of a run's checkpoint, or ``backbone`` of a named model.
 
     Args:
         checkpoint: run, file, folder or name, as ``checkpoint`` takes it.
@@ -157,7 +157,7 @@ def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
     settings = _settings(checkpoint, setting)
     if settings is None:
         return None
-    return {group: _brought(settings, group, f"{setting}={checkpoint}") for group in MODEL if group in settings}
+    return {group: _brought(settings, group, f"{setting}={checkpoint}") for group in MODEL if settings.get(group)}
 
 
 def _settings(checkpoint: str, setting: str) -> dict[str, Any] | None:

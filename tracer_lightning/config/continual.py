@@ -98,6 +98,8 @@ def _check_sequence(cfg: DictConfig) -> None:
     teacher = target_of(cfg.teacher.module.get(TARGET), "teacher.module")
     if cfg.continual.hand_on == TEACHER and isinstance(teacher, type) and issubclass(teacher, NoTeacher):
         raise ValueError("continual.hand_on=teacher: there is none with teacher=none; choose a method with a teacher")
+    if cfg.embedder:
+        raise ValueError("tasks: an embedder of another modality is made for one data set; choose embedder=pixels")
     if cfg.optimized_metric is not None:
         raise ValueError(f"optimized_metric={cfg.optimized_metric} is of one run; set it to null with several tasks")
     if cfg.trainer.get("fast_dev_run"):

@@ -30,11 +30,11 @@ OF_MAIN_SET = ("shots",)
 """Settings that an auxiliary set does not take over from the main one."""
 
 
-def without_mix(cfg: DictConfig) -> DictConfig:
-    """A copy of the configuration whose data are those of the main set alone."""
+def without_mix(cfg: DictConfig, key: str = "data") -> DictConfig:
+    """A copy of the configuration in which the data at a key are those of their main set alone."""
     new_cfg = deepcopy(cfg)
     with open_dict(new_cfg):
-        new_cfg.data.pop(KEY, None)
+        OmegaConf.select(new_cfg, key).pop(KEY, None)
     return new_cfg
 
 

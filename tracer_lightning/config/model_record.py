@@ -86,6 +86,16 @@ class LoadedAnsweringModel(Target):
     parts: dict[Literal["image", "connector"], list[Name]] | None = None
 
 
+class ConvolutionEmbedder(Target):
+    """An embedder of another modality than images."""
+
+    target: Literal[
+        "tracer_lightning.models.open_clip.embedders.conv1d", "tracer_lightning.models.open_clip.embedders.conv2d"
+    ] = Field(alias="_target_")
+    shape: Annotated[list[Size], Field(min_length=2, max_length=3)]
+    max_tokens: Size | None
+
+
 class Full(Target):
     """Everything is trained."""
 

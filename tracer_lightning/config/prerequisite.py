@@ -53,7 +53,7 @@ def compose_prerequisite(cfg: DictConfig) -> DictConfig:
 
 def _fingerprint(cfg: DictConfig) -> str:
     settings: Any = without_nulls(OmegaConf.to_container(cfg, resolve=False))
-    for key in NOT_HASHED:
+    for key in (*NOT_HASHED, *(() if cfg.embedder else ("embedder", "align"))):
         settings.pop(key, None)
     earlier = [] if cfg.prerequisite is None else [Path(compose_prerequisite(cfg).paths.output_dir).name]
     text = json.dumps([__version__, settings, *_training_folders(cfg), *earlier], sort_keys=True)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from tracer_lightning.config.model_record import (
     BuiltClip,
     BuiltLlava,
+    ConvolutionEmbedder,
     LoadedAnsweringModel,
     LoadedClip,
     Peft,
@@ -300,6 +301,32 @@ class StreamedShards(Shards):
     shuffle_buffer: Count
 
 
+class ArrayData(Target):
+    """Arguments of all data modules of arrays."""
+
+    held_out: HeldOut
+    texts: Texts
+    shots: Count | None
+    batch_size: Count
+    eval_batch_size: Count
+    num_workers: Annotated[int, Field(ge=0, le=256)]
+
+
+class Arrays(ArrayData):
+    """Arrays in files of numpy."""
+
+    target: Literal["tracer_lightning.data.ArrayDataModule"] = Field(alias="_target_")
+    root: Text
+
+
+class Series(ArrayData):
+    """Time series in the files of an archive."""
+
+    target: Literal["tracer_lightning.data.SeriesDataModule"] = Field(alias="_target_")
+    root: Text | None
+    name: Text
+
+
 Backbone = BuiltClip | LoadedClip | BuiltLlava | LoadedAnsweringModel
 DataModule = (
     Digits
@@ -312,6 +339,8 @@ DataModule = (
     | StreamedPairs
     | IndexedShards
     | StreamedShards
+    | Arrays
+    | Series
 )
 
 
@@ -320,19 +349,21 @@ class Groups(StrictRecord):
 
     backbone: Annotated[Backbone, Field(discriminator="target")] | None = None
     peft: Peft | None = None
+    embedder: ConvolutionEmbedder | None = None
     data: Annotated[DataModule, Field(discriminator="target")] | None = None
     suite: dict[Name, SuiteSet | None] | None = None
 
 
-def _targets(records: UnionType) -> frozenset[str]:
+def _targets(records: UnionType | type[Target]) -> frozenset[str]:
     """The classes and functions that records are of."""
-    literals = (record.model_fields["target"].annotation for record in get_args(records))
+    literals = (record.model_fields["target"].annotation for record in get_args(records) or (records,))
     return frozenset(target for literal in literals for target in get_args(literal))
 
 
 RECORDED: dict[str, frozenset[str]] = {
     "backbone": _targets(Backbone),
     "data": _targets(DataModule),
+    "embedder": _targets(ConvolutionEmbedder),
     "evaluation.test_suite": frozenset({"tracer_lightning.evaluation.ClassificationSuite"}),
 }
 """This package's own classes and functions, by the node of a checkpoint's settings that names them. The suite needs no

@@ -27,7 +27,7 @@ def group_settings(settings: Mapping[str, Any], group: str, where: str) -> dict[
 
     Args:
         settings: settings of a checkpoint.
-        group: ``backbone``, ``peft``, ``data``, ``suite`` or ``evaluation``.
+        group: ``backbone``, ``peft``, ``embedder``, ``data``, ``suite`` or ``evaluation``.
         where: what the user set to name the file, and the file, for errors.
 
     Raises:

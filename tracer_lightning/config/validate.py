@@ -73,6 +73,19 @@ def _check_train_limits(cfg: DictConfig) -> None:
     check_limits(cfg.trainer, TRAIN_LIMITS)
 
 
+def _check_modality(cfg: DictConfig) -> None:
+    """Is there an embedder for stage 1 to learn, and are no images shown where there are none?"""
+    if not cfg.embedder and (cfg.align.transport is not None or cfg.align.labels is not None):
+        raise ValueError(
+            f"align={cfg.align.name} learns an embedder, and embedder=pixels has none to learn; choose embedder=conv1d "
+            "or conv2d, or align=none"
+        )
+    if cfg.embedder and OmegaConf.select(cfg, "callbacks.report.images"):
+        raise ValueError(
+            "callbacks.report.images must be 0 with an embedder of another modality: its samples are no images"
+        )
+
+
 def _test_suite(cfg: DictConfig) -> Any:
     """The class or function that makes the test suite."""
     return target_of(cfg.evaluation.test_suite.get(TARGET), "evaluation.test_suite")
@@ -156,7 +169,7 @@ def _check_features_file(cfg: DictConfig) -> None:
 EVALUATION = (_check_test_limits, _check_suite)
 """Checks of all commands that read test sets."""
 CHECKS: dict[str, tuple[Callable[[DictConfig], None], ...]] = {
-    "train": (*EVALUATION, _check_train_limits, _check_primary_metric, _check_optimized_metric),
+    "train": (*EVALUATION, _check_train_limits, _check_modality, _check_primary_metric, _check_optimized_metric),
     "evaluate": (*EVALUATION, _check_primary_metric, _check_suite_options),
     "export": (),
     "merge": (*EVALUATION, _check_primary_metric, _check_merge),

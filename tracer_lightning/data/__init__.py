@@ -1,5 +1,7 @@
-"""Data modules: the built-in digits, MNIST, folders of images, shards, captioned images, and questions about images."""
+"""Data modules: digits, folders of images, shards, captioned images, arrays of other modalities, and questions."""
 
+from tracer_lightning.data.arrays.files import ArrayDataModule
+from tracer_lightning.data.arrays.series import SeriesDataModule
 from tracer_lightning.data.core.datamodule import DataModule
 from tracer_lightning.data.digits.coloured import ColouredDigitsDataModule, ColouredMNISTDataModule
 from tracer_lightning.data.digits.datamodule import DigitsDataModule
@@ -22,6 +24,7 @@ from tracer_lightning.data.shards.datamodule import ShardDataModule
 from tracer_lightning.data.shards.stream_datamodule import StreamedShardDataModule
 
 __all__ = [
+    "ArrayDataModule",
     "ClipDataModule",
     "ColouredDigitsDataModule",
     "ColouredMNISTDataModule",
@@ -30,6 +33,7 @@ __all__ = [
     "DigitsDataModule",
     "ImageFolderDataModule",
     "PairsDataModule",
+    "SeriesDataModule",
     "ShardDataModule",
     "StreamedPairsDataModule",
     "StreamedShardDataModule",

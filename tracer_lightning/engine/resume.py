@@ -32,6 +32,7 @@ AUTO = "auto"
 STRUCTURE = (
     "backbone.",
     "peft.",
+    "embedder.",
     "data.held_out.",
     "batch_norm",
     "trainable_layers",
@@ -45,7 +46,7 @@ STRUCTURE = (
     "scheduler._target_",
 )
 """Settings that determine the structure of a checkpoint's state."""
-ORIGIN = ("prerequisite", "init_weights")
+ORIGIN = ("prerequisite", "init_weights", "align.")
 """Settings that determine the initial weights, with which a continued run is compared, too."""
 RESTORED = ("optimizer.", "scheduler.")
 """Settings whose values are restored from the checkpoint."""
@@ -224,6 +225,8 @@ def compare_settings(saved: Mapping[str, Any], settings: Mapping[str, Any]) -> N
     differing = [
         key for key in {**previous, **current} if previous.get(key) != current.get(key) and key.startswith(COMPARED)
     ]
+    if not settings.get("embedder"):
+        differing = [key for key in differing if not key.startswith("align.")]  # which is of embedders
     for key in differing:
         values = f"this run has {shortened(current.get(key))} and the checkpoint {shortened(previous.get(key))}"
         if key.startswith((*STRUCTURE, *ORIGIN)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -58,6 +59,8 @@ class RunInfo(NamedTuple):
     """How a user continues the run, for messages."""
     keeps_optimizer: bool = True
     """Whether the finished run keeps the state of the optimizer, and the checkpoint before the last one."""
+    prepared: Mapping[str, Any] = MappingProxyType({})
+    """Further entries of results.json, about what was prepared before training."""
 
 
 class _Outcome(NamedTuple):
@@ -158,6 +161,7 @@ def _write_results(
         "headline": info.primary_metric,
         "metrics": {metric.name: metric.declaration() for metric in module.test.metrics},
         **module.test.settings(),
+        **info.prepared,
         "precision": precision,
         "parameters": {
             "total": _count_parameters(module.student),

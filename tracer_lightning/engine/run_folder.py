@@ -16,6 +16,8 @@ from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.storage import remove_stale, write_text
 from tracer_lightning.storage.checkpoints import is_intact
 from tracer_lightning.storage.run_layout import (
+    ALIGNMENT,
+    ALIGNMENT_LOG,
     CHECKPOINT,
     CHECKPOINTS,
     CLASSES,
@@ -37,6 +39,8 @@ from tracer_lightning.storage.run_layout import (
 )
 
 __all__ = [
+    "ALIGNMENT",
+    "ALIGNMENT_LOG",
     "CHECKPOINT",
     "CHECKPOINTS",
     "CLASSES",

@@ -57,6 +57,8 @@ class ClassificationSuite(Suite):
         logits_in_bf16: round features, heads and logits to bf16, as the released code does.
         temperature: also fit a temperature on the first data set, and report the ECE at it.
         own_prompts: (C', P', L') tokens for each set with classes of its own, by its name.
+        before: classifies the features (B, D) of untrained models among the training classes, where no zero-shot head
+            can; their scores are called ``before`` then.
     """
 
     metrics = CLASSIFICATION
@@ -73,8 +75,12 @@ class ClassificationSuite(Suite):
         temperature: bool = False,
         logits_in_bf16: bool = False,
         own_prompts: Mapping[str, Tensor] | None = None,
+        before: nn.Module | None = None,
     ) -> None:
         super().__init__(eval_sets, averages)
+        self._before = before
+        if before is not None:
+            self.untrained = Suite.untrained
         names = [eval_set.name for eval_set in eval_sets]
         self.register_buffer("prompts", prompts, persistent=False)
         self._prompt_buffers: dict[ClassTexts | None, str] = {None: "prompts"}
@@ -93,7 +99,7 @@ class ClassificationSuite(Suite):
         self._registered.extend(self._neighbours.values())
         self.temperatures = nn.ModuleDict({name: TemperatureScaling(names) for name in models if temperature})
         self.logits_in_bf16 = logits_in_bf16
-        self._heads: dict[tuple[str, ClassTexts | None], Tensor] = {}
+        self._heads: dict[tuple[str, ClassTexts | None], Tensor | nn.Module] = {}
         self._with_head: set[str] = set()
 
     def _prompts(self, texts: ClassTexts | None) -> Tensor:
@@ -113,7 +119,7 @@ class ClassificationSuite(Suite):
         for name in self._with_head:
             check_head(name, models[name], len(self.prompts), ", or evaluate it zero-shot")
         self._heads = {
-            (name, texts): zero_shot_head(model.encode_text, self._prompts(texts))
+            (name, texts): self._text_head(model, texts, untrained)
             for name, model in models.items()
             for texts in dict.fromkeys(
                 eval_set.texts for eval_set in self.eval_sets if self._is_zero_shot(name, eval_set)
@@ -126,6 +132,12 @@ class ClassificationSuite(Suite):
             accuracy.reset()
         for scaling in self.temperatures.values():
             scaling.reset()  # type: ignore[operator]
+
+    def _text_head(self, model: Any, texts: ClassTexts | None, untrained: bool) -> Tensor | nn.Module:
+        """The zero-shot head of a model, or what stands in for it before training."""
+        if untrained and texts is None and self._before is not None:
+            return self._before
+        return zero_shot_head(model.encode_text, self._prompts(texts))
 
     def _is_zero_shot(self, model: str, eval_set: EvalSet) -> bool:
         """Whether a model is scored on a set with a zero-shot head."""

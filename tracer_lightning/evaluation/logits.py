@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import EvalSet
@@ -46,20 +46,22 @@ def check_head(name: str, model: Any, classes: int, advice: str = "") -> None:
 
 
 def image_logits(
-    model: Any, head: Tensor | None, images: Tensor, columns: Tensor | None = None, in_bf16: bool = False
+    model: Any, head: Tensor | nn.Module | None, images: Tensor, columns: Tensor | None = None, in_bf16: bool = False
 ) -> Tensor:
     """(B, C) logits of normalised pixels (B, 3, H, W), in the type of the features even under autocast.
 
     Args:
         model: with ``encode_image``, ``logit_scale`` and ``classify``.
-        head: (C, D), a zero-shot head; None for the model's own.
+        head: (C, D), a zero-shot head; a classifier of features; None for the model's own.
         images: as the model expects them.
         columns: (C', K) classes of which a label's logit is the largest; the result is (B, C') then.
         in_bf16: round features, weights of the head and logits to bf16.
     """
     features = model.encode_image(images)
     with torch.autocast(features.device.type, enabled=False):
-        if in_bf16:
+        if isinstance(head, nn.Module):
+            logits = head(features)
+        elif in_bf16:
             logits = _rounded_logits(model, head, features.bfloat16()).to(features.dtype)
         elif head is not None:
             logits = model.logit_scale.to(features.dtype) * features @ head.to(features.dtype).T

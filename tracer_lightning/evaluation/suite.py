@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
@@ -76,7 +76,7 @@ class Suite(nn.Module):
 
     metrics: tuple[Metric, ...] = ()
     """The metrics, the primary one first."""
-    untrained: ClassVar[str] = "before"
+    untrained: str = "before"
     """Name of the scores of the model before training, in results."""
 
     def __init__(self, eval_sets: Sequence[Any], averages: Mapping[str, Sequence[str]] | None = None) -> None:

@@ -95,7 +95,7 @@ def test_evaluation_sets_are_shuffled_by_seed(spec):
 def test_padding_has_no_label():
     source = TensorSource(torch.zeros(3, 3, 4, 4, dtype=torch.uint8), [2, 1, 0])
     loader = DataLoader(
-        CaptionedDataset(source, SampleBuilder(None, None, 4, 0)),
+        CaptionedDataset(source, SampleBuilder(None, None, torch.zeros(3, 4, 4, dtype=torch.uint8), 0)),
         batch_sampler=EvalSampler(3, 2, rank=1, world_size=2),
         collate_fn=Collate(True),
     )

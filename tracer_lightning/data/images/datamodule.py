@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tracer_lightning.data.core.available_memory import available_memory
@@ -223,11 +224,20 @@ class ClipDataModule(ImageDataModule):
         if len(names) != len(self.classnames):
             raise ValueError(f"texts.train_classnames names {len(names)} classes, but there are {len(self.classnames)}")
         captions = self._tables.of(names, self.train_templates or self.templates, self.domains)
-        return SampleBuilder(captions, self.train_transform, self.spec.image_size, self.seed)
+        return SampleBuilder(captions, self.train_transform, self.blank(), self.seed)
 
     def eval_sample_builder(self, eval_set: EvalSet) -> SampleBuilder:
         """Images of one evaluation set to samples."""
-        return SampleBuilder(None, self.eval_transform(eval_set), self.spec.image_size, self.seed)
+        return SampleBuilder(None, self.eval_transform(eval_set), self.blank(), self.seed)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of each sample in a batch, channels first."""
+        return (3, self.spec.image_size, self.spec.image_size)
+
+    def blank(self) -> Tensor:
+        """A finished image that holds nothing, for padding."""
+        return torch.zeros(self.sample_shape, dtype=torch.uint8)
 
     def train_dataset(self) -> CaptionedDataset:
         """Training images with captions."""

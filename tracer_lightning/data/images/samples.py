@@ -44,14 +44,14 @@ class SampleBuilder:
     Args:
         captions: None for evaluation, which needs no texts.
         transform: decodes and crops; None where the source holds finished images.
-        image_size: pixels of height and width of finished images.
+        blank: finished image that takes the place of padding and of what can't be read.
         seed: with epoch and index, it fixes all randomness of a sample.
     """
 
-    def __init__(self, captions: CaptionTable | None, transform: Transform | None, image_size: int, seed: int) -> None:
+    def __init__(self, captions: CaptionTable | None, transform: Transform | None, blank: Tensor, seed: int) -> None:
         self.captions = captions
         self.transform: Callable[[Any, np.random.Generator], Any] | None = transform
-        self.image_size = image_size
+        self.blank = blank
         self.seed = seed
         self._randomness = SampleRandomness(seed)
         self._crop_batch: Callable[[Sequence[PlannedCrop]], Tensor] | None = None
@@ -99,8 +99,7 @@ class SampleBuilder:
                 return Sample(image, none, raw.label, index)
             except UnreadableImageError as error:
                 unreadable = (f"{raw.origin}: {error}",)
-        blank = torch.zeros(3, self.image_size, self.image_size, dtype=torch.uint8)
-        return Sample(blank, none, PADDING, PADDING, unreadable)
+        return Sample(self.blank, none, PADDING, PADDING, unreadable)
 
     def finish(self, samples: Sequence[Sample]) -> Sequence[Sample]:
         """Crop the images whose crops are only planned."""

@@ -19,6 +19,7 @@ from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.models.files import HEAD_FILE
 from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.embedders import ConvolutionEmbedder
 from tracer_lightning.models.open_clip.state_dicts import CLIP
 from tracer_lightning.models.weights import HEAD
 
@@ -58,6 +59,10 @@ def plain_clip(model: ClipModel) -> Any:
     Raises:
         ValueError: the model has parts that can't be part of an open_clip model.
     """
+    if isinstance(getattr(model.model.visual, "conv1", None), ConvolutionEmbedder):
+        raise ValueError(
+            "an embedder of another modality can't be part of an open_clip model; evaluate the checkpoint instead"
+        )
     merge(model)
     prefixes = (CLIP, HEAD.partition(".")[0])
     extra = [name for name in model.state_dict() if not name.startswith(prefixes)]

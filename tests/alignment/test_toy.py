@@ -1,0 +1,28 @@
+"""What each objective does to an embedder, where a nuisance looks more like the source than the class does."""
+
+import pytest
+
+from tests.alignment.toy import ALIGNED, OF_LABELS, run
+
+SEEDS = range(5)
+
+
+def test_distortion_alone_collapses_and_information_does_not():
+    collapsed, informed = (run(*OF_LABELS[name], seed=0) for name in ("fld", "mi"))
+    assert collapsed.entropy < 0.05
+    assert collapsed.transported < 0.35  # of four classes
+    assert informed.entropy > 0.8
+    assert informed.transported > 0.6
+    for outcome in (collapsed, informed):
+        assert outcome.log_loss <= outcome.bound + 1e-5
+
+
+@pytest.mark.slow
+def test_the_distance_alone_loses_what_the_labels_keep():
+    probes = {}
+    for name, objective in {**ALIGNED, "mi": OF_LABELS["mi"]}.items():
+        outcomes = [run(*objective, seed=seed) for seed in SEEDS]
+        assert all(outcome.log_loss <= outcome.bound + 1e-5 for outcome in outcomes)
+        probes[name] = sum(outcome.probe for outcome in outcomes) / len(SEEDS)
+    assert probes["fa_fld"] > probes["fa"] + 0.08
+    assert probes["mi"] >= 0.8

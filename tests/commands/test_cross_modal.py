@@ -1,0 +1,210 @@
+"""Runs on another modality: aligned, trained, continued, evaluated, and what is refused."""
+
+import json
+from copy import deepcopy
+from shutil import copytree
+
+import pytest
+import torch
+import yaml
+from omegaconf import OmegaConf
+
+from tests.commands.helpers import composed, hydra_context, script
+from tests.data.arrays.helpers import write_archive, write_npz
+from tracer_lightning.commands.train import run, train
+from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
+
+SMALL = (
+    *("embedder=conv1d", "data=series", "data.name=Toy", "data.held_out.fraction=0", "data.batch_size=4"),
+    *("data@align.source=digits", "align.steps=3", "align.samples=8", "align.source_samples=40"),
+)
+
+
+@pytest.fixture
+def archive(tmp_path):
+    return write_archive(tmp_path / "archive")
+
+
+def overrides(archive, *more):
+    return [*SMALL, f"data.root={archive}", *more]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of TRACER with two epochs of one step, after three steps of stage 1, and its folder."""
+    parent = tmp_path_factory.mktemp("cross_modal")
+    archive = write_archive(parent / "archive")
+    with hydra_context():
+        results = run(composed(parent, *overrides(archive, "align=fa_mi")))
+    return parent / "run", results, archive
+
+
+@pytest.mark.slow
+def test_a_run_reports_its_embedder_before_and_after(finished):
+    folder, results, _ = finished
+    before, after = results["alignment"]["before"], results["alignment"]["after"]
+    assert before != after
+    assert set(before) == {"distance", "distortion", "entropy", "bound", "log_loss", "accuracy"}
+    assert 0 <= results["before"]["Toy"]["accuracy"] <= 1
+    assert results["teacher"] is not None
+    assert "zero_shot" not in results
+    assert (folder / ALIGNMENT_LOG).read_text().splitlines()[0] == "step,distance,labels"
+    assert len((folder / ALIGNMENT_LOG).read_text().splitlines()) == 4
+    assert json.loads((folder / "results.json").read_text())["alignment"]["after"] == after
+    assert yaml.safe_load((folder / "config.yaml").read_text())["embedder"]["shape"] is None
+
+
+@pytest.mark.slow
+def test_a_continued_run_does_not_repeat_stage_1(tmp_path, finished, capsys):
+    folder, results, archive = finished
+    copytree(folder, tmp_path / "run")
+    (tmp_path / "run/results.json").unlink()
+    checkpoint = tmp_path / "run/checkpoints"
+    (checkpoint / "previous.ckpt").replace(checkpoint / "last.ckpt")  # after the first of two epochs
+    (tmp_path / "run" / ALIGNMENT_LOG).unlink()
+    with hydra_context():
+        again = run(composed(tmp_path, *overrides(archive, "align=fa_mi", "resume=auto")))
+    assert "stage 1" not in capsys.readouterr().out
+    assert not (tmp_path / "run" / ALIGNMENT_LOG).exists()
+    for part in ("before", "student", "teacher", "alignment"):
+        assert again[part] == results[part]
+    first, second = (torch.load(path / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for path in
+                     (folder, tmp_path / "run"))  # fmt: skip
+    assert all(torch.equal(second[name], value) for name, value in first.items() if isinstance(value, torch.Tensor))
+    (tmp_path / "run/results.json").unlink()
+    with hydra_context(), pytest.raises(ValueError, match=r"align\.steps: this run has 9 and the checkpoint 3"):
+        run(composed(tmp_path, *overrides(archive, "align=fa_mi", "resume=auto", "align.steps=9")))
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_evaluated_with_its_embedder(tmp_path, finished):
+    folder, results, _ = finished
+    status, _, err = script("evaluate", f"checkpoint={folder}", f"paths.outputs={tmp_path}", "run=e")
+    assert status == 0, err
+    scores = json.loads((tmp_path / "evaluate/e/evaluation.json").read_text())
+    for model in ("student", "teacher"):
+        assert scores[model]["Toy"]["accuracy"] == results[model]["Toy"]["accuracy"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("export", ["out=exported"], "an embedder of another modality can't be part of an open_clip model"),
+        ("changed", ["start={start}"], "changed is for images"),
+        ("diagnose", [], "diagnose is for images"),
+    ],
+)
+def test_what_needs_images_is_refused(tmp_path, finished, monkeypatch, command, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    folder, _, _ = finished
+    status, _, err = script(command, f"checkpoint={folder}", *(text.format(start=folder) for text in arguments))
+    assert status == 1
+    assert err.startswith("error: ")
+    assert message in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [("method=lp", "align=none"), ("method=ft", "peft=lora", "align=fld")])
+def test_stage_2_has_any_method(tmp_path, archive, more):
+    with hydra_context():
+        results = run(composed(tmp_path, *overrides(archive, *more)))
+    assert results["student"]["Toy"]["n"] == 2
+    assert (tmp_path / "run" / ALIGNMENT).exists()
+
+
+@pytest.fixture(scope="module")
+def recraft(tmp_path_factory):
+    """Configuration of a run with a distance and a term of labels."""
+    parent = tmp_path_factory.mktemp("recraft")
+    with hydra_context():
+        return composed(parent, *overrides(write_archive(parent / "archive"), "align=fa_fld"))
+
+
+TARGET = "embedder._target_"
+CONV2D = "tracer_lightning.models.open_clip.embedders.conv2d"
+HEAD = "align.source_head.module._target_"
+BAD = {
+    "nothing to learn": ({"embedder": {}}, "align=fa_fld learns an embedder, and embedder=pixels has none to learn"),
+    "pixels": (
+        {"embedder": {}, "align.transport": None, "align.labels": None},
+        r"data: samples have the shape \(2, 6\), and the embedder takes \(3, 32, 32\); .*choose embedder=conv1d",
+    ),
+    "images": ({"callbacks.report.images": 2}, r"callbacks\.report\.images must be 0 with an embedder"),
+    "maps": ({TARGET: CONV2D}, r"embedder: shape must be that of maps \(C, H, W\), got \(2, 6\)"),
+    "shape": ({"embedder.shape": [2, 7]}, r"samples have the shape \(2, 6\), and the embedder takes \(2, 7\)"),
+    "tokens": ({"embedder.max_tokens": 0}, "embedder: max_tokens must be >= 1 and <= 4096, got 0"),
+    "no source": ({"align.source": None}, "align=fa_fld compares with the data that the model was pretrained on"),
+    "one sample": ({"align.samples": 1}, r"align\.samples must be a whole number >= 2, found 1"),
+    "one source sample": ({"align.source_samples": 1}, r"align\.source_samples must be a whole number >= 2, found 1"),
+    "no steps": ({"align.steps": 0}, r"align\.steps must be a whole number >= 1, found 0"),
+    "learning rate": ({"align.lr": 0}, r"align\.lr must be a number > 0, found 0"),
+    "weight": ({"align.weight": -1}, r"align\.weight must be a number >= 0, found -1"),
+    "schedule": ({"align.schedule": "both"}, r"align\.schedule must be joint or sequential, found 'both'"),
+    "space": ({"align.space": "pixels"}, r"align\.space must be body or tokens, found 'pixels'"),
+    "a sequence of one": (
+        {"align.schedule": "sequential", "align.labels": None},
+        "align: schedule must be 'joint' for an objective of one",
+    ),
+    "no head": ({HEAD: "tracer_lightning.models.heads.no_head"}, "align: source_head must make a predictor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_settings_are_named(recraft, case):
+    changes, message = BAD[case]
+    cfg = deepcopy(recraft)
+    for key, value in changes.items():
+        OmegaConf.update(cfg, key, value, merge=False)
+    with pytest.raises(ValueError, match=message):
+        run(cfg)
+
+
+def test_series_are_no_source(recraft):
+    cfg = deepcopy(recraft)
+    cfg.align.source = cfg.data
+    with pytest.raises(ValueError, match=r"align\.source: samples must have the shape \(3, 32, 32\), found \(2, 6\)"):
+        run(cfg)
+
+
+def test_sequences_of_tasks_are_of_images(tmp_path):
+    with hydra_context(), pytest.raises(ValueError, match="tasks: an embedder of another modality"):
+        train(composed(tmp_path, "embedder=conv1d", "experiment=continual_digits"))
+
+
+def test_arrays_of_images_need_no_embedder(tmp_path):
+    path = write_npz(tmp_path / "mine.npz", shape=(3, 32, 32))
+    with hydra_context():
+        results = run(composed(tmp_path, "method=zs", "data=arrays", f"data.root={path}", "data.batch_size=4"))
+    assert results["zero_shot"]["mine"]["n"] == 9
+
+
+SPEECH = {
+    "fa_mi": ["align=fa_mi"],
+    "fa": ["align=fa", "align.space=tokens"],
+    "fld": ["align=fld"],
+}
+
+
+@pytest.mark.exhaustive
+def test_speakers_are_told_apart_by_an_embedder_that_keeps_information(tmp_path):
+    """With body and embedder frozen: 85 and 62 percent were measured over seeds 0-2 (docs/cross_modal.md)."""
+    accuracies, figures = {}, {}
+    for name, choice in SPEECH.items():
+        runs = []
+        for seed in range(3):
+            (tmp_path / f"{name}{seed}").mkdir()
+            with hydra_context():
+                where = f"paths.prerequisites={tmp_path}/prerequisites"
+                cfg = composed(
+                    tmp_path / f"{name}{seed}", "experiment=cross_modal", *choice, f"seed={seed}", where, tiny=False
+                )
+                runs.append(run(cfg))
+        accuracies[name] = sum(results["student"]["JapaneseVowels"]["accuracy"] for results in runs) / 3
+        figures[name] = [results["alignment"]["after"] for results in runs]
+    assert accuracies["fa_mi"] >= 0.74
+    assert accuracies["fa"] <= min(0.7, accuracies["fa_mi"] - 0.1)
+    assert all(after["entropy"] >= 1.4 for after in figures["fa_mi"])
+    assert all(after["distance"] <= 0.5 for after in figures["fa"])
+    assert all(after["distortion"] <= 0.15 and after["entropy"] <= 0.2 for after in figures["fld"])
+    assert all(after["log_loss"] <= after["bound"] + 1e-5 for group in figures.values() for after in group)

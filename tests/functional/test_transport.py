@@ -1,0 +1,49 @@
+"""Wasserstein distances and their gradients."""
+
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from tracer_lightning.functional.transport import gaussian_label_costs, wasserstein
+
+
+def points(count, seed=0, width=8):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+
+
+def test_it_is_that_of_the_best_assignment_and_so_is_the_gradient():
+    first, second = points(12).requires_grad_(), points(12, seed=1)
+    distance = wasserstein(first, second)
+    distance.backward()
+    costs = torch.cdist(first.detach(), second).square()
+    rows, columns = linear_sum_assignment(costs)
+    assert distance.item() == pytest.approx(costs[rows, columns].mean().item(), rel=1e-6)
+    torch.testing.assert_close(first.grad, 2 * (first.detach() - second[columns]) / 12)
+
+
+def test_of_translates_it_is_the_squared_length():
+    sample, shift = points(9), torch.arange(8.0, dtype=torch.double) / 10
+    assert wasserstein(sample, sample[torch.randperm(9)] + shift).item() == pytest.approx(shift.square().sum().item())
+    assert wasserstein(sample, sample).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_samples_may_differ_in_size():
+    """One point is far from each of two by the mean of its squared distances."""
+    first, second = torch.zeros(1, 2), torch.tensor([[3.0, 4.0], [1.0, 0.0]])
+    assert wasserstein(first, second).item() == pytest.approx(13)
+
+
+def test_of_a_single_class_label_costs_are_one_constant():
+    first, second, same = points(10), points(14, seed=1), torch.zeros(14, dtype=torch.long)
+    costs = gaussian_label_costs(first, same[:10], second, same)
+    assert costs.unique().numel() == 1
+    assert wasserstein(first, second, costs).item() == pytest.approx(
+        wasserstein(first, second).item() + costs[0, 0].item()
+    )
+
+
+def test_label_costs_are_distances_of_gaussians():
+    """Classes of +-1 around 0, and of +-2 around 5."""
+    first, second = torch.tensor([[-1.0], [1.0]]), torch.tensor([[3.0], [7.0], [3.0], [7.0]])
+    costs = gaussian_label_costs(first, torch.tensor([4, 4]), second, torch.tensor([2, 2, 2, 2]))
+    torch.testing.assert_close(costs, torch.full((2, 4), 26.0))  # 5² + (2 - 1)²

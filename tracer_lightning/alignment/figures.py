@@ -1,0 +1,97 @@
+"""Figures of an embedder: how near it is to the source, and what the source predictor tells of the target's labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tracer_lightning.alignment.distances import feature_distance
+from tracer_lightning.alignment.encoding import TrainingSamples, encode_all
+from tracer_lightning.alignment.source import Source
+from tracer_lightning.functional.distortion import (
+    distortion,
+    entropy,
+    joint_distribution,
+    label_given_source,
+    marginal_entropy,
+    transported_log_probabilities,
+)
+from tracer_lightning.models import ClipModel
+
+MOST_TRANSPORTED = 500
+"""Greatest number of samples of each side between which the distance is measured, which takes cubic time."""
+COLLAPSED = 0.5
+"""H(Z) below this share of what it could be, min(log C, log S), counts as a collapse."""
+
+
+class Figures(NamedTuple):
+    """Figures of an embedder on training samples; entropies and losses are in nats."""
+
+    distance: float
+    """Squared Wasserstein distance to the source, in units of the mean squared distance of two source samples."""
+    distortion: float
+    """H(Z | Z'), the feature-label distortion."""
+    entropy: float
+    """H(Z), the entropy of the mean source prediction; 0 where all samples are taken for one source class."""
+    bound: float
+    """H(Z') - H(Z) + H(Z | Z'), which the log-loss of the transported predictor can't exceed."""
+    log_loss: float
+    """Log-loss of the transported predictor."""
+    accuracy: float
+    """Accuracy of the transported predictor, in [0, 1]."""
+
+    def has_collapsed(self, classes: int, source_classes: int) -> bool:
+        """Whether most samples are taken for few source classes.
+
+        Args:
+            classes: number of target classes.
+            source_classes: number of source classes.
+        """
+        return self.entropy < COLLAPSED * math.log(min(classes, source_classes))
+
+
+FIGURES: Sequence[tuple[str, str]] = (
+    ("distance", "distance to the source"),
+    ("distortion", "H(Z|Z')"),
+    ("entropy", "H(Z)"),
+    ("bound", "bound on the log-loss"),
+    ("log_loss", "log-loss, transported"),
+    ("accuracy", "accuracy, transported"),
+)
+"""Fields of :class:`Figures` and their titles in tables."""
+
+
+@torch.no_grad()
+def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes: int) -> tuple[Figures, Tensor]:
+    """Measure an embedder.
+
+    Args:
+        model: model with the embedder of the target modality.
+        samples: target samples.
+        source: the source modality.
+        classes: number C of target classes.
+
+    Returns:
+        The figures, and P(Z' | Z), (C, S), of which the transported predictor is made.
+    """
+    encoded, labels = encode_all(model, samples, source.space)
+    some = slice(MOST_TRANSPORTED)
+    distance = feature_distance(encoded.points[some], labels[some], source.points[some], source.labels[some])
+    probabilities = source.predict(encoded.features).double()
+    joint = joint_distribution(probabilities, labels, classes)
+    given = label_given_source(joint)
+    log_probabilities = transported_log_probabilities(probabilities, given)
+    figures = (
+        distance / source.unit,
+        (conditional := distortion(probabilities, labels)),
+        (marginal := marginal_entropy(probabilities)),
+        entropy(joint.sum(dim=1)) - marginal + conditional,
+        F.nll_loss(log_probabilities, labels),
+        (log_probabilities.argmax(dim=1) == labels).double().mean(),
+    )
+    return Figures(*(float(figure) for figure in figures)), given.to(encoded.features.dtype)

@@ -1,0 +1,68 @@
+"""The outcome of stage 1 in a file, from which a continued run starts instead of repeating the stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tracer_lightning.alignment.figures import Figures
+from tracer_lightning.alignment.stage import Alignment
+from tracer_lightning.alignment.transported import TransportedPredictor
+from tracer_lightning.models import ClipModel, read_checkpoint
+from tracer_lightning.models.open_clip.embedders import embedder_parameters
+from tracer_lightning.models.weights import check_plain
+from tracer_lightning.storage import atomic_file
+
+WEIGHT, BIAS, GIVEN, FIGURES = "source_head.weight", "source_head.bias", "label_given_source", "figures"
+"""Names of the tensors beside the embedder's own: the transported predictor, and (2, F) figures before and after."""
+
+
+def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:
+    """Write the model's embedder, the transported predictor and the figures as safetensors, atomically."""
+    transported = alignment.transported
+    tensors: dict[str, Tensor] = {
+        **embedder_parameters(model),
+        WEIGHT: transported.weight,
+        BIAS: transported.bias,
+        GIVEN: transported.given,
+        FIGURES: torch.tensor([alignment.before, alignment.after], dtype=torch.double),
+    }
+    with atomic_file(path) as partial:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
+
+
+def read_alignment(path: Path, model: ClipModel, classes: int) -> Alignment:
+    """Read such a file, and load its embedder into the model.
+
+    Args:
+        path: path of the file.
+        model: model with an embedder of the same form, changed in place.
+        classes: number C of target classes.
+
+    Raises:
+        ValueError: the file is missing or damaged, or of another model or other classes.
+    """
+    content = read_checkpoint(path, "alignment")
+    check_plain(content, str(path))
+    parameters = embedder_parameters(model)
+    shapes = {name: parameter.shape for name, parameter in parameters.items()}
+    width = content[WEIGHT].shape[-1] if WEIGHT in content and content[WEIGHT].ndim else 0
+    source_classes = content[BIAS].numel() if BIAS in content else 0
+    shapes |= {
+        WEIGHT: torch.Size([source_classes, width]),
+        BIAS: torch.Size([source_classes]),
+        GIVEN: torch.Size([classes, source_classes]),
+        FIGURES: torch.Size([2, len(Figures._fields)]),
+    }
+    for name, shape in shapes.items():
+        found = content[name].shape if name in content else None
+        if found != shape:
+            raise ValueError(f"{path}: {name} must have the shape {tuple(shape)}, found {found and tuple(found)}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(content[name])
+    before, after = (Figures(*figures) for figures in content[FIGURES].tolist())
+    return Alignment(before, after, TransportedPredictor(content[WEIGHT], content[BIAS], content[GIVEN]), [])

@@ -1,0 +1,124 @@
+"""The loop of stage 1: only the embedder learns, while body and source predictor stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from tracer_lightning.alignment.encoding import TrainingSamples, encode
+from tracer_lightning.alignment.figures import Figures, measure
+from tracer_lightning.alignment.objective import Objective
+from tracer_lightning.alignment.source import Source
+from tracer_lightning.alignment.transported import TransportedPredictor
+from tracer_lightning.data import ClipDataModule
+from tracer_lightning.data.core.progress import progress_bar
+from tracer_lightning.models import ClipModel
+from tracer_lightning.models.open_clip.embedders import POSITIONS, embedder_parameters
+
+MOST_MEASURED = 5_000
+"""Greatest number of training samples whose figures are measured."""
+MAX_NORM = 1.0
+"""Norm that gradients are clipped to."""
+
+
+class Alignment(NamedTuple):
+    """Outcome of stage 1."""
+
+    before: Figures
+    """Figures of the embedder at its initialisation."""
+    after: Figures
+    """Figures of the embedder that was learned."""
+    transported: TransportedPredictor
+    """Predictor of the target classes that follows from the embedder and the source predictor."""
+    losses: list[tuple[int, float, float]]
+    """Step, distance and label term of each step; NaN where a term does not count."""
+
+
+def align(
+    model: ClipModel,
+    data: ClipDataModule,
+    source: Source,
+    objective: Objective,
+    steps: int,
+    samples: int,
+    lr: float,
+    seed: int,
+) -> Alignment:
+    """Learn the embedder of the model, in place, with AdamW without weight decay.
+
+    The result depends on the seed and the data alone, so that all ranks come to the same embedder.
+
+    Args:
+        model: model with the embedder of the target modality, on the device of the source's points.
+        data: data module of the target modality.
+        source: the source modality, read with the same body.
+        objective: what is minimised; nothing is learned where it is empty.
+        steps: number of optimizer steps.
+        samples: greatest number of samples of each modality in a step.
+        lr: learning rate.
+        seed: seed of the samples of each step.
+
+    Raises:
+        ValueError: a loss is not finite.
+    """
+    classes, device = len(data.classnames), source.points.device
+    trained = embedder_parameters(model)
+    was_training = model.training
+    model.eval()
+    measured = TrainingSamples(data, MOST_MEASURED, seed, device)
+    before, given = measure(model, measured, source, classes)
+    after, losses = before, []
+    if not objective.is_empty:
+        target = TrainingSamples(data, None, seed, device)
+        losses = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
+        after, given = measure(model, measured, source, classes)
+    model.train(was_training)
+    return Alignment(before, after, TransportedPredictor(source.head.weight, source.head.bias, given), losses)
+
+
+def _learn(
+    model: ClipModel,
+    trained: Mapping[str, Tensor],
+    target: TrainingSamples,
+    source: Source,
+    objective: Objective,
+    steps: int,
+    samples: int,
+    lr: float,
+    seed: int,
+) -> list[tuple[int, float, float]]:
+    """Minimise the objective over the trained parameters; returns the losses of each step."""
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=0.0)
+    losses = []
+    for step in progress_bar(range(steps), desc="aligning the embedder", unit="step"):
+        batch, labels = target.batch(torch.randperm(len(target), generator=generator)[:samples])
+        rows = torch.randperm(len(source.points), generator=generator)[: len(labels)]
+        encoded = encode(model, batch, source.space)
+        distance_of, term_of = objective.terms(step / steps)
+        distance, term = torch.full((2,), torch.nan)
+        loss = torch.zeros((), device=labels.device)
+        if distance_of is not None:
+            distance = distance_of(encoded.points, labels, source.points[rows], source.labels[rows]) / source.unit
+            loss = loss + distance
+        if term_of is not None:
+            term = term_of(source.predict(encoded.features), labels)
+            loss = loss + objective.weight * term
+        losses.append((step + 1, float(distance.detach()), float(term.detach())))
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss of stage 1 is not finite at step {step + 1} (distance {losses[-1][1]:.3g}, label term "
+                f"{losses[-1][2]:.3g}); choose a smaller lr"
+            )
+        gradients = dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True))
+        gradients[POSITIONS][0] = 0.0  # the class token's, which belongs to the body
+        for name, parameter in trained.items():
+            parameter.grad = gradients[name]
+        clip_grad_norm_(trained.values(), MAX_NORM)
+        optimizer.step()
+        optimizer.zero_grad()
+    return losses

@@ -1,0 +1,159 @@
+"""Another modality: the embedder of its samples, and stage 1, which runs before head and teacher are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities.seed import isolate_rng
+from omegaconf import DictConfig
+from rich.table import Table
+
+from tracer_lightning.alignment import Alignment, Objective, Source, align, read_source
+from tracer_lightning.alignment.figures import FIGURES
+from tracer_lightning.alignment.saved import read_alignment, write_alignment
+from tracer_lightning.config.backbones import add_embedder
+from tracer_lightning.config.build import build_data, make, make_data
+from tracer_lightning.config.errors import setting
+from tracer_lightning.config.mixing import without_mix
+from tracer_lightning.config.prerequisite import compose_prerequisite
+from tracer_lightning.data import ClipDataModule, DataModule
+from tracer_lightning.engine.console import console, print_rank_zero
+from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
+from tracer_lightning.models import Backbone
+from tracer_lightning.reporting.escaping import csv_text
+from tracer_lightning.storage import write_text
+
+SOURCE = "align.source"
+"""Key of the data of the source modality."""
+
+
+def prepare_modality(
+    cfg: DictConfig, backbone: Backbone, data: DataModule, trainer: pl.Trainer, checkpoint: Path | None
+) -> Alignment | None:
+    """Give the model the embedder of the data's modality, and learn it as the group ``align`` says.
+
+    A run that is continued takes the embedder that it has learned from its folder.
+
+    Args:
+        cfg: configuration of a run; ``embedder.shape`` becomes that of the data where it is null.
+        backbone: model with the embedder of images; its weights are those that the run starts from.
+        data: data module of the run.
+        trainer: trainer of the run.
+        checkpoint: checkpoint to continue from, if any.
+
+    Returns:
+        None for images, and where there is no source modality to compare with.
+    """
+    if not cfg.embedder:
+        return None
+    if not isinstance(data, ClipDataModule):
+        raise ValueError(f"embedder: a {type(data).__name__} has no samples to embed; choose embedder=pixels")
+    has_source = cfg.align.source is not None or cfg.prerequisite is not None
+    backbone.model.to(trainer.strategy.root_device)
+    with isolate_rng():  # a continued run draws nothing here
+        source = _source(cfg, backbone, trainer) if has_source and checkpoint is None else None
+    if cfg.embedder.shape is None:
+        cfg.embedder.shape = list(data.sample_shape)
+    add_embedder(cfg, backbone.model)
+    if not has_source:
+        _check_needs_no_source(cfg)
+        return None
+    if checkpoint is not None:
+        alignment = _saved_alignment(checkpoint, backbone, data, trainer)
+    else:
+        assert source is not None
+        with isolate_rng():
+            alignment = _learned_alignment(cfg, backbone, data, trainer, source)
+    if trainer.is_global_zero:
+        folder = Path(cfg.paths.output_dir)
+        write_alignment(folder / ALIGNMENT, backbone.model, alignment)
+        if alignment.losses:
+            write_text(folder / ALIGNMENT_LOG, csv_text([("step", "distance", "labels"), *alignment.losses]))
+    return alignment
+
+
+def _check_needs_no_source(cfg: DictConfig) -> None:
+    """Raise ValueError where there are no source data and stage 1 compares with some."""
+    if cfg.align.transport is not None or cfg.align.labels is not None:
+        raise ValueError(
+            f"align={cfg.align.name} compares with the data that the model was pretrained on, and there is no "
+            "prerequisite; name the data as data@align.source=, or choose align=none"
+        )
+    print_rank_zero("stage 1: nothing is measured, because neither align.source nor a prerequisite gives source data")
+
+
+def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source:
+    """The source modality, read by the model as it is before it gets another embedder."""
+    settings = cfg.align
+    if settings.source is None:
+        data = build_data(compose_prerequisite(cfg), backbone)
+    else:
+        data = make_data(without_mix(cfg, SOURCE), SOURCE, backbone, evaluates=False)
+    if not isinstance(data, ClipDataModule):
+        raise ValueError(f"{SOURCE} must be images and captions, found a {type(data).__name__}")
+    pixels = (3, backbone.spec.image_size, backbone.spec.image_size)
+    if data.sample_shape != pixels:
+        raise ValueError(f"{SOURCE}: samples must have the shape {pixels}, found {data.sample_shape}; choose images")
+    if trainer.local_rank == 0:
+        data.prepare_data()
+    make_head = make(cfg, "align.source_head.module")
+    device = trainer.strategy.root_device
+    print_rank_zero(f"stage 1: encoding up to {settings.source_samples:,} samples of the source modality")
+    was_training = backbone.model.training
+    backbone.model.eval()
+    with setting("align"):
+        source = read_source(backbone.model, data, make_head, settings.space, settings.source_samples, cfg.seed, device)
+    backbone.model.train(was_training)
+    return source
+
+
+def _learned_alignment(
+    cfg: DictConfig, backbone: Backbone, data: ClipDataModule, trainer: pl.Trainer, source: Source
+) -> Alignment:
+    settings = cfg.align
+    began = time.perf_counter()
+    distance, label_term = (
+        None if settings[key] is None else make(cfg, f"align.{key}") for key in ("transport", "labels")
+    )
+    with setting("align"):
+        objective = Objective(distance, label_term, settings.weight, settings.schedule)
+        alignment = align(
+            backbone.model, data, source, objective, settings.steps, settings.samples, settings.lr, cfg.seed
+        )
+    seconds = time.perf_counter() - began
+    about = "nothing is learned" if objective.is_empty else f"{settings.steps} steps, {seconds:.1f} s"
+    if trainer.is_global_zero:
+        console.print(_table(alignment, f"stage 1, align={settings.name}: {about}"))
+    classes, source_classes = len(data.classnames), source.head.out_features
+    if not objective.is_empty and alignment.after.has_collapsed(classes, source_classes):
+        print_rank_zero(
+            f"warning: stage 1 has collapsed (H(Z) is {alignment.after.entropy:.2f} nats): most samples are taken for "
+            f"few of the {source_classes} source classes; choose align=fa_mi, or another align.weight"
+        )
+    return alignment
+
+
+def _saved_alignment(checkpoint: Path, backbone: Backbone, data: ClipDataModule, trainer: pl.Trainer) -> Alignment:
+    """What stage 1 of the run has learned whose checkpoint this is."""
+    with setting("resume"):
+        alignment = read_alignment(checkpoint.parent.parent / ALIGNMENT, backbone.model, len(data.classnames))
+    alignment.transported.to(trainer.strategy.root_device)
+    return alignment
+
+
+def _table(alignment: Alignment, title: str) -> Table:
+    table = Table("", "before", "after", title=title, title_justify="left")
+    for field, name in FIGURES:
+        table.add_row(name, *(f"{getattr(figures, field):.3f}" for figures in (alignment.before, alignment.after)))
+    return table
+
+
+def alignment_results(alignment: Alignment | None) -> Mapping[str, Any]:
+    """Entries of results.json about stage 1."""
+    if alignment is None:
+        return {}
+    return {"alignment": {"before": alignment.before._asdict(), "after": alignment.after._asdict()}}

@@ -1,0 +1,122 @@
+"""The data module of standardized arrays, which every format of files of arrays extends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tracer_lightning.data.arrays.splits import Split, channel_statistics, check_splits, hold_out, standardized
+from tracer_lightning.data.images.datamodule import ClipDataModule
+from tracer_lightning.data.images.image_source import RawSample
+from tracer_lightning.data.images.names import parse_templates, parse_texts
+from tracer_lightning.types import Batch, EvalSet, InputSpec
+
+
+class ArraySource:
+    """Source of arrays in memory.
+
+    Args:
+        split: standardized samples and their labels.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.labels = split.labels
+        self._samples = torch.from_numpy(split.samples)
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> RawSample:
+        """Return the array (C, L) or (C, H, W) and its class."""
+        return RawSample(self._samples[index], int(self.labels[index]), origin=str(index))
+
+
+class StandardizedDataModule(ClipDataModule):
+    """Classification of arrays, each channel standardized by the training split.
+
+    The test split never influences training: where there is no split ``val``, validation samples are held out of
+    training. Captions are those of class names, as for images.
+
+    Args:
+        spec: input specification of the model, of which only the tokenizer matters.
+        name: name of the data set.
+        splits: ``train``, ``test`` and perhaps ``val``, not standardized.
+        origins: the place of each split, for messages.
+        names: class names that the files give, in the order of the labels.
+        texts: ``classnames``, which replace those of the files, and ``templates``.
+        held_out: ``fraction`` of each class's training samples to validate on, and the ``seed`` of their choice, which
+            is independent of the run's; fraction 0 monitors the test set.
+        loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``
+            and ``shots``.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        name: str,
+        splits: Mapping[str, Split],
+        origins: Mapping[str, str],
+        names: Sequence[str],
+        texts: Mapping[str, Sequence[str] | None],
+        held_out: Mapping[str, float],
+        **loading: Any,
+    ) -> None:
+        super().__init__(spec, max_bad_fraction=0.0, **loading)
+        classnames = parse_texts("texts.classnames", texts["classnames"]) or tuple(names)
+        if len(classnames) < len(names):
+            raise ValueError(
+                f"texts.classnames has {len(classnames)} names and {origins['train']} {len(names)} classes"
+            )
+        self.classnames = classnames
+        self.templates = parse_templates("texts.templates", texts["templates"]) or ()
+        check_splits(splits, origins, classnames)
+        if not 0 <= held_out["fraction"] < 1:
+            raise ValueError(f"held_out.fraction must be >= 0 and < 1, got {held_out['fraction']}")
+        test = EvalSet(name, "test", "id", samples=len(splits["test"].labels))
+        self.eval_sets, self.val_set = (test,), test
+        raw, self._about = dict(splits), ""
+        if "val" not in raw and held_out["fraction"] > 0:
+            rows = hold_out(raw["train"].labels, held_out["fraction"], int(held_out["seed"]))
+            if not len(rows[1]):
+                raise ValueError(
+                    f"{origins['train']} has one sample of each class, so that none can be held out for validation; "
+                    "add samples, or set held_out.fraction to 0"
+                )
+            total = len(raw["train"].labels)
+            self._about = (
+                f"{len(rows[1]):,} of {total:,} samples of {origins['train']} ({len(rows[1]) / total:.1%}) are held "
+                f"out of training for validation; the test set is {origins['test']}"
+            )
+            raw["train"], raw["val"] = (splits["train"].take(part) for part in rows)
+        if "val" in raw:
+            self.val_set = EvalSet(name, "val", "id", samples=len(raw["val"].labels))
+        statistics = channel_statistics(raw["train"])
+        self._splits = {key: Split(standardized(s.samples, statistics), s.labels) for key, s in raw.items()}
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """(C, L) or (C, H, W) of each sample."""
+        return self._splits["train"].samples.shape[1:]
+
+    def train_source(self) -> ArraySource:
+        """Training samples without those held out, at least one of every class."""
+        return ArraySource(self._splits["train"])
+
+    def eval_source(self, eval_set: EvalSet) -> ArraySource:
+        """Samples of an evaluation set."""
+        return ArraySource(self._splits[eval_set.split])
+
+    def about_validation(self) -> str:
+        """Describe how many samples are held out; empty where validation has its own split."""
+        return self._about
+
+    def blank(self) -> torch.Tensor:
+        """A sample of zeros."""
+        return torch.zeros(self.sample_shape)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """The batch as it is: arrays are standardized when they are read."""
+        return batch

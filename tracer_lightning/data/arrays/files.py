@@ -1,0 +1,136 @@
+"""Arrays in a ``.npz`` file or a folder of ``.npy`` files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
+from tracer_lightning.data.arrays.splits import Split
+from tracer_lightning.types import InputSpec
+
+REQUIRED, OPTIONAL = ("train", "test"), ("val",)
+"""Splits, each of which has an array of samples and one of labels."""
+MOST_CLASSES = 100_000
+"""Greatest number of classes: labels beyond are no class indices."""
+
+
+class ArrayDataModule(StandardizedDataModule):
+    """Data module of the arrays ``train_x``, ``train_y``, ``test_x``, ``test_y`` and perhaps ``val_x``, ``val_y``.
+
+    Samples are (N, C, L) or (N, C, H, W), and labels (N,) whole numbers from 0.
+
+    Args:
+        spec: see :class:`StandardizedDataModule`.
+        root: ``.npz`` file with arrays of these names, or folder with a ``.npy`` file for each. Pickled objects are not
+            loaded.
+        texts: see :class:`StandardizedDataModule`; without ``classnames``, classes are called by their numbers.
+        held_out: see :class:`StandardizedDataModule`.
+        loading: see :class:`StandardizedDataModule`.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        root: str,
+        texts: Mapping[str, Sequence[str] | None],
+        held_out: Mapping[str, float],
+        **loading: Any,
+    ) -> None:
+        path = Path(root)
+        splits = read_splits(path)
+        origins = {name: f"{path}: {name}_x" for name in splits}
+        count = int(max(splits["train"].labels.max(initial=-1), 0)) + 1
+        if count > MOST_CLASSES:
+            raise ValueError(f"root={path}: train_y must be class indices from 0, found {count - 1}")
+        names = [str(number) for number in range(count)]
+        super().__init__(spec, path.stem, splits, origins, names, texts, held_out, **loading)
+
+
+def read_splits(path: Path) -> dict[str, Split]:
+    """Read the splits of a file or folder.
+
+    Args:
+        path: ``.npz`` file, or folder of ``.npy`` files.
+
+    Raises:
+        ValueError: an array is missing, or is not of finite numbers, or of another number of axes.
+    """
+    arrays = _Arrays(path)
+    present = [*REQUIRED, *(name for name in OPTIONAL if arrays.has(f"{name}_x") or arrays.has(f"{name}_y"))]
+    return {name: Split(arrays.samples(f"{name}_x"), arrays.labels(f"{name}_y")) for name in present}
+
+
+class _Arrays:
+    """Arrays by name, checked when they are read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.exists():
+            raise ValueError(f"root={path}: no such file or folder")
+        self._is_folder = path.is_dir()
+        if self._is_folder:
+            self._names = {file.stem for file in path.glob("*.npy")}
+            return
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                self._names = set(archive.files)
+        except Exception as error:  # forged files raise errors of many classes
+            raise ValueError(
+                f"root={path}: no .npz file of plain arrays, nor a folder of .npy files ({_reason(error)})"
+            ) from error
+
+    def has(self, name: str) -> bool:
+        return name in self._names
+
+    def _read(self, name: str) -> tuple[str, np.ndarray]:
+        where = f"root={self._path}: {name}"
+        if name not in self._names:
+            listed = ", ".join(sorted(self._names)[:9]) or "no arrays"
+            raise ValueError(f"{where} is missing; there must be {name}, found {listed}")
+        try:
+            if self._is_folder:
+                array: np.ndarray = np.load(self._path / f"{name}.npy", allow_pickle=False)
+            else:
+                with np.load(self._path, allow_pickle=False) as archive:
+                    array = archive[name]
+        except Exception as error:  # forged files raise errors of many classes
+            if "allow_pickle" in str(error):
+                raise ValueError(
+                    f"{where} holds pickled objects, which are not loaded; save an array of numbers"
+                ) from error
+            raise ValueError(f"{where} can't be read ({_reason(error)})") from error
+        return where, array
+
+    def samples(self, name: str) -> np.ndarray:
+        """(N, C, L) or (N, C, H, W), float32."""
+        where, array = self._read(name)
+        if array.ndim not in (3, 4) or array.dtype.kind not in "fiu" or 0 in array.shape[1:]:
+            raise ValueError(
+                f"{where} must be (N, C, L) or (N, C, H, W) of finite numbers; found {array.shape}, {array.dtype}"
+            )
+        with np.errstate(over="ignore"):  # of float64, which becomes infinite
+            samples = np.ascontiguousarray(array, dtype=np.float32)
+        finite = np.isfinite(samples)
+        if not finite.all():
+            place = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"{where} must be of finite numbers; sample {place[0]}, channel {place[1]} has {array[tuple(place)]}"
+            )
+        return samples
+
+    def labels(self, name: str) -> np.ndarray:
+        """(N,) int64."""
+        where, array = self._read(name)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"{where} must be (N,) class indices, whole numbers from 0; found {array.shape}, {array.dtype}"
+            )
+        return array.astype(np.int64)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:100]
