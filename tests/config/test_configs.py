@@ -35,7 +35,18 @@ ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "embedder", "data", "suite", "evaluation")]
 """What needs weights that have a head, several templates, a checkpoint, or the hub."""
-OWN = ("cifar10", "continual", "cross_modal", "digits", "own_images", "pacs", "pairs", "questions", "tiny", "toy_digits")
+OWN = (
+    "cifar10",
+    "continual",
+    "cross_modal",
+    "digits",
+    "own_images",
+    "pacs",
+    "pairs",
+    "questions",
+    "tiny",
+    "toy_digits",
+)
 """Beginnings of the names of experiments that the paper does not have."""
 LISTS = ("distill_losses", "regularizers")
 FOLDER = ["data.root={root}"]

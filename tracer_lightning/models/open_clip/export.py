@@ -59,16 +59,21 @@ def plain_clip(model: ClipModel) -> Any:
     Raises:
         ValueError: the model has parts that can't be part of an open_clip model.
     """
-    if isinstance(getattr(model.model.visual, "conv1", None), ConvolutionEmbedder):
-        raise ValueError(
-            "an embedder of another modality can't be part of an open_clip model; evaluate the checkpoint instead"
-        )
+    check_takes_images(model)
     merge(model)
     prefixes = (CLIP, HEAD.partition(".")[0])
     extra = [name for name in model.state_dict() if not name.startswith(prefixes)]
     if extra:
         raise ValueError(f"{extra[0]} can't be part of an open_clip model; evaluate the checkpoint instead")
     return model.model
+
+
+def check_takes_images(model: ClipModel) -> None:
+    """Raise ValueError for a model with an embedder of another modality, which other libraries can't load."""
+    if isinstance(getattr(model.model.visual, "conv1", None), ConvolutionEmbedder):
+        raise ValueError(
+            "an embedder of another modality can't be part of an open_clip model; evaluate the checkpoint instead"
+        )
 
 
 def save_head(model: ClipModel, folder: Path) -> None:

@@ -16,6 +16,7 @@ from tracer_lightning.functional.lora_merge import merge
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.export import check_takes_images
 
 IMAGE_FILE, TEXT_FILE, PREPROCESSING_FILE = "image.onnx", "text.onnx", "preprocessing.json"
 TOLERANCE = 1e-4
@@ -96,6 +97,7 @@ def export_onnx(backbone: Backbone, prompts: Tensor | None, folder: Path) -> Non
         raise ValueError(
             f"{error.name} is not installed; the extra onnx has it (pip install onnx onnxruntime onnxscript)"
         ) from error
+    check_takes_images(backbone.model)
     merge(backbone.model)
     model: ClipModel = backbone.model.cpu().float().eval()
     spec = backbone.spec
