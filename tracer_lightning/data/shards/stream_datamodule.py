@@ -49,7 +49,7 @@ class StreamedShardDataModule(StreamedTraining, ShardDataModule):
         """Loader of every training image once, prepared as in validation; raise ValueError for a random order."""
         if shuffled is not None:
             raise ValueError(NO_SHUFFLING)
-        shards = self.prepare_shards(self.train_shards())
+        shards = self.prepared_train_shards()
         return self._single_pass(shards, self.eval_sample_builder(self.val_set), self.train_labels())
 
     def _single_pass(self, shards: list[Shard], builder: SampleBuilder, labels: ClassLabels) -> Iterable[Batch]:

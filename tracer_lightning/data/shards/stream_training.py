@@ -96,16 +96,20 @@ class StreamedTraining(ClipDataModule):
                 "pairs of images and templates are drawn by position, which streams don't provide; set "
                 "image_template_pairs to False, or read the shards by index"
             )
+        shards = self.prepared_train_shards()
+        position = StreamPosition(self.train_size(), self.batch_size, self.seed, *self._ranks, streams=self.streams)
+        stream = TrainStream(shards, self.train_sample_builder(), position, self.shuffle_buffer, self.train_labels())
+        options = {**self._loader_options(), "collate_fn": _identity}
+        return StreamLoader(stream, self.spec.trims_text, **options)
+
+    def prepared_train_shards(self) -> list[Shard]:
+        """Training shards, checked; raise ValueError for few-shot training."""
         if self.shots is not None:
             raise ValueError(
                 f"shots={self.shots} requires the classes of all images in advance, which streams don't provide; set "
                 "shots to None, or read the shards by index"
             )
-        shards = self.prepare_shards(self.train_shards())
-        position = StreamPosition(self.train_size(), self.batch_size, self.seed, *self._ranks, streams=self.streams)
-        stream = TrainStream(shards, self.train_sample_builder(), position, self.shuffle_buffer, self.train_labels())
-        options = {**self._loader_options(), "collate_fn": _identity}
-        return StreamLoader(stream, self.spec.trims_text, **options)
+        return self.prepare_shards(self.train_shards())
 
     def prepare_shards(self, shards: list[Shard]) -> list[Shard]:
         """Set up caching of the shards, and check that the first and the last one are tar files."""
