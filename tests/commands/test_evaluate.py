@@ -168,6 +168,7 @@ def test_a_run_does_not_start_from_the_name_of_a_model(name):
         start_path(name)
 
 
+@pytest.mark.slow
 def test_merged_weights_are_exported_with_the_backbone_that_they_are_of(finished_run, exported, tmp_path):
     student_weights, teacher_weights = (
         load_file(exported / model / "open_clip_model.safetensors") for model in ("student", "teacher")

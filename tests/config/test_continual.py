@@ -57,6 +57,7 @@ def test_tasks_must_test_the_same_sets(suites, message):
         check_suites({"one": ["a"], "two": ["b"]}, suites)
 
 
+@pytest.mark.slow
 def test_adapters_that_can_not_be_merged_are_refused(tmp_path):
     for peft, expected in (("none", False), ("lora", True)):
         cfg = composed(tmp_path, "tasks=[small,noisy]", f"peft={peft}", "continual.general=[plain,thin]")
@@ -77,6 +78,7 @@ def test_a_prerequisite_is_a_single_run(tmp_path):
         compose_prerequisite(cfg)
 
 
+@pytest.mark.slow
 def test_updates_of_models_that_answer_are_merged(tmp_path):
     pytest.importorskip("peft")
     small = ("backbone.text_cfg.layers=1", "backbone.vision_cfg.layers=1", "data.renderings_per_digit=1")

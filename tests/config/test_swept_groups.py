@@ -37,7 +37,7 @@ def test_other_command_lines_stay_as_they_are(arguments):
     "arguments",
     [
         (*SWEEP, "data.rot=/images"),
-        ("-m", "experiment=pacs_flyp,digits", "data.root=/images"),  # the digits have no root
+        pytest.param(("-m", "experiment=pacs_flyp,digits", "data.root=/images"), marks=pytest.mark.slow),  # no root
     ],
 )
 def test_a_setting_must_exist_with_every_choice(arguments):
@@ -45,6 +45,7 @@ def test_a_setting_must_exist_with_every_choice(arguments):
         allowed(*arguments)
 
 
+@pytest.mark.slow
 def test_options_of_a_folder_of_ones_own(tmp_path):
     (tmp_path / "experiment").mkdir()
     for name in ("one", "two"):

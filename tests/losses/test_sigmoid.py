@@ -214,7 +214,8 @@ def worker(rank, rendezvous, result, ranks):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
 def test_gradients_of_several_ranks_are_those_of_one_process(tmp_path, ranks):
     run_ranks(worker, (tmp_path / "rendezvous", tmp_path / "gradients.pt", ranks), ranks)
     distributed = torch.load(tmp_path / "gradients.pt", weights_only=True)

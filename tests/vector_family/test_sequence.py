@@ -155,6 +155,7 @@ def test_a_killed_command_continues_to_the_same_end(unbroken, tmp_path):
     assert not differences(outcome(unbroken), outcome(folder))
 
 
+@pytest.mark.slow
 def test_a_finished_sequence_is_not_repeated(unbroken):
     before = outcome(unbroken)
     times = {path: path.stat().st_mtime_ns for task in FOLDERS for path in (unbroken / task).rglob("*")}

@@ -105,8 +105,9 @@ SIZES = [(333, 500), (500, 333), (64, 64), (40, 1000), (1000, 40), (1, 3)]
 @pytest.mark.parametrize(
     ("height", "width", "scale"),
     [
-        (375, 500, (0.9, 1.0)),
-        *(pytest.param(*size, (0.9, 1.0), marks=pytest.mark.slow) for size in SIZES[:-1]),
+        (64, 64, (0.9, 1.0)),
+        pytest.param(375, 500, (0.9, 1.0), marks=pytest.mark.slow),
+        *(pytest.param(*size, (0.9, 1.0), marks=pytest.mark.slow) for size in SIZES[:-1] if size != (64, 64)),
         pytest.param(1000, 40, (0.08, 1.0), marks=pytest.mark.slow),
         pytest.param(1, 3, (0.9, 1.0), marks=pytest.mark.exhaustive),
         *(pytest.param(*size, (0.08, 1.0), marks=pytest.mark.exhaustive) for size in [(375, 500), *SIZES[:4], (1, 3)]),
