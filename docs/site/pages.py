@@ -13,7 +13,18 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parent.parent.parent
 CONF = ROOT / "conf"
-PACKAGES = ("losses", "teachers", "kernels", "anchors", "callbacks", "models", "data", "evaluation", "merging")
+PACKAGES = (
+    "losses",
+    "teachers",
+    "kernels",
+    "anchors",
+    "callbacks",
+    "models",
+    "data",
+    "evaluation",
+    "alignment",
+    "merging",
+)
 """Packages with public classes, each of which gets a page."""
 ROOT_PAGES = {
     "README.md": "index.md",
