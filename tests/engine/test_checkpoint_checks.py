@@ -96,7 +96,7 @@ DAMAGE = {
     "a schedule of texts": lambda c: c["lr_schedulers"][0].update(last_epoch="x"),
     "a schedule with more": lambda c: c["lr_schedulers"][0].update(step="x"),
     "a schedule that is no number": lambda c: c["lr_schedulers"][0].update(base_lrs=[NAN]),
-    "no optimizer": lambda c: c.update(optimizer_states=[]),
+    "without optimizer": lambda c: c.update(optimizer_states=[]),
     "an optimizer that is text": lambda c: c.update(optimizer_states=["x"]),
     "an optimizer of other parameters": lambda c: c["optimizer_states"][0]["state"].update({99: {}}),
     "an optimizer of other shapes": lambda c: c["optimizer_states"][0]["state"][0].update(exp_avg=torch.ones(3)),
