@@ -236,7 +236,11 @@ def test_help_helps_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("command", "groups", "setting"),
     [
-        ("merge", ["merge", "backbone", "peft", "embedder", "suite", "evaluation", "data", "trainer"], "  model=student  "),
+        (
+            "merge",
+            ["merge", "backbone", "peft", "embedder", "suite", "evaluation", "data", "trainer"],
+            "  model=student  ",
+        ),
         ("export", ["backbone", "peft", "embedder"], "  private=true  "),
         ("kernels", ["kernel"], "  steps=25000  "),
     ],

@@ -273,7 +273,9 @@ def test_the_paper_run_has_the_released_hyperparameters(tmp_path, imagenet):
 @pytest.mark.parametrize("reproduce", ["paper", "official"])
 def test_imagenet_has_the_texts_of_the_parity(tmp_path, imagenet, reproduce):
     """Class 911 is another one in the released heads, and in neither captions."""
-    cfg = composed(tmp_path, "data=imagenet", f"reproduce={reproduce}", *(need.replace("{root}", str(imagenet)) for need in SETS))
+    cfg = composed(
+        tmp_path, "data=imagenet", f"reproduce={reproduce}", *(need.replace("{root}", str(imagenet)) for need in SETS)
+    )
     texts = instantiate(cfg.data.texts, _convert_="all")
     captions = texts["train_classnames"] or texts["classnames"]
     assert (len(texts["templates"]), texts["classnames"][911]) == {
