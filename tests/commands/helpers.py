@@ -32,6 +32,7 @@ EVERY_ENTRY = {
         "rendezvous_timeout": 1,
         "evaluation": {"precision": "fp32"},
         "backbone": {},
+        "embedder": {},
         "suite": {},
         "data": {},
         "trainer": {},
