@@ -45,3 +45,11 @@ def test_what_is_wrong_with_images_is_said_before_training(root, tmp_path):
 def test_other_data_are_refused(tmp_path):
     status, _, err = script("check", "experiment=questions", "prerequisite=null", f"paths.outputs={tmp_path}")
     assert (status, err.splitlines()[-1][:38]) == (1, "error: data must be images for check, "), err
+
+
+def test_other_modalities_are_refused(tmp_path):
+    status, _, err = script("check", "experiment=cross_modal", f"paths.outputs={tmp_path}")
+    assert (status, err.splitlines()[-1]) == (
+        1,
+        "error: embedder: check is for images, and not for other modalities; choose embedder=pixels",
+    )

@@ -84,8 +84,8 @@ def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes:
     distance = feature_distance(encoded.points[some], labels[some], source.points[some], source.labels[some])
     probabilities = source.predict(encoded.features).double()
     joint = joint_distribution(probabilities, labels, classes)
-    given = label_given_source(joint)
-    log_probabilities = transported_log_probabilities(probabilities, given)
+    transition = label_given_source(joint)
+    log_probabilities = transported_log_probabilities(probabilities, transition)
     figures = (
         distance / source.unit,
         (conditional := distortion(probabilities, labels)),
@@ -94,4 +94,4 @@ def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes:
         F.nll_loss(log_probabilities, labels),
         (log_probabilities.argmax(dim=1) == labels).double().mean(),
     )
-    return Figures(*(float(figure) for figure in figures)), given.to(encoded.features.dtype)
+    return Figures(*(float(figure) for figure in figures)), transition.to(encoded.features.dtype)

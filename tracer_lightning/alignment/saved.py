@@ -58,9 +58,9 @@ def read_alignment(path: Path, model: ClipModel, classes: int) -> Alignment:
         FIGURES: torch.Size([2, len(Figures._fields)]),
     }
     for name, shape in shapes.items():
-        found = content[name].shape if name in content else None
-        if found != shape:
-            raise ValueError(f"{path}: {name} must have the shape {tuple(shape)}, found {found and tuple(found)}")
+        actual = content[name].shape if name in content else None
+        if actual != shape:
+            raise ValueError(f"{path}: {name} must have the shape {tuple(shape)}, found {actual and tuple(actual)}")
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(content[name])

@@ -70,14 +70,14 @@ def align(
     was_training = model.training
     model.eval()
     measured = TrainingSamples(data, MOST_MEASURED, seed, device)
-    before, given = measure(model, measured, source, classes)
+    before, transition = measure(model, measured, source, classes)
     after, losses = before, []
     if not objective.is_empty:
         target = TrainingSamples(data, None, seed, device)
         losses = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
-        after, given = measure(model, measured, source, classes)
+        after, transition = measure(model, measured, source, classes)
     model.train(was_training)
-    return Alignment(before, after, TransportedPredictor(source.head.weight, source.head.bias, given), losses)
+    return Alignment(before, after, TransportedPredictor(source.head.weight, source.head.bias, transition), losses)
 
 
 def _learn(

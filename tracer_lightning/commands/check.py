@@ -21,6 +21,7 @@ from tracer_lightning.config.validate import validate
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.data.images.inspection import Duplicate, SetInspection, inspect_source, shared_images
 from tracer_lightning.engine.console import console, print_rank_zero, quieten
+from tracer_lightning.models import Backbone
 from tracer_lightning.reporting.escaping import printable
 from tracer_lightning.types import EvalSet
 
@@ -34,7 +35,7 @@ TRAINING = "train"
 
 
 def check(cfg: DictConfig) -> dict[str, SetInspection]:
-    """Read every image of the run that ``cfg`` describes, time a few steps, and report what was found.
+    """Read every image of the run that ``cfg`` describes, time a few steps, and report what was inspections.
 
     The model has random weights: neither pretrained weights nor a prerequisite are needed.
 
@@ -46,6 +47,8 @@ def check(cfg: DictConfig) -> dict[str, SetInspection]:
     """
     quieten()
     validate(cfg, "train")
+    if cfg.embedder:
+        raise ValueError("embedder: check is for images, and not for other modalities; choose embedder=pixels")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = prepare_backbone(cfg, bare_backbone(cfg, weights_follow=True))
     data = build_training_data(cfg, backbone)
@@ -57,25 +60,25 @@ def check(cfg: DictConfig) -> dict[str, SetInspection]:
     if data.val_set not in data.eval_sets:
         sets[f"{data.val_set.name}, {data.val_set.split}"] = data.val_set
     sets |= {eval_set.name: eval_set for eval_set in data.eval_sets}
-    found = {name: inspect_source(data.source(eval_set), name) for name, eval_set in sets.items()}
-    console.print(_table(found, sets))
-    for line in _remarks(found, data):
+    inspections = {name: inspect_source(data.source(eval_set), name) for name, eval_set in sets.items()}
+    console.print(_table(inspections, sets))
+    for line in _remarks(inspections, data):
         print_rank_zero(printable(line))
     check_built(cfg, data)
-    seconds = _seconds_per_step(cfg, data)
+    seconds = _seconds_per_step(cfg, backbone, data)
     steps = len(data.train_loader())
     print_rank_zero(
         f"an epoch has {steps:,} steps of {data.batch_size} images: about {_duration(steps * seconds)} "
         f"({1000 * seconds:.0f} ms a step, measured on this machine), without validation"
     )
-    return found
+    return inspections
 
 
-def _table(found: Mapping[str, SetInspection], sets: Mapping[str, EvalSet | None]) -> Table:
+def _table(inspections: Mapping[str, SetInspection], sets: Mapping[str, EvalSet | None]) -> Table:
     table = Table("set", "role", box=SIMPLE, pad_edge=False)
     for column in ("images", "classes", "per class", "pixels", "bad", "repeated"):
         table.add_column(column, justify="right")
-    for name, inspection in found.items():
+    for name, inspection in inspections.items():
         eval_set = sets[name]
         counts = sorted(inspection.class_counts.values())
         table.add_row(
@@ -95,10 +98,10 @@ def _range(smallest: int, largest: int) -> str:
     return f"{smallest:,}" if smallest == largest else f"{smallest:,}–{largest:,}"
 
 
-def _remarks(found: Mapping[str, SetInspection], data: ClipDataModule) -> list[str]:
+def _remarks(inspections: Mapping[str, SetInspection], data: ClipDataModule) -> list[str]:
     """One line for each thing to know."""
-    train, lines = found[TRAINING], []
-    for name, inspection in found.items():
+    train, lines = inspections[TRAINING], []
+    for name, inspection in inspections.items():
         if inspection.unreadable:
             lines.append(_some(f"{name}: images that can't be read", inspection.unreadable))
         if inspection.repeated:
@@ -140,7 +143,7 @@ class _StepTimes(pl.Callback):
         self.times.append(time.perf_counter())
 
 
-def _seconds_per_step(cfg: DictConfig, data: ClipDataModule) -> float:
+def _seconds_per_step(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> float:
     """Median time of a training step with its data, of a model with random weights."""
     timed = deepcopy(cfg)
     with open_dict(timed):
@@ -150,7 +153,6 @@ def _seconds_per_step(cfg: DictConfig, data: ClipDataModule) -> float:
         )
     clock = _StepTimes()
     trainer = build_trainer(timed, [clock])
-    backbone = prepare_backbone(cfg, bare_backbone(cfg, weights_follow=True))
     add_head(cfg, backbone.model, data, trainer)
     trainer.fit(build_module(cfg, backbone, data), datamodule=data)
     pauses = [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]

@@ -59,8 +59,8 @@ def _embed_images(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[
 def _embed_texts(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:
     require_clip([backbone], "texts")
     with setting("texts"):
-        given: Any = OmegaConf.to_container(cfg.texts) if OmegaConf.is_config(cfg.texts) else cfg.texts
-        texts = split_lines(read_text(Path(given))) if isinstance(given, str) else [str(text) for text in given]
+        entry: Any = OmegaConf.to_container(cfg.texts) if OmegaConf.is_config(cfg.texts) else cfg.texts
+        texts = split_lines(read_text(Path(entry))) if isinstance(entry, str) else [str(text) for text in entry]
         if not texts:
             raise ValueError("there is none; give a list, or a file with one text a line")
     device = runner.trainer.strategy.root_device

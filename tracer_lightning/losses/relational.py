@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tracer_lightning.functional.matching import MatchingName
-from tracer_lightning.losses.base import check_temperature, require_teacher
+from tracer_lightning.losses.base import check_temperature
 from tracer_lightning.losses.matching import MatchingTerm
 from tracer_lightning.types import LossInputs
 
@@ -33,15 +33,5 @@ class ContrastiveRelationalDistillation(MatchingTerm):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
-        student, teacher = inputs.student, require_teacher(inputs)
-        logits, divergence = self.matching.logits, self.matching.divergence
-        image_to_text = divergence(
-            logits(teacher.image, teacher.text, teacher) / self.temperature,
-            logits(student.image, student.text, student),
-        )
-        text_to_image = divergence(
-            logits(teacher.text, teacher.image, teacher) / self.temperature,
-            logits(student.text, student.image, student),
-        )
-        total = image_to_text + text_to_image
+        total = self.compare_logits(self.matching.divergence, inputs, self.temperature)
         return 0.5 * total if self.halved else total

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from tracer_lightning.functional.matching import MatchingName
-from tracer_lightning.losses.base import check_temperature, require_teacher
+from tracer_lightning.losses.base import check_temperature
 from tracer_lightning.losses.matching import MatchingTerm
 from tracer_lightning.types import LossInputs
 
@@ -31,14 +31,4 @@ class SoftCrossEntropy(MatchingTerm):
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of features (B, D)."""
-        student, teacher = inputs.student, require_teacher(inputs)
-        logits, cross_entropy = self.matching.logits, self.matching.cross_entropy
-        image_to_text = cross_entropy(
-            logits(teacher.image, teacher.text, teacher) / self.temperature,
-            logits(student.image, student.text, student),
-        )
-        text_to_image = cross_entropy(
-            logits(teacher.text, teacher.image, teacher) / self.temperature,
-            logits(student.text, student.image, student),
-        )
-        return image_to_text + text_to_image
+        return self.compare_logits(self.matching.cross_entropy, inputs, self.temperature)

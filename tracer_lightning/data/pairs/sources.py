@@ -12,6 +12,7 @@ import numpy as np
 from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.in_memory import PackedCaptions, PackedTexts
+from tracer_lightning.data.images.shots import ImageSubset
 from tracer_lightning.data.pairs.problems import MISSING, WITHOUT_CAPTION, WITHOUT_IMAGE, Problems
 from tracer_lightning.data.pairs.rows import PairRow
 from tracer_lightning.data.shards.labels import NO_LABEL
@@ -86,36 +87,16 @@ class FilePairs:
         return Path(self._paths[index]).as_posix()
 
 
-class PairSubset:
-    """Some of the images of a source.
+class PairSubset(ImageSubset):
+    """Subset of images with captions."""
 
-    Args:
-        source: all images.
-        positions: (N,) positions in the source.
-    """
-
-    def __init__(self, source: PairSource, positions: np.ndarray) -> None:
-        self.source, self.positions = source, positions
-
-    @property
-    def labels(self) -> np.ndarray:
-        """(N,) classes."""
-        labels: np.ndarray = np.asarray(self.source.labels)[self.positions]
-        return labels
+    source: PairSource
 
     @property
     def sizes(self) -> np.ndarray:
         """(N,) sizes of the encoded images in bytes."""
         sizes: np.ndarray = self.source.sizes[self.positions]
         return sizes
-
-    def __len__(self) -> int:
-        """Number of images."""
-        return len(self.positions)
-
-    def __getitem__(self, index: int) -> RawSample:
-        """Return an encoded image with its captions."""
-        return self.source[int(self.positions[index])]
 
     def captions(self, index: int) -> tuple[str, ...]:
         """Return the captions of an image."""
