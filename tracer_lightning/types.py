@@ -43,13 +43,15 @@ class Batch(NamedTuple):
     """Locations of unreadable images, each with the reason; others replace them in training, padding in evaluation."""
     text_of: Tensor | None = None
     """(B,) the row of ``texts`` that is each image's, where captions repeat; None where row and image agree."""
+    targets: Tensor | None = None
+    """(B, ...) values to predict, NaN where they are unknown; None where samples have classes instead."""
 
 
 class ClipFeatures(NamedTuple):
     """Outputs of a CLIP model, of the global batch in training."""
 
     image: Tensor
-    """(B, D), L2-normalised."""
+    """(B, D), L2-normalised; (0, D) where only the pixels that a head predicts are asked for."""
     text: Tensor
     """(B, D), L2-normalised; (0, D) where nothing asks for texts."""
     logit_scale: Tensor
@@ -57,9 +59,11 @@ class ClipFeatures(NamedTuple):
     labels: Tensor | None = None
     """(B,) class indices; None unless a loss reads them."""
     logits: Tensor | None = None
-    """(B, C) logits of the model's head; None unless a loss reads them."""
+    """(B, C) logits of the model's head, or the values (B, ...) that it predicts; None unless a loss reads them."""
     logit_bias: Tensor | None = None
     """() bias b of the logits of pairs (SigLIP); None for models without one."""
+    targets: Tensor | None = None
+    """(B, ...) values to predict, NaN where they are unknown; None unless a loss reads them."""
 
     def detached(self) -> ClipFeatures:
         """The same features without gradients."""
@@ -166,6 +170,17 @@ class Neighbours(NamedTuple):
     """The labels of each frame, of which any counts as right."""
     groups: tuple[tuple[int, ...], ...]
     """The places of each anchor and its neighbours in the data set."""
+
+
+class TargetSpec(NamedTuple):
+    """Specification of the values that a head predicts in place of classes."""
+
+    mean: Tensor
+    """(K,), or (H, W) of pixels: their means over the training samples; of binary values, the logits of these."""
+    unit: Tensor
+    """(K,), or () of pixels: their standard deviations, in which the head computes; ones for binary values."""
+    binary: bool
+    """Whether they are 0 or 1, so that logits are predicted."""
 
 
 class ClassTexts(NamedTuple):

@@ -4,18 +4,28 @@ import math
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import tiny_backbone
 from tests.data.arrays.helpers import HELD_OUT, array_data, labelled, write_npz
 from tests.training_helpers import make_data
-from tracer_lightning.alignment import Objective, align, dataset_distance, feature_distance, read_source
+from tracer_lightning.alignment import (
+    Objective,
+    TransportedPredictor,
+    align,
+    dataset_distance,
+    feature_distance,
+    read_source,
+)
 from tracer_lightning.alignment.encoding import encode
 from tracer_lightning.alignment.saved import read_alignment, write_alignment
+from tracer_lightning.alignment.target_classes import target_classes
 from tracer_lightning.functional.distortion import distortion, negative_information
 from tracer_lightning.models.heads import linear_probe, no_head, zero_shot_linear
 from tracer_lightning.models.open_clip.embedders import POSITIONS, conv1d, embedder_parameters
+from tracer_lightning.types import TargetSpec
 
 CPU = torch.device("cpu")
 PROBE = partial(linear_probe, inverse_strength=1.0, iterations=50)
@@ -59,7 +69,7 @@ def problem(digits, target, space="body", make_head=PROBE, samples=60):
 
 def learn(prepared, objective, steps=30, samples=20, lr=2e-2, seed=0):
     return align(
-        *prepared, OBJECTIVES[objective] if isinstance(objective, str) else objective, steps, samples, lr, seed
+        *prepared, OBJECTIVES[objective] if isinstance(objective, str) else objective, steps, samples, lr, seed, 4
     )
 
 
@@ -173,3 +183,43 @@ def test_the_transported_predictor_is_a_mixture(digits, target):
     expected = prepared.source.predict(features) @ transported.given.T
     torch.testing.assert_close(transported(features).exp(), expected)
     torch.testing.assert_close(expected.sum(dim=1), torch.ones(5))
+
+
+@pytest.fixture
+def numbers(tmp_path):
+    """Two numbers to predict, the second of which follows from the class."""
+    samples, labels = labelled(48, 0)
+    values = np.stack([np.zeros(48), 10.0 * labels], axis=1)
+    path = write_npz(tmp_path / "numbers.npz", train_x=samples, train_y=values, test_y=values[:9])
+    return array_data(path, held_out=HELD_OUT, task="regression")
+
+
+def test_values_are_clustered_into_classes(numbers):
+    count, labels, values = target_classes(numbers, 4, seed=0)
+    targets = numbers.training_targets()
+    assert count == 3  # of as many distinct values
+    assert torch.equal(values[labels], targets)
+    assert target_classes(numbers, 2, seed=0).count == 2
+
+
+def test_values_are_transported(tmp_path, digits, numbers):
+    prepared = problem(digits, numbers)
+    outcome = learn(prepared, "fa_mi", steps=3)
+    predicted = outcome.transported(torch.nn.functional.normalize(torch.randn(5, 16), dim=1))
+    assert predicted.shape == (5, 2)
+    assert ((predicted >= -1e-4) & (predicted <= 20.001)).all()  # a mean of the clusters' values
+    write_alignment(tmp_path / "alignment.safetensors", prepared.model, outcome)
+    read = read_alignment(tmp_path / "alignment.safetensors", prepared.model, 1, numbers.context()["outputs"])
+    assert torch.equal(read.transported.values, outcome.transported.values)
+    with pytest.raises(ValueError, match=r"values must have the shape \(3, 2, 2\), found \(3, 2\)"):
+        read_alignment(
+            *(tmp_path / "alignment.safetensors", prepared.model, 1),
+            TargetSpec(torch.zeros(2, 2), torch.ones(()), binary=False),
+        )
+
+
+def test_binary_values_are_transported_as_logits():
+    weight, given = torch.eye(2), torch.eye(2)
+    predictor = TransportedPredictor(weight, torch.zeros(2), given, torch.tensor([[1.0, 0.5], [0.0, 0.5]]), True)
+    features = torch.tensor([[3.0, 0.0]])
+    torch.testing.assert_close(predictor(features), torch.tensor([[3.0, 0.0]]))

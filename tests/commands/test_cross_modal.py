@@ -9,8 +9,8 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from tests.commands.helpers import composed, hydra_context, script
-from tests.data.arrays.helpers import write_archive, write_npz
+from tests.commands.helpers import collect, composed, hydra_context, script
+from tests.data.arrays.helpers import write_archive, write_npz, write_values
 from tracer_lightning.commands.train import run, train
 from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
 
@@ -208,3 +208,61 @@ def test_speakers_are_told_apart_by_an_embedder_that_keeps_information(tmp_path)
     assert all(after["distance"] <= 0.5 for after in figures["fa"])
     assert all(after["distortion"] <= 0.15 and after["entropy"] <= 0.2 for after in figures["fld"])
     assert all(after["log_loss"] <= after["bound"] + 1e-5 for group in figures.values() for after in group)
+
+
+VALUES = ("method=ft", "teacher=wma", "distill_losses=[fd]", "embedder=conv2d", "data=arrays", "data.batch_size=4")
+
+
+def predict(tmp_path, task, *more):
+    """A run that predicts values, after three steps of stage 1 on clusters of them."""
+    path = write_values(tmp_path / "values.npz", task)
+    align = ("align=fa_mi", "align.pseudo_labels=3", *SMALL[-4:])
+    with hydra_context():
+        return run(composed(tmp_path, *VALUES, *align, f"prediction={task}", f"data.root={path}", *more))
+
+
+@pytest.mark.slow
+def test_maps_are_predicted_and_evaluated_again(tmp_path, capsys):
+    results = predict(tmp_path, "dense", "optimized_metric=relative_l2")
+    assert "are 3 clusters of the training values" in capsys.readouterr().out
+    for model in ("before", "student", "teacher"):
+        assert results[model]["values"]["n"] == 9
+        assert 0 < results[model]["values"]["relative_l2"] < 2
+    assert results["headline"] == "relative_l2"
+    assert set(results["validation"]["values"]) == {"relative_l2", "mae", "rmse"}
+    assert (tmp_path / "run/report.html").exists()
+    assert not (tmp_path / "run/classes.json").exists()
+    status, _, err = script("evaluate", f"checkpoint={tmp_path}/run", f"paths.outputs={tmp_path}", "run=e")
+    assert status == 0, err
+    scores = json.loads((tmp_path / "evaluate/e/evaluation.json").read_text())
+    for model in ("student", "teacher"):
+        assert scores[model]["values"] == results[model]["values"]
+    assert collect([str(tmp_path / "run"), "--metrics", "relative_l2", "mae"]) == 0
+    assert "relative L2" in capsys.readouterr().out
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("task", ["multilabel", "regression", "mask"])
+def test_every_kind_of_values_is_predicted(tmp_path, task):
+    results = predict(tmp_path, task)
+    primary = results["headline"]
+    assert results["metrics"][primary]["better"] == "lower"
+    assert all(results[model]["values"][primary] >= 0 for model in ("before", "student", "teacher"))
+
+
+@pytest.mark.exhaustive
+def test_a_run_of_values_continues(tmp_path):
+    results = predict(tmp_path, "regression")
+    (tmp_path / "run/results.json").unlink()
+    checkpoints = tmp_path / "run/checkpoints"
+    (checkpoints / "previous.ckpt").replace(checkpoints / "last.ckpt")
+    again = predict(tmp_path, "regression", "resume=auto")
+    assert all(again[part] == results[part] for part in ("before", "student", "teacher", "alignment"))
+
+
+@pytest.mark.exhaustive
+def test_what_predicts_nothing_of_the_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="head=zero_shot needs prompts, which a ArrayDataModule doesn't have"):
+        predict(tmp_path, "regression", "head=zero_shot")
+    with pytest.raises(ValueError, match="evaluation"):
+        predict(tmp_path, "regression", "evaluation=classification")

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from tests.commands.helpers import composed, hydra_context
 from tests.commands.stand_ins import CIFAR10, IMAGENET, IWILDCAM, PACS, write, write_video
 from tests.conftest import CONF
-from tests.data.arrays.helpers import write_archive, write_npz
+from tests.data.arrays.helpers import write_archive, write_npz, write_values
 from tests.data.digits import mnist_files
 from tests.data.pairs import pair_files
 from tests.data.questions.question_files import rows, write_images, write_rows
@@ -58,6 +58,11 @@ VIT = ["backbone=vit_b_16", "backbone.pretrained=null"]
 SIGLIP = ["backbone=vit_b_16_siglip", "backbone.name=local-dir:{root}/siglip", "backbone.pretrained=null"]
 PAIRS = ["data.root={root}/pairs", "data.file=mine.csv", "prerequisite=null", "positives=diagonal"]
 SERIES = ["embedder=conv1d", "data=series", "data.root={root}/archive", "data.name=Toy"]
+VALUES = {
+    task: ["method=ft", "embedder=conv2d", "data=arrays", f"prediction={task}", f"data.root={{root}}/{task}.npz"]
+    for task in ("multilabel", "regression", "dense", "mask")
+}
+"""Settings of runs that predict values in place of classes."""
 ONE_STEP = ["align.steps=1", "align.source_samples=20"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
 NEEDS = {
@@ -140,6 +145,13 @@ NEEDS = {
         ("align", path.stem): [*SERIES, *ONE_STEP, "data@align.source=digits"] for path in Path(CONF, "align").iterdir()
     },
     ("experiment", "cross_modal"): ONE_STEP,
+    **{(group, task): needs for group in ("prediction", "evaluation") for task, needs in VALUES.items()},
+    ("head", "values"): VALUES["regression"],
+    ("head", "pixels"): VALUES["mask"],
+    ("task_loss", "binary_cross_entropy"): VALUES["multilabel"],
+    ("task_loss", "squared_error"): VALUES["dense"],
+    ("task_loss", "relative_error"): VALUES["regression"],
+    ("task_loss", "focal"): ["method=ft"],
     ("head", "tower"): ["experiment=questions", "method.train=[image,head]"],
     ("distill_losses", "answer_kl"): ["experiment=questions", "teacher=frozen"],
 }
@@ -174,6 +186,8 @@ def imagenet(tmp_path_factory):
     write_archive(root / "archive")
     write_npz(root / "arrays.npz")
     write_npz(root / "maps.npz", shape=(1, 4, 5))
+    for task in VALUES:
+        write_values(root / f"{task}.npz", task)
     return root
 
 

@@ -59,10 +59,14 @@ class TrainingSamples:
         most: greatest number of samples, in a random order; None for all in their own.
         seed: seed of the order.
         device: device of the batches.
+        labels: (N,) labels that replace those of the data, in their order; None to keep them.
     """
 
-    def __init__(self, data: ClipDataModule, most: int | None, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, data: ClipDataModule, most: int | None, seed: int, device: torch.device, labels: Tensor | None = None
+    ) -> None:
         self._data, self._device = data, device
+        self._labels = None if labels is None else labels.to(device)
         self._dataset, self._collate = data.plain_dataset(), data.collate()
         labels = torch.as_tensor(self._dataset.source.labels)
         rows = (labels >= 0).nonzero()[:, 0]
@@ -83,7 +87,8 @@ class TrainingSamples:
         )
         prepared = self._data.on_after_batch_transfer(batch, 0)
         readable = prepared.labels >= 0
-        return prepared.images[readable], prepared.labels[readable]
+        labels = prepared.labels if self._labels is None else self._labels[prepared.indices]
+        return prepared.images[readable], labels[readable]
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples and labels, a chunk at a time."""

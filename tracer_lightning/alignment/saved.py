@@ -15,9 +15,12 @@ from tracer_lightning.models import ClipModel, read_checkpoint
 from tracer_lightning.models.open_clip.embedders import embedder_parameters
 from tracer_lightning.models.weights import check_plain
 from tracer_lightning.storage import atomic_file
+from tracer_lightning.types import TargetSpec
 
 WEIGHT, BIAS, GIVEN, FIGURES = "source_head.weight", "source_head.bias", "label_given_source", "figures"
-"""Names of the tensors beside the embedder's own: the transported predictor, and (2, F) figures before and after."""
+VALUES = "values"
+"""Names of the tensors beside the embedder's own: the transported predictor, (2, F) figures before and after and, where
+values are predicted, their means in each cluster."""
 
 
 def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:
@@ -30,17 +33,20 @@ def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:
         GIVEN: transported.given,
         FIGURES: torch.tensor([alignment.before, alignment.after], dtype=torch.double),
     }
+    if transported.values is not None:
+        tensors[VALUES] = transported.values
     with atomic_file(path) as partial:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
 
 
-def read_alignment(path: Path, model: ClipModel, classes: int) -> Alignment:
+def read_alignment(path: Path, model: ClipModel, classes: int, outputs: TargetSpec | None = None) -> Alignment:
     """Read such a file, and load its embedder into the model.
 
     Args:
         path: path of the file.
         model: model with an embedder of the same form, changed in place.
         classes: number C of target classes.
+        outputs: values that are predicted in place of classes, if any.
 
     Raises:
         ValueError: the file is missing or damaged, or of another model or other classes.
@@ -51,6 +57,9 @@ def read_alignment(path: Path, model: ClipModel, classes: int) -> Alignment:
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     width = content[WEIGHT].shape[-1] if WEIGHT in content and content[WEIGHT].ndim else 0
     source_classes = content[BIAS].numel() if BIAS in content else 0
+    if outputs is not None:
+        classes = len(content[VALUES]) if VALUES in content and content[VALUES].ndim else 0
+        shapes[VALUES] = torch.Size([classes, *outputs.mean.shape])
     shapes |= {
         WEIGHT: torch.Size([source_classes, width]),
         BIAS: torch.Size([source_classes]),
@@ -65,4 +74,7 @@ def read_alignment(path: Path, model: ClipModel, classes: int) -> Alignment:
         for name, parameter in parameters.items():
             parameter.copy_(content[name])
     before, after = (Figures(*figures) for figures in content[FIGURES].tolist())
-    return Alignment(before, after, TransportedPredictor(content[WEIGHT], content[BIAS], content[GIVEN]), [])
+    values = None if outputs is None else content[VALUES]
+    binary = outputs is not None and outputs.binary
+    transported = TransportedPredictor(content[WEIGHT], content[BIAS], content[GIVEN], values, binary)
+    return Alignment(before, after, transported, [])

@@ -13,6 +13,7 @@ from tracer_lightning.alignment.encoding import TrainingSamples, encode
 from tracer_lightning.alignment.figures import Figures, measure
 from tracer_lightning.alignment.objective import Objective
 from tracer_lightning.alignment.source import Source
+from tracer_lightning.alignment.target_classes import target_classes
 from tracer_lightning.alignment.transported import TransportedPredictor
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.data.core.progress import progress_bar
@@ -47,6 +48,7 @@ def align(
     samples: int,
     lr: float,
     seed: int,
+    clusters: int,
 ) -> Alignment:
     """Learn the embedder of the model, in place, with AdamW without weight decay.
 
@@ -61,23 +63,31 @@ def align(
         samples: greatest number of samples of each modality in a step.
         lr: learning rate.
         seed: seed of the samples of each step.
+        clusters: greatest number of clusters that values to predict are put into, which stand for classes.
 
     Raises:
         ValueError: a loss is not finite.
     """
-    classes, device = len(data.classnames), source.points.device
+    classes, device = target_classes(data, clusters, seed), source.points.device
     trained = embedder_parameters(model)
     was_training = model.training
     model.eval()
-    measured = TrainingSamples(data, MOST_MEASURED, seed, device)
-    before, transition = measure(model, measured, source, classes)
+    measured = TrainingSamples(data, MOST_MEASURED, seed, device, classes.labels)
+    before, transition = measure(model, measured, source, classes.count)
     after, losses = before, []
     if not objective.is_empty:
-        target = TrainingSamples(data, None, seed, device)
+        target = TrainingSamples(data, None, seed, device, classes.labels)
         losses = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
-        after, transition = measure(model, measured, source, classes)
+        after, transition = measure(model, measured, source, classes.count)
     model.train(was_training)
-    return Alignment(before, after, TransportedPredictor(source.head.weight, source.head.bias, transition), losses)
+    values = None if classes.values is None else classes.values.to(device)
+    transported = TransportedPredictor(source.head.weight, source.head.bias, transition, values, is_binary(data))
+    return Alignment(before, after, transported, losses)
+
+
+def is_binary(data: ClipDataModule) -> bool:
+    """Whether the values to predict are 0 or 1; False for classes."""
+    return "outputs" in (context := data.context()) and bool(context["outputs"].binary)
 
 
 def _learn(

@@ -122,13 +122,19 @@ def _learned_alignment(
     with setting("align"):
         objective = Objective(distance, label_term, settings.weight, settings.schedule)
         alignment = align(
-            backbone.model, data, source, objective, settings.steps, settings.samples, settings.lr, cfg.seed
+            *(backbone.model, data, source, objective, settings.steps, settings.samples, settings.lr, cfg.seed),
+            clusters=settings.pseudo_labels,
         )
     seconds = time.perf_counter() - began
     about = "nothing is learned" if objective.is_empty else f"{settings.steps} steps, {seconds:.1f} s"
     if trainer.is_global_zero:
         console.print(_table(alignment, f"stage 1, align={settings.name}: {about}"))
-    classes, source_classes = len(data.classnames), source.head.out_features
+    classes, source_classes = len(alignment.transported.given), source.head.out_features
+    if alignment.transported.values is not None:
+        print_rank_zero(
+            f"stage 1: the classes of the target, of which these are figures, are {classes} clusters of the training "
+            "values (k-means)"
+        )
     if not objective.is_empty and alignment.after.has_collapsed(classes, source_classes):
         print_rank_zero(
             f"warning: stage 1 has collapsed (H(Z) is {alignment.after.entropy:.2f} nats): most samples are taken for "
@@ -140,7 +146,8 @@ def _learned_alignment(
 def _saved_alignment(checkpoint: Path, backbone: Backbone, data: ClipDataModule, trainer: pl.Trainer) -> Alignment:
     """What stage 1 of the run has learned whose checkpoint this is."""
     with setting("resume"):
-        alignment = read_alignment(checkpoint.parent.parent / ALIGNMENT, backbone.model, len(data.classnames))
+        path, outputs = checkpoint.parent.parent / ALIGNMENT, data.context().get("outputs")
+        alignment = read_alignment(path, backbone.model, len(data.classnames), outputs)
     alignment.transported.to(trainer.strategy.root_device)
     return alignment
 

@@ -304,6 +304,7 @@ class StreamedShards(Shards):
 class ArrayData(Target):
     """Arguments of all data modules of arrays."""
 
+    task: Literal["classification", "multilabel", "regression", "dense", "mask"] = "classification"
     held_out: HeldOut
     texts: Texts
     shots: Count | None

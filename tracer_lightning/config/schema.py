@@ -140,6 +140,7 @@ TRAIN: dict[str, Any] = {
     "align.source_samples": whole_number(2),
     "align.steps": whole_number(1),
     "align.samples": whole_number(2),
+    "align.pseudo_labels": whole_number(2),
     "align.lr": Rule("a number > 0", lambda value: _is_number(value) and value > 0),
     "head.name": str,
     "head.module": Node,

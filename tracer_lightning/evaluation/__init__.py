@@ -1,7 +1,7 @@
 """Evaluation: suites, zero-shot heads, metrics, tables."""
 
 from tracer_lightning.evaluation.answers import AnswerSuite
-from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite
+from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite, ErrorSuite
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
 from tracer_lightning.evaluation.retrieval import RetrievalSuite
@@ -17,6 +17,7 @@ from tracer_lightning.evaluation.suite import (
     headline_of,
 )
 from tracer_lightning.evaluation.tables import results_table, results_tables
+from tracer_lightning.evaluation.values import DenseSuite, MaskSuite, MultilabelSuite, RegressionSuite
 
 METRICS = tuple(metric.name for metric in CLASSIFICATION if metric.shown)
 
@@ -29,9 +30,14 @@ __all__ = [
     "AnswerSuite",
     "ClassificationMetrics",
     "ClassificationSuite",
+    "DenseSuite",
     "Details",
+    "ErrorSuite",
     "EvaluationModule",
+    "MaskSuite",
     "Metric",
+    "MultilabelSuite",
+    "RegressionSuite",
     "RetrievalSuite",
     "ScoreGrid",
     "Scores",

@@ -170,3 +170,26 @@ class ClassificationSuite(Suite):
         results = super().finish()
         self._heads = {}
         return results
+
+
+ERRORS = (
+    Metric("error", "0-1 error", "error", better="lower"),
+    Metric("macro_f1_error", "1 - macro-F1", "1-F1", better="lower"),
+)
+"""Metrics that :class:`ErrorSuite` has in addition."""
+
+
+class ErrorSuite(ClassificationSuite):
+    """Classification that is scored by its errors, as benchmarks whose metrics are better when lower do.
+
+    Arguments are those of :class:`ClassificationSuite`.
+    """
+
+    metrics = (*ERRORS, *CLASSIFICATION)
+
+    def score(self, model: str, set_index: int) -> tuple[dict[str, Any], Details]:
+        """Metrics of a model on the data set at that place, and the counts that they are made of."""
+        values, details = super().score(model, set_index)
+        for error, name in (("error", "accuracy"), ("macro_f1_error", "macro_f1")):
+            values[error] = None if values[name] is None else 1 - values[name]
+        return values, details

@@ -1,6 +1,6 @@
-"""Linear classification heads: logits = W x + b of normalised image features x.
+"""Linear heads: logits = W x + b of normalised image features x, or values in place of logits.
 
-Each function makes one for a model, from the class prompts or from the training images.
+Each function makes one for a model, from the class prompts, the training images or the values to predict.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from tracer_lightning.functional.logistic_regression import logistic_regression
 from tracer_lightning.functional.zero_shot import prompt_features, zero_shot_head
 from tracer_lightning.models.model import Model
 from tracer_lightning.models.open_clip.clip import ClipModel
+from tracer_lightning.models.open_clip.embedders import ConvolutionEmbedder
+from tracer_lightning.models.value_heads import PixelHead, ValueHead
+from tracer_lightning.types import TargetSpec
 
 Features = Callable[[], tuple[Tensor, Tensor]]
 """Extracts normalised image features (N, D) and labels (N,) of the training images."""
@@ -56,6 +59,47 @@ def random_linear(model: ClipModel, prompts: Tensor, features: Features | None =
     """A head that knows nothing, initialised as torch does."""
     width = prompt_features(model.encode_text, prompts[:1, :1]).shape[-1]
     return nn.Linear(width, len(prompts)).to(prompts.device)
+
+
+def random_values(model: ClipModel, outputs: TargetSpec, features: Features | None = None) -> ValueHead:
+    """A head of values (K,) that knows their means only; its weights are random.
+
+    They are as large as torch makes them for features of variance 1, while those of CLIP have the norm 1.
+
+    Raises:
+        ValueError: the values are pixels.
+    """
+    if outputs.mean.ndim != 1:
+        raise ValueError(f"outputs must be values (K,), and have the shape {tuple(outputs.mean.shape)}; choose pixels")
+    width = model.image_projection.shape[1]
+    head = ValueHead(width, len(outputs.mean)).to(outputs.mean.device)
+    with torch.no_grad():
+        head.weight *= width**0.5
+    return _with_scale(head, outputs)
+
+
+def random_pixels(model: ClipModel, outputs: TargetSpec, features: Features | None = None) -> PixelHead:
+    """A head of the pixels (H, W) of a map that knows their means only; its weights are random.
+
+    Raises:
+        ValueError: the values are no pixels, or the model has no embedder of maps.
+    """
+    embedder = getattr(getattr(model.model, "visual", None), "conv1", None)
+    if outputs.mean.ndim != 2 or not isinstance(embedder, ConvolutionEmbedder) or len(embedder.patch) != 2:
+        raise ValueError(
+            f"outputs must be pixels (H, W) of a model with an embedder of maps, and have the shape "
+            f"{tuple(outputs.mean.shape)}; choose another head or embedder"
+        )
+    height, width = embedder.patch
+    head = PixelHead(embedder.projection.out_channels, height * width, outputs.mean.shape)
+    return _with_scale(head.to(outputs.mean.device), outputs)
+
+
+def _with_scale(head: Any, outputs: TargetSpec) -> Any:
+    """The head with the mean and the unit of the values to predict."""
+    head.mean.copy_(outputs.mean)
+    head.unit.copy_(outputs.unit)
+    return head
 
 
 def linear_probe(

@@ -13,6 +13,7 @@ from tracer_lightning.models.files import HEAD_FILE, read_checkpoint, weights_pa
 from tracer_lightning.models.fitting import ADDED, check_fit
 from tracer_lightning.models.model import Model
 from tracer_lightning.models.open_clip.state_dicts import TEACHER, is_run_checkpoint, model_state
+from tracer_lightning.models.value_heads import PixelHead, ValueHead
 
 HEAD = "head.weight"
 """Name of the weight (C, D) of a student's head."""
@@ -62,7 +63,7 @@ def read_weights(
     source_names = tuple(state)
     state = model.convert_weights(state, where, resized)
     if HEAD in state:
-        model.head = _empty_head(state[HEAD], where)
+        model.head = _empty_head(_of_head(state), where)
     if not any(ADDED in name for name in state):
         merge(model)  # the file has merged weights
     check_fit(model.state_dict(), state, where)
@@ -77,17 +78,26 @@ def load_head(model: Model, folder: Path, setting: str) -> None:
         check_plain(state, where)
         if state.keys() != {"weight", "bias"}:
             raise ValueError(f"{where}: must contain weight and bias, found {', '.join(sorted(state))[:100]}")
-        model.head = _empty_head(state["weight"], where)
+        model.head = _empty_head(state, where)
         check_fit(model.head.state_dict(), state, where)
         model.head.load_state_dict(state)
 
 
-def _empty_head(weight: Tensor, where: str) -> nn.Linear:
-    """Create a head with a weight of the same shape (C, D)."""
+def _of_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the head among those of a model, by their names within the head."""
+    prefix = HEAD.removesuffix("weight")
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _empty_head(state: Mapping[str, Tensor], where: str) -> nn.Linear:
+    """Create a head of the same kind and shapes: of classes, or of values or pixels, which have a mean."""
+    weight, mean = state["weight"], state.get("mean")
     if weight.ndim != 2 or not all(weight.shape):
         raise ValueError(f"{where}: its head has the shape {tuple(weight.shape)}, not (classes, features)")
     classes, width = weight.shape
-    return nn.Linear(width, classes)
+    if mean is None:
+        return nn.Linear(width, classes)
+    return ValueHead(width, classes) if mean.ndim == 1 else PixelHead(width, classes, mean.shape)
 
 
 def check_plain(state: Mapping[str, Tensor], where: str) -> None:

@@ -30,6 +30,16 @@ def write_npz(path, **changed):
     return path
 
 
+def write_values(path, task, shape=(1, 4, 3), **changed):
+    """Arrays with values to predict; those of maps have the size of the samples."""
+    draw = np.random.default_rng(0)
+    value_shape = {"multilabel": (2,), "regression": ()}.get(task, shape[1:])
+    values = {f"{split}_y": draw.normal(3, 2, (count, *value_shape)) for split, count in COUNTS.items()}
+    if task in ("multilabel", "mask"):
+        values = {name: value > 3 for name, value in values.items()}
+    return write_npz(path, shape=shape, **(values | changed))
+
+
 def array_data(root, texts=TEXTS, held_out=HELD_OUT, **options):
     return ArrayDataModule(tiny_backbone().spec, str(root), texts, held_out, **(LOADING | options))
 

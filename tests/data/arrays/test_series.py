@@ -55,9 +55,22 @@ def test_bad_files_are_named(tmp_path, case):
         series_data(write_archive(tmp_path, TRAIN=lines), held_out=EVERYTHING)
 
 
+VALUES = HEADER.replace("@classLabel true low high", "@targetlabel true")
+
+
 def test_values_to_predict_are_no_classes(tmp_path):
-    with pytest.raises(ValueError, match=r"Toy_TRAIN\.ts has values to predict, and this data module reads classes"):
-        series_data(write_archive(tmp_path, header=HEADER.replace("@classLabel true low high", "@targetlabel true")))
+    with pytest.raises(ValueError, match=r"task must be regression for .*Toy_TRAIN\.ts, which has values to predict"):
+        series_data(write_archive(tmp_path, header=VALUES))
+    with pytest.raises(ValueError, match=r"task must be classification for .*Toy_TRAIN\.ts, which has classes"):
+        series_data(write_archive(tmp_path), task="regression")
+    with pytest.raises(ValueError, match="value to predict at the end of each line must be a number"):
+        series_data(write_archive(tmp_path, header=VALUES), task="regression")
+
+
+def test_values_to_predict_are_read(tmp_path):
+    lines = {name: [line.replace("low", "1.5").replace("high", "-2") for line in LINES[name]] for name in LINES}
+    data = series_data(write_archive(tmp_path, header=VALUES, **lines), held_out=EVERYTHING, task="regression")
+    assert data.training_targets().tolist() == [[1.5], [-2], [1.5], [-2]]
 
 
 def test_a_missing_data_set_lists_the_others(tmp_path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tracer_lightning.data.arrays.splits import Split, channel_statistics, check_splits, hold_out, standardized
+from tracer_lightning.data.arrays.targets import CLASSIFICATION, TargetDataset, Task, target_spec
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.names import parse_templates, parse_texts
-from tracer_lightning.types import Batch, EvalSet, InputSpec
+from tracer_lightning.data.images.samples import CaptionedDataset
+from tracer_lightning.types import Batch, ClassTexts, EvalSet, InputSpec
 
 
 class ArraySource:
@@ -35,7 +38,7 @@ class ArraySource:
 
 
 class StandardizedDataModule(ClipDataModule):
-    """Classification of arrays, each channel standardized by the training split.
+    """Arrays, each channel standardized by the training split, with classes or values to predict.
 
     The test split never influences training: where there is no split ``val``, validation samples are held out of
     training. Captions are those of class names, as for images.
@@ -49,6 +52,7 @@ class StandardizedDataModule(ClipDataModule):
         texts: ``classnames``, which replace those of the files, and ``templates``.
         held_out: ``fraction`` of each class's training samples to validate on, and the ``seed`` of their choice, which
             is independent of the run's; fraction 0 monitors the test set.
+        task: what is predicted; all splits have ``targets`` unless it is ``classification``.
         loading: arguments of :class:`ClipDataModule`: ``batch_size``, ``eval_batch_size``, ``num_workers``, ``seed``
             and ``shots``.
     """
@@ -62,9 +66,15 @@ class StandardizedDataModule(ClipDataModule):
         names: Sequence[str],
         texts: Mapping[str, Sequence[str] | None],
         held_out: Mapping[str, float],
+        task: Task = CLASSIFICATION,
         **loading: Any,
     ) -> None:
         super().__init__(spec, max_bad_fraction=0.0, **loading)
+        self.has_classes = task == CLASSIFICATION
+        if not self.has_classes:
+            names, texts = [name], {**texts, "classnames": None}
+            if self.shots is not None:
+                raise ValueError(f"shots counts samples per class, and task={task} has none; set shots to None")
         classnames = parse_texts("texts.classnames", texts["classnames"]) or tuple(names)
         if len(classnames) < len(names):
             raise ValueError(
@@ -94,7 +104,9 @@ class StandardizedDataModule(ClipDataModule):
         if "val" in raw:
             self.val_set = EvalSet(name, "val", "id", samples=len(raw["val"].labels))
         statistics = channel_statistics(raw["train"])
-        self._splits = {key: Split(standardized(s.samples, statistics), s.labels) for key, s in raw.items()}
+        self._splits = {key: s._replace(samples=standardized(s.samples, statistics)) for key, s in raw.items()}
+        targets = self._splits["train"].targets
+        self._outputs = None if targets is None else target_spec(targets, task)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -109,11 +121,53 @@ class StandardizedDataModule(ClipDataModule):
         """Samples of an evaluation set."""
         return ArraySource(self._splits[eval_set.split])
 
+    def train_dataset(self) -> CaptionedDataset:
+        """Training samples with captions and, if there are some, values to predict."""
+        return self._with_targets(super().train_dataset(), "train")
+
+    def eval_dataset(self, eval_set: EvalSet) -> CaptionedDataset:
+        """Samples of one evaluation set."""
+        return self._with_targets(super().eval_dataset(eval_set), eval_set.split)
+
+    def plain_dataset(self) -> CaptionedDataset:
+        """Training samples, prepared as in validation."""
+        return self._with_targets(super().plain_dataset(), "train")
+
+    def _with_targets(self, dataset: CaptionedDataset, split: str) -> CaptionedDataset:
+        targets = self._splits[split].targets
+        return dataset if targets is None else TargetDataset(dataset.source, dataset.builder, targets)
+
+    def training_targets(self) -> Tensor | None:
+        """(N, ...) values to predict of all training samples, NaN where unknown; None where they have classes."""
+        targets = self._splits["train"].targets
+        return None if targets is None else torch.from_numpy(targets)
+
+    def context(self) -> dict[str, Any]:
+        """The prompts of the zero-shot head, or the specification ``outputs`` of the values to predict."""
+        return super().context() if self._outputs is None else {"outputs": self._outputs}
+
+    def class_texts(self) -> ClassTexts | None:
+        """Class names and templates; None where there are values to predict."""
+        return super().class_texts() if self.has_classes else None
+
+    def label_names(self, eval_set: EvalSet) -> list[str]:
+        """Names of the labels of an evaluation set; none where there are values to predict."""
+        return super().label_names(eval_set) if self.has_classes else []
+
+    def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> list[str]:
+        """Refuse losses of classes or of captions alone where there are values to predict, and the other way round."""
+        if not self.has_classes and ("labels" in reads or "targets" not in reads):
+            raise ValueError(
+                "the samples have values to predict and no classes, which a loss reads; choose a loss of values, such "
+                "as that of prediction=regression"
+            )
+        return super().check_losses(reads, terms)
+
     def about_validation(self) -> str:
         """Describe how many samples are held out; empty where validation has its own split."""
         return self._about
 
-    def blank(self) -> torch.Tensor:
+    def blank(self) -> Tensor:
         """A sample of zeros."""
         return torch.zeros(self.sample_shape)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
 from tracer_lightning.data.arrays.splits import Split
+from tracer_lightning.data.arrays.targets import CLASSIFICATION, Task, check_targets, check_task
 from tracer_lightning.types import InputSpec
 
 REQUIRED, OPTIONAL = ("train", "test"), ("val",)
@@ -21,7 +22,8 @@ MOST_CLASSES = 100_000
 class ArrayDataModule(StandardizedDataModule):
     """Data module of the arrays ``train_x``, ``train_y``, ``test_x``, ``test_y`` and perhaps ``val_x``, ``val_y``.
 
-    Samples are (N, C, L) or (N, C, H, W), and labels (N,) whole numbers from 0.
+    Samples are (N, C, L) or (N, C, H, W), and labels (N,) whole numbers from 0 or, for other tasks than classification,
+    the values to predict (:mod:`tracer_lightning.data.arrays.targets`).
 
     Args:
         spec: see :class:`StandardizedDataModule`.
@@ -29,6 +31,7 @@ class ArrayDataModule(StandardizedDataModule):
             loaded.
         texts: see :class:`StandardizedDataModule`; without ``classnames``, classes are called by their numbers.
         held_out: see :class:`StandardizedDataModule`.
+        task: what ``y`` is: see :data:`tracer_lightning.data.arrays.targets.Task`.
         loading: see :class:`StandardizedDataModule`.
     """
 
@@ -38,30 +41,33 @@ class ArrayDataModule(StandardizedDataModule):
         root: str,
         texts: Mapping[str, Sequence[str] | None],
         held_out: Mapping[str, float],
+        task: Task = CLASSIFICATION,
         **loading: Any,
     ) -> None:
+        check_task(task)
         path = Path(root)
-        splits = read_splits(path)
+        splits = read_splits(path, task)
         origins = {name: f"{path}: {name}_x" for name in splits}
         count = int(max(splits["train"].labels.max(initial=-1), 0)) + 1
         if count > MOST_CLASSES:
             raise ValueError(f"root={path}: train_y must be class indices from 0, found {count - 1}")
         names = [str(number) for number in range(count)]
-        super().__init__(spec, path.stem, splits, origins, names, texts, held_out, **loading)
+        super().__init__(spec, path.stem, splits, origins, names, texts, held_out, task, **loading)
 
 
-def read_splits(path: Path) -> dict[str, Split]:
+def read_splits(path: Path, task: Task = CLASSIFICATION) -> dict[str, Split]:
     """Read the splits of a file or folder.
 
     Args:
         path: ``.npz`` file, or folder of ``.npy`` files.
+        task: what the labels are.
 
     Raises:
         ValueError: an array is missing, or is not of finite numbers, or of another number of axes.
     """
     arrays = _Arrays(path)
     present = [*REQUIRED, *(name for name in OPTIONAL if arrays.has(f"{name}_x") or arrays.has(f"{name}_y"))]
-    return {name: Split(arrays.samples(f"{name}_x"), arrays.labels(f"{name}_y")) for name in present}
+    return {name: arrays.split(name, task) for name in present}
 
 
 class _Arrays:
@@ -104,6 +110,14 @@ class _Arrays:
                 ) from error
             raise ValueError(f"{where} can't be read ({_reason(error)})") from error
         return where, array
+
+    def split(self, name: str, task: Task) -> Split:
+        samples = self.samples(f"{name}_x")
+        if task == CLASSIFICATION:
+            return Split(samples, self.labels(f"{name}_y"))
+        where, array = self._read(f"{name}_y")
+        targets = check_targets(array, task, where)
+        return Split(samples, np.zeros(len(targets), dtype=np.int64), targets)
 
     def samples(self, name: str) -> np.ndarray:
         """(N, C, L) or (N, C, H, W), float32."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
 from tracer_lightning.data.arrays.splits import Split
+from tracer_lightning.data.arrays.targets import CLASSIFICATION, Task, check_targets, check_task
 from tracer_lightning.data.images.names import group_name
 from tracer_lightning.storage import check_relative
 from tracer_lightning.types import InputSpec
@@ -19,6 +20,7 @@ from tracer_lightning.types import InputSpec
 LIBRARY = "sktime"
 """Library whose installation contains several data sets; only its files are read."""
 SPLITS = {"train": "TRAIN", "test": "TEST"}
+TASKS: tuple[Task, Task] = (CLASSIFICATION, "regression")
 
 
 class SeriesFile(NamedTuple):
@@ -30,6 +32,8 @@ class SeriesFile(NamedTuple):
     """Name of the class of each series."""
     classes: list[str]
     """Names of the classes that the header lists; empty where it lists none."""
+    has_values: bool
+    """Whether labels are values to predict in place of names of classes."""
 
 
 class SeriesDataModule(StandardizedDataModule):
@@ -43,6 +47,7 @@ class SeriesDataModule(StandardizedDataModule):
         name: name of the data set.
         texts: see :class:`StandardizedDataModule`; without ``classnames``, those of the files.
         held_out: see :class:`StandardizedDataModule`.
+        task: ``classification`` or ``regression``, whichever the files are of.
         loading: see :class:`StandardizedDataModule`.
     """
 
@@ -53,18 +58,24 @@ class SeriesDataModule(StandardizedDataModule):
         name: str,
         texts: Mapping[str, Sequence[str] | None],
         held_out: Mapping[str, float],
+        task: Task = CLASSIFICATION,
         **loading: Any,
     ) -> None:
+        check_task(task, TASKS)
         folder = (embedded_archive() if root is None else Path(root)) / check_relative(name)
         paths = {split: folder / f"{name}_{suffix}.ts" for split, suffix in SPLITS.items()}
         for path in paths.values():
             if not path.is_file():
                 raise ValueError(f"name={name}: {path} is missing; {_listed(folder.parent)}")
         files = {split: read_series(path) for split, path in paths.items()}
+        for split, file in files.items():
+            if file.has_values != (task != CLASSIFICATION):
+                content, fitting = ("values to predict", TASKS[1]) if file.has_values else ("classes", TASKS[0])
+                raise ValueError(f"task must be {fitting} for {paths[split]}, which has {content}; got {task}")
         classes = files["train"].classes or sorted(set(files["train"].labels))
         splits = _padded(files, paths, classes)
         origins = {split: str(path) for split, path in paths.items()}
-        super().__init__(spec, name, splits, origins, classes, texts, held_out, **loading)
+        super().__init__(spec, name, splits, origins, classes, texts, held_out, task, **loading)
 
 
 def embedded_archive() -> Path:
@@ -96,13 +107,13 @@ def read_series(path: Path) -> SeriesFile:
     series: list[np.ndarray] = []
     labels: list[str] = []
     classes: list[str] = []
+    has_values = False
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         words = line.split()
         if not words or words[0][0] in "#@":
             if words and words[0].lower() == "@classlabel":
                 classes = words[2:]
-            if [word.lower() for word in words] == ["@targetlabel", "true"]:
-                raise ValueError(f"{path} has values to predict, and this data module reads classes; use another set")
+            has_values = has_values or [word.lower() for word in words] == ["@targetlabel", "true"]
             continue
         *channels, label = line.strip().split(":")
         where = f"{path}: line {number}"
@@ -121,7 +132,7 @@ def read_series(path: Path) -> SeriesFile:
         labels.append(label.strip())
     if not series:
         raise ValueError(f"{path} has no series")
-    return SeriesFile(series, labels, classes)
+    return SeriesFile(series, labels, classes, has_values)
 
 
 def _padded(files: Mapping[str, SeriesFile], paths: Mapping[str, Path], classes: Sequence[str]) -> dict[str, Split]:
@@ -130,11 +141,24 @@ def _padded(files: Mapping[str, SeriesFile], paths: Mapping[str, Path], classes:
     numbers = {name: number for number, name in enumerate(classes)}
     splits = {}
     for split, file in files.items():
-        unknown = sorted(set(file.labels) - numbers.keys())
-        if unknown:
-            raise ValueError(f"{paths[split]} has the class {unknown[0]!r}, which is none of {group_name(classes)}")
         samples = np.full((len(file.series), len(file.series[0]), longest), math.nan, dtype=np.float32)
         for row, values in zip(samples, file.series, strict=True):
             row[:, : values.shape[1]] = values
+        if file.has_values:
+            targets = _values(file.labels, paths[split])
+            splits[split] = Split(samples, np.zeros(len(targets), dtype=np.int64), targets)
+            continue
+        unknown = sorted(set(file.labels) - numbers.keys())
+        if unknown:
+            raise ValueError(f"{paths[split]} has the class {unknown[0]!r}, which is none of {group_name(classes)}")
         splits[split] = Split(samples, np.array([numbers[label] for label in file.labels], dtype=np.int64))
     return splits
+
+
+def _values(labels: Sequence[str], path: Path) -> np.ndarray:
+    """(N, 1) values to predict."""
+    try:
+        values = np.array([float(label) for label in labels])
+    except ValueError as error:
+        raise ValueError(f"{path}: the value to predict at the end of each line must be a number ({error})") from error
+    return check_targets(values, TASKS[1], str(path))

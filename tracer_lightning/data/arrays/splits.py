@@ -18,11 +18,14 @@ class Split(NamedTuple):
     samples: np.ndarray
     """(N, C, L) or (N, C, H, W) float32; NaN behind the ends of shorter series."""
     labels: np.ndarray
-    """(N,) classes, int64."""
+    """(N,) classes, int64; zeros where there are values to predict instead."""
+    targets: np.ndarray | None = None
+    """(N, K) or (N, H, W) float32 values to predict, NaN where they are unknown; None for classification."""
 
     def take(self, rows: np.ndarray) -> Split:
         """The samples at these positions (M,)."""
-        return Split(self.samples[rows], self.labels[rows])
+        targets = None if self.targets is None else self.targets[rows]
+        return Split(self.samples[rows], self.labels[rows], targets)
 
 
 class ChannelStatistics(NamedTuple):
@@ -95,6 +98,8 @@ def check_splits(splits: Mapping[str, Split], origins: Mapping[str, str], classn
         if len(split.samples) != len(split.labels):
             raise ValueError(f"{where}: there must be a label for each of {len(split.samples)} samples, found "
                              f"{len(split.labels)}")  # fmt: skip
+        if split.targets is not None:
+            _check_target_shapes(split, splits["train"], where)
         if not len(split.labels):
             raise ValueError(f"{where}: there are no samples; add some")
         outside = np.flatnonzero((split.labels < 0) | (split.labels >= len(classnames)))
@@ -108,4 +113,17 @@ def check_splits(splits: Mapping[str, Split], origins: Mapping[str, str], classn
         raise ValueError(
             f"{origins['train']}: no training sample is of class {missing[0]} ({classnames[missing[0]]}); add samples, "
             "or leave the class out"
+        )
+
+
+def _check_target_shapes(split: Split, train: Split, where: str) -> None:
+    """Raise ValueError where values to predict differ in shape from those of training, or from the samples' pixels."""
+    assert split.targets is not None
+    assert train.targets is not None
+    shape, expected = split.targets.shape[1:], train.targets.shape[1:]
+    if shape != expected:
+        raise ValueError(f"{where}: values to predict must have the shape {expected} of training, found {shape}")
+    if len(shape) == 2 and shape != split.samples.shape[2:]:
+        raise ValueError(
+            f"{where}: pixels to predict must be those of the samples, {split.samples.shape[2:]}, found {shape}"
         )

@@ -170,8 +170,17 @@ class ClipDataModule(ImageDataModule):
         groups = eval_set.classes or [(number,) for number in range(len(self.classnames))]
         return [group_name([self.classnames[number] or f"class {number}" for number in group]) for group in groups]
 
+    def training_targets(self) -> Tensor | None:
+        """(N, ...) values to predict of all training samples, NaN where unknown; None where they have classes."""
+        return None
+
     def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> list[str]:
         """Refuse classification without labels; warn where many captions of an image's own class count as wrong."""
+        if "targets" in reads and self.training_targets() is None:
+            raise ValueError(
+                "the samples have classes, and a loss reads values to predict; choose a loss of classes, or data and a "
+                "task with values"
+            )
         if "logits" in reads and not self.labelled:
             raise ValueError(
                 "the training images have captions but no labels, which a head needs; choose another method"

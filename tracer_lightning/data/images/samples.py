@@ -33,6 +33,8 @@ class Sample(NamedTuple):
     label: int
     position: int
     unreadable: tuple[str, ...] = ()
+    target: Tensor | None = None
+    """Values to predict; None where samples have classes instead."""
 
 
 class SampleBuilder:
@@ -190,13 +192,15 @@ class AuxiliaryDataset(Dataset[Sample]):
 
 
 def stacked(samples: Sequence[Sample]) -> Batch:
-    """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,)."""
+    """Images (B, 3, H, W) uint8, texts (B, L), labels (B,), indices (B,), and values to predict (B, ...), if any."""
+    targets = [sample.target for sample in samples if sample.target is not None]
     return Batch(
         images=torch.stack([sample.image for sample in samples]),
         texts=torch.stack([sample.text for sample in samples]),
         labels=torch.tensor([sample.label for sample in samples]),
         indices=torch.tensor([sample.position for sample in samples]),
         unreadable=tuple(origin for sample in samples for origin in sample.unreadable),
+        targets=torch.stack(targets) if targets else None,
     )
 
 

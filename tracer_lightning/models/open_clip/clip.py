@@ -17,8 +17,9 @@ from torch.utils.checkpoint import checkpoint
 
 from tracer_lightning.functional.distributed import full_tensor, gather
 from tracer_lightning.models.model import Backbone, Model
-from tracer_lightning.models.open_clip.fast_attention import use_fast_attention
+from tracer_lightning.models.open_clip.fast_attention import compute_all_tokens, use_fast_attention
 from tracer_lightning.models.open_clip.hugging_face import is_hugging_face
+from tracer_lightning.models.value_heads import PixelHead, ValueHead
 from tracer_lightning.types import Batch, ClipFeatures
 
 Part = Literal["image", "text", "scale", "head"]
@@ -42,11 +43,11 @@ class ClipModel(Model):
     """
 
     features = ClipFeatures
-    targets = frozenset({"labels"})
+    targets = frozenset({"labels", "targets"})
     parts = get_args(Part)
     weights_prefix = "model."
     card_template = "model_card.md.j2"
-    called_from_outside = ("encode_image", "encode_text")
+    called_from_outside = ("encode_image", "encode_text", "predict")
     model: Any  # open_clip is untyped
 
     def __init__(self, model: nn.Module) -> None:
@@ -131,17 +132,26 @@ class ClipModel(Model):
 
         Args:
             batch: this rank's share, with normalised pixels (B, 3, H, W).
-            reads: fields that losses read; texts, labels and logits are left out otherwise.
+            reads: fields that losses read; texts, labels, targets and logits are left out otherwise.
         """
-        image, text = self._encode(self, batch.images, batch.texts if "text" in reads else None)
+        pixels = None
+        if "logits" in reads and isinstance(self.head, PixelHead):
+            pixels = self._encode_in_micro_batches(ClipModel.encode_pixels, batch.images)
+        if pixels is not None and "image" not in reads and "text" not in reads:
+            image = text = pixels.new_zeros(0, self.image_projection.shape[1])
+        else:
+            image, text = self._encode(self, batch.images, batch.texts if "text" in reads else None)
         if "text" in reads and batch.text_of is not None:  # a caption that repeats is encoded once
             text = text[batch.text_of]
         with torch.autocast(image.device.type, enabled=False):
             image, text = gather(image), gather(text)
             labels = gather(batch.labels) if "labels" in reads else None
-            logits = self.classify(image) if "logits" in reads else None
+            targets = gather(batch.targets) if batch.targets is not None and "targets" in reads else None
+            logits = None
+            if "logits" in reads:
+                logits = self.classify(image) if pixels is None else gather(pixels)
             bias = self.logit_bias if "logit_bias" in reads else None
-            return ClipFeatures(image, text, self.logit_scale, labels, logits, bias)
+            return ClipFeatures(image, text, self.logit_scale, labels, logits, bias, targets)
 
     def encode(self, images: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Normalised features (B, D) and (N, D) of images (B, 3, H, W) and token ids (N, L); (0, D) without texts."""
@@ -171,10 +181,30 @@ class ClipModel(Model):
         return torch.cat([checkpoint(encode, self, part, use_reentrant=False) for part in parts])
 
     def classify(self, features: Tensor) -> Tensor:
-        """(B, C) logits of the head on image features (B, D), in the type of the features."""
+        """(B, C) logits of the head on image features (B, D), or (B, K) values, in the type of the features."""
         assert self.head is not None
         weight, bias = full_tensor(self.head.weight), full_tensor(self.head.bias)
-        return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
+        logits = F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
+        return self.head.rescale(logits) if isinstance(self.head, ValueHead) else logits
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Outputs (B, ...) of the model's head for samples: logits of classes, values, or pixels."""
+        if isinstance(self.head, PixelHead):
+            return ClipModel.encode_pixels(self, images)
+        features = ClipModel.encode_image(self, images)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.classify(features)
+
+    def encode_pixels(self, images: Tensor) -> Tensor:
+        """(B, H, W) pixels that a :class:`PixelHead` predicts for samples (B, C, H, W), of which it has the size."""
+        visual, head = self.model.visual, self.head
+        assert isinstance(head, PixelHead)
+        compute_all_tokens(visual)
+        samples = images.to(next(visual.parameters()).dtype)
+        outputs = visual.forward_intermediates(samples, indices=1, intermediates_only=True, output_fmt="NLC")
+        (tokens,) = outputs["image_intermediates"]  # (B, T, width), without the class token
+        with torch.autocast(tokens.device.type, enabled=False):
+            return head.pixels(tokens.to(torch.promote_types(tokens.dtype, torch.float32)), visual.conv1.patch)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """(B, D) normalised features of (B, 3, H, W) normalised pixels, cast to the type of the weights."""

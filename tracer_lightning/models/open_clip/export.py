@@ -21,6 +21,7 @@ from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.embedders import ConvolutionEmbedder
 from tracer_lightning.models.open_clip.state_dicts import CLIP
+from tracer_lightning.models.value_heads import PixelHead, ValueHead
 from tracer_lightning.models.weights import HEAD
 
 
@@ -69,7 +70,9 @@ def plain_clip(model: ClipModel) -> Any:
 
 
 def check_takes_images(model: ClipModel) -> None:
-    """Raise ValueError for a model with an embedder of another modality, which other libraries can't load."""
+    """Raise ValueError for a model of another modality, or of values in place of classes, which others can't load."""
+    if isinstance(model.head, ValueHead | PixelHead):
+        raise ValueError("a head that predicts values can't be exported; evaluate the checkpoint instead")
     if isinstance(getattr(model.model.visual, "conv1", None), ConvolutionEmbedder):
         raise ValueError(
             "an embedder of another modality can't be part of an open_clip model; evaluate the checkpoint instead"

@@ -85,14 +85,22 @@ def use_fast_attention(model: nn.Module) -> None:
         last.__class__ = ClassTokenBlock
 
 
+def compute_all_tokens(model: nn.Module) -> None:
+    """Let every block of a model compute all its tokens from now on, also where a backward pass computes it again."""
+    for block in _class_token_blocks(model):
+        block.all_tokens = True
+
+
 @contextmanager
 def all_tokens(model: nn.Module) -> Iterator[None]:
     """Let every block of a model compute all its tokens within the context."""
-    blocks = [module for module in model.modules() if isinstance(module, ClassTokenBlock)]
-    for block in blocks:
-        block.all_tokens = True
+    compute_all_tokens(model)
     try:
         yield
     finally:
-        for block in blocks:
+        for block in _class_token_blocks(model):
             del block.all_tokens
+
+
+def _class_token_blocks(model: nn.Module) -> list[ClassTokenBlock]:
+    return [module for module in model.modules() if isinstance(module, ClassTokenBlock)]

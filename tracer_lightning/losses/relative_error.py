@@ -1,0 +1,19 @@
+"""The relative L2 error of predicted values."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from tracer_lightning.functional.errors import relative_errors
+from tracer_lightning.losses.values import ValueTerm
+
+
+class RelativeError(ValueTerm):
+    """‖ŷ - y‖ / ‖y‖ of each sample, mean over B (Li et al., 2021, for solutions of differential equations).
+
+    The released code of ORCA and RECRAFT takes the sum over B, which makes its gradients B times as large.
+    """
+
+    def compare(self, outputs: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """See :class:`ValueTerm`."""
+        return relative_errors(outputs, targets, known).mean()
