@@ -17,6 +17,7 @@ from tests.models.open_clip.siglip_models import write_open_clip
 from tracer_lightning.config.alignment import prepare_modality
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_data, build_module, build_trainer
+from tracer_lightning.data.nas_bench_360 import TASKS
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.writer import SampleCollection, write_shards
 from tracer_lightning.losses import FeatureDistillation
@@ -33,13 +34,15 @@ REPEATED += [("experiment", name) for name in ("rn50", "rn50_wma", "vitl14", "vi
 """A large model, and experiments that differ in a few values from those of ViT-B/16."""
 ELSEWHERE = [("head", "kept"), ("recipe", "car_ft_paper"), ("backbone", "mllm")]
 ELSEWHERE += [("experiment", name) for name in ("mllm_imagenet_vqa", "mllm_cl")]
+ELSEWHERE += [("experiment", f"nb360_{name}") for name in TASKS]
 ELSEWHERE += [(group, "checkpoint") for group in ("backbone", "peft", "embedder", "data", "suite", "evaluation")]
-"""What needs weights that have a head, several templates, a checkpoint, or the hub."""
+"""What needs weights that have a head, several templates, a checkpoint, arrays of large samples, or the hub."""
 OWN = (
     "cifar10",
     "continual",
     "cross_modal",
     "digits",
+    "nb360",
     "own_images",
     "pacs",
     "pairs",
@@ -145,6 +148,7 @@ NEEDS = {
         ("align", path.stem): [*SERIES, *ONE_STEP, "data@align.source=digits"] for path in Path(CONF, "align").iterdir()
     },
     ("experiment", "cross_modal"): ONE_STEP,
+    ("experiment", "nb360"): [*VALUES["dense"][1:3], "data.root={root}/maps.npz", *ONE_STEP, "trainer.accelerator=cpu"],
     **{(group, task): needs for group in ("prediction", "evaluation") for task, needs in VALUES.items()},
     ("head", "values"): VALUES["regression"],
     ("head", "pixels"): VALUES["mask"],

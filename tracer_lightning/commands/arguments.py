@@ -49,6 +49,25 @@ SHARDS_EXAMPLES = """examples:
 Interrupted? The same command again keeps the shards that are complete and writes the others.
 Use the same --out for all splits (train, test) of a dataset."""
 
+ARRAYS_EXAMPLES = """examples:
+  %(prog)s ninapro downloads arrays/ninapro
+  %(prog)s darcy downloads arrays/darcy
+
+  TASK      files in SRC, as the benchmark's page links to them
+  cifar100  cifar-100-python/train, test
+  spherical s2_cifar100.gz
+  ninapro   ninaPro/ninapro_{train,val,test}.npy, ninaPro/label_{train,val,test}.npy
+  fsd50k    fsd/chunks/{tr,val,eval}.csv, fsd/chunks/lbl_map.json and the waves that they list
+  darcy     piececonst_r421_N1024_smooth1.mat, piececonst_r421_N1024_smooth2.mat
+  psicov    protein/deepcov.lst, protein/psicov.lst, protein/{deepcov,psicov}/{features,distance}/
+  cosmic    train_dirs.npy, test_dirs.npy and the files that they list
+  ecg       challenge2017.pkl
+  satellite satellite_train.npy, satellite_test.npy
+  deepsea   deepsea_filtered.npz
+
+Nothing in these files is executed: of pickles only plain values and arrays are read. Where the benchmark has no
+validation split, samples are held out of training. Shapes and numbers of samples are checked."""
+
 
 def runs_parser(program: str) -> Parser:
     """Command line of ``runs``, which lists finished runs."""
@@ -116,4 +135,14 @@ def make_shards_parser(program: str) -> Parser:
     wild.add_argument("--labels", type=Path, metavar="FILE", help="table of classes: y, name, optionally english")
     tiny = sources.add_parser("tiny_imagenet", parents=[shared], help="Tiny-ImageNet: train, test")
     tiny.add_argument("path", type=Path, metavar="ROOT", help="folder that contains train")
+    return parser
+
+
+def make_arrays_parser(program: str) -> Parser:
+    """Command line of ``make_arrays``, which converts the tasks of NAS-Bench-360."""
+    parser = Parser(prog=program, description="Write a task of NAS-Bench-360 as arrays.", epilog=ARRAYS_EXAMPLES)
+    parser.add_argument("task", metavar="TASK", help="name of the task, see below")
+    parser.add_argument("source", type=Path, metavar="SRC", help="folder of the files that were downloaded")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of .npy files to write, for data.root=")
+    parser.add_argument("--any-count", action="store_true", help="accept other numbers of samples, as of a part")
     return parser

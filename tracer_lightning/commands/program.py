@@ -49,6 +49,7 @@ COMMANDS: dict[str, Configured | Plain] = {
     "dynamics": Plain("plot how teacher and student evolve in several runs", "compare_dynamics"),
     "kernels": Configured("plot what the teacher remembers with each kernel", "draw_kernels"),
     "make_shards": Plain("write a data set as shards", "make_shards"),
+    "make_arrays": Plain("write a task of NAS-Bench-360 as arrays", "make_arrays"),
 }
 COMPLETION = ("-sc", "--shell-completion")
 """Hydra's option for shell completion."""

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from tracer_lightning.data.arrays.splits import Split, channel_statistics, check_splits, hold_out, standardized
+from tracer_lightning.data.arrays.splits import (
+    ChannelStatistics,
+    Split,
+    channel_statistics,
+    check_splits,
+    hold_out,
+    standardized,
+)
 from tracer_lightning.data.arrays.targets import CLASSIFICATION, TargetDataset, Task, target_spec
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.image_source import RawSample
@@ -18,15 +26,16 @@ from tracer_lightning.types import Batch, ClassTexts, EvalSet, InputSpec
 
 
 class ArraySource:
-    """Source of arrays in memory.
+    """Source of arrays, which are standardized when they are read.
 
     Args:
-        split: standardized samples and their labels.
+        split: samples and their labels.
+        statistics: statistics of the channels.
     """
 
-    def __init__(self, split: Split) -> None:
+    def __init__(self, split: Split, statistics: ChannelStatistics) -> None:
         self.labels = split.labels
-        self._samples = torch.from_numpy(split.samples)
+        self._samples, self._statistics = split.samples, statistics
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -34,7 +43,8 @@ class ArraySource:
 
     def __getitem__(self, index: int) -> RawSample:
         """Return the array (C, L) or (C, H, W) and its class."""
-        return RawSample(self._samples[index], int(self.labels[index]), origin=str(index))
+        sample = torch.from_numpy(standardized(self._samples[index], self._statistics))
+        return RawSample(sample, int(self.labels[index]), origin=str(index))
 
 
 class StandardizedDataModule(ClipDataModule):
@@ -70,7 +80,7 @@ class StandardizedDataModule(ClipDataModule):
         **loading: Any,
     ) -> None:
         super().__init__(spec, max_bad_fraction=0.0, **loading)
-        self.has_classes = task == CLASSIFICATION
+        self.has_classes, self.has_values = task == CLASSIFICATION, task != CLASSIFICATION
         if not self.has_classes:
             names, texts = [name], {**texts, "classnames": None}
             if self.shots is not None:
@@ -103,8 +113,7 @@ class StandardizedDataModule(ClipDataModule):
             raw["train"], raw["val"] = (splits["train"].take(part) for part in rows)
         if "val" in raw:
             self.val_set = EvalSet(name, "val", "id", samples=len(raw["val"].labels))
-        statistics = channel_statistics(raw["train"])
-        self._splits = {key: s._replace(samples=standardized(s.samples, statistics)) for key, s in raw.items()}
+        self._splits, self._statistics = raw, channel_statistics(raw["train"])
         targets = self._splits["train"].targets
         self._outputs = None if targets is None else target_spec(targets, task)
 
@@ -115,11 +124,11 @@ class StandardizedDataModule(ClipDataModule):
 
     def train_source(self) -> ArraySource:
         """Training samples without those held out, at least one of every class."""
-        return ArraySource(self._splits["train"])
+        return ArraySource(self._splits["train"], self._statistics)
 
     def eval_source(self, eval_set: EvalSet) -> ArraySource:
         """Samples of an evaluation set."""
-        return ArraySource(self._splits[eval_set.split])
+        return ArraySource(self._splits[eval_set.split], self._statistics)
 
     def train_dataset(self) -> CaptionedDataset:
         """Training samples with captions and, if there are some, values to predict."""
@@ -140,7 +149,7 @@ class StandardizedDataModule(ClipDataModule):
     def training_targets(self) -> Tensor | None:
         """(N, ...) values to predict of all training samples, NaN where unknown; None where they have classes."""
         targets = self._splits["train"].targets
-        return None if targets is None else torch.from_numpy(targets)
+        return None if targets is None else torch.from_numpy(np.array(targets, dtype=np.float32))
 
     def context(self) -> dict[str, Any]:
         """The prompts of the zero-shot head, or the specification ``outputs`` of the values to predict."""

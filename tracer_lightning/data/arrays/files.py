@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
-from tracer_lightning.data.arrays.splits import Split
+from tracer_lightning.data.arrays.splits import CHUNK, Split
 from tracer_lightning.data.arrays.targets import CLASSIFICATION, Task, check_targets, check_task
 from tracer_lightning.types import InputSpec
 
@@ -27,8 +27,8 @@ class ArrayDataModule(StandardizedDataModule):
 
     Args:
         spec: see :class:`StandardizedDataModule`.
-        root: ``.npz`` file with arrays of these names, or folder with a ``.npy`` file for each. Pickled objects are not
-            loaded.
+        root: ``.npz`` file with arrays of these names, or folder with a ``.npy`` file for each, which are mapped into
+            memory, so that they may be larger than it. Pickled objects are not loaded.
         texts: see :class:`StandardizedDataModule`; without ``classnames``, classes are called by their numbers.
         held_out: see :class:`StandardizedDataModule`.
         task: what ``y`` is: see :data:`tracer_lightning.data.arrays.targets.Task`.
@@ -99,12 +99,12 @@ class _Arrays:
             raise ValueError(f"{where} is missing; there must be {name}, found {listed}")
         try:
             if self._is_folder:
-                array: np.ndarray = np.load(self._path / f"{name}.npy", allow_pickle=False)
+                array: np.ndarray = np.load(self._path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             else:
                 with np.load(self._path, allow_pickle=False) as archive:
                     array = archive[name]
         except Exception as error:  # forged files raise errors of many classes
-            if "allow_pickle" in str(error):
+            if any(word in str(error) for word in ("allow_pickle", "Python objects")):
                 raise ValueError(
                     f"{where} holds pickled objects, which are not loaded; save an array of numbers"
                 ) from error
@@ -120,21 +120,22 @@ class _Arrays:
         return Split(samples, np.zeros(len(targets), dtype=np.int64), targets)
 
     def samples(self, name: str) -> np.ndarray:
-        """(N, C, L) or (N, C, H, W), float32."""
+        """(N, C, L) or (N, C, H, W), float32 or, in a folder, numbers of any type that are mapped into memory."""
         where, array = self._read(name)
         if array.ndim not in (3, 4) or array.dtype.kind not in "fiu" or 0 in array.shape[1:]:
             raise ValueError(
                 f"{where} must be (N, C, L) or (N, C, H, W) of finite numbers; found {array.shape}, {array.dtype}"
             )
-        with np.errstate(over="ignore"):  # of float64, which becomes infinite
-            samples = np.ascontiguousarray(array, dtype=np.float32)
-        finite = np.isfinite(samples)
-        if not finite.all():
-            place = np.argwhere(~finite)[0]
-            raise ValueError(
-                f"{where} must be of finite numbers; sample {place[0]}, channel {place[1]} has {array[tuple(place)]}"
-            )
-        return samples
+        for start in range(0, len(array), CHUNK):
+            with np.errstate(over="ignore"):  # of float64, which becomes infinite
+                finite = np.isfinite(np.asarray(array[start : start + CHUNK], dtype=np.float32))
+            if not finite.all():
+                place = np.argwhere(~finite)[0] + (start, *[0] * (array.ndim - 1))
+                raise ValueError(
+                    f"{where} must be of finite numbers; sample {place[0]}, channel {place[1]} has "
+                    f"{array[tuple(place)]}"
+                )
+        return array if self._is_folder else np.ascontiguousarray(array, dtype=np.float32)
 
     def labels(self, name: str) -> np.ndarray:
         """(N,) int64."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+CHUNK = 512
+"""Number of samples that are looked at at once, because all may not fit into memory."""
 MANY_CHANNELS = 5
 """Number of constant channels that a warning lists."""
 
@@ -16,11 +18,11 @@ class Split(NamedTuple):
     """Labelled samples of one split."""
 
     samples: np.ndarray
-    """(N, C, L) or (N, C, H, W) float32; NaN behind the ends of shorter series."""
+    """(N, C, L) or (N, C, H, W), perhaps mapped into memory; NaN behind the ends of shorter series."""
     labels: np.ndarray
     """(N,) classes, int64; zeros where there are values to predict instead."""
     targets: np.ndarray | None = None
-    """(N, K) or (N, H, W) float32 values to predict, NaN where they are unknown; None for classification."""
+    """(N, K) or (N, H, W) values to predict, NaN where they are unknown; None for classification."""
 
     def take(self, rows: np.ndarray) -> Split:
         """The samples at these positions (M,)."""
@@ -40,8 +42,16 @@ class ChannelStatistics(NamedTuple):
 def channel_statistics(train: Split) -> ChannelStatistics:
     """Mean and standard deviation of each channel, over samples and positions; warn of constant channels."""
     axes = (0, *range(2, train.samples.ndim))
-    mean = np.asarray(np.nanmean(train.samples, axis=axes, keepdims=True, dtype=np.float64))[0]
-    std = np.asarray(np.nanstd(train.samples, axis=axes, keepdims=True, dtype=np.float64))[0]
+
+    def total(of_chunk: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """(C, 1) or (C, 1, 1) sum over the chunks of samples, in double precision."""
+        chunks = (train.samples[start : start + CHUNK] for start in range(0, len(train.samples), CHUNK))
+        sums = (np.nansum(of_chunk(chunk), axis=axes, keepdims=True, dtype=np.float64) for chunk in chunks)
+        return np.asarray(sum(sums))[0]
+
+    count = total(lambda chunk: ~np.isnan(chunk))
+    mean = total(lambda chunk: chunk) / count
+    std = np.sqrt(total(lambda chunk: np.square(chunk - mean)) / count)
     constant = std.ravel() < np.finfo(np.float32).eps * np.maximum(1, np.abs(mean.ravel()))
     if constant.any():
         channels = np.flatnonzero(constant)

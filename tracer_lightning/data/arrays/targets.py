@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from tracer_lightning.data.arrays.splits import CHUNK
 from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.samples import CaptionedDataset, Sample, SampleBuilder
 from tracer_lightning.types import TargetSpec
@@ -32,7 +33,7 @@ def check_task(task: str, tasks: Sequence[str] = get_args(Task)) -> None:
 
 
 def check_targets(array: np.ndarray, task: Task, where: str) -> np.ndarray:
-    """Targets as float32, (N, K) or (N, H, W).
+    """Targets, (N, K) or (N, H, W), as float32 unless they are mapped into memory.
 
     Args:
         array: content of a file.
@@ -49,14 +50,15 @@ def check_targets(array: np.ndarray, task: Task, where: str) -> np.ndarray:
             f"{where} must be {SHAPES[task]} numbers for task={task}, NaN where they are unknown; found {array.shape}, "
             f"{array.dtype}"
         )
-    targets = np.asarray(array, dtype=np.float32)
-    targets = targets[:, None] if targets.ndim == 1 else targets
-    wrong = np.isinf(targets) if task not in BINARY else ~(np.isnan(targets) | (targets == 0) | (targets == 1))
-    if wrong.any():
-        place = tuple(int(number) for number in np.argwhere(wrong)[0])
-        allowed = "0 or 1" if task in BINARY else "finite"
-        raise ValueError(f"{where} must be {allowed} for task={task}; sample {place[0]} has {targets[place]}")
-    return targets
+    array = array[:, None] if array.ndim == 1 else array
+    for start in range(0, len(array), CHUNK):
+        chunk = np.asarray(array[start : start + CHUNK], dtype=np.float32)
+        wrong = np.isinf(chunk) if task not in BINARY else ~(np.isnan(chunk) | (chunk == 0) | (chunk == 1))
+        if wrong.any():
+            place = tuple(int(number) for number in np.argwhere(wrong)[0])
+            allowed = "0 or 1" if task in BINARY else "finite"
+            raise ValueError(f"{where} must be {allowed} for task={task}; sample {start + place[0]} has {chunk[place]}")
+    return array if isinstance(array, np.memmap) else np.asarray(array, dtype=np.float32)
 
 
 def target_spec(targets: np.ndarray, task: Task) -> TargetSpec:
@@ -69,20 +71,26 @@ def target_spec(targets: np.ndarray, task: Task) -> TargetSpec:
     Raises:
         ValueError: there is nothing to learn from.
     """
-    known = ~np.isnan(targets)
+
+    def total(of_chunk: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """(K,) or (H, W) sum over the chunks of samples, in double precision, of what is known."""
+        chunks = (targets[start : start + CHUNK] for start in range(0, len(targets), CHUNK))
+        return np.asarray(sum(np.nansum(of_chunk(chunk), axis=0, dtype=np.float64) for chunk in chunks))
+
+    known = total(lambda chunk: ~np.isnan(chunk))
     if not known.any():
         raise ValueError("train_y must have known values, and all are NaN")
-    filled = np.where(known, targets, 0).astype(np.float64)
-    mean = filled.sum(axis=0) / np.maximum(1, known.sum(axis=0))
+    mean = total(lambda chunk: chunk) / np.maximum(1, known)
     if task == "mask":
-        mean = np.full(mean.shape, filled.sum() / known.sum())  # masks may be anywhere
+        mean = np.full(mean.shape, (mean * known).sum() / known.sum())  # masks may be anywhere
     if task in BINARY:
         rate = np.clip(mean, RAREST, 1 - RAREST)
         mean, unit = np.log(rate / (1 - rate)), np.ones(() if task == "mask" else mean.shape)
     else:
-        axes = 0 if task == "regression" else None
-        squares = np.where(known, (filled - mean) ** 2, 0).sum(axis=axes)
-        unit = np.sqrt(squares / np.maximum(1, known.sum(axis=axes)))
+        squares = total(lambda chunk: np.square(chunk - mean))
+        if task == "dense":
+            squares, known = squares.sum(), known.sum()
+        unit = np.sqrt(squares / np.maximum(1, known))
         unit = np.where(unit > 0, unit, 1.0)  # of a constant
     return TargetSpec(*(torch.as_tensor(values, dtype=torch.float32) for values in (mean, unit)), task in BINARY)
 
@@ -93,12 +101,12 @@ class TargetDataset(CaptionedDataset):
     Args:
         source: the samples.
         builder: as for :class:`CaptionedDataset`.
-        targets: (N, ...) float32 values of the source's samples.
+        targets: (N, ...) values of the source's samples.
     """
 
     def __init__(self, source: ImageSource, builder: SampleBuilder, targets: np.ndarray) -> None:
         super().__init__(source, builder)
-        self._targets = torch.from_numpy(targets)
+        self._targets = targets
         self._unknown = torch.full(targets.shape[1:], torch.nan)
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> Sequence[Sample]:
@@ -106,4 +114,6 @@ class TargetDataset(CaptionedDataset):
         return [sample._replace(target=self._target(sample.position)) for sample in super().__getitems__(keys)]
 
     def _target(self, position: int) -> Tensor:
-        return self._targets[position] if position >= 0 else self._unknown
+        if position < 0:
+            return self._unknown
+        return torch.from_numpy(np.array(self._targets[position], dtype=np.float32))

@@ -86,6 +86,8 @@ class ClipDataModule(ImageDataModule):
     """Whether training images have classes."""
     has_classes: bool = True
     """Whether there are classes, of training or test images, that images can be classified among."""
+    has_values: bool = False
+    """Whether samples have values to predict in place of classes."""
     draws_image_template_pairs: bool = False
     """Whether an epoch is of rows of images x templates (:class:`RowSampler`), as in the released code."""
     mix_level: MixLevel = "batch"
@@ -176,7 +178,7 @@ class ClipDataModule(ImageDataModule):
 
     def check_losses(self, reads: frozenset[str], terms: Iterable[Any]) -> list[str]:
         """Refuse classification without labels; warn where many captions of an image's own class count as wrong."""
-        if "targets" in reads and self.training_targets() is None:
+        if "targets" in reads and not self.has_values:
             raise ValueError(
                 "the samples have classes, and a loss reads values to predict; choose a loss of classes, or data and a "
                 "task with values"
