@@ -118,8 +118,11 @@ def test_without_an_objective_nothing_is_learned(digits, target):
 
 def test_a_sequence_has_the_distance_before_the_labels(digits, target):
     losses = learn(problem(digits, target), Objective(feature_distance, distortion, 1.0, "sequential"), steps=8).losses
-    assert [math.isnan(distance) for _, distance, _ in losses] == [False] * 6 + [True] * 2
-    assert [math.isnan(term) for *_, term in losses] == [True] * 6 + [False] * 2
+    assert [math.isnan(step.distance) for step in losses] == [False] * 6 + [True] * 2
+    assert [math.isnan(step.labels) for step in losses] == [True] * 6 + [False] * 2
+    for step in losses:
+        assert step.source_distance == pytest.approx(step.distance, nan_ok=True) or math.isnan(step.distance)
+        assert step.log_loss <= step.bound + 1e-6
     with pytest.raises(ValueError, match="schedule must be 'joint' for an objective of one term"):
         Objective(feature_distance, None, 1.0, "sequential")
 

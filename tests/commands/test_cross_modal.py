@@ -48,9 +48,12 @@ def test_a_run_reports_its_embedder_before_and_after(finished):
     assert 0 <= results["before"]["Toy"]["accuracy"] <= 1
     assert results["teacher"] is not None
     assert "zero_shot" not in results
-    assert (folder / ALIGNMENT_LOG).read_text().splitlines()[0] == "step,distance,labels"
+    assert (folder / ALIGNMENT_LOG).read_text().splitlines()[0] == (
+        "step,distance,labels,source_distance,distortion,entropy,bound,log_loss"
+    )
     assert len((folder / ALIGNMENT_LOG).read_text().splitlines()) == 4
     assert json.loads((folder / "results.json").read_text())["alignment"]["after"] == after
+    assert "Stage 1, on the samples of each step" in (folder / "report.html").read_text()
     assert yaml.safe_load((folder / "config.yaml").read_text())["embedder"]["shape"] is None
 
 
@@ -237,8 +240,9 @@ def test_maps_are_predicted_and_evaluated_again(tmp_path, capsys):
     scores = json.loads((tmp_path / "evaluate/e/evaluation.json").read_text())
     for model in ("student", "teacher"):
         assert scores[model]["values"] == results[model]["values"]
-    assert collect([str(tmp_path / "run"), "--metrics", "relative_l2", "mae"]) == 0
+    assert collect([str(tmp_path / "run"), "--metrics", "relative_l2", "mae", "--out", str(tmp_path / "tables")]) == 0
     assert "relative L2" in capsys.readouterr().out
+    assert (tmp_path / "tables/alignment.png").exists()
 
 
 @pytest.mark.exhaustive

@@ -4,7 +4,12 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from tracer_lightning.functional.transport import gaussian_label_costs, wasserstein
+from tracer_lightning.functional.transport import (
+    gaussian_label_costs,
+    sinkhorn_divergence,
+    sliced_wasserstein,
+    wasserstein,
+)
 
 
 def points(count, seed=0, width=8):
@@ -47,3 +52,28 @@ def test_label_costs_are_distances_of_gaussians():
     first, second = torch.tensor([[-1.0], [1.0]]), torch.tensor([[3.0], [7.0], [3.0], [7.0]])
     costs = gaussian_label_costs(first, torch.tensor([4, 4]), second, torch.tensor([2, 2, 2, 2]))
     torch.testing.assert_close(costs, torch.full((2, 4), 26.0))  # 5² + (2 - 1)²
+
+
+@pytest.mark.parametrize("distance", [wasserstein, sinkhorn_divergence, sliced_wasserstein])
+def test_every_distance_is_that_of_a_translation(distance):
+    torch.manual_seed(0)
+    sample = points(12, width=3)
+    shift = torch.tensor([3.0, -4.0, 0.0], dtype=torch.double)
+    tolerance = 0.2 if distance is sliced_wasserstein else 1e-4
+    assert distance(sample, sample + shift).item() == pytest.approx(25, rel=tolerance)
+    moving = sample.clone().requires_grad_()
+    same = distance(moving, sample)
+    same.backward()
+    assert same.item() == pytest.approx(0, abs=1e-6)
+    assert moving.grad.abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("distance", [sinkhorn_divergence, sliced_wasserstein])
+def test_approximations_are_near_the_exact_distance(distance):
+    torch.manual_seed(0)
+    first, second = points(40, width=3), 2 + points(25, seed=1, width=3)
+    exact = wasserstein(first, second).item()
+    assert distance(first, second).item() == pytest.approx(exact, rel=0.25)
+    first.requires_grad_()
+    distance(first, second).backward()
+    assert (first.grad.mean(dim=0) < 0).all()  # towards the other sample

@@ -83,15 +83,39 @@ def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes:
     some = slice(MOST_TRANSPORTED)
     distance = feature_distance(encoded.points[some], labels[some], source.points[some], source.labels[some])
     probabilities = source.predict(encoded.features).double()
+    of_labels = label_figures(probabilities, labels, classes)
+    figures = Figures(*(float(figure) for figure in (distance / source.unit, *of_labels[:-1])))
+    return figures, of_labels.given.to(encoded.features.dtype)
+
+
+class LabelFigures(NamedTuple):
+    """What predictions tell of labels, as in :class:`Figures`, and P(Z' | Z), (C, S)."""
+
+    distortion: Tensor
+    entropy: Tensor
+    bound: Tensor
+    log_loss: Tensor
+    accuracy: Tensor
+    given: Tensor
+
+
+def label_figures(probabilities: Tensor, labels: Tensor, classes: int) -> LabelFigures:
+    """Figures of source predictions and target labels.
+
+    Args:
+        probabilities: (N, S) predictions.
+        labels: (N,) labels.
+        classes: number C of target classes.
+    """
     joint = joint_distribution(probabilities, labels, classes)
-    transition = label_given_source(joint)
-    log_probabilities = transported_log_probabilities(probabilities, transition)
-    figures = (
-        distance / source.unit,
-        (conditional := distortion(probabilities, labels)),
-        (marginal := marginal_entropy(probabilities)),
-        entropy(joint.sum(dim=1)) - marginal + conditional,
-        F.nll_loss(log_probabilities, labels),
-        (log_probabilities.argmax(dim=1) == labels).double().mean(),
+    given = label_given_source(joint)
+    log_probabilities = transported_log_probabilities(probabilities, given)
+    conditional, marginal = distortion(probabilities, labels), marginal_entropy(probabilities)
+    return LabelFigures(
+        distortion=conditional,
+        entropy=marginal,
+        bound=entropy(joint.sum(dim=1)) - marginal + conditional,
+        log_loss=F.nll_loss(log_probabilities, labels),
+        accuracy=(log_probabilities.argmax(dim=1) == labels).double().mean(),
+        given=given,
     )
-    return Figures(*(float(figure) for figure in figures)), transition.to(encoded.features.dtype)

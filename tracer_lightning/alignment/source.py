@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tracer_lightning.alignment.encoding import Space, TrainingSamples, encode_all
+from tracer_lightning.alignment.recalibration import Recalibration, Slopes, recalibrate
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.models import ClipModel
 
@@ -29,6 +30,8 @@ class Source(NamedTuple):
     """() mean squared distance of two source samples, in which distances are stated."""
     space: Space
     """Where distances are measured."""
+    slopes: tuple[Slopes, Slopes] | None = None
+    """The predictor before and after its recalibration; None without one."""
 
     def predict(self, features: Tensor) -> Tensor:
         """p_s(z | u), (B, S), of features (B, D)."""
@@ -44,6 +47,8 @@ def read_source(
     samples: int,
     seed: int,
     device: torch.device,
+    recalibration: Recalibration | None = None,
+    batch: int = 128,
 ) -> Source:
     """Encode samples of the source modality, and make its predictor.
 
@@ -55,9 +60,11 @@ def read_source(
         samples: greatest number of samples; those of more are a random choice.
         seed: seed of the choice.
         device: device of the model.
+        recalibration: how the predictor is recalibrated; None for not at all.
+        batch: greatest number of samples in a step of the recalibration.
 
     Raises:
-        ValueError: there are too few labelled samples, or no predictor.
+        ValueError: there are too few labelled samples, or no predictor, or its recalibration has ruined it.
     """
     chosen = TrainingSamples(data, samples, seed, device)
     if len(chosen) < FEWEST:
@@ -66,5 +73,8 @@ def read_source(
     head = make_head(model, prompts=data.prompts().to(device), features=lambda: (encoded.features, labels))
     if not isinstance(head, nn.Linear) or head.out_features < FEWEST:
         raise ValueError("source_head must make a predictor of two or more source classes; choose another")
+    slopes = None
+    if recalibration is not None:
+        slopes = recalibrate(model, head, chosen, recalibration, batch, seed)
     unit = 2 * encoded.points.var(dim=0, unbiased=False).sum()
-    return Source(encoded.points, labels, head.requires_grad_(False), unit, space)
+    return Source(encoded.points, labels, head.requires_grad_(False), unit, space, slopes)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from tracer_lightning.alignment.distances import feature_distance
 from tracer_lightning.alignment.encoding import TrainingSamples, encode
-from tracer_lightning.alignment.figures import Figures, measure
+from tracer_lightning.alignment.figures import Figures, label_figures, measure
 from tracer_lightning.alignment.objective import Objective
 from tracer_lightning.alignment.source import Source
 from tracer_lightning.alignment.target_classes import target_classes
@@ -26,6 +27,23 @@ MAX_NORM = 1.0
 """Norm that gradients are clipped to."""
 
 
+class Step(NamedTuple):
+    """One step of stage 1: what it minimises, and figures of its samples before it; entropies are in nats."""
+
+    step: int
+    """Number of the step, from 1."""
+    distance: float
+    """Distance that counts; NaN where none does."""
+    labels: float
+    """Term of labels that counts; NaN where none does."""
+    source_distance: float
+    """Exact distance to the source; see :class:`tracer_lightning.alignment.figures.Figures`, as for the following."""
+    distortion: float
+    entropy: float
+    bound: float
+    log_loss: float
+
+
 class Alignment(NamedTuple):
     """Outcome of stage 1."""
 
@@ -35,8 +53,8 @@ class Alignment(NamedTuple):
     """Figures of the embedder that was learned."""
     transported: TransportedPredictor
     """Predictor of the target classes that follows from the embedder and the source predictor."""
-    losses: list[tuple[int, float, float]]
-    """Step, distance and label term of each step; NaN where a term does not count."""
+    losses: list[Step]
+    """The steps."""
 
 
 def align(
@@ -77,7 +95,9 @@ def align(
     after, losses = before, []
     if not objective.is_empty:
         target = TrainingSamples(data, None, seed, device, classes.labels)
-        losses = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # of the directions of sliced distances
+            losses = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
         after, transition = measure(model, measured, source, classes.count)
     model.train(was_training)
     values = None if classes.values is None else classes.values.to(device)
@@ -100,8 +120,8 @@ def _learn(
     samples: int,
     lr: float,
     seed: int,
-) -> list[tuple[int, float, float]]:
-    """Minimise the objective over the trained parameters; returns the losses of each step."""
+) -> list[Step]:
+    """Minimise the objective over the trained parameters."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=0.0)
     losses = []
@@ -118,12 +138,17 @@ def _learn(
         if term_of is not None:
             term = term_of(source.predict(encoded.features), labels)
             loss = loss + objective.weight * term
-        losses.append((step + 1, float(distance.detach()), float(term.detach())))
         if not torch.isfinite(loss):
             raise ValueError(
-                f"the loss of stage 1 is not finite at step {step + 1} (distance {losses[-1][1]:.3g}, label term "
-                f"{losses[-1][2]:.3g}); choose a smaller lr"
+                f"the loss of stage 1 is not finite at step {step + 1} (distance {float(distance):.3g}, label term "
+                f"{float(term):.3g}); choose a smaller lr"
             )
+        with torch.no_grad():
+            measured = feature_distance(encoded.points, labels, source.points[rows], source.labels[rows]) / source.unit
+            probabilities = source.predict(encoded.features).double()
+            figures = label_figures(probabilities, labels, int(labels.max()) + 1)
+        values = (distance, term, measured, figures.distortion, figures.entropy, figures.bound, figures.log_loss)
+        losses.append(Step(step + 1, *(float(value) for value in values)))
         gradients = dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True))
         gradients[POSITIONS][0] = 0.0  # the class token's, which belongs to the body
         for name, parameter in trained.items():

@@ -16,9 +16,20 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 
 from tracer_lightning.callbacks.change_watch import ChangeWatch
-from tracer_lightning.engine.run_folder import CHECKPOINT, CONFIG, DETAILS, GRID_FIGURES, LOG, METRICS, REPORT, RESULTS
+from tracer_lightning.engine.run_folder import (
+    ALIGNMENT_LOG,
+    CHECKPOINT,
+    CONFIG,
+    DETAILS,
+    GRID_FIGURES,
+    LOG,
+    METRICS,
+    REPORT,
+    RESULTS,
+)
 from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
+from tracer_lightning.reporting.alignment_paths import alignment_curves
 from tracer_lightning.reporting.grid import draw_grid
 from tracer_lightning.reporting.report import RunRecord, render
 from tracer_lightning.reporting.report.record import MODELS, UNTRAINED
@@ -36,6 +47,7 @@ FILES = {
     RESULTS: "all scores",
     DETAILS: "the counts behind the scores, per class and per bin of confidence",
     METRICS: "what was logged, step by step",
+    ALIGNMENT_LOG: "stage 1, step by step",
     CONFIG: "the settings",
     CHECKPOINT: "weights and the state to continue from",
     LOG: "console messages",
@@ -169,7 +181,7 @@ class Report(pl.Callback):
             scores=self._scores,
             details=self._details,
             labels={eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets},
-            curves=_curves(trainer),
+            curves={**_curves(trainer), **alignment_curves(self.dirpath / ALIGNMENT_LOG)},
             facts={"date": now, **self._facts},
             versions=versions(),
             files=files,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tracer_lightning.reporting.ablation_curves import draw
+from tracer_lightning.reporting.alignment_paths import draw_paths, read_paths
 from tracer_lightning.reporting.command_line import say, table_console
 from tracer_lightning.reporting.comparison import Comparison, compare, select_results
 from tracer_lightning.reporting.continual import (
@@ -22,7 +23,7 @@ from tracer_lightning.reporting.frontier import Frontiers, frontiers
 from tracer_lightning.reporting.frontier_figure import draw_frontiers
 from tracer_lightning.reporting.frontier_tables import frontier_csv, frontier_sections
 from tracer_lightning.reporting.merges import find_interpolations
-from tracer_lightning.reporting.runs import read_groups
+from tracer_lightning.reporting.runs import RunGroup, read_groups
 from tracer_lightning.reporting.style import save_png_and_svg, style
 from tracer_lightning.reporting.tables import TableSection, sections
 from tracer_lightning.storage import write_text
@@ -31,13 +32,18 @@ WIDTH = 100
 """Number of columns where the output does not go to a terminal."""
 
 
-def write(folder: Path, comparison: Comparison, tables: Sequence[TableSection]) -> list[Path]:
-    """Write tables and, where possible, curves to a folder; returns the paths of the files."""
+def write(
+    folder: Path, groups: Sequence[RunGroup], comparison: Comparison, tables: Sequence[TableSection]
+) -> list[Path]:
+    """Write tables and, where possible, curves and paths of stage 1 to a folder; returns the paths of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"csv": raw(comparison), "md": markdown(tables), "tex": latex(tables)}
     for suffix, text in texts.items():
         write_text(folder / f"table.{suffix}", text)
     files = [folder / f"table.{suffix}" for suffix in texts]
+    if paths := read_paths(groups):
+        with style():
+            files += save_png_and_svg(draw_paths(paths), folder / "alignment")
     try:
         with style():
             files += save_png_and_svg(draw(comparison), folder / "curves")
@@ -128,5 +134,5 @@ def collect(args: argparse.Namespace) -> None:
     tables = sections(comparison, select_results(comparison, args.sets, args.metrics))
     show(tables)
     if args.out is not None:
-        for path in write(args.out, comparison, tables):
+        for path in write(args.out, groups, comparison, tables):
             say(str(path))

@@ -14,7 +14,9 @@ from rich.table import Table
 
 from tracer_lightning.alignment import Alignment, Objective, Source, align, read_source
 from tracer_lightning.alignment.figures import FIGURES
+from tracer_lightning.alignment.recalibration import Recalibration
 from tracer_lightning.alignment.saved import read_alignment, write_alignment
+from tracer_lightning.alignment.stage import Step
 from tracer_lightning.config.backbones import add_embedder
 from tracer_lightning.config.build import build_data, make, make_data
 from tracer_lightning.config.errors import setting
@@ -72,7 +74,7 @@ def prepare_modality(
         folder = Path(cfg.paths.output_dir)
         write_alignment(folder / ALIGNMENT, backbone.model, alignment)
         if alignment.losses:
-            write_text(folder / ALIGNMENT_LOG, csv_text([("step", "distance", "labels"), *alignment.losses]))
+            write_text(folder / ALIGNMENT_LOG, csv_text([Step._fields, *alignment.losses]))
     return alignment
 
 
@@ -106,9 +108,31 @@ def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source:
     was_training = backbone.model.training
     backbone.model.eval()
     with setting("align"):
-        source = read_source(backbone.model, data, make_head, settings.space, settings.source_samples, cfg.seed, device)
+        source = read_source(
+            *(backbone.model, data, make_head, settings.space, settings.source_samples, cfg.seed, device),
+            recalibration=_recalibration(cfg),
+            batch=settings.samples,
+        )
     backbone.model.train(was_training)
+    if source.slopes is not None:
+        before, after = source.slopes
+        print_rank_zero(
+            f"stage 0: accuracy of the source predictor {before.accuracy:.1%}, then {after.accuracy:.1%}; mean slope "
+            f"{before.slope:.2f}, then {after.slope:.2f}; above tau {before.steep:.0%}, then {after.steep:.0%}"
+        )
     return source
+
+
+def _recalibration(cfg: DictConfig) -> Recalibration | None:
+    settings = cfg.align.recalibrate
+    if not settings.penalty:
+        return None
+    if cfg.align.source_head.name == "zero_shot":
+        raise ValueError(
+            "align.recalibrate.penalty must be 0 for the zero-shot head, which is not trained; choose "
+            "head@align.source_head=probe"
+        )
+    return Recalibration(settings.penalty, settings.tau, settings.steps, settings.lr)
 
 
 def _learned_alignment(

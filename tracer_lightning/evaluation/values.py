@@ -124,11 +124,13 @@ class DenseSuite(ValueSuite):
     """Maps of numbers, in their own units.
 
     Args:
-        eval_sets: as for :class:`ValueSuite`.
-        outputs: as for :class:`ValueSuite`.
+        eval_sets: as for :class:`ValueSuite`, as are the following.
+        outputs: values to predict.
+        models: names of models.
+        averages: names of averages.
+        before: predictor of untrained models.
         cutoff: as for :class:`tracer_lightning.evaluation.value_metrics.MapMetrics`.
         separation: likewise.
-        options: further arguments of :class:`ValueSuite`.
     """
 
     metrics = (
@@ -141,12 +143,14 @@ class DenseSuite(ValueSuite):
         self,
         eval_sets: Sequence[EvalSet],
         outputs: TargetSpec,
+        models: Sequence[str] = ("student",),
+        averages: Mapping[str, Sequence[str]] | None = None,
+        before: nn.Module | None = None,
         cutoff: float | None = None,
         separation: int | None = None,
-        **options: Any,
     ) -> None:
         self._cutoff, self._separation = cutoff, separation
-        super().__init__(eval_sets, outputs, **options)
+        super().__init__(eval_sets, outputs, models, averages, before)
 
     def settings(self) -> dict[str, Any]:
         """Pixels that count in the MAE."""

@@ -1,4 +1,4 @@
-"""Distances of two samples by optimal transport, exact, with gradients."""
+"""Distances of two samples by optimal transport, exact, regularized and sliced, with gradients."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+REGULARIZATION = 0.1
+"""Entropic regularization of Sinkhorn's algorithm, in units of the mean cost."""
+SINKHORN_ITERATIONS = 200
+PROJECTIONS = 128
+"""Number of directions of a sliced distance."""
 
 
 def _optimal_transport() -> Any:
@@ -35,6 +41,52 @@ def wasserstein(first: Tensor, second: Tensor, label_costs: Tensor | None = None
     weights = (torch.full_like(fixed[:, 0], 1 / len(first)), torch.full_like(fixed[0], 1 / len(second)))
     plan: Tensor = _optimal_transport().emd(*weights, fixed)  # (N, M)
     return (plan * costs).sum()  # not emd2, which makes 0 of costs that are NaN
+
+
+def sinkhorn_divergence(first: Tensor, second: Tensor) -> Tensor:
+    """Debiased entropic approximation of the squared 2-Wasserstein distance (Feydy et al., 2019), by POT.
+
+    It is S(a, b) = W(a, b) - W(a, a) / 2 - W(b, b) / 2 of the costs at the regularized plans, 0 for equal samples.
+
+    Args:
+        first: (N, D) points of equal weight.
+        second: (M, D) points of equal weight.
+
+    Returns:
+        () divergence, whose gradient is that of the costs at these plans.
+    """
+    scale = _squared_distances(first, second).mean().detach()
+    return _entropic(first, second, scale) - (_entropic(first, first, scale) + _entropic(second, second, scale)) / 2
+
+
+def _entropic(first: Tensor, second: Tensor, scale: Tensor) -> Tensor:
+    """Mean cost () at the plan that is regularized by a share of ``scale``."""
+    costs = _squared_distances(first, second)
+    fixed = costs.detach().double() / scale
+    weights = (torch.full_like(fixed[:, 0], 1 / len(first)), torch.full_like(fixed[0], 1 / len(second)))
+    plan: Tensor = _optimal_transport().sinkhorn(
+        *weights, fixed, REGULARIZATION, method="sinkhorn_log", numItermax=SINKHORN_ITERATIONS, warn=False
+    )
+    return (plan.to(costs.dtype) * costs).sum()
+
+
+def sliced_wasserstein(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared 2-Wasserstein distance of projections on random directions (Bonneel et al., 2015), by POT.
+
+    It is multiplied by D, so that it is the squared distance of two points, in the mean over directions, which are
+    drawn from torch's generator of the CPU.
+
+    Args:
+        first: (N, D) points of equal weight.
+        second: (M, D) points of equal weight.
+
+    Returns:
+        () distance.
+    """
+    width = first.shape[1]
+    directions = torch.nn.functional.normalize(torch.randn(width, PROJECTIONS), dim=0).to(first)
+    distances: Tensor = _optimal_transport().wasserstein_1d(first @ directions, second @ directions, p=2)
+    return width * distances.mean()
 
 
 def gaussian_label_costs(first: Tensor, first_labels: Tensor, second: Tensor, second_labels: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from tracer_lightning.reporting.alignment_paths import ALIGNMENT
 from tracer_lightning.reporting.report.drawing import CurveDrawing, draw_curves
 from tracer_lightning.reporting.report.numbers import format_number
 from tracer_lightning.reporting.report.record import RunRecord
@@ -95,6 +96,20 @@ def _validation(record: RunRecord) -> list[CurvePanel | None]:
     return panels
 
 
+def _alignment(curves: Mapping[str, Curve]) -> list[CurvePanel | None]:
+    """Panels of stage 1."""
+    panels = []
+    for title, lines, unit in (
+        ("distance to the source", {"student": "source_distance"}, ""),
+        ("H(Z|Z')", {"student": "distortion"}, "nats"),
+        ("H(Z)", {"student": "entropy"}, "nats"),
+        ("log-loss of the transported predictor", {"loss": "log_loss", "bound": "bound"}, "nats"),
+    ):
+        names = {line: ALIGNMENT + column for line, column in lines.items()}
+        panels.append(_panel(title, {line: curves[name] for line, name in names.items() if name in curves}, unit))
+    return panels
+
+
 def curve_sections(record: RunRecord) -> list[CurveSection]:
     """All curves by section; empty sections are left out."""
     curves = record.curves
@@ -105,6 +120,7 @@ def curve_sections(record: RunRecord) -> list[CurveSection]:
     has_teacher = any(name.startswith("teacher/") for name in curves)
     rate_panels = [_panel(f"learning rate ({name[3:]})", {"student": curves[name]}) for name in rates]
     sections = {
+        "Stage 1, on the samples of each step": _alignment(curves),
         "Losses: the weighted total, and each term before its weight": _losses(record),
         "Learning rate and scale": [*rate_panels, *_student_panels(curves, others)],
         f"{'Teacher and student' if has_teacher else 'Student'} on training batches": _models(curves, on_batches),
