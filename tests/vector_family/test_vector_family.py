@@ -66,7 +66,7 @@ def test_the_model_is_scored_before_and_student_and_teacher_after(finished):
 
 def test_metrics_of_each_step_are_logged(finished):
     columns = (finished / "metrics.csv").read_text().splitlines()[0].split(",")
-    expected = {"train/loss/squared_error", "train/loss/prediction", "train/mean_prediction", "val/near/rmse"}
+    expected = {"train/loss/vector_error", "train/loss/prediction", "train/mean_prediction", "val/near/rmse"}
     assert expected <= set(columns)
 
 
@@ -137,7 +137,7 @@ def test_weights_alone_are_evaluated_with_the_options_of_the_family(tuned, tmp_p
     state = torch.load(tuned / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     weights = {name.removeprefix("student."): value for name, value in state.items() if name.startswith("student.")}
     torch.save(weights, tmp_path / "weights.pt")
-    options = ["backbone=vectors", "data=vectors", "evaluation=regression", "primary_metric=rmse"]
+    options = ["backbone=vectors", "data=vectors", "evaluation=vectors", "primary_metric=rmse"]
     status, _, stderr = command(
         "evaluate", f"checkpoint={tmp_path / 'weights.pt'}", *options, f"hydra.run.dir={tmp_path}"
     )

@@ -37,18 +37,29 @@ def alignment_curves(path: Path) -> dict[str, Curve]:
 
 
 def read_paths(groups: Sequence[RunGroup]) -> list[AlignmentPath]:
-    """Paths of the groups of runs whose embedders were aligned, each the mean over seeds."""
+    """Paths of the groups of runs whose embedders were aligned, each the mean over seeds.
+
+    Raises:
+        ValueError: a log is damaged.
+    """
     keys = varied_keys([group.settings for group in groups]) or [METHOD]
     paths = []
     for group in groups:
-        logs = [log for run in group.runs if (log := read_curves(run.folder / ALIGNMENT_LOG))]
-        logs = [log for log in logs if set(COLUMNS) <= set(log)]
+        logs = [log for run in group.runs if set(COLUMNS) <= set(log := _read_log(run.folder / ALIGNMENT_LOG))]
         if not logs:
             continue
         steps = min(len(log[name].values) for log in logs for name in COLUMNS)
         means = {name: np.mean([log[name].values[:steps] for log in logs], axis=0) for name in COLUMNS}
         paths.append(AlignmentPath(label(group.settings, keys), means))
     return paths
+
+
+def _read_log(path: Path) -> dict[str, Curve]:
+    """Curves of a run's stage 1; ValueError where the file is damaged."""
+    try:
+        return read_curves(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not a log of stage 1 ({error!r:.100})") from error
 
 
 def draw_paths(paths: Sequence[AlignmentPath]) -> Figure:
