@@ -202,7 +202,7 @@ def test_values_are_clustered_into_classes(numbers):
     targets = numbers.training_targets()
     assert count == 3  # of as many distinct values
     assert torch.equal(values[labels], targets)
-    assert target_classes(numbers, 2, seed=0).count == 2
+    assert target_classes(numbers, 2, seed=0).size == 2
 
 
 def test_values_are_transported(tmp_path, digits, numbers):

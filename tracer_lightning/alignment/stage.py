@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from tracer_lightning.alignment.distances import feature_distance
-from tracer_lightning.alignment.encoding import TrainingSamples, encode
-from tracer_lightning.alignment.figures import Figures, label_figures, measure
+from tracer_lightning.alignment.encoding import Encoded, TrainingSamples, encode
+from tracer_lightning.alignment.figures import MOST_TRANSPORTED, Figures, label_figures, measure
 from tracer_lightning.alignment.objective import Objective
 from tracer_lightning.alignment.source import Source
 from tracer_lightning.alignment.target_classes import target_classes
@@ -91,14 +91,14 @@ def align(
     was_training = model.training
     model.eval()
     measured = TrainingSamples(data, MOST_MEASURED, seed, device, classes.labels)
-    before, transition = measure(model, measured, source, classes.count)
+    before, transition = measure(model, measured, source, classes.size)
     after, losses = before, []
     if not objective.is_empty:
         target = TrainingSamples(data, None, seed, device, classes.labels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # of the directions of sliced distances
             losses = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
-        after, transition = measure(model, measured, source, classes.count)
+        after, transition = measure(model, measured, source, classes.size)
     model.train(was_training)
     values = None if classes.values is None else classes.values.to(device)
     transported = TransportedPredictor(source.head.weight, source.head.bias, transition, values, is_binary(data))
@@ -140,15 +140,11 @@ def _learn(
             loss = loss + objective.weight * term
         if not torch.isfinite(loss):
             raise ValueError(
-                f"the loss of stage 1 is not finite at step {step + 1} (distance {float(distance):.3g}, label term "
-                f"{float(term):.3g}); choose a smaller lr"
+                f"the loss of stage 1 is not finite at step {step + 1} (distance {float(distance.detach()):.3g}, label "
+                f"term {float(term.detach()):.3g}); choose a smaller lr"
             )
-        with torch.no_grad():
-            measured = feature_distance(encoded.points, labels, source.points[rows], source.labels[rows]) / source.unit
-            probabilities = source.predict(encoded.features).double()
-            figures = label_figures(probabilities, labels, int(labels.max()) + 1)
-        values = (distance, term, measured, figures.distortion, figures.entropy, figures.bound, figures.log_loss)
-        losses.append(Step(step + 1, *(float(value) for value in values)))
+        parts = (distance.detach(), term.detach())
+        losses.append(_measured_step(step + 1, parts, encoded, labels, source, rows))
         gradients = dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True))
         gradients[POSITIONS][0] = 0.0  # the class token's, which belongs to the body
         for name, parameter in trained.items():
@@ -157,3 +153,16 @@ def _learn(
         optimizer.step()
         optimizer.zero_grad()
     return losses
+
+
+@torch.no_grad()
+def _measured_step(
+    number: int, parts: tuple[Tensor, Tensor], encoded: Encoded, labels: Tensor, source: Source, rows: Tensor
+) -> Step:
+    """Figures of the samples of a step, whose distance and term of labels are ``parts``."""
+    some = slice(MOST_TRANSPORTED)
+    chosen = rows[some]
+    distance = feature_distance(encoded.points[some], labels[some], source.points[chosen], source.labels[chosen])
+    figures = label_figures(source.predict(encoded.features).double(), labels, int(labels.max()) + 1)
+    values = (distance / source.unit, figures.distortion, figures.entropy, figures.bound, figures.log_loss)
+    return Step(number, *(float(value) for value in (*parts, *values)))

@@ -18,7 +18,7 @@ MOST_VALUES = 4096
 class TargetClasses(NamedTuple):
     """Classes of the training samples of the target modality."""
 
-    count: int
+    size: int
     """Number C of classes."""
     labels: Tensor | None = None
     """(N,) clusters of the training samples; None where samples have classes of their own."""

@@ -166,7 +166,8 @@ def read_plain_array(path: Path) -> np.ndarray:
         except (ValueError, KeyError) as error:
             raise ValueError(f"{path}: not a .npy file ({str(error)[:100]})") from error
         if not dtype.hasobject:
-            return np.load(path, allow_pickle=False)  # type: ignore[no-any-return]
+            plain: np.ndarray = np.load(path, allow_pickle=False)
+            return plain
         content = read_plain_pickle(file, path)
     array = np.asarray(content, dtype=object) if not isinstance(content, np.ndarray) else content
     if array.shape != shape:

@@ -47,29 +47,29 @@ def test_a_task_is_converted(tmp_path, name):
 def test_validation_samples_are_no_training_samples(tmp_path, name):
     WRITERS[name](tmp_path)
     parts = TASKS[name].read(tmp_path)
-    rows = {split: {part.read(number)[0].tobytes() for number in range(part.count)} for split, part in parts.items()}
-    assert len(set().union(*rows.values())) == sum(map(len, rows.values())) == sum(p.count for p in parts.values())
+    rows = {split: {part.read(number)[0].tobytes() for number in range(part.size)} for split, part in parts.items()}
+    assert len(set().union(*rows.values())) == sum(map(len, rows.values())) == sum(p.size for p in parts.values())
     again = TASKS[name].read(tmp_path)
-    assert all(np.array_equal(parts["val"].read(n)[0], again["val"].read(n)[0]) for n in range(parts["val"].count))
+    assert all(np.array_equal(parts["val"].read(n)[0], again["val"].read(n)[0]) for n in range(parts["val"].size))
 
 
 def test_a_record_has_windows_in_one_split_only(tmp_path):
     WRITERS["ecg"](tmp_path)
     parts = TASKS["ecg"].read(tmp_path)
     rows = {
-        split: {part.read(number)[0][0, :5].tobytes() for number in range(part.count)} for split, part in parts.items()
+        split: {part.read(number)[0][0, :5].tobytes() for number in range(part.size)} for split, part in parts.items()
     }
     assert not rows["train"] & rows["val"]
     assert not rows["train"] & rows["test"]
     assert not rows["val"] & rows["test"]
-    labels = [parts["train"].read(number)[1] for number in range(parts["train"].count)]
+    labels = [parts["train"].read(number)[1] for number in range(parts["train"].size)]
     assert labels.count(3) > labels.count(0)  # noise has windows that overlap more
 
 
 def test_solutions_have_their_coordinates(tmp_path):
     WRITERS["darcy"](tmp_path)
     parts = read_darcy(tmp_path)
-    assert {split: part.count for split, part in parts.items()} == {"train": 900, "val": 100, "test": 100}
+    assert {split: part.size for split, part in parts.items()} == {"train": 900, "val": 100, "test": 100}
     sample, solution = parts["val"].read(0)
     assert (sample.shape, solution.shape) == ((3, 3, 3), (3, 3))
     assert sample[1].tolist() == [[0] * 3, [0.5] * 3, [1] * 3]

@@ -47,7 +47,8 @@ def channel_statistics(train: Split) -> ChannelStatistics:
         """(C, 1) or (C, 1, 1) sum over the chunks of samples, in double precision."""
         chunks = (train.samples[start : start + CHUNK] for start in range(0, len(train.samples), CHUNK))
         sums = (np.nansum(of_chunk(chunk), axis=axes, keepdims=True, dtype=np.float64) for chunk in chunks)
-        return np.asarray(sum(sums))[0]
+        result: np.ndarray = np.asarray(sum(sums))[0]
+        return result
 
     count = total(lambda chunk: ~np.isnan(chunk))
     mean = total(lambda chunk: chunk) / count

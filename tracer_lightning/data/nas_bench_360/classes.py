@@ -36,7 +36,7 @@ def read_cifar100(source: Path) -> dict[str, Part]:
         content = read_pickle(path)
         images = np.asarray(entry(content, "data", path)).reshape(-1, 3, 32, 32)
         parts[split] = of_arrays(images, np.asarray(entry(content, "fine_labels", path)), path)
-    return {**hold_out(parts["train"], parts["train"].count // 5), "test": parts["test"]}
+    return {**hold_out(parts["train"], parts["train"].size // 5), "test": parts["test"]}
 
 
 def read_spherical(source: Path) -> dict[str, Part]:
@@ -47,8 +47,9 @@ def read_spherical(source: Path) -> dict[str, Part]:
     parts = {}
     for split in ("train", "test"):
         part = entry(content, split, path)
-        parts[split] = of_arrays(*(np.asarray(entry(part, key, path)) for key in ("images", "labels")), path)
-    return {**hold_out(parts["train"], parts["train"].count // 5), "test": parts["test"]}
+        images, labels = (np.asarray(entry(part, key, path)) for key in ("images", "labels"))
+        parts[split] = of_arrays(images, labels, path)
+    return {**hold_out(parts["train"], parts["train"].size // 5), "test": parts["test"]}
 
 
 def read_ninapro(source: Path) -> dict[str, Part]:
@@ -70,7 +71,7 @@ def read_satellite(source: Path) -> dict[str, Part]:
         content = read_array(path)[()]
         samples = np.asarray(entry(content, "data", path), dtype=np.float32)[:, None]
         parts[split] = of_arrays(samples, np.asarray(entry(content, "label", path)).astype(np.int64) - 1, path)
-    return {**hold_out(parts["train"], round(VALIDATION * parts["train"].count)), "test": parts["test"]}
+    return {**hold_out(parts["train"], round(VALIDATION * parts["train"].size)), "test": parts["test"]}
 
 
 def read_deepsea(source: Path) -> dict[str, Part]:

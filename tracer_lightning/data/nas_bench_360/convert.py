@@ -32,13 +32,13 @@ def convert(name: str, source: Path, out: Path, any_count: bool = False) -> dict
         raise ValueError(f"{out} exists already; choose another place")
     parts = benchmark.read(source)
     for split, part in parts.items():
-        expected = benchmark.counts.get(split, part.count)
-        if not part.count or (part.count != expected and not any_count):
-            raise ValueError(f"{source}: {split} must have {expected:,} samples, found {part.count:,}; download again")
+        expected = benchmark.counts.get(split, part.size)
+        if not part.size or (part.size != expected and not any_count):
+            raise ValueError(f"{source}: {split} must have {expected:,} samples, found {part.size:,}; download again")
     with atomic_folder(out) as folder:
         for split, part in parts.items():
             _write(folder, split, part, benchmark)
-    return {split: part.count for split, part in parts.items()}
+    return {split: part.size for split, part in parts.items()}
 
 
 def _write(folder: Path, split: str, part: Part, benchmark: Benchmark) -> None:
@@ -46,10 +46,10 @@ def _write(folder: Path, split: str, part: Part, benchmark: Benchmark) -> None:
     target = () if has_classes else benchmark.outputs
     kind = np.int64 if has_classes else np.float32 if is_map else np.uint8
     x, y = (
-        np.lib.format.open_memmap(folder / f"{split}_{axis}.npy", "w+", dtype, (part.count, *shape))
+        np.lib.format.open_memmap(folder / f"{split}_{axis}.npy", "w+", dtype, (part.size, *shape))
         for axis, dtype, shape in (("x", np.dtype(benchmark.dtype), benchmark.sample), ("y", np.dtype(kind), target))
     )
-    for number in progress_bar(range(part.count), desc=split, unit="sample"):
+    for number in progress_bar(range(part.size), desc=split, unit="sample"):
         sample, value = part.read(number)
         shapes = (np.shape(sample), np.shape(value))
         if shapes != (benchmark.sample, target):

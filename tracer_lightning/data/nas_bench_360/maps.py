@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +78,7 @@ def read_cosmic(source: Path) -> dict[str, Part]:
         listed = read_array(source / f"{split}_dirs.npy")
         paths = [existing(_located(source, str(name))) for name in listed.ravel()]
         parts[split] = Part(len(paths), lambda number, paths=paths: _exposure(paths[number]))  # type: ignore[misc]
-    return {**hold_out(parts["train"], max(1, round(COSMIC_VAL * parts["train"].count))), "test": parts["test"]}
+    return {**hold_out(parts["train"], max(1, round(COSMIC_VAL * parts["train"].size))), "test": parts["test"]}
 
 
 def _located(source: Path, name: str) -> Path:
@@ -109,7 +108,7 @@ def read_psicov(source: Path) -> dict[str, Part]:
     names = {key: [line.split()[0] for line in lines if line.strip()] for key, lines in lists.items()}
     train = Part(len(names["deepcov"]), lambda number: _protein(folder / "deepcov", names["deepcov"][number], FARTHEST))
     test = Part(len(names["psicov"]), lambda number: _protein(folder / "psicov", names["psicov"][number], None))
-    return {**hold_out(train, max(1, round(PROTEIN_VAL * train.count))), "test": test}
+    return {**hold_out(train, max(1, round(PROTEIN_VAL * train.size))), "test": test}
 
 
 def _protein(folder: Path, name: str, farthest: float | None) -> Sample:
@@ -144,7 +143,7 @@ def _per_residue(values: Any, length: int, path: Path) -> np.ndarray:
 
 def _distances(path: Path, length: int) -> np.ndarray:
     """(length, length) distances of at least 1, with those of neighbours on the diagonal."""
-    content: Sequence[Any] = read_array(path)
+    content = read_array(path)
     distances = np.maximum(np.array(content[2], dtype=np.float32), 1.0)
     if distances.shape != (length, length):
         raise ValueError(f"{path}: must have distances of {length} residues, found {distances.shape}")

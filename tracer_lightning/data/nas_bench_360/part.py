@@ -19,7 +19,7 @@ Sample = tuple[Any, Any]
 class Part(NamedTuple):
     """Samples of one split."""
 
-    count: int
+    size: int
     read: Callable[[int], Sample]
     """From a position to a sample."""
 
@@ -37,10 +37,10 @@ def of_arrays(samples: np.ndarray, targets: np.ndarray, where: Path) -> Part:
 
 def hold_out(train: Part, count: int) -> dict[str, Part]:
     """Splits ``train`` and ``val`` of a training split, disjoint; ``count`` samples are held out at random."""
-    if not 0 < count < train.count:
+    if not 0 < count < train.size:
         raise ValueError(f"there must be more than {count} training samples, of which so many are held out, found "
-                         f"{train.count}")  # fmt: skip
-    order = np.random.default_rng(SEED).permutation(train.count)
+                         f"{train.size}")  # fmt: skip
+    order = np.random.default_rng(SEED).permutation(train.size)
     return {"train": train.take(np.sort(order[count:])), "val": train.take(np.sort(order[:count]))}
 
 
