@@ -64,6 +64,7 @@ def test_a_penalty_makes_a_head_less_steep(problem):
     assert not trained.weight.requires_grad
 
 
+@pytest.mark.slow
 def test_a_ruined_head_is_refused(problem):
     model, head, samples = problem
     good = copied(head)

@@ -47,5 +47,5 @@ class TransportedPredictor(nn.Module):
         predicted = transported_log_probabilities(probabilities, self.given)
         if self.values is None:
             return predicted
-        values = torch.tensordot(predicted.exp(), self.values, dims=1)
+        values: Tensor = torch.tensordot(predicted.exp(), self.values, dims=1)
         return values.logit(eps=RAREST) if self.binary else values

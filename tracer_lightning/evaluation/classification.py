@@ -61,7 +61,7 @@ class ClassificationSuite(Suite):
             can; their scores are called ``before`` then.
     """
 
-    metrics = CLASSIFICATION
+    metrics: tuple[Metric, ...] = CLASSIFICATION
     untrained = "zero_shot"
     prompts: Tensor
 

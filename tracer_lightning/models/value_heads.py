@@ -68,6 +68,7 @@ class PixelHead(nn.Linear):
         )
         patches = F.linear(norm, full_tensor(self.weight), full_tensor(self.bias))  # (B, T, P * Q)
         rows, columns = -(-height // patch[0]), -(-width // patch[1])
-        grid = patches.unflatten(1, (rows, columns)).unflatten(3, tuple(patch))  # (B, rows, columns, P, Q)
+        grid = patches.reshape(len(tokens), rows, columns, *patch)  # (B, rows, columns, P, Q)
         maps = grid.transpose(2, 3).flatten(3, 4).flatten(1, 2)  # (B, rows * P, columns * Q)
-        return self.mean + self.unit * maps[:, :height, :width]
+        pixels: Tensor = self.mean + self.unit * maps[:, :height, :width]
+        return pixels

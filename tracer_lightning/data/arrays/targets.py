@@ -92,7 +92,8 @@ def target_spec(targets: np.ndarray, task: Task) -> TargetSpec:
             squares, known = squares.sum(), known.sum()
         unit = np.sqrt(squares / np.maximum(1, known))
         unit = np.where(unit > 0, unit, 1.0)  # of a constant
-    return TargetSpec(*(torch.as_tensor(values, dtype=torch.float32) for values in (mean, unit)), task in BINARY)
+    centre, scale = (torch.as_tensor(values, dtype=torch.float32) for values in (mean, unit))
+    return TargetSpec(centre, scale, binary=task in BINARY)
 
 
 class TargetDataset(CaptionedDataset):

@@ -89,4 +89,4 @@ def log_mel(wave: torch.Tensor, bank: torch.Tensor) -> np.ndarray:
     energies = energies.clamp(min=float(energies.max()) - DYNAMIC_RANGE)
     energies = energies - energies.mean()
     padded = torch.nn.functional.pad(energies, (0, FRAMES - energies.shape[1]))
-    return padded.numpy()  # type: ignore[no-any-return]
+    return padded.numpy()
