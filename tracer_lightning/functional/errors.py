@@ -17,5 +17,6 @@ def relative_errors(outputs: Tensor, targets: Tensor, known: Tensor) -> Tensor:
     Returns:
         (B,) errors; 0 for a sample of which nothing is known.
     """
-    differences, norms = (((values * known).flatten(1)).norm(dim=1) for values in (outputs - targets, targets))
-    return differences / norms.clamp(min=torch.finfo(norms.dtype).tiny)
+    differences, norms = ((values * known).flatten(1).norm(dim=1) for values in (outputs - targets, targets))
+    errors: Tensor = differences / norms.clamp(min=torch.finfo(norms.dtype).tiny)
+    return errors

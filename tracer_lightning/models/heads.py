@@ -75,7 +75,8 @@ def random_values(model: ClipModel, outputs: TargetSpec, features: Features | No
     head = ValueHead(width, len(outputs.mean)).to(outputs.mean.device)
     with torch.no_grad():
         head.weight *= width**0.5
-    return _with_scale(head, outputs)
+    _set_scale(head, outputs)
+    return head
 
 
 def random_pixels(model: ClipModel, outputs: TargetSpec, features: Features | None = None) -> PixelHead:
@@ -91,15 +92,15 @@ def random_pixels(model: ClipModel, outputs: TargetSpec, features: Features | No
             f"{tuple(outputs.mean.shape)}; choose another head or embedder"
         )
     height, width = embedder.patch
-    head = PixelHead(embedder.projection.out_channels, height * width, outputs.mean.shape)
-    return _with_scale(head.to(outputs.mean.device), outputs)
+    head = PixelHead(embedder.projection.out_channels, height * width, outputs.mean.shape).to(outputs.mean.device)
+    _set_scale(head, outputs)
+    return head
 
 
-def _with_scale(head: Any, outputs: TargetSpec) -> Any:
-    """The head with the mean and the unit of the values to predict."""
+def _set_scale(head: ValueHead | PixelHead, outputs: TargetSpec) -> None:
+    """Give a head the mean and the unit of the values to predict."""
     head.mean.copy_(outputs.mean)
     head.unit.copy_(outputs.unit)
-    return head
 
 
 def linear_probe(
