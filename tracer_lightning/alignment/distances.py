@@ -35,8 +35,7 @@ def feature_distance(
         labels: (N,) target labels, unused.
         source_points: (M, D) of source samples.
         source_labels: (M,) source labels, unused.
-        method: ``exact``, or one of two approximations whose time grows more slowly with the number of samples:
-            ``sinkhorn`` (debiased) or ``sliced``.
+        method: ``exact``, or an approximation: ``sinkhorn`` (debiased, as in the released code) or ``sliced``.
     """
     del labels, source_labels
     return METHODS[method](points, source_points)

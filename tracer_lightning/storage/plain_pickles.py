@@ -160,7 +160,7 @@ def read_plain_array(path: Path) -> np.ndarray:
     """
     with path.open("rb") as file:
         try:
-            version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+            version = np.lib.format.read_magic(file)
             read: Any = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, _, dtype = read[version](file)
         except (ValueError, KeyError) as error:
