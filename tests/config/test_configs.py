@@ -148,7 +148,7 @@ NEEDS = {
         ("align", path.stem): [*SERIES, *ONE_STEP, "data@align.source=digits"] for path in Path(CONF, "align").iterdir()
     },
     **{("experiment", name): ONE_STEP for name in ("cross_modal", "cross_modal_spectra")},
-    ("experiment", "nb360"): [*VALUES["dense"][1:3], "data.root={root}/maps.npz", *ONE_STEP, "trainer.accelerator=cpu"],
+    ("experiment", "nb360"): ["data.root={root}/maps.npz", "data.batch_size=4", *ONE_STEP, "trainer.accelerator=cpu"],
     **{(group, task): needs for group in ("prediction", "evaluation") for task, needs in VALUES.items()},
     ("head", "values"): VALUES["regression"],
     ("head", "pixels"): VALUES["mask"],
