@@ -210,6 +210,20 @@ def blocks(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TextTable]
     return tables
 
 
+def columns_by_metric(comparison: Comparison, keys: Sequence[ResultKey]) -> dict[str, list[TableColumn]]:
+    """Columns of the results by title of their metric, each titled with its data set.
+
+    Args:
+        comparison: the comparison whose rows become the columns' cells.
+        keys: results to show, sorted by metric.
+    """
+    decimals = 2 if _has_published(comparison, keys) else 1
+    columns: dict[str, list[TableColumn]] = {}
+    for key in keys:
+        columns.setdefault(comparison.metric(key.metric).title, []).extend(_columns(comparison, key, "", decimals))
+    return columns
+
+
 def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
     """Table of the changes against zero-shot for all other rows; None if no run has zero-shot scores.
 
@@ -241,14 +255,14 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
             *_published_columns(key.data_set, shown, decimals, sign="+"),
         ]
     return TextTable(
-        f"{title(comparison)}: against {_untrained(comparison)}",
+        f"{title(comparison)}: against {untrained_name(comparison)}",
         [_row_heading(comparison, row) for row in rows],
         columns,
     )
 
 
 def _gains_notes(comparison: Comparison) -> list[str]:
-    primary, untrained = comparison.gained[0], _untrained(comparison)
+    primary, untrained = comparison.gained[0], untrained_name(comparison)
     higher = primary.better == "higher"
     gain, loss = f"after − {untrained}", f"{untrained} − after"
     note = GAINS_NOTE.format(
@@ -268,7 +282,7 @@ def _gained_titles(comparison: Comparison) -> str:
     return " or ".join(metric.title for metric in comparison.gained)
 
 
-def _untrained(comparison: Comparison) -> str:
+def untrained_name(comparison: Comparison) -> str:
     """Name of the model before training."""
     return next((run.untrained for row in comparison.rows for run in row.runs), "zero-shot")
 
