@@ -1,5 +1,7 @@
 """The page that compares runs."""
 
+import csv
+import io
 import re
 
 import pytest
@@ -9,9 +11,11 @@ from tests.reporting.run_folders import scores, write_run
 from tests.reporting.test_comparison import comparison
 from tests.reporting.test_escaping import EVIL
 from tests.reporting.test_frontier import write_merge
+from tracer_lightning.reporting.comparison import select_results
 from tracer_lightning.reporting.comparison_page import Groups, curve_panels, render, scatters
+from tracer_lightning.reporting.formats import raw
 from tracer_lightning.reporting.merges import find_interpolations
-from tracer_lightning.reporting.tables import sections
+from tracer_lightning.reporting.tables import TableColumn, sections
 
 BEFORE = (0.5, 0.4)
 
@@ -64,6 +68,18 @@ def test_the_page_has_a_row_for_each_group_and_links_the_reports(runs):
         assert text in page.words, text
     assert len(page.all("script")) == 1
     assert not re.search(r"https?://|@import|url\(", html)
+
+
+def test_tags_are_a_column_of_all_tables_where_a_run_has_any(tmp_path):
+    for seed, tags in enumerate((["paper"], ["v2", "paper"])):
+        write_run(tmp_path / f"runs/{seed}", scores(0.8, 0.4), seed=seed, tags=tags)
+    write_run(tmp_path / "runs/flyp", scores(0.8, 0.4), method="flyp")
+    result = comparison(tmp_path / "runs")
+    assert [row.tags for row in result.rows] == [[], ["paper", "v2"], []]
+    results, _ = sections(result, select_results(result, None, None))
+    assert results.tables[0].columns[0] == TableColumn("", "tags", ["", "paper, v2", ""])
+    assert {line["tags"] for line in csv.DictReader(io.StringIO(raw(result)))} == {"", "paper, v2"}
+    assert "paper, v2" in rendered(tmp_path / "runs")[1].words
 
 
 def test_runs_without_reports_have_no_links(runs):

@@ -186,6 +186,12 @@ def notes(comparison: Comparison, keys: Sequence[ResultKey]) -> list[str]:
     return lines
 
 
+def tag_columns(comparison: Comparison) -> list[TableColumn]:
+    """Column of the tags; none where no run has any."""
+    cells = [", ".join(row.tags) for row in comparison.rows]
+    return [TableColumn("", "tags", cells)] if any(cells) else []
+
+
 def blocks(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TextTable]:
     """One table, or one for each metric if there are published values or many columns.
 
@@ -196,17 +202,18 @@ def blocks(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TextTable]
     rows = [_row_heading(comparison, row) for row in comparison.rows]
     has_published = _has_published(comparison, keys)
     decimals = 2 if has_published else 1
-    caption = title(comparison)
+    caption, tags = title(comparison), tag_columns(comparison)
     if not has_published and len(keys) <= NARROW:
         sets = dict.fromkeys(key.data_set for key in keys)
         by_set = [key for name in sets for key in keys if key.data_set == name]
         columns = [_columns(comparison, key, comparison.metric(key.metric).title, decimals) for key in by_set]
-        return [TextTable(caption, rows, [column for group in columns for column in group])]
+        return [TextTable(caption, rows, [*tags, *(column for group in columns for column in group)])]
     tables = []
     for metric, metric_keys in groupby(keys, key=lambda key: key.metric):
         columns = [_columns(comparison, key, "", decimals) for key in metric_keys]
         name = comparison.metric(metric).title
-        tables.append(TextTable(f"{caption}: {name}", rows, [column for group in columns for column in group]))
+        cells = [column for group in columns for column in group]
+        tables.append(TextTable(f"{caption}: {name}", rows, [*tags, *cells]))
     return tables
 
 

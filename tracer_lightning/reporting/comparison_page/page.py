@@ -24,6 +24,7 @@ from tracer_lightning.reporting.tables import (
     TableSection,
     columns_by_metric,
     gains_block,
+    tag_columns,
     untrained_name,
 )
 from tracer_lightning.reporting.tables import title as caption
@@ -84,6 +85,8 @@ def _columns(comparison: Comparison, keys: Sequence[ResultKey]) -> list[ColumnGr
     ]
     if len(comparison.keys) > 1:
         groups.insert(0, ColumnGroup("settings", [_setting(comparison, key) for key in comparison.keys], False, True))
+    if tags := tag_columns(comparison):
+        groups.insert(0, ColumnGroup("tags", [PageColumn("tags", column.cells) for column in tags], True, True))
     changes = gains_block(comparison, 1)
     if changes is not None:
         untrained = [MISSING for row in comparison.rows if row.model == ZERO_SHOT]  # these rows come first
