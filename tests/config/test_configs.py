@@ -60,6 +60,7 @@ PAIRS = ["data.root={root}/pairs", "data.file=mine.csv", "prerequisite=null", "p
 SERIES = ["embedder=conv1d", "data=series", "data.root={root}/archive", "data.name=Toy"]
 ONE_STEP = ["align.steps=1", "align.source_samples=20"]
 OWN_QUESTIONS = ["data.root={root}/questions", "data.train.file=mine.jsonl"]
+NUMBERS = ["data.batch_size=4", "trainer.max_epochs=1"]
 NEEDS = {
     ("data", "image_folder"): FOLDER,
     ("data", "toy_digits"): ["backbone=toy_vit"],
@@ -105,7 +106,7 @@ NEEDS = {
     ("experiment", "vitb16_siglip_wma"): [*SETS, *QUICK, *SIGLIP, "trainer.accelerator=cpu"],
     ("task_loss", "sigmoid"): ["backbone=digits_siglip"],
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
-    ("experiment", "own_images"): [*FOLDER, "backbone=digits_vit", "trainer.accelerator=cpu"],
+    ("experiment", "own_images"): [*FOLDER, *NUMBERS, "backbone=digits_vit", "trainer.accelerator=cpu"],
     **{("experiment", name): SETS for name in ("pacs_pretrain", "pacs_tracer", "pacs_flyp", "continual_pacs")},
     **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
