@@ -25,14 +25,15 @@ def own_images(tmp_path, pets, *overrides):
 
 
 def test_they_are_chosen_said_and_kept(tmp_path, pets, capsys):
-    with local_data(own_images(tmp_path, pets)) as cfg:
+    composition = own_images(tmp_path, pets)
+    continued = composition.copy()
+    with local_data(composition) as cfg:
         choose_automatic(cfg, build_backbone(cfg, None))
     assert (cfg.data.batch_size, cfg.trainer.max_epochs) == (16, 30)  # of 18 images, as two are held out
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("data.batch_size=16: a step needs about ") for line in lines)
     assert any(line.startswith("trainer.max_epochs=30 for 18 training images: ") for line in lines)
 
-    continued = own_images(tmp_path, pets)
     choose_automatic(continued, None, {"data": {"batch_size": 4}, "trainer": {"max_epochs": 7}})
     assert (continued.data.batch_size, continued.trainer.max_epochs) == (4, 7)
 

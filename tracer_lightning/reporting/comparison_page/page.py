@@ -73,14 +73,10 @@ class PageRow(NamedTuple):
 
 
 def _columns(comparison: Comparison, keys: Sequence[ResultKey]) -> list[ColumnGroup]:
-    """Varied settings, results by metric, and changes against the model before training."""
+    """Tags, varied settings, results by metric, and changes against the model before training."""
     headline = {comparison.metric(name).title for name in comparison.headline_metrics}
     groups = [
-        ColumnGroup(
-            metric,
-            [_result(comparison, column) for column in columns],
-            metric in headline,
-        )
+        ColumnGroup(metric, [_result(comparison, column) for column in columns], metric in headline)
         for metric, columns in columns_by_metric(comparison, keys).items()
     ]
     if len(comparison.keys) > 1:
