@@ -115,6 +115,10 @@ def test_faulty_sets(tmp_path, root, spec):
         "suite.grey.role must be other, since pairs have no classes", suite={"grey": {**sets["grey"], "role": "ood"}}
     )
     refused("suite.mine has the name of a set of pairs; rename one of them", suite={"mine": sets["grey"]})
+    matching = {"folder": "set_*", "split": "test", "role": "other"}
+    write(tmp_path / "sets/set_grey", "test", 3)
+    with pytest.raises(ValueError, match="suite has two sets called grey; rename one of them"):
+        pairs(spec, tmp_path / "sets", file=str(root / "mine.csv"), suite={"grey": sets["grey"], "all": matching})
     refused("suite.pets.templates must be a list", suite={"pets": {**sets["pets"], "templates": None}})
     bare = {**sets["grey"], "folder": str(root / "images"), "shards": "0.tar", "split": None}
     refused("suite.bare.classnames is not set, and", suite={"bare": bare})

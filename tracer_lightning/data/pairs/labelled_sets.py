@@ -70,7 +70,7 @@ class LabelledSetsDataModule(ClipDataModule):
             of_folder = {field: value for field, value in fields.items() if field != "role" and value is not None}
             folder, texts = parse_other_set(key, of_folder, Path(self.root).expanduser())
             self._class_folders[name] = folder
-            self.labelled_sets.append(EvalSet(name, "test", OTHER, texts=texts))
+            self._append(EvalSet(name, "test", OTHER, texts=texts))
             return
         parsed = parse_suite_entry(name, fields)
         folders = {name: parsed.location.folder}
@@ -81,7 +81,12 @@ class LabelledSetsDataModule(ClipDataModule):
             self._shard_entries[set_name] = entry
             texts = read_own_texts(self._store, key, entry)
             split, samples = entry.location.split or "test", entry.location.samples
-            self.labelled_sets.append(EvalSet(set_name, split, OTHER, samples=samples, texts=texts))
+            self._append(EvalSet(set_name, split, OTHER, samples=samples, texts=texts))
+
+    def _append(self, eval_set: EvalSet) -> None:
+        if eval_set.name in {other.name for other in self.labelled_sets}:
+            raise ValueError(f"suite has two sets called {eval_set.name}; rename one of them")
+        self.labelled_sets.append(eval_set)
 
     def eval_source(self, eval_set: EvalSet) -> ImageSource:
         """Images of a labelled set."""
