@@ -64,7 +64,7 @@ class LabelledSetsDataModule(ClipDataModule):
         if fields.get("role") != OTHER:
             raise ValueError(
                 f"{key}.role must be {OTHER}, since pairs have no classes that a labelled set could share, got "
-                f"{fields.get('role')!r}; sets of pairs belong into tests"
+                f"{fields.get('role')!r}; sets of pairs belong in tests"
             )
         if fields.get("split") is None and fields.get("shards") is None:
             of_folder = {field: value for field, value in fields.items() if field != "role" and value is not None}
@@ -100,7 +100,7 @@ class LabelledSetsDataModule(ClipDataModule):
         if source.unlabelled:
             raise ValueError(
                 f"{key}: {source.unlabelled} samples have a caption but no class; a labelled set needs classes, and "
-                "sets of pairs belong into tests"
+                "sets of pairs belong in tests"
             )
         self.incomplete += int(source.left_out.sum())
         check_samples(key, location, len(source), self._store.expected_samples(key, location))
