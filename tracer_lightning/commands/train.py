@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tracer_lightning.engine.resume import AUTO, find_checkpoint, read_saved_run
 from tracer_lightning.engine.run_folder import lock_run_dir
 from tracer_lightning.engine.signals import SIGNALS
 from tracer_lightning.module import TracerModule
+from tracer_lightning.phases import measure_phases, phase
 
 
 def train(cfg: DictConfig) -> dict[str, Any] | float:
@@ -77,11 +77,12 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
     checkpoint = checkpoint_to_resume(cfg)
     saved = None if checkpoint is None else read_saved_run(checkpoint)
     folder = Path(cfg.paths.output_dir)
-    with SIGNALS, lock_run_dir(folder, anew=saved is None):
-        began = time.perf_counter()
-        start = start_path(cfg.init_weights) or prerequisite_checkpoint(cfg)
+    with SIGNALS, lock_run_dir(folder, anew=saved is None), measure_phases():
+        with phase("prerequisite"):
+            start = start_path(cfg.init_weights) or prerequisite_checkpoint(cfg)
         config = OmegaConf.to_yaml(cfg, resolve=True)  # what the user chose: by it, an unfinished run is found
-        trainer, module, data, alignment = _build(cfg, start, checkpoint, callbacks, plugins)
+        with phase("build"):
+            trainer, module, data, alignment = _build(cfg, start, checkpoint, callbacks, plugins)
         info = engine.RunInfo(
             folder=folder,
             settings=resolved_settings(cfg),
@@ -96,7 +97,7 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
             keeps_optimizer=cfg.keep == "all",
             prepared=alignment_results(alignment),
         )
-        return engine.run(trainer, module, data, info, saved, began)
+        return engine.run(trainer, module, data, info, saved)
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
