@@ -27,7 +27,7 @@ def image(above, below, form="PNG"):
 def write(root, split, images):
     """Shards of images with the classes owl, cat, owl, ..."""
     samples = [
-        SourceSample(functools.partial(lambda data: data, data), f"image {number}", "png", number % 2)
+        SourceSample(functools.partial(bytes, data), f"image {number}", "png", number % 2)
         for number, data in enumerate(images)
     ]
     write_shards(SampleCollection(samples, ["owl", "cat"]), root, split, ["a {c}."], ShardLayout(max_samples=2))
