@@ -108,6 +108,8 @@ NEEDS = {
     ("experiment", "iwildcam_wma"): [*SETS, *VIT, "trainer.accelerator=cpu"],
     ("experiment", "own_images"): [*FOLDER, *NUMBERS, "backbone=digits_vit", "trainer.accelerator=cpu"],
     **{("experiment", name): SETS for name in ("pacs_pretrain", "pacs_tracer", "pacs_flyp", "continual_pacs")},
+    ("experiment", "pacs_siglip"): SETS,
+    ("experiment", "pairs_pacs"): [*SETS, "data.folder={root}/pairs"],
     **{("ablation/teacher", name): ["ablation=teacher"] for name in ("wma", "ema", "ema_carot", "frozen", "none")},
     ("trainer", "gpu"): ["trainer.accelerator=cpu"],
     ("trainer", "ddp"): ["trainer.accelerator=cpu", "trainer.devices=2"],
@@ -170,6 +172,8 @@ def imagenet(tmp_path_factory):
     write_open_clip(root / "siglip")
     pair_files.write_images(root / "pairs", 102)
     pair_files.write_rows(root / "pairs/mine.csv", pair_files.rows(102))
+    pair_files.write_rows(root / "pairs/train.csv", pair_files.rows(102)[:90])
+    pair_files.write_rows(root / "pairs/test.csv", pair_files.rows(102)[90:])
     write_images(root / "questions")
     write_rows(root / "questions/mine.jsonl", rows())
     write_archive(root / "archive")

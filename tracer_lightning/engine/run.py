@@ -23,6 +23,7 @@ from tracer_lightning.engine.samples import (
     print_unreadable_samples,
     print_unscored_sets,
     print_validation_split,
+    runs_all_test_batches,
     unreadable_samples,
 )
 from tracer_lightning.engine.validation import last_validation
@@ -126,7 +127,7 @@ def _train_and_test(
     before = _test(trainer, module, data, untrained=True)["student"]
     details_before = module.details["student"]
     print_samples_in_memory(data)
-    if trainer.limit_test_batches == 1.0:
+    if runs_all_test_batches(trainer):
         check_sample_counts(before, data)
     if trains:
         path = None if saved is None else saved.path
