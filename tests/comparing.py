@@ -6,6 +6,9 @@ import torch
 
 PARTS = ("state_dict", "optimizer_states", "lr_schedulers", "DigitsDataModule", "global_step", "epoch", "total_steps")
 
+TIMES = ("seconds", "phases")
+"""Entries of results.json that no two runs have in common."""
+
 
 def differences(first, second, path=""):
     """List the paths of all values in which two nested values differ."""
@@ -22,9 +25,10 @@ def differences(first, second, path=""):
 
 
 def outcome(folder):
-    """Load what an interrupted run of the digits must have in common with an uninterrupted one: all but the seconds."""
+    """Load what an interrupted run of the digits must have in common with an uninterrupted one: all but its times."""
     checkpoint = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     results = json.loads((folder / "results.json").read_text())
-    del results["seconds"]
+    for times in TIMES:
+        del results[times]
     metrics = (folder / "metrics.csv").read_bytes()
     return {**{part: checkpoint[part] for part in PARTS}, "metrics": metrics, "results": results}

@@ -22,6 +22,21 @@ CONF = str(Path(__file__).parent.parent / "conf")
 torch.set_num_threads(1)  # pytest runs two processes
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", metavar="K/N", help="only every N-th file that has selected tests, from the K-th on")
+
+
+@pytest.hookimpl(trylast=True)  # after tests were selected by their marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (part := config.getoption("--part")) is None:
+        return
+    number, parts = map(int, part.split("/"))
+    files = sorted({item.path for item in items})
+    chosen = set(files[number - 1 :: parts])
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in chosen])
+    items[:] = [item for item in items if item.path in chosen]
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _shared_vocabulary() -> Iterator[None]:
     """Parse open_clip's vocabulary once for all tokenizers: parsing takes longer than building a tiny model."""

@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tracer_lightning"
 ALLOWED = {
     "types": set(),
+    "phases": set(),
     "storage": set(),
     "functional": {"types"},
     "kernels": {"types", "functional"},
@@ -18,18 +19,21 @@ ALLOWED = {
     "losses": {"types", "functional"},
     "models": {"types", "storage", "functional"},
     "merging": {"types", "functional"},
-    "data": {"types", "storage", "functional"},
+    "data": {"types", "phases", "storage", "functional"},
     "evaluation": {"types", "functional"},
     "alignment": {"types", "storage", "functional", "models", "data"},
     "reporting": {"types", "storage", "evaluation"},
     "module": {"types", "functional", "kernels", "teachers", "losses", "models", "data", "evaluation"},
     "engine": {
-        *("types", "storage", "functional", "models", "merging", "data", "evaluation", "reporting", "module"),
+        *("types", "phases", "storage", "functional", "models", "merging", "data", "evaluation", "reporting"),
+        "module",
     },
-    "callbacks": {"types", "storage", "functional", "teachers", "evaluation", "reporting", "module", "engine"},
+    "callbacks": {
+        *("types", "phases", "storage", "functional", "teachers", "evaluation", "reporting", "module", "engine"),
+    },
     "config": {
-        *("types", "storage", "functional", "kernels", "teachers", "anchors", "losses", "models", "data", "evaluation"),
-        *("alignment", "reporting", "module", "engine", "callbacks"),
+        *("types", "phases", "storage", "functional", "kernels", "teachers", "anchors", "losses", "models", "data"),
+        *("evaluation", "alignment", "reporting", "module", "engine", "callbacks"),
     },
     "studies": {"types", "storage", "functional", "kernels", "teachers", "evaluation", "reporting"},
     "benchmarks": {

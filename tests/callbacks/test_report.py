@@ -152,7 +152,7 @@ def fit(path, *callbacks, test=True, checkpoint=None, checkpoint_every=None, ste
 @pytest.mark.parametrize(
     ("error", "ends", "told"),
     [
-        (KeyboardInterrupt(), SystemExit, "it was interrupted"),
+        pytest.param(KeyboardInterrupt(), SystemExit, "it was interrupted", marks=pytest.mark.slow),
         (RuntimeError("<b>no</b> memory"), RuntimeError, "RuntimeError: <b>no</b> memory"),
     ],
 )
@@ -200,6 +200,7 @@ def test_only_rank_zero_writes_the_report(tmp_path, monkeypatch):
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_a_failed_report_does_not_fail_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "render", lambda record: 1 / 0)

@@ -38,11 +38,12 @@ def test_the_table(sweep, capsys):
 def test_files(sweep, tmp_path, capsys):
     out = tmp_path / "new/out"
     assert main([str(sweep), "--out", str(out), "--metrics", "macro_f1", "--sets", "other"]) == 0
-    names = ["curves.png", "curves.svg", "table.csv", "table.md", "table.tex"]
+    names = ["comparison.html", "curves.png", "curves.svg", "table.csv", "table.md", "table.tex"]
     assert sorted(path.name for path in out.iterdir()) == names
-    assert capsys.readouterr().out.splitlines()[-5:] == [
-        str(out / name) for name in ("table.csv", "table.md", "table.tex", "curves.png", "curves.svg")
+    assert capsys.readouterr().out.splitlines()[-6:] == [
+        str(out / name) for name in (*names[3:], *names[1:3], names[0])
     ]
+    assert 'href="curves.svg"' in (out / "comparison.html").read_text(encoding="utf-8")
     with (out / "table.csv").open(encoding="utf-8") as stream:
         metrics = {row["metric"] for row in csv.DictReader(stream)}
     assert metrics == {"accuracy", "ece", "macro_f1", "gain_id", "gain_ood", "forgetting"}

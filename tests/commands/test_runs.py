@@ -20,6 +20,18 @@ def test_a_line_for_each_run(tmp_path, monkeypatch):
     assert "\nb: unfinished or failed" in out
 
 
+def test_runs_by_their_tags(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, tags in (("one", ["paper", "v2"]), ("two", ["v2"]), ("three", [])):
+        write_run(tmp_path / f"a/{name}", scores(0.8, 0.3), tags=tags)
+    (tmp_path / "a/b/.hydra").mkdir(parents=True)
+    rows = [line.split()[:3] for line in script("runs", "a")[1].splitlines() if "tracer" in line]
+    assert rows == [["a/one", "paper,", "v2"], ["a/three", "tracer", "0"], ["a/two", "v2", "tracer"]]
+    out = script("runs", "a", "--tags", "v2", "paper")[1]
+    assert [name for name in ("one", "two", "three", "unfinished") if name in out] == ["one"]
+    assert script("runs", "a", "--tags", "v3")[1] == "no runs in a with the tags v3\n"
+
+
 def test_folders_without_runs(tmp_path):
     assert script("runs", str(tmp_path))[1] == f"no runs in {tmp_path}\n"
     status, _, err = script("runs", str(tmp_path / "gone"))

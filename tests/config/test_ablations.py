@@ -49,6 +49,7 @@ def test_values_are_those_of_the_table(tmp_path, ablation, experiment):
     assert OmegaConf.select(composed(tmp_path, *sweep[-1], tiny=False), KEYS[ablation]) == values[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_terms_are_all_subsets_in_the_order_of_the_method(tmp_path, experiment):
     sweep = jobs(*experiment, "ablation=terms")

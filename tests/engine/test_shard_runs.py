@@ -55,6 +55,7 @@ def test_a_set_of_another_size_ends_the_run_before_it_begins(tmp_path, sets):
         run(composed(tmp_path, "data=imagenet", f"data.root={sets}", *counted, one_template, *SMALL))
 
 
+@pytest.mark.slow
 def test_a_streamed_set_of_another_size_ends_the_run_before_training(tmp_path, sets):
     options = ["data=pacs", f"data.root={sets}", *SMALL, *STREAM, "+suite.photo.samples=13"]
     with pytest.raises(ValueError, match=r"set photo: 12 samples were read, but 13 are expected"):
@@ -62,6 +63,7 @@ def test_a_streamed_set_of_another_size_ends_the_run_before_training(tmp_path, s
     assert not (tmp_path / "run/checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_iwildcam_is_headed_by_macro_f1(tmp_path, sets, capsys):
     options = ["data=iwildcam", f"data.root={sets}", *stand_ins.UNCOUNTED["iwildcam"], *SMALL]
     results = run(composed(tmp_path, *options))

@@ -86,6 +86,7 @@ def built(tmp_path, *settings):
         return build_module(cfg, backbone, data)
 
 
+@pytest.mark.slow
 def test_the_softmax_leaves_the_bias_alone_and_says_so(tmp_path, settings, capsys):
     module = built(tmp_path, *settings, "task_loss=info_nce", "matching=softmax")
     assert not module.student.model.logit_bias.requires_grad

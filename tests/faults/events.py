@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tests.commands.helpers import make_shards
+from tests.comparing import TIMES
 from tests.faults.children import in_a_child
 from tests.fuzzing.running import ENTRIES, attempt, entry
 from tracer_lightning.commands import export, merge  # noqa: F401 (else each child imports them)
@@ -94,13 +95,13 @@ def attempted(command, folder, log, number=None):
 
 
 def contents(folder):
-    """All that is below the folder, but for Hydra's own files, logs, and the seconds that it took."""
+    """All that is below the folder, but for Hydra's own files, logs, and the times that it took."""
     entries = {}
     for path in folder.rglob("*"):
         if ".hydra" not in path.parts and path.suffix != ".log":
             content = path.read_bytes() if path.is_file() else "folder"
             if path.suffix == ".json":
-                content = {key: value for key, value in json.loads(content).items() if key != "seconds"}
+                content = {key: value for key, value in json.loads(content).items() if key not in TIMES}
             entries[str(path.relative_to(folder))] = content
     return entries
 

@@ -105,7 +105,9 @@ def test_no_name_leads_out_of_the_outputs(tmp_path, monkeypatch, script, overrid
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 
 
-@pytest.mark.parametrize("override", ["method.name=a/../../../../up", "seed=/../../../up"])
+@pytest.mark.parametrize(
+    "override", ["method.name=a/../../../../up", pytest.param("seed=/../../../up", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("sweep", ["hydra.mode=MULTIRUN", pytest.param("ablation=terms", marks=pytest.mark.exhaustive)])
 def test_no_job_of_a_sweep_leads_out_of_it(tmp_path, monkeypatch, sweep, override):
     (tmp_path / "here").mkdir()
@@ -184,6 +186,7 @@ def test_no_picture_is_larger_than_it_is_taken_for(data):
             read(data)
 
 
+@pytest.mark.slow
 def test_entries_of_an_archive_are_never_unpacked_to_paths(tmp_path):
     with zipfile.ZipFile(tmp_path / "evil.pt", "w") as target:
         target.writestr("../../up/data.pkl", b"\x80\x02}.")

@@ -93,7 +93,11 @@ def test_strengths_are_points_of_one_line(strengths):
 
 
 @pytest.mark.parametrize(
-    ("runs", "kind", "name"), [("methods", "panels", "digits"), ("strengths", "tradeoff", "toy_0.5")]
+    ("runs", "kind", "name"),
+    [
+        ("methods", "panels", "digits"),
+        pytest.param("strengths", "tradeoff", "toy_0.5", marks=pytest.mark.slow),
+    ],
 )
 def test_table_and_figure_from_the_command_line(runs, kind, name, tmp_path, request, capsys):
     folder, out = request.getfixturevalue(runs), tmp_path / "out"

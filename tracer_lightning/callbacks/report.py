@@ -29,6 +29,7 @@ from tracer_lightning.engine.run_folder import (
 )
 from tracer_lightning.engine.signals import Stopped
 from tracer_lightning.evaluation import Details, Scores
+from tracer_lightning.phases import phase, seconds_by_phase
 from tracer_lightning.reporting.alignment_paths import alignment_curves
 from tracer_lightning.reporting.grid import draw_grid
 from tracer_lightning.reporting.report import RunRecord, render
@@ -137,6 +138,7 @@ class Report(pl.Callback):
         duration = f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"
         self._facts = {"steps": f"{trainer.global_step:,}", **self._facts, DURATION: duration}
 
+    @phase("report")
     def _write(self, trainer: pl.Trainer, pl_module: Any, problem: str = "") -> None:
         """Write the report; errors become warnings, so that they don't cost the run its results."""
         try:
@@ -182,7 +184,7 @@ class Report(pl.Callback):
             details=self._details,
             labels={eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets},
             curves={**_curves(trainer), **alignment_curves(self.dirpath / ALIGNMENT_LOG)},
-            facts={"date": now, **self._facts},
+            facts={"date": now, **self._facts, **_time_so_far()},
             versions=versions(),
             files=files,
             problem=problem,
@@ -206,6 +208,12 @@ def _read_image(dataset: Any, index: int) -> Tensor:
     """Read (3, H, W) uint8 of an image of an evaluation set."""
     image: Tensor = dataset[0, index].image
     return image
+
+
+def _time_so_far() -> dict[str, str]:
+    """The phases of the run that took a second or more, without the report itself."""
+    phases = {name: seconds for name, seconds in seconds_by_phase().items() if name != "report" and seconds >= 1}
+    return {"time": ", ".join(f"{name} {seconds:.0f} s" for name, seconds in phases.items())} if phases else {}
 
 
 def _describe(exception: BaseException) -> str:

@@ -18,8 +18,9 @@ COLLECT_EXAMPLES = """examples:
 Runs that differ only in their seeds share one row, labelled with the settings that vary among the runs. Runs on the
 paper's datasets are shown with the published values. A second table compares accuracy with each run's own zero-shot
 accuracy: gain (after - zero-shot) on ID and on OOD sets, forgetting (mean of max(0, zero-shot - after) over all sets
-except the ID ones), and the share of trained parameters. --out writes table.csv (all results, unrounded), table.md,
-table.tex and, where exactly one number or the set of terms varies, curves.png and curves.svg.
+except the ID ones), and the share of trained parameters. --out writes comparison.html (sortable table, training curves,
+ID and OOD results with the WiSE-FT merges below RUNS), table.csv (all results, unrounded), table.md, table.tex and,
+where exactly one number or the set of terms varies, curves.png and curves.svg.
 
 --frontier compares trade-offs instead: runs that differ only in seed, learning rate and strength are a series, and so
 are the alphas of WiSE-FT merges below RUNS. It shows the area under the Pareto front of each series, and its accuracy
@@ -75,6 +76,7 @@ def runs_parser(program: str) -> Parser:
     parser.add_argument(
         "runs", nargs="*", metavar="RUNS", default=["outputs"], help="folder above runs, or a glob pattern (outputs)"
     )
+    parser.add_argument("--tags", nargs="+", metavar="TAG", default=[], help="only runs that have all these tags")
     return parser
 
 
@@ -87,7 +89,9 @@ def collect_parser(program: str) -> Parser:
         "--sets", nargs="+", metavar="SET", help="datasets and averages, or all (ID, avg_ood, avg_other)"
     )
     parser.add_argument("--frontier", action="store_true", help="compare trade-offs of ID and OOD accuracy")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="also write tables and curves to this folder")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="also write a page, tables and curves to this folder"
+    )
     return parser
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 from rich.box import SIMPLE
 from rich.table import Table
 
+from tracer_lightning.config.automatic import choose_automatic
 from tracer_lightning.config.backbones import bare_backbone, prepare_backbone
 from tracer_lightning.config.build import add_head, build_module, build_trainer, build_training_data
 from tracer_lightning.config.check_built import check_built
@@ -51,6 +52,7 @@ def check(cfg: DictConfig) -> dict[str, SetInspection]:
         raise ValueError("embedder: check is for images, and not for other modalities; choose embedder=pixels")
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = prepare_backbone(cfg, bare_backbone(cfg, weights_follow=True))
+    choose_automatic(cfg, backbone)
     data = build_training_data(cfg, backbone)
     if not isinstance(data, ClipDataModule):
         raise ValueError(f"data must be images for check, found a {type(data).__name__}")

@@ -28,6 +28,7 @@ from tracer_lightning.engine.parent import end_with_launcher, end_with_sweep
 from tracer_lightning.engine.signals import SIGNALS
 from tracer_lightning.engine.slurm import JOB
 from tracer_lightning.engine.streams import lenient_streams, standard_streams
+from tracer_lightning.phases import measure_phases, phase
 
 
 def _join_names(terms: Mapping[str, Any]) -> str:
@@ -95,9 +96,10 @@ def hydra_main(command: str, function: str, words: Sequence[str] = ()) -> Callab
 
     @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command)
     def main(cfg: DictConfig) -> Any:
-        with imports(user_wants_traceback):
-            job = getattr(import_module(f"tracer_lightning.commands.{command}"), function)
-        return task(cfg, user_wants_traceback, job, words)
+        with measure_phases():
+            with phase("imports"), imports(user_wants_traceback):
+                job = getattr(import_module(f"tracer_lightning.commands.{command}"), function)
+            return task(cfg, user_wants_traceback, job, words)
 
     def composed_main() -> None:
         if MULTIRUN & set(sys.argv):

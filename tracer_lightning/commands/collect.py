@@ -10,6 +10,7 @@ from tracer_lightning.reporting.ablation_curves import draw
 from tracer_lightning.reporting.alignment_paths import draw_paths, read_paths
 from tracer_lightning.reporting.command_line import say, table_console
 from tracer_lightning.reporting.comparison import Comparison, compare, select_results
+from tracer_lightning.reporting.comparison_page import Groups, curve_panels, render, scatters
 from tracer_lightning.reporting.continual import (
     SequenceRow,
     compare_sequences,
@@ -22,7 +23,7 @@ from tracer_lightning.reporting.formats import latex, markdown, raw, terminal
 from tracer_lightning.reporting.frontier import Frontiers, frontiers
 from tracer_lightning.reporting.frontier_figure import draw_frontiers
 from tracer_lightning.reporting.frontier_tables import frontier_csv, frontier_sections
-from tracer_lightning.reporting.merges import find_interpolations
+from tracer_lightning.reporting.merges import Interpolation, find_interpolations
 from tracer_lightning.reporting.runs import RunGroup, read_groups
 from tracer_lightning.reporting.style import save_png_and_svg, style
 from tracer_lightning.reporting.tables import TableSection, sections
@@ -32,10 +33,27 @@ WIDTH = 100
 """Number of columns where the output does not go to a terminal."""
 
 
+PAGE = "comparison.html"
+FILES = {
+    "table.csv": "all results, unrounded",
+    "table.md": "the tables in Markdown",
+    "table.tex": "the tables in LaTeX",
+    "curves.png": "results against the setting that varies",
+    "curves.svg": "the same as vector graphics",
+    "alignment.png": "paths of embedders through stage 1",
+    "alignment.svg": "the same as vector graphics",
+}
+"""Files that comparisons consist of, besides the page."""
+
+
 def write(
-    folder: Path, groups: Sequence[RunGroup], comparison: Comparison, tables: Sequence[TableSection]
+    folder: Path,
+    groups: Sequence[RunGroup],
+    comparison: Comparison,
+    tables: Sequence[TableSection],
+    interpolations: Sequence[Interpolation],
 ) -> list[Path]:
-    """Write tables and, where possible, curves and paths of stage 1 to a folder; returns the paths of the files."""
+    """Write tables, curves and paths of stage 1 where possible, and the page; returns the paths of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"csv": raw(comparison), "md": markdown(tables), "tex": latex(tables)}
     for suffix, text in texts.items():
@@ -49,7 +67,32 @@ def write(
             files += save_png_and_svg(draw(comparison), folder / "curves")
     except ValueError as error:
         say(f"no curves: {error}")
-    return files
+    return [*files, write_page(folder, comparison, tables, interpolations, files)]
+
+
+def write_page(
+    folder: Path,
+    comparison: Comparison,
+    tables: Sequence[TableSection],
+    interpolations: Sequence[Interpolation],
+    files: Sequence[Path],
+) -> Path:
+    """Write the page about a comparison, which links the other files; returns its path."""
+    groups = Groups(comparison)
+    curves = curve_panels(comparison, groups)
+    for warning in curves.unreadable:
+        say(f"warning: {warning}", stderr=True)
+    page = render(
+        comparison,
+        tables,
+        scatters(comparison, interpolations, groups),
+        curves,
+        groups,
+        folder,
+        {path.name: FILES[path.name] for path in files},
+    )
+    write_text(folder / PAGE, page)
+    return folder / PAGE
 
 
 def show(tables: Sequence[TableSection]) -> None:
@@ -102,6 +145,14 @@ def write_sequences(folder: Path, rows: Sequence[SequenceRow], tables: Sequence[
     return [folder / f"continual.{suffix}" for suffix in texts]
 
 
+def read_interpolations(patterns: Sequence[str]) -> list[Interpolation]:
+    """Read the interpolations below folders or glob patterns, and warn about each merge that is left out."""
+    interpolations, unreadable = find_interpolations(patterns)
+    for warning in unreadable:
+        say(f"warning: {warning}", stderr=True)
+    return interpolations
+
+
 def collect_frontiers(args: argparse.Namespace) -> None:
     """Read the runs and merges, and compare their trade-offs."""
     for option in ("metrics", "sets"):
@@ -110,10 +161,7 @@ def collect_frontiers(args: argparse.Namespace) -> None:
                 f"--{option}: give this option or --frontier, which compares accuracy on ID and other sets"
             )
     groups = read_groups(args.runs)
-    interpolations, unreadable = find_interpolations(args.runs)
-    for warning in unreadable:
-        say(f"warning: {warning}", stderr=True)
-    trade_offs = frontiers(groups, interpolations, args.model)
+    trade_offs = frontiers(groups, read_interpolations(args.runs), args.model)
     tables = frontier_sections(trade_offs)
     show(tables)
     if args.out is not None:
@@ -134,5 +182,5 @@ def collect(args: argparse.Namespace) -> None:
     tables = sections(comparison, select_results(comparison, args.sets, args.metrics))
     show(tables)
     if args.out is not None:
-        for path in write(args.out, groups, comparison, tables):
+        for path in write(args.out, groups, comparison, tables, read_interpolations(args.runs)):
             say(str(path))

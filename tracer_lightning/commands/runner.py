@@ -19,7 +19,7 @@ from tracer_lightning.config.validate import validate
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.run_folder import write_json
-from tracer_lightning.engine.samples import check_sample_counts
+from tracer_lightning.engine.samples import check_sample_counts, runs_all_test_batches
 from tracer_lightning.evaluation import Scores
 from tracer_lightning.models import Backbone, ClipModel
 from tracer_lightning.reporting.versions import versions
@@ -78,7 +78,7 @@ class Runner:
 
     def check_counts(self, scores: Scores, data: DataModule) -> None:
         """Raise ValueError where test samples are missing, unless the number of batches is limited."""
-        if self.trainer.limit_test_batches == 1.0:
+        if runs_all_test_batches(self.trainer):
             check_sample_counts(scores, data)
 
     def finish(

@@ -22,15 +22,21 @@ ROLES = {"id": "ID", "ood": "OOD", "other": "other"}
 
 
 def list_runs(args: argparse.Namespace) -> None:
-    """Print one line for each finished run, and one for each that is unfinished."""
+    """Print one line for each finished run, and one for each that is unfinished; the latter not among runs by tags."""
     runs, unfinished = find_runs(args.runs, required=False)
-    table = Table("run", "method", "seed", "metric", box=SIMPLE, pad_edge=False)
+    where = ", ".join(args.runs)
+    if args.tags:
+        runs, unfinished = [run for run in runs if set(args.tags) <= set(run.tags)], []
+        where = f"{where} with the tags {', '.join(args.tags)}"
+    has_tags = any(run.tags for run in runs)
+    table = Table("run", *(["tags"] if has_tags else []), "method", "seed", "metric", box=SIMPLE, pad_edge=False)
     for title in ROLES.values():
         table.add_column(title, justify="right")
     for run in runs:
         metric = run.metrics[0]
         table.add_row(
             printable(str(run.folder)),
+            *([printable(", ".join(run.tags))] if has_tags else []),
             printable(str(run.settings.get(METHOD, "–"))),
             str(run.seed),
             printable(metric.title),
@@ -42,7 +48,7 @@ def list_runs(args: argparse.Namespace) -> None:
     for line in unfinished:
         say(line)
     if not runs and not unfinished:
-        say(f"no runs in {', '.join(args.runs)}")
+        say(f"no runs in {where}")
 
 
 def _change(run: Run, role: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.alignment import Alignment
 from tracer_lightning.commands.continual import run_sequence
 from tracer_lightning.config.alignment import alignment_results, prepare_modality
+from tracer_lightning.config.automatic import choose_automatic
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import add_head, build_module, build_trainer, build_training_data, resolved_settings
 from tracer_lightning.config.check_built import check_built
@@ -26,10 +26,11 @@ from tracer_lightning.data import DataModule
 from tracer_lightning.engine import run as engine
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.prerequisite import ensure_prerequisite
-from tracer_lightning.engine.resume import AUTO, find_checkpoint, read_saved_run
+from tracer_lightning.engine.resume import AUTO, SavedRun, find_checkpoint, read_saved_run
 from tracer_lightning.engine.run_folder import lock_run_dir
 from tracer_lightning.engine.signals import SIGNALS
 from tracer_lightning.module import TracerModule
+from tracer_lightning.phases import measure_phases, phase
 
 
 def train(cfg: DictConfig) -> dict[str, Any] | float:
@@ -77,11 +78,12 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
     checkpoint = checkpoint_to_resume(cfg)
     saved = None if checkpoint is None else read_saved_run(checkpoint)
     folder = Path(cfg.paths.output_dir)
-    with SIGNALS, lock_run_dir(folder, anew=saved is None):
-        began = time.perf_counter()
-        start = start_path(cfg.init_weights) or prerequisite_checkpoint(cfg)
+    with SIGNALS, lock_run_dir(folder, anew=saved is None), measure_phases():
+        with phase("prerequisite"):
+            start = start_path(cfg.init_weights) or prerequisite_checkpoint(cfg)
         config = OmegaConf.to_yaml(cfg, resolve=True)  # what the user chose: by it, an unfinished run is found
-        trainer, module, data, alignment = _build(cfg, start, checkpoint, callbacks, plugins)
+        with phase("build"):
+            trainer, module, data, alignment = _build(cfg, start, saved, callbacks, plugins)
         info = engine.RunInfo(
             folder=folder,
             settings=resolved_settings(cfg),
@@ -96,7 +98,7 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
             keeps_optimizer=cfg.keep == "all",
             prepared=alignment_results(alignment),
         )
-        return engine.run(trainer, module, data, info, saved, began)
+        return engine.run(trainer, module, data, info, saved)
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
@@ -143,19 +145,20 @@ def _is_unnamed(cfg: DictConfig) -> bool:
 def _build(
     cfg: DictConfig,
     start: Path | None,
-    checkpoint: Path | None,
+    saved: SavedRun | None,
     callbacks: Sequence[pl.Callback],
     plugins: Sequence[Any],
 ) -> tuple[pl.Trainer, TracerModule, DataModule, Alignment | None]:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     backbone = build_backbone(cfg, start)
+    choose_automatic(cfg, backbone, None if saved is None else saved.content["hyper_parameters"])
     data = build_training_data(cfg, backbone)
     if cfg.reproduce.image_template_pairs:
         with setting("reproduce.image_template_pairs"):
             data.draw_image_template_pairs()
     check_built(cfg, data)
     trainer = build_trainer(cfg, callbacks, plugins)
-    alignment = prepare_modality(cfg, backbone, data, trainer, checkpoint)
+    alignment = prepare_modality(cfg, backbone, data, trainer, None if saved is None else saved.path)
     add_head(cfg, backbone.model, data, trainer)
     module = build_module(cfg, backbone, data, None if alignment is None else alignment.transported)
     module.save_hyperparameters(resolved_settings(cfg))

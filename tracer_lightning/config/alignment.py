@@ -26,6 +26,7 @@ from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
 from tracer_lightning.models import Backbone
+from tracer_lightning.phases import phase
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.storage import write_text
 
@@ -68,7 +69,7 @@ def prepare_modality(
         alignment = _saved_alignment(checkpoint, backbone, data, trainer)
     else:
         assert source is not None
-        with isolate_rng():
+        with isolate_rng(), phase("alignment"):
             alignment = _learned_alignment(cfg, backbone, data, trainer, source)
     if trainer.is_global_zero:
         folder = Path(cfg.paths.output_dir)

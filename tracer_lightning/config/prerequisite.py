@@ -22,6 +22,7 @@ NOT_HASHED = (
     "callbacks",
     "run",
     "resume",
+    "tags",
     "keep",
     "min_accuracy",
     "optimized_metric",

@@ -104,6 +104,7 @@ COMMON: dict[str, Any] = {
 }
 TRAIN: dict[str, Any] = {
     **COMMON,
+    "tags": list[str],
     "evaluation.validation_suite": Node,
     "evaluation.test_suite": Node,
     "paths.outputs": str,

@@ -64,7 +64,7 @@ COMPARED = (
     "positives",
 )
 """Settings that are compared with the checkpoint's: a difference is an error or is printed."""
-NOT_COMPARED = ("run", "resume", "keep", "paths", "rendezvous_timeout")
+NOT_COMPARED = ("run", "tags", "resume", "keep", "paths", "rendezvous_timeout")
 """Settings in which unfinished runs and their continuation may differ."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,11 +23,13 @@ from tracer_lightning.engine.samples import (
     print_unreadable_samples,
     print_unscored_sets,
     print_validation_split,
+    runs_all_test_batches,
     unreadable_samples,
 )
 from tracer_lightning.engine.validation import last_validation
 from tracer_lightning.evaluation import Scores, results_tables
 from tracer_lightning.module import TracerModule
+from tracer_lightning.phases import measure_phases, phase
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.storage import write_text
 from tracer_lightning.storage.checkpoints import keep_weights
@@ -77,7 +78,6 @@ def run(
     data: DataModule,
     info: RunInfo,
     saved: SavedRun | None = None,
-    began: float | None = None,
 ) -> dict[str, Any]:
     """Evaluate, fit and evaluate a built experiment, and write its results.
 
@@ -87,25 +87,24 @@ def run(
         data: data module for the module's inputs.
         info: settings that the run's files state.
         saved: checkpoint to continue from.
-        began: value of ``time.perf_counter`` at the beginning of the run, if that was before this call.
 
     Returns:
-        Content of results.json: scores by model and data set, method, seed, versions, seconds.
+        Content of results.json: scores by model and data set, method, seed, versions, seconds in all and by phase.
 
     Raises:
         ValueError: the checkpoint does not fit the run, or test samples are missing.
         OSError: the disk is full, or another process was lost; the message names the last good checkpoint.
         MemoryError: likewise, for lack of memory.
     """
-    began = time.perf_counter() if began is None else began
-    with report_interruption(trainer, info.resume_hint):
+    with report_interruption(trainer, info.resume_hint), measure_phases() as phases:
         outcome = _train_and_test(trainer, module, data, info, saved)
-        return _write_results(trainer, module, data, info, outcome, began)
+        return _write_results(trainer, module, data, info, outcome, phases.take())
 
 
 def _test(trainer: pl.Trainer, module: TracerModule, data: DataModule, untrained: bool = False) -> dict[str, Scores]:
     module.tests_untrained = untrained
-    trainer.test(module, datamodule=data, verbose=False)
+    with phase("evaluation"):
+        trainer.test(module, datamodule=data, verbose=False)
     return dict(module.results)
 
 
@@ -128,15 +127,16 @@ def _train_and_test(
     before = _test(trainer, module, data, untrained=True)["student"]
     details_before = module.details["student"]
     print_samples_in_memory(data)
-    if trainer.limit_test_batches == 1.0:
+    if runs_all_test_batches(trainer):
         check_sample_counts(before, data)
     if trains:
         path = None if saved is None else saved.path
-        with restoring(path):
+        with restoring(path), phase("training"):
             trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
     elif not trainer.fast_dev_run:  # type: ignore[attr-defined]
         trainer.save_checkpoint(info.folder / CHECKPOINT)
-    validation = last_validation(trainer, module, data)
+    with phase("evaluation"):
+        validation = last_validation(trainer, module, data)
     is_changed = trains or module.student.head is not None
     tuned = _test(trainer, module, data) if is_changed else {"student": before}
     untrained = module.test.untrained
@@ -145,10 +145,15 @@ def _train_and_test(
 
 
 def _write_results(
-    trainer: pl.Trainer, module: TracerModule, data: DataModule, info: RunInfo, outcome: _Outcome, began: float
+    trainer: pl.Trainer,
+    module: TracerModule,
+    data: DataModule,
+    info: RunInfo,
+    outcome: _Outcome,
+    phases: dict[str, float],
 ) -> dict[str, Any]:
     """Write and print the results; results.json comes last, and marks the run as finished."""
-    seconds = round(time.perf_counter() - began, 1)
+    seconds = round(sum(phases.values()), 1)
     precision = precision_name(trainer, info.precision)
     results = {
         **outcome.scores,
@@ -169,6 +174,7 @@ def _write_results(
         },
         "versions": versions(),
         "seconds": seconds,
+        "phases": {name: round(value, 1) for name, value in phases.items()},
     }
     unreadable = unreadable_samples(data)
     if trainer.is_global_zero:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import lightning.pytorch as pl
 import torch.distributed as dist
 
 from tracer_lightning.data import DataModule
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.evaluation import Scores
+
+
+def runs_all_test_batches(trainer: pl.Trainer) -> bool:
+    """Whether a trainer runs all batches of the test sets: 1.0 is all of them, and 1 is one."""
+    limit = trainer.limit_test_batches
+    return isinstance(limit, float) and limit == 1.0
 
 
 def check_sample_counts(scores: Scores, data: DataModule) -> None:

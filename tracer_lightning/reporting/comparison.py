@@ -60,6 +60,11 @@ class ComparisonRow:
     scores: Scores
     runs: Sequence[Run] = ()
 
+    @property
+    def tags(self) -> list[str]:
+        """Tags of its runs, each once."""
+        return list(dict.fromkeys(tag for run in self.runs for tag in run.tags))
+
 
 @dataclass(frozen=True)
 class Comparison:

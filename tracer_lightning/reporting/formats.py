@@ -24,6 +24,7 @@ CSV_HEAD = (
     "model",
     "n",
     "seeds",
+    "tags",
     "data_set",
     "metric",
     "mean",
@@ -123,7 +124,14 @@ def raw(comparison: Comparison) -> str:
     lines: list[Sequence[Any]] = [[SETTING, *map(title, comparison.keys), *CSV_HEAD]]
     for row in comparison.rows:
         values = [row.settings.get(key) if row.seeds else None for key in comparison.keys]
-        row_fields = [row.label, *values, row.model, len(row.seeds) or None, " ".join(map(str, row.seeds))]
+        row_fields = [
+            row.label,
+            *values,
+            row.model,
+            len(row.seeds) or None,
+            " ".join(map(str, row.seeds)),
+            ", ".join(row.tags),
+        ]
         for key, cell in {**row.cells, **gains(row)}.items():
             published = (None, None, None) if cell.published is None else cell.published
             lines.append([*row_fields, *key, cell.mean, cell.std, *published, cell.difference])

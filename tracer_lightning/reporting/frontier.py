@@ -202,11 +202,18 @@ def _score(values: Mapping[str, Any]) -> float:
     return float(values.get(_score_name(values) or ACCURACY, math.nan))
 
 
-def _sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
-    """Name and number of samples of each scored set, by role."""
+def scored_sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Name and number of samples of each scored set, by role; empty for roles without such sets."""
     return {
         role: tuple((name, int(scores[name]["n"])) for name in sorted(_members(scores, role)) if scores[name].get("n"))
         for role in (ID, OOD, OTHER)
+    }
+
+
+def mean_scores(scores: Scores, sets: Sets) -> dict[str, float]:
+    """Mean score of a model over the sets of each role that has any, as fractions."""
+    return {
+        role: statistics.fmean(_score(scores[name]) for name, _ in members) for role, members in sets.items() if members
     }
 
 
@@ -222,7 +229,7 @@ def _check_sets(trials: Iterable[Trial]) -> Sets:
     Raises:
         ValueError: there are several, or none of role ``id`` or ``ood``.
     """
-    by_source = [(trial.source, _sets(trial.scores)) for trial in trials]
+    by_source = [(trial.source, scored_sets(trial.scores)) for trial in trials]
     first, sets = by_source[0]
     for source, source_sets in by_source:
         if source_sets != sets:
@@ -330,12 +337,7 @@ def _starts(runs: Sequence[Run], sets: Sets) -> list[dict[str, float]]:
     """Mean accuracy by role of each distinct model before training."""
     starts: list[dict[str, float]] = []
     for run in runs:
-        scores = run.scores[ZERO_SHOT]
-        start = {
-            role: statistics.fmean(_score(scores[name]) for name, _ in members)
-            for role, members in sets.items()
-            if members
-        }
+        start = mean_scores(run.scores[ZERO_SHOT], sets)
         if all(any(abs(start[role] - known[role]) > TOLERANCE for role in start) for known in starts):
             starts.append(start)
     return starts
@@ -380,11 +382,11 @@ def frontiers(groups: Sequence[RunGroup], interpolations: Sequence[Interpolation
     _check_series(changed, unchanged)
     names = dict.fromkeys(run.name for group in groups for run in group.runs)
     sizes = {role: np.array([n for _, n in members]) for role, members in sets.items() if members}
-    return Frontiers(list(names), changed, starts, sizes, unchanged, _titles(before[0].scores, sets))
+    return Frontiers(list(names), changed, starts, sizes, unchanged, score_titles(before[0].scores, sets))
 
 
-def _titles(scores: Scores, sets: Sets) -> dict[str, str]:
-    """Title of the scores by role."""
+def score_titles(scores: Scores, sets: Sets) -> dict[str, str]:
+    """Title of the scores by role, such as ``accuracy``."""
     names = {role: [_score_name(scores[name]) or ACCURACY for name, _ in members] for role, members in sets.items()}
     return {role: " or ".join(dict.fromkeys(SCORES[name] for name in of_role)) for role, of_role in names.items()}
 

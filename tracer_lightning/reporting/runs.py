@@ -40,6 +40,7 @@ class Run:
         metrics: Metrics that its suite declares.
         untrained: Name of the model before training: ``zero-shot`` or, in families without it, ``before``.
         validation: Metrics of its student in the last validation; empty if they are not known or those of a test set.
+        tags: Labels that its user gave it.
     """
 
     folder: Path
@@ -51,6 +52,7 @@ class Run:
     metrics: Sequence[Metric] = CLASSIFICATION
     untrained: str = "zero-shot"
     validation: Mapping[str, float] = field(default_factory=dict)
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def read_run(folder: Path) -> Run:
     """
     try:
         results = read_results(folder / RESULTS)
-        settings = settings_of(read_yaml(folder / CONFIG))
+        config = read_yaml(folder / CONFIG)
+        settings = settings_of(config)
         models = {ZERO_SHOT: results.untrained, STUDENT: results.student, TEACHER: results.teacher}
         scores = {model: sets for model, sets in models.items() if sets}
         if not scores or results.name is None or results.seed is None:
@@ -121,7 +124,8 @@ def read_run(folder: Path) -> Run:
         share = None if parameters is None else parameters.trained / parameters.total
         untrained = "zero-shot" if results.before is None else "before"
         metrics, validation = results.declared_metrics, results.held_out
-        return Run(folder, results.name, results.seed, settings, scores, share, metrics, untrained, validation)
+        tags = tuple(map(str, config.get("tags") or ()))
+        return Run(folder, results.name, results.seed, settings, scores, share, metrics, untrained, validation, tags)
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}: {Path(error.filename).name}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:

@@ -34,6 +34,7 @@ IGNORED = (
         "seed",
         "*.seed",
         "resume",
+        "tags",
         "keep",
         "rendezvous_timeout",
         "primary_metric",

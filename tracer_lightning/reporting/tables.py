@@ -186,6 +186,12 @@ def notes(comparison: Comparison, keys: Sequence[ResultKey]) -> list[str]:
     return lines
 
 
+def tag_columns(comparison: Comparison) -> list[TableColumn]:
+    """Column of the tags; none where no run has any."""
+    cells = [", ".join(row.tags) for row in comparison.rows]
+    return [TableColumn("", "tags", cells)] if any(cells) else []
+
+
 def blocks(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TextTable]:
     """One table, or one for each metric if there are published values or many columns.
 
@@ -196,18 +202,33 @@ def blocks(comparison: Comparison, keys: Sequence[ResultKey]) -> list[TextTable]
     rows = [_row_heading(comparison, row) for row in comparison.rows]
     has_published = _has_published(comparison, keys)
     decimals = 2 if has_published else 1
-    caption = title(comparison)
+    caption, tags = title(comparison), tag_columns(comparison)
     if not has_published and len(keys) <= NARROW:
         sets = dict.fromkeys(key.data_set for key in keys)
         by_set = [key for name in sets for key in keys if key.data_set == name]
         columns = [_columns(comparison, key, comparison.metric(key.metric).title, decimals) for key in by_set]
-        return [TextTable(caption, rows, [column for group in columns for column in group])]
+        return [TextTable(caption, rows, [*tags, *(column for group in columns for column in group)])]
     tables = []
     for metric, metric_keys in groupby(keys, key=lambda key: key.metric):
         columns = [_columns(comparison, key, "", decimals) for key in metric_keys]
         name = comparison.metric(metric).title
-        tables.append(TextTable(f"{caption}: {name}", rows, [column for group in columns for column in group]))
+        cells = [column for group in columns for column in group]
+        tables.append(TextTable(f"{caption}: {name}", rows, [*tags, *cells]))
     return tables
+
+
+def columns_by_metric(comparison: Comparison, keys: Sequence[ResultKey]) -> dict[str, list[TableColumn]]:
+    """Columns of the results by title of their metric, each titled with its data set.
+
+    Args:
+        comparison: the comparison whose rows become the columns' cells.
+        keys: results to show, sorted by metric.
+    """
+    decimals = 2 if _has_published(comparison, keys) else 1
+    columns: dict[str, list[TableColumn]] = {}
+    for key in keys:
+        columns.setdefault(comparison.metric(key.metric).title, []).extend(_columns(comparison, key, "", decimals))
+    return columns
 
 
 def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
@@ -241,14 +262,14 @@ def gains_block(comparison: Comparison, decimals: int) -> TextTable | None:
             *_published_columns(key.data_set, shown, decimals, sign="+"),
         ]
     return TextTable(
-        f"{title(comparison)}: against {_untrained(comparison)}",
+        f"{title(comparison)}: against {untrained_name(comparison)}",
         [_row_heading(comparison, row) for row in rows],
         columns,
     )
 
 
 def _gains_notes(comparison: Comparison) -> list[str]:
-    primary, untrained = comparison.gained[0], _untrained(comparison)
+    primary, untrained = comparison.gained[0], untrained_name(comparison)
     higher = primary.better == "higher"
     gain, loss = f"after − {untrained}", f"{untrained} − after"
     note = GAINS_NOTE.format(
@@ -268,7 +289,7 @@ def _gained_titles(comparison: Comparison) -> str:
     return " or ".join(metric.title for metric in comparison.gained)
 
 
-def _untrained(comparison: Comparison) -> str:
+def untrained_name(comparison: Comparison) -> str:
     """Name of the model before training."""
     return next((run.untrained for row in comparison.rows for run in row.runs), "zero-shot")
 

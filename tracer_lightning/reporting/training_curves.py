@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 
 class Curve(NamedTuple):
@@ -21,15 +24,38 @@ class Curve(NamedTuple):
 
 def read_curves(path: Path) -> dict[str, Curve]:
     """Read all numeric columns of a run's ``metrics.csv``; empty if there is no such file."""
-    curves: dict[str, Curve] = {}
     if not path.is_file():
-        return curves
+        return {}
+    steps: dict[str, list[int]] = {}
+    values: dict[str, list[float]] = {}
+    nonfinite: Counter[str] = Counter()
     with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            for name in [name for name, text in row.items() if text and name not in ("step", "epoch")]:
-                curve, value = curves.get(name, Curve([], [])), float(row[name])
+        lines = csv.reader(file)
+        names = next(lines, [])
+        for line in filter(None, lines):
+            row = {name: text for name, text in zip(names, line, strict=False) if text}  # a last line may be cut off
+            row.pop("epoch", None)
+            step = int(row.pop("step"))
+            for name, text in row.items():
+                value = float(text)
+                values.setdefault(name, [])
+                steps.setdefault(name, [])
                 if math.isfinite(value):
-                    curve.steps.append(int(row["step"]))
-                    curve.values.append(value)
-                curves[name] = curve._replace(nonfinite=curve.nonfinite + (not math.isfinite(value)))
-    return curves
+                    steps[name].append(step)
+                    values[name].append(value)
+                else:
+                    nonfinite[name] += 1
+    return {name: Curve(steps[name], values[name], nonfinite[name]) for name in values}
+
+
+def smoothed(curve: Curve, points: int) -> Curve:
+    """The curve with at most this many values, which are means of neighbouring ones at their mean step."""
+    count = len(curve.steps)
+    if count <= points:
+        return curve
+    begins = np.arange(points) * count // points
+    sizes = np.diff(begins, append=count)
+    steps, values = (
+        np.add.reduceat(np.array(numbers, dtype=float), begins) / sizes for numbers in (curve.steps, curve.values)
+    )
+    return curve._replace(steps=np.rint(steps).astype(int).tolist(), values=values.tolist())

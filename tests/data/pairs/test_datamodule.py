@@ -70,6 +70,8 @@ def test_copies_of_test_images_are_left_out_of_training(tmp_path, root, spec):
     data = pairs(spec, tmp_path, val="val.csv")
     with pytest.warns(UserWarning, match="mine.csv: 3 of 120 training images are left out, because they are copies of"):
         assert len(data.train_dataset()) == 117
+    with pytest.raises(ValueError, match=r"val\.csv: all training images are in a validation or test set, too; train"):
+        pairs(spec, tmp_path, file="val.csv", val="mine.csv", tests={"far": {"file": "val.csv"}}).train_dataset()
 
 
 def test_truncated_captions_are_counted(tmp_path, spec):
@@ -115,6 +117,10 @@ def test_faulty_sets(tmp_path, root, spec):
         "suite.grey.role must be other, since pairs have no classes", suite={"grey": {**sets["grey"], "role": "ood"}}
     )
     refused("suite.mine has the name of a set of pairs; rename one of them", suite={"mine": sets["grey"]})
+    matching = {"folder": "set_*", "split": "test", "role": "other"}
+    write(tmp_path / "sets/set_grey", "test", 3)
+    with pytest.raises(ValueError, match="suite has two sets called grey; rename one of them"):
+        pairs(spec, tmp_path / "sets", file=str(root / "mine.csv"), suite={"grey": sets["grey"], "all": matching})
     refused("suite.pets.templates must be a list", suite={"pets": {**sets["pets"], "templates": None}})
     bare = {**sets["grey"], "folder": str(root / "images"), "shards": "0.tar", "split": None}
     refused("suite.bare.classnames is not set, and", suite={"bare": bare})

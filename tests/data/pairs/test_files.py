@@ -122,6 +122,9 @@ def test_a_few_incomplete_rows_are_left_out_and_named(folder):
     (message,) = [str(warning.message) for warning in warned]
     for text in ("1 without an image (", "incomplete.csv, line 8)", "1 without a caption (", "images/gone.png)"):
         assert text in message
+    write_rows(folder / "none.csv", entries[-3:-1])
+    with pytest.raises(ValueError, match=r"none.csv: 2 of 2 rows can't be used: 1 without an image"):
+        opened(folder, "none.csv", bad=0.9)
     with pytest.raises(ValueError, match=r"3 of 9 rows can't be used, more than max_bad_fraction=0.1 allows: "):
         opened(folder, "incomplete.csv", bad=0.1)
 
@@ -153,6 +156,7 @@ def test_missing_images_are_counted_and_the_first_five_named(folder):
         ("other.txt", "x", "other.txt has none of the known formats: .jsonl, .json, .csv, .tsv or .parquet files"),
         ("broken.json", "{", "broken.json, line 1: invalid JSON"),
         ("object.json", "{}", "object.json must be a list of objects"),
+        ("images.json", '{"info": {}, "images": []}', "images.json has no captions, which COCO has in a list of"),
         ("broken.parquet", "x", "broken.parquet can't be read"),
     ],
 )

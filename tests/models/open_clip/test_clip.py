@@ -35,6 +35,7 @@ def resnet_50():
     return load_clip("RN50")
 
 
+@pytest.mark.slow
 def test_trimming_changes_no_feature_of_a_published_text_tower(resnet_50):
     model = resnet_50.model.eval()
     tokens = resnet_50.spec.tokenize(["a photo of a cat.", "a drawing of the number seven."])

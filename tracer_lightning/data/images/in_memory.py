@@ -16,6 +16,7 @@ from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.data.images.decoding import UnreadableImageError
 from tracer_lightning.data.images.image_source import ImageSource, RawSample
 from tracer_lightning.data.images.samples import Transform
+from tracer_lightning.phases import phase
 
 InMemory = bool | Literal["auto"]
 Prepare = Callable[[bytes, int], Tensor]
@@ -163,6 +164,7 @@ def check_in_memory(in_memory: Any) -> InMemory:
     raise ValueError(f"in_memory must be True, False or 'auto', got {in_memory!r}")
 
 
+@phase("data")
 def keep_in_memory(
     source: ImageSource, prepare: Prepare, name: str, in_memory: InMemory, available: int | None
 ) -> DecodedSource | None:

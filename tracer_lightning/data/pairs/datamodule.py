@@ -176,7 +176,9 @@ class PairsDataModule(LabelledSetsDataModule):
         if not len(copies):
             return source
         if len(copies) == len(source):
-            raise ValueError(f"{self.location.file}: all training images are in a validation or test set, too")
+            raise ValueError(
+                f"{self.location.file}: all training images are in a validation or test set, too; train on other pairs"
+            )
         examples = [source.key(index) for index in copies.tolist()]
         warnings.warn(
             f"{self.location.file}: {len(copies):,} of {len(source):,} training images are left out, because they are "

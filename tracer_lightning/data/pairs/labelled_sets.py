@@ -64,13 +64,13 @@ class LabelledSetsDataModule(ClipDataModule):
         if fields.get("role") != OTHER:
             raise ValueError(
                 f"{key}.role must be {OTHER}, since pairs have no classes that a labelled set could share, got "
-                f"{fields.get('role')!r}; sets of pairs belong into tests"
+                f"{fields.get('role')!r}; sets of pairs belong in tests"
             )
         if fields.get("split") is None and fields.get("shards") is None:
             of_folder = {field: value for field, value in fields.items() if field != "role" and value is not None}
             folder, texts = parse_other_set(key, of_folder, Path(self.root).expanduser())
             self._class_folders[name] = folder
-            self.labelled_sets.append(EvalSet(name, "test", OTHER, texts=texts))
+            self._append(EvalSet(name, "test", OTHER, texts=texts))
             return
         parsed = parse_suite_entry(name, fields)
         folders = {name: parsed.location.folder}
@@ -81,7 +81,12 @@ class LabelledSetsDataModule(ClipDataModule):
             self._shard_entries[set_name] = entry
             texts = read_own_texts(self._store, key, entry)
             split, samples = entry.location.split or "test", entry.location.samples
-            self.labelled_sets.append(EvalSet(set_name, split, OTHER, samples=samples, texts=texts))
+            self._append(EvalSet(set_name, split, OTHER, samples=samples, texts=texts))
+
+    def _append(self, eval_set: EvalSet) -> None:
+        if eval_set.name in {other.name for other in self.labelled_sets}:
+            raise ValueError(f"suite has two sets called {eval_set.name}; rename one of them")
+        self.labelled_sets.append(eval_set)
 
     def eval_source(self, eval_set: EvalSet) -> ImageSource:
         """Images of a labelled set."""
@@ -95,7 +100,7 @@ class LabelledSetsDataModule(ClipDataModule):
         if source.unlabelled:
             raise ValueError(
                 f"{key}: {source.unlabelled} samples have a caption but no class; a labelled set needs classes, and "
-                "sets of pairs belong into tests"
+                "sets of pairs belong in tests"
             )
         self.incomplete += int(source.left_out.sum())
         check_samples(key, location, len(source), self._store.expected_samples(key, location))

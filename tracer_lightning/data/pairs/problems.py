@@ -44,7 +44,7 @@ class Problems:
             examples.append(location)
 
     def check(self) -> None:
-        """Warn of rows that are left out; raise ValueError where there are too many."""
+        """Warn of rows that are left out; raise ValueError where there are too many, or no others."""
         left_out = sum(self._counts.values())
         if not left_out:
             return
@@ -52,12 +52,10 @@ class Problems:
             f"{count:,} {reason}{f' ({listed(self._examples[reason], count)})' if self._examples[reason] else ''}"
             for reason, count in self._counts.items()
         )
-        if left_out > math.ceil(self.max_bad_fraction * self.rows):
+        if left_out == self.rows or left_out > math.ceil(self.max_bad_fraction * self.rows):
+            limit = f", more than max_bad_fraction={self.max_bad_fraction:g} allows" if left_out < self.rows else ""
             hint = ""
             if self._counts.get(MISSING) == self.rows:
                 hint = "; set folder to the folder that the paths of images are relative to"
-            raise ValueError(
-                f"{self.file}: {left_out:,} of {self.rows:,} rows can't be used, more than "
-                f"max_bad_fraction={self.max_bad_fraction:g} allows: {reasons}{hint}"
-            )
+            raise ValueError(f"{self.file}: {left_out:,} of {self.rows:,} rows can't be used{limit}: {reasons}{hint}")
         warnings.warn(f"{self.file}: {left_out:,} of {self.rows:,} rows are left out: {reasons}", stacklevel=3)

@@ -47,14 +47,21 @@ def read_rows(file: Path, columns: Columns) -> Iterator[PairRow]:
 
 
 def _read_coco(file: Path) -> Mapping[str, Any] | None:
-    """Read a JSON object with COCO's lists of images and annotations; None for any other content."""
+    """Read a JSON object with COCO's lists of images and annotations; None for any other content.
+
+    Raises:
+        ValueError: there are images without annotations, as in COCO's lists of test images.
+    """
     try:
         check_regular(file)
         content = json.loads(decode_text(file.read_bytes(), file))
     except (OSError, json.JSONDecodeError, RecursionError):
         return None  # which read_table reports
-    lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ("images", "annotations"))
-    return content if lists else None
+    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        return None
+    if not isinstance(content.get("annotations"), list):
+        raise ValueError(f"{file} has no captions, which COCO has in a list of annotations; found {', '.join(content)}")
+    return content
 
 
 def _coco_rows(file: Path, content: Mapping[str, Any]) -> Iterator[PairRow]:

@@ -94,7 +94,7 @@ def _downsampled(curve: Curve) -> Any:
     return np.stack([*means, minima, maxima])
 
 
-def _axis_range(low: float, high: float) -> tuple[float, float]:
+def axis_range(low: float, high: float) -> tuple[float, float]:
     """Range of the data with a margin, which is positive even if all data are equal."""
     margin = 0.06 * (high - low) or abs(high) * 0.1 or 0.5
     return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin
@@ -107,7 +107,7 @@ def draw_curves(curves: Mapping[str, Curve]) -> CurveDrawing:
         curves: curves by model or other name, with at least one value each.
     """
     tables = {name: _downsampled(curve) for name, curve in curves.items()}
-    low, high = _axis_range(
+    low, high = axis_range(
         min(table[2].min() for table in tables.values()), max(table[3].max() for table in tables.values())
     )
     last = 1 + max(curve.steps[-1] for curve in curves.values())

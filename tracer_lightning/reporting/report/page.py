@@ -91,30 +91,42 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     return {name: rows for name, rows in rows_by_group.items() if rows}
 
 
-def render(record: RunRecord) -> str:
-    """Render the page as self-contained HTML without scripts and external resources."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+def template_environment(*folders: Path) -> Environment:
+    """Environment of the pages' templates, which escapes what they insert.
+
+    Args:
+        folders: folders of templates beside those of the report.
+    """
+    return Environment(
+        loader=FileSystemLoader([*folders, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(record: RunRecord) -> str:
+    """Render the page as self-contained HTML without scripts and external resources."""
     names = shown_sets(record)
-    return environment.get_template("report.html.j2").render(
-        run=record,
-        models=MODELS,
-        few=FEW,
-        tiles=headline_tiles(record),
-        results=results_of(record),
-        heat_map=grid_of(record),
-        unit=" in percent" if all(metric.percent for metric in record.metrics) else "",
-        lower=[metric.title for metric in record.metrics if metric.better == "lower"],
-        sections=curve_sections(record),
-        reliability=_reliability(record, names),
-        classes=class_lists(record, names),
-        retrieval=retrieval_of(record, names),
-        images=image_groups(record, names, _roles(record)),
-        left_out=sum(map(len, sets_of(record).values())) - len(names),
-        settings=_settings(record.settings),
+    return (
+        template_environment()
+        .get_template("report.html.j2")
+        .render(
+            run=record,
+            models=MODELS,
+            few=FEW,
+            tiles=headline_tiles(record),
+            results=results_of(record),
+            heat_map=grid_of(record),
+            unit=" in percent" if all(metric.percent for metric in record.metrics) else "",
+            lower=[metric.title for metric in record.metrics if metric.better == "lower"],
+            sections=curve_sections(record),
+            reliability=_reliability(record, names),
+            classes=class_lists(record, names),
+            retrieval=retrieval_of(record, names),
+            images=image_groups(record, names, _roles(record)),
+            left_out=sum(map(len, sets_of(record).values())) - len(names),
+            settings=_settings(record.settings),
+        )
     )
