@@ -66,13 +66,13 @@ def command_options(command: str) -> str:
     (folder,) = (source.path for source in loader.get_sources() if source.provider == "main")
     text = Path(folder, f"{command}.yaml").read_text(encoding="utf-8")
     groups = _groups(text)
-    lines = ["Groups, from which group=option chooses (with the default in brackets):", ""]
+    lines = ["Groups, from which group=option chooses (with the default in brackets):"]
     for group, default in groups.items():
         # the repository itself, because the loader copies it for each group
         options = loader.repository.get_group_options(group, ObjectType.CONFIG)
         if len(options) > 1 or not default:
             lines.append(f"  {group}: {', '.join(sorted(options))}{f' [{default}]' if default else ''}")
-    lines += ["", "Settings, which key=value changes (--cfg job prints those of the groups, too):", ""]
+    lines += ["", "Settings, which key=value changes (--cfg job prints those of the groups, too):"]
     lines += [f"  {setting}" for setting in _settings(text, groups)]
     return "\n".join(lines).replace("$", "$$")  # Hydra substitutes $NAME in the result
 
