@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +14,8 @@ from rich.segment import Segment
 from tracer_lightning.reporting.escaping import printable
 
 PACKAGE = Path(__file__).parents[1]
+REDIRECTED_WIDTH = 160
+"""Columns of output that does not go to a terminal, so that logs have whole tables."""
 DEFAULT_FORMAT = warnings.formatwarning
 
 
@@ -24,6 +27,8 @@ class PlainConsole(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
+        if not self.is_terminal and "width" not in options and "COLUMNS" not in os.environ:
+            self.width = REDIRECTED_WIDTH
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render to segments whose texts consist of printable characters."""
