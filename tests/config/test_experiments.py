@@ -80,6 +80,7 @@ def method_of(choices):
 def test_every_experiment_of_the_paper_is_listed():
     names = {path.stem for path in Path(CONF, "experiment").glob("*.yaml")}
     own = ("cifar10", "continual", "cross_modal", "digits", "mllm", "own", "pacs", "pairs", "questions", "tiny", "toy")
+    own += ("nb360",)
     assert {name for name in names if not name.startswith(own)} == {run[0] for run in RUNS}
 
 

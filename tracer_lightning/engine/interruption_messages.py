@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
@@ -17,6 +18,8 @@ from tracer_lightning.engine.slurm import JOB
 
 CONNECTION_ERRORS = ("gloo", "Connection closed by peer", "Connection reset by peer")
 """Parts of the messages of collective operations whose peer has died; these are plain RuntimeErrors."""
+RECEIVING = "rebuild_storage_fd"
+"""Function of torch that receives the memory of a tensor from another process."""
 
 
 @runtime_checkable
@@ -49,18 +52,26 @@ def report_interruption(trainer: pl.Trainer, resume_hint: str) -> Iterator[None]
     except Exception as error:
         if lacks_memory(error):
             raise MemoryError(f"{memory_request(error)}; {_last_good(trainer)}; {resume_hint}") from error
+        last_good = _last_good(trainer)
+        if (process := lost_process(error)) is not None:
+            line = (str(error) or type(error).__name__).splitlines()[0]
+            raise OSError(f"{process} was lost ({line}); {last_good}; {resume_hint}") from error
         if isinstance(error, OSError):
-            last_good = _last_good(trainer)
             raise OSError(str(error) if last_good in str(error) else f"{error}; {last_good}; {resume_hint}") from error
-        process = _lost_process(error) if isinstance(error, RuntimeError) else None
-        if process is None:
-            raise
-        line = str(error).splitlines()[0]
-        raise OSError(f"{process} was lost ({line}); {_last_good(trainer)}; {resume_hint}") from error
+        raise
 
 
-def _lost_process(error: RuntimeError) -> str | None:
-    """The process that has died, if that is what the error means."""
+def lost_process(error: Exception) -> str | None:
+    """The process that has died, if that is what the error means, in words; else None.
+
+    A loading process that dies after it has sent a batch leaves a message without the memory that it refers to.
+    """
+    if isinstance(error, OSError | EOFError):
+        functions = {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
+        is_loading = RECEIVING in functions or RECEIVING in str(error)  # the text of a thread that pins memory
+        return "a loading process" if is_loading else None
+    if not isinstance(error, RuntimeError):
+        return None
     if isinstance(error, DistError) or any(text in str(error) for text in CONNECTION_ERRORS):
         return "another process of this run"
     return "a loading process" if "DataLoader worker (pid" in str(error) else None

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from tracer_lightning.data.core.workers import init_worker
+from tracer_lightning.engine.interruption_messages import lost_process
 from tracer_lightning.engine.memory import lacks_memory
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -32,15 +33,15 @@ def read_through_signals(connection):
         signal.signal(signum, lambda signum, frame: received.append(signum))
     try:
         for batch in DataLoader(SlowDataset(), 4, num_workers=2, worker_init_fn=init_worker):
-            if not indices:
+            if len(indices) == len(batch):  # the second batch comes from the second worker: both have begun
                 connection.send([child.pid for child in multiprocessing.active_children()])
             indices += batch.tolist()
             remaining -= len(received) >= 2
             if not remaining:
                 break
         connection.send((received, indices))
-    except RuntimeError as error:
-        connection.send(str(error))
+    except (RuntimeError, OSError, EOFError) as error:
+        connection.send((lost_process(error), str(error)))
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_a_killed_worker_raises_an_error(reader):
     worker, *_ = connection.recv()
     os.kill(worker, signal.SIGKILL)
     assert connection.poll(60)
-    assert "DataLoader worker (pid" in connection.recv()
+    assert connection.recv()[0] == "a loading process"
 
 
 class UnsendableDataset(torch.utils.data.Dataset):
