@@ -40,14 +40,15 @@ def target_classes(data: ClipDataModule, clusters: int, seed: int) -> TargetClas
     if targets is None:
         return TargetClasses(len(data.classnames))
     from sklearn.cluster import KMeans  # which takes a second to import
+    from sklearn.exceptions import ConvergenceWarning
 
     rows = targets.flatten(1)
     columns = np.linspace(0, rows.shape[1] - 1, min(MOST_VALUES, rows.shape[1])).round().astype(np.int64)
     chosen = rows[:, columns]
     chosen = torch.where(chosen.isnan(), chosen.nanmean(dim=0).nan_to_num(), chosen)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where there are fewer distinct values than clusters
+        warnings.simplefilter("ignore", ConvergenceWarning)  # where there are fewer distinct values than clusters
         fitted = KMeans(min(clusters, len(rows)), n_init=1, random_state=seed).fit_predict(chosen.numpy())
-    found, labels = torch.from_numpy(fitted).long().unique(return_inverse=True)  # type: ignore[no-untyped-call]
-    means = [targets[labels == number].nanmean(dim=0).nan_to_num() for number in range(len(found))]
-    return TargetClasses(len(found), labels, torch.stack(means))
+    clusters_used, labels = torch.from_numpy(fitted).long().unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    means = [targets[labels == number].nanmean(dim=0).nan_to_num() for number in range(len(clusters_used))]
+    return TargetClasses(len(clusters_used), labels, torch.stack(means))

@@ -36,7 +36,7 @@ TRAINING = "train"
 
 
 def check(cfg: DictConfig) -> dict[str, SetInspection]:
-    """Read every image of the run that ``cfg`` describes, time a few steps, and report what was inspections.
+    """Read every image of the run that ``cfg`` describes, time a few steps, and report what was found.
 
     The model has random weights: neither pretrained weights nor a prerequisite are needed.
 
