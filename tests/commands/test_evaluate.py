@@ -235,17 +235,39 @@ def test_an_export_to_onnx_predicts_what_the_run_predicts(finished_run, tmp_path
     ("name", "arguments", "message"),
     [
         ("evaluate", ["checkpoint=nowhere"], "error: checkpoint=nowhere: no such file"),
-        ("evaluate", ["checkpoint={run}", "models=[before]"], "error: models must be null or some of student, teacher"),
+        pytest.param(
+            "evaluate",
+            ["checkpoint={run}", "models=[before]"],
+            "error: models must be null or some of student, teacher",
+            marks=pytest.mark.slow,
+        ),
         ("evaluate", ["checkpoint={run}", "temperature=x"], "error: temperature must be null or one of val, spurious"),
-        ("evaluate", ["checkpoint={run}", "averages={a:[x]}"], "averages.a must list some of spurious"),
+        pytest.param(
+            "evaluate",
+            ["checkpoint={run}", "averages={a:[x]}"],
+            "averages.a must list some of spurious",
+            marks=pytest.mark.slow,
+        ),
         ("evaluate", ["checkpoint=ViT-B-16"], "error: checkpoint=ViT-B-16: give a tag, too"),
         ("evaluate", ["checkpoint={run}", "suite=pacs"], "error: suite names test sets of shards"),
-        ("evaluate", ["checkpoint={run}", "heads=both"], "error: heads must be own or zero_shot, found 'both'"),
+        pytest.param(
+            "evaluate",
+            ["checkpoint={run}", "heads=both"],
+            "error: heads must be own or zero_shot, found 'both'",
+            marks=pytest.mark.slow,
+        ),
         ("export", ["checkpoint={run}"], "error: out is not set and has no default; give it as out=VALUE"),
         ("export", ["checkpoint={run}", "out={run}"], "exists already; choose another place"),
-        ("export", ["checkpoint={run}", "out=x", "model=both"], "error: model must be student or teacher"),
-        ("export", ["checkpoint={run}", "out=x", "format=jax"], "error: format must be "),
-        ("export", ["out=x"], "error: checkpoint is not set; give a run"),
+        pytest.param(
+            "export",
+            ["checkpoint={run}", "out=x", "model=both"],
+            "error: model must be student or teacher",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "export", ["checkpoint={run}", "out=x", "format=jax"], "error: format must be ", marks=pytest.mark.slow
+        ),
+        pytest.param("export", ["out=x"], "error: checkpoint is not set; give a run", marks=pytest.mark.slow),
         ("export", ["out=x", "push=me/mine"], "error: out=x: no finished export"),
     ],
 )

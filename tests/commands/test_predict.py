@@ -186,11 +186,23 @@ def test_parquet_has_a_column_of_names_and_one_of_features(finished_run, tmp_pat
     ("command", "arguments", "message"),
     [
         ("predict", ["images=nowhere"], "error: images: 'nowhere' is no folder, file or pattern of images"),
-        ("predict", ["images=.", "classes=gone.txt"], "error: classes: there is no file gone.txt"),
-        ("predict", ["images=.", "classes=[cat]", "templates=[a photo]"], "lacks the placeholder {c}"),
+        pytest.param(
+            "predict",
+            ["images=.", "classes=gone.txt"],
+            "error: classes: there is no file gone.txt",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "predict",
+            ["images=.", "classes=[cat]", "templates=[a photo]"],
+            "lacks the placeholder {c}",
+            marks=pytest.mark.slow,
+        ),
         ("predict", ["images=.", "top=0"], "error: top must be a whole number >= 1, found 0"),
         ("embed", [], "error: images and texts are both null, or both set"),
-        ("embed", ["images=.", "out=features.txt"], "error: out must end in .npy or .parquet"),
+        pytest.param(
+            "embed", ["images=.", "out=features.txt"], "error: out must end in .npy or .parquet", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_mistakes_are_one_line(finished_run, tmp_path, monkeypatch, command, arguments, message):

@@ -120,7 +120,9 @@ def test_every_method_of_a_frontier_builds_on_the_small_demo(tmp_path):
         assert module.trained()
 
 
-@pytest.mark.parametrize("ablation", [*ABLATIONS, "frontier"])
+@pytest.mark.parametrize(
+    "ablation", ["teacher", "frontier", *(pytest.param(name, marks=pytest.mark.slow) for name in TABLES)]
+)
 def test_it_is_a_sweep_without_saying_so(ablation):
     assert master(f"ablation={ablation}").hydra.mode.name == "MULTIRUN"
 

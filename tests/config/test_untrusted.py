@@ -71,12 +71,13 @@ SETTINGS = [
     ("scripts/similarity.py", "first"),
     ("scripts/merge.py", "checkpoints"),
 ]
+QUICK = ((("train.py", "init_weights"), "pickle"), (("train.py", "resume"), "legacy"))
 
 
 @pytest.mark.parametrize(
     ("script", "setting", "form"),
     [
-        pytest.param(*settings, form, marks=[pytest.mark.slow] * (form == "archive" or settings[0] != "train.py"))
+        pytest.param(*settings, form, marks=[pytest.mark.slow] * ((settings, form) not in QUICK))
         for settings in SETTINGS
         for form in FORMS
     ],

@@ -170,21 +170,49 @@ def test_a_finished_sequence_is_not_repeated(unbroken):
     [
         (["tasks=[far,near]", "resume=auto"], "tasks: .* holds the sequence near, far, and this one is far, near"),
         ([TASKS, "resume=auto", "+tasks.far.data.batch_size=16"], "or their data differ; give this one another name"),
-        ([TASKS, "resume=auto", "seed=1"], "seed: this sequence has 1 and the one in .* 0; continue with the same"),
+        pytest.param(
+            [TASKS, "resume=auto", "seed=1"],
+            "seed: this sequence has 1 and the one in .* 0; continue with the same",
+            marks=pytest.mark.slow,
+        ),
         ([TASKS, "resume=auto", "continual.hand_on=teacher"], "continual.hand_on: this sequence has teacher and"),
-        ([TASKS, "resume=elsewhere"], "resume: a sequence of tasks is continued in its own folder; set it to 'auto'"),
+        pytest.param(
+            [TASKS, "resume=elsewhere"],
+            "resume: a sequence of tasks is continued in its own folder; set it to 'auto'",
+            marks=pytest.mark.slow,
+        ),
         (["resume=auto"], "holds a sequence of tasks; give this run another name"),
         ([TASKS, "continual.hand_on=teacher", "teacher=none"], "continual.hand_on=teacher: .* with teacher=none"),
-        ([TASKS, "continual.hand_on=both"], "continual.hand_on must be student or teacher, found 'both'"),
-        ([TASKS, "continual.general=[middle]"], "continual.general: middle is no test set; there are near, far"),
-        ([TASKS, "optimized_metric=rmse"], "optimized_metric=rmse is of one run; set it to null"),
-        ([TASKS, "trainer.fast_dev_run=1"], "trainer.fast_dev_run writes no checkpoint for the next task"),
+        pytest.param(
+            [TASKS, "continual.hand_on=both"],
+            "continual.hand_on must be student or teacher, found 'both'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [TASKS, "continual.general=[middle]"],
+            "continual.general: middle is no test set; there are near, far",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [TASKS, "optimized_metric=rmse"],
+            "optimized_metric=rmse is of one run; set it to null",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [TASKS, "trainer.fast_dev_run=1"],
+            "trainer.fast_dev_run writes no checkpoint for the next task",
+            marks=pytest.mark.slow,
+        ),
         (
             ["tasks=[near,both]"],
             "tasks.both must have sets and data, perhaps suite and epochs, and nothing else; found sets, data",
         ),
         (["tasks=[near,unknown_set]"], "tasks.unknown_set.sets: middle is no test set of this task, which has far"),
-        ([TASKS, "+tasks.far.data.sample=1"], "data.sample is not an argument of data._target_"),
+        pytest.param(
+            [TASKS, "+tasks.far.data.sample=1"],
+            "data.sample is not an argument of data._target_",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_mistakes(unbroken, tmp_path, overrides, message):
@@ -198,7 +226,7 @@ def test_mistakes(unbroken, tmp_path, overrides, message):
     [
         ("[]", "error: tasks=[] lists no task; list one or more, or set tasks=null for a single run"),
         ("[near,near]", "error: tasks: near is listed twice; list each task once"),
-        ("[nope]", "error: tasks=nope: there is no such tasks"),
+        pytest.param("[nope]", "error: tasks=nope: there is no such tasks", marks=pytest.mark.slow),
         ("[near,elsewhere]", "error: tasks: the file elsewhere.yaml must begin with `# @package tasks.elsewhere`"),
     ],
 )
