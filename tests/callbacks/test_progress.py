@@ -34,7 +34,9 @@ def test_the_loss_is_read_whenever_the_bar_is_updated(tmp_path, monkeypatch):
     assert steps[3] == losses.values[2]
 
 
-@pytest.mark.parametrize(("seconds", "lines"), [(60.0, ["6"]), (0.0, list("123456"))])
+@pytest.mark.parametrize(
+    ("seconds", "lines"), [pytest.param(60.0, ["6"], marks=pytest.mark.slow), (0.0, list("123456"))]
+)
 def test_progress_is_printed_as_lines_without_a_terminal(tmp_path, capsys, seconds, lines):
     losses, data = Losses(), make_data()
     shown = Progress(refresh_rate=1, seconds=seconds)

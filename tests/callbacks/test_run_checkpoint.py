@@ -76,7 +76,7 @@ def die():
 @pytest.mark.parametrize(
     ("hook", "step", "in_force"),
     [
-        ("on_train_epoch_end", 4, 3),
+        pytest.param("on_train_epoch_end", 4, 3, marks=pytest.mark.slow),
         ("on_before_zero_grad", 3, 3),
         pytest.param("on_train_batch_end", 5, 4, marks=pytest.mark.slow),
         pytest.param("on_before_zero_grad", 4, 4, marks=pytest.mark.slow),

@@ -88,7 +88,13 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", itertools.zip_longest(*OPTIONS))  # composing them one by one takes twice as long
+@pytest.mark.parametrize(
+    "options",  # one of each group, since composing takes most of the time
+    [
+        pytest.param(options, marks=[pytest.mark.slow] * (number % 4 > 0))
+        for number, options in enumerate(itertools.zip_longest(*OPTIONS))
+    ],
+)
 def test_a_checkpoint_brings_every_option(tmp_path, options):
     chosen = {group: option for group, option in zip(GROUPS, options, strict=True) if option}
     with hydra_context():

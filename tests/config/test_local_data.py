@@ -70,9 +70,10 @@ def test_a_run_on_own_images_chooses_by_none_that_it_tests_on(pets, tmp_path, mo
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (
+        pytest.param(
             ("data.held_out.fraction=0", "optimized_metric=ece"),
             "optimized_metric=ece: these data have no validation split, and what is watched during training, pets, ",
+            marks=pytest.mark.slow,
         ),
         (
             (

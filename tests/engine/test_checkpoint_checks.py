@@ -163,7 +163,16 @@ def test_what_a_run_writes_is_continued(finished, parts, kind):
     check(damaged(finished, kind), *parts)
 
 
-@pytest.mark.parametrize("kind", ["no version", "a loop that is text", "a clock that is text", "a negative position"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "a loop that is text",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("no version", "a clock that is text", "a negative position")
+        ),
+    ],
+)
 def test_a_refused_run_writes_nothing(finished, tmp_path, kind):
     torch.save(damaged(finished, kind), tmp_path / "damaged.ckpt")
     with hydra_context():
