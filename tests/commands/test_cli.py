@@ -36,22 +36,23 @@ COMPOSITION_MISTAKES = [
         f"error: method=traser: there is no such method; choose one of {METHODS}\n",
     ),
     ("experiment=[]", "name is not set; choose an experiment="),
-    pytest.param(
-        "experiment=vit", "experiment=vit: there is no such experiment; choose one of cifar10", marks=pytest.mark.slow
-    ),
-    pytest.param(
-        "optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?", marks=pytest.mark.slow
-    ),
+    ("experiment=vit", "experiment=vit: there is no such experiment; choose one of cifar10"),
+    ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
     ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
     ("data.batchsize=1", "data.batchsize: there is no such setting"),
-    pytest.param(
-        "distill_losses=[nope]", "distill_losses=nope: there is no such distill_losses", marks=pytest.mark.slow
-    ),
+    ("distill_losses=[nope]", "distill_losses=nope: there is no such distill_losses"),
     ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),
 ]
+LEFT_TO_SLOW = ("experiment=vit", "optimiser.lr=1", "distill_losses=[nope]")
 
 
-@pytest.mark.parametrize(("override", "message"), COMPOSITION_MISTAKES)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        pytest.param(*mistake, marks=[pytest.mark.slow] * (mistake[0] in LEFT_TO_SLOW), id=mistake[0])
+        for mistake in COMPOSITION_MISTAKES
+    ],
+)
 def test_mistakes_in_composition(tmp_path, monkeypatch, override, message):
     monkeypatch.chdir(tmp_path)
     status, _, stderr = script("train", override)
