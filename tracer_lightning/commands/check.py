@@ -27,7 +27,9 @@ from tracer_lightning.reporting.escaping import printable
 from tracer_lightning.types import EvalSet
 
 STEPS = 6
-"""Number of training steps that are timed, of which the first is left out."""
+"""Greatest number of training steps that are timed, of which the first is left out."""
+LONGEST_TIMING = 20.0
+"""Seconds after which no further step is timed, where there are two."""
 NAMED = 3
 """Greatest number of images or classes that a line names."""
 FEW = 5
@@ -136,13 +138,15 @@ def _pairs(text: str, pairs: Sequence[Duplicate]) -> str:
 
 
 class _StepTimes(pl.Callback):
-    """Times at which steps end."""
+    """Times at which steps end; training ends early where they are long."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self._start = time.perf_counter()
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self.times.append(time.perf_counter())
+        trainer.should_stop = len(self.times) >= 2 and self.times[-1] - self._start > LONGEST_TIMING
 
 
 def _seconds_per_step(cfg: DictConfig, backbone: Backbone, data: ClipDataModule) -> float:

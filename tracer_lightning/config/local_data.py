@@ -59,10 +59,11 @@ def local_data(cfg: DictConfig) -> Iterator[DictConfig]:
 
 
 def _resolve_folders(cfg: DictConfig) -> None:
-    """Set the folders of the validation and test splits where they are null."""
+    """Set the folders of the training, validation and test splits where they are null."""
     root, folders = _value(cfg, "data.root"), _value(cfg, "data.folders")
-    if isinstance(root, str) and isinstance(folders, Mapping) and None in (folders.get("val"), folders.get("test")):
-        names = [folders.get("val", ""), folders.get("test", ""), *(folders.get("ood") or {}).values()]
+    splits = ("train", "val", "test")
+    if isinstance(root, str) and isinstance(folders, Mapping) and None in map(folders.get, splits):
+        names = [*(folders.get(split, "") for split in splits), *(folders.get("ood") or {}).values()]
         if all(isinstance(name, str | None) for name in names):
             cfg.data.folders = resolve_splits(Path(root), folders)
 

@@ -173,7 +173,7 @@ class OtherFolder(StrictRecord):
 class Folders(StrictRecord):
     """The folders of splits."""
 
-    train: Text
+    train: Text | None
     val: Text | None
     test: Text | None
     ood: dict[Name, Text | None] | None = None

@@ -17,6 +17,7 @@ HARMLESS = (
     r"The dirpath has changed",  # resume=PATH continues in a folder of its own
     r"Checkpoint directory .* exists and is not empty",
     r".*does not have many workers",
+    r"This DataLoader will create",  # more workers than CPUs, which wait for each other
     r"You are using a custom batch sampler",  # the sampler yields every image once
     r"predict returned None",  # the module keeps the features
     r"The `srun` command is available",  # a single process does not need it

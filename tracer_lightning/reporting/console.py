@@ -13,7 +13,8 @@ from rich.segment import Segment
 
 from tracer_lightning.reporting.escaping import printable
 
-PACKAGE = Path(__file__).parents[1]
+OURS = (f"{Path(__file__).parents[1]}{os.sep}", f"{os.sep}site-packages{os.sep}hydra{os.sep}")
+"""Parts of paths of the files to which this package's warnings are attributed: Hydra's, where it makes the objects."""
 REDIRECTED_WIDTH = 160
 """Columns of output that does not go to a terminal, so that logs have whole tables."""
 DEFAULT_FORMAT = warnings.formatwarning
@@ -46,7 +47,7 @@ def one_line_warnings() -> None:
 
 
 def _format_warning(message: Any, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> str:
-    if Path(filename).is_relative_to(PACKAGE):
+    if any(part in filename for part in OURS):
         return f"warning: {printable(str(message))}\n"
     return DEFAULT_FORMAT(message, category, filename, *args, **kwargs)
 

@@ -23,8 +23,8 @@ def write(root, splits, sizes=SIZES):
     return root
 
 
-def module(root, val=None, test=None, fraction=0.1, chosen_by=0, ood=(), **options):
-    folders = {"train": "train", "val": val, "test": test, "ood": dict(ood)}
+def module(root, val=None, test=None, fraction=0.1, chosen_by=0, ood=(), train="train", **options):
+    folders = {"train": train, "val": val, "test": test, "ood": dict(ood)}
     return data(root, folders=folders, held_out={"fraction": fraction, "seed": chosen_by}, **options)
 
 
@@ -47,9 +47,43 @@ def test_one_folder_beside_training_is_the_test_set(tmp_path, tested):
     assert not files(train) & files(val)
     assert sizes(test) == SIZES[tested]
     assert split.about_validation() == (
-        f"4 of 33 images in {tmp_path}/pets/train (12.1%) are held out of training for validation; the test set is "
+        f"of 33 images in {tmp_path}/pets/train, 4 (12.1%) for validation are held out of training; the test set is "
         f"{tmp_path}/pets/{tested}"
     )
+
+
+@pytest.mark.parametrize("layout", ["one folder", "train", "train and val"])
+def test_test_images_are_held_out_where_they_have_no_folder(tmp_path, layout):
+    root = write(tmp_path / "pets", ["train"])
+    if layout == "one folder":
+        root = root / "train"
+    if layout == "train and val":
+        write(root, ["val"])
+    split = module(root, train=None, val="val" if layout == "train and val" else None)
+    parts = [split.train_source(), split.eval_source(split.val_set), split.eval_source(split.eval_sets[0])]
+    train, val, test = map(sizes, parts)
+    assert split.eval_sets[0] == EvalSet(root.name, "test", "id")
+    assert test == HELD_OUT
+    assert val == (SIZES["val"] if layout == "train and val" else {"cat": 2, "dog": 1})
+    assert train == ({"cat": 18, "dog": 9} if layout == "train and val" else {"cat": 16, "dog": 8}) | {
+        "owl": 1,
+        "yak": 1,
+    }
+    assert not files(parts[0]) & files(parts[2])
+    if layout != "train and val":
+        folder = root if layout == "one folder" else root / "train"
+        assert split.about_validation() == (
+            f"of 33 images in {folder}, 3 (9.1%) for validation and 4 (12.1%) for testing are held out of training"
+        )
+
+
+def test_a_test_folder_that_is_the_training_folder_is_held_out(tmp_path):
+    root = write(tmp_path / "pets", ["train"])
+    (root / "alias").symlink_to(root / "train")
+    for test in ("train", str(root / "alias")):
+        split = module(root, test=test)
+        assert sizes(split.eval_source(split.eval_sets[0])) == HELD_OUT
+        assert not files(split.train_source()) & files(split.eval_source(split.eval_sets[0]))
 
 
 def test_three_folders_have_their_own_images(tmp_path):
@@ -113,17 +147,22 @@ def test_fraction_0_monitors_the_test_set(tmp_path):
 
 def test_invalid_splits_raise_errors(tmp_path):
     root = write(tmp_path / "pets", ["train"])
-    with pytest.raises(ValueError, match="contains no folder test or val to test on; add one, or set folders"):
-        module(root)
+    with pytest.raises(
+        ValueError, match=r"contains no folder to test on, and held_out\.fraction is 0; add a folder test"
+    ):
+        module(root, fraction=0)
     for root_of_none in ("nowhere", "pets/train/cat/0.png"):
         with pytest.raises(ValueError, match="is not a folder"):
             module(tmp_path / root_of_none)
-    write(root, ["val"])
-    with pytest.raises(ValueError, match="contains no folder test to test on"):
-        module(root, val="val")
+    untrained = write(tmp_path / "untrained", ["test"])
+    with pytest.raises(ValueError, match="contains test, but no folder train; add it, or set folders"):
+        module(untrained, train=None)
     for fraction in (1.0, -0.1, float("nan")):
         with pytest.raises(ValueError, match=r"held_out\.fraction must be >= 0 and < 1, got"):
             module(root, fraction=fraction)
     single = write(tmp_path / "single", ["train", "val"], {"train": {"cat": 1}, "val": {"cat": 1}})
-    with pytest.raises(ValueError, match="has one image of each class, so that none can be held out"):
+    with pytest.raises(ValueError, match="has no class of 2 images, so that none can be held out for validation"):
         module(single).setup("fit")
+    double = write(tmp_path / "double", ["train"], {"train": {"cat": 2, "dog": 1}})
+    with pytest.raises(ValueError, match="has no class of 3 images, so that none can be held out for validation"):
+        module(double).setup("fit")

@@ -18,6 +18,8 @@ from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, Eva
 from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
 
+PURPOSES = {"val": "validation", "test": "testing"}
+
 
 def class_folders(folder: Path) -> list[str]:
     """Return the sorted names of the class folders in a folder; raise ValueError where there are none."""
@@ -129,19 +131,21 @@ class ImageFolderDataModule(ClipDataModule):
     """Data module of image folders: a training split, ID splits and OOD splits, each ``FOLDER/<class>/<image>``.
 
     An OOD split may contain a subset of the classes, and is then classified among these. Other splits have classes of
-    their own. Test images never influence training: where no other images are available for validation, some training
-    images are held out.
+    their own. Test images never influence training: where no other images are available for validation or for testing,
+    some training images are held out.
 
     Args:
         spec: input specification of the model.
         root: folder of the splits.
-        folders: folders of the splits, relative to ``root`` or absolute: ``train``; ``val`` (monitored during training;
-            None for ``val`` or, where it does not exist, the test split); ``test`` (the ID test split; None for
-            ``test`` or, where it does not exist, ``val``); ``ood``, a mapping from name to folder; and perhaps
+        folders: folders of the splits, relative to ``root`` or absolute: ``train`` (None for ``train`` or, where there
+            is no folder of a split, ``root`` itself); ``val`` (monitored during training; None for ``val`` or, where it
+            does not exist, the test split); ``test`` (the ID test split; None for ``test`` or, where it does not exist,
+            ``val`` or, where neither does, ``train``); ``ood``, a mapping from name to folder; and perhaps
             ``others``, a mapping from the names of sets with classes of their own to their ``folder``, ``templates``
             and ``classnames`` (None for the names of the class folders).
-        held_out: ``fraction`` of each class's training images to validate on, where ``val`` and ``test`` are the same,
-            and the ``seed`` of their choice, which is independent of the run's; fraction 0 monitors the test set.
+        held_out: ``fraction`` of each class's training images to test on, where ``test`` and ``train`` are the same,
+            and of the rest to validate on, where ``val`` and ``test`` are the same, and the ``seed`` of their choice,
+            which is independent of the run's; fraction 0 monitors the test set.
         texts: ``classnames`` in the order of the sorted class folders (None for the folders' names) and ``templates``.
         augmentation: ``crop_scale`` and ``flip`` of :class:`tracer_lightning.data.images.transforms.RandomCrop`.
         eval_decoder: see :class:`tracer_lightning.data.images.transforms.EvalCrop`.
@@ -162,8 +166,8 @@ class ImageFolderDataModule(ClipDataModule):
     ) -> None:
         super().__init__(spec, **loading)
         base = Path(root)
-        self._classes = class_folders(resolve_folder(base, str(folders["train"])))
         layout = resolve_splits(base, folders)
+        self._classes = class_folders(resolve_folder(base, layout["train"]))
         self._folders = {name: resolve_folder(base, layout[name]) for name in ("train", "val", "test")}
         self._fraction, self._split_seed = held_out["fraction"], int(held_out["seed"])
         if not 0 <= self._fraction < 1:
@@ -178,7 +182,12 @@ class ImageFolderDataModule(ClipDataModule):
             RandomCrop(spec.image_size, **augmentation, interpolation=spec.interpolation)
         )
         self._eval_crop = EvalCrop(spec, eval_decoder)
-        self._shares_test = layout["val"] == layout["test"]
+        self._held_out = {"test": layout["test"] == layout["train"], "val": layout["val"] == layout["test"]}
+        if self.evaluates and self._held_out["test"] and self._fraction == 0:
+            raise ValueError(
+                f"root={base} contains no folder to test on, and held_out.fraction is 0; add a folder test, or hold "
+                "images out"
+            )
         if self.evaluates:
             self._set_eval_sets(base, layout)
 
@@ -196,36 +205,41 @@ class ImageFolderDataModule(ClipDataModule):
             *(EvalSet(ood_name, "test", "ood", self._subset(f"ood/{ood_name}")) for ood_name in layout["ood"]),
             *(EvalSet(other_name, "test", "other", texts=own) for other_name, (_, own) in other_sets.items()),
         )
-        if self._shares_test and self._fraction == 0:
+        if self._held_out["val"] and self._fraction == 0:
             self.val_set = self.eval_sets[0]
         else:
-            self.val_set = EvalSet(name, "val", "id", None if self._shares_test else self._subset("val"))
+            self.val_set = EvalSet(name, "val", "id", None if self._held_out["val"] else self._subset("val"))
 
     @cached_property
-    def _training(self) -> tuple[FolderSource, FolderSource | None]:
-        """Training images, with at least one of every class, and the images held out for validation, if any."""
-        source = FolderSource(self._folders["train"], self._classes)
-        source.check_classes()
-        if not self._shares_test or self._fraction == 0:
-            return source, None
-        train, held_out = source.hold_out(self._fraction, self._split_seed)
-        if not held_out.files:
-            raise ValueError(
-                f"{self._folders['train']} has one image of each class, so that none can be held out for validation; "
-                "add images, set folders.val to another folder, or set held_out.fraction to 0"
-            )
-        return train, held_out
+    def _parts(self) -> dict[str, FolderSource]:
+        """Parts of the training folder: ``train``, with at least one image of every class, and what is held out."""
+        train = FolderSource(self._folders["train"], self._classes)
+        train.check_classes()
+        parts: dict[str, FolderSource] = {}
+        for split in ("test", "val"):
+            if self._held_out[split] and self._fraction > 0:
+                train, parts[split] = train.hold_out(self._fraction, self._split_seed)
+                if not parts[split].files:
+                    raise ValueError(
+                        f"{self._folders['train']} has no class of {len(parts) + 1} images, so that none can be held "
+                        f"out for {PURPOSES[split]}; add images, or set folders.{split} to another folder"
+                    )
+        return {"train": train, **parts}
 
     def about_validation(self) -> str:
-        """Describe how many images are held out; empty where validation has its own folder."""
-        train, held_out = self._training
-        if held_out is None:
+        """Describe how many images are held out; empty where none are."""
+        parts = {split: len(source) for split, source in self._parts.items()}
+        total = sum(parts.values())
+        held_out = [
+            f"{parts[split]:,} ({parts[split] / total:.1%}) for {PURPOSES[split]}"
+            for split in PURPOSES
+            if split in parts
+        ]
+        if not held_out:
             return ""
-        total = len(train) + len(held_out)
-        return (
-            f"{len(held_out):,} of {total:,} images in {self._folders['train']} ({len(held_out) / total:.1%}) are held "
-            f"out of training for validation; the test set is {self._folders['test']}"
-        )
+        tested = "" if self._held_out["test"] else f"; the test set is {self._folders['test']}"
+        folder = self._folders["train"]
+        return f"of {total:,} images in {folder}, {' and '.join(held_out)} are held out of training{tested}"
 
     def _subset(self, key: str) -> tuple[tuple[int, ...], ...] | None:
         """Return the training classes of a split by label; None where it has all of them."""
@@ -243,12 +257,12 @@ class ImageFolderDataModule(ClipDataModule):
 
     def train_source(self) -> FolderSource:
         """Training images without those held out, at least one of every class."""
-        return self._training[0]
+        return self._parts["train"]
 
     def eval_source(self, eval_set: EvalSet) -> FolderSource:
         """Images of an evaluation set, labelled among its own classes."""
-        if eval_set == self.val_set and (held_out := self._training[1]) is not None:
-            return held_out
+        if eval_set.role == "id" and self._held_out[eval_set.split] and self._fraction > 0:
+            return self._parts[eval_set.split]
         folder = self._folders[eval_set.split if eval_set.role == "id" else f"{eval_set.role}/{eval_set.name}"]
         return FolderSource(folder, class_folders(folder))
 

@@ -11,20 +11,25 @@ from typing import Any
 
 from tracer_lightning.storage import check_relative
 
+ROOT = "."
+"""The training folder where the class folders are in the root itself."""
 LabelledFiles = list[tuple[Path, int]]
 """Paths of images and their labels."""
 
 
 def resolve_folder(root: Path, folder: str) -> Path:
     """Return the path of a split's folder, which is relative to ``root`` or absolute."""
-    return Path(folder) if Path(folder).is_absolute() else root / check_relative(folder.rstrip("/"))
+    if folder == ROOT or Path(folder).is_absolute():
+        return root / folder
+    return root / check_relative(folder.rstrip("/"))
 
 
 def resolve_splits(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
     """Replace folders that are None by existing default folders below ``root``.
 
     Where only one folder exists for validation and test, ``val`` and ``test`` are both this folder, and validation
-    images must be held out of training.
+    images must be held out of training. Where none exists, both are the training folder, and test images must be held
+    out, too. Without a folder for any split, ``root`` itself is the training folder.
 
     Args:
         root: folder of the splits.
@@ -32,29 +37,31 @@ def resolve_splits(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
             :class:`tracer_lightning.data.images.folder.ImageFolderDataModule`.
 
     Raises:
-        ValueError: there is no test folder.
+        ValueError: ``root`` is no folder, or has folders of other splits and none for training.
     """
     val, test = folders["val"], folders["test"]
     ood, others = (
         {name: value for name, value in (folders.get(role) or {}).items() if value is not None}
         for role in ("ood", "others")
     )
-    existing = [name for name in ("val", "test") if (root / name).is_dir()]
+    existing = [name for name in ("train", "val", "test") if (root / name).is_dir()]
+    train = folders["train"] or ("train" if "train" in existing else None if existing else ROOT)
+    if None in (folders["train"], test) and not root.is_dir():
+        raise ValueError(f"root={root} is not a folder; it must contain one folder per class or per split")
+    if train is None:
+        raise ValueError(f"root={root} contains {existing[0]}, but no folder train; add it, or set folders.train")
     if test is None:
-        test = "test" if "test" in existing else "val" if "val" in existing and val is None else None
-    if test is None and not root.is_dir():
-        raise ValueError(f"root={root} is not a folder; it must contain one folder per split")
-    if test is None:
-        raise ValueError(
-            f"root={root} contains no folder {'test or val' if val is None else 'test'} to test on; add one, or set "
-            "folders.test"
-        )
+        test = "test" if "test" in existing else "val" if "val" in existing and val is None else train
     if val is None:
         val = "val" if "val" in existing else test
-    test_folders = {resolve_folder(root, name).resolve() for name in (test, *ood.values())}
+    train_folder = resolve_folder(root, train).resolve()
+    if resolve_folder(root, test).resolve() == train_folder:
+        test = train
+    other_uses = {train_folder, *(resolve_folder(root, name).resolve() for name in (test, *ood.values()))}
     return {
         **folders,
-        "val": test if resolve_folder(root, val).resolve() in test_folders else val,
+        "train": train,
+        "val": test if resolve_folder(root, val).resolve() in other_uses else val,
         "test": test,
         "ood": ood,
         **({"others": others} if "others" in folders else {}),
