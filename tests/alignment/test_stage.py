@@ -87,6 +87,7 @@ def test_the_embedder_alone_learns_what_it_is_told(digits, target, objective):
     assert getattr(last, lowered[objective]) < 0.9 * getattr(first, lowered[objective])
     for figures in (first, last):
         assert figures.log_loss <= figures.bound + 1e-6
+        assert 0 < figures.shift <= figures.shift_bound
         assert figures.bound == pytest.approx(math.log(3) - figures.entropy + figures.distortion, abs=1e-6)
     assert [step for step, *_ in outcome.losses] == list(range(1, 31))
 

@@ -12,6 +12,7 @@ from tracer_lightning.functional.distortion import (
     entropy,
     joint_distribution,
     label_given_source,
+    lipschitz_constants,
     marginal_entropy,
     negative_information,
     transported_log_probabilities,
@@ -54,6 +55,21 @@ def test_it_is_the_mean_of_entropies_by_hand():
     )
     assert distortion(probabilities, labels).item() == pytest.approx(by_hand.item(), abs=1e-9)
     assert marginal_entropy(probabilities).item() == pytest.approx(entropy_of(probabilities.mean(dim=0)), abs=1e-9)
+
+
+def test_no_gradient_of_a_probability_exceeds_its_lipschitz_constant():
+    generator = torch.Generator().manual_seed(0)
+    weight = 3 * torch.randn(4, 6, generator=generator, dtype=torch.double)
+    inputs = torch.randn(500, 6, generator=generator, dtype=torch.double)
+    gradients = torch.func.vmap(torch.func.jacrev(lambda u: (weight @ u).softmax(dim=0)))(inputs)  # (N, S, D)
+    assert (gradients.norm(dim=2).amax(dim=0) <= lipschitz_constants(weight)).all()
+
+
+def test_the_lipschitz_constant_is_reached_between_two_classes():
+    weight = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
+    assert lipschitz_constants(weight).tolist() == [1.0, 1.0]
+    slope = torch.func.jacrev(lambda u: (weight @ u).softmax(dim=0))(torch.zeros(2))
+    assert slope.norm(dim=1).tolist() == [1.0, 1.0]
 
 
 def test_extremes():

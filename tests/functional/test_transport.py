@@ -3,12 +3,14 @@
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import wasserstein_distance
 
 from tracer_lightning.functional.transport import (
     gaussian_label_costs,
     sinkhorn_divergence,
     sliced_wasserstein,
     wasserstein,
+    wasserstein_1,
 )
 
 
@@ -30,6 +32,12 @@ def test_of_translates_it_is_the_squared_length():
     sample, shift = points(9), torch.arange(8.0, dtype=torch.double) / 10
     assert wasserstein(sample, sample[torch.randperm(9)] + shift).item() == pytest.approx(shift.square().sum().item())
     assert wasserstein(sample, sample).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_the_first_order_distance_is_that_of_scipy_on_a_line():
+    first, second = points(30, width=1), points(17, seed=1, width=1) + 0.5
+    expected = wasserstein_distance(first[:, 0], second[:, 0])
+    assert wasserstein_1(first, second).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_samples_may_differ_in_size():

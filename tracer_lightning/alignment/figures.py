@@ -18,9 +18,11 @@ from tracer_lightning.functional.distortion import (
     entropy,
     joint_distribution,
     label_given_source,
+    lipschitz_constants,
     marginal_entropy,
     transported_log_probabilities,
 )
+from tracer_lightning.functional.transport import wasserstein_1
 from tracer_lightning.models import ClipModel
 
 MOST_TRANSPORTED = 500
@@ -44,6 +46,10 @@ class Figures(NamedTuple):
     """Log-loss of the transported predictor."""
     accuracy: float
     """Accuracy of the transported predictor, in [0, 1]."""
+    shift: float
+    """Greatest difference |P_t(z) - P_s(z)| of the mean predictions of target and source samples."""
+    shift_bound: float
+    """L W1, which it can't exceed: the Lipschitz constant of the source predictor, and the distance of the features."""
 
     def has_collapsed(self, classes: int, source_classes: int) -> bool:
         """Whether most samples are taken for few source classes.
@@ -62,6 +68,8 @@ FIGURES: Sequence[tuple[str, str]] = (
     ("bound", "bound on the log-loss"),
     ("log_loss", "log-loss, transported"),
     ("accuracy", "accuracy, transported"),
+    ("shift", "shift of the mean prediction"),
+    ("shift_bound", "its bound, L W1"),
 )
 """Fields of :class:`Figures` and their titles in tables."""
 
@@ -84,8 +92,20 @@ def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes:
     distance = feature_distance(encoded.points[some], labels[some], source.points[some], source.labels[some])
     probabilities = source.predict(encoded.features).double()
     of_labels = label_figures(probabilities, labels, classes)
-    figures = Figures(*(float(figure) for figure in (distance / source.unit, *of_labels[:-1])))
+    shift = prediction_shift(source, encoded.features[some], source.features[some])
+    figures = Figures(*(float(figure) for figure in (distance / source.unit, *of_labels[:-1], *shift)))
     return figures, of_labels.given.to(encoded.features.dtype)
+
+
+def prediction_shift(source: Source, features: Tensor, source_features: Tensor) -> tuple[Tensor, Tensor]:
+    """Greatest shift () of the mean prediction between target and source features, (N, D) and (M, D), and its bound ().
+
+    The bound is that of Kantorovich and Rubinstein: the mean of a function of Lipschitz constant L differs by at most L
+    times the 1-Wasserstein distance.
+    """
+    means = [source.predict(samples).double().mean(dim=0) for samples in (features, source_features)]
+    constant = lipschitz_constants(source.head.weight.double()).max()
+    return (means[0] - means[1]).abs().max(), constant * wasserstein_1(features.double(), source_features.double())
 
 
 class LabelFigures(NamedTuple):

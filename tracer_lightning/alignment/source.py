@@ -22,6 +22,8 @@ class Source(NamedTuple):
 
     points: Tensor
     """(M, D) source samples where distances are measured."""
+    features: Tensor
+    """(M, D) their normalised features."""
     labels: Tensor
     """(M,) their classes."""
     head: nn.Linear
@@ -77,4 +79,4 @@ def read_source(
     if recalibration is not None:
         slopes = recalibrate(model, head, chosen, recalibration, batch, seed)
     unit = 2 * encoded.points.var(dim=0, unbiased=False).sum()
-    return Source(encoded.points, labels, head.requires_grad_(False), unit, space, slopes)
+    return Source(encoded.points, encoded.features, labels, head.requires_grad_(False), unit, space, slopes)

@@ -25,6 +25,18 @@ def marginal_entropy(probabilities: Tensor) -> Tensor:
     return entropy(probabilities.mean(dim=0))
 
 
+def lipschitz_constants(weight: Tensor) -> Tensor:
+    """Lipschitz constants (S,) of the class probabilities of a linear classifier, as functions of its input.
+
+    The gradient of p_z is p_z sum_k p_k (w_z - w_k), whose norm is at most p_z (1 - p_z) max_k |w_z - w_k|, and so at
+    most a quarter of the greatest distance of two rows.
+
+    Args:
+        weight: (S, D) weight.
+    """
+    return torch.cdist(weight, weight).amax(dim=1) / 4
+
+
 def joint_distribution(probabilities: Tensor, labels: Tensor, classes: int) -> Tensor:
     """P(Z' = c, Z = z) of a sample.
 
