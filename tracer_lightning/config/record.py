@@ -252,7 +252,7 @@ class Pairs(Data):
     file: Text
     folder: Text | None
     val: Text | PairFile | None
-    tests: dict[Name, PairTest | None]
+    tests: dict[Name, Text | PairTest | None]
     held_out: HeldOut
     columns: PairColumns
     suite: dict[Name, SuiteSet | None]

@@ -71,7 +71,7 @@ def test_copies_of_test_images_are_left_out_of_training(tmp_path, root, spec):
     with pytest.warns(UserWarning, match="mine.csv: 3 of 120 training images are left out, because they are copies of"):
         assert len(data.train_dataset()) == 117
     with pytest.raises(ValueError, match=r"val\.csv: all training images are in a validation or test set, too; train"):
-        pairs(spec, tmp_path, file="val.csv", val="mine.csv", tests={"far": {"file": "val.csv"}}).train_dataset()
+        pairs(spec, tmp_path, file="val.csv", val="mine.csv", tests={"far": "val.csv"}).train_dataset()
 
 
 def test_truncated_captions_are_counted(tmp_path, spec):

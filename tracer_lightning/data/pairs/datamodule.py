@@ -39,8 +39,8 @@ class PairsDataModule(LabelledSetsDataModule):
         file: training pairs; see :class:`tracer_lightning.data.pairs.files.PairLocation`.
         folder: folder that the paths of its images are relative to; None for that of the file.
         val: validation pairs: their file, or ``file`` and ``folder``; None to hold out training images.
-        tests: test sets of pairs by name: ``file``, and perhaps ``folder`` and ``role`` (``id``, ``ood`` or ``other``;
-            default ``id``); None leaves a set out.
+        tests: test sets of pairs by name: their file, or ``file`` and perhaps ``folder`` and ``role`` (``id``, ``ood``
+            or ``other``; default ``id``); None leaves a set out.
         held_out: ``fraction`` of the images to validate on where there is no validation file (at least
             ``splits.FEWEST`` images), and the ``seed`` of their choice, which is independent of the run's; fraction 0
             monitors the first test set.
@@ -62,7 +62,7 @@ class PairsDataModule(LabelledSetsDataModule):
         file: str,
         folder: str | None,
         val: str | Mapping[str, str | None] | None,
-        tests: Mapping[str, Mapping[str, str | None] | None],
+        tests: Mapping[str, str | Mapping[str, str | None] | None],
         held_out: Mapping[str, float],
         columns: Mapping[str, str | None],
         **loading: Any,
@@ -77,7 +77,13 @@ class PairsDataModule(LabelledSetsDataModule):
         self._val_location = None if val is None else parse_location("val", val)
         self._pairs: dict[EvalSet, PairSource] = {}
         if self.evaluates:
-            self._set_eval_sets({name: fields for name, fields in tests.items() if fields is not None})
+            self._set_eval_sets(
+                {
+                    name: {"file": fields} if isinstance(fields, str) else fields
+                    for name, fields in tests.items()
+                    if fields is not None
+                }
+            )
 
     def _set_eval_sets(self, tests: Mapping[str, Mapping[str, str | None]]) -> None:
         """Set the test sets and the validation set."""
