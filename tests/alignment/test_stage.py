@@ -73,7 +73,9 @@ def learn(prepared, objective, steps=30, samples=20, lr=2e-2, seed=0):
     )
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    "objective", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("orca", "fld"))) for name in OBJECTIVES]
+)
 def test_the_embedder_alone_learns_what_it_is_told(digits, target, objective):
     prepared = problem(digits, target)
     before = {name: value.clone() for name, value in prepared.model.state_dict().items()}

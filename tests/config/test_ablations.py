@@ -38,7 +38,9 @@ def swept(key, sweep):
     return [value for job in sweep for name, _, value in [override.partition("=") for override in job] if name == key]
 
 
-@pytest.mark.parametrize("ablation", KEYS)
+@pytest.mark.parametrize(
+    "ablation", ["kernel_shape", *(pytest.param(name, marks=pytest.mark.slow) for name in ("strength", "update_every"))]
+)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_values_are_those_of_the_table(tmp_path, ablation, experiment):
     sweep = jobs(*experiment, f"ablation={ablation}")

@@ -122,8 +122,16 @@ def test_with_a_small_backbone(tmp_path, root, choices):
     [
         (["experiment=rn50_wma"], {"optimizer.lr": 9e-6, "method.strength": 0.01}),
         (["experiment=rn50", "method=carot"], {"optimizer.lr": 9e-6, "method.strength": 1.0}),
-        (["experiment=vitb16", "method=ft"], {"optimizer.lr": 1e-5, "trainer.gradient_clip_val": None}),
-        (["experiment=vitb16", "recipe=ft_paper"], {"optimizer.lr": 3e-5, "trainer.gradient_clip_val": 1.0}),
+        pytest.param(
+            ["experiment=vitb16", "method=ft"],
+            {"optimizer.lr": 1e-5, "trainer.gradient_clip_val": None},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["experiment=vitb16", "recipe=ft_paper"],
+            {"optimizer.lr": 3e-5, "trainer.gradient_clip_val": 1.0},
+            marks=pytest.mark.slow,
+        ),
         (["experiment=vitb16", "recipe=ft_paper", "optimizer.lr=1e-4"], {"optimizer.lr": 1e-4}),
     ],
 )
@@ -151,7 +159,14 @@ def test_with_the_real_architecture(tmp_path, root, experiment):
     assert json.loads(results.read_text())["student"]
 
 
-@pytest.mark.parametrize("experiment", ["vitl14", "rn50_wma", "iwildcam_wma", "toy_mnist_published_head"])
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        "rn50_wma",
+        "toy_mnist_published_head",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vitl14", "iwildcam_wma")),
+    ],
+)
 def test_an_experiments_settings_of_terms_that_a_method_lacks_are_not_used(tmp_path, experiment):
     with hydra_context():
         cfg = composed(tmp_path, f"experiment={experiment}", "method=flyp", "distill_losses=[]", tiny=False)

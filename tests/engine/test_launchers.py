@@ -28,7 +28,9 @@ def hydra():
         yield
 
 
-@pytest.mark.parametrize("launcher", PLUGINS)
+@pytest.mark.parametrize(
+    "launcher", [pytest.param(name, marks=[pytest.mark.slow] * (name != "slurm")) for name in PLUGINS]
+)
 def test_launchers_compose_with_ablations(hydra, launcher):
     pytest.importorskip(PLUGINS[launcher])
     cfg = master(f"hydra/launcher={launcher}", "ablation=kernel_shape")

@@ -92,7 +92,7 @@ UP = ["run=../../../up", "run=", "run=.", "run=a/../../../up", "run=/up", "name=
     ("script", "override"),
     [
         ("train.py", UP[0]),
-        ("scripts/evaluate.py", UP[0]),
+        pytest.param("scripts/evaluate.py", UP[0], marks=pytest.mark.slow),
         *(pytest.param("train.py", override, marks=pytest.mark.slow) for override in UP[1:]),
     ],
 )

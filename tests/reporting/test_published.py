@@ -102,7 +102,10 @@ def test_no_published_curve_of_other_runs(changed):
     assert curve(settings(**changed), BETA, "avg_ood", "accuracy") == {}
 
 
-@pytest.mark.parametrize(("name", "table"), [("vitb16", 1), ("rn50", 6), ("vitl14", 7)])
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("vitb16", 1), *(pytest.param(*row, marks=pytest.mark.slow) for row in (("rn50", 6), ("vitl14", 7)))],
+)
 def test_our_experiments_have_the_main_settings(name, table, tmp_path):
     with hydra_context():
         content = composed(tmp_path, f"experiment={name}_wma", "data.root=/data", tiny=False)

@@ -35,9 +35,9 @@ def results(task, wiki, exams):
     ("changed", "expected"),
     [
         ([], (0.9137, 0.0106, -0.0151)),
-        (["optimizer.lr=1e-5"], (0.9156, -0.1656, -0.3364)),
+        pytest.param(["optimizer.lr=1e-5"], (0.9156, -0.1656, -0.3364), marks=pytest.mark.slow),
         (["peft=lora_all", "optimizer.lr=1e-4"], (0.9108, 0.0046, -0.0297)),
-        (["method.train=[connector]"], (0.8686, 0.0026, 0.0005)),
+        pytest.param(["method.train=[connector]"], (0.8686, 0.0026, 0.0005), marks=pytest.mark.slow),
     ],
 )
 def test_rows_are_those_of_the_experiment(changed, expected, tmp_path):

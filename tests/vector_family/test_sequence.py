@@ -169,7 +169,11 @@ def test_a_finished_sequence_is_not_repeated(unbroken):
     ("overrides", "message"),
     [
         (["tasks=[far,near]", "resume=auto"], "tasks: .* holds the sequence near, far, and this one is far, near"),
-        ([TASKS, "resume=auto", "+tasks.far.data.batch_size=16"], "or their data differ; give this one another name"),
+        pytest.param(
+            [TASKS, "resume=auto", "+tasks.far.data.batch_size=16"],
+            "or their data differ; give this one another name",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             [TASKS, "resume=auto", "seed=1"],
             "seed: this sequence has 1 and the one in .* 0; continue with the same",
@@ -181,7 +185,7 @@ def test_a_finished_sequence_is_not_repeated(unbroken):
             "resume: a sequence of tasks is continued in its own folder; set it to 'auto'",
             marks=pytest.mark.slow,
         ),
-        (["resume=auto"], "holds a sequence of tasks; give this run another name"),
+        pytest.param(["resume=auto"], "holds a sequence of tasks; give this run another name", marks=pytest.mark.slow),
         ([TASKS, "continual.hand_on=teacher", "teacher=none"], "continual.hand_on=teacher: .* with teacher=none"),
         pytest.param(
             [TASKS, "continual.hand_on=both"],
@@ -207,7 +211,11 @@ def test_a_finished_sequence_is_not_repeated(unbroken):
             ["tasks=[near,both]"],
             "tasks.both must have sets and data, perhaps suite and epochs, and nothing else; found sets, data",
         ),
-        (["tasks=[near,unknown_set]"], "tasks.unknown_set.sets: middle is no test set of this task, which has far"),
+        pytest.param(
+            ["tasks=[near,unknown_set]"],
+            "tasks.unknown_set.sets: middle is no test set of this task, which has far",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             [TASKS, "+tasks.far.data.sample=1"],
             "data.sample is not an argument of data._target_",
@@ -225,7 +233,7 @@ def test_mistakes(unbroken, tmp_path, overrides, message):
     ("tasks", "message"),
     [
         ("[]", "error: tasks=[] lists no task; list one or more, or set tasks=null for a single run"),
-        ("[near,near]", "error: tasks: near is listed twice; list each task once"),
+        pytest.param("[near,near]", "error: tasks: near is listed twice; list each task once", marks=pytest.mark.slow),
         pytest.param("[nope]", "error: tasks=nope: there is no such tasks", marks=pytest.mark.slow),
         ("[near,elsewhere]", "error: tasks: the file elsewhere.yaml must begin with `# @package tasks.elsewhere`"),
     ],

@@ -86,7 +86,7 @@ def test_batches_of_odd_images_are_the_same(root, eval_decoder, workers):
     assert decoded.about_memory().startswith("64 training images and 128 images of 2 evaluation sets are kept in mem")
 
 
-@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("interpolation", ["bicubic", pytest.param("bilinear", marks=pytest.mark.slow)])
 def test_batches_of_any_interpolation_are_the_same(root, interpolation):
     modules = [data(root, in_memory=kept, augmentation=AUGMENTATION) for kept in (False, True)]
     for module in modules:
