@@ -155,6 +155,15 @@ def test_frequencies_of_kinds(spec):
     assert share == pytest.approx(0.25, abs=0.05)
 
 
+def test_an_auxiliary_set_may_ask_several_kinds_beside_a_grid(spec):
+    data = module(spec)
+    data.mix_in({"general": module(spec, kinds=["even", "colour"], evaluates=False)}, 0.9)
+    (batch, *_), sets = list(data.train_dataloader()), [eval_set.name for eval_set in data.eval_sets]
+    texts = spec.processor.tokenizer.batch_decode(batch.inputs["input_ids"])
+    assert any("yes" in text for text in texts)
+    assert sets == [eval_set.name for eval_set in module(spec).eval_sets]
+
+
 def test_training_resumes_at_any_batch(spec):
     def batches(data, start, stop):
         loader = data.train_dataloader()

@@ -170,7 +170,7 @@ class DigitQuestionsDataModule(QuestionsDataModule):
             raise ValueError(f"rendering_seed must be > {EVALUATION_SEED}, that of the test sets, got {rendering_seed}")
         if tests not in get_args(Tests):
             raise ValueError(f"tests must be one of {', '.join(get_args(Tests))}, got {tests!r}")
-        if tests == "grid" and len(kinds) > 1:
+        if self.evaluates and tests == "grid" and len(kinds) > 1:
             raise ValueError(f"kinds must be a single one where tests is 'grid', got {', '.join(kinds)}")
         if (tests == "tasks") != (task_sets is not None):
             raise ValueError(f"task_sets must be given where tests is 'tasks', and only there; got {task_sets}")
@@ -181,7 +181,8 @@ class DigitQuestionsDataModule(QuestionsDataModule):
         """Kinds of training questions with their relative frequencies."""
         self.renderings = {**dict.fromkeys(styles, renderings_per_digit), **dict.fromkeys(rare_styles, 1)}
         """Number of drawings of each training digit by style."""
-        self._set_eval_sets(tests)
+        if self.evaluates:
+            self._set_eval_sets(tests)
 
     def _set_eval_sets(self, tests: Tests) -> None:
         """Draw the questions of the validation set and of the test sets."""
