@@ -160,7 +160,7 @@ def test_an_auxiliary_set_may_ask_several_kinds_beside_a_grid(spec):
     data.mix_in({"general": module(spec, kinds=["even", "colour"], evaluates=False)}, 0.9)
     (batch, *_), sets = list(data.train_dataloader()), [eval_set.name for eval_set in data.eval_sets]
     texts = spec.processor.tokenizer.batch_decode(batch.inputs["input_ids"])
-    assert any("yes" in text for text in texts)
+    assert any("is the digit even" in text for text in texts)
     assert sets == [eval_set.name for eval_set in module(spec).eval_sets]
 
 
