@@ -172,13 +172,8 @@ def test_what_recipes_gain_and_forget_is_what_was_measured(tmp_path):
             folder.mkdir()
             with hydra_context():
                 where = f"paths.prerequisites={tmp_path}/prerequisites"
-                runs.append(
-                    run(
-                        composed(
-                            folder, "experiment=questions", "method=sft", *choices, f"seed={seed}", where, tiny=False
-                        )
-                    )
-                )
+                cfg = composed(folder, "experiment=questions", *choices, f"seed={seed}", where, tiny=False)
+                runs.append(run(cfg))
         for model in ("student", "teacher") if name == "wma" else ("student",):
             cells = [cell for cell in runs[0][model] if cell.startswith("image_")]
             changes[name, model] = {
