@@ -121,8 +121,8 @@ def test_models_that_training_did_not_change_are_left_out(two):
         frozen = scores(0.5, 0.4)
         write_run(two / f"static/{rate}", scores(0.6, 0.4), after=frozen, beta=0.9, **{"optimizer.lr": rate})
     trade_offs = read(two, model="all")
-    assert "method=tracer, kernel.beta=0.9" in by_label(trade_offs)
-    assert trade_offs.unchanged == ["method=tracer, kernel.beta=0.9 (teacher)"]
+    assert "tracer, kernel.beta=0.9" in by_label(trade_offs)
+    assert trade_offs.unchanged == ["tracer, kernel.beta=0.9 (teacher)"]
     assert any("kernel.beta=0.9 (teacher)" in note for note in frontier_sections(trade_offs)[0].notes)
     with pytest.raises(ValueError, match="all of these score like the model before training"):
         read(two / "static", model="teacher")
@@ -132,9 +132,9 @@ def test_strength_is_a_dose_and_other_settings_are_series(two):
     write_series(two / "weaker", TRACER, strength=0.1)
     write_series(two / "kernel", TRACER, beta=0.2)
     series = by_label(read(two))
-    assert set(series) == {"method=flyp", "method=tracer, kernel.beta=0.5", "method=tracer, kernel.beta=0.2"}
-    assert len(series["method=tracer, kernel.beta=0.5"].points) == 6
-    assert series["method=tracer, kernel.beta=0.5"].points[0].label == "lr 0.0001, strength 0.1"
+    assert set(series) == {"flyp", "tracer, kernel.beta=0.5", "tracer, kernel.beta=0.2"}
+    assert len(series["tracer, kernel.beta=0.5"].points) == 6
+    assert series["tracer, kernel.beta=0.5"].points[0].label == "lr 0.0001, strength 0.1"
 
 
 def test_points_are_means_over_seeds_and_teachers_are_series(two):
@@ -229,12 +229,12 @@ def test_series_have_the_seeds_that_have_a_teacher(two):
 def test_validation_picks_a_setting_of_its_own(two):
     write_series(two / "validated", TRACER, validation=(0.5, 0.9, 0.8), beta=0.9)
     series = by_label(read(two))
-    assert picked_by_validation(series["method=tracer, kernel.beta=0.9"]).label == "lr 0.001"
-    assert picked_by_validation(series["method=flyp"]) is None
+    assert picked_by_validation(series["tracer, kernel.beta=0.9"]).label == "lr 0.001"
+    assert picked_by_validation(series["flyp"]) is None
     sections = frontier_sections(read(two))
     assert len(sections) == 3
-    assert sections[-1].tables[0].rows == [("method=tracer, kernel.beta=0.9", "1")]
-    assert "method=flyp" in sections[-1].notes[-1]
+    assert sections[-1].tables[0].rows == [("tracer, kernel.beta=0.9", "1")]
+    assert "flyp" in sections[-1].notes[-1]
 
 
 def test_scores_of_a_test_set_pick_nothing(two):

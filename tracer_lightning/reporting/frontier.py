@@ -21,7 +21,7 @@ from tracer_lightning.reporting.merges import Interpolation
 from tracer_lightning.reporting.model_choices import CHOICES, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY, ECE
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
-from tracer_lightning.reporting.settings import METHOD, STRENGTH, Settings, format_value, label, varied_keys
+from tracer_lightning.reporting.settings import METHOD, PEFT, STRENGTH, Settings, format_value, label, varied_keys
 
 DOSE = ("optimizer.lr", STRENGTH, "regularizers.l2_sp.weight")
 """Settings that move a method along its trade-off, and do not make another method of it."""
@@ -316,9 +316,14 @@ def _trials(
 
 
 def _series_label(key: _Key, keys: Sequence[str], options: Sequence[str]) -> str:
+    """Label such as ``flyp, peft=lora``; the method leads, and PEFT is named where there is one."""
     settings: Settings = dict(key.settings)
-    is_method = set(keys) <= {METHOD} and METHOD in settings
-    name = format_value(METHOD, settings[METHOD]) if is_method else label(settings, keys or [METHOD])
+    present = [name for name in keys if name in settings]
+    further = [name for name in present if name != METHOD and (name, settings[name]) != (PEFT, "none")]
+    if METHOD in settings and (METHOD in keys or not keys):
+        name = format_value(METHOD, settings[METHOD]) + (f", {label(settings, further)}" if further else "")
+    else:
+        name = label(settings, keys or [METHOD])
     model = f" ({TEACHER})" if key.model == TEACHER else ""
     if key.curve is None:
         return f"{name}{model}"

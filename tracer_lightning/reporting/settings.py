@@ -127,11 +127,13 @@ def title(key: str) -> str:
 
 
 def format_value(key: str, value: Value | None) -> str:
-    """Format a value for tables: classes without their module, numbers without trailing zeros."""
+    """Format a value for tables: classes without their module, numbers without trailing zeros, lists without quotes."""
     if value is None:
         return "–"
     if isinstance(value, float):
         return f"{value:g}"
+    if str(value).startswith("["):
+        return str(value).replace('"', "")
     return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
 
 
