@@ -137,6 +137,15 @@ def test_strength_is_a_dose_and_other_settings_are_series(two):
     assert series["tracer, kernel.beta=0.5"].points[0].label == "lr 0.0001, strength 0.1"
 
 
+def test_series_are_named_by_method_peft_and_parts_that_are_trained(tmp_path):
+    for number, (peft, parts) in enumerate((("none", ["text"]), ("lora", ["text"]), ("none", ["image"]))):
+        for rate in RATES:
+            settings = {"peft.name": peft, "method.train": parts, "method": "sft", "optimizer.lr": rate}
+            write_run(tmp_path / f"{number}-{rate}", scores(0.6, 0.4), **settings)
+    labels = {"sft, method.train=[text]", "sft, peft=lora, method.train=[text]", "sft, method.train=[image]"}
+    assert set(by_label(read(tmp_path))) == labels
+
+
 def test_points_are_means_over_seeds_and_teachers_are_series(two):
     for seed, shift in ((1, 0.1), (2, 0.2)):
         student, teacher = scores(0.6 + shift, 0.4), scores(0.5 + shift, 0.45)
