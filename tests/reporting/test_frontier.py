@@ -142,8 +142,11 @@ def test_series_are_named_by_method_peft_and_parts_that_are_trained(tmp_path):
         for rate in RATES:
             settings = {"peft.name": peft, "method.train": parts, "method": "sft", "optimizer.lr": rate}
             write_run(tmp_path / f"{number}-{rate}", scores(0.6, 0.4), **settings)
-    labels = {"sft, method.train=[text]", "sft, peft=lora, method.train=[text]", "sft, method.train=[image]"}
+    labels = {"method.train=[text]", "peft=lora, method.train=[text]", "method.train=[image]"}
     assert set(by_label(read(tmp_path))) == labels
+    for rate in RATES:
+        write_run(tmp_path / f"ft-{rate}", scores(0.6, 0.4), method="ft", **{"optimizer.lr": rate})
+    assert set(by_label(read(tmp_path))) == {"ft", *(f"sft, {name}" for name in labels)}
 
 
 def test_points_are_means_over_seeds_and_teachers_are_series(two):

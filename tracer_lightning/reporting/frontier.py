@@ -320,10 +320,9 @@ def _series_label(key: _Key, keys: Sequence[str], options: Sequence[str]) -> str
     settings: Settings = dict(key.settings)
     present = [name for name in keys if name in settings]
     further = [name for name in present if name != METHOD and (name, settings[name]) != (PEFT, "none")]
-    if METHOD in settings and (METHOD in keys or not keys):
-        name = format_value(METHOD, settings[METHOD]) + (f", {label(settings, further)}" if further else "")
-    else:
-        name = label(settings, keys or [METHOD])
+    leads = METHOD in settings and (METHOD in present or not present)
+    names = [format_value(METHOD, settings[METHOD])] if leads else []
+    name = ", ".join([*names, *([label(settings, further)] if further else [])]) or label(settings, keys or [METHOD])
     model = f" ({TEACHER})" if key.model == TEACHER else ""
     if key.curve is None:
         return f"{name}{model}"
