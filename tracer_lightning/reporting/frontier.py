@@ -323,6 +323,7 @@ def _series_label(key: _Key, keys: Sequence[str], options: Sequence[str]) -> str
     leads = METHOD in settings and (METHOD in present or not present)
     names = [format_value(METHOD, settings[METHOD])] if leads else []
     name = ", ".join([*names, *([label(settings, further)] if further else [])]) or label(settings, keys or [METHOD])
+    name = name.replace('"', "")  # of lists, which JSON quotes
     model = f" ({TEACHER})" if key.model == TEACHER else ""
     if key.curve is None:
         return f"{name}{model}"

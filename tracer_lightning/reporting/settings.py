@@ -127,13 +127,11 @@ def title(key: str) -> str:
 
 
 def format_value(key: str, value: Value | None) -> str:
-    """Format a value for tables: classes without their module, numbers without trailing zeros, lists without quotes."""
+    """Format a value for tables: classes without their module, numbers without trailing zeros."""
     if value is None:
         return "–"
     if isinstance(value, float):
         return f"{value:g}"
-    if str(value).startswith("["):
-        return str(value).replace('"', "")
     return str(value).rpartition(".")[2] if key.endswith("_target_") else str(value)
 
 
