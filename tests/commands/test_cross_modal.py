@@ -44,7 +44,9 @@ def test_a_run_reports_its_embedder_before_and_after(finished):
     folder, results, _ = finished
     before, after = results["alignment"]["before"], results["alignment"]["after"]
     assert before != after
-    assert set(before) == {"distance", "distortion", "entropy", "bound", "log_loss", "accuracy"}
+    figures = {"distance", "distortion", "entropy", "bound", "log_loss", "accuracy", "shift", "shift_bound"}
+    assert set(before) == figures
+    assert all(values["shift"] <= values["shift_bound"] for values in (before, after))
     assert 0 <= results["before"]["Toy"]["accuracy"] <= 1
     assert results["teacher"] is not None
     assert "zero_shot" not in results

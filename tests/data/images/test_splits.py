@@ -47,7 +47,7 @@ def test_one_folder_beside_training_is_the_test_set(tmp_path, tested):
     assert not files(train) & files(val)
     assert sizes(test) == SIZES[tested]
     assert split.about_validation() == (
-        f"of 33 images in {tmp_path}/pets/train, 4 (12.1%) for validation are held out of training; the test set is "
+        f"4 of 33 images in {tmp_path}/pets/train (12.1%) are held out of training for validation; the test set is "
         f"{tmp_path}/pets/{tested}"
     )
 
@@ -73,7 +73,7 @@ def test_test_images_are_held_out_where_they_have_no_folder(tmp_path, layout):
     if layout != "train and val":
         folder = root if layout == "one folder" else root / "train"
         assert split.about_validation() == (
-            f"of 33 images in {folder}, 3 (9.1%) for validation and 4 (12.1%) for testing are held out of training"
+            f"3 of 33 images in {folder} (9.1%) are held out of training for validation, and 4 (12.1%) for testing"
         )
 
 

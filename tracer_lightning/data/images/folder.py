@@ -229,17 +229,18 @@ class ImageFolderDataModule(ClipDataModule):
     def about_validation(self) -> str:
         """Describe how many images are held out; empty where none are."""
         parts = {split: len(source) for split, source in self._parts.items()}
-        total = sum(parts.values())
+        total, folder = sum(parts.values()), self._folders["train"]
         held_out = [
-            f"{parts[split]:,} ({parts[split] / total:.1%}) for {PURPOSES[split]}"
-            for split in PURPOSES
+            (f"{parts[split]:,}", f"{parts[split] / total:.1%}", purpose)
+            for split, purpose in PURPOSES.items()
             if split in parts
         ]
         if not held_out:
             return ""
-        tested = "" if self._held_out["test"] else f"; the test set is {self._folders['test']}"
-        folder = self._folders["train"]
-        return f"of {total:,} images in {folder}, {' and '.join(held_out)} are held out of training{tested}"
+        (count, share, purpose), *others = held_out
+        line = f"{count} of {total:,} images in {folder} ({share}) are held out of training for {purpose}"
+        line += "".join(f", and {count} ({share}) for {purpose}" for count, share, purpose in others)
+        return line if "test" in parts else f"{line}; the test set is {self._folders['test']}"
 
     def _subset(self, key: str) -> tuple[tuple[int, ...], ...] | None:
         """Return the training classes of a split by label; None where it has all of them."""
