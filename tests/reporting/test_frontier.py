@@ -246,7 +246,7 @@ def test_validation_picks_a_setting_of_its_own(two):
     sections = frontier_sections(read(two))
     assert len(sections) == 3
     assert sections[-1].tables[0].rows == [("tracer, kernel.beta=0.9", "1")]
-    assert "flyp" in sections[-1].notes[-1]
+    assert ": flyp" in sections[-1].notes[-1]
 
 
 def test_scores_of_a_test_set_pick_nothing(two):

@@ -318,12 +318,13 @@ def _trials(
 def _series_label(key: _Key, keys: Sequence[str], options: Sequence[str]) -> str:
     """Label such as ``flyp, peft=lora``; the method leads, and PEFT is named where there is one."""
     settings: Settings = dict(key.settings)
-    present = [name for name in keys if name in settings]
-    further = [name for name in present if name != METHOD and (name, settings[name]) != (PEFT, "none")]
+    present = [setting for setting in keys if setting in settings]
+    further = [setting for setting in present if setting != METHOD and (setting, settings[setting]) != (PEFT, "none")]
     leads = METHOD in settings and (METHOD in present or not present)
-    names = [format_value(METHOD, settings[METHOD])] if leads else []
-    name = ", ".join([*names, *([label(settings, further)] if further else [])]) or label(settings, keys or [METHOD])
-    name = name.replace('"', "")  # of lists, which JSON quotes
+    parts = [format_value(METHOD, settings[METHOD])] if leads else []
+    if further:
+        parts.append(label(settings, further))
+    name = (", ".join(parts) or label(settings, keys or [METHOD])).replace('"', "")  # of lists, which JSON quotes
     model = f" ({TEACHER})" if key.model == TEACHER else ""
     if key.curve is None:
         return f"{name}{model}"

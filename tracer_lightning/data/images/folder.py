@@ -220,9 +220,10 @@ class ImageFolderDataModule(ClipDataModule):
             if self._held_out[split] and self._fraction > 0:
                 train, parts[split] = train.hold_out(self._fraction, self._split_seed)
                 if not parts[split].files:
+                    or_none = "" if self._held_out["test"] else ", or held_out.fraction to 0"
                     raise ValueError(
                         f"{self._folders['train']} has no class of {len(parts) + 1} images, so that none can be held "
-                        f"out for {PURPOSES[split]}; add images, or set folders.{split} to another folder"
+                        f"out for {PURPOSES[split]}; add images, or set folders.{split} to another folder{or_none}"
                     )
         return {"train": train, **parts}
 

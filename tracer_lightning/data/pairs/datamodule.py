@@ -77,15 +77,9 @@ class PairsDataModule(LabelledSetsDataModule):
         self._val_location = None if val is None else parse_location("val", val)
         self._pairs: dict[EvalSet, PairSource] = {}
         if self.evaluates:
-            self._set_eval_sets(
-                {
-                    name: {"file": fields} if isinstance(fields, str) else fields
-                    for name, fields in tests.items()
-                    if fields is not None
-                }
-            )
+            self._set_eval_sets({name: fields for name, fields in tests.items() if fields is not None})
 
-    def _set_eval_sets(self, tests: Mapping[str, Mapping[str, str | None]]) -> None:
+    def _set_eval_sets(self, tests: Mapping[str, str | Mapping[str, str | None]]) -> None:
         """Set the test sets and the validation set."""
         if self._val_location is None and self._fraction == 0 and not tests:
             raise ValueError("tests must name a set, since val is None and held_out.fraction is 0; got none")
@@ -102,7 +96,7 @@ class PairsDataModule(LabelledSetsDataModule):
                 raise ValueError(f"suite.{eval_set.name} has the name of a set of pairs; rename one of them")
         self.eval_sets = (*(pair_sets or [self.val_set]), *self.labelled_sets)
 
-    def _add_test(self, key: str, name: str, fields: Mapping[str, str | None]) -> EvalSet:
+    def _add_test(self, key: str, name: str, fields: str | Mapping[str, str | None]) -> EvalSet:
         role = (fields.get("role") if isinstance(fields, Mapping) else None) or ROLES[0]
         if role not in ROLES:
             raise ValueError(f"{key}.role must be one of {', '.join(ROLES)}, got {role!r}")
