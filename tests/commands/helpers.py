@@ -7,6 +7,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
+import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
@@ -65,6 +66,8 @@ def composed(tmp_path, *overrides, tiny=True):
     )
 
 
+slow = partial(pytest.param, marks=pytest.mark.slow)
+"""A set of parameters that is left to the slow tests."""
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,7 +14,7 @@ from omegaconf import open_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tests.commands.helpers import TINY, composed, hydra_context, script
+from tests.commands.helpers import TINY, composed, hydra_context, script, slow
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.data.digits.styles import STYLES
@@ -235,39 +235,21 @@ def test_an_export_to_onnx_predicts_what_the_run_predicts(finished_run, tmp_path
     ("name", "arguments", "message"),
     [
         ("evaluate", ["checkpoint=nowhere"], "error: checkpoint=nowhere: no such file"),
-        pytest.param(
+        slow(
             "evaluate",
             ["checkpoint={run}", "models=[before]"],
             "error: models must be null or some of student, teacher",
-            marks=pytest.mark.slow,
         ),
         ("evaluate", ["checkpoint={run}", "temperature=x"], "error: temperature must be null or one of val, spurious"),
-        pytest.param(
-            "evaluate",
-            ["checkpoint={run}", "averages={a:[x]}"],
-            "averages.a must list some of spurious",
-            marks=pytest.mark.slow,
-        ),
+        slow("evaluate", ["checkpoint={run}", "averages={a:[x]}"], "averages.a must list some of spurious"),
         ("evaluate", ["checkpoint=ViT-B-16"], "error: checkpoint=ViT-B-16: give a tag, too"),
         ("evaluate", ["checkpoint={run}", "suite=pacs"], "error: suite names test sets of shards"),
-        pytest.param(
-            "evaluate",
-            ["checkpoint={run}", "heads=both"],
-            "error: heads must be own or zero_shot, found 'both'",
-            marks=pytest.mark.slow,
-        ),
+        slow("evaluate", ["checkpoint={run}", "heads=both"], "error: heads must be own or zero_shot, found 'both'"),
         ("export", ["checkpoint={run}"], "error: out is not set and has no default; give it as out=VALUE"),
         ("export", ["checkpoint={run}", "out={run}"], "exists already; choose another place"),
-        pytest.param(
-            "export",
-            ["checkpoint={run}", "out=x", "model=both"],
-            "error: model must be student or teacher",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "export", ["checkpoint={run}", "out=x", "format=jax"], "error: format must be ", marks=pytest.mark.slow
-        ),
-        pytest.param("export", ["out=x"], "error: checkpoint is not set; give a run", marks=pytest.mark.slow),
+        slow("export", ["checkpoint={run}", "out=x", "model=both"], "error: model must be student or teacher"),
+        slow("export", ["checkpoint={run}", "out=x", "format=jax"], "error: format must be "),
+        slow("export", ["out=x"], "error: checkpoint is not set; give a run"),
         ("export", ["out=x", "push=me/mine"], "error: out=x: no finished export"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.commands.helpers import ROOT, make_shards, script
+from tests.commands.helpers import ROOT, make_shards, script, slow
 from tests.images import random_pixels, write_image
 from tracer_lightning.commands.predict import fitted_temperature
 from tracer_lightning.config.backbones import finished_backbone
@@ -186,23 +186,11 @@ def test_parquet_has_a_column_of_names_and_one_of_features(finished_run, tmp_pat
     ("command", "arguments", "message"),
     [
         ("predict", ["images=nowhere"], "error: images: 'nowhere' is no folder, file or pattern of images"),
-        pytest.param(
-            "predict",
-            ["images=.", "classes=gone.txt"],
-            "error: classes: there is no file gone.txt",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            "predict",
-            ["images=.", "classes=[cat]", "templates=[a photo]"],
-            "lacks the placeholder {c}",
-            marks=pytest.mark.slow,
-        ),
+        slow("predict", ["images=.", "classes=gone.txt"], "error: classes: there is no file gone.txt"),
+        slow("predict", ["images=.", "classes=[cat]", "templates=[a photo]"], "lacks the placeholder {c}"),
         ("predict", ["images=.", "top=0"], "error: top must be a whole number >= 1, found 0"),
         ("embed", [], "error: images and texts are both null, or both set"),
-        pytest.param(
-            "embed", ["images=.", "out=features.txt"], "error: out must end in .npy or .parquet", marks=pytest.mark.slow
-        ),
+        slow("embed", ["images=.", "out=features.txt"], "error: out must end in .npy or .parquet"),
     ],
 )
 def test_mistakes_are_one_line(finished_run, tmp_path, monkeypatch, command, arguments, message):

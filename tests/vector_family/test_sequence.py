@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 
-from tests.commands.helpers import collect, hydra_context, script
+from tests.commands.helpers import collect, hydra_context, script, slow
 from tests.comparing import TIMES, differences
 from tests.faults.processes import ROOT, finish, wait_until
 from tests.vector_family.test_vector_family import CONF, results_of, vectors
@@ -169,58 +169,26 @@ def test_a_finished_sequence_is_not_repeated(unbroken):
     ("overrides", "message"),
     [
         (["tasks=[far,near]", "resume=auto"], "tasks: .* holds the sequence near, far, and this one is far, near"),
-        pytest.param(
-            [TASKS, "resume=auto", "+tasks.far.data.batch_size=16"],
-            "or their data differ; give this one another name",
-            marks=pytest.mark.slow,
+        slow(
+            [TASKS, "resume=auto", "+tasks.far.data.batch_size=16"], "or their data differ; give this one another name"
         ),
-        pytest.param(
-            [TASKS, "resume=auto", "seed=1"],
-            "seed: this sequence has 1 and the one in .* 0; continue with the same",
-            marks=pytest.mark.slow,
-        ),
+        slow([TASKS, "resume=auto", "seed=1"], "seed: this sequence has 1 and the one in .* 0; continue with the same"),
         ([TASKS, "resume=auto", "continual.hand_on=teacher"], "continual.hand_on: this sequence has teacher and"),
-        pytest.param(
-            [TASKS, "resume=elsewhere"],
-            "resume: a sequence of tasks is continued in its own folder; set it to 'auto'",
-            marks=pytest.mark.slow,
+        slow(
+            [TASKS, "resume=elsewhere"], "resume: a sequence of tasks is continued in its own folder; set it to 'auto'"
         ),
-        pytest.param(["resume=auto"], "holds a sequence of tasks; give this run another name", marks=pytest.mark.slow),
+        slow(["resume=auto"], "holds a sequence of tasks; give this run another name"),
         ([TASKS, "continual.hand_on=teacher", "teacher=none"], "continual.hand_on=teacher: .* with teacher=none"),
-        pytest.param(
-            [TASKS, "continual.hand_on=both"],
-            "continual.hand_on must be student or teacher, found 'both'",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            [TASKS, "continual.general=[middle]"],
-            "continual.general: middle is no test set; there are near, far",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            [TASKS, "optimized_metric=rmse"],
-            "optimized_metric=rmse is of one run; set it to null",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            [TASKS, "trainer.fast_dev_run=1"],
-            "trainer.fast_dev_run writes no checkpoint for the next task",
-            marks=pytest.mark.slow,
-        ),
+        slow([TASKS, "continual.hand_on=both"], "continual.hand_on must be student or teacher, found 'both'"),
+        slow([TASKS, "continual.general=[middle]"], "continual.general: middle is no test set; there are near, far"),
+        slow([TASKS, "optimized_metric=rmse"], "optimized_metric=rmse is of one run; set it to null"),
+        slow([TASKS, "trainer.fast_dev_run=1"], "trainer.fast_dev_run writes no checkpoint for the next task"),
         (
             ["tasks=[near,both]"],
             "tasks.both must have sets and data, perhaps suite and epochs, and nothing else; found sets, data",
         ),
-        pytest.param(
-            ["tasks=[near,unknown_set]"],
-            "tasks.unknown_set.sets: middle is no test set of this task, which has far",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            [TASKS, "+tasks.far.data.sample=1"],
-            "data.sample is not an argument of data._target_",
-            marks=pytest.mark.slow,
-        ),
+        slow(["tasks=[near,unknown_set]"], "tasks.unknown_set.sets: middle is no test set of this task, which has far"),
+        slow([TASKS, "+tasks.far.data.sample=1"], "data.sample is not an argument of data._target_"),
     ],
 )
 def test_mistakes(unbroken, tmp_path, overrides, message):
@@ -233,8 +201,8 @@ def test_mistakes(unbroken, tmp_path, overrides, message):
     ("tasks", "message"),
     [
         ("[]", "error: tasks=[] lists no task; list one or more, or set tasks=null for a single run"),
-        pytest.param("[near,near]", "error: tasks: near is listed twice; list each task once", marks=pytest.mark.slow),
-        pytest.param("[nope]", "error: tasks=nope: there is no such tasks", marks=pytest.mark.slow),
+        slow("[near,near]", "error: tasks: near is listed twice; list each task once"),
+        slow("[nope]", "error: tasks=nope: there is no such tasks"),
         ("[near,elsewhere]", "error: tasks: the file elsewhere.yaml must begin with `# @package tasks.elsewhere`"),
     ],
 )
