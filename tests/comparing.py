@@ -10,6 +10,11 @@ TIMES = ("seconds", "phases")
 """Entries of results.json that no two runs have in common."""
 
 
+def without_times(results):
+    """Remove from the content of results.json what no two runs have in common."""
+    return {name: value for name, value in results.items() if name not in TIMES}
+
+
 def differences(first, second, path=""):
     """List the paths of all values in which two nested values differ."""
     if isinstance(first, torch.Tensor):
@@ -27,8 +32,6 @@ def differences(first, second, path=""):
 def outcome(folder):
     """Load what an interrupted run of the digits must have in common with an uninterrupted one: all but its times."""
     checkpoint = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
-    results = json.loads((folder / "results.json").read_text())
-    for times in TIMES:
-        del results[times]
+    results = without_times(json.loads((folder / "results.json").read_text()))
     metrics = (folder / "metrics.csv").read_bytes()
     return {**{part: checkpoint[part] for part in PARTS}, "metrics": metrics, "results": results}

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from tests.commands.helpers import make_shards
-from tests.comparing import TIMES
+from tests.comparing import without_times
 from tests.faults.children import in_a_child
 from tests.fuzzing.running import ENTRIES, attempt, entry
 from tracer_lightning.commands import export, merge  # noqa: F401 (else each child imports them)
@@ -101,7 +101,7 @@ def contents(folder):
         if ".hydra" not in path.parts and path.suffix != ".log":
             content = path.read_bytes() if path.is_file() else "folder"
             if path.suffix == ".json":
-                content = {key: value for key, value in json.loads(content).items() if key not in TIMES}
+                content = without_times(json.loads(content))
             entries[str(path.relative_to(folder))] = content
     return entries
 
