@@ -18,7 +18,7 @@ RESULTS = "docs/results/digits.csv"
 ID, OOD = "spurious", "avg_ood"
 ACCURACY = {"ID accuracy": (ID, "accuracy"), "OOD accuracy": (OOD, "accuracy")}
 ERRORS = {"ID ECE": (ID, "ece"), "OOD ECE": (OOD, "ece"), "OOD macro-F1": (OOD, "macro_f1")}
-EPILOG = f"""The results are those of the runs named in README.md:
+EPILOG = f"""The results are those of the runs named in docs/methods.md:
   python train.py -m run=methods seed=0,1,2 \\
     method=flyp,ft,lp_ft,l2_sp,static_sd,car_ft,lipsum_ft,carot,tracer_ema,tracer
   python train.py -m run=heads method=zs,lp
@@ -45,7 +45,7 @@ BEFORE, STUDENT, TEACHER = ("", "zero_shot"), "student", "teacher"
 METHODS = ("lp", "ft", "lp_ft", "car_ft", "lipsum_ft", "flyp", "l2_sp", "static_sd", "carot", "tracer_ema", "tracer")
 TABLES = (
     PageTable(
-        "README.md",
+        "docs/demo.md",
         "<!-- table -->",
         {**ACCURACY, **ERRORS},
         {

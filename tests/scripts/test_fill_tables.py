@@ -1,6 +1,7 @@
 """The tables of measured digits are those of one file of results."""
 
 import importlib.util
+import itertools
 import shutil
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_the_pages_have_the_results(script):
     assert script.main(["--check"]) == 0
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/methods.md"])
+@pytest.mark.parametrize("page", ["docs/demo.md", "docs/methods.md"])
 def test_another_number_is_found_and_written_over(script, pages, capsys, page):
     right = (pages / page).read_text()
     line = next(line for line in right.partition("<!-- table -->")[2].splitlines() if "±" in line)
@@ -49,3 +50,20 @@ def test_a_method_without_results_is_named(script, pages, capsys):
     )
     assert script.main([]) == 1
     assert "lacks ('spurious', 'accuracy') of tracer_ema student" in capsys.readouterr().err
+
+
+def rows_below(path, title):
+    """Cells by first cell of the table whose header has the title."""
+    lines = path.read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|") and f"| {title} |" in line)
+    table = list(itertools.takewhile(lambda line: line.startswith("|"), lines[start:]))
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    return {row[0]: dict(zip(header[1:], row[1:], strict=True)) for row in rows}
+
+
+def test_the_recipes_have_the_numbers_of_the_evidence():
+    evidence = rows_below(ROOT / "docs/evidence.md", "CIFAR-10")
+    recipes = rows_below(ROOT / "README.md", "CIFAR-10")
+    assert len(recipes) > 8
+    for name, cells in recipes.items():
+        assert cells == {title: evidence[name][title].partition(" ±")[0] for title in cells}, name
