@@ -101,8 +101,9 @@ def assert_same_run(one, other_folder, rtol=1e-8, atol=1e-10):
         if isinstance(value, torch.Tensor):
             torch.testing.assert_close(value, second["state_dict"][key], rtol=rtol, atol=atol)
     results, others = (json.loads((folder / "results.json").read_text()) for folder in (one, other_folder))
-    for model in ("zero_shot", "student", "teacher"):
-        for data_set, values in (results[model] or {}).items():
+    for model in ("zero_shot", "before", "student", "teacher"):
+        assert (model in results) == (model in others)
+        for data_set, values in (results.get(model) or {}).items():
             for metric, value in values.items():
                 close = pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
                 assert others[model][data_set][metric] == close
