@@ -22,7 +22,7 @@ WIDTH = 140
 """Number of columns where the output does not go to a terminal."""
 TABLES = (
     ("Claims", CLAIMS),
-    ("What the paper assumes: without it, it is otherwise", ASSUMPTIONS),
+    ("What the paper assumes: without it, some statements fail", ASSUMPTIONS),
     ("What the theory leaves out", GAPS),
 )
 EPILOG = """The first table has the claims; the second shows that each statement is false without the paper's

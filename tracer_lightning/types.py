@@ -1,9 +1,9 @@
 """The values that pass between the subpackages.
 
-Shape letters, everywhere: A anchor texts, B batch, D width of the shared embedding, C classes, L text length in tokens,
-P caption templates, H and W image height and width.
+Shape letters in this module, unless a field says otherwise: A anchor texts, B batch, C classes, D width of the shared
+embedding, H and W image height and width, L text length in tokens, P caption templates, U distinct texts.
 
-They are named tuples: immutable, moved between devices by Lightning, and seen as containers of tensors by
+The values are named tuples: immutable, moved between devices by Lightning, and seen as containers of tensors by
 ``torch.utils._pytree`` (so that sharded training can hook the gradients of a model's output).
 """
 
@@ -29,10 +29,11 @@ class Features(Protocol):
 
 
 class Batch(NamedTuple):
-    """One batch of captioned images."""
+    """One batch of captioned images, or of arrays of another modality."""
 
     images: Tensor
-    """(B, 3, H, W); uint8 as loaded, normalised float once on the device."""
+    """(B, 3, H, W) images, uint8 as loaded and normalised on the device; or standardized arrays, series (B, channels,
+    length) or maps (B, channels, H, W)."""
     texts: Tensor
     """(B, L) token ids, or (U, L) where ``text_of`` says whose they are; (B, 0) where none are needed (evaluation)."""
     labels: Tensor

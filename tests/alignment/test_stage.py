@@ -87,11 +87,11 @@ def test_the_embedder_alone_learns_what_it_is_told(digits, target, objective):
     first, last = outcome.before, outcome.after
     lowered = {"fa": "distance", "orca": "distance", "fld": "distortion", "fa_fld": "distortion", "fa_mi": "bound"}
     assert getattr(last, lowered[objective]) < 0.9 * getattr(first, lowered[objective])
-    for figures in (first, last):
-        assert figures.log_loss <= figures.bound + 1e-6
-        assert 0 < figures.shift <= figures.shift_bound
-        assert figures.bound == pytest.approx(math.log(3) - figures.entropy + figures.distortion, abs=1e-6)
-    assert [step for step, *_ in outcome.losses] == list(range(1, 31))
+    for measured in (first, last):
+        assert measured.log_loss <= measured.bound + 1e-6
+        assert 0 < measured.shift <= measured.shift_bound
+        assert measured.bound == pytest.approx(math.log(3) - measured.entropy + measured.distortion, abs=1e-6)
+    assert [step for step, *_ in outcome.steps] == list(range(1, 31))
 
 
 def test_information_survives_where_distortion_collapses(digits, target):
@@ -107,7 +107,7 @@ def test_the_same_seed_gives_the_same_embedder(digits, target):
     first, second, other = (embedder_parameters(prepared.model) for prepared in models)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not torch.equal(first[POSITIONS], other[POSITIONS])
-    assert outcomes[0].losses == outcomes[1].losses
+    assert outcomes[0].steps == outcomes[1].steps
 
 
 def test_without_an_objective_nothing_is_learned(digits, target):
@@ -115,15 +115,16 @@ def test_without_an_objective_nothing_is_learned(digits, target):
     before = {name: value.clone() for name, value in prepared.model.state_dict().items()}
     outcome = learn(prepared, Objective(None, None, 1.0))
     assert outcome.before == outcome.after
-    assert outcome.losses == []
+    assert outcome.steps == []
     assert all(torch.equal(value, before[name]) for name, value in prepared.model.state_dict().items())
 
 
 def test_a_sequence_has_the_distance_before_the_labels(digits, target):
-    losses = learn(problem(digits, target), Objective(feature_distance, distortion, 1.0, "sequential"), steps=8).losses
-    assert [math.isnan(step.distance) for step in losses] == [False] * 6 + [True] * 2
-    assert [math.isnan(step.labels) for step in losses] == [True] * 6 + [False] * 2
-    for step in losses:
+    objective = Objective(feature_distance, distortion, 1.0, "sequential")
+    sequence = learn(problem(digits, target), objective, steps=8).steps
+    assert [math.isnan(step.distance) for step in sequence] == [False] * 6 + [True] * 2
+    assert [math.isnan(step.labels) for step in sequence] == [True] * 6 + [False] * 2
+    for step in sequence:
         assert step.source_distance == pytest.approx(step.distance, nan_ok=True) or math.isnan(step.distance)
         assert step.log_loss <= step.bound + 1e-6
     with pytest.raises(ValueError, match="schedule must be 'joint' for an objective of one term"):

@@ -44,8 +44,8 @@ def test_a_run_reports_its_embedder_before_and_after(finished):
     folder, results, _ = finished
     before, after = results["alignment"]["before"], results["alignment"]["after"]
     assert before != after
-    figures = {"distance", "distortion", "entropy", "bound", "log_loss", "accuracy", "shift", "shift_bound"}
-    assert set(before) == figures
+    measurements = {"distance", "distortion", "entropy", "bound", "log_loss", "accuracy", "shift", "shift_bound"}
+    assert set(before) == measurements
     assert all(values["shift"] <= values["shift_bound"] for values in (before, after))
     assert 0 <= results["before"]["Toy"]["accuracy"] <= 1
     assert results["teacher"] is not None
@@ -194,7 +194,7 @@ SPEECH = {
 @pytest.mark.exhaustive
 def test_speakers_are_told_apart_by_an_embedder_that_keeps_information(tmp_path):
     """With body and embedder frozen: 85 and 62 percent were measured over seeds 0-2 (docs/cross_modal.md)."""
-    accuracies, figures = {}, {}
+    accuracies, measurements = {}, {}
     for name, choice in SPEECH.items():
         runs = []
         for seed in range(3):
@@ -206,13 +206,13 @@ def test_speakers_are_told_apart_by_an_embedder_that_keeps_information(tmp_path)
                 )
                 runs.append(run(cfg))
         accuracies[name] = sum(results["student"]["JapaneseVowels"]["accuracy"] for results in runs) / 3
-        figures[name] = [results["alignment"]["after"] for results in runs]
+        measurements[name] = [results["alignment"]["after"] for results in runs]
     assert accuracies["fa_mi"] >= 0.74
     assert accuracies["fa"] <= min(0.7, accuracies["fa_mi"] - 0.1)
-    assert all(after["entropy"] >= 1.4 for after in figures["fa_mi"])
-    assert all(after["distance"] <= 0.5 for after in figures["fa"])
-    assert all(after["distortion"] <= 0.15 and after["entropy"] <= 0.2 for after in figures["fld"])
-    assert all(after["log_loss"] <= after["bound"] + 1e-5 for group in figures.values() for after in group)
+    assert all(after["entropy"] >= 1.4 for after in measurements["fa_mi"])
+    assert all(after["distance"] <= 0.5 for after in measurements["fa"])
+    assert all(after["distortion"] <= 0.15 and after["entropy"] <= 0.2 for after in measurements["fld"])
+    assert all(after["log_loss"] <= after["bound"] + 1e-5 for group in measurements.values() for after in group)
 
 
 VALUES = ("method=ft", "teacher=wma", "distill_losses=[fd]", "embedder=conv2d", "data=arrays", "data.batch_size=4")
@@ -229,7 +229,7 @@ def predict(tmp_path, task, *more):
 @pytest.mark.slow
 def test_maps_are_predicted_and_evaluated_again(tmp_path, capsys):
     results = predict(tmp_path, "dense", "optimized_metric=relative_l2")
-    assert "are 3 clusters of the training values" in capsys.readouterr().out
+    assert "take 3 clusters of the training values" in capsys.readouterr().out
     for model in ("before", "student", "teacher"):
         assert results[model]["values"]["n"] == 9
         assert 0 < results[model]["values"]["relative_l2"] < 2

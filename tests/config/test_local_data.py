@@ -113,7 +113,7 @@ def test_mistakes_are_one_line(pets, tmp_path, capsys, overrides, message):
         (b"\x89PNG\r\n\x1a\n\0\0", "is not UTF-8 text: line 1 has the byte 0x89"),
         (b"cat\n${oc.env:HOME}\n", "line 2: it must be plain text, without references"),
         (b"cat\n???\n", "line 2: it must be plain text"),
-        (b"cat\n" * 50_001, "has 50,001 lines, and at most 50,000 may be"),
+        (b"cat\n" * 50_001, "has 50,001 lines; at most 50,000 are allowed"),
     ],
 )
 def test_a_file_that_gives_no_names_is_named_with_its_setting(pets, tmp_path, content, message):

@@ -25,7 +25,7 @@ def test_constant_momentum_by_recursion():
 def test_ramp_of_carot():
     """From 0.05 to 0.9 over the first 20% of 100 steps."""
     teacher = EMATeacher(Student(), momentum=0.9, initial_momentum=0.05, total_steps=100)
-    momenta = [1.0 - teacher._next_weight(step, 100) for step in (0, 10, 20, 50)]
+    momenta = [1.0 - teacher.next_weight(step, 100) for step in (0, 10, 20, 50)]
     assert momenta == pytest.approx([0.05, 0.475, 0.9, 0.9])
 
 

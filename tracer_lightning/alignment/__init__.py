@@ -1,7 +1,7 @@
 """Stage 1 of cross-modal fine-tuning: learning an embedder of another modality for a pretrained body."""
 
 from tracer_lightning.alignment.distances import dataset_distance, feature_distance
-from tracer_lightning.alignment.figures import Figures
+from tracer_lightning.alignment.measurements import Measurements
 from tracer_lightning.alignment.objective import Objective
 from tracer_lightning.alignment.source import Source, read_source
 from tracer_lightning.alignment.stage import Alignment, align
@@ -9,7 +9,7 @@ from tracer_lightning.alignment.transported import TransportedPredictor
 
 __all__ = [
     "Alignment",
-    "Figures",
+    "Measurements",
     "Objective",
     "Source",
     "TransportedPredictor",

@@ -19,8 +19,8 @@ from tracer_lightning.models import ClipModel
 
 MOST_MEASURED = 512
 """Greatest number of source samples whose slopes are measured."""
-WORST = 0.1
-"""Accuracy that the source predictor may lose at most."""
+MAX_ACCURACY_LOSS = 0.1
+"""Largest admissible drop of the source predictor's accuracy, absolute."""
 
 
 class Recalibration(NamedTuple):
@@ -85,14 +85,14 @@ def slopes(model: ClipModel, head: nn.Linear, images: Tensor, labels: Tensor) ->
 
 def measure_slopes(model: ClipModel, head: nn.Linear, samples: TrainingSamples, tau: float) -> Slopes:
     """Accuracy and slopes of a source predictor on at most :data:`MOST_MEASURED` samples."""
-    right, norms = [], []
+    right, norms_by_chunk = [], []
     for places in torch.arange(min(MOST_MEASURED, len(samples))).split(CHUNK):  # type: ignore[no-untyped-call]
         images, labels = samples.batch(places)
         logits, slope = slopes(model, head, images, labels)
         right.append(logits.argmax(dim=1) == labels)
-        norms.append(slope.detach())
-    steep = torch.cat(norms)
-    return Slopes(float(torch.cat(right).double().mean()), float(steep.mean()), float((steep > tau).double().mean()))
+        norms_by_chunk.append(slope.detach())
+    norms = torch.cat(norms_by_chunk)
+    return Slopes(float(torch.cat(right).double().mean()), float(norms.mean()), float((norms > tau).double().mean()))
 
 
 def recalibrate(
@@ -112,7 +112,7 @@ def recalibrate(
         The predictor before and after.
 
     Raises:
-        ValueError: the predictor has lost more than :data:`WORST` of its accuracy.
+        ValueError: its accuracy has dropped by more than :data:`MAX_ACCURACY_LOSS`.
     """
     was_training = model.training
     model.eval()
@@ -132,7 +132,7 @@ def recalibrate(
     head.requires_grad_(False)
     after = measure_slopes(model, head, samples, settings.tau)
     model.train(was_training)
-    if after.accuracy < before.accuracy - WORST:
+    if after.accuracy < before.accuracy - MAX_ACCURACY_LOSS:
         raise ValueError(
             f"recalibrate.penalty={settings.penalty:g} ruins the source predictor: its accuracy falls from "
             f"{before.accuracy:.1%} to {after.accuracy:.1%}; choose a smaller penalty or a greater tau"

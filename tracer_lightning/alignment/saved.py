@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tracer_lightning.alignment.figures import Figures
+from tracer_lightning.alignment.measurements import Measurements
 from tracer_lightning.alignment.stage import Alignment
 from tracer_lightning.alignment.transported import TransportedPredictor
 from tracer_lightning.models import ClipModel, read_checkpoint
@@ -17,21 +17,22 @@ from tracer_lightning.models.weights import check_plain
 from tracer_lightning.storage import atomic_file
 from tracer_lightning.types import TargetSpec
 
-WEIGHT, BIAS, GIVEN, FIGURES = "source_head.weight", "source_head.bias", "label_given_source", "figures"
+WEIGHT, BIAS, GIVEN, MEASUREMENTS = "source_head.weight", "source_head.bias", "label_given_source", "measurements"
 VALUES = "values"
-"""Names of the tensors beside the embedder's own: the transported predictor, (2, F) figures before and after and, where
+"""Names of the tensors beside the embedder's own: the transported predictor, (2, F) measurements before and after, and
+where
 values are predicted, their means in each cluster."""
 
 
 def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:
-    """Write the model's embedder, the transported predictor and the figures as safetensors, atomically."""
+    """Write the model's embedder, the transported predictor and the measurements as safetensors, atomically."""
     transported = alignment.transported
     tensors: dict[str, Tensor] = {
         **embedder_parameters(model),
         WEIGHT: transported.weight,
         BIAS: transported.bias,
         GIVEN: transported.given,
-        FIGURES: torch.tensor([alignment.before, alignment.after], dtype=torch.double),
+        MEASUREMENTS: torch.tensor([alignment.before, alignment.after], dtype=torch.double),
     }
     if transported.values is not None:
         tensors[VALUES] = transported.values
@@ -64,7 +65,7 @@ def read_alignment(path: Path, model: ClipModel, classes: int, outputs: TargetSp
         WEIGHT: torch.Size([source_classes, width]),
         BIAS: torch.Size([source_classes]),
         GIVEN: torch.Size([classes, source_classes]),
-        FIGURES: torch.Size([2, len(Figures._fields)]),
+        MEASUREMENTS: torch.Size([2, len(Measurements._fields)]),
     }
     for name, shape in shapes.items():
         actual = content[name].shape if name in content else None
@@ -73,7 +74,7 @@ def read_alignment(path: Path, model: ClipModel, classes: int, outputs: TargetSp
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(content[name])
-    before, after = (Figures(*figures) for figures in content[FIGURES].tolist())
+    before, after = (Measurements(*measurements) for measurements in content[MEASUREMENTS].tolist())
     values = None if outputs is None else content[VALUES]
     binary = outputs is not None and outputs.binary
     transported = TransportedPredictor(content[WEIGHT], content[BIAS], content[GIVEN], values, binary)

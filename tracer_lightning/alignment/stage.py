@@ -11,7 +11,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from tracer_lightning.alignment.distances import feature_distance
 from tracer_lightning.alignment.encoding import Encoded, TrainingSamples, encode
-from tracer_lightning.alignment.figures import MOST_TRANSPORTED, Figures, label_figures, measure
+from tracer_lightning.alignment.measurements import MOST_TRANSPORTED, Measurements, measure, measure_labels
 from tracer_lightning.alignment.objective import Objective
 from tracer_lightning.alignment.source import Source
 from tracer_lightning.alignment.target_classes import target_classes
@@ -22,22 +22,22 @@ from tracer_lightning.models import ClipModel
 from tracer_lightning.models.open_clip.embedders import POSITIONS, embedder_parameters
 
 MOST_MEASURED = 5_000
-"""Greatest number of training samples whose figures are measured."""
+"""Greatest number of training samples that are measured."""
 MAX_NORM = 1.0
 """Norm that gradients are clipped to."""
 
 
 class Step(NamedTuple):
-    """One step of stage 1: what it minimises, and figures of its samples before it; entropies are in nats."""
+    """One step of stage 1: what it minimises, and measurements of its samples before it; entropies are in nats."""
 
     step: int
     """Number of the step, from 1."""
     distance: float
-    """Distance that counts; NaN where none does."""
+    """Distance term of the loss; NaN where the objective has none."""
     labels: float
-    """Term of labels that counts; NaN where none does."""
+    """Label term of the loss, before its weight; NaN where the objective has none."""
     source_distance: float
-    """Exact distance to the source; see :class:`tracer_lightning.alignment.figures.Figures`, as for the following."""
+    """Exact distance to the source, as in :class:`Measurements`, like the values below."""
     distortion: float
     entropy: float
     bound: float
@@ -47,14 +47,14 @@ class Step(NamedTuple):
 class Alignment(NamedTuple):
     """Outcome of stage 1."""
 
-    before: Figures
-    """Figures of the embedder at its initialisation."""
-    after: Figures
-    """Figures of the embedder that was learned."""
+    before: Measurements
+    """Measurements of the embedder at its initialisation."""
+    after: Measurements
+    """Measurements of the embedder that was learned."""
     transported: TransportedPredictor
     """Predictor of the target classes that follows from the embedder and the source predictor."""
-    losses: list[Step]
-    """The steps."""
+    steps: list[Step]
+    """Loss terms and measurements of each step."""
 
 
 def align(
@@ -159,10 +159,11 @@ def _learn(
 def _measured_step(
     number: int, parts: tuple[Tensor, Tensor], encoded: Encoded, labels: Tensor, source: Source, rows: Tensor
 ) -> Step:
-    """Figures of the samples of a step, whose distance and term of labels are ``parts``."""
+    """Measurements of the samples of a step, whose distance and term of labels are ``parts``."""
     some = slice(MOST_TRANSPORTED)
     chosen = rows[some]
     distance = feature_distance(encoded.points[some], labels[some], source.points[chosen], source.labels[chosen])
-    figures = label_figures(source.predict(encoded.features).double(), labels, int(labels.max()) + 1)
-    values = (distance / source.unit, figures.distortion, figures.entropy, figures.bound, figures.log_loss)
+    measurements = measure_labels(source.predict(encoded.features).double(), labels, int(labels.max()) + 1)
+    of_labels = (measurements.distortion, measurements.entropy, measurements.bound, measurements.log_loss)
+    values = (distance / source.unit, *of_labels)
     return Step(number, *(float(value) for value in (*parts, *values)))

@@ -1,4 +1,4 @@
-"""A sequence of tasks: each is a run that starts from the model of the one before, and tests all tasks."""
+"""Run a sequence of tasks: each is a run that starts from the model of the one before, and tests all tasks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,6 @@ from tracer_lightning.config.continual import TEACHER, TaskConfig, compose_tasks
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.local_data import local_data
 from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.engine.continual import (
-    SequenceInfo,
-    check_order,
-    find_sequence_folder,
-    finish_sequence,
-    is_first_process,
-    provide_weights,
-    write_settings,
-)
 from tracer_lightning.engine.resume import AUTO
 from tracer_lightning.engine.run_folder import (
     CHECKPOINT,
@@ -31,6 +22,15 @@ from tracer_lightning.engine.run_folder import (
     is_finished,
     list_checkpoints,
     lock_run_dir,
+)
+from tracer_lightning.engine.sequence import (
+    SequenceInfo,
+    check_order,
+    find_sequence_folder,
+    finish_sequence,
+    is_first_process,
+    provide_weights,
+    write_settings,
 )
 from tracer_lightning.engine.signals import SIGNALS
 from tracer_lightning.models import Model

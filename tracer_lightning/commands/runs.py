@@ -8,6 +8,7 @@ import statistics
 from rich.box import SIMPLE
 from rich.table import Table
 
+from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.reporting.command_line import say, table_console
 from tracer_lightning.reporting.escaping import printable
 from tracer_lightning.reporting.model_choices import STUDENT, ZERO_SHOT
@@ -17,12 +18,10 @@ from tracer_lightning.reporting.tables import format_number
 
 WIDTH = 120
 """Number of columns where the output does not go to a terminal."""
-ROLES = {"id": "ID", "ood": "OOD", "other": "other"}
-"""Titles of the roles of test sets."""
 
 
 def list_runs(args: argparse.Namespace) -> None:
-    """Print one line for each finished run, and one for each that is unfinished; the latter not among runs by tags."""
+    """Print a line for each finished run and, unless runs are chosen by tags, for each unfinished one."""
     runs, unfinished = find_runs(args.runs, required=False)
     where = ", ".join(args.runs)
     if args.tags:
@@ -30,7 +29,7 @@ def list_runs(args: argparse.Namespace) -> None:
         where = f"{where} with the tags {', '.join(args.tags)}"
     has_tags = any(run.tags for run in runs)
     table = Table("run", *(["tags"] if has_tags else []), "method", "seed", "metric", box=SIMPLE, pad_edge=False)
-    for title in ROLES.values():
+    for title in ROLE_TITLES.values():
         table.add_column(title, justify="right")
     for run in runs:
         metric = run.metrics[0]
@@ -40,7 +39,7 @@ def list_runs(args: argparse.Namespace) -> None:
             printable(str(run.settings.get(METHOD, "–"))),
             str(run.seed),
             printable(metric.title),
-            *(_change(run, role) for role in ROLES),
+            *(_change(run, role) for role in ROLE_TITLES),
         )
     if runs:
         table_console(WIDTH).print(table)

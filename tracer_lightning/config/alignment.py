@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from tracer_lightning.alignment import Alignment, Objective, Source, align, read_source
-from tracer_lightning.alignment.figures import FIGURES
+from tracer_lightning.alignment.measurements import MEASUREMENTS
 from tracer_lightning.alignment.recalibration import Recalibration
 from tracer_lightning.alignment.saved import read_alignment, write_alignment
 from tracer_lightning.alignment.stage import Step
@@ -74,8 +74,8 @@ def prepare_modality(
     if trainer.is_global_zero:
         folder = Path(cfg.paths.output_dir)
         write_alignment(folder / ALIGNMENT, backbone.model, alignment)
-        if alignment.losses:
-            write_text(folder / ALIGNMENT_LOG, csv_text([Step._fields, *alignment.losses]))
+        if alignment.steps:
+            write_text(folder / ALIGNMENT_LOG, csv_text([Step._fields, *alignment.steps]))
     return alignment
 
 
@@ -157,8 +157,7 @@ def _learned_alignment(
     classes, source_classes = len(alignment.transported.given), source.head.out_features
     if alignment.transported.values is not None:
         print_rank_zero(
-            f"stage 1: the classes of the target, of which these are figures, are {classes} clusters of the training "
-            "values (k-means)"
+            f"stage 1: as target classes, these measurements take {classes} clusters of the training values (k-means)"
         )
     if not objective.is_empty and alignment.after.has_collapsed(classes, source_classes):
         print_rank_zero(
@@ -179,8 +178,8 @@ def _saved_alignment(checkpoint: Path, backbone: Backbone, data: ClipDataModule,
 
 def _table(alignment: Alignment, title: str) -> Table:
     table = Table("", "before", "after", title=title, title_justify="left")
-    for field, name in FIGURES:
-        table.add_row(name, *(f"{getattr(figures, field):.3f}" for figures in (alignment.before, alignment.after)))
+    for field, name in MEASUREMENTS:
+        table.add_row(name, *(f"{getattr(measured, field):.3f}" for measured in (alignment.before, alignment.after)))
     return table
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.config.errors import setting
+from tracer_lightning.config.mixing import AUXILIARY_SETS
 from tracer_lightning.config.paths import with_absolute_root
 from tracer_lightning.data.images.names import read_classnames, read_templates
 from tracer_lightning.data.images.splits import resolve_splits
@@ -22,9 +23,7 @@ TEXTS: dict[str, Callable[[Path], list[str]]] = {
     "data.texts.train_templates": read_templates,
 }
 """Settings that may name a file with one text a line, and the functions that read it."""
-AUXILIARY_SETS = "data.mix.sets"
-"""Setting that maps names of auxiliary training sets to their settings, which may be those of ``data``."""
-SETS = ("suite", "data.folders.others")
+TEST_SETS = ("suite", "data.folders.others")
 """Settings that map names of test sets to their entries, whose texts may name such files, too."""
 MAX_TEXTS = 50_000
 """Greatest number of lines of such a file, since checkpoints include them."""
@@ -85,7 +84,7 @@ def _text_settings(cfg: DictConfig) -> dict[str, Callable[[Path], list[str]]]:
     readers = dict(TEXTS)
     for name in _auxiliary_sets(cfg):
         readers |= {key.replace("data.", f"{AUXILIARY_SETS}.{name}.", 1): read for key, read in TEXTS.items()}
-    for group in SETS:
+    for group in TEST_SETS:
         entries = _value(cfg, group)
         for name in entries if isinstance(entries, Mapping) else ():
             readers[f"{group}.{name}.classnames"] = read_classnames
@@ -106,7 +105,7 @@ def _read_lines(path: Path, read: Callable[[Path], list[str]]) -> list[str]:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; give a file with one text a line") from error
     if len(lines) > MAX_TEXTS:
-        raise ValueError(f"{path} has {len(lines):,} lines, and at most {MAX_TEXTS:,} may be")
+        raise ValueError(f"{path} has {len(lines):,} lines; at most {MAX_TEXTS:,} are allowed")
     for number, line in enumerate(lines, 1):
         try:
             check_literal(line)

@@ -13,7 +13,7 @@ from tracer_lightning.config.type_checks import TARGET, check_type_of
 
 KEY = "mix"
 """Name of the setting in the group ``data``."""
-SETS = f"data.{KEY}.sets"
+AUXILIARY_SETS = f"data.{KEY}.sets"
 """Key of the settings of auxiliary sets, by name."""
 NAME = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """Names of auxiliary sets, which are parts of keys."""
@@ -62,7 +62,9 @@ def read_mix(cfg: DictConfig) -> dict[str, Any] | None:
         check_type_of(value, FIELDS[name], f"{key}.{name}")
     for name in mix["sets"]:
         if not NAME.fullmatch(name):
-            raise ValueError(f"{SETS} has the name {name!r}; names consist of letters, digits, hyphens and underscores")
+            raise ValueError(
+                f"{AUXILIARY_SETS} has the name {name!r}; names consist of letters, digits, hyphens and underscores"
+            )
     return {**mix, "sets": {name: settings for name, settings in mix["sets"].items() if settings is not None}}
 
 
@@ -76,7 +78,7 @@ def with_auxiliary_set(cfg: DictConfig, name: str) -> tuple[DictConfig, str]:
     Raises:
         ValueError: the set has a setting that ``data`` lacks or that it can't have, or it is the main set.
     """
-    key = f"{SETS}.{name}"
+    key = f"{AUXILIARY_SETS}.{name}"
     own = cfg.data.mix.sets[name]
     main = without_mix(cfg).data
     for path in _unknown_settings(own, main):

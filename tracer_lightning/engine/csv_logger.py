@@ -32,7 +32,7 @@ class _Writer(ExperimentWriter):
         self._has_written = False
 
     def _check_log_dir_exists(self) -> None:
-        """Delete nothing: when the first rows are written, it is known whether the run is continued."""
+        """Delete nothing: whether the run is continued is only known when the first rows are written."""
 
     def log_hparams(self, params: dict[str, Any]) -> None:
         """Write no file of settings: the run's folder has them in config.yaml."""
@@ -83,7 +83,7 @@ class ContinuedCSVLogger(CSVLogger):
 
     @rank_zero_only
     def flush(self) -> None:
-        """Write all metrics to the disk; called before a checkpoint that includes their step comes into force."""
+        """Write all metrics to the disk; called before a checkpoint that includes their step replaces the last one."""
         self.save()
         if self.experiment.path.exists():
             flush(self.experiment.path)

@@ -28,8 +28,6 @@ class ClassificationMetrics(nn.Module):
 
     A metric is computed here and described in :data:`tracer_lightning.evaluation.classification.CLASSIFICATION`.
 
-    A metric is computed here and described in :data:`tracer_lightning.evaluation.classification.CLASSIFICATION`.
-
     Args:
         num_classes: C.
         ece_per_batch: also report the size-weighted mean of each batch's ECE, as the official code does; it depends on

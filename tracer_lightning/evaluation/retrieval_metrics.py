@@ -124,9 +124,9 @@ class RetrievalMetrics(nn.Module):
         owners = torch.searchsorted(positions, self.owners[kept])  # (T',) rows of ``images``
         texts = all_texts[kept].to(images.dtype)
         count = torch.bincount(owners, minlength=len(images))
-        captions = _Ranks(match_ranks(images, texts, count.cumsum(0) - count, count), len(texts))
-        of_captions = _Ranks(match_ranks(texts, images, owners, torch.ones_like(owners)), len(images))
-        directions = dict(zip(DIRECTIONS, (captions, of_captions), strict=True))
+        image_to_text = _Ranks(match_ranks(images, texts, count.cumsum(0) - count, count), len(texts))
+        text_to_image = _Ranks(match_ranks(texts, images, owners, torch.ones_like(owners)), len(images))
+        directions = dict(zip(DIRECTIONS, (image_to_text, text_to_image), strict=True))
         scores: dict[str, Any] = {}
         for direction, (ranks, _) in directions.items():
             shares = [(ranks <= cutoff).double().mean().item() for cutoff in CUTOFFS]
@@ -137,8 +137,8 @@ class RetrievalMetrics(nn.Module):
         return {"n": len(images), RECALL: mean, **scores}, {
             "ranks": {name: histogram(ranks, candidates) for name, (ranks, candidates) in directions.items()},
             "worst": {
-                "i2t": _worst(captions.ranks, images, texts, positions, numbers),
-                "t2i": _worst(of_captions.ranks, texts, images, numbers, positions),
+                "i2t": _worst(image_to_text.ranks, images, texts, positions, numbers),
+                "t2i": _worst(text_to_image.ranks, texts, images, numbers, positions),
             },
         }
 

@@ -54,7 +54,7 @@ class TaskRecord(StrictRecord):
 
 
 class ModelRecord(StrictRecord):
-    """Scores of the student or the teacher in a sequence, as :func:`tracer_lightning.engine.continual.summarize` says.
+    """Scores of the student or the teacher in a sequence, as :func:`tracer_lightning.engine.sequence.summarize` says.
 
     ``R`` and ``general_by_task`` begin with the model before training.
     """

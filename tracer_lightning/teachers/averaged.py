@@ -127,7 +127,7 @@ class AveragedTeacher(nn.Module):
             raise ValueError("total_steps is unknown: pass it to the constructor or call begin(student, total_steps)")
         self.step = step
         self.updates += 1
-        weight = self._next_weight(min(step, self.total_steps), self.total_steps)
+        weight = self.next_weight(min(step, self.total_steps), self.total_steps)
         if weight > 0:
             self._average(student, weight)
 
@@ -161,7 +161,7 @@ class AveragedTeacher(nn.Module):
 
     # -- for subclasses ---------------------------------------------------------------------------------------------
 
-    def _next_weight(self, step: int, total_steps: int) -> float:
+    def next_weight(self, step: int, total_steps: int) -> float:
         """Share of the student at ``step`` in the new average, in [0, 1]."""
         raise NotImplementedError
 

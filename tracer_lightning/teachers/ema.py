@@ -45,6 +45,7 @@ class EMATeacher(AveragedTeacher):
         self.initial_momentum = momentum if initial_momentum is None else initial_momentum
         self.ramp_fraction, self.ramp_from_zero = ramp_fraction, ramp_from_zero
 
-    def _next_weight(self, step: int, total_steps: int) -> float:
+    def next_weight(self, step: int, total_steps: int) -> float:
+        """1 minus the momentum at ``step``."""
         ramp = min(1.0, (step - self.ramp_from_zero) / (self.ramp_fraction * total_steps))
         return 1.0 - (self.initial_momentum + (self.momentum - self.initial_momentum) * ramp)

@@ -8,5 +8,6 @@ from tracer_lightning.teachers.averaged import AveragedTeacher
 class FrozenTeacher(AveragedTeacher):
     """Teacher that stays theta_0, for static self-distillation."""
 
-    def _next_weight(self, step: int, total_steps: int) -> float:
+    def next_weight(self, step: int, total_steps: int) -> float:
+        """Zero."""
         return 0.0

@@ -53,7 +53,8 @@ class WMATeacher(AveragedTeacher):
         if sum(weights) == float("inf"):
             raise ValueError(f"kernel must give weights whose sum over {total_steps} steps is finite")
 
-    def _next_weight(self, step: int, total_steps: int) -> float:
+    def next_weight(self, step: int, total_steps: int) -> float:
+        """Weight of the student, divided by the sum of all weights so far, to which it is added."""
         if self.updates == 1:
             self.weight_sum = self._kernel_weight(0, total_steps)
         weight = self._kernel_weight(self.updates if self.clock_counts_updates else step, total_steps)

@@ -107,7 +107,7 @@ def parse_row(fields: Fields, layout: Layout, origin: str, lists_options: bool =
         _text(_value(fields, layout[column], column, origin), column, origin) for column in ("question", "answer")
     )
     if question.count(MARKER) > 1:
-        raise ValueError(f"{origin}: the question has {question.count(MARKER)} {MARKER}, and at most one may be")
+        raise ValueError(f"{origin}: the question has {question.count(MARKER)} {MARKER}; at most one is allowed")
     question = _text(question.replace(MARKER, ""), "question", origin)
     options, options_text = _options(_optional_value(fields, layout, "options"), lists_options, origin)
     distractor = _optional_value(fields, layout, "distractor")

@@ -1,7 +1,7 @@
 """Every claim of TRACER's theory as a measurement against its bound.
 
-:data:`CLAIMS` holds what the theorems state, :data:`ASSUMPTIONS` shows that each statement fails without its premise,
-and :data:`GAPS` shows what the theory does not cover.
+:data:`CLAIMS` holds what the theorems state, :data:`ASSUMPTIONS` premises without which C.6, C.8, C.10 and the collapse
+of EMA fail, and :data:`GAPS` what the theory does not cover.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ STRENGTH = 0.9
 """lambda of the paper's runs."""
 BETAS = (0.2, 0.5, 1.0, 1.5)
 MOMENTUM = 0.9
-DESCENT = 1e-6
-"""Relative tolerance for comparisons with gradient descent."""
+CLOSE = 1e-6
+"""Relative tolerance of limits and of comparisons with gradient descent."""
 EXACT = 1e-13
 """Tolerance of identities relative to the initial weights: some hundred roundings of a double."""
 STEPS = 300
@@ -94,21 +94,21 @@ def closed_forms(problem: Problem) -> Iterator[Check]:
     ends = {name: theory.gradient_descent(problem, penalty, start, rate) for name, (penalty, _) in cases.items()}
     for name, (_, form) in cases.items():
         yield check_at_most(
-            f"Theorem 3.2, {name}", "closed form against descent:", relative_distance(form, ends[name]), DESCENT
+            f"Theorem 3.2, {name}", "closed form against descent:", relative_distance(form, ends[name]), CLOSE
         )
     largest_move = max(float(((end - start) @ problem.outside).norm() / start.norm()) for end in ends.values())
     yield check_at_most("outside the task subspace nothing moves", "largest move of the three:", largest_move, EXACT)
     bias = (ends["static SD"] - problem.solution) @ problem.inside
     expected = STRENGTH / (1 + STRENGTH) * problem.anchor_error
     yield check_at_most(
-        "static SD's bias is lambda/(1+lambda)(W_0 P - W*)", "off by", relative_distance(bias, expected), DESCENT
+        "static SD's bias is lambda/(1+lambda)(W_0 P - W*)", "off by", relative_distance(bias, expected), CLOSE
     )
     left, values, _ = torch.linalg.svd(problem.images)
     kept = values[values > theory.SPECTRUM[1] / 2]
     error = (ends["L2-SP"] - problem.solution) @ left[:, : len(kept)]
     expected = STRENGTH / (STRENGTH + kept.square()) * (problem.anchor_error @ left[:, : len(kept)])
     yield check_at_most(
-        "L2-SP's bias is lambda/(lambda+sigma²) by direction", "off by", relative_distance(error, expected), DESCENT
+        "L2-SP's bias is lambda/(lambda+sigma²) by direction", "off by", relative_distance(error, expected), CLOSE
     )
 
 
@@ -116,8 +116,8 @@ def limits(problem: Problem) -> Iterator[Check]:
     """Limits of L2-SP for lambda -> 0 and infinity, of the closed form only: gradient descent would not finish."""
     weak = relative_distance(theory.l2_sp(problem, 1e-9), theory.direct(problem))
     strong = relative_distance(theory.l2_sp(problem, 1e9), problem.start)
-    yield check_at_most("L2-SP tends to direct as lambda -> 0", "at 1e-9 off by", weak, DESCENT)
-    yield check_at_most("L2-SP tends to W_0 as lambda -> infinity", "at 1e9 off by", strong, DESCENT)
+    yield check_at_most("L2-SP tends to direct as lambda -> 0", "at 1e-9 off by", weak, CLOSE)
+    yield check_at_most("L2-SP tends to W_0 as lambda -> infinity", "at 1e9 off by", strong, CLOSE)
 
 
 def iteration(problem: Problem) -> Iterator[Check]:
@@ -128,7 +128,7 @@ def iteration(problem: Problem) -> Iterator[Check]:
         penalty = theory.output_penalty(problem, STRENGTH, run.teachers[t - 1])
         minimum = theory.gradient_descent(problem, penalty, run.students[t - 1], rate)
         deviation = max(deviation, relative_distance(run.students[t], minimum))
-    yield check_at_most("Proposition C.7, SD-WMA step by step", f"{steps} steps against descent:", deviation, DESCENT)
+    yield check_at_most("Proposition C.7, SD-WMA step by step", f"{steps} steps against descent:", deviation, CLOSE)
 
 
 def contraction(problem: Problem) -> Iterator[Check]:
@@ -199,7 +199,7 @@ def collapse(problem: Problem) -> Iterator[Check]:
     expected = m * (1.0 - rate) * (m**times - rate**times) / (m - rate)
     yield check_at_most("EMA's gap in closed form", "largest deviation", float((gaps - expected).abs().max()), EXACT)
     decay = float((gaps[200] / gaps[100]) ** (1 / 100))
-    yield check_at_most("EMA's gap decays geometrically, by m = 0.9 a step", "ratio off by", abs(decay - m), DESCENT)
+    yield check_at_most("EMA's gap decays geometrically, by m = 0.9 a step", "ratio off by", abs(decay - m), CLOSE)
     yield check_at_most("EMA's gap vanishes", f"after {STEPS} steps", float(gaps[-1]), 1e-12)
 
 

@@ -1,4 +1,4 @@
-"""Figures of an embedder: how near it is to the source, and what the source predictor tells of the target's labels."""
+"""Measurements of an embedder: its distance to the source, and what the source predictor tells of the labels."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ COLLAPSED = 0.5
 """H(Z) below this share of what it could be, min(log C, log S), counts as a collapse."""
 
 
-class Figures(NamedTuple):
-    """Figures of an embedder on training samples; entropies and losses are in nats."""
+class Measurements(NamedTuple):
+    """Measurements of an embedder on training samples; entropies and losses are in nats."""
 
     distance: float
     """Squared Wasserstein distance to the source, in units of the mean squared distance of two source samples."""
@@ -61,7 +61,7 @@ class Figures(NamedTuple):
         return self.entropy < COLLAPSED * math.log(min(classes, source_classes))
 
 
-FIGURES: Sequence[tuple[str, str]] = (
+MEASUREMENTS: Sequence[tuple[str, str]] = (
     ("distance", "distance to the source"),
     ("distortion", "H(Z|Z')"),
     ("entropy", "H(Z)"),
@@ -71,11 +71,11 @@ FIGURES: Sequence[tuple[str, str]] = (
     ("shift", "shift of the mean prediction"),
     ("shift_bound", "its bound, L W1"),
 )
-"""Fields of :class:`Figures` and their titles in tables."""
+"""Fields of :class:`Measurements` and their titles in tables."""
 
 
 @torch.no_grad()
-def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes: int) -> tuple[Figures, Tensor]:
+def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes: int) -> tuple[Measurements, Tensor]:
     """Measure an embedder.
 
     Args:
@@ -85,16 +85,16 @@ def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes:
         classes: number C of target classes.
 
     Returns:
-        The figures, and P(Z' | Z), (C, S), of which the transported predictor is made.
+        The measurements, and P(Z' | Z), (C, S), of which the transported predictor is made.
     """
     encoded, labels = encode_all(model, samples, source.space)
     some = slice(MOST_TRANSPORTED)
     distance = feature_distance(encoded.points[some], labels[some], source.points[some], source.labels[some])
     probabilities = source.predict(encoded.features).double()
-    of_labels = label_figures(probabilities, labels, classes)
+    of_labels = measure_labels(probabilities, labels, classes)
     shift = prediction_shift(source, encoded.features[some], source.features[some])
-    figures = Figures(*(float(figure) for figure in (distance / source.unit, *of_labels[:-1], *shift)))
-    return figures, of_labels.given.to(encoded.features.dtype)
+    measurements = Measurements(*(float(value) for value in (distance / source.unit, *of_labels[:-1], *shift)))
+    return measurements, of_labels.given.to(encoded.features.dtype)
 
 
 def prediction_shift(source: Source, features: Tensor, source_features: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,8 +108,8 @@ def prediction_shift(source: Source, features: Tensor, source_features: Tensor) 
     return (means[0] - means[1]).abs().max(), constant * wasserstein_1(features.double(), source_features.double())
 
 
-class LabelFigures(NamedTuple):
-    """What predictions tell of labels, as in :class:`Figures`, and P(Z' | Z), (C, S)."""
+class LabelMeasurements(NamedTuple):
+    """What predictions tell of labels, as in :class:`Measurements`, and P(Z' | Z), (C, S)."""
 
     distortion: Tensor
     entropy: Tensor
@@ -119,8 +119,8 @@ class LabelFigures(NamedTuple):
     given: Tensor
 
 
-def label_figures(probabilities: Tensor, labels: Tensor, classes: int) -> LabelFigures:
-    """Figures of source predictions and target labels.
+def measure_labels(probabilities: Tensor, labels: Tensor, classes: int) -> LabelMeasurements:
+    """Measurements of source predictions and target labels.
 
     Args:
         probabilities: (N, S) predictions.
@@ -131,7 +131,7 @@ def label_figures(probabilities: Tensor, labels: Tensor, classes: int) -> LabelF
     given = label_given_source(joint)
     log_probabilities = transported_log_probabilities(probabilities, given)
     conditional, marginal = distortion(probabilities, labels), marginal_entropy(probabilities)
-    return LabelFigures(
+    return LabelMeasurements(
         distortion=conditional,
         entropy=marginal,
         bound=entropy(joint.sum(dim=1)) - marginal + conditional,

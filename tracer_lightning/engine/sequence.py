@@ -1,4 +1,7 @@
-"""A sequence of tasks, each trained from the one before: its folder, its scores after each task, and their summary."""
+"""Folder of a sequence of tasks, weights that are handed on, scores after each task, and their summary.
+
+``commands/continual.py`` runs the tasks.
+"""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ import pytest
 from lightning.pytorch.utilities import rank_zero_only
 
 from tracer_lightning.engine import run_folder
-from tracer_lightning.engine.continual import check_order, provide_weights, summarize, task_scores
+from tracer_lightning.engine.sequence import check_order, provide_weights, summarize, task_scores
 from tracer_lightning.reporting.results_file import Results
 
 R = [
