@@ -185,7 +185,7 @@ def test_parquet_has_a_column_of_names_and_one_of_features(finished_run, tmp_pat
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("predict", ["images=nowhere"], "error: images: 'nowhere' is no folder, file or pattern of images"),
+        ("predict", ["images=nowhere"], "error: images: 'nowhere' is no folder of images or shards"),
         slow("predict", ["images=.", "classes=gone.txt"], "error: classes: there is no file gone.txt"),
         slow("predict", ["images=.", "classes=[cat]", "templates=[a photo]"], "lacks the placeholder {c}"),
         ("predict", ["images=.", "top=0"], "error: top must be a whole number >= 1, found 0"),

@@ -106,6 +106,9 @@ def test_evaluating_a_run_rebuilds_its_other_sets(finished, tmp_path):
         "temperature=shapes",
     )
     assert {**fitted["student"], "shapes": None} == {**scores["student"], "shapes": None}
+    fewer, _ = command("evaluate", tmp_path / "fewer", "evaluation.json", f"checkpoint={folder}", "~suite.shapes")
+    assert fewer["student"].keys() == {"photo", "art_painting", "sketch", "avg_ood"}
+    assert_equal_scores(fewer["student"], {name: scores["student"][name] for name in fewer["student"]})
     assert set(fitted["temperature"]["student"]["ece"]) == {"shapes", "photo", "art_painting", "sketch"}
 
 

@@ -76,6 +76,17 @@ def test_a_search_optimizes_retrieval(tmp_path, root, finished):
             train(composed(tmp_path / "accuracy", *settings(root, *overrides, "optimized_metric=accuracy")))
 
 
+@pytest.mark.parametrize(("removed", "left"), [("~suite.grey", {"far"}), ("~data.tests.far", {"mine", "grey"})])
+def test_a_test_set_is_left_out_of_an_evaluation(tmp_path, finished, removed, left):
+    """Without a test set of pairs, recall is that of validation."""
+    folder, results = finished
+    status, _, err = script("evaluate", f"checkpoint={folder}/tuned/run", removed, f"hydra.run.dir={tmp_path}")
+    assert status == 0, err
+    student = json.loads((tmp_path / "evaluation.json").read_text())["student"]
+    assert student.keys() - {"avg_other"} == left
+    assert all(student[name] == results["student"][name] for name in left - {"mine"})
+
+
 def test_finished_runs_are_evaluated_merged_and_compared(tmp_path, finished):
     folder, results = finished
     tuned = f"checkpoint={folder}/tuned/run"

@@ -95,6 +95,17 @@ def test_a_finished_run_is_evaluated_by_each_judge(finished, tmp_path, judge):
 
 
 @pytest.mark.slow
+def test_a_test_set_is_left_out_of_an_evaluation(finished, tmp_path):
+    folder, _ = finished
+    status, _, stderr = script("evaluate", f"checkpoint={folder}", "~data.tests.task", f"hydra.run.dir={tmp_path}")
+    assert status == 0, stderr
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert "task" in results_of(folder)["student"]
+    assert "task" not in evaluation["student"]
+    assert evaluation["student"]["mine"] == results_of(folder)["student"]["mine"]
+
+
+@pytest.mark.slow
 def test_a_metric_that_a_judge_lacks_is_refused(root, tmp_path):
     status, _, stderr = script(
         *("train", *SMALL, "data.train.file=mine.jsonl", f"data.root={root}", f"hydra.run.dir={tmp_path}"),

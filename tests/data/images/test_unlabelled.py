@@ -26,7 +26,7 @@ def test_patterns_match_images_and_a_file_is_taken_as_it_is(photos, pattern, nam
 
 @pytest.mark.parametrize("images", ["gone", "gone/*.png", "b/*.txt"])
 def test_nothing_to_read_is_an_error(photos, images):
-    with pytest.raises(ValueError, match="is no folder, file or pattern of images"):
+    with pytest.raises(ValueError, match="is no folder of images or shards"):
         list_images(f"{photos}/{images}")
 
 

@@ -37,7 +37,8 @@ def list_images(images: str) -> list[Path]:
         matches = glob.glob(images, recursive=True)  # noqa: PTH207 (absolute ones, too)
         paths = [Path(path) for path in matches if is_image(path)]
     if not paths:
-        raise ValueError(f"{images!r} is no folder, file or pattern of images ({', '.join(SUFFIXES)})")
+        suffixes = ", ".join(SUFFIXES)
+        raise ValueError(f"{images!r} is no folder of images or shards, and no file or pattern of images ({suffixes})")
     return sorted(paths)
 
 

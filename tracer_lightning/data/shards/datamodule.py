@@ -67,7 +67,7 @@ class ShardDataModule(ClipDataModule):
         spec: InputSpec,
         root: str,
         train: Mapping[str, Any],
-        suite: Mapping[str, Mapping[str, Any]],
+        suite: Mapping[str, Mapping[str, Any] | None],
         texts: Mapping[str, Sequence[str] | None],
         augmentation: Mapping[str, Any],
         eval_decoder: EvalDecoder,
@@ -123,7 +123,7 @@ class ShardDataModule(ClipDataModule):
         matches = self.store.matches(location.folder)
         return {name: location._replace(folder=folder) for name, folder in matches.items()}
 
-    def _parse_suite(self, suite: Mapping[str, Mapping[str, Any]]) -> dict[str, SuiteEntry]:
+    def _parse_suite(self, suite: Mapping[str, Mapping[str, Any] | None]) -> dict[str, SuiteEntry]:
         entries = {name: parse_suite_entry(name, fields) for name, fields in suite.items() if fields is not None}
         explicit_folders = {entry.location.folder for entry in entries.values()}
         sets: dict[str, SuiteEntry] = {}
