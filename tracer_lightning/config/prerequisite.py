@@ -47,7 +47,7 @@ def compose_prerequisite(cfg: DictConfig) -> DictConfig:
     required.backbone = cfg.backbone
     required.trainer.accelerator = cfg.trainer.accelerator
     folder = Path(cfg.paths.prerequisites) / check_relative(f"{required.name}-{_fingerprint(required)}")
-    required.paths = {**cfg.paths, "output_dir": str(folder)}
+    required.paths = {name: cfg.paths[name] for name in cfg.paths if name != "output_dir"} | {"output_dir": str(folder)}
     required.run = folder.name
     return required
 
