@@ -104,6 +104,7 @@ MISTAKES = [
     (["method.strength=x"], "method.strength must be a number >= 0, found 'x'"),
     (["trainer.devices=0"], "trainer: `Trainer(devices=0)` value is not a valid input"),
     (["trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val must be a number >= 0, found -1"),
+    (["callbacks=clip_schedule"], "trainer.gradient_clip_val=1.0 is a second norm to clip gradients to"),
     (["trainer.log_every_n_steps=0"], "trainer.log_every_n_steps must be a whole number >= 1, found 0"),
     (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch must be a whole number >= 1, found 0"),
     (["trainer.plugins=abc"], "trainer.plugins must be a list of what has a _target_, found 'abc'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -110,8 +111,10 @@ def _remarks(inspections: Mapping[str, SetInspection], data: ClipDataModule) -> 
             lines.append(_some(f"{name}: images that can't be read", inspection.unreadable))
         if inspection.repeated:
             lines.append(_pairs(f"{name}: images that occur before in the set", inspection.repeated))
-        if name != TRAINING and (shared := shared_images(train, inspection)):
-            lines.append(_pairs(f"{name}: images that are training images, too", shared))
+    for (earlier, first), (name, second) in itertools.combinations(inspections.items(), 2):
+        if shared := shared_images(first, second):
+            where = "training images" if earlier == TRAINING else f"in {earlier}"
+            lines.append(_pairs(f"{name}: images that are {where}, too", shared))
     classes = range(len(data.classnames)) if data.labelled else ()
     few = [label for label in classes if train.class_counts.get(label, 0) < FEW]
     if few:

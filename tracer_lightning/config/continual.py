@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tracer_lightning.config.backbones import add_peft, bare_backbone
-from tracer_lightning.config.build import build_data
+from tracer_lightning.config.build import build_training_data
 from tracer_lightning.config.checkpoint import DATA
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.local_data import local_data
@@ -159,7 +159,7 @@ def prepare_sequence(cfg: DictConfig, tasks: Sequence[TaskConfig]) -> Preparatio
     for task in tasks:
         with setting(f"tasks.{task.name}"), local_data(task.cfg):
             validate(task.cfg, "train")
-            data: DataModule = build_data(task.cfg, backbone)
+            data: DataModule = build_training_data(task.cfg, backbone)
         suites[task.name] = {eval_set.name: data.label_names(eval_set) for eval_set in data.eval_sets}
         for eval_set in data.eval_sets:
             roles.setdefault(eval_set.name, set()).add(eval_set.role)

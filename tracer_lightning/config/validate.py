@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from tracer_lightning.callbacks import ClipSchedule
 from tracer_lightning.config.limits import TEST_LIMITS, TRAIN_LIMITS, check_limits
 from tracer_lightning.config.schema import FISHER, INTERPOLATE, INTERPOLATIONS, SCHEMAS, Rule, one_of
 from tracer_lightning.config.type_checks import TARGET, check_type_of, target_of
@@ -84,6 +85,18 @@ def _check_modality(cfg: DictConfig) -> None:
         raise ValueError(
             "callbacks.report.images must be 0 with an embedder of another modality: its samples are no images"
         )
+
+
+def _check_clipping(cfg: DictConfig) -> None:
+    """Are gradients clipped to one norm only?"""
+    norm = cfg.trainer.get("gradient_clip_val")
+    for name, callback in cfg.callbacks.items():
+        target = callback.get(TARGET) if isinstance(callback, DictConfig) else None
+        if norm is not None and target is not None and target_of(target, f"callbacks.{name}") is ClipSchedule:
+            raise ValueError(
+                f"trainer.gradient_clip_val={norm} is a second norm to clip gradients to, beside callbacks.{name}; set "
+                "trainer.gradient_clip_val=null"
+            )
 
 
 def _test_suite(cfg: DictConfig) -> Any:
@@ -169,7 +182,10 @@ def _check_features_file(cfg: DictConfig) -> None:
 EVALUATION = (_check_test_limits, _check_suite)
 """Checks of all commands that read test sets."""
 CHECKS: dict[str, tuple[Callable[[DictConfig], None], ...]] = {
-    "train": (*EVALUATION, _check_train_limits, _check_modality, _check_primary_metric, _check_optimized_metric),
+    "train": (
+        *(*EVALUATION, _check_train_limits, _check_clipping, _check_modality),
+        *(_check_primary_metric, _check_optimized_metric),
+    ),
     "evaluate": (*EVALUATION, _check_primary_metric, _check_suite_options),
     "export": (),
     "merge": (*EVALUATION, _check_primary_metric, _check_merge),

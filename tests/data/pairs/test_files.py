@@ -44,6 +44,7 @@ def expected(folder, captions=2):
     [
         ("comma.csv", ",", ("filepath", "title"), Columns()),
         ("tabs.csv", "\t", ("filepath", "title"), Columns()),
+        ("mixed.csv", ",", ("image", "title"), Columns()),
         ("tabs.tsv", "\t", ("image", "caption"), Columns()),
         ("semicolons.csv", ";", ("path", "text"), Columns("path", "text")),
         ("named.csv", ":", ("path", "text"), Columns("path", "text", ":")),
@@ -144,7 +145,7 @@ def test_missing_images_are_counted_and_the_first_five_named(folder):
         (
             "wrong.csv",
             "path,text\n1.png,x\n",
-            "wrong.csv has the columns path, text, and not filepath and title",
+            "wrong.csv has the columns path, text, and not filepath or image with title or caption; set columns",
         ),
         ("silent.csv", "image,caption\nimages/0.png,\n", "silent.csv: 1 of 1 rows can't be used"),
         ("bytes.csv", "image,caption\n1.png,a\0b\n", "bytes.csv is not UTF-8 text: line 2"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-KNOWN = (("filepath", "title"), ("image", "caption"))
+IMAGES, CAPTIONS = ("filepath", "image"), ("title", "caption")
 """Names of the columns of images and captions that are recognised: open_clip's, and plain ones."""
 FIELDS = ("image", "caption", "separator")
 
@@ -30,15 +30,16 @@ class Columns(NamedTuple):
         Raises:
             ValueError: the file lacks a column.
         """
-        chosen = [(self.image or image, self.caption or caption) for image, caption in KNOWN]
-        for columns in chosen:
-            if set(columns) <= set(names):
-                return columns
-        wanted = " or ".join(dict.fromkeys(" and ".join(columns) for columns in chosen))
-        raise ValueError(
-            f"{file} has the columns {', '.join(map(str, names)) or 'none'}, and not {wanted}; set columns to the "
-            "names of those of images and captions, as in {image: path, caption: text}"
-        )
+        images = IMAGES if self.image is None else (self.image,)
+        captions = CAPTIONS if self.caption is None else (self.caption,)
+        pairs = [(image, caption) for image in images for caption in captions if {image, caption} <= set(names)]
+        if not pairs:
+            raise ValueError(
+                f"{file} has the columns {', '.join(map(str, names)) or 'none'}, and not {' or '.join(images)} with "
+                f"{' or '.join(captions)}; set columns to the names of those of images and captions, as in "
+                "{image: path, caption: text}"
+            )
+        return pairs[0]
 
 
 def parse_columns(columns: Mapping[str, str | None]) -> Columns:
