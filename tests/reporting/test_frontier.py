@@ -178,6 +178,15 @@ def test_merges_are_points_by_rate_and_alpha(two):
     assert merged.points[4].mean("id") == pytest.approx(0.6 + RATES[1] + 0.01)
 
 
+def test_settings_that_a_merge_recorded_before_they_were_ignored_make_no_series(two):
+    curve = {"0": (0.5, 0.4), "1": (0.6, 0.38)}
+    write_merge(two / "merges", curve, run_folder=two / "flyp/0.0001-0", **{"optimizer.lr": RATES[0], **FLYP_CONFIG})
+    content = json.loads((two / "merges/merge.json").read_text())
+    content["runs"][0]["settings"]["data.in_memory"] = "auto"
+    (two / "merges/merge.json").write_text(json.dumps(content))
+    assert set(by_label(read(two, two / "merges"))) == {"flyp", "tracer", "flyp + WiSE-FT"}
+
+
 def test_merges_with_other_options_are_series_of_their_own(two):
     curve = {alpha: (0.6 + float(alpha) / 10, 0.38) for alpha in ("0", "0.5", "1")}
     shared = {"run_folder": two / "flyp/0.0001-0", "optimizer.lr": RATES[0], **FLYP_CONFIG}

@@ -14,7 +14,7 @@ from tracer_lightning.reporting.files import read_json
 from tracer_lightning.reporting.merged import CURVES
 from tracer_lightning.reporting.results_file import Scores
 from tracer_lightning.reporting.runs import find_folders
-from tracer_lightning.reporting.settings import Settings
+from tracer_lightning.reporting.settings import Settings, recorded_settings
 from tracer_lightning.storage.records import DisplayText, StrictRecord, read_record
 from tracer_lightning.storage.run_layout import MERGE
 
@@ -90,7 +90,9 @@ def read_interpolation(folder: Path) -> Interpolation:
         raise ValueError(f"{path} does not say which run was merged; merge its finished run again")
     options = {name: getattr(results, name) for name in OPTIONS if getattr(results, name) is not None}
     scores = {_alpha(path, text): values for text, values in results.scores.items()}
-    return Interpolation(folder, CURVES[results.merge], results.model, run.seed, dict(run.settings), options, scores)
+    return Interpolation(
+        folder, CURVES[results.merge], results.model, run.seed, recorded_settings(run.settings), options, scores
+    )
 
 
 def _alpha(path: Path, text: str) -> float:

@@ -100,6 +100,12 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def recorded_settings(settings: Settings) -> Settings:
+    """Settings of a run as :func:`settings_of` once extracted them, without those that it ignores now."""
+    kept = (EVAL_BATCH, "kernel.")
+    return {key: value for key, value in settings.items() if key.startswith(kept) or not IS_IGNORED(key)}
+
+
 def _preference(key: str) -> tuple[int, int]:
     return (PREFERRED.index(key) if key in PREFERRED else len(PREFERRED), key.count("."))
 
