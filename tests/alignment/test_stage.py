@@ -161,6 +161,14 @@ def test_a_source_without_a_predictor_or_samples_is_refused(digits, target):
         problem(digits, target, samples=1)
 
 
+@pytest.mark.parametrize("space", ["body", "tokens"])
+def test_source_samples_that_the_model_does_not_tell_apart_raise_an_error(digits, space):
+    model = tiny_backbone().model
+    model.model.visual.conv1.weight.detach().zero_()
+    with pytest.raises(ValueError, match=f"source must have samples that differ .* {space}, but all 60 are the same"):
+        read_source(model, digits, PROBE, space, 60, 0, CPU)
+
+
 @pytest.mark.filterwarnings("ignore:Problem")  # POT's, of costs that are NaN
 @pytest.mark.parametrize(("objective", "losses"), [("fa", "distance nan"), ("fa_mi", "label term nan")])
 def test_a_loss_that_is_not_finite_ends_the_stage(digits, target, objective, losses):

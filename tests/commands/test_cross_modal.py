@@ -129,10 +129,23 @@ def recraft(tmp_path_factory):
 TARGET = "embedder._target_"
 CONV2D = "tracer_lightning.models.open_clip.embedders.conv2d"
 HEAD = "align.source_head.module._target_"
+NO_TERMS = {"align.transport": None, "align.labels": None}
 BAD = {
     "nothing to learn": ({"embedder": {}}, "align=fa_fld learns an embedder, and embedder=pixels has none to learn"),
+    "a source of pixels": (
+        {"embedder": {}, **NO_TERMS},
+        r"align\.source is for stage 1, which embedder=pixels doesn't have; leave it out, or choose embedder=conv1d",
+    ),
+    "recalibration for pixels": (
+        {"embedder": {}, **NO_TERMS, "align.source": None, "align.recalibrate.penalty": 100},
+        r"align\.recalibrate\.penalty is for stage 1, which embedder=pixels doesn't have",
+    ),
+    "recalibration without a source": (
+        {**NO_TERMS, "align.source": None, "align.recalibrate.penalty": 100},
+        r"align\.recalibrate\.penalty must be 0 where there are no source data",
+    ),
     "pixels": (
-        {"embedder": {}, "align.transport": None, "align.labels": None},
+        {"embedder": {}, **NO_TERMS, "align.source": None},
         r"data: samples have the shape \(2, 6\), and the embedder takes \(3, 32, 32\); .*choose embedder=conv1d",
     ),
     "images": ({"callbacks.report.images": 2}, r"callbacks\.report\.images must be 0 with an embedder"),

@@ -38,6 +38,14 @@ def test_they_are_chosen_said_and_kept(tmp_path, pets, capsys):
     assert (continued.data.batch_size, continued.trainer.max_epochs) == (4, 7)
 
 
+def test_processes_share_the_batch(tmp_path, pets, capsys):
+    composition = own_images(tmp_path, pets, "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=3")
+    with local_data(composition) as cfg:
+        choose_automatic(cfg, build_backbone(cfg, None))
+    assert cfg.data.batch_size == 15  # 16, as a multiple of three
+    assert " in each of 3 processes, " in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_run_records_what_was_chosen_and_is_continued_with_it(tmp_path, pets):
     cfg = own_images(tmp_path, pets, "trainer.max_epochs=1", "backbone.vision_cfg.layers=1", "tags=[mine]")

@@ -23,6 +23,14 @@ def test_the_batch_fits_in_half_of_the_memory_and_in_the_training_set(weights, i
     assert largest_batch(weights, image, memory, 64, images) == expected
 
 
+@pytest.mark.parametrize(
+    ("memory", "images", "processes", "expected"),
+    [(64 * GB, 1000, 3, 63), (8 * GB, 1000, 3, 63), (7 * GB, 1000, 3, 30), (64 * GB, 5, 8, 8)],
+)
+def test_processes_share_the_batch(memory, images, processes, expected):
+    assert largest_batch(3 * GB, GB // 32, memory, 64, images, processes) == expected
+
+
 def test_activations_are_those_that_the_backward_pass_needs(backbone):
     """A block of a transformer keeps about 17 tensors of its width for each token, without those of attention."""
     model = backbone.model

@@ -120,6 +120,13 @@ def test_blocks_and_towers_can_be_selected():
     assert trained_names == ["model.visual.transformer.resblocks.0.attn.in_proj_weight"]
 
 
+def test_a_block_that_is_named_twice_gets_one_update():
+    model = tiny_backbone().model
+    add_lora(model, rank=2, scale=0.2, towers=["image", "image"], blocks=[0, -1])
+    attention = model.model.visual.transformer.resblocks[0].attn
+    assert len(attention.parametrizations.in_proj_weight) == 1
+
+
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [

@@ -15,6 +15,8 @@ from tracer_lightning.models import ClipModel
 
 FEWEST = 2
 """Fewest samples and classes of a source."""
+ROUNDING = 1e-12
+"""Mean squared distance of samples, relative to their mean square, up to which they differ by rounding only."""
 
 
 class Source(NamedTuple):
@@ -66,17 +68,23 @@ def read_source(
         batch: greatest number of samples in a step of the recalibration.
 
     Raises:
-        ValueError: there are too few labelled samples, or no predictor, or its recalibration has ruined it.
+        ValueError: there are too few labelled samples, or all are the same point, or there is no predictor, or its
+            recalibration has ruined it.
     """
     chosen = TrainingSamples(data, samples, seed, device)
     if len(chosen) < FEWEST:
         raise ValueError(f"source must have {FEWEST} or more labelled training samples, found {len(chosen)}")
     encoded, labels = encode_all(model, chosen, space)
+    unit = 2 * encoded.points.var(dim=0, unbiased=False).sum()
+    if unit <= ROUNDING * encoded.points.square().sum(dim=1).mean():
+        raise ValueError(
+            f"source must have samples that differ where distances are measured, in the model's {space}, but all "
+            f"{len(labels)} are the same point; choose other data, or a model that tells them apart"
+        )
     head = make_head(model, prompts=data.prompts().to(device), features=lambda: (encoded.features, labels))
     if not isinstance(head, nn.Linear) or head.out_features < FEWEST:
         raise ValueError("source_head must make a predictor of two or more source classes; choose another")
     slopes = None
     if recalibration is not None:
         slopes = recalibrate(model, head, chosen, recalibration, batch, seed)
-    unit = 2 * encoded.points.var(dim=0, unbiased=False).sum()
     return Source(encoded.points, encoded.features, labels, head.requires_grad_(False), unit, space, slopes)

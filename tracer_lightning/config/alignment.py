@@ -80,11 +80,16 @@ def prepare_modality(
 
 
 def _check_needs_no_source(cfg: DictConfig) -> None:
-    """Raise ValueError where there are no source data and stage 1 compares with some."""
+    """Raise ValueError where there are no source data, and stage 0 or 1 needs some."""
     if cfg.align.transport is not None or cfg.align.labels is not None:
         raise ValueError(
             f"align={cfg.align.name} compares with the data that the model was pretrained on, and there is no "
             "prerequisite; name the data as data@align.source=, or choose align=none"
+        )
+    if cfg.align.recalibrate.penalty:
+        raise ValueError(
+            "align.recalibrate.penalty must be 0 where there are no source data, whose predictor is recalibrated; name "
+            "the data as data@align.source="
         )
     print_rank_zero("stage 1: nothing is measured, because neither align.source nor a prerequisite gives source data")
 

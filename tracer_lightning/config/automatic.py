@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tracer_lightning.config.build import build_training_data
+from tracer_lightning.config.build import build_training_data, devices_of
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.engine.batch_size import SHARE, choose_batch_size
 from tracer_lightning.engine.console import print_rank_zero
@@ -42,14 +42,20 @@ def choose_automatic(cfg: DictConfig, backbone: Backbone, saved: Mapping[str, An
         return
     if not names:
         return
-    images = _training_images(cfg, backbone, names)
+    provisional = _provisional(cfg, names)
+    images = _training_images(provisional, backbone, names)
     if BATCH in names:
-        choice = choose_batch_size(backbone.model, backbone.spec, cfg.trainer.accelerator, images)
+        devices, machines = devices_of(provisional)
+        processes = devices * machines
+        choice = choose_batch_size(
+            backbone.model, backbone.spec, cfg.trainer.accelerator, images, processes=processes, machines=machines
+        )
         OmegaConf.update(cfg, BATCH, choice.size)
-        step = choice.weights + choice.size * choice.image
+        step = choice.weights + choice.size // processes * choice.image
         limit = "" if choice.memory is None else f"; {SHARE:.0%} of {_megabytes(choice.memory)} may be used"
+        where = "" if processes == 1 else f" in each of {processes} processes"
         print_rank_zero(
-            f"{BATCH}={choice.size}: a step needs about {_megabytes(step)}, "
+            f"{BATCH}={choice.size}: a step needs about {_megabytes(step)}{where}, "
             f"{_megabytes(choice.image)} of it for each image{limit}"
         )
     if EPOCHS in names:
@@ -65,12 +71,17 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"
 
 
+def _provisional(cfg: DictConfig, names: list[str]) -> DictConfig:
+    """A copy in which data and trainer can be built: the settings of these names are 1."""
+    provisional = deepcopy(cfg)
+    for name in names:
+        OmegaConf.update(provisional, name, 1)
+    return provisional
+
+
 def _training_images(cfg: DictConfig, backbone: Backbone, names: list[str]) -> int:
     """Number of training images, without those that are held out."""
-    provisional = deepcopy(cfg)
-    if BATCH in names:
-        OmegaConf.update(provisional, BATCH, 1)
-    data = build_training_data(provisional, backbone)
+    data = build_training_data(cfg, backbone)
     if not isinstance(data, ClipDataModule):
         raise ValueError(f"{names[0]}={AUTO} is for images with captions; give a number")
     data.prepare_data()

@@ -11,6 +11,7 @@ from typing import Any
 import lightning.pytorch as pl
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf
@@ -316,6 +317,15 @@ def build_trainer(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugin
 def build_evaluator(cfg: DictConfig) -> pl.Trainer:
     """The trainer of a command that evaluates: nothing is logged or saved."""
     return _make_trainer(cfg, logger=False, enable_checkpointing=False, callbacks=[Progress(refresh_rate=10)])
+
+
+def devices_of(cfg: DictConfig) -> tuple[int, int]:
+    """Number of devices on each machine of a run, each of which has a process, and number of machines."""
+    environment = LightningEnvironment()  # others would compare these numbers with what they have started
+    trainer: pl.Trainer = make(
+        cfg, "trainer", pl.Trainer, logger=False, enable_checkpointing=False, plugins=[environment]
+    )
+    return trainer.num_devices, trainer.num_nodes
 
 
 def _make_trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:

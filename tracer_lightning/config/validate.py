@@ -76,11 +76,18 @@ def _check_train_limits(cfg: DictConfig) -> None:
 
 def _check_modality(cfg: DictConfig) -> None:
     """Is there an embedder for stage 1 to learn, and are no images shown where there are none?"""
-    if not cfg.embedder and (cfg.align.transport is not None or cfg.align.labels is not None):
-        raise ValueError(
-            f"align={cfg.align.name} learns an embedder, and embedder=pixels has none to learn; choose embedder=conv1d "
-            "or conv2d, or align=none"
-        )
+    if not cfg.embedder:
+        if cfg.align.transport is not None or cfg.align.labels is not None:
+            raise ValueError(
+                f"align={cfg.align.name} learns an embedder, and embedder=pixels has none to learn; choose "
+                "embedder=conv1d or conv2d, or align=none"
+            )
+        settings = {"source": cfg.align.source is not None, "recalibrate.penalty": cfg.align.recalibrate.penalty > 0}
+        for name in (name for name, is_set in settings.items() if is_set):
+            raise ValueError(
+                f"align.{name} is for stage 1, which embedder=pixels doesn't have; leave it out, or choose "
+                "embedder=conv1d or conv2d"
+            )
     if cfg.embedder and OmegaConf.select(cfg, "callbacks.report.images"):
         raise ValueError(
             "callbacks.report.images must be 0 with an embedder of another modality: its samples are no images"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from tracer_lightning.data.core.available_memory import available_memory
+from tracer_lightning.data.core.available_memory import available_memory, total_memory
 from tracer_lightning.models import Model
 from tracer_lightning.types import Batch, InputSpec
 
@@ -34,7 +34,7 @@ class BatchChoice(NamedTuple):
     image: int
     """Bytes of activations for each image and its caption."""
     memory: int | None
-    """Bytes of the device's memory; None where the system does not say."""
+    """Bytes of memory for each process; None where the system does not say."""
 
 
 def activation_bytes(model: Model, spec: InputSpec) -> int:
@@ -65,36 +65,50 @@ def activation_bytes(model: Model, spec: InputSpec) -> int:
     return sum(storage.nbytes() for pointer, storage in saved.items() if pointer not in weights) // 2
 
 
-def largest_batch(weights: int, image: int, memory: int | None, largest: int, images: int) -> int:
+def largest_batch(weights: int, image: int, memory: int | None, largest: int, images: int, processes: int = 1) -> int:
     """The largest power of two, at most ``largest``, that fits in half of the memory and in the training set.
 
     Args:
         weights: bytes that do not depend on the batch.
         image: bytes for each image of the batch.
-        memory: bytes of the device's memory; None where they are not known.
+        memory: bytes of memory for each process; None where they are not known.
         largest: a power of two.
         images: number of training images.
+        processes: number of processes that share the batch, to a multiple of which it is rounded down.
     """
     size = largest
-    while size > SMALLEST and memory is not None and weights + size * image > SHARE * memory:
+    while size > SMALLEST and memory is not None and weights + size * image / processes > SHARE * memory:
         size //= 2
     while size > max(images, 1):
         size //= 2
-    return size
+    return max(size // processes, 1) * processes
 
 
-def choose_batch_size(model: Model, spec: InputSpec, accelerator: str, images: int) -> BatchChoice:
-    """Choose the batch size for a model and a device by :func:`largest_batch`.
+def choose_batch_size(
+    model: Model, spec: InputSpec, accelerator: str, images: int, processes: int = 1, machines: int = 1
+) -> BatchChoice:
+    """Choose the size of the global batch for a model and its devices by :func:`largest_batch`.
+
+    Several processes choose before they meet. They choose the same, since then nothing depends on what is free at the
+    moment: on CPUs, the processes of a machine share its memory.
 
     Args:
         model: model to train, on the CPU.
         spec: its inputs.
         accelerator: Lightning's name of the device; ``auto`` is a GPU where there is one.
         images: number of training images.
+        processes: number of processes of the run.
+        machines: number of equal machines that they run on.
     """
     is_gpu = accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available()
-    memory = torch.cuda.get_device_properties(0).total_memory if is_gpu else available_memory()
+    if is_gpu:
+        memory: int | None = torch.cuda.get_device_properties(0).total_memory
+    elif processes == 1:
+        memory = available_memory()
+    else:
+        total = total_memory()
+        memory = None if total is None else total * machines // processes
     weights = COPIES * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     image = activation_bytes(model, spec)
-    size = largest_batch(weights, image, memory, LARGEST["cuda" if is_gpu else "cpu"], images)
+    size = largest_batch(weights, image, memory, LARGEST["cuda" if is_gpu else "cpu"], images, processes)
     return BatchChoice(size, weights, image, memory)

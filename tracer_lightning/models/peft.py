@@ -129,15 +129,18 @@ def _check_towers(towers: Sequence[Tower]) -> None:
 
 
 def _blocks(model: ClipModel, towers: Sequence[Tower], indices: Sequence[int] | None) -> Iterator[Any]:
-    """Yield the selected transformer blocks of the selected towers."""
+    """Yield the selected transformer blocks of the selected towers, each once, however often it is named."""
     _check_towers(towers)
     clip = model.model
     modules = {"image": clip.visual, "text": clip}
-    for tower in towers:
+    for tower in dict.fromkeys(towers):
         blocks = transformer_blocks(modules[tower])
         if blocks is None:
             raise ValueError(f"towers must not include {tower}: the {tower} tower is not a transformer")
-        for index in range(len(blocks)) if indices is None else indices:
-            if not -len(blocks) <= index < len(blocks):
-                raise ValueError(f"blocks must be indices of the {tower} tower's {len(blocks)} blocks, got {index}")
+        count = len(blocks)
+        chosen = range(count) if indices is None else indices
+        for index in chosen:
+            if not -count <= index < count:
+                raise ValueError(f"blocks must be indices of the {tower} tower's {count} blocks, got {index}")
+        for index in dict.fromkeys(index % count for index in chosen):
             yield blocks[index]

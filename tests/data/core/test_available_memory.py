@@ -4,6 +4,7 @@ import pytest
 
 from tracer_lightning.data.core import available_memory
 from tracer_lightning.data.core.available_memory import available_memory as measure
+from tracer_lightning.data.core.available_memory import total_memory
 
 
 @pytest.fixture
@@ -39,10 +40,17 @@ def test_the_smallest_limit_of_the_process_and_its_parents_counts(system):
     assert measure() == 0
 
 
+def test_the_total_does_not_depend_on_what_is_used(system):
+    assert total_memory() == 16 << 30
+    limit(system / "groups/job/step", 6 << 30, 1 << 30, 1 << 20)
+    assert total_memory() == 6 << 30
+
+
 def test_unknown_systems_have_none(system):
     for name in ("meminfo", "cgroup"):
         (system / name).unlink()
     assert measure() is None
+    assert total_memory() is None
 
 
 def test_this_machine_has_some():

@@ -2,16 +2,18 @@
 
 import pytest
 import torch
+from open_clip.tokenizer import HFTokenizer, get_clean_fn
 from PIL import Image
 
 from tests.models.open_clip.siglip_models import randomise, siglip_backbone
 from tests.models.open_clip.test_clip import TEXT, VISION
 from tests.models.open_clip.test_hugging_face import backbone as clip_backbone
 from tracer_lightning.models import build_clip, load_weights
+from tracer_lightning.models.open_clip.hugging_face_tokenizer import check_tokenizer, save_tokenizer
 from tracer_lightning.models.peft import add_lora
 
 transformers = pytest.importorskip("transformers")
-CAPTIONS = ["A photo of two dogs.", "the number four", "a"]
+CAPTIONS = ["A photo of two dogs.", "the  Number_four, a dog!", "a"]
 
 
 @pytest.fixture(params=["clip", "quick_gelu", "siglip"])
@@ -54,7 +56,7 @@ def test_tokenizer_and_image_processor_prepare_the_same_inputs(tmp_path, backbon
     backbone.model.export_to_transformers(backbone, tmp_path / "exported")
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "exported")
     for caption, tokens in zip(CAPTIONS, backbone.spec.tokenize(CAPTIONS).tolist(), strict=True):
-        ids = tokenizer(backbone.spec.tokenize.clean_fn(caption)).input_ids
+        ids = tokenizer(caption).input_ids
         assert tokens[: len(ids)] == ids
         assert not any(tokens[len(ids) :])
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "exported")
@@ -74,6 +76,33 @@ def test_low_rank_updates_are_merged(tmp_path):
     theirs = transformers.AutoModel.from_pretrained(tmp_path / "exported")
     for ours, exported in zip(expected, features(theirs, {"pixel_values": images, "input_ids": texts}), strict=True):
         torch.testing.assert_close(exported, ours, rtol=0, atol=1e-5)
+
+
+def test_tokens_beyond_those_of_the_tokenizer_change_no_feature(tmp_path):
+    vision = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16}
+    backbone = build_clip(16, vision, TEXT | {"vocab_size": 49472})
+    texts = backbone.spec.tokenize(CAPTIONS)
+    with torch.no_grad():
+        expected = randomise(backbone.model).eval().encode_text(texts)
+    backbone.model.export_to_transformers(backbone, tmp_path / "exported")
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "exported")
+    _, actual = features(theirs, {"pixel_values": torch.zeros(1, 3, 32, 32), "input_ids": texts})
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5)
+    load_weights(randomise(backbone.model), tmp_path / "exported")
+
+
+@pytest.mark.parametrize("clean", ["canonicalize", "lower", "whitespace"])
+def test_the_tokenizer_of_a_class_with_its_own_normalizer_cleans_texts(tmp_path, clean):
+    letters = [(letter, -6.0) for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.,:;'?!&()"]
+    special = [(token, 0.0) for token in ("<pad>", "</s>", "<unk>")]
+    vocabulary = [*special, ("\u2581", -4.0), ("\u2581dog", -2.0), *letters]
+    transformers.T5TokenizerFast(vocab=vocabulary, extra_ids=0).save_pretrained(tmp_path / "t5")
+    tokenizer = HFTokenizer(str(tmp_path / "t5"), context_length=32, clean=clean)
+    save_tokenizer(tokenizer, tmp_path / "t5", 32)
+    written = transformers.AutoTokenizer.from_pretrained(tmp_path / "t5")
+    check_tokenizer(tokenizer, written, 32)
+    texts = ["Dogs, and [one] dog_house!", "\u00c9t\u00e9\u00a0 2"]
+    assert written(texts, padding="max_length", max_length=32).input_ids == tokenizer(texts).tolist()
 
 
 VIT = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16}
@@ -100,3 +129,33 @@ def test_weights_without_a_counterpart_raise_errors(tmp_path):
     backbone.model.model.visual.trunk.reg_token = torch.nn.Parameter(torch.zeros(1, 1, 32))
     with pytest.raises(ValueError, match=r"visual\.trunk\.reg_token has no counterpart in the transformers library"):
         backbone.model.export_to_transformers(backbone, tmp_path / "exported")
+
+
+def test_a_tokenizer_with_other_tokens_raises_an_error(tmp_path):
+    backbone = siglip_backbone(tmp_path)
+    backbone.spec.tokenize.clean_fn = get_clean_fn("whitespace")
+    backbone.spec.tokenize.save_pretrained(tmp_path)
+    written = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    check_tokenizer(backbone.spec.tokenize, written, 16)
+    backbone.spec.tokenize.clean_fn = get_clean_fn("canonicalize")
+    with pytest.raises(ValueError, match=r"no tokenizer like the model's: 'A photo of the DOG\.' has the tokens 2, "):
+        check_tokenizer(backbone.spec.tokenize, written, 16)
+
+
+def test_features_that_differ_raise_an_error(tmp_path):
+    """The tokenizer has no token that is always the highest of a text, which a CLIPModel could pool at."""
+    backbone = clip_backbone()
+    randomise(backbone.model)
+    backbone = backbone._replace(spec=backbone.spec._replace(tokenize=siglip_backbone(tmp_path).spec.tokenize))
+    with pytest.raises(ValueError, match=r"text features differ by 0\.\d+ between the transformers library"):
+        backbone.model.export_to_transformers(backbone, tmp_path / "exported")
+
+
+@pytest.mark.parametrize("option", [{"resize_mode": "longest"}, {"interpolation": "random"}])
+def test_preprocessing_without_a_counterpart_raises_errors(tmp_path, option):
+    backbone = clip_backbone()
+    backbone = backbone._replace(spec=backbone.spec._replace(**option))
+    ((name, value),) = option.items()
+    with pytest.raises(ValueError, match=f"no image processor with {name}={value}; export in open_clip's format"):
+        backbone.model.export_to_transformers(backbone, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import open_clip
 from open_clip.transformer import QuickGELU
 from torch import nn
 
@@ -78,10 +79,11 @@ def check_config(model: ClipModel, file: Path, where: str) -> None:
             if {str(values[key]), own} != SIMILAR:
                 raise ValueError(f"{difference}; choose another backbone (-quickgelu names have quick_gelu)")
             warnings.warn(f"{difference}, as in open_clip; features differ slightly", stacklevel=2)
-    end, highest = settings["text"].get(END_TOKEN, HIGHEST), model.model.vocab_size - 1
-    if model.logit_bias is None and end not in (HIGHEST, highest):
+    end = settings["text"].get(END_TOKEN, HIGHEST)
+    token = min(int(open_clip.tokenize("").max()), model.model.vocab_size - 1)  # further tokens occur in no text
+    if model.logit_bias is None and end not in (HIGHEST, token):
         raise ValueError(
-            f"{where}: according to {path}, its texts end with token {end!r:.40}, but the backbone's with {highest}; "
+            f"{where}: according to {path}, its texts end with token {end!r:.40}, but the backbone's with {token}; "
             "these weights are not supported"
         )
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from open_clip.tokenizer import SimpleTokenizer
+import torch
 from open_clip.transformer import VisionTransformer as ClipViT
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -17,6 +16,12 @@ from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.export import plain_clip, save_head, save_weights
 from tracer_lightning.models.open_clip.hugging_face import to_transformers
 from tracer_lightning.models.open_clip.hugging_face_config import CONFIG, tower_settings
+from tracer_lightning.models.open_clip.hugging_face_tokenizer import (
+    PROBES,
+    check_tokenizer,
+    save_tokenizer,
+    write_json,
+)
 from tracer_lightning.types import InputSpec
 
 WEIGHTS = "model.safetensors"
@@ -33,6 +38,10 @@ SIGLIP: dict[str, dict[str, Any]] = {
 """Options of the towers that ``transformers`` has as well, with the value that they must have where it isn't None."""
 RESAMPLING = {"bilinear": 2, "bicubic": 3}
 """Pillow's numbers of interpolations."""
+RESIZE_MODES = ("shortest", "squash")
+"""Ways of resizing that image processors have."""
+TOLERANCE = 1e-4
+"""Largest difference of features between both libraries."""
 
 
 def export_to_transformers(backbone: Backbone, folder: Path) -> None:
@@ -43,19 +52,30 @@ def export_to_transformers(backbone: Backbone, folder: Path) -> None:
         folder: target folder, which is created if necessary; existing files of the same names are replaced.
 
     Raises:
-        ValueError: the ``transformers`` library has no such model.
+        ValueError: the ``transformers`` library is missing, has no such model, or gives other tokens or features.
     """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ValueError(
+            f"{error.name} is not installed, with which the export is checked; the extra siglip has it (pip install "
+            "transformers sentencepiece)"
+        ) from error
     clip = plain_clip(backbone.model)
     is_siglip = backbone.model.logit_bias is not None
     _check_architecture(backbone, is_siglip)
+    image_processor = _image_processor(backbone.spec)
     state = to_transformers(clip.state_dict())
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(state, folder / WEIGHTS, {"format": "pt"})
     save_head(backbone.model, folder)
-    config = (_siglip_config if is_siglip else _clip_config)(backbone.model, state, backbone.spec.image_size)
-    _write(folder / CONFIG, config)
-    _write(folder / "preprocessor_config.json", _image_processor(backbone.spec))
-    _save_tokenizer(backbone.spec.tokenize, folder, int(clip.context_length))
+    config = (_siglip_config if is_siglip else _clip_config)(backbone, state)
+    write_json(folder / CONFIG, config)
+    write_json(folder / "preprocessor_config.json", image_processor)
+    save_tokenizer(backbone.spec.tokenize, folder, backbone.model.context_length)
+    _check_export(
+        backbone, transformers.AutoTokenizer.from_pretrained(folder), transformers.AutoModel.from_pretrained(folder)
+    )
 
 
 def _check_architecture(backbone: Backbone, is_siglip: bool) -> None:
@@ -101,10 +121,12 @@ def _text_tower(model: ClipModel, state: Mapping[str, Tensor]) -> dict[str, Any]
     }
 
 
-def _clip_config(model: ClipModel, state: Mapping[str, Tensor], image_size: int) -> dict[str, Any]:
+def _clip_config(backbone: Backbone, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    model = backbone.model
     width, text = model.text_projection.shape[1], _text_tower(model, state)
-    ends = {"bos_token_id": text["vocab_size"] - 2, "eos_token_id": text["vocab_size"] - 1}
-    image = _image_tower(model, state, image_size)
+    tokens = backbone.spec.tokenize(["a photo"])[0]
+    ends = {"bos_token_id": int(tokens[0]), "eos_token_id": int(tokens.max())}  # open_clip pools at the highest token
+    image = _image_tower(model, state, backbone.spec.image_size)
     return {
         "architectures": ["CLIPModel"],
         "model_type": "clip",
@@ -114,19 +136,29 @@ def _clip_config(model: ClipModel, state: Mapping[str, Tensor], image_size: int)
     }
 
 
-def _siglip_config(model: ClipModel, state: Mapping[str, Tensor], image_size: int) -> dict[str, Any]:
-    ends = {"bos_token_id": None, "eos_token_id": None}
+def _siglip_config(backbone: Backbone, state: Mapping[str, Tensor]) -> dict[str, Any]:
+    model, ends = backbone.model, {"bos_token_id": None, "eos_token_id": None}
     text = {**_text_tower(model, state), **ends, "projection_size": model.text_projection.shape[1]}
+    image = _image_tower(model, state, backbone.spec.image_size)
     return {
         "architectures": ["SiglipModel"],
         "model_type": "siglip",
         "text_config": {"model_type": "siglip_text_model", **text},
-        "vision_config": {"model_type": "siglip_vision_model", **_image_tower(model, state, image_size)},
+        "vision_config": {"model_type": "siglip_vision_model", **image},
     }
 
 
 def _image_processor(spec: InputSpec) -> dict[str, Any]:
-    """Configuration of an image processor that prepares images as the data module does."""
+    """Configuration of an image processor that prepares images as the data module does.
+
+    Raises:
+        ValueError: no image processor does so.
+    """
+    for option, known in (("resize_mode", RESIZE_MODES), ("interpolation", RESAMPLING)):
+        if (value := getattr(spec, option)) not in known:
+            raise ValueError(
+                f"the transformers library has no image processor with {option}={value}; export in open_clip's format"
+            )
     square = {"height": spec.image_size, "width": spec.image_size}
     is_squashed = spec.resize_mode == "squash"
     kind: dict[str, Any] = (
@@ -149,20 +181,29 @@ def _image_processor(spec: InputSpec) -> dict[str, Any]:
     }
 
 
-def _save_tokenizer(tokenizer: Any, folder: Path, context_length: int) -> None:
-    """Write the files of a tokenizer of ``transformers``, or those of a CLIPTokenizer for open_clip's own."""
-    if not isinstance(tokenizer, SimpleTokenizer):
-        tokenizer.save_pretrained(folder)
-        return
-    begin, end = "<|startoftext|>", "<|endoftext|>"
-    names = {"<start_of_text>": begin, "<end_of_text>": end}
-    _write(folder / "vocab.json", {names.get(token, token): number for token, number in tokenizer.encoder.items()})
-    merges = "".join(f"{first} {second}\n" for first, second in tokenizer.bpe_ranks)
-    (folder / "merges.txt").write_text(f"#version: 0.2\n{merges}", encoding="utf-8")
-    tokens = {"bos_token": begin, "eos_token": end, "unk_token": end, "pad_token": end}
-    settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": context_length, **tokens}
-    _write(folder / "tokenizer_config.json", settings)
+@torch.no_grad()
+def _check_export(backbone: Backbone, tokenizer: Any, exported: Any) -> None:
+    """Raise ValueError where what was written gives other tokens or features than the model.
 
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    Args:
+        backbone: the model.
+        tokenizer: tokenizer of the ``transformers`` library.
+        exported: model of that library.
+    """
+    spec, model = backbone.spec, backbone.model.eval()
+    check_tokenizer(spec.tokenize, tokenizer, model.context_length)
+    options = {"padding": "max_length", "truncation": True, "max_length": model.context_length, "return_tensors": "pt"}
+    texts = tokenizer(list(PROBES), **options).input_ids
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, spec.image_size, spec.image_size, generator=generator)
+    output = exported.eval()(input_ids=texts, pixel_values=images)
+    for name, actual, expected in (
+        ("text", output.text_embeds, model.encode_text(spec.tokenize(list(PROBES)))),
+        ("image", output.image_embeds, model.encode_image(images)),
+    ):
+        difference = float((actual - expected).abs().max())
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"{name} features differ by {difference:.2g} between the transformers library and open_clip, of at "
+                f"most {TOLERANCE:g}; export in open_clip's format"
+            )
