@@ -8,6 +8,7 @@ import tarfile
 import pytest
 
 from tests.data.pairs.pair_files import rows, write_images, write_rows
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode
 from tracer_lightning.data.pairs.columns import Columns, parse_columns
 from tracer_lightning.data.pairs.files import PairFiles, PairLocation, parse_location
 
@@ -137,6 +138,15 @@ def test_missing_images_are_counted_and_the_first_five_named(folder):
     assert str(error.value).count("lost/") == 5
     assert "7 whose image is missing (" in str(error.value)
     assert str(error.value).endswith("set folder to the folder that the paths of images are relative to")
+
+
+def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
+    write_images(tmp_path, 2)
+    source = opened(tmp_path, write_rows(tmp_path / "mine.csv", rows(2)).name)
+    (tmp_path / "images/1.png").unlink()
+    assert decode(source[0].data).shape == (3, 6, 8)
+    with pytest.raises(UnreadableImageError, match="missing"):
+        decode(source[1].data)
 
 
 @pytest.mark.parametrize(
