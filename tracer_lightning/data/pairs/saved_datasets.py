@@ -12,9 +12,10 @@ from tracer_lightning.data.images.in_memory import PackedCaptions
 from tracer_lightning.data.pairs.columns import Columns
 from tracer_lightning.data.pairs.content import group_by_content
 from tracer_lightning.data.pairs.problems import WITHOUT_CAPTION, WITHOUT_IMAGE, Problems
-from tracer_lightning.data.pairs.rows import PairRow, captions_of
+from tracer_lightning.data.pairs.rows import PairRow
 from tracer_lightning.data.pairs.sources import FilePairs, collect_files
 from tracer_lightning.data.shards.labels import NO_LABEL
+from tracer_lightning.data.shards.samples import captions_of
 
 PARQUET = ".parquet"
 BATCH = 1000
@@ -43,7 +44,7 @@ def open_saved(file: Path, folder: Path, columns: Columns, cache: Path, problems
             too many rows are left out.
     """
     dataset = _load(file, cache)
-    image, caption = columns.find(dataset.column_names, file)
+    image, caption = columns.find([dataset.column_names], file)
     feature = dataset.features[image]
     captions = [captions_of(value) for batch in _batches(dataset, caption) for value in batch]
     paths: list[str | None] | None = None
