@@ -118,6 +118,22 @@ def test_saved_data_sets_and_parquet_files(folder):
         opened(folder, "splits")
 
 
+@pytest.mark.parametrize("kind", ["binary", "large_binary"])
+def test_parquet_files_of_plain_bytes(folder, kind):
+    pytest.importorskip("datasets")
+    import pyarrow
+    from pyarrow import parquet
+
+    images = [(folder / row["image"]).read_bytes() for row in rows(COUNT, 2, "image", "caption")]
+    captions = [row["caption"] for row in rows(COUNT, 2, "image", "caption")]
+    table = {"image": pyarrow.array([*images, None], getattr(pyarrow, kind)()), "caption": [*captions, "no image"]}
+    parquet.write_table(pyarrow.table(table), folder / f"{kind}.parquet")
+    with pytest.warns(UserWarning, match="1 of 13 rows are left out: 1 without an image"):
+        source = opened(folder, f"{kind}.parquet", bad=0.1)
+    assert content(source) == expected(folder)
+    assert source.sizes.tolist() == [len(source.read(index)) for index in range(COUNT)]
+
+
 def test_a_few_incomplete_rows_are_left_out_and_named(folder):
     entries = [*rows(COUNT), {"filepath": "", "title": "no image"}, {"filepath": "images/0.png", "title": " "}]
     entries.append({"filepath": "images/gone.png", "title": "lost"})

@@ -18,6 +18,8 @@ from tracer_lightning.data.shards.labels import NO_LABEL
 from tracer_lightning.data.shards.samples import captions_of
 
 PARQUET = ".parquet"
+BYTES = ("binary", "large_binary")
+"""Types of columns of encoded images; polars writes the second one."""
 BATCH = 1000
 """Number of rows that are read at a time."""
 
@@ -50,7 +52,7 @@ def open_saved(file: Path, folder: Path, columns: Columns, cache: Path, problems
     paths: list[str | None] | None = None
     if getattr(feature, "dtype", None) in ("string", "large_string"):
         paths = [path for batch in _batches(dataset, image) for path in batch]
-    elif type(feature).__name__ != "Image" and getattr(feature, "dtype", None) != "binary":
+    elif type(feature).__name__ != "Image" and getattr(feature, "dtype", None) not in BYTES:
         raise ValueError(f"{file}: the column {image} must have paths or images, and its type is {feature}")
     sizes = [] if paths is not None else _sizes(dataset, image)
     if paths is None and not any(sizes):  # the library saves the paths of images that it has not read
