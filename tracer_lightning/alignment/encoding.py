@@ -14,8 +14,8 @@ from tracer_lightning.models import ClipModel
 Space = Literal["body", "tokens"]
 """Where distances are measured: on the body's normalised features, of which the source predictor is a function, or on
 the mean of the tokens that enter it, as in the released code, which may be close while all predictions are the same."""
-CHUNK = 256
-"""Number of samples that are encoded at once where all are."""
+CHUNK, CHUNK_BYTES = 256, 64 << 20
+"""Greatest number of samples, and of their bytes (64 MiB), that are encoded at once where all are."""
 
 
 class Encoded(NamedTuple):
@@ -74,6 +74,9 @@ class TrainingSamples:
             order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
             rows = rows[order[:most]]
         self._rows = rows.tolist()
+        self._chunk = CHUNK
+        if self._rows:
+            self._chunk = min(CHUNK, max(1, CHUNK_BYTES // self._dataset[0, self._rows[0]].image.nbytes))
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -90,9 +93,9 @@ class TrainingSamples:
         labels = prepared.labels if self._labels is None else self._labels[prepared.indices]
         return prepared.images[readable], labels[readable]
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All samples and labels, a chunk at a time."""
-        for places in torch.arange(len(self)).split(CHUNK):  # type: ignore[no-untyped-call]
+    def batches(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Samples and labels, a chunk at a time: the first ``most``, or all."""
+        for places in torch.arange(len(self))[:most].split(self._chunk):  # type: ignore[no-untyped-call]
             yield self.batch(places)
 
 

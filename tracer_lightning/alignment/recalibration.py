@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from tracer_lightning.alignment.encoding import CHUNK, TrainingSamples
+from tracer_lightning.alignment.encoding import TrainingSamples
 from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.models import ClipModel
 
@@ -86,8 +86,7 @@ def slopes(model: ClipModel, head: nn.Linear, images: Tensor, labels: Tensor) ->
 def measure_slopes(model: ClipModel, head: nn.Linear, samples: TrainingSamples, tau: float) -> Slopes:
     """Accuracy and slopes of a source predictor on at most :data:`MOST_MEASURED` samples."""
     right, norms_by_chunk = [], []
-    for places in torch.arange(min(MOST_MEASURED, len(samples))).split(CHUNK):  # type: ignore[no-untyped-call]
-        images, labels = samples.batch(places)
+    for images, labels in samples.batches(MOST_MEASURED):
         logits, slope = slopes(model, head, images, labels)
         right.append(logits.argmax(dim=1) == labels)
         norms_by_chunk.append(slope.detach())

@@ -1,12 +1,15 @@
 """Arrays in .npz files and folders of .npy files."""
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from tests.data.arrays.helpers import array_data, arrays, labelled, write_npz
+from tracer_lightning.data.arrays.files import read_splits
+from tracer_lightning.data.arrays.splits import channel_statistics, chunks
 from tracer_lightning.types import EvalSet
 
 
@@ -81,6 +84,49 @@ def test_a_constant_channel_is_only_centred(tmp_path):
     with pytest.warns(UserWarning, match=r"1 of 2 channels are constant in the training split and are only centred: 1"):
         data = array_data(write_npz(tmp_path / "mine.npz", train_x=samples))
     assert not read(data.train_source())[0][:, 1].any()
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-8, 0), (1e-13, 1e-8), (1e5, 1e3)])
+def test_channels_of_any_scale_are_standardized(tmp_path, scale, offset):
+    """Fields of the brain are of 1e-13 tesla."""
+    samples = scale * (labelled(12, 0)[0] - 5) + offset * np.ones((1, 2, 1), np.float32)
+    data = array_data(write_npz(tmp_path / "mine.npz", train_x=samples.astype(np.float32)))
+    train, _ = read(data.train_source())
+    torch.testing.assert_close(train.std(dim=(0, 2), correction=0), torch.ones(2))
+
+
+@pytest.mark.parametrize("mean", [0.3, 1e6, -1e-8])
+def test_a_channel_of_rounding_noise_is_constant(tmp_path, mean):
+    samples, _ = labelled(12, 0)
+    samples[:, 1] = np.float32(mean)
+    samples[::2, 1] = np.nextafter(np.float32(mean), np.float32(np.inf))
+    with pytest.warns(UserWarning, match="1 of 2 channels are constant"):
+        data = array_data(write_npz(tmp_path / "mine.npz", train_x=samples))
+    assert read(data.train_source())[0][:, 1].abs().max() < 1
+
+
+@pytest.mark.parametrize(("shape", "size"), [((57, 512, 512), 1), ((1, 1024, 1024), 8), ((2, 6), 512)])
+def test_a_part_of_an_array_has_a_few_large_samples_or_many_small_ones(shape, size):
+    array = np.broadcast_to(np.arange(1000.0).reshape(-1, *[1] * len(shape)), (1000, *shape))
+    parts = [(start, len(chunk), float(chunk.flat[0])) for start, chunk in chunks(array)]
+    assert parts == [(start, min(size, 1000 - start), start) for start in range(0, 1000, size)]
+
+
+def test_large_samples_are_read_a_few_at_a_time(tmp_path):
+    """Six samples take 108 MB in double precision, and three times as much with intermediate results."""
+    array = np.lib.format.open_memmap(tmp_path / "train_x.npy", "w+", np.float16, (6, 1, 1500, 1500))
+    array[:, 0, 0, 0] = [1, 2, 3, 4, 5, 9]
+    (tmp_path / "test_x.npy").symlink_to(tmp_path / "train_x.npy")
+    for split in ("train", "test"):
+        np.save(tmp_path / f"{split}_y.npy", np.zeros(6, int))
+    tracemalloc.start()
+    statistics = channel_statistics(read_splits(tmp_path)["train"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 230e6
+    mean, squares = 24 / array.size, 136 / array.size
+    assert statistics.mean.item() == pytest.approx(mean)
+    assert statistics.std.item() == pytest.approx(np.sqrt(squares - mean**2))
 
 
 def with_value(value, place=(7, 1, 2)):

@@ -146,6 +146,19 @@ def test_resuming_with_other_data_raises_an_error():
         sampler.load_state_dict({"epoch": 0, "consumed": 5, "seed": 0, "size": 12})
 
 
+@pytest.mark.parametrize("consumed", [4, 8])  # within an epoch, and at its end
+def test_resuming_with_another_batch_size_raises_an_error(consumed):
+    sampler = EpochSampler(10, 4, seed=0)
+    sampler.consumed = consumed
+    state = sampler.state_dict()
+    with pytest.raises(ValueError, match="have batch_size 4 and this run's batch_size 5; resume with the same data"):
+        EpochSampler(10, 5, seed=0).load_state_dict(state)
+    del state["batch_size"]  # as in old checkpoints
+    resumed = EpochSampler(10, 4, seed=0)
+    resumed.load_state_dict(state)
+    assert resumed.consumed == consumed
+
+
 def test_captions_depend_on_the_epoch_and_the_index_alone(spec):
     table = CaptionTable(["one", "two"], ["a {c}.", "the {c}.", "{c}"], spec.tokenize)
     assert table.tokens.shape == (2, 3, 16)

@@ -141,6 +141,15 @@ def test_unreadable_images_are_replaced_counted_and_named(root):
     ]
 
 
+def test_an_image_deleted_after_the_folder_was_listed_is_replaced_and_named(root):
+    module = data(root)
+    source = module.train_source()
+    source.files[0][0].unlink()
+    batches = list(module.train_dataloader())
+    assert sum(len(batch.labels) for batch in batches) == 12
+    assert {location for batch in batches for location in batch.unreadable} == {f"{source.files[0][0]}: missing"}
+
+
 def test_too_many_unreadable_images_end_the_run(root):
     for name in ("big_dog", "cat", "owl"):
         for image in (root / "train" / name).iterdir():

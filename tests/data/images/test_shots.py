@@ -107,7 +107,7 @@ def test_a_run_continues_with_its_draw_and_with_no_other(sets):
     for options in ({"shots": 5}, {"shots": None}, {"shots": 4, "seed": 1}):
         resumed = shards(sets, **({"batch_size": 4} | options))
         resumed.load_state_dict(state)
-        with pytest.raises(ValueError, match="resume with the same data, reader and seed"):
+        with pytest.raises(ValueError, match="resume with the same data, reader, batch size and seed"):
             resumed.train_dataloader()
 
 

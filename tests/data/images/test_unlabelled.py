@@ -1,7 +1,11 @@
+import os
+
 import pytest
 
+from tests.conftest import tiny_backbone
 from tests.images import grey_pixels, write_image
-from tracer_lightning.data.images.unlabelled import FileSource, list_images
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode
+from tracer_lightning.data.images.unlabelled import FileSource, UnlabelledDataModule, list_images
 
 
 @pytest.fixture
@@ -36,3 +40,26 @@ def test_samples_have_no_label_and_name_their_file(photos):
     assert (sample.data, sample.label, sample.origin) == ((photos / "b/2.png").read_bytes(), -1, f"{photos}/b/2.png")
     assert len(source) == len(source.labels) == 3
     assert source.origin(0) == f"{photos}/0.webp"
+
+
+def test_what_is_no_readable_file_is_listed_and_unreadable_but_for_folders(photos):
+    (photos / "b/link.png").symlink_to("gone.png")
+    os.mkfifo(photos / "b/pipe.png")
+    (photos / "b/folder.png").mkdir()
+    names = ["2.png", "link.png", "pipe.png"]
+    assert list_images(str(photos / "b")) == list_images(f"{photos}/b/*") == [photos / "b" / name for name in names]
+    source = FileSource([photos / "b" / name for name in (*names, "folder.png")])
+    for index, reason in enumerate(["missing", "is a pipe", "is a folder"], 1):
+        with pytest.raises(UnreadableImageError, match=reason):
+            decode(source[index].data)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_that_vanish_do_not_end_a_run(photos, workers):
+    source = FileSource(list_images(str(photos)))
+    (photos / "b/2.png").unlink()
+    spec = tiny_backbone().spec
+    data = UnlabelledDataModule(spec, source, None, "pil", batch_size=2, num_workers=workers, seed=0)
+    batches = [batch for loader in data.test_dataloader() for batch in loader]
+    assert [location for batch in batches for location in batch.unreadable] == [f"{photos}/b/2.png: missing"]
+    assert sum((batch.indices >= 0).sum().item() for batch in batches) == 2

@@ -8,6 +8,7 @@ import tarfile
 import pytest
 
 from tests.data.pairs.pair_files import rows, write_images, write_rows
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode
 from tracer_lightning.data.pairs.columns import Columns, parse_columns
 from tracer_lightning.data.pairs.files import PairFiles, PairLocation, parse_location
 
@@ -37,6 +38,14 @@ def expected(folder, captions=2):
         )
         for number in range(COUNT)
     )
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
 
 
 @pytest.mark.parametrize(
@@ -78,17 +87,13 @@ def test_shards(folder, kind):
     """The layout of img2dataset, and captions on several lines as in clip-benchmark's data sets."""
     captions = 2 if kind == "txt" else 1
     for shard in range(2):
-        with tarfile.open(folder / f"{kind}-{shard:02d}.tar", "w") as tar:
-            for number in range(shard * 3, shard * 3 + 3):
-                texts = [f"picture {number} text {text}" for text in range(captions)]
-                members = {"png": (folder / f"images/{number}.png").read_bytes()}
-                members[kind] = (
-                    "\n".join(texts).encode() if kind == "txt" else json.dumps({"caption": texts[0]}).encode()
-                )
-                for suffix, data in members.items():
-                    info = tarfile.TarInfo(f"{number:05d}.{suffix}")
-                    info.size = len(data)
-                    tar.addfile(info, io.BytesIO(data))
+        members = []
+        for number in range(shard * 3, shard * 3 + 3):
+            texts = [f"picture {number} text {text}" for text in range(captions)]
+            described = "\n".join(texts) if kind == "txt" else json.dumps({"caption": texts[0]})
+            members.append((f"{number:05d}.png", (folder / f"images/{number}.png").read_bytes()))
+            members.append((f"{number:05d}.{kind}", described.encode()))
+        write_tar(folder / f"{kind}-{shard:02d}.tar", members)
     assert content(opened(folder, f"{kind}-{{00..01}}.tar")) == expected(folder, captions)
 
 
@@ -113,6 +118,22 @@ def test_saved_data_sets_and_parquet_files(folder):
         opened(folder, "splits")
 
 
+@pytest.mark.parametrize("kind", ["binary", "large_binary"])
+def test_parquet_files_of_plain_bytes(folder, kind):
+    pytest.importorskip("datasets")
+    import pyarrow
+    from pyarrow import parquet
+
+    images = [(folder / row["image"]).read_bytes() for row in rows(COUNT, 2, "image", "caption")]
+    captions = [row["caption"] for row in rows(COUNT, 2, "image", "caption")]
+    table = {"image": pyarrow.array([*images, None], getattr(pyarrow, kind)()), "caption": [*captions, "no image"]}
+    parquet.write_table(pyarrow.table(table), folder / f"{kind}.parquet")
+    with pytest.warns(UserWarning, match="1 of 13 rows are left out: 1 without an image"):
+        source = opened(folder, f"{kind}.parquet", bad=0.1)
+    assert content(source) == expected(folder)
+    assert source.sizes.tolist() == [len(source.read(index)) for index in range(COUNT)]
+
+
 def test_a_few_incomplete_rows_are_left_out_and_named(folder):
     entries = [*rows(COUNT), {"filepath": "", "title": "no image"}, {"filepath": "images/0.png", "title": " "}]
     entries.append({"filepath": "images/gone.png", "title": "lost"})
@@ -130,6 +151,37 @@ def test_a_few_incomplete_rows_are_left_out_and_named(folder):
         opened(folder, "incomplete.csv", bad=0.1)
 
 
+@pytest.mark.parametrize("first", [{"filepath": "images/0.png"}, {"filepath": "images/0.png", "caption": "not these"}])
+def test_a_first_row_with_other_keys_is_left_out(folder, first):
+    write_rows(folder / "first.jsonl", [first, *rows(COUNT)])
+    with pytest.warns(UserWarning, match=r"1 of 7 rows are left out: 1 without a caption \(.*first\.jsonl, line 1\)"):
+        source = opened(folder, "first.jsonl", bad=0.1)
+    assert content(source) == expected(folder, captions=1)
+
+
+@pytest.mark.parametrize("kind", ["lines", "coco", "shards"])
+def test_captions_that_end_within_an_emoji_are_left_out(tmp_path, kind):
+    write_images(tmp_path, COUNT)
+    captions = ["cut \ud83d", *(f"picture {number} \N{CAT}" for number in range(1, COUNT))]
+    name = {"lines": "cut.jsonl", "coco": "cut.json", "shards": "0.tar"}[kind]
+    if kind == "lines":
+        entries = [{"image": f"images/{number}.png", "caption": text} for number, text in enumerate(captions)]
+        write_rows(tmp_path / name, entries)
+    elif kind == "coco":
+        images = [{"id": number, "file_name": f"images/{number}.png"} for number in range(COUNT)]
+        texts = [{"image_id": number, "caption": text} for number, text in enumerate(captions)]
+        (tmp_path / name).write_text(json.dumps({"images": images, "annotations": texts}))
+    else:
+        members = []
+        for number, text in enumerate(captions):
+            members.append((f"{number}.png", (tmp_path / f"images/{number}.png").read_bytes()))
+            members.append((f"{number}.json", json.dumps({"caption": text}).encode()))
+        write_tar(tmp_path / name, members)
+    with pytest.warns(UserWarning, match=r"1 of 6 rows are left out: 1 without "):
+        source = opened(tmp_path, name, bad=0.1)
+    assert [source.captions(index) for index in range(len(source))] == [(text,) for text in captions[1:]]
+
+
 def test_missing_images_are_counted_and_the_first_five_named(folder):
     write_rows(folder / "lost.csv", [{"image": f"lost/{n}.png", "caption": "x"} for n in range(7)])
     with pytest.raises(ValueError, match="7 of 7 rows can't be used") as error:
@@ -137,6 +189,15 @@ def test_missing_images_are_counted_and_the_first_five_named(folder):
     assert str(error.value).count("lost/") == 5
     assert "7 whose image is missing (" in str(error.value)
     assert str(error.value).endswith("set folder to the folder that the paths of images are relative to")
+
+
+def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
+    write_images(tmp_path, 2)
+    source = opened(tmp_path, write_rows(tmp_path / "mine.csv", rows(2)).name)
+    (tmp_path / "images/1.png").unlink()
+    assert decode(source[0].data).shape == (3, 6, 8)
+    with pytest.raises(UnreadableImageError, match="missing"):
+        decode(source[1].data)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Collation of conversations: targets at the tokens of answers."""
 
 import copy
+import tracemalloc
 
 import pytest
 import torch
@@ -96,9 +97,21 @@ def test_an_answer_without_tokens_is_refused(spec):
         ConversationCollate(spec._replace(processor=processor))([conversation(QUESTIONS[0])])
 
 
-def test_batches_do_not_depend_on_earlier_ones(spec, monkeypatch):
-    monkeypatch.setattr(conversations, "KEPT", 2)
+@pytest.mark.parametrize(("limit", "value"), [("KEPT", 2), ("KEPT_TOKENS", 12)])
+def test_batches_do_not_depend_on_earlier_ones(spec, monkeypatch, limit, value):
+    monkeypatch.setattr(conversations, limit, value)
     collate = ConversationCollate(spec)
     asked = [conversation(QUESTIONS[0], QUESTIONS[2]), conversation(QUESTIONS[1]), conversation(QUESTIONS[0])]
     for batch in ([asked[0]], asked, asked[::-1], [asked[2], asked[2]]):
         torch.testing.assert_close(collate(batch), ConversationCollate(spec)(batch))
+
+
+def test_the_memory_of_known_conversations_is_bounded_by_their_tokens(spec, monkeypatch):
+    monkeypatch.setattr(conversations, "KEPT_TOKENS", 2000)
+    collate = ConversationCollate(spec._replace(context_length=2000))
+    tracemalloc.start()
+    for number in range(25):
+        collate([conversation(("which " * (1000 + number), "red"))])
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 1e5  # all 25 would take six times as much

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
-from tracer_lightning.data.arrays.splits import CHUNK, Split
+from tracer_lightning.data.arrays.splits import Split, chunks
 from tracer_lightning.data.arrays.targets import CLASSIFICATION, Task, check_targets, check_task
 from tracer_lightning.types import InputSpec
 
@@ -126,9 +126,9 @@ class _Arrays:
             raise ValueError(
                 f"{where} must be (N, C, L) or (N, C, H, W) of finite numbers; found {array.shape}, {array.dtype}"
             )
-        for start in range(0, len(array), CHUNK):
+        for start, chunk in chunks(array):
             with np.errstate(over="ignore"):  # of float64, which becomes infinite
-                finite = np.isfinite(np.asarray(array[start : start + CHUNK], dtype=np.float32))
+                finite = np.isfinite(np.asarray(chunk, dtype=np.float32))
             if not finite.all():
                 place = np.argwhere(~finite)[0] + (start, *[0] * (array.ndim - 1))
                 raise ValueError(

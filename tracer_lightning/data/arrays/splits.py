@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-CHUNK = 512
-"""Number of samples that are looked at at once, because all may not fit into memory."""
+CHUNK, CHUNK_BYTES = 512, 64 << 20
+"""Greatest number of samples, and of their bytes in double precision (64 MiB), that are looked at at once, because all
+may not fit into memory."""
 MANY_CHANNELS = 5
 """Number of constant channels that a warning lists."""
 
@@ -30,6 +32,13 @@ class Split(NamedTuple):
         return Split(self.samples[rows], self.labels[rows], targets)
 
 
+def chunks(array: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Position of the first sample, and the samples, of consecutive parts of an array (N, ...) that fit into memory."""
+    size = CHUNK_BYTES // (np.dtype(np.float64).itemsize * math.prod(array.shape[1:]))
+    size = min(CHUNK, max(1, size))
+    return ((start, array[start : start + size]) for start in range(0, len(array), size))
+
+
 class ChannelStatistics(NamedTuple):
     """Statistics of the channels of a training split, for :func:`standardized`."""
 
@@ -40,20 +49,23 @@ class ChannelStatistics(NamedTuple):
 
 
 def channel_statistics(train: Split) -> ChannelStatistics:
-    """Mean and standard deviation of each channel, over samples and positions; warn of constant channels."""
+    """Mean and standard deviation of each channel, over samples and positions; warn of constant channels.
+
+    A channel is constant whose deviations from its mean are no more than single precision's rounding of it.
+    """
     axes = (0, *range(2, train.samples.ndim))
 
     def total(of_chunk: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """(C, 1) or (C, 1, 1) sum over the chunks of samples, in double precision."""
-        chunks = (train.samples[start : start + CHUNK] for start in range(0, len(train.samples), CHUNK))
-        sums = (np.nansum(of_chunk(chunk), axis=axes, keepdims=True, dtype=np.float64) for chunk in chunks)
+        parts = (of_chunk(chunk) for _, chunk in chunks(train.samples))
+        sums = (np.nansum(part, axis=axes, keepdims=True, dtype=np.float64) for part in parts)
         result: np.ndarray = np.asarray(sum(sums))[0]
         return result
 
     count = total(lambda chunk: ~np.isnan(chunk))
     mean = total(lambda chunk: chunk) / count
     std = np.sqrt(total(lambda chunk: np.square(chunk - mean)) / count)
-    constant = std.ravel() < np.finfo(np.float32).eps * np.maximum(1, np.abs(mean.ravel()))
+    constant = std.ravel() <= np.finfo(np.float32).eps * np.abs(mean.ravel())
     if constant.any():
         channels = np.flatnonzero(constant)
         listed = ", ".join(map(str, channels[:MANY_CHANNELS]))

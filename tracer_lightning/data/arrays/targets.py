@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tracer_lightning.data.arrays.splits import CHUNK
+from tracer_lightning.data.arrays.splits import chunks
 from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.images.samples import CaptionedDataset, Sample, SampleBuilder
 from tracer_lightning.types import TargetSpec
@@ -51,8 +51,8 @@ def check_targets(array: np.ndarray, task: Task, where: str) -> np.ndarray:
             f"{array.dtype}"
         )
     array = array[:, None] if array.ndim == 1 else array
-    for start in range(0, len(array), CHUNK):
-        chunk = np.asarray(array[start : start + CHUNK], dtype=np.float32)
+    for start, part in chunks(array):
+        chunk = np.asarray(part, dtype=np.float32)
         wrong = np.isinf(chunk) if task not in BINARY else ~(np.isnan(chunk) | (chunk == 0) | (chunk == 1))
         if wrong.any():
             place = tuple(int(number) for number in np.argwhere(wrong)[0])
@@ -74,8 +74,7 @@ def target_spec(targets: np.ndarray, task: Task) -> TargetSpec:
 
     def total(of_chunk: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """(K,) or (H, W) sum over the chunks of samples, in double precision, of what is known."""
-        chunks = (targets[start : start + CHUNK] for start in range(0, len(targets), CHUNK))
-        return np.asarray(sum(np.nansum(of_chunk(chunk), axis=0, dtype=np.float64) for chunk in chunks))
+        return np.asarray(sum(np.nansum(of_chunk(chunk), axis=0, dtype=np.float64) for _, chunk in chunks(targets)))
 
     known = total(lambda chunk: ~np.isnan(chunk))
     if not known.any():

@@ -62,26 +62,29 @@ class EpochPosition:
 
     def state_dict(self) -> dict[str, Any]:
         """The position as plain numbers, which are the same on every rank."""
-        return {"epoch": self.epoch, "consumed": self.consumed, "seed": self.seed, "size": self.size}
+        progress = {"epoch": self.epoch, "consumed": self.consumed}
+        return {**progress, "seed": self.seed, "size": self.size, "batch_size": self.batch_size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a position.
 
         Raises:
-            ValueError: the state is invalid, or its data differ from this run's.
+            ValueError: the state is invalid, or its data differ from this run's, or their batches do: samples would be
+                left out or the epoch cut short, also at an epoch's end, because Lightning counts batches.
         """
         current = self.state_dict()
         if not isinstance(state, Mapping) or any(type(state.get(name)) is not int for name in PROGRESS):
             raise ValueError(f"the checkpoint's position in the training data lacks {' or '.join(PROGRESS)}")
+        saved = {"batch_size": self.batch_size, **state}  # which old checkpoints lack
+        for name in {**saved, **current}:
+            if name not in PROGRESS and saved.get(name) != current.get(name):
+                raise ValueError(
+                    f"the checkpoint's training data have {name} {saved.get(name)} and this run's {name} "
+                    f"{current.get(name)}; resume with the same data, reader, batch size and seed, or start a new run "
+                    "from the checkpoint's weights"
+                )
         if not (state["epoch"] >= 0 and 0 <= state["consumed"] <= len(self) * self.batch_size):
             raise ValueError(f"the checkpoint's position, {state['consumed']} samples, lies outside of an epoch")
-        for name in {**state, **current}:
-            if name not in PROGRESS and state.get(name) != current.get(name):
-                raise ValueError(
-                    f"the checkpoint's training data have {name} {state.get(name)} and this run's {name} "
-                    f"{current.get(name)}; resume with the same data, reader and seed, or start a new run from the "
-                    "checkpoint's weights"
-                )
         self.epoch, self.consumed = state["epoch"], state["consumed"]
 
 

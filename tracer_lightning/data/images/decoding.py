@@ -23,6 +23,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
 from tracer_lightning.data.images.files import FORMAT_OF
+from tracer_lightning.data.images.reading import Unread
 
 FORMATS = tuple(dict.fromkeys(FORMAT_OF.values()))
 """Formats that PIL may read; some of its other formats start programs."""
@@ -151,8 +152,10 @@ def _open_image(data: bytes) -> Image.Image:
     """Open an image by PIL, which reads only its header.
 
     Raises:
-        UnreadableImageError: the bytes are not an image, or the image is too large.
+        UnreadableImageError: the bytes are not an image, or the image is too large; or the file could not be read.
     """
+    if isinstance(data, Unread):
+        raise UnreadableImageError(data.reason)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -13,9 +13,9 @@ from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.files import SUFFIXES, count_images, list_folder, warn_skipped
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.names import parse_templates, parse_texts
+from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.splits import LabelledFiles, hold_out, resolve_folder, resolve_splits
 from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
-from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
 
 PURPOSES = {"val": "validation", "test": "testing"}
@@ -82,10 +82,7 @@ class FolderSource:
     def __getitem__(self, index: int) -> RawSample:
         """Return the encoded image and its class."""
         path, label = self.files[index]
-        with path.open("rb") as file:
-            return RawSample(
-                file.read(MEMBER_BYTES), label, str(path)
-            )  # a larger file is truncated, and then can't be decoded
+        return RawSample(read_image(path), label, str(path))
 
 
 def parse_other_set(key: str, entry: Any, base: Path) -> tuple[Path, ClassTexts]:

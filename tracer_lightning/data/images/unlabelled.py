@@ -11,13 +11,15 @@ from typing import Any
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.files import SUFFIXES, is_hidden, is_image
 from tracer_lightning.data.images.image_source import ImageSource, RawSample
+from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.transforms import EvalCrop, EvalDecoder
-from tracer_lightning.data.shards.tar import MEMBER_BYTES
 from tracer_lightning.types import IGNORE_INDEX, ClassTexts, EvalSet, InputSpec
 
 
 def list_images(images: str) -> list[Path]:
     """List the images in a folder and its subfolders, or those that match a pattern, sorted by their paths.
+
+    Whatever has the name of an image is listed, also a broken link or a pipe, to be counted as unreadable.
 
     Args:
         images: folder, image file, or pattern such as ``photos/*.jpg``, in which ``**`` matches any folders.
@@ -35,7 +37,7 @@ def list_images(images: str) -> list[Path]:
         paths = [place]
     else:
         matches = glob.glob(images, recursive=True)  # noqa: PTH207 (absolute ones, too)
-        paths = [Path(path) for path in matches if is_image(path)]
+        paths = [Path(path) for path in matches if is_image(path) and not Path(path).is_dir()]
     if not paths:
         suffixes = ", ".join(SUFFIXES)
         raise ValueError(f"{images!r} is no folder of images or shards, and no file or pattern of images ({suffixes})")
@@ -63,8 +65,7 @@ class FileSource:
 
     def __getitem__(self, index: int) -> RawSample:
         """Return the encoded image."""
-        with self.paths[index].open("rb") as file:  # a larger file is truncated, and then can't be decoded
-            return RawSample(file.read(MEMBER_BYTES), IGNORE_INDEX, self.origin(index))
+        return RawSample(read_image(self.paths[index]), IGNORE_INDEX, self.origin(index))
 
     def origin(self, index: int) -> str:
         """Return the path of an image."""

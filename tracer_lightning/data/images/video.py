@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.imagenet import Classes, imagenet_positions
-from tracer_lightning.data.shards.tar import MEMBER_BYTES
+from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.storage import check_relative, read_text
 from tracer_lightning.storage.records import StrictRecord, Text, read_record
 from tracer_lightning.types import Neighbours
@@ -52,8 +52,7 @@ class FrameSource:
 
     def __getitem__(self, index: int) -> RawSample:
         """Return the encoded frame and its class."""
-        with self.files[index].open("rb") as file:
-            return RawSample(file.read(MEMBER_BYTES), self.labels[index], str(self.files[index]))
+        return RawSample(read_image(self.files[index]), self.labels[index], str(self.files[index]))
 
 
 class VideoSet(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 IMAGES, CAPTIONS = ("filepath", "image"), ("title", "caption")
@@ -20,26 +20,28 @@ class Columns(NamedTuple):
     separator: str | None = None
     """Character between the columns of a CSV or TSV file; None to recognise it in the first line."""
 
-    def find(self, names: Collection[str], file: object) -> tuple[str, str]:
-        """Return the columns of images and of captions.
+    def find(self, rows: Sequence[Collection[str]], file: object) -> tuple[str, str]:
+        """Return the columns of images and of captions that most rows have.
 
         Args:
-            names: columns of the file.
+            rows: columns of the file, or those of each of some rows.
             file: name of the file, for messages.
 
         Raises:
-            ValueError: the file lacks a column.
+            ValueError: no row has both columns.
         """
         images = IMAGES if self.image is None else (self.image,)
         captions = CAPTIONS if self.caption is None else (self.caption,)
-        pairs = [(image, caption) for image in images for caption in captions if {image, caption} <= set(names)]
-        if not pairs:
+        pairs = [(image, caption) for image in images for caption in captions]
+        counts = [sum({*pair} <= {*row} for row in rows) for pair in pairs]
+        if not any(counts):
+            names = dict.fromkeys(name for row in rows for name in row)
             raise ValueError(
                 f"{file} has the columns {', '.join(map(str, names)) or 'none'}, and not {' or '.join(images)} with "
                 f"{' or '.join(captions)}; set columns to the names of those of images and captions, as in "
                 "{image: path, caption: text}"
             )
-        return pairs[0]
+        return pairs[counts.index(max(counts))]
 
 
 def parse_columns(columns: Mapping[str, str | None]) -> Columns:

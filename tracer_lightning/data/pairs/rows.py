@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tracer_lightning.data.core.tables import read_table
 from tracer_lightning.data.pairs.columns import Columns
+from tracer_lightning.data.shards.samples import captions_of
 from tracer_lightning.storage import check_regular, decode_text
+
+PROBED = 100
+"""Number of rows by whose keys the columns are found: in JSON, each row has its own."""
 
 
 class PairRow(NamedTuple):
@@ -23,12 +28,6 @@ class PairRow(NamedTuple):
     """Location of the row, for messages."""
 
 
-def captions_of(value: Any) -> tuple[str, ...]:
-    """Return the captions in a value, a text or a list of texts, without blank ones."""
-    texts = value if isinstance(value, list) else [value]
-    return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
-
-
 def read_rows(file: Path, columns: Columns) -> Iterator[PairRow]:
     """Yield the rows of a table (``.csv``, ``.tsv``, ``.jsonl`` or ``.json``) or of a file of COCO's captions.
 
@@ -38,10 +37,10 @@ def read_rows(file: Path, columns: Columns) -> Iterator[PairRow]:
     if file.suffix.lower() == ".json" and (content := _read_coco(file)) is not None:
         yield from _coco_rows(file, content)
         return
-    names: tuple[str, str] | None = None
-    for origin, fields in read_table(file, columns.separator):
-        if names is None:
-            names = columns.find(list(fields), file)
+    rows = read_table(file, columns.separator)
+    first = list(islice(rows, PROBED))
+    names = columns.find([list(fields) for _, fields in first], file)
+    for origin, fields in chain(first, rows):
         image, caption = (fields.get(name) for name in names)
         yield PairRow(image.strip() if isinstance(image, str) else "", captions_of(caption), origin)
 

@@ -12,11 +12,14 @@ from tracer_lightning.data.images.in_memory import PackedCaptions
 from tracer_lightning.data.pairs.columns import Columns
 from tracer_lightning.data.pairs.content import group_by_content
 from tracer_lightning.data.pairs.problems import WITHOUT_CAPTION, WITHOUT_IMAGE, Problems
-from tracer_lightning.data.pairs.rows import PairRow, captions_of
+from tracer_lightning.data.pairs.rows import PairRow
 from tracer_lightning.data.pairs.sources import FilePairs, collect_files
 from tracer_lightning.data.shards.labels import NO_LABEL
+from tracer_lightning.data.shards.samples import captions_of
 
 PARQUET = ".parquet"
+BYTES = ("binary", "large_binary")
+"""Types of columns of encoded images; polars writes the second one."""
 BATCH = 1000
 """Number of rows that are read at a time."""
 
@@ -43,13 +46,13 @@ def open_saved(file: Path, folder: Path, columns: Columns, cache: Path, problems
             too many rows are left out.
     """
     dataset = _load(file, cache)
-    image, caption = columns.find(dataset.column_names, file)
+    image, caption = columns.find([dataset.column_names], file)
     feature = dataset.features[image]
     captions = [captions_of(value) for batch in _batches(dataset, caption) for value in batch]
     paths: list[str | None] | None = None
     if getattr(feature, "dtype", None) in ("string", "large_string"):
         paths = [path for batch in _batches(dataset, image) for path in batch]
-    elif type(feature).__name__ != "Image" and getattr(feature, "dtype", None) != "binary":
+    elif type(feature).__name__ != "Image" and getattr(feature, "dtype", None) not in BYTES:
         raise ValueError(f"{file}: the column {image} must have paths or images, and its type is {feature}")
     sizes = [] if paths is not None else _sizes(dataset, image)
     if paths is None and not any(sizes):  # the library saves the paths of images that it has not read

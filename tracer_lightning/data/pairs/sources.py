@@ -12,11 +12,11 @@ import numpy as np
 from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.in_memory import PackedCaptions, PackedTexts
+from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.shots import ImageSubset
 from tracer_lightning.data.pairs.problems import MISSING, WITHOUT_CAPTION, WITHOUT_IMAGE, Problems
 from tracer_lightning.data.pairs.rows import PairRow
 from tracer_lightning.data.shards.labels import NO_LABEL
-from tracer_lightning.data.shards.tar import MEMBER_BYTES
 
 
 class PairSource(Protocol):
@@ -74,9 +74,7 @@ class FilePairs:
     def __getitem__(self, index: int) -> RawSample:
         """Return an encoded image with its captions."""
         path = self.folder / self._paths[index]
-        with path.open("rb") as file:
-            # a larger file is truncated, and then can't be decoded
-            return RawSample(file.read(MEMBER_BYTES), NO_LABEL, str(path), self._captions[index])
+        return RawSample(read_image(path), NO_LABEL, str(path), self._captions[index])
 
     def captions(self, index: int) -> tuple[str, ...]:
         """Return the captions of an image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +10,9 @@ import torch
 
 from tracer_lightning.types import IGNORE_INDEX, Conversations, ConversationSpec
 
-KEPT = 1 << 16
-"""Maximum number of conversations whose tokens are kept."""
+KEPT, KEPT_TOKENS = 1 << 16, 1 << 22
+"""Maximum number of conversations that are kept, and number of their tokens beyond which all are dropped: 40 MB of
+conversations of 600 tokens."""
 
 
 class Turn(NamedTuple):
@@ -83,7 +85,7 @@ class _Tokenized(NamedTuple):
     """Text and tokens of a conversation."""
 
     text: str
-    ids: list[int]
+    ids: array[int]
     """Tokens, in which an image is one token or a few."""
     answers: Sequence[tuple[int, int]]
     """Start and end in ``ids`` of each answer."""
@@ -106,6 +108,7 @@ class ConversationCollate:
     def __init__(self, spec: ConversationSpec) -> None:
         self.processor, self.context_length = spec.processor, spec.context_length
         self._known: dict[tuple[tuple[Turn, ...], str | None], _Tokenized] = {}
+        self._known_tokens = 0
 
     def __call__(self, conversations: Sequence[Conversation]) -> Conversations:
         """Collate conversations, padded on the right.
@@ -146,11 +149,13 @@ class ConversationCollate:
         keys = [(conversation.turns, conversation.distractor) for conversation in conversations]
         by_key = dict(zip(keys, conversations, strict=True))
         unknown = {key: conversation for key, conversation in by_key.items() if key not in self._known}
-        if len(self._known) + len(unknown) > KEPT:
-            self._known, unknown = {}, by_key
+        if unknown and (len(self._known) + len(unknown) > KEPT or self._known_tokens > KEPT_TOKENS):
+            self._known, self._known_tokens, unknown = {}, 0, by_key
         if unknown:
             rendered = self._render(beginning for each in unknown.values() for beginning in _beginnings(each))
-            self._known |= {key: self._tokenize(conversation, rendered) for key, conversation in unknown.items()}
+            tokenized = {key: self._tokenize(conversation, rendered) for key, conversation in unknown.items()}
+            self._known |= tokenized
+            self._known_tokens += sum(len(each.ids) for each in tokenized.values())
         return [self._known[key] for key in keys]
 
     def _render(self, beginnings: Iterable[_Beginning]) -> dict[_Beginning, _Rendered]:
@@ -181,7 +186,7 @@ class ConversationCollate:
             start = answers[-1][0]
             token = rendered[_with_answer(turns, conversation.distractor)].ids[start]
             distractor = IGNORE_INDEX if token == ids[start] else token
-        return _Tokenized(text, ids, tuple(answers), distractor)
+        return _Tokenized(text, array("i", ids), tuple(answers), distractor)
 
     def _count(self, conversation: Conversation, ids: Sequence[int], beginning: Sequence[int]) -> int:
         """Number of tokens of a beginning, which must begin the conversation's tokens ``ids``."""
@@ -227,7 +232,7 @@ def _set_targets(targets: list[int], expanded: Sequence[int], tokenized: _Tokeni
     """
     shift = length - len(tokenized.ids)
     for start, end in tokenized.answers:
-        answer = tokenized.ids[start:end]
+        answer = tokenized.ids[start:end].tolist()
         if not answer or expanded[start + shift : end + shift] != answer:
             raise ValueError(
                 f"{origin}: an answer was not recognised in the conversation's tokens; it must have a token, and "

@@ -10,13 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from tracer_lightning.data.core.tables import read_table
-from tracer_lightning.data.images.decoding import UnreadableImageError, decode
+from tracer_lightning.data.images.decoding import decode
 from tracer_lightning.data.images.in_memory import PackedTexts
+from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.splits import hold_out
 from tracer_lightning.data.questions.conversations import Turn
 from tracer_lightning.data.questions.layouts import Layout, QuestionRow, find_layout, parse_row
-from tracer_lightning.data.shards.tar import MEMBER_BYTES
-from tracer_lightning.storage import check_regular
 
 PROBED = 16
 """Number of rows whose images are looked for when a file is opened."""
@@ -82,16 +81,7 @@ class QuestionRows:
         Raises:
             UnreadableImageError: the file is missing, no regular file, or no image.
         """
-        path = self.folder / row.image
-        try:
-            check_regular(path)
-            with path.open("rb") as stream:
-                content = stream.read(MEMBER_BYTES)  # a larger file is truncated, and then can't be decoded
-        except FileNotFoundError as error:
-            raise UnreadableImageError("missing") from error
-        except (OSError, ValueError) as error:
-            raise UnreadableImageError(f"not a file that can be read ({error})") from error
-        return decode(content)
+        return decode(read_image(self.folder / row.image))
 
 
 def read_rows(file: Path, folder: Path, columns: Layout | None = None, lists_options: bool = False) -> QuestionRows:

@@ -14,6 +14,8 @@ from tracer_lightning.data.shards.samples import CAPTION_SUFFIXES, REASONS, coll
 from tracer_lightning.data.shards.tar import TarBytes, TarMember
 from tracer_lightning.storage import atomic_file, check_archive
 
+RULES = 2
+"""Number of the rules by which captions are accepted; indices made by earlier ones are not used."""
 FIELDS = ("image_offset", "image_size", "caption_offset", "caption_size", "caption_suffix", "label", "name")
 
 
@@ -66,7 +68,7 @@ def scan_shard(path: Path) -> ShardIndex:
 def index_shard(path: Path, cache: Path) -> ShardIndex:
     """Return the index of a shard from the folder ``cache``, or scan the shard where it is new or has changed."""
     status = path.stat()
-    identity = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{FIELDS}"
+    identity = f"{path.resolve()}|{status.st_size}|{status.st_mtime_ns}|{FIELDS}|{RULES}"
     cached = cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.npz"
     if (index := _load_index(cached, status.st_size)) is not None:
         return index

@@ -147,11 +147,26 @@ def parse_captions(content: bytes, suffix: str, where: object) -> tuple[str, ...
         where: name of the member, for messages.
     """
     if suffix == CAPTION:
-        texts: Any = decode_text(content, where).split("\n")
-    else:
-        value = _parse_object(content).get(CAPTION_KEY)
-        texts = value if isinstance(value, list) else [value]
-    return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip())
+        return captions_of(decode_text(content, where).split("\n"))
+    return captions_of(_parse_object(content).get(CAPTION_KEY))
+
+
+def captions_of(value: Any) -> tuple[str, ...]:
+    r"""Return the captions in a value, a text or a list of texts, without blank ones and those with half a character.
+
+    JSON may contain half of a character beyond 16 bits, as in ``"\ud83d"``, where a text was cut within an emoji.
+    """
+    texts = value if isinstance(value, list) else [value]
+    return tuple(text.strip() for text in texts if isinstance(text, str) and text.strip() and _is_unicode(text))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text has whole characters only, so that it can be encoded."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def parse_label(tar: object, text: str) -> int | str | None:
