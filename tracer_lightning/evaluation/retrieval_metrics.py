@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from tracer_lightning.functional.distributed import gather
-from tracer_lightning.functional.retrieval import match_ranks
+from tracer_lightning.functional.retrieval import match_ranks, match_scores
 from tracer_lightning.types import IGNORE_INDEX, CaptionTokens
 
 CUTOFFS = (1, 5, 10)
@@ -182,5 +182,5 @@ def _worst(ranks: Tensor, queries: Tensor, candidates: Tensor, numbers: Tensor, 
         others: (C,) numbers of the candidates in their set.
     """
     worst = ranks.argsort(descending=True, stable=True)[:WORST]
-    best = (queries[worst] @ candidates.T).argmax(dim=1)
+    best = match_scores(queries[worst], candidates).argmax(dim=1)
     return torch.stack([numbers[worst], ranks[worst], others[best]], dim=1).tolist()
