@@ -48,6 +48,12 @@ def test_it_is_fitted_on_the_first_set_and_applied_to_all():
     assert scaling.compute()["temperature"] == fit_temperature(*second)
 
 
+def test_it_is_fitted_on_a_single_sample():
+    scaling = TemperatureScaling(["val"])
+    scaling.update(0, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([0]))
+    assert scaling.compute()["ece"]["val"] == pytest.approx(0.0, abs=1e-3)
+
+
 def test_fitting_without_samples_raises_an_error():
     with pytest.raises(ValueError, match="no samples"):
         fit_temperature(torch.zeros(0, 3), torch.zeros(0).long())
