@@ -19,12 +19,10 @@ def test_counts_are_those_of_torchmetrics(classes):
         for metric in (ours, scores, top):
             metric.update(probabilities[part : part + 100], labels[part : part + 100])
     right, wrong, _, missed, support = scores.compute().unbind(dim=-1)
-    result = ours.compute()
-    torch.testing.assert_close(result.right, right)
-    torch.testing.assert_close(result.support, support)
-    torch.testing.assert_close(result.predicted, right + wrong)
-    torch.testing.assert_close(result.support - result.right, missed)
-    assert result.top / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
+    by_class, hits = ours.compute()
+    torch.testing.assert_close(by_class, torch.stack([support, right + wrong, right]))
+    torch.testing.assert_close(support - right, missed)
+    assert hits / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
 
 
 def test_batches_of_padding_are_not_counted():
@@ -33,6 +31,12 @@ def test_batches_of_padding_are_not_counted():
     scores, details = metrics.compute()
     assert scores == {"n": 0, "accuracy": None, "accuracy_top5": None, "ece": None, "macro_f1": None}
     assert details["classes"] == {"n": [0, 0, 0], "correct": [0, 0, 0]}
+
+
+def test_a_set_of_one_class_has_lists_of_one():
+    metrics = ClassificationMetrics(1)
+    metrics.update(torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))
+    assert metrics.compute()[1]["classes"] == {"n": [3], "correct": [3]}
 
 
 @pytest.mark.parametrize(("metric", "read"), [(ClassificationMetrics(3), "compute"), (Logits(), "counted")])

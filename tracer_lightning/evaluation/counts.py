@@ -14,12 +14,8 @@ from tracer_lightning.types import IGNORE_INDEX
 class Counts(NamedTuple):
     """Samples, on the processor."""
 
-    support: Tensor
-    """(C,) of each class."""
-    predicted: Tensor
-    """(C,) taken for each class."""
-    right: Tensor
-    """(C,) of each class that were taken for it."""
+    by_class: Tensor
+    """(3, C) of each class, taken for it, and both: one tensor, as torchmetrics makes scalars of those of one class."""
     top: int
     """Whose class was among the few most probable."""
 
@@ -63,5 +59,5 @@ class ClassCounts(Metric):
 
     def compute(self) -> Counts:
         """Counts over all samples without padding."""
-        support, predicted, right = (state[:-1].cpu() for state in (self.support, self.predicted, self.right))
-        return Counts(support, predicted, right, int(self.hits))
+        by_class = torch.stack([self.support, self.predicted, self.right])[:, :-1]
+        return Counts(by_class.cpu(), int(self.hits))

@@ -59,7 +59,7 @@ class ClassificationMetrics(nn.Module):
         Scores are ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1], or None
         where there are no samples.
         """
-        support, predicted, right, top = self.counts.compute()
+        (support, predicted, right), top = self.counts.compute()
         bins, n = self.bins.compute(), int(support.sum())
         present = support > 0
         f1 = 2 * right[present].double() / (predicted + support)[present]
