@@ -1,10 +1,14 @@
+import math
+
 import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from tracer_lightning.evaluation import ClassificationMetrics
 from tracer_lightning.evaluation.counts import ClassCounts
+from tracer_lightning.evaluation.neighbours import NeighbourAccuracy
 from tracer_lightning.evaluation.temperature import Logits
+from tracer_lightning.types import Neighbours
 
 
 @pytest.mark.parametrize("classes", [2, 4, 30])
@@ -31,6 +35,18 @@ def test_batches_of_padding_are_not_counted():
     scores, details = metrics.compute()
     assert scores == {"n": 0, "accuracy": None, "accuracy_top5": None, "ece": None, "macro_f1": None}
     assert details["classes"] == {"n": [0, 0, 0], "correct": [0, 0, 0]}
+
+
+def test_predictions_that_are_no_numbers_are_wrong():
+    metrics = ClassificationMetrics(3, ece_per_batch=True)
+    metrics.update(torch.full((4, 3), torch.nan), torch.tensor([0, 0, 1, -1]))
+    scores, _ = metrics.compute()
+    assert (scores["n"], scores["accuracy"], scores["accuracy_top5"], scores["macro_f1"]) == (3, 0.0, 0.0, 0.0)
+    assert math.isnan(scores["ece"])
+    assert math.isnan(scores["ece_per_batch"])
+    frames = NeighbourAccuracy(Neighbours(((0,), (0,)), ((0, 1),)))
+    frames.update(torch.full((2, 3), torch.nan), torch.arange(2))
+    assert frames.compute() == 0.0
 
 
 def test_a_set_of_one_class_has_lists_of_one():

@@ -49,13 +49,14 @@ class ClassCounts(Metric):
         """Take in probabilities (B, C) and labels (B,), -1 for padding."""
         padding = labels == IGNORE_INDEX
         labels = labels.masked_fill(padding, self.num_classes)
-        predicted = probabilities.argmax(dim=-1).masked_fill(padding, self.num_classes)
+        nowhere = padding | probabilities.isnan().any(dim=-1)  # NaN predicts no class, not the first ones
+        predicted = probabilities.argmax(dim=-1).masked_fill(nowhere, self.num_classes)
         most_probable = probabilities.topk(self.top, dim=-1).indices  # (B, K)
         ones = torch.ones_like(labels)
         self.support.scatter_add_(0, labels, ones)
         self.predicted.scatter_add_(0, predicted, ones)
         self.right.scatter_add_(0, labels, (predicted == labels).long())
-        self.hits += (most_probable == labels[:, None]).sum()
+        self.hits += ((most_probable == labels[:, None]) & ~nowhere[:, None]).sum()
 
     def compute(self) -> Counts:
         """Counts over all samples without padding."""
