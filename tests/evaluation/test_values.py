@@ -76,7 +76,7 @@ def test_predictions_that_are_no_numbers_have_no_scores(metrics):
         metric.update(outputs, seen, EVERY)
         scores = metric.compute()
         assert scores.pop("n") == 6
-        assert [score is None for score in scores.values()] == [seen is targets] * len(scores)
+        assert [math.isnan(score) for score in scores.values()] == [seen is targets] * len(scores)
 
 
 def test_maps_that_are_zero_everywhere_have_no_relative_error():

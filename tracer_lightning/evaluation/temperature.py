@@ -19,7 +19,7 @@ CHUNK = 4096
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature T > 0 that minimises the cross-entropy of ``logits / T``.
+    """The temperature T > 0 that minimises the cross-entropy of ``logits / T``; NaN where a logit is.
 
     Args:
         logits: (N, C).
@@ -27,6 +27,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     if not len(labels):
         raise ValueError("labels must not be empty: the set to fit the temperature on has no samples")
+    if logits.isnan().any():
+        return math.nan
 
     def loss(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)

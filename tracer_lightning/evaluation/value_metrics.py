@@ -5,7 +5,6 @@ A metric is NaN where a prediction that counts is, as those of a model that has 
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -46,10 +45,10 @@ class ValueMetrics(nn.Module):
         raise NotImplementedError
 
     def compute(self) -> dict[str, Any]:
-        """Return ``n`` and the scores, which are None where there is nothing to make them of."""
+        """Return ``n`` and the scores, which are None without samples, and NaN where :meth:`scores` are."""
         n = int(self.samples.compute())
         scores = {name: float(score) for name, score in self.scores().items()}
-        return {"n": n, **{name: score if n and math.isfinite(score) else None for name, score in scores.items()}}
+        return {"n": n, **(scores if n else dict.fromkeys(scores))}
 
     def reset(self) -> None:
         """Forget everything."""

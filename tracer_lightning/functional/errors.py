@@ -20,4 +20,4 @@ def relative_errors(outputs: Tensor, targets: Tensor, known: Tensor) -> tuple[Te
         values.masked_fill(~known, 0.0).flatten(1).norm(dim=1) for values in (outputs - targets, targets)
     )
     defined = norms > 0
-    return (differences / norms.where(defined, 1.0)).masked_fill(~defined, 0.0), defined
+    return (differences / norms.masked_fill(~defined, 1.0)).masked_fill(~defined, 0.0), defined
