@@ -1,10 +1,14 @@
+import math
+
 import pytest
 import torch
 from torchmetrics.classification import MulticlassAccuracy, MulticlassStatScores
 
 from tracer_lightning.evaluation import ClassificationMetrics
 from tracer_lightning.evaluation.counts import ClassCounts
+from tracer_lightning.evaluation.neighbours import NeighbourAccuracy
 from tracer_lightning.evaluation.temperature import Logits
+from tracer_lightning.types import Neighbours
 
 
 @pytest.mark.parametrize("classes", [2, 4, 30])
@@ -19,12 +23,10 @@ def test_counts_are_those_of_torchmetrics(classes):
         for metric in (ours, scores, top):
             metric.update(probabilities[part : part + 100], labels[part : part + 100])
     right, wrong, _, missed, support = scores.compute().unbind(dim=-1)
-    result = ours.compute()
-    torch.testing.assert_close(result.right, right)
-    torch.testing.assert_close(result.support, support)
-    torch.testing.assert_close(result.predicted, right + wrong)
-    torch.testing.assert_close(result.support - result.right, missed)
-    assert result.top / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
+    by_class, hits = ours.compute()
+    torch.testing.assert_close(by_class, torch.stack([support, right + wrong, right]))
+    torch.testing.assert_close(support - right, missed)
+    assert hits / int(support.sum()) == pytest.approx(top.compute().item(), abs=1e-7)
 
 
 def test_batches_of_padding_are_not_counted():
@@ -35,10 +37,28 @@ def test_batches_of_padding_are_not_counted():
     assert details["classes"] == {"n": [0, 0, 0], "correct": [0, 0, 0]}
 
 
-@pytest.mark.parametrize("metric", [ClassificationMetrics(3), Logits()])
-def test_a_batch_is_taken_in_without_its_values(metric):
+def test_predictions_that_are_no_numbers_are_wrong():
+    metrics = ClassificationMetrics(3, ece_per_batch=True)
+    metrics.update(torch.full((4, 3), torch.nan), torch.tensor([0, 0, 1, -1]))
+    scores, _ = metrics.compute()
+    assert (scores["n"], scores["accuracy"], scores["accuracy_top5"], scores["macro_f1"]) == (3, 0.0, 0.0, 0.0)
+    assert math.isnan(scores["ece"])
+    assert math.isnan(scores["ece_per_batch"])
+    frames = NeighbourAccuracy(Neighbours(((0,), (0,)), ((0, 1),)))
+    frames.update(torch.full((2, 3), torch.nan), torch.arange(2))
+    assert frames.compute() == 0.0
+
+
+def test_a_set_of_one_class_has_lists_of_one():
+    metrics = ClassificationMetrics(1)
+    metrics.update(torch.zeros(3, 1), torch.zeros(3, dtype=torch.long))
+    assert metrics.compute()[1]["classes"] == {"n": [3], "correct": [3]}
+
+
+@pytest.mark.parametrize(("metric", "read"), [(ClassificationMetrics(3), "compute"), (Logits(), "counted")])
+def test_a_batch_is_taken_in_without_its_values(metric, read):
     """On a device a value that the host asks for is a wait; the meta device has none to give."""
     metric.to("meta")
     metric.update(torch.zeros(4, 3, device="meta"), torch.zeros(4, dtype=torch.long, device="meta"))
     with pytest.raises((RuntimeError, NotImplementedError), match=r"[Mm]eta"):
-        metric.compute()
+        getattr(metric, read)()

@@ -11,8 +11,10 @@ from tests.conftest import tiny_backbone
 from tracer_lightning.evaluation import (
     AVERAGE,
     AVERAGE_OTHER,
+    CLASSIFICATION,
     ClassificationMetrics,
     ClassificationSuite,
+    Metric,
     results_table,
 )
 from tracer_lightning.functional.zero_shot import zero_shot_head
@@ -124,6 +126,15 @@ def test_table_shows_every_set_and_model(backbone):
     Console(file=text, width=160).print(table)
     for word in ("demo", "zero-shot", "student", "teacher", "mean", "ECE"):
         assert word in text.getvalue()
+
+
+def test_scores_that_are_no_numbers_are_a_dash():
+    values = {"role": "id", "n": 3, "accuracy": 0.0, "ece": float("nan"), "rmse": float("inf")}
+    metrics = (*CLASSIFICATION, Metric("rmse", "RMSE", "RMSE", "lower", percent=False))
+    text = io.StringIO()
+    Console(file=text, width=160).print(results_table("demo", {"student": {"mine": values}}, metrics=metrics))
+    (row,) = (line.split() for line in text.getvalue().splitlines() if "mine" in line)
+    assert row == ["mine", "id", "3", "0.0", "–", "–"]
 
 
 def constructed(classes=None, **options):

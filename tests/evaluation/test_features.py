@@ -4,7 +4,7 @@ import torch.distributed as dist
 
 from tests.conftest import tiny_backbone
 from tests.ranks import run_ranks
-from tracer_lightning.evaluation.features import Collected, FeatureModule, FeaturePredictor
+from tracer_lightning.evaluation.features import CollectedFeatures, FeatureModule, FeaturePredictor
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import Batch
 
@@ -51,11 +51,13 @@ def test_texts_of_sets_with_classes_of_their_own(backbone):
     torch.testing.assert_close(module.own_texts["m"]["second"], zero_shot_head(backbone.model.encode_text, own))
 
 
-def test_a_set_of_padding_alone_is_empty():
-    metric = Collected()
-    metric.update(torch.ones(3, 4), torch.full((3,), -1), torch.full((3,), -1))
-    images, labels = metric.compute()
-    assert (images.shape, labels.shape) == ((0, 4), (0,))
+@pytest.mark.parametrize("size", [0, 1])
+def test_a_set_of_padding_alone_is_empty_and_one_image_is_a_set(size):
+    metric = CollectedFeatures()
+    places = torch.tensor([3, -1, -1])[1 - size :]
+    metric.update(torch.ones(len(places), 4), places, places)
+    images, labels = metric.ordered()
+    assert (images.shape, labels.tolist()) == ((size, 4), [3][:size])
 
 
 def test_equal_names_raise_errors(backbone):

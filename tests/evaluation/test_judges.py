@@ -6,7 +6,7 @@ import torch
 from tests.answering import QUESTIONS, batch_of, conversation, generated, overfitted_llava
 from tracer_lightning.evaluation import AnswerSuite
 from tracer_lightning.evaluation.generated_metrics import GeneratedMetrics
-from tracer_lightning.evaluation.judges import RULES, chooses_option, contains_answer
+from tracer_lightning.evaluation.judges import RULES, Rule, chooses_option, contains_answer
 from tracer_lightning.types import AnswerTexts, Conversations, QuestionSet
 
 
@@ -75,6 +75,22 @@ def test_scores_by_hand():
     assert scores["distractor_rate"] == 1 / 3
     assert "ece" not in scores
     assert details == {"classes": {"n": [2, 2, 1], "correct": [2, 1, 0]}}
+
+
+def test_texts_and_answers_are_read_once_and_the_second_answer_that_a_text_gives_ends_the_search():
+    """Each wrong text is compared with the answers of the whole set, of which there may be many thousands."""
+    read, compared = [], []
+    rule = Rule(
+        lambda text: read.append(text) or text,
+        lambda answer: read.append(answer) or answer,
+        lambda text, answer: compared.append(answer) or answer in text,
+    )
+    answers = [str(number) for number in range(100)]
+    metrics = GeneratedMetrics(rule, lambda ids, skip_special_tokens: "5, 7 or 12", answers)
+    tokens, indices, labels = torch.zeros(3, 1).long(), torch.tensor([0, 1, 2]), torch.tensor([90, 91, 5])
+    metrics.update(tokens, Conversations({}, torch.tensor([]), indices, labels, torch.full((3,), -1)))
+    assert read == [*answers, *["5, 7 or 12"] * 3]
+    assert compared == ["90", "0", "1", "2", "91", "0", "1", "2", "5"]  # it gives 1 and 2, of 12
 
 
 def test_a_set_without_samples():

@@ -99,6 +99,11 @@ def test_images_that_could_not_be_read_are_left_out_with_their_captions():
     assert scores["t2i_recall_at_1"] == pytest.approx(sum(hits) / len(hits))
 
 
+def test_one_image_with_one_caption_is_a_set():
+    _, scores = scored([0])
+    assert (scores["n"], scores["recall_at_1"], scores["t2i_median_rank"]) == (1, 1.0, 1.0)
+
+
 def test_a_set_without_readable_images_has_no_scores():
     suite, scores = scored([-1])
     assert scores["n"] == 0

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -46,6 +48,18 @@ def test_it_is_fitted_on_the_first_set_and_applied_to_all():
     for index, part in enumerate((second, first)):
         scaling.update(index, *part)
     assert scaling.compute()["temperature"] == fit_temperature(*second)
+
+
+def test_it_is_fitted_on_a_single_sample():
+    scaling = TemperatureScaling(["val"])
+    scaling.update(0, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([0]))
+    assert scaling.compute()["ece"]["val"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_logits_that_are_no_numbers_have_no_temperature():
+    logits, labels = data(0, size=20)
+    logits[3, 2] = torch.nan
+    assert math.isnan(fit_temperature(logits, labels))
 
 
 def test_fitting_without_samples_raises_an_error():

@@ -9,7 +9,7 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tracer_lightning.evaluation import DenseSuite, MaskSuite, MultilabelSuite, RegressionSuite
-from tracer_lightning.evaluation.value_metrics import LabelMetrics, MapMetrics, MaskMetrics
+from tracer_lightning.evaluation.value_metrics import LabelMetrics, MapMetrics, MaskMetrics, NumberMetrics
 from tracer_lightning.types import Batch, EvalSet, TargetSpec
 
 NAN = math.nan
@@ -63,6 +63,30 @@ def test_maps_have_errors_up_to_a_cutoff_and_off_the_diagonal():
     scores = metrics.compute()
     assert scores["mae"] == pytest.approx(np.mean(means), rel=1e-5)
     assert scores["relative_l2"] == pytest.approx(np.mean(relative), rel=1e-5)
+
+
+@pytest.mark.parametrize("metrics", [LabelMetrics, NumberMetrics, MapMetrics, MaskMetrics])
+def test_predictions_that_are_no_numbers_have_no_scores(metrics):
+    """Where the targets are unknown, they don't count."""
+    shape = (6, 2) if metrics in (LabelMetrics, NumberMetrics) else (6, 2, 2)
+    outputs, targets = drawn(*shape), (torch.arange(math.prod(shape)) // 3 % 2).float().reshape(shape)
+    outputs[3, 0] = NAN
+    for seen in (targets.masked_fill(outputs.isnan(), NAN), targets):
+        metric = metrics()
+        metric.update(outputs, seen, EVERY)
+        scores = metric.compute()
+        assert scores.pop("n") == 6
+        assert [math.isnan(score) for score in scores.values()] == [seen is targets] * len(scores)
+
+
+def test_maps_that_are_zero_everywhere_have_no_relative_error():
+    targets = torch.ones(3, 2, 2)
+    targets[1] = 0.0
+    metrics = MapMetrics()
+    metrics.update(torch.full((3, 2, 2), 1.5), targets, EVERY[:3])
+    scores = metrics.compute()
+    assert (scores["n"], scores["relative_l2"]) == (3, 0.5)
+    assert scores["mae"] == pytest.approx((0.5 + 1.5 + 0.5) / 3)
 
 
 SHAPES = {MultilabelSuite: (3,), RegressionSuite: (2,), DenseSuite: (2, 2), MaskSuite: (2, 2)}

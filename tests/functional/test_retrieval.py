@@ -32,6 +32,15 @@ def test_constant_features_have_the_recall_of_chance():
     assert ranks.tolist() == list(range(1, 51))
 
 
+def test_features_that_are_no_numbers_match_worst():
+    first, count = torch.arange(6), torch.ones(6, dtype=torch.long)
+    nothing = torch.full((6, 3), torch.nan)
+    assert match_ranks(nothing, nothing, first, count).tolist() == [1, 2, 3, 4, 5, 6]
+    queries, candidates = torch.eye(6), torch.eye(6)
+    queries[3] = candidates[1] = torch.nan
+    assert match_ranks(queries, candidates, first, count).tolist() == [1, 6, 1, 4, 1, 1]
+
+
 def test_ranks_do_not_depend_on_chunks():
     """With 1,500 candidates, 1,500 queries are two chunks; every third candidate has the same direction."""
     features = torch.eye(3)[torch.arange(1500) % 3] * torch.linspace(1, 2, 1500)[:, None]

@@ -39,6 +39,14 @@ def test_relative_errors_are_of_each_sample():
     assert RelativeError()(inputs_of(outputs, targets)).item() == pytest.approx(expected)
 
 
+def test_maps_that_are_zero_everywhere_do_not_count_in_relative_errors():
+    outputs, targets = rows([1, 2], [3, 0]).requires_grad_(), rows([0, 0], [4, 0])
+    loss = RelativeError()(inputs_of(outputs, targets))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.25 / 2)
+    assert outputs.grad.tolist() == [[0, 0], [-0.125, 0]]
+
+
 @pytest.mark.parametrize(("weight", "gamma"), [(1.0, 0.0), (4.0, 0.0), (10.0, 2.0)])
 def test_binary_cross_entropy_is_weighted_and_focused(weight, gamma):
     outputs, targets = rows([1.5, -0.3], [-2, 0.7]), rows([1, 0], [NAN, 1])

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -256,6 +257,15 @@ def test_validation_picks_a_setting_of_its_own(two):
     assert len(sections) == 3
     assert sections[-1].tables[0].rows == [("tracer, kernel.beta=0.9", "1")]
     assert ": flyp" in sections[-1].notes[-1]
+
+
+def test_a_calibration_error_that_is_not_known_is_none(two):
+    path = two / "tracer/0.001-0/results.json"
+    content = json.loads(path.read_text())
+    content["student"]["mine"]["ece"] = None
+    path.write_text(json.dumps(content))
+    points = by_label(read(two))["tracer"].points
+    assert [math.isnan(point.eces["id"]) for point in points] == ["lr 0.001" in point.label for point in points]
 
 
 def test_scores_of_a_test_set_pick_nothing(two):

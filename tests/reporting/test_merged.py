@@ -1,4 +1,5 @@
 import csv
+import math
 
 import matplotlib.image
 import pytest
@@ -54,6 +55,13 @@ def test_the_table_is_in_percent():
     text = printed(merged_table("x", "alpha", {"[0]": scores(0.5)}, CLASSIFICATION, "macro_f1"))
     assert "OOD" not in text
     assert ["[0]", "25.0", "5.0"] in [line.split() for line in text.split("\n")]
+
+
+def test_a_mean_that_is_no_number_is_a_dash():
+    diverged = scores(0.5, 0.9)
+    diverged["own"]["ece"] = math.nan
+    text = printed(merged_table("x", "alpha", {"0": diverged}, CLASSIFICATION, "accuracy"))
+    assert ["0", "50.0", "–", "90.0", "9.0"] in [line.split() for line in text.split("\n")]
 
 
 def test_the_table_has_the_mean_over_other_sets():

@@ -1,3 +1,5 @@
+import json
+import math
 import shutil
 
 import pytest
@@ -7,6 +9,7 @@ from tracer_lightning.engine import run_folder as results
 from tracer_lightning.evaluation import suite
 from tracer_lightning.reporting import runs as module
 from tracer_lightning.reporting.comparison import AVERAGE, compare, select_results
+from tracer_lightning.reporting.results_file import read_results
 from tracer_lightning.reporting.runs import find_runs, group_runs
 
 
@@ -100,6 +103,20 @@ def test_repeated_runs_are_counted_once(sweep):
     assert "the same result" in warnings[0]
     assert "22-tracer-seed1" in warnings[1]
     assert "ANOTHER result" in warnings[1]
+
+
+def test_scores_that_are_no_numbers_are_written_as_null_and_read(tmp_path):
+    """As those of a run whose model has diverged."""
+    write_run(tmp_path / "0", scores(0.9, 0.8))
+    path = tmp_path / "0" / "results.json"
+    content = json.loads(path.read_text())
+    content["student"]["mine"] |= {"ece": float("nan"), "macro_f1": float("-inf")}
+    results.write_json(path, {**content, "validation": {"mine": {"ece": float("nan"), "accuracy": 0.5}}})
+    read = read_results(path)
+    assert read.student["mine"] == {**content["student"]["mine"], "ece": None, "macro_f1": None}
+    assert read.student["other"] == content["student"]["other"]
+    assert math.isnan(read.validation["mine"]["ece"])
+    assert read.validation["mine"]["accuracy"] == 0.5
 
 
 def test_a_repetition_on_another_machine_has_the_same_result(tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -161,5 +162,14 @@ def wait_until(is_ready: Callable[[], bool], lock: Path, failure: str) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 2) -> None:
-    """Write JSON atomically."""
-    write_text(path, json.dumps(content, indent=indent) + "\n")
+    """Write JSON atomically; numbers that are NaN or infinite, such as scores of a diverged model, become null."""
+    write_text(path, json.dumps(_without_nonfinite(content), indent=indent, allow_nan=False) + "\n")
+
+
+def _without_nonfinite(content: Any) -> Any:
+    """The content with None in place of numbers that JSON does not have."""
+    if isinstance(content, Mapping):
+        return {key: _without_nonfinite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_without_nonfinite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

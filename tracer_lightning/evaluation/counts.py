@@ -14,12 +14,8 @@ from tracer_lightning.types import IGNORE_INDEX
 class Counts(NamedTuple):
     """Samples, on the processor."""
 
-    support: Tensor
-    """(C,) of each class."""
-    predicted: Tensor
-    """(C,) taken for each class."""
-    right: Tensor
-    """(C,) of each class that were taken for it."""
+    by_class: Tensor
+    """(3, C) of each class, taken for it, and both: one tensor, as torchmetrics makes scalars of those of one class."""
     top: int
     """Whose class was among the few most probable."""
 
@@ -53,15 +49,16 @@ class ClassCounts(Metric):
         """Take in probabilities (B, C) and labels (B,), -1 for padding."""
         padding = labels == IGNORE_INDEX
         labels = labels.masked_fill(padding, self.num_classes)
-        predicted = probabilities.argmax(dim=-1).masked_fill(padding, self.num_classes)
+        nowhere = padding | probabilities.isnan().any(dim=-1)  # NaN predicts no class, not the first ones
+        predicted = probabilities.argmax(dim=-1).masked_fill(nowhere, self.num_classes)
         most_probable = probabilities.topk(self.top, dim=-1).indices  # (B, K)
         ones = torch.ones_like(labels)
         self.support.scatter_add_(0, labels, ones)
         self.predicted.scatter_add_(0, predicted, ones)
         self.right.scatter_add_(0, labels, (predicted == labels).long())
-        self.hits += (most_probable == labels[:, None]).sum()
+        self.hits += ((most_probable == labels[:, None]) & ~nowhere[:, None]).sum()
 
     def compute(self) -> Counts:
         """Counts over all samples without padding."""
-        support, predicted, right = (state[:-1].cpu() for state in (self.support, self.predicted, self.right))
-        return Counts(support, predicted, right, int(self.hits))
+        by_class = torch.stack([self.support, self.predicted, self.right])[:, :-1]
+        return Counts(by_class.cpu(), int(self.hits))

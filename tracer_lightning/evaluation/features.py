@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
+from tracer_lightning.evaluation.collected import Collected
 from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.types import IGNORE_INDEX, Batch
 
@@ -24,28 +23,20 @@ class ImageFeatures(NamedTuple):
     """(N,) class indices."""
 
 
-class Collected(Metric):
+class CollectedFeatures(Collected):
     """All features (N, D) and labels (N,) of a data set, without padding, in the same order on any number of ranks."""
 
-    full_state_update = False
-    images: Any
-    labels: Any
-    indices: Any
-
     def __init__(self) -> None:
-        super().__init__()
-        for name in ("images", "labels", "indices"):
-            self.add_state(name, [], dist_reduce_fx="cat")
+        super().__init__("images", "labels", "indices")
 
     def update(self, images: Tensor, labels: Tensor, indices: Tensor) -> None:
         """Take in features (B, D), labels (B,), -1 for padding, and places in the data set (B,)."""
         counted = labels != IGNORE_INDEX
-        for state, values in ((self.images, images), (self.labels, labels), (self.indices, indices)):
-            state.append(values[counted])
+        self.append(images=images[counted], labels=labels[counted], indices=indices[counted])
 
-    def compute(self) -> ImageFeatures:
+    def ordered(self) -> ImageFeatures:
         """Features of all ranks."""
-        images, labels, indices = (dim_zero_cat(state).cpu() for state in (self.images, self.labels, self.indices))
+        images, labels, indices = (values.cpu() for values in self.gathered().values())
         order = indices.argsort(stable=True)
         return ImageFeatures(images[order], labels[order])
 
@@ -77,7 +68,7 @@ class FeatureModule(pl.LightningModule):
         self.names = tuple(names)
         self.register_buffer("prompts", prompts, persistent=False)
         self._own_prompts = own_prompts or {}
-        self._collected = nn.ModuleDict({model: nn.ModuleList(Collected() for _ in names) for model in models})
+        self._collected = nn.ModuleDict({model: nn.ModuleList(CollectedFeatures() for _ in names) for model in models})
         self.texts: dict[str, Tensor] = {}
         """Model to (C, D), its zero-shot head of the training classes."""
         self.own_texts: dict[str, dict[str, Tensor]] = {}
@@ -106,7 +97,7 @@ class FeatureModule(pl.LightningModule):
         """Keep the features, while they are on the device that ranks exchange them from."""
         for model, collected in self._collected.items():
             self.images[model] = {
-                name: metric.compute()
+                name: metric.ordered()
                 for name, metric in zip(self.names, collected, strict=True)  # type: ignore[call-overload]
             }
             for metric in collected:  # type: ignore[attr-defined]
@@ -123,7 +114,7 @@ class FeaturePredictor(pl.LightningModule):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self._collected = Collected()
+        self._collected = CollectedFeatures()
         self.images: ImageFeatures | None = None
         """Features of all ranks, on every rank."""
 
@@ -136,4 +127,4 @@ class FeaturePredictor(pl.LightningModule):
 
     def on_predict_epoch_end(self) -> None:
         """Keep the features, while they are on the device that ranks exchange them from."""
-        self.images = self._collected.compute()
+        self.images = self._collected.ordered()

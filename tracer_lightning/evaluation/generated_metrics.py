@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, mean_f1
+from tracer_lightning.evaluation.judges import Rule
 from tracer_lightning.types import IGNORE_INDEX, Conversations
 
 
@@ -21,16 +23,15 @@ class GeneratedMetrics(nn.Module):
     token. There is no confidence, and so no calibration error.
 
     Args:
-        is_right: rule by which a generated text gives an answer.
+        rule: by which a generated text gives an answer.
         decode: tokens to text, as ``decode`` of a tokenizer of ``transformers``.
         answers: distinct answers of the data set.
     """
 
-    def __init__(
-        self, is_right: Callable[[str, str], bool], decode: Callable[..., str], answers: Sequence[str]
-    ) -> None:
+    def __init__(self, rule: Rule, decode: Callable[..., str], answers: Sequence[str]) -> None:
         super().__init__()
-        self.is_right, self.decode, self.answers = is_right, decode, answers
+        self.rule, self.decode = rule, decode
+        self.answers = [rule.read_answer(answer) for answer in answers]
         self.reset()
 
     def reset(self) -> None:
@@ -52,11 +53,13 @@ class GeneratedMetrics(nn.Module):
     def _count(self, answer: int, text: str) -> None:
         """Count a sample with the index of its answer and its generated text."""
         self._counts["support"][answer] += 1
-        if self.is_right(text, self.answers[answer]):
+        read = self.rule.read_text(text)
+        if self.rule.agree(read, self.answers[answer]):
             self._counts["right"][answer] += 1
             self._counts["predicted"][answer] += 1
             return
-        predictions = [label for label, candidate in enumerate(self.answers) if self.is_right(text, candidate)]
+        given = (label for label, candidate in enumerate(self.answers) if self.rule.agree(read, candidate))
+        predictions = list(islice(given, 2))
         if len(predictions) == 1:
             self._counts["predicted"][predictions[0]] += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ class ClassificationMetrics(nn.Module):
         Scores are ``n``, ``accuracy``, ``accuracy_top5``, ``ece`` and ``macro_f1``, all but ``n`` in [0, 1], or None
         where there are no samples.
         """
-        support, predicted, right, top = self.counts.compute()
+        (support, predicted, right), top = self.counts.compute()
         bins, n = self.bins.compute(), int(support.sum())
         present = support > 0
         f1 = 2 * right[present].double() / (predicted + support)[present]
@@ -70,7 +71,8 @@ class ClassificationMetrics(nn.Module):
             "macro_f1": float(f1.sum() / max(1, len(f1))),
         }
         if self.batch_ece is not None:
-            scores["ece_per_batch"] = float(self.batch_ece.compute())
+            unknown = math.isnan(scores["ece"])  # torchmetrics gives a number for NaN, too
+            scores["ece_per_batch"] = math.nan if unknown else float(self.batch_ece.compute())
         return {"n": n, **(scores if n else dict.fromkeys(scores))}, {
             "classes": {"n": support.tolist(), "correct": right.tolist()},
             "bins": dict(zip(("n", "correct", "confidence"), bins.T.tolist(), strict=True)),

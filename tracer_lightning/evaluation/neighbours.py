@@ -50,6 +50,7 @@ class NeighbourAccuracy(Metric):
     def update(self, logits: Tensor, indices: Tensor) -> None:
         """Take in logits (B, C) of frames at these places (B,), -1 for padding."""
         right = (self.accepted[indices] == logits.argmax(dim=1, keepdim=True)).any(dim=1)
+        right &= ~logits.isnan().any(dim=1)  # which predict no class
         self.read.index_add_(0, indices % len(self.read), torch.ones_like(indices))
         self.right.index_add_(0, indices % len(self.read), right.long())
 

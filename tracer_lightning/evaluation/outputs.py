@@ -9,9 +9,8 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
+from tracer_lightning.evaluation.collected import Collected
 from tracer_lightning.evaluation.logits import Classifier
 from tracer_lightning.types import IGNORE_INDEX, Batch
 
@@ -20,33 +19,24 @@ Outputs = Mapping[str, Tensor]
 """Outputs (B, ...) for a batch of images by name."""
 
 
-class CollectedOutputs(Metric):
+class CollectedOutputs(Collected):
     """All outputs of a set by name, without padding, in the same order on any number of ranks.
 
     Args:
         names: names of the outputs.
     """
 
-    full_state_update = False
-
     def __init__(self, names: Sequence[str]) -> None:
-        super().__init__()
-        self.names = (*names, INDICES)
-        for name in self.names:
-            self.add_state(name, [], dist_reduce_fx="cat")
+        super().__init__(*names, INDICES)
 
     def update(self, outputs: Outputs, indices: Tensor) -> None:
         """Take in outputs (B, ...) and places in the set (B,), -1 for padding."""
         counted = indices != IGNORE_INDEX
-        for name, values in {**outputs, INDICES: indices}.items():
-            getattr(self, name).append(values[counted])
+        self.append(**{name: values[counted] for name, values in {**outputs, INDICES: indices}.items()})
 
-    def compute(self) -> dict[str, np.ndarray]:
-        """Outputs (N, ...) of all ranks, and their places ``indices`` (N,) in the set, ascending.
-
-        They are arrays because torchmetrics makes scalars of tensors with a single element.
-        """
-        collected = {name: dim_zero_cat(getattr(self, name)).cpu().numpy() for name in self.names}
+    def ordered(self) -> dict[str, np.ndarray]:
+        """Outputs (N, ...) of all ranks, and their places ``indices`` (N,) in the set, ascending."""
+        collected = {name: values.cpu().numpy() for name, values in self.gathered().items()}
         order = collected[INDICES].argsort(kind="stable")
         return {name: values[order] for name, values in collected.items()}
 
@@ -86,7 +76,7 @@ class OutputModule(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Keep the outputs, while they are on the device that ranks exchange them from."""
-        self.outputs = self._collected.compute()
+        self.outputs = self._collected.ordered()
 
 
 def top_classes(

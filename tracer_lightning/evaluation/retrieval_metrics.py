@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
+from tracer_lightning.evaluation.collected import Collected
 from tracer_lightning.functional.distributed import gather
-from tracer_lightning.functional.retrieval import match_ranks
+from tracer_lightning.functional.retrieval import match_ranks, match_scores
 from tracer_lightning.types import IGNORE_INDEX, CaptionTokens
 
 CUTOFFS = (1, 5, 10)
@@ -37,26 +36,19 @@ def median_name(direction: str) -> str:
     return f"{direction}_median_rank"
 
 
-class ImageFeatures(Metric):
+class ImageFeatures(Collected):
     """All features (N, D) of the images of a set, and their positions (N,), gathered over ranks, without padding."""
 
-    full_state_update = False
-    features: Any
-    positions: Any
-
     def __init__(self) -> None:
-        super().__init__()
-        for name in ("features", "positions"):
-            self.add_state(name, [], dist_reduce_fx="cat")
+        super().__init__("features", "positions")
 
     def update(self, features: Tensor, positions: Tensor) -> None:
         """Take in features (B, D) and positions (B,), -1 for padding."""
-        self.features.append(features)
-        self.positions.append(positions)
+        self.append(features=features, positions=positions)
 
-    def compute(self) -> tuple[Tensor, Tensor]:
+    def ordered(self) -> tuple[Tensor, Tensor]:
         """Features (N, D) in the order of positions, and these (N,)."""
-        features, positions = dim_zero_cat(self.features), dim_zero_cat(self.positions)
+        features, positions = self.gathered().values()
         order = positions.argsort()
         order = order[positions[order] != IGNORE_INDEX]
         return features[order], positions[order]
@@ -112,7 +104,7 @@ class RetrievalMetrics(nn.Module):
         Details are ``ranks``, the counts of a histogram by direction, and ``worst``, the worst pairs by direction.
         """
         assert self.texts is not None
-        images, positions = self.images.compute()
+        images, positions = self.images.ordered()
         with torch.autocast(images.device.type, enabled=False):
             return self._compute(images, self.texts, positions)
 
@@ -182,5 +174,5 @@ def _worst(ranks: Tensor, queries: Tensor, candidates: Tensor, numbers: Tensor, 
         others: (C,) numbers of the candidates in their set.
     """
     worst = ranks.argsort(descending=True, stable=True)[:WORST]
-    best = (queries[worst] @ candidates.T).argmax(dim=1)
+    best = match_scores(queries[worst], candidates).argmax(dim=1)
     return torch.stack([numbers[worst], ranks[worst], others[best]], dim=1).tolist()

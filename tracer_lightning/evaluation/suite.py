@@ -13,7 +13,8 @@ ROLE_TITLES = {"id": "ID", "ood": "OOD", "other": "other"}
 """Names of roles in tables and figures."""
 Scores = dict[str, dict[str, Any]]
 """Data set name to its metrics, and the name of each average to the means over its ``sets``; metrics are None where
-nothing could be read, and such sets are in no mean."""
+nothing could be read, and such sets are in no mean. They are NaN, as are their means, where they can't be computed,
+such as those of predictions that are NaN; files have null in both cases."""
 ABOUT = ("split", "role", "n")
 """Entries of a data set's scores that are not metrics."""
 Details = dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,11 +20,11 @@ SHOWN = 3
 
 
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
 
 
 def _number(metric: Metric, value: float | None) -> str:
-    return _percent(value) if metric.percent or value is None else f"{value:.4g}"
+    return _percent(value) if metric.percent or value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
 def _width(metric: Metric) -> int:

@@ -9,10 +9,9 @@ from typing import Any
 import torch.nn.functional as F
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 
 from tracer_lightning.evaluation.calibration import CalibrationBins, expected_calibration_error
+from tracer_lightning.evaluation.collected import Collected
 from tracer_lightning.types import IGNORE_INDEX
 
 CHUNK = 4096
@@ -20,7 +19,7 @@ CHUNK = 4096
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature T > 0 that minimises the cross-entropy of ``logits / T``.
+    """The temperature T > 0 that minimises the cross-entropy of ``logits / T``; NaN where a logit is.
 
     Args:
         logits: (N, C).
@@ -28,6 +27,8 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     if not len(labels):
         raise ValueError("labels must not be empty: the set to fit the temperature on has no samples")
+    if logits.isnan().any():
+        return math.nan
 
     def loss(log_temperature: float) -> float:
         scale = math.exp(-log_temperature)
@@ -38,26 +39,19 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     return math.exp(optimum.x)
 
 
-class Logits(Metric):
+class Logits(Collected):
     """All logits (N, C) and labels (N,) of a data set, without padding."""
 
-    full_state_update = False
-    logits: Any
-    labels: Any
-
     def __init__(self) -> None:
-        super().__init__()
-        for name in ("logits", "labels"):
-            self.add_state(name, [], dist_reduce_fx="cat")
+        super().__init__("logits", "labels")
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
         """Take in logits (B, C) and labels (B,), -1 for padding."""
-        self.logits.append(logits)
-        self.labels.append(labels)
+        self.append(logits=logits, labels=labels)
 
-    def compute(self) -> tuple[Tensor, Tensor]:
+    def counted(self) -> tuple[Tensor, Tensor]:
         """All of them, where double precision is to be had, without padding: before, the host would have to wait."""
-        logits, labels = dim_zero_cat(self.logits).cpu(), dim_zero_cat(self.labels).cpu()
+        logits, labels = (values.cpu() for values in self.gathered().values())
         counted = labels != IGNORE_INDEX
         return logits[counted], labels[counted]
 
@@ -91,12 +85,12 @@ class TemperatureScaling(nn.Module):
 
     def _count(self, set_index: int, logits: Tensor, labels: Tensor) -> None:
         if self.temperature is None:
-            self.temperature = fit_temperature(*self.fitted_on.compute())
+            self.temperature = fit_temperature(*self.fitted_on.counted())
         self.bins[set_index].update((logits / self.temperature).softmax(dim=-1), labels)  # type: ignore[operator]
 
     def compute(self) -> dict[str, Any]:
         """``temperature``, ``fitted_on``, and ``ece`` of each set at that temperature, None where it has no samples."""
-        logits, labels = self.fitted_on.compute()
+        logits, labels = self.fitted_on.counted()
         first = CalibrationBins(sync_on_compute=False)  # it has the logits of all ranks
         self.temperature = self.temperature or fit_temperature(logits, labels)
         first.update((logits / self.temperature).softmax(dim=-1), labels)

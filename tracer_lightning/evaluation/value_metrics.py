@@ -1,8 +1,10 @@
-"""Metrics of predicted values on one data set, exact over ranks. Unknown targets, which are NaN, don't count."""
+"""Metrics of predicted values on one data set, exact over ranks. Unknown targets, which are NaN, don't count.
+
+A metric is NaN where a prediction that counts is, as those of a model that has diverged.
+"""
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Any
 
@@ -43,10 +45,10 @@ class ValueMetrics(nn.Module):
         raise NotImplementedError
 
     def compute(self) -> dict[str, Any]:
-        """Return ``n`` and the scores, which are None where there is nothing to make them of."""
+        """Return ``n`` and the scores, which are None without samples, and NaN where :meth:`scores` are."""
         n = int(self.samples.compute())
         scores = {name: float(score) for name, score in self.scores().items()}
-        return {"n": n, **{name: score if n and math.isfinite(score) else None for name, score in scores.items()}}
+        return {"n": n, **(scores if n else dict.fromkeys(scores))}
 
     def reset(self) -> None:
         """Forget everything."""
@@ -90,10 +92,11 @@ class RankedLabels(Metric):
         for scores, truth in zip(probabilities.T, labels.T, strict=True):
             known = truth != IGNORE_INDEX
             scores, truth = scores[known], truth[known]
+            unranked = torch.where(scores.isnan().any(), torch.nan, 0.0)
             if truth.any():
-                precisions.append(binary_average_precision(scores, truth))
+                precisions.append(unranked + binary_average_precision(scores, truth))
                 if not truth.all():
-                    areas.append(binary_auroc(scores, truth))
+                    areas.append(unranked + binary_auroc(scores, truth))
         precision, area = (torch.stack(values).double().mean() if values else torch.tensor(torch.nan) for values in
                            (precisions, areas))  # fmt: skip
         return precision, area
@@ -140,8 +143,9 @@ class NumberMetrics(ValueMetrics):
 class MapMetrics(ValueMetrics):
     """Mean of the relative L2 errors of maps, root mean squared error of all pixels, and mean absolute error of some.
 
-    The latter is the mean over maps of the mean over their pixels that count. With ``cutoff=8`` and ``separation=24``
-    it is the MAE_8 of a protein's distances of residues, without the released code's average of both triangles.
+    Maps that are zero everywhere have no relative error. The absolute one is the mean over maps of the mean over their
+    pixels that count. With ``cutoff=8`` and ``separation=24`` it is the MAE_8 of a protein's distances of residues,
+    without the released code's average of both triangles.
 
     Args:
         cutoff: value above which pixels don't count in ``mae``; None to count all.
@@ -151,21 +155,23 @@ class MapMetrics(ValueMetrics):
     def __init__(self, cutoff: float | None = None, separation: int | None = None) -> None:
         super().__init__()
         self.cutoff, self.separation = cutoff, separation
-        self.relative, self.squared, self.absolute = MeanMetric(), MeanSquaredError(squared=False), MeanMetric()
+        self.squared = MeanSquaredError(squared=False)
+        self.relative, self.absolute = (MeanMetric(nan_strategy="disable") for _ in range(2))
 
     def take_in(self, outputs: Tensor, targets: Tensor) -> None:
         """See :class:`ValueMetrics`; outputs and targets are (B, H, W)."""
         known = ~targets.isnan()
         self.squared.update(outputs[known], targets[known])
         values = targets.nan_to_num()
-        self.relative.update(relative_errors(outputs, values, known), known.flatten(1).any(dim=1).double())
+        errors, defined = relative_errors(outputs, values, known)
+        self.relative.update(errors[defined])
         if self.cutoff is not None:
             known = known & (targets <= self.cutoff)
         if self.separation is not None:
             known = known & torch.ones_like(known).triu(self.separation)
         pixels = known.flatten(1).sum(dim=1)
-        errors = ((outputs - values).abs() * known).flatten(1).sum(dim=1) / pixels.clamp(min=1)
-        self.absolute.update(errors, (pixels > 0).double())
+        errors = (outputs - values).abs().masked_fill(~known, 0.0).flatten(1).sum(dim=1) / pixels.clamp(min=1)
+        self.absolute.update(errors[pixels > 0])
 
     def scores(self) -> dict[str, Tensor]:
         """Return ``relative_l2``, ``rmse`` and ``mae``."""
@@ -178,13 +184,14 @@ class MaskMetrics(ValueMetrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ranked, self.wrong = RankedLabels(), MeanMetric()
+        self.ranked, self.wrong = RankedLabels(), MeanMetric(nan_strategy="disable")
 
     def take_in(self, outputs: Tensor, targets: Tensor) -> None:
         """See :class:`ValueMetrics`; outputs (B, H, W) are logits."""
         self.ranked.update(outputs.reshape(-1, 1), targets.reshape(-1, 1))
         known = ~targets.isnan()
-        self.wrong.update(((outputs > 0) != (targets > 0))[known].double())
+        wrong = ((outputs > 0) != (targets > 0)).double().masked_fill(outputs.isnan(), torch.nan)
+        self.wrong.update(wrong[known])
 
     def scores(self) -> dict[str, Tensor]:
         """Return ``auroc_error`` and ``pixel_error``, in [0, 1]."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
-def relative_errors(outputs: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+def relative_errors(outputs: Tensor, targets: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """‖ŷ - y‖ / ‖y‖ of each sample, over what is known of it.
 
     Args:
@@ -15,8 +14,10 @@ def relative_errors(outputs: Tensor, targets: Tensor, known: Tensor) -> Tensor:
         known: (B, ...) whether a value counts.
 
     Returns:
-        (B,) errors; 0 for a sample of which nothing is known.
+        (B,) errors, and (B,) whether a sample has one: 0 and False where its y is zero everywhere, or unknown.
     """
-    differences, norms = ((values * known).flatten(1).norm(dim=1) for values in (outputs - targets, targets))
-    errors: Tensor = differences / norms.clamp(min=torch.finfo(norms.dtype).tiny)
-    return errors
+    differences, norms = (
+        values.masked_fill(~known, 0.0).flatten(1).norm(dim=1) for values in (outputs - targets, targets)
+    )
+    defined = norms > 0
+    return (differences / norms.masked_fill(~defined, 1.0)).masked_fill(~defined, 0.0), defined

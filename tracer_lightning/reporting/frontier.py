@@ -199,7 +199,13 @@ def _score_name(values: Mapping[str, Any]) -> str | None:
 
 def _score(values: Mapping[str, Any]) -> float:
     """The score of a data set that is compared, as a fraction."""
-    return float(values.get(_score_name(values) or ACCURACY, math.nan))
+    return _number(values, _score_name(values) or ACCURACY)
+
+
+def _number(values: Mapping[str, Any], name: str) -> float:
+    """A metric of a data set; NaN where it is missing, or could not be computed."""
+    value = values.get(name)
+    return math.nan if value is None else float(value)
 
 
 def scored_sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
@@ -268,7 +274,7 @@ def _point(dose: Settings, keys: Sequence[str], trials: Sequence[Trial], sets: S
 
 
 def _ece(values: Mapping[str, Any]) -> float:
-    return float(values.get(ECE, math.nan))
+    return _number(values, ECE)
 
 
 def _values(trials: Sequence[Trial], names: Sequence[str], measure: Callable[[Mapping[str, Any]], float]) -> Array:

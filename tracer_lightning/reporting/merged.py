@@ -19,6 +19,7 @@ from rich.text import Text
 from tracer_lightning.evaluation import ROLE_TITLES, Metric, Scores, headline_of
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.style import COLOURS
+from tracer_lightning.reporting.tables import MISSING
 from tracer_lightning.storage import write_text
 
 CURVES = {"wise_ft": "WiSE-FT", "fisher": "Fisher-weighted WiSE-FT"}
@@ -104,6 +105,8 @@ def merged_table(
 
 
 def _number(value: float, metric: Metric) -> str:
+    if not math.isfinite(value):
+        return MISSING
     return f"{100 * value:.1f}" if metric.percent else f"{value:.4g}"
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AllowInfNan, BaseModel, ConfigDict, Field
+from pydantic import AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_json
@@ -13,7 +14,9 @@ from tracer_lightning.storage.records import DisplayText, StrictRecord, Text, re
 
 Scores = dict[DisplayText, dict[DisplayText, float | int | DisplayText | list[DisplayText] | None]]
 """Metrics by name of a data set (with split, role and number of samples) or of an average (with its data sets)."""
-Validation = dict[DisplayText, dict[DisplayText, Annotated[float, AllowInfNan()]]]
+Known = Annotated[float, AllowInfNan(), BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A number, NaN where the file has null."""
+Validation = dict[DisplayText, dict[DisplayText, Known]]
 """Metrics of the student in the last validation by name of the validation set."""
 Count = Annotated[int, Field(ge=0)]
 

@@ -1,6 +1,7 @@
 """Values to predict in place of classes."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -62,13 +63,25 @@ def test_wrong_values_are_named(case):
         check_targets(array, task, "train_y")
 
 
+def test_maps_that_are_zero_everywhere_are_counted():
+    maps = np.ones((4, 2, 2))
+    maps[1:3] = 0.0
+    maps[2, 0] = maps[3] = NAN
+    with pytest.warns(UserWarning, match=r"train_y: 2 of 4 maps are zero everywhere, the first that of sample 1; "):
+        check_targets(maps, "dense", "train_y")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_targets(maps[3:], "dense", "train_y")
+        check_targets(np.zeros((4, 2, 2)), "mask", "train_y")
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     path = write_values(tmp_path / "mine.npz", "dense")
     with pytest.raises(ValueError, match=r"task must be one of classification, .*, got 'segments'"):
         array_data(path, task="segments")
     with pytest.raises(ValueError, match="shots counts samples per class, and task=dense has none"):
         array_data(path, task="dense", shots=2)
-    wrong = {f"{split}_y": np.zeros((count, 2, 2)) for split, count in (("train", 12), ("test", 9))}
+    wrong = {f"{split}_y": np.ones((count, 2, 2)) for split, count in (("train", 12), ("test", 9))}
     with pytest.raises(ValueError, match=r"pixels to predict must be those of the samples, \(4, 3\), found \(2, 2\)"):
         array_data(write_values(tmp_path / "small.npz", "dense", **wrong), task="dense")
     with pytest.raises(ValueError, match=r"values to predict must have the shape \(4, 3\) of training, found \(2, 2\)"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
@@ -33,7 +34,7 @@ def check_task(task: str, tasks: Sequence[str] = get_args(Task)) -> None:
 
 
 def check_targets(array: np.ndarray, task: Task, where: str) -> np.ndarray:
-    """Targets, (N, K) or (N, H, W), as float32 unless they are mapped into memory.
+    """Targets, (N, K) or (N, H, W), as float32 unless they are mapped into memory; warn of maps of zeros.
 
     Args:
         array: content of a file.
@@ -51,6 +52,7 @@ def check_targets(array: np.ndarray, task: Task, where: str) -> np.ndarray:
             f"{array.dtype}"
         )
     array = array[:, None] if array.ndim == 1 else array
+    zero: list[int] = []
     for start, part in chunks(array):
         chunk = np.asarray(part, dtype=np.float32)
         wrong = np.isinf(chunk) if task not in BINARY else ~(np.isnan(chunk) | (chunk == 0) | (chunk == 1))
@@ -58,6 +60,15 @@ def check_targets(array: np.ndarray, task: Task, where: str) -> np.ndarray:
             place = tuple(int(number) for number in np.argwhere(wrong)[0])
             allowed = "0 or 1" if task in BINARY else "finite"
             raise ValueError(f"{where} must be {allowed} for task={task}; sample {start + place[0]} has {chunk[place]}")
+        if task == "dense":
+            is_zero = (np.nan_to_num(chunk) == 0).all(axis=(1, 2)) & ~np.isnan(chunk).all(axis=(1, 2))
+            zero += (start + np.flatnonzero(is_zero)).tolist()
+    if zero:
+        warnings.warn(
+            f"{where}: {len(zero):,} of {len(array):,} maps are zero everywhere, the first that of sample {zero[0]}; "
+            "they have no relative L2 error, so that its loss and its metric leave them out",
+            stacklevel=2,
+        )
     return array if isinstance(array, np.memmap) else np.asarray(array, dtype=np.float32)
 
 
