@@ -92,17 +92,17 @@ def align(
     model.eval()
     measured = TrainingSamples(data, MOST_MEASURED, seed, device, classes.labels)
     before, transition = measure(model, measured, source, classes.size)
-    after, losses = before, []
+    after, log = before, []
     if not objective.is_empty:
         target = TrainingSamples(data, None, seed, device, classes.labels)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # of the directions of sliced distances
-            losses = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
+            log = _learn(model, trained, target, source, objective, steps, samples, lr, seed)
         after, transition = measure(model, measured, source, classes.size)
     model.train(was_training)
     values = None if classes.values is None else classes.values.to(device)
     transported = TransportedPredictor(source.head.weight, source.head.bias, transition, values, is_binary(data))
-    return Alignment(before, after, transported, losses)
+    return Alignment(before, after, transported, log)
 
 
 def is_binary(data: ClipDataModule) -> bool:
@@ -124,7 +124,7 @@ def _learn(
     """Minimise the objective over the trained parameters."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(trained.values(), lr=lr, weight_decay=0.0)
-    losses = []
+    log = []
     for step in progress_bar(range(steps), desc="aligning the embedder", unit="step"):
         batch, labels = target.batch(torch.randperm(len(target), generator=generator)[:samples])
         rows = torch.randperm(len(source.points), generator=generator)[: len(labels)]
@@ -144,7 +144,7 @@ def _learn(
                 f"term {float(term.detach()):.3g}); choose a smaller lr"
             )
         parts = (distance.detach(), term.detach())
-        losses.append(_measured_step(step + 1, parts, encoded, labels, source, rows))
+        log.append(_measured_step(step + 1, parts, encoded, labels, source, rows))
         gradients = dict(zip(trained, torch.autograd.grad(loss, list(trained.values())), strict=True))
         gradients[POSITIONS][0] = 0.0  # the class token's, which belongs to the body
         for name, parameter in trained.items():
@@ -152,7 +152,7 @@ def _learn(
         clip_grad_norm_(trained.values(), MAX_NORM)
         optimizer.step()
         optimizer.zero_grad()
-    return losses
+    return log
 
 
 @torch.no_grad()

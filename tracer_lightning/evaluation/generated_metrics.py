@@ -58,8 +58,8 @@ class GeneratedMetrics(nn.Module):
             self._counts["right"][answer] += 1
             self._counts["predicted"][answer] += 1
             return
-        given = (label for label, candidate in enumerate(self.answers) if self.rule.agree(read, candidate))
-        predictions = list(islice(given, 2))
+        agreeing = (label for label, candidate in enumerate(self.answers) if self.rule.agree(read, candidate))
+        predictions = list(islice(agreeing, 2))
         if len(predictions) == 1:
             self._counts["predicted"][predictions[0]] += 1
 
