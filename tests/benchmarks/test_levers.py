@@ -7,7 +7,7 @@ from tracer_lightning.benchmarks import levers
 from tracer_lightning.benchmarks.levers import LEVERS, LeverOptions
 from tracer_lightning.functional.optimizers import AdamW
 from tracer_lightning.models import build_clip
-from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention
+from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, PatchEmbedding, SelfAttention
 
 OPTIONS = LeverOptions("any", 32, 2, 1, "cpu", "64-true", ())
 EXACT = [
@@ -47,6 +47,7 @@ def is_there(name, module, batches):
     return {
         "attention as it lies, last block's class token": any(isinstance(m, ClassTokenBlock) for m in model.modules())
         and any(isinstance(m, SelfAttention) for m in model.modules()),
+        "patches by a product": isinstance(model.visual.conv1, PatchEmbedding),
         "captions trimmed": batches[0].texts.shape[1] < model.context_length,
         "repeated captions once (16 different)": batches[0].text_of is not None,
         "AdamW fused": module.optimizer.func is AdamW,

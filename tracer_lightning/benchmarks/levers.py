@@ -16,7 +16,7 @@ from tracer_lightning.benchmarks.ours import collate, compile_in_place, step_sec
 from tracer_lightning.benchmarks.reference import DECAY, LEARNING_RATE
 from tracer_lightning.benchmarks.step import random_batches
 from tracer_lightning.models import Backbone, configure_compute, load_clip
-from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention
+from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, PatchEmbedding, SelfAttention
 from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers.averaged import Precision
 from tracer_lightning.types import Batch
@@ -27,6 +27,8 @@ class StepSetting(NamedTuple):
 
     streamlined: bool = True
     """Whether to use the attention and last block of :mod:`tracer_lightning.models.open_clip.fast_attention`."""
+    patches: bool = True
+    """Whether patches are embedded by a matrix product instead of a convolution."""
     trimmed: bool = True
     """Whether captions are trimmed to the longest of the batch."""
     deduplicated: bool = True
@@ -50,6 +52,7 @@ class StepSetting(NamedTuple):
 LEVERS: dict[str, tuple[StepSetting, StepSetting]] = {
     "nothing": (StepSetting(), StepSetting()),
     "attention as it lies, last block's class token": (StepSetting(), StepSetting(streamlined=False)),
+    "patches by a product": (StepSetting(), StepSetting(patches=False)),
     "captions trimmed": (StepSetting(), StepSetting(trimmed=False)),
     "repeated captions once (16 different)": (StepSetting(captions=16), StepSetting(captions=16, deduplicated=False)),
     "AdamW fused": (StepSetting(), StepSetting(fused=False)),
@@ -79,12 +82,19 @@ class LeverOptions(NamedTuple):
 
 
 def remove_fast_attention(model: nn.Module) -> None:
-    """Undo :func:`tracer_lightning.models.open_clip.fast_attention.use_fast_attention`."""
+    """Restore the attention and blocks of torch and open_clip."""
     for module in model.modules():
         if isinstance(module, SelfAttention):
             module.__class__ = nn.MultiheadAttention  # type: ignore[assignment]
         elif isinstance(module, ClassTokenBlock):
             module.__class__ = ResidualAttentionBlock
+
+
+def embed_by_convolution(model: nn.Module) -> None:
+    """Restore the convolution over patches."""
+    for module in model.modules():
+        if isinstance(module, PatchEmbedding):
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
 
 
 def _repeat_captions(batch: Batch, captions: int | None) -> Batch:
@@ -97,6 +107,8 @@ def _module(backbone: Backbone, setting: StepSetting, batch_size: int) -> Tracer
     configure_compute(model, setting.checkpointed, setting.channels_last, micro_batch)
     if not setting.streamlined:
         remove_fast_attention(model)
+    if not setting.patches:
+        embed_by_convolution(model)
     module = tracer(model, setting.teacher)
     if not setting.fused:
         module.optimizer = partial(torch.optim.AdamW, lr=LEARNING_RATE, weight_decay=DECAY)

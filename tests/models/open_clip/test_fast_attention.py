@@ -8,7 +8,7 @@ import torch
 
 from tests.models.open_clip.test_clip import TEXT
 from tracer_lightning.models import ClipModel
-from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, SelfAttention, all_tokens
+from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, PatchEmbedding, SelfAttention, all_tokens
 from tracer_lightning.teachers import FrozenTeacher
 
 VIT = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 2}
@@ -36,6 +36,7 @@ VARIANTS = {
     "patches": {**VIT, "pool_type": "avg"},
     "attentional pooling": {**VIT, "attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 4},
     "scaled blocks": {**VIT, "scale_attn": True},
+    "oblong patches": {**VIT, "patch_size": (8, 16)},
 }
 
 
@@ -57,6 +58,13 @@ def test_features_and_gradients_are_those_of_open_clip(vision):
             assert gradients[name].grad is None, name
         else:
             torch.testing.assert_close(gradients[name].grad, parameter.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_images_that_patches_do_not_divide_are_embedded_as_by_the_convolution():
+    plain, ours = pair()
+    convolution, images = ours.model.visual.conv1, torch.randn(2, 3, 40, 52, dtype=torch.double)
+    assert type(convolution) is PatchEmbedding
+    torch.testing.assert_close(convolution(images), plain.visual.conv1(images))
 
 
 @pytest.mark.parametrize("vision", [VARIANTS["class token"], VARIANTS["layer scale"]])

@@ -54,6 +54,22 @@ class SelfAttention(nn.MultiheadAttention):
         return [part.view(*part.shape[:2], self.num_heads, -1).transpose(1, 2) for part in parts]
 
 
+class PatchEmbedding(nn.Conv2d):
+    """Convolution of a ViT over patches that don't overlap, as one matrix product.
+
+    A convolution takes about ten times as long under bf16, on a GPU as on a CPU.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute the patches (N, width, H / P, W / P) of images (N, C, H, W), whose sides the patch size P divides."""
+        (rows, columns), (_, _, height, width) = self.kernel_size, images.shape
+        if height % rows or width % columns:
+            return super().forward(images)
+        patches = images.unflatten(3, (-1, columns)).unflatten(2, (-1, rows))  # (N, C, H / P, P, W / P, P)
+        pixels = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (N, H / P, W / P, C P P)
+        return F.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
 class ClassTokenBlock(ResidualAttentionBlock):  # type: ignore[misc]
     """Last block of a ViT that pools its class token; it computes only this token, from all tokens."""
 
@@ -78,7 +94,11 @@ def use_fast_attention(model: nn.Module) -> None:
         if type(block) is ResidualAttentionBlock and type(attention) is nn.MultiheadAttention:
             attention.__class__ = SelfAttention
     visual: Any = getattr(model, "visual", None)
-    if not isinstance(visual, VisionTransformer) or visual.attn_pool is not None or visual.output_tokens:
+    if not isinstance(visual, VisionTransformer):
+        return
+    if type(visual.conv1) is nn.Conv2d and visual.conv1.kernel_size == visual.conv1.stride:
+        visual.conv1.__class__ = PatchEmbedding
+    if visual.attn_pool is not None or visual.output_tokens:
         return
     last = visual.transformer.resblocks[-1]
     if visual.pool_type == "tok" and visual.transformer.batch_first and type(last) is ResidualAttentionBlock:
