@@ -162,5 +162,5 @@ class Cluster(NamedTuple):
         return received / (self.within if ranks <= self.machine else self.between)
 
 
-H100S = Cluster(peak=989e12, utilisation=0.4, machine=8, within=450e9, between=400e9)
+H100S = Cluster(peak=989e12, utilisation=0.37, machine=8, within=450e9, between=400e9)
 """H100s with dense bf16, NVLink 4 and eight adapters of 400 Gbit/s per machine, all of which the rings use."""

