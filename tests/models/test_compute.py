@@ -105,6 +105,22 @@ def test_the_memory_format_changes_strides_and_no_feature():
 
 
 @pytest.mark.slow
+def test_captions_of_any_number_and_length_need_one_compilation():
+    compilations = []
+    model = tiny_backbone().model
+    plain = copy.deepcopy(model)
+    model.compile(backend=lambda graph, inputs: compilations.append(graph) or graph)
+    images = torch.randn(4, 3, 32, 32)
+    for count, length in ((4, 9), (4, 12), (3, 7), (2, 16)):
+        texts = torch.randint(1, 49406, (count, length))
+        texts[:, -1] = 49407
+        features = model(Batch(images, texts, torch.zeros(4).long(), torch.arange(4)), {"image", "text"})
+        torch.testing.assert_close(features.text, plain.encode_text(texts))
+        torch.testing.assert_close(features.image, plain.encode_image(images))
+    assert len(compilations) == 1
+
+
+@pytest.mark.slow
 def test_a_copy_of_a_compiled_model_computes_with_its_own_weights():
     backbone = tiny_backbone()
     backbone.model.compile(backend="eager")

@@ -167,7 +167,14 @@ class ClipModel(Model):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile what computes features: neither the gathering nor what a batch says of its samples."""
         # not the bound method, which a copy of this model would share, and with it these weights
-        self._encode = torch.compile(ClipModel.encode, *args, **kwargs)
+        encode = torch.compile(ClipModel.encode, *args, **kwargs)
+
+        def encode_any_captions(model: ClipModel, images: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
+            for dimension in range(0 if texts is None else texts.dim()):  # else compiled again for others, twice
+                torch._dynamo.maybe_mark_dynamic(texts, dimension)  # type: ignore[no-untyped-call]
+            return encode(model, images, texts)
+
+        self._encode = encode_any_captions
 
     def _encode_in_micro_batches(self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor) -> Tensor:
         """``encode(self, inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
