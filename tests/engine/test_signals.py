@@ -14,6 +14,14 @@ def send(signum):
     os.kill(os.getpid(), signum)
 
 
+@pytest.fixture(autouse=True)
+def _interrupts():
+    """Interrupts raise KeyboardInterrupt, also where a background job began the tests, which ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def restored():
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)}

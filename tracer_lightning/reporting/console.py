@@ -13,8 +13,11 @@ from rich.segment import Segment
 
 from tracer_lightning.reporting.escaping import printable
 
-OURS = (f"{Path(__file__).parents[1]}{os.sep}", f"{os.sep}site-packages{os.sep}hydra{os.sep}")
-"""Parts of paths of the files to which this package's warnings are attributed: Hydra's, where it makes the objects."""
+OURS = (f"{Path(__file__).parents[1]}{os.sep}", f"-packages{os.sep}hydra{os.sep}")
+"""Parts of paths of the files to which this package's warnings are attributed: Hydra's, where it makes the objects.
+
+Debian installs into dist-packages instead of site-packages.
+"""
 REDIRECTED_WIDTH = 160
 """Columns of output that does not go to a terminal, so that logs have whole tables."""
 DEFAULT_FORMAT = warnings.formatwarning
