@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from tracer_lightning.evaluation import Details, Scores, Suite
+from tracer_lightning.evaluation import Suite
 from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.functional.widening import widened
 from tracer_lightning.losses import WeightedSum
 from tracer_lightning.models import Model
 from tracer_lightning.models.sharding import is_sharded, shard
+from tracer_lightning.scores import Details, Scores
 from tracer_lightning.teachers import AveragedTeacher, Teacher
 from tracer_lightning.teachers.averaged import AVERAGED_BUFFERS
 from tracer_lightning.types import LossInputs

@@ -12,8 +12,9 @@ from tests.training_helpers import make_data, make_module, make_trainer
 from tracer_lightning.callbacks import Report, TeacherStatistics, report
 from tracer_lightning.commands.train import run
 from tracer_lightning.engine.csv_logger import ContinuedCSVLogger
-from tracer_lightning.reporting.report import RunRecord, render
 from tracer_lightning.reporting.report.numbers import change, format_number, ticks
+from tracer_lightning.reporting.report.page import render
+from tracer_lightning.reporting.report.record import RunRecord
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 
 VOID = {"meta", "link", "br", "img"}

@@ -88,6 +88,19 @@ def test_help_imports_nothing_heavy(command):
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["runs", "collect"])
+def test_commands_that_read_results_do_not_import_torch(command, tmp_path):
+    code = (
+        "import sys; from tracer_lightning.commands.program import main\n"
+        f"sys.argv = ['tracer', '{command}', {str(tmp_path)!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'lightning', 'torchmetrics'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The package as its wheel installs it, without its dependencies."""

@@ -20,6 +20,14 @@ def test_a_line_for_each_run(tmp_path, monkeypatch):
     assert "\nb: unfinished or failed" in out
 
 
+def test_long_names_are_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "a/" + "long_name_" * 15
+    write_run(tmp_path / name, scores(0.8, 0.3), tags=["first", "second"])
+    (row,) = [line.split() for line in script("runs", "a")[1].splitlines() if "tracer" in line]
+    assert row[0] == name
+
+
 def test_runs_by_their_tags(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, tags in (("one", ["paper", "v2"]), ("two", ["v2"]), ("three", [])):

@@ -8,16 +8,9 @@ from rich.console import Console
 from sklearn.metrics import f1_score
 
 from tests.conftest import tiny_backbone
-from tracer_lightning.evaluation import (
-    AVERAGE,
-    AVERAGE_OTHER,
-    CLASSIFICATION,
-    ClassificationMetrics,
-    ClassificationSuite,
-    Metric,
-    results_table,
-)
+from tracer_lightning.evaluation import ClassificationMetrics, ClassificationSuite, results_table
 from tracer_lightning.functional.zero_shot import zero_shot_head
+from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric
 from tracer_lightning.types import Batch, ClassTexts, EvalSet
 
 SETS = [EvalSet("a", "test", "id"), EvalSet("b", "test", "ood"), EvalSet("c", "test", "ood")]

@@ -8,8 +8,9 @@ from rich.console import Console
 from torch.nn.functional import normalize
 
 from tests.ranks import run_ranks
-from tracer_lightning.evaluation import AVERAGE_OTHER, RetrievalSuite, results_tables
+from tracer_lightning.evaluation import RetrievalSuite, results_tables
 from tracer_lightning.evaluation.retrieval_metrics import RetrievalMetrics
+from tracer_lightning.scores import AVERAGE_OTHER
 from tracer_lightning.types import Batch, CaptionTokens, ClassTexts, EvalSet
 
 PAIRS = EvalSet("mine", "val", "id", samples=40, retrieval=True)

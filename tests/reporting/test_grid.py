@@ -2,10 +2,11 @@
 
 import pytest
 
-from tracer_lightning.evaluation import Metric, ScoreGrid
 from tracer_lightning.reporting.grid import draw_grid
-from tracer_lightning.reporting.report import RunRecord, render
+from tracer_lightning.reporting.report.page import render
+from tracer_lightning.reporting.report.record import RunRecord
 from tracer_lightning.reporting.style import save, style
+from tracer_lightning.scores import Metric, ScoreGrid
 
 ACCURACY = Metric("accuracy", "accuracy", "acc")
 ERROR = Metric("rmse", "RMSE", "RMSE", better="lower", percent=False)

@@ -5,7 +5,6 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
-from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.merged import (
     by_role,
     main_metrics,
@@ -18,6 +17,7 @@ from tracer_lightning.reporting.merged import (
     write_scores,
 )
 from tracer_lightning.reporting.style import save
+from tracer_lightning.scores import CLASSIFICATION, Metric
 
 
 def scores(own, *others):

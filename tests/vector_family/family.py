@@ -8,10 +8,11 @@ from torch.utils.data import Dataset
 from torchmetrics import MeanSquaredError
 
 from tracer_lightning.data import DataModule
-from tracer_lightning.evaluation import Metric, Suite
+from tracer_lightning.evaluation import Suite
 from tracer_lightning.functional.distributed import gather
 from tracer_lightning.losses import LossTerm
 from tracer_lightning.models import Backbone, Model
+from tracer_lightning.scores import Metric
 from tracer_lightning.types import EvalSet
 
 

@@ -15,9 +15,10 @@ from tracer_lightning.benchmarks.images import CROP, FLIP, jpegs, write_folder, 
 from tracer_lightning.benchmarks.measuring import in_turn, ratio, spread
 from tracer_lightning.benchmarks.plain_evaluation import PlainEvaluation
 from tracer_lightning.data import ShardDataModule, imagenet_classnames, imagenet_templates
-from tracer_lightning.evaluation import ClassificationSuite, EvaluationModule, Scores
+from tracer_lightning.evaluation import ClassificationSuite, EvaluationModule
 from tracer_lightning.kernels import BetaKernel
 from tracer_lightning.models import Backbone, load_clip
+from tracer_lightning.scores import Scores
 from tracer_lightning.teachers import WMATeacher
 from tracer_lightning.types import InputSpec
 

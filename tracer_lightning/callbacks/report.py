@@ -28,16 +28,16 @@ from tracer_lightning.engine.run_folder import (
     RESULTS,
 )
 from tracer_lightning.engine.signals import Stopped
-from tracer_lightning.evaluation import Details, Scores
 from tracer_lightning.phases import phase, seconds_by_phase
 from tracer_lightning.reporting.alignment_paths import alignment_curves
 from tracer_lightning.reporting.grid import draw_grid
-from tracer_lightning.reporting.report import RunRecord, render
-from tracer_lightning.reporting.report.record import MODELS, UNTRAINED
+from tracer_lightning.reporting.report.page import render
+from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
 from tracer_lightning.reporting.style import save, style
 from tracer_lightning.reporting.training_curves import Curve, read_curves
 from tracer_lightning.reporting.versions import versions
 from tracer_lightning.reporting.worst_pairs import WorstPair, collect_worst
+from tracer_lightning.scores import Details, Scores
 from tracer_lightning.storage import write_text
 from tracer_lightning.types import Batch
 

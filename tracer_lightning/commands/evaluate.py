@@ -17,11 +17,12 @@ from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.run_folder import DETAILS, write_json
 from tracer_lightning.engine.samples import print_unscored_sets, print_validation_split
-from tracer_lightning.evaluation import Details, EvaluationModule, Suite, results_tables
+from tracer_lightning.evaluation import EvaluationModule, Suite, results_tables
 from tracer_lightning.evaluation.tables import classes_table, temperature_table
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.reliability import reliability_figure
 from tracer_lightning.reporting.style import save, style
+from tracer_lightning.scores import Details
 from tracer_lightning.storage import write_text
 from tracer_lightning.types import EvalSet
 

@@ -26,7 +26,6 @@ from tracer_lightning.data.images.captions import CaptionTables
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CHECKPOINT, CLASSES, RESULTS, results_beside, write_json
 from tracer_lightning.engine.settings import saved_settings
-from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import Backbone, Model, read_checkpoint
 from tracer_lightning.models.open_clip.onnx import export_onnx
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
@@ -35,6 +34,7 @@ from tracer_lightning.reporting.escaping import markdown, markdown_code, printab
 from tracer_lightning.reporting.results_file import Results, read_results
 from tracer_lightning.reporting.settings import active_terms
 from tracer_lightning.reporting.versions import versions
+from tracer_lightning.scores import METRICS
 from tracer_lightning.storage import atomic_folder
 from tracer_lightning.types import ClassTexts
 

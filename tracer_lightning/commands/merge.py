@@ -23,7 +23,7 @@ from tracer_lightning.engine.fisher import image_fisher
 from tracer_lightning.engine.precision import precision_name
 from tracer_lightning.engine.run_folder import CLASSES, results_beside, write_json
 from tracer_lightning.engine.samples import print_unscored_sets
-from tracer_lightning.evaluation import EvaluationModule, Metric, Scores, Suite
+from tracer_lightning.evaluation import EvaluationModule, Suite
 from tracer_lightning.merging import Ratio, Weights, check_mergeable, fisher_merge, mean, model_stock, wise_ft
 from tracer_lightning.models import ClipModel, Model
 from tracer_lightning.models.open_clip.pretrained import FOLDER
@@ -40,6 +40,7 @@ from tracer_lightning.reporting.merged import (
 from tracer_lightning.reporting.merges import MergedRun
 from tracer_lightning.reporting.runs import read_run
 from tracer_lightning.reporting.style import save, style
+from tracer_lightning.scores import Metric, Scores
 from tracer_lightning.storage import atomic_folder
 from tracer_lightning.storage.run_layout import MERGE
 

@@ -20,9 +20,9 @@ from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.run_folder import write_json
 from tracer_lightning.engine.samples import check_sample_counts, runs_all_test_batches
-from tracer_lightning.evaluation import Scores
 from tracer_lightning.models import Backbone, ClipModel
 from tracer_lightning.reporting.versions import versions
+from tracer_lightning.scores import Scores
 
 
 class Runner:

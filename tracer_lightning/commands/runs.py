@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 
 from rich.box import SIMPLE
+from rich.measure import Measurement
 from rich.table import Table
 
-from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.reporting.command_line import say, table_console
 from tracer_lightning.reporting.escaping import printable
 from tracer_lightning.reporting.model_choices import STUDENT, ZERO_SHOT
 from tracer_lightning.reporting.runs import Run, Scores, find_runs
 from tracer_lightning.reporting.settings import METHOD
 from tracer_lightning.reporting.tables import format_number
+from tracer_lightning.scores import ROLE_TITLES
 
 WIDTH = 120
 """Number of columns where the output does not go to a terminal."""
@@ -42,7 +44,12 @@ def list_runs(args: argparse.Namespace) -> None:
             *(_change(run, role) for role in ROLE_TITLES),
         )
     if runs:
-        table_console(WIDTH).print(table)
+        console = table_console(WIDTH)
+        if not console.is_terminal:  # whole names, to copy them
+            console.width = max(
+                WIDTH, Measurement.get(console, console.options.update(max_width=sys.maxsize), table).maximum
+            )
+        console.print(table)
         say("The student's mean over the sets of each role, and the change against the model before training.")
     for line in unfinished:
         say(line)

@@ -13,10 +13,10 @@ from open_clip.constants import HF_CONFIG_NAME
 
 from tracer_lightning.config.saved_settings import EVALUATION, group_settings, names_own_class
 from tracer_lightning.engine.settings import saved_settings
-from tracer_lightning.evaluation import METRICS
 from tracer_lightning.models import read_checkpoint
 from tracer_lightning.models.files import weights_path
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
+from tracer_lightning.scores import METRICS
 
 OPTION = "checkpoint"
 """Option of a group whose settings are those of the checkpoint."""

@@ -27,10 +27,11 @@ from tracer_lightning.engine.samples import (
     unreadable_samples,
 )
 from tracer_lightning.engine.validation import last_validation
-from tracer_lightning.evaluation import Scores, results_tables
+from tracer_lightning.evaluation import results_tables
 from tracer_lightning.module import TracerModule
 from tracer_lightning.phases import measure_phases, phase
 from tracer_lightning.reporting.versions import versions
+from tracer_lightning.scores import Scores
 from tracer_lightning.storage import write_text
 from tracer_lightning.storage.checkpoints import keep_weights
 

@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from tracer_lightning.data import DataModule
 from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.evaluation import Scores
+from tracer_lightning.scores import Scores
 
 
 def runs_all_test_batches(trainer: pl.Trainer) -> bool:

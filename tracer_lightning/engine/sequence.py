@@ -26,13 +26,13 @@ from tracer_lightning.engine.run_folder import (
     write_json,
 )
 from tracer_lightning.engine.settings import flatten, shortened
-from tracer_lightning.evaluation import Metric
 from tracer_lightning.models import Model
 from tracer_lightning.models.open_clip.state_dicts import STUDENT
 from tracer_lightning.reporting.continual import continual_tables, draw_continual, read_continual
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.results_file import Results, read_results
 from tracer_lightning.reporting.style import save, style
+from tracer_lightning.scores import Metric
 from tracer_lightning.storage import write_text
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.storage.run_layout import task_folder

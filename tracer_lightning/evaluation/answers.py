@@ -13,7 +13,8 @@ from torch import nn
 from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, AnswerMetrics
 from tracer_lightning.evaluation.generated_metrics import GeneratedMetrics
 from tracer_lightning.evaluation.judges import RULES, Judge
-from tracer_lightning.evaluation.suite import Details, Metric, ScoreGrid, Scores, Suite
+from tracer_lightning.evaluation.suite import Suite
+from tracer_lightning.scores import Details, Metric, ScoreGrid, Scores
 from tracer_lightning.types import AnswerTexts, Conversations, QuestionSet
 
 ACCURACY, ECE = "accuracy", "ece"

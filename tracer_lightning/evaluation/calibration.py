@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from tracer_lightning.scores import ECE_BINS
 from tracer_lightning.types import IGNORE_INDEX
 
-ECE_BINS = 10
 UNDEFINED, PADDING = ECE_BINS + 1, ECE_BINS + 2
 """Places beyond the bins, for probabilities that are no numbers, and for what is not counted."""
 UNIT = 2.0**32

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from tracer_lightning.evaluation.logits import check_head, image_logits, padded, prompts_of
 from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.neighbours import NeighbourAccuracy
-from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.suite import Suite
 from tracer_lightning.evaluation.temperature import TemperatureScaling
 from tracer_lightning.functional.zero_shot import zero_shot_head
+from tracer_lightning.scores import CLASSIFICATION, WITH_NEIGHBOURS, Details, Metric, Scores
 from tracer_lightning.types import Batch, ClassTexts, EvalSet
-
-WITH_NEIGHBOURS = "accuracy_pm10"
 
 
 def _neighbour_accuracies(
@@ -29,18 +28,6 @@ def _neighbour_accuracies(
         for number, eval_set in enumerate(eval_sets)
         if eval_set.neighbours is not None
     }
-
-
-CLASSIFICATION = (
-    Metric("accuracy", "accuracy", "acc"),
-    Metric("ece", "ECE", "ECE", better="lower"),
-    Metric("macro_f1", "macro-F1", "F1"),
-    Metric("accuracy_top5", "top-5 accuracy", "top5", shown=False),
-    Metric("ece_per_batch", "ECE per batch", "ECE/batch", better="lower", shown=False),
-    Metric(WITH_NEIGHBOURS, "with neighbours", "pm-10", shown=False, averaged=False),
-)
-"""Metrics that :class:`ClassificationMetrics` computes, as tables and figures show them. The last is that of video
-frames: the share of anchors that are right with all their neighbours within ten frames."""
 
 
 class ClassificationSuite(Suite):

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from tracer_lightning.evaluation.calibration import ECE_BINS, CalibrationBins, expected_calibration_error
+from tracer_lightning.evaluation.calibration import CalibrationBins, expected_calibration_error
 from tracer_lightning.evaluation.counts import ClassCounts
+from tracer_lightning.scores import ECE_BINS
 from tracer_lightning.types import IGNORE_INDEX
 
 TOP = 5

@@ -8,7 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import nn
 
-from tracer_lightning.evaluation.suite import Scores, Suite
+from tracer_lightning.evaluation.suite import Suite
+from tracer_lightning.scores import Scores
 from tracer_lightning.types import Batch
 
 

@@ -10,17 +10,17 @@ from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.classification import CLASSIFICATION, ClassificationSuite
+from tracer_lightning.evaluation.classification import ClassificationSuite
 from tracer_lightning.evaluation.retrieval_metrics import (
     CUTOFFS,
     DIRECTIONS,
-    RECALL,
     RetrievalMetrics,
     median_name,
     recall_name,
     score_names,
 )
-from tracer_lightning.evaluation.suite import Details, Metric, Scores, Suite
+from tracer_lightning.evaluation.suite import Suite
+from tracer_lightning.scores import CLASSIFICATION, RECALL, Details, Metric, Scores
 from tracer_lightning.types import Batch, CaptionTokens, EvalSet
 
 RETRIEVAL = (

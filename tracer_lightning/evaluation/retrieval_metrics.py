@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from tracer_lightning.evaluation.collected import Collected
 from tracer_lightning.functional.distributed import gather
 from tracer_lightning.functional.retrieval import match_ranks, match_scores
+from tracer_lightning.scores import RECALL
 from tracer_lightning.types import IGNORE_INDEX, CaptionTokens
 
 CUTOFFS = (1, 5, 10)
 """Numbers of retrieved candidates k of recall@k."""
 DIRECTIONS = {"i2t": "image-to-text", "t2i": "text-to-image"}
 """Titles of the directions of retrieval, from images to captions and from captions to images, by their short names."""
-RECALL = "recall_at_1"
-"""Name of the mean of recall@1 over both directions."""
 CHUNK = 256
 """Number of captions that are encoded at once, whatever the number of ranks."""
 WORST = 8

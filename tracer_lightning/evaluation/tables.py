@@ -9,8 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from tracer_lightning.evaluation.classification import CLASSIFICATION
-from tracer_lightning.evaluation.suite import AVERAGE, AVERAGE_OTHER, Details, Metric, Scores, headline_of
+from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Details, Metric, Scores, headline_of
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
 MEAN_ROLES = {AVERAGE: "ood", AVERAGE_OTHER: "other"}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.suite import Details, Metric, Suite
+from tracer_lightning.evaluation.suite import Suite
 from tracer_lightning.evaluation.value_metrics import (
     LabelMetrics,
     MapMetrics,
@@ -16,6 +16,7 @@ from tracer_lightning.evaluation.value_metrics import (
     NumberMetrics,
     ValueMetrics,
 )
+from tracer_lightning.scores import Details, Metric
 from tracer_lightning.types import IGNORE_INDEX, Batch, EvalSet, TargetSpec
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
-from tracer_lightning.evaluation.calibration import ECE_BINS, expected_calibration_error
+from tracer_lightning.scores import ECE_BINS
 
 Bins = Mapping[str, Sequence[float]]
 """Values ``n``, ``correct`` and summed ``confidence`` of ten equal bins, and of an eleventh for confidence 1."""
@@ -21,6 +20,10 @@ CENTRES = (np.arange(ECE_BINS) + 0.5) * WIDTH
 
 def binned_ece(bins: Bins) -> float:
     """Expected calibration error in [0, 1] of samples counted in bins."""
+    import torch  # takes seconds, and pages of many runs only draw the bins
+
+    from tracer_lightning.evaluation.calibration import expected_calibration_error
+
     return expected_calibration_error(torch.tensor([bins["n"], bins["correct"], bins["confidence"]]).double().T)
 
 

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.evaluation.changes import FORGOTTEN, LEARNED, Changed, SetChanges
 from tracer_lightning.evaluation.logits import Classifier, padded
 from tracer_lightning.evaluation.saliency import Maps
 from tracer_lightning.reporting.style import style
+from tracer_lightning.scores import ROLE_TITLES
 from tracer_lightning.types import EvalSet, InputSpec
 
 KINDS = {FORGOTTEN: "was right, is wrong", LEARNED: "was wrong, is right"}

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric, headline_of
 from tracer_lightning.reporting.model_choices import CHOICES, STUDENT, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY, ECE, PER_BATCH, find, paper_data_set
 from tracer_lightning.reporting.published_forgetting import find_task_accuracy
 from tracer_lightning.reporting.published_value import PublishedValue
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, TERMS, Settings, Value, label, size_of_terms, varied_keys
+from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric, headline_of
 
 TOLERANCE = 1e-3
 """Largest difference, as a fraction, of zero-shot results that count as the same result on different devices."""

@@ -11,7 +11,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tracer_lightning.evaluation import Metric
 from tracer_lightning.reporting.comparison import Measurement, ResultKey, over_seeds
 from tracer_lightning.reporting.escaping import csv_text, printable
 from tracer_lightning.reporting.files import read_json, read_yaml
@@ -20,6 +19,7 @@ from tracer_lightning.reporting.results_file import MetricRecord
 from tracer_lightning.reporting.runs import find_folders
 from tracer_lightning.reporting.settings import METHOD, Settings, label, settings_of, title, varied_keys
 from tracer_lightning.reporting.tables import TableColumn, TableSection, TextTable, format_measurement
+from tracer_lightning.scores import Metric
 from tracer_lightning.storage.records import DisplayText, StrictRecord, read_record
 from tracer_lightning.storage.run_layout import CONTINUAL, SEQUENCE
 

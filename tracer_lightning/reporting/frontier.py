@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tracer_lightning.evaluation.retrieval_metrics import RECALL
-from tracer_lightning.evaluation.suite import AVERAGE
 from tracer_lightning.reporting.comparison import TOLERANCE
 from tracer_lightning.reporting.merges import Interpolation
 from tracer_lightning.reporting.model_choices import CHOICES, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY, ECE
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, PEFT, STRENGTH, Settings, format_value, label, varied_keys
+from tracer_lightning.scores import AVERAGE, RECALL
 
 DOSE = ("optimizer.lr", STRENGTH, "regularizers.l2_sp.weight")
 """Settings that move a method along its trade-off, and do not make another method of it."""

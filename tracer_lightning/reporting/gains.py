@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tracer_lightning.evaluation import headline_of
 from tracer_lightning.reporting.comparison import (
     ComparisonRow,
     Measurement,
@@ -17,6 +16,7 @@ from tracer_lightning.reporting.model_choices import STUDENT, ZERO_SHOT
 from tracer_lightning.reporting.published_forgetting import find_changes
 from tracer_lightning.reporting.published_value import PublishedValue
 from tracer_lightning.reporting.runs import Run
+from tracer_lightning.scores import headline_of
 
 GAIN_ID, GAIN_OOD, GAIN_OTHER = "gain_id", "gain_ood", "gain_other"
 GAIN, FORGETTING, TRAINED = "gain", "forgetting", "trained_share"

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from tracer_lightning.evaluation import Metric, ScoreGrid, Scores
 from tracer_lightning.reporting.escaping import printable
+from tracer_lightning.scores import Metric, ScoreGrid, Scores
 
 SCORES, CHANGES = "Greys", "RdBu"
 """Colour maps of scores before training and of changes: losses red, gains blue."""

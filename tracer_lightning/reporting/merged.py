@@ -16,10 +16,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tracer_lightning.evaluation import ROLE_TITLES, Metric, Scores, headline_of
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.style import COLOURS
 from tracer_lightning.reporting.tables import MISSING
+from tracer_lightning.scores import ROLE_TITLES, Metric, Scores, headline_of
 from tracer_lightning.storage import write_text
 
 CURVES = {"wise_ft": "WiSE-FT", "fisher": "Fisher-weighted WiSE-FT"}

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AllowInfNan, BaseModel, BeforeValidator, ConfigDict, Field
 
-from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.files import read_json
+from tracer_lightning.scores import CLASSIFICATION, Metric
 from tracer_lightning.storage.records import DisplayText, StrictRecord, Text, read_record
 
 Scores = dict[DisplayText, dict[DisplayText, float | int | DisplayText | list[DisplayText] | None]]

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tracer_lightning.evaluation import CLASSIFICATION, Metric
 from tracer_lightning.reporting.command_line import say
 from tracer_lightning.reporting.files import read_yaml
 from tracer_lightning.reporting.model_choices import STUDENT, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.results_file import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
+from tracer_lightning.scores import CLASSIFICATION, Metric
 from tracer_lightning.storage.run_layout import CONFIG, HYDRA, MERGE, RESULTS, SEQUENCE
 
 ROUNDING = 1e-6

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
-from tracer_lightning.evaluation import Metric
 from tracer_lightning.reporting.comparison import Comparison, ComparisonRow, Measurement, ResultKey
 from tracer_lightning.reporting.gains import (
     FORGETTING,
@@ -23,6 +22,7 @@ from tracer_lightning.reporting.model_choices import ZERO_SHOT
 from tracer_lightning.reporting.published import ECE, FREQUENCY_TABLE, NOTES, PER_BATCH, SOURCE
 from tracer_lightning.reporting.published_value import PublishedValue
 from tracer_lightning.reporting.settings import METHOD, label
+from tracer_lightning.scores import Metric
 
 NARROW = 6
 """Largest number of columns with which one table holds all metrics."""

@@ -171,7 +171,7 @@ class ClipModel(Model):
 
         def encode_any_captions(model: ClipModel, images: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
             for dimension in range(0 if texts is None else texts.dim()):  # else compiled again for others, twice
-                torch._dynamo.maybe_mark_dynamic(texts, dimension)  # type: ignore[no-untyped-call]
+                torch._dynamo.maybe_mark_dynamic(texts, dimension)
             return encode(model, images, texts)
 
         self._encode = encode_any_captions

@@ -62,10 +62,10 @@ class PatchEmbedding(nn.Conv2d):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute the patches (N, width, H / P, W / P) of images (N, C, H, W), whose sides the patch size P divides."""
-        (rows, columns), (_, _, height, width) = self.kernel_size, images.shape
+        (rows, columns), (count, channels, height, width) = self.kernel_size, images.shape
         if height % rows or width % columns:
             return super().forward(images)
-        patches = images.unflatten(3, (-1, columns)).unflatten(2, (-1, rows))  # (N, C, H / P, P, W / P, P)
+        patches = images.reshape(count, channels, height // rows, rows, width // columns, columns)
         pixels = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (N, H / P, W / P, C P P)
         return F.linear(pixels, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 

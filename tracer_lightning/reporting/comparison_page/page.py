@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.reporting.comparison import Comparison, ComparisonRow, ResultKey, select_results
 from tracer_lightning.reporting.comparison_page.curves import CurvePanels
 from tracer_lightning.reporting.comparison_page.groups import Groups
 from tracer_lightning.reporting.comparison_page.scatter import Scatters
 from tracer_lightning.reporting.model_choices import ZERO_SHOT
-from tracer_lightning.reporting.report.page import template_environment
+from tracer_lightning.reporting.report.templates import template_environment
 from tracer_lightning.reporting.runs import Run
 from tracer_lightning.reporting.settings import format_value, title
 from tracer_lightning.reporting.tables import (
@@ -28,6 +27,7 @@ from tracer_lightning.reporting.tables import (
     untrained_name,
 )
 from tracer_lightning.reporting.tables import title as caption
+from tracer_lightning.scores import ROLE_TITLES
 from tracer_lightning.storage.run_layout import REPORT
 
 MAX_CELLS = 40_000

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.reporting.comparison import Comparison, ComparisonRow
 from tracer_lightning.reporting.comparison_page.groups import Groups
 from tracer_lightning.reporting.frontier import ID, OOD, OTHER, Sets, mean_scores, score_titles, scored_sets
@@ -15,6 +14,7 @@ from tracer_lightning.reporting.merges import Interpolation
 from tracer_lightning.reporting.model_choices import ZERO_SHOT
 from tracer_lightning.reporting.report.drawing import PlotArea, axis_range
 from tracer_lightning.reporting.report.numbers import format_number, percent, ticks
+from tracer_lightning.scores import ROLE_TITLES
 
 AREA = PlotArea(48, 10, 530, 318)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tracer_lightning.reporting.alignment_paths import ALIGNMENT
 from tracer_lightning.reporting.report.drawing import CurveDrawing, draw_curves
 from tracer_lightning.reporting.report.numbers import format_number
-from tracer_lightning.reporting.report.record import RunRecord
 from tracer_lightning.reporting.training_curves import Curve
+
+if TYPE_CHECKING:  # it needs torch, which pages of many runs do without
+    from tracer_lightning.reporting.report.record import RunRecord
 
 LOSS = "train/loss/"
 NOT_DRAWN = ("train/unreadable",)

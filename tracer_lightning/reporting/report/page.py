@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from tracer_lightning.evaluation import ROLE_TITLES
 from tracer_lightning.reporting.bins import FEW, binned_ece
 from tracer_lightning.reporting.report.classes import class_lists
 from tracer_lightning.reporting.report.curve_panels import curve_sections
@@ -18,6 +14,8 @@ from tracer_lightning.reporting.report.numbers import percent
 from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
 from tracer_lightning.reporting.report.results import grid_of, headline_tiles, metrics_of, results_of, sets_of
 from tracer_lightning.reporting.report.retrieval import retrieval_of
+from tracer_lightning.reporting.report.templates import template_environment
+from tracer_lightning.scores import ROLE_TITLES
 
 MAX_SETS = 12
 """Largest number of datasets whose diagrams and classes are shown; of more, those that lost most."""
@@ -89,21 +87,6 @@ def _settings(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     groups = {name: value for name, value in settings.items() if isinstance(value, Mapping) and value}
     rows_by_group = {"": list(_flat(ungrouped)), **{name: list(_flat({name: groups[name]})) for name in sorted(groups)}}
     return {name: rows for name, rows in rows_by_group.items() if rows}
-
-
-def template_environment(*folders: Path) -> Environment:
-    """Environment of the pages' templates, which escapes what they insert.
-
-    Args:
-        folders: folders of templates beside those of the report.
-    """
-    return Environment(
-        loader=FileSystemLoader([*folders, Path(__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
 
 
 def render(record: RunRecord) -> str:

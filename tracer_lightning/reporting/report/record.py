@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from tracer_lightning.evaluation import CLASSIFICATION, Details, Metric, ScoreGrid, Scores
 from tracer_lightning.evaluation.changes import SetChanges
 from tracer_lightning.reporting.changed import ShownSample
 from tracer_lightning.reporting.training_curves import Curve
 from tracer_lightning.reporting.worst_pairs import WorstPair
+from tracer_lightning.scores import CLASSIFICATION, Details, Metric, ScoreGrid, Scores
 
 UNTRAINED = "zero_shot"
 """Key of the model before training."""

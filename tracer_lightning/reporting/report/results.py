@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, ROLE_TITLES, Metric, Scores
 from tracer_lightning.reporting.report.numbers import FULL_TINT, ScoreChange, change, format_score
 from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecord
+from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, ROLE_TITLES, Metric, Scores
 
 MEANS = {AVERAGE: "mean OOD", AVERAGE_OTHER: "mean other"}
 """Displayed names of averages."""
