@@ -54,7 +54,8 @@ def one_line(error: BaseException) -> ValueError:
     elif (reason := _resolver_error(error)) is not None:
         message = str(reason)
     elif isinstance(error, OverrideParseException):
-        message = f"{error.override}: not of the form key=value; put quotes around brackets and commas"
+        remedy = "write it on one line" if "\n" in error.override else "put quotes around brackets and commas"
+        message = f"{error.override}: not of the form key=value; {remedy}"
     elif isinstance(error, OSError):
         message = f"the run's folder can't be made: {error}; choose another place with paths.outputs="
     else:
