@@ -89,7 +89,8 @@ class Conversations(NamedTuple):
     answers: Tensor
     """(B,) index of the sample's answer among the distinct answers of its evaluation set; -1 in training."""
     distractors: Tensor
-    """(B,) first token of a wrong answer whose choice is counted; -1 where there is none."""
+    """(B, D) tokens of a wrong answer whose choice is counted, followed by -1; all -1 where there is none. Its end is the
+    last one where the answer begins with it, and is left out otherwise."""
     unreadable: tuple[str, ...] = ()
     """Locations of unreadable images, each with the reason."""
 

@@ -69,11 +69,24 @@ def test_pixels_are_those_of_the_processor(collate):
 
 
 def test_distractors(spec, collate):
-    wrong = collate([conversation(QUESTIONS[2], distractor="three"), conversation(QUESTIONS[2])])
-    token = spec.processor.tokenizer.convert_tokens_to_ids("three")
-    assert wrong.distractors.tolist() == [token, -1]
-    alike = collate([conversation(QUESTIONS[1], distractor="red four even")])
-    assert alike.distractors.tolist() == [-1]  # it begins like the answer
+    rows = [conversation(QUESTIONS[2], distractor="three four"), conversation(QUESTIONS[2], distractor="red")]
+    three, four, red = spec.processor.tokenizer.convert_tokens_to_ids(["three", "four", "red"])
+    assert collate([*rows, conversation(QUESTIONS[2])]).distractors.tolist() == [[three, four], [red, -1], [-1, -1]]
+    assert collate([conversation(QUESTIONS[2])]).distractors.shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("distractor", "expected"),
+    [
+        ("red four even", ["red", "four", "even"]),  # it begins like the answer
+        ("red three odd or", ["red", "three", "odd", "or"]),
+        ("red three", ["red", "three", "<eos>"]),  # the answer begins with it
+        ("red  three odd", []),  # it has the answer's tokens
+    ],
+)
+def test_a_distractor_is_told_apart_from_the_answer(spec, collate, distractor, expected):
+    ids = collate([conversation(QUESTIONS[1], distractor=distractor)]).distractors[0].tolist()
+    assert spec.processor.tokenizer.convert_ids_to_tokens(ids) == expected
 
 
 def test_a_long_conversation_is_refused(spec):

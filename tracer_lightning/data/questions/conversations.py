@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from tracer_lightning.types import IGNORE_INDEX, Conversations, ConversationSpec
 
@@ -89,8 +90,8 @@ class _Tokenized(NamedTuple):
     """Tokens, in which an image is one token or a few."""
     answers: Sequence[tuple[int, int]]
     """Start and end in ``ids`` of each answer."""
-    distractor: int
-    """First token of the distractor; -1 where there is none, or it begins like the answer."""
+    distractor: Sequence[int]
+    """Tokens of the distractor, with its end only where the answer begins with it; empty where there is none."""
 
 
 class ConversationCollate:
@@ -109,6 +110,8 @@ class ConversationCollate:
         self.processor, self.context_length = spec.processor, spec.context_length
         self._known: dict[tuple[tuple[Turn, ...], str | None], _Tokenized] = {}
         self._known_tokens = 0
+        added = spec.processor.tokenizer.added_tokens_decoder
+        self._special = {token for token, properties in added.items() if properties.special}
 
     def __call__(self, conversations: Sequence[Conversation]) -> Conversations:
         """Collate conversations, padded on the right.
@@ -140,7 +143,7 @@ class ConversationCollate:
             targets=torch.tensor(targets),
             indices=torch.tensor([conversation.position for conversation in conversations]),
             answers=torch.tensor([conversation.answer for conversation in conversations]),
-            distractors=torch.tensor([distractor for *_, distractor in tokenized]),
+            distractors=_padded([each.distractor for each in tokenized]),
             unreadable=tuple(location for conversation in conversations for location in conversation.unreadable),
         )
 
@@ -181,11 +184,11 @@ class ConversationCollate:
                 for is_answered in (False, True)
             )
             answers.append((start, self._end_of_turn(ids, start, end)))
-        distractor = IGNORE_INDEX
+        distractor: Sequence[int] = ()
         if conversation.distractor is not None:
-            start = answers[-1][0]
-            token = rendered[_with_answer(turns, conversation.distractor)].ids[start]
-            distractor = IGNORE_INDEX if token == ids[start] else token
+            start, end = answers[-1]
+            wrong = rendered[_with_answer(turns, conversation.distractor)].ids[start:]
+            distractor = self._distinctive(wrong, ids[start:end])
         return _Tokenized(text, array("i", ids), tuple(answers), distractor)
 
     def _count(self, conversation: Conversation, ids: Sequence[int], beginning: Sequence[int]) -> int:
@@ -198,6 +201,13 @@ class ConversationCollate:
             )
         return len(beginning)
 
+    def _distinctive(self, distractor: Sequence[int], answer: Sequence[int]) -> Sequence[int]:
+        """The tokens of a distractor without its end, or with it where the answer begins with them; none if equal."""
+        end = next((place for place, token in enumerate(distractor) if token in self._special), len(distractor))
+        if distractor[:end] == answer[:end]:
+            end += 1
+        return () if distractor[:end] == answer[:end] else distractor[:end]
+
     def _end_of_turn(self, ids: Sequence[int], start: int, end: int) -> int:
         """End of an answer: behind the first token that ends a turn, where generation stops."""
         stop = self.processor.tokenizer.eos_token_id
@@ -205,13 +215,19 @@ class ConversationCollate:
 
 
 def _beginnings(conversation: Conversation) -> Iterator[_Beginning]:
-    """What is tokenized to find a conversation's answers and the first token of its distractor."""
+    """What is tokenized to find a conversation's answers and its distractor."""
     turns = conversation.turns
     for number in range(1, len(turns) + 1):
         for is_answered in (False, True):
             yield _Beginning(turns[:number], is_answered)
     if conversation.distractor is not None:
         yield _with_answer(turns, conversation.distractor)
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of unequal lengths as a tensor, filled up with -1."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[IGNORE_INDEX] * (width - len(row))] for row in rows], dtype=torch.long)
 
 
 def _with_answer(turns: Sequence[Turn], answer: str) -> _Beginning:
