@@ -98,7 +98,9 @@ RUN_SMALL = (
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("experiment", [path.stem for path in Path(CONF, "experiment").glob("*_own.yaml")] + ["own_images"])
+@pytest.mark.parametrize(
+    "experiment", [path.stem for path in Path(CONF, "experiment").glob("*_own.yaml")] + ["own_images"]
+)
 def test_experiments_on_own_data_reach_their_learning_rate_in_three_steps(experiment):
     """A file of 20 rows gives three to six steps."""
     settings = OmegaConf.load(f"{CONF}/experiment/{experiment}.yaml").scheduler

@@ -58,7 +58,7 @@ def compose_prerequisite(cfg: DictConfig) -> DictConfig:
 
 
 def check_backbone(cfg: DictConfig) -> None:
-    """Raise ValueError where the prerequisite of ``cfg`` is for random weights, and the backbone has pretrained ones."""
+    """Raise ValueError where the prerequisite of ``cfg`` is for random weights, and the backbone's are pretrained."""
     if is_pretrained(cfg.backbone) and not is_pretrained(_compose(cfg).backbone):
         raise ValueError(
             f"prerequisite.experiment={cfg.prerequisite.experiment} trains random weights, and those of "
