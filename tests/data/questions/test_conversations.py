@@ -89,6 +89,28 @@ def test_a_distractor_is_told_apart_from_the_answer(spec, collate, distractor, e
     assert spec.processor.tokenizer.convert_ids_to_tokens(ids) == expected
 
 
+def test_a_system_message_is_read_but_not_trained(spec, collate):
+    asked = conversation(QUESTIONS[0])
+    batch = collate([asked._replace(system="the digit is odd"), asked])
+    assert decoded(spec, batch, 0) == decoded(spec, batch, 1) == [("<answer>", "yes"), ("yes", "<eos>")]
+    names = spec.processor.tokenizer.convert_ids_to_tokens(batch.inputs["input_ids"][0].tolist())
+    assert names[:6] == ["the", "digit", "is", "odd", "<image>", "<image>"]
+    assert batch.inputs["attention_mask"].sum(1).diff().item() == -4
+
+
+def test_a_template_that_refuses_a_system_message_names_the_row(spec):
+    processor = copy.deepcopy(spec.processor)
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    processor.chat_template = refusal + processor.chat_template
+    collate = ConversationCollate(spec._replace(processor=processor))
+    second = conversation(QUESTIONS[1], position=1)
+    collate([second])
+    with pytest.raises(
+        ValueError, match=r"^row 1: the chat template refuses .*: System role not supported; remove its"
+    ):
+        collate([conversation(QUESTIONS[0]), second._replace(system="is it odd ?")])
+
+
 def test_a_long_conversation_is_refused(spec):
     collate = ConversationCollate(spec._replace(context_length=12))
     with pytest.raises(ValueError, match="row 7: a conversation of 13 tokens, and the model's context has 12"):
