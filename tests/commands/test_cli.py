@@ -37,13 +37,18 @@ COMPOSITION_MISTAKES = [
     ),
     ("experiment=[]", "name is not set; choose an experiment="),
     ("experiment=vit", "experiment=vit: there is no such experiment; choose one of cifar10"),
+    (
+        "experiment=continual",
+        "experiment=continual: there is no such experiment; choose one of continual_digits, continual_pacs, "
+        "continual_questions\n",
+    ),
     ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
     ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
     ("data.batchsize=1", "data.batchsize: there is no such setting"),
     ("distill_losses=[nope]", "distill_losses=nope: there is no such distill_losses"),
     ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),
 ]
-LEFT_TO_SLOW = ("experiment=vit", "optimiser.lr=1", "distill_losses=[nope]")
+LEFT_TO_SLOW = ("experiment=vit", "experiment=continual", "optimiser.lr=1", "distill_losses=[nope]")
 
 
 @pytest.mark.parametrize(
