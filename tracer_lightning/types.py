@@ -89,7 +89,8 @@ class Conversations(NamedTuple):
     answers: Tensor
     """(B,) index of the sample's answer among the distinct answers of its evaluation set; -1 in training."""
     distractors: Tensor
-    """(B,) first token of a wrong answer whose choice is counted; -1 where there is none."""
+    """(B, D) tokens of a wrong answer whose choice is counted, followed by -1; all -1 where there is none. The last of
+    them is its end where the true answer begins with it, and only there."""
     unreadable: tuple[str, ...] = ()
     """Locations of unreadable images, each with the reason."""
 

@@ -37,6 +37,11 @@ COMPOSITION_MISTAKES = [
     ),
     ("experiment=[]", "name is not set; choose an experiment="),
     ("experiment=vit", "experiment=vit: there is no such experiment; choose one of cifar10"),
+    (
+        "experiment=continual",
+        "experiment=continual: there is no such experiment; choose one of continual_digits, continual_pacs, "
+        "continual_questions\n",
+    ),
     ("optimiser.lr=1", "optimiser.lr: there is no such setting; did you mean optimizer.lr?"),
     ("experimnt=digits", "experimnt: there is no such setting; did you mean experiment?"),
     ("data.batchsize=1", "data.batchsize: there is no such setting"),
@@ -44,7 +49,7 @@ COMPOSITION_MISTAKES = [
     ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),
     ("optimizer.betas=[0.9,\n  0.98]", "0.98]: not of the form key=value; write it on one line"),
 ]
-LEFT_TO_SLOW = ("experiment=vit", "optimiser.lr=1", "distill_losses=[nope]")
+LEFT_TO_SLOW = ("experiment=vit", "experiment=continual", "optimiser.lr=1", "distill_losses=[nope]")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from tests.commands.helpers import composed, hydra_context
@@ -93,6 +95,25 @@ RUN_SMALL = (
     ("vitb16", "recipe=lipsum_ft_paper"),
     ("rn50_wma", "method=tracer_ema", "teacher=ema_carot"),
 )
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "experiment", [path.stem for path in Path(CONF, "experiment").glob("*_own.yaml")] + ["own_images"]
+)
+def test_experiments_on_own_data_reach_their_learning_rate_in_three_steps(experiment):
+    """A file of 20 rows gives three to six steps."""
+    settings = OmegaConf.load(f"{CONF}/experiment/{experiment}.yaml").scheduler
+    scheduler = OmegaConf.merge(OmegaConf.load(f"{CONF}/scheduler/warmup_cosine.yaml"), settings)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    schedule = instantiate(scheduler)(optimizer, 3)
+    rates = []
+    for _ in range(3):
+        rates += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    assert max(rates) == 0.5
+    assert rates[-1] < 0.5
 
 
 @pytest.mark.slow

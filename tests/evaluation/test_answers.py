@@ -6,6 +6,7 @@ import torch
 from tests.answering import QUESTIONS, batch_of, conversation, generated, overfitted_llava, tiny_llava
 from tracer_lightning.evaluation import AnswerSuite
 from tracer_lightning.evaluation.answer_metrics import AnswerMetrics
+from tracer_lightning.evaluation.distractors import Pair, begins_with
 from tracer_lightning.types import AnswerLogits, Conversations, QuestionSet
 
 A, B, END, OTHER = 0, 1, 2, 3
@@ -23,7 +24,7 @@ def scored(*rows, distractors=None):
             sample.append(number)
     answers = AnswerLogits(torch.stack(logits), torch.tensor(targets), torch.tensor(sample), torch.tensor(0.0))
     classes = torch.tensor([row[0] for row in rows])
-    distractors = torch.tensor(distractors or [-1] * len(rows))
+    distractors = torch.tensor(distractors or [-1] * len(rows))[:, None]
     metrics = AnswerMetrics(2)
     metrics.update(answers, Conversations({}, torch.tensor([]), classes, classes, distractors))
     return metrics.compute()
@@ -51,8 +52,30 @@ def test_scores_by_hand():
 
 
 def test_chosen_distractors():
-    scores, _ = scored(*ROWS, distractors=[B, B, -1, A, A])
+    scores, details = scored(*ROWS, distractors=[B, B, -1, A, A])
     assert scores["distractor_rate"] == 1 / 4
+    assert details["distractors"] == {"n": 4, "chosen": 1}
+
+
+def greedy(tokens, length):
+    """The tokens that a model gives, and then the end."""
+    return [*tokens, *[END] * (length - len(tokens))]
+
+
+@pytest.mark.parametrize(
+    ("written", "answer", "distractor", "expected"),
+    [
+        ((A, B), (A, OTHER, END), (A, B), True),  # black cow, black dog
+        ((A, OTHER), (A, OTHER, END), (A, B), False),
+        ((B, OTHER), (A, END), (B, A), None),  # black dog, cat; black cow needs the predictions after black
+        ((A, A), (A, OTHER, END), (A, B), False),
+        ((A, A, B), (A, OTHER, END), (A, A, B), None),
+        ((A,), (A, B, END), (A, END), True),  # black, black dog
+        ((A, OTHER), (A, B, END), (A, END), False),
+    ],
+)
+def test_what_one_pass_tells_of_a_distractor(written, answer, distractor, expected):
+    assert begins_with(distractor, map(Pair, answer, greedy(written, len(answer)))) is expected
 
 
 def test_padding_is_not_counted():
@@ -78,6 +101,33 @@ def test_one_forward_pass_equals_generation_and_exact_match(overfitted):
         suite.start({"student": overfitted.model})
         suite.update(batch_of(overfitted, row), 0)
         assert suite.finish()["student"]["a"]["accuracy"] == is_right
+
+
+WRONG = ("red four odd", "red", "blue three", "no", "yes yes", "three odd", "red three odd three", "blue blue")
+"""Some of them are given to some of the questions, or are the beginnings of what is."""
+
+
+def test_a_distractor_counts_where_greedy_generation_begins_with_it(overfitted):
+    rows, expected = [], []
+    for question, right in QUESTIONS:
+        text = generated(overfitted, conversation((question, right)))
+        for answer in (right, "seven"):
+            for wrong in sorted({*WRONG, right, right.split()[0]} - {answer}):
+                rows.append(conversation((question, answer), distractor=wrong))
+                is_beginning = f"{answer} ".startswith(f"{wrong} ")
+                expected.append(text == wrong if is_beginning else f"{text} ".startswith(f"{wrong} "))
+    assert 0 < sum(expected) < len(expected)
+    assert rate(overfitted, *rows) == sum(expected) / len(expected)
+    for row, is_distracted in zip(rows[::3], expected[::3], strict=True):
+        assert rate(overfitted, row) == is_distracted
+
+
+def rate(backbone, *rows):
+    """The distractor rate of a batch, in one evaluation."""
+    suite = AnswerSuite([QuestionSet("a", "test", "id", "id", "id", answers=1)])
+    suite.start({"student": backbone.model})
+    suite.update(batch_of(backbone, *rows), 0)
+    return suite.finish()["student"]["a"]["distractor_rate"]
 
 
 SETS = [

@@ -62,7 +62,7 @@ def scored(*rows):
         RULES["option"], lambda ids, skip_special_tokens: " ".join(WORDS[i] for i in ids if i < 4), ANSWERS
     )
     generated = torch.stack((tokens, torch.full_like(tokens, 4)), 1)
-    metrics.update(generated, Conversations({}, torch.tensor([]), indices, answers, distractors))
+    metrics.update(generated, Conversations({}, torch.tensor([]), indices, answers, distractors[:, None]))
     return metrics.compute()
 
 
@@ -74,7 +74,30 @@ def test_scores_by_hand():
     assert scores["macro_f1"] == pytest.approx((2 * 2 / (3 + 2) + 2 * 1 / (1 + 2) + 0) / 3)
     assert scores["distractor_rate"] == 1 / 3
     assert "ece" not in scores
-    assert details == {"classes": {"n": [2, 2, 1], "correct": [2, 1, 0]}}
+    assert details == {
+        "classes": {"n": [2, 2, 1], "correct": [2, 1, 0]},
+        "distractors": {"n": 3, "chosen": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("judge", "text", "answer", "distractor", "expected"),
+    [
+        ("option", "C. stretcher", "B", "C", True),
+        ("option", "Answer: stretcher", "B", "stretcher", True),
+        ("option", "C. stretcher", "B", "stretcher", False),
+        ("option", "D", "B", "C", False),
+        ("contains", "it is a black dog", "cat", "black cow", False),
+        ("contains", "it is a Black Cow", "black dog", "black cow", True),
+        ("contains", "a black cow", "black cow", "cow", False),  # right
+    ],
+)
+def test_a_distractor_is_judged_as_the_answer_is(judge, text, answer, distractor, expected):
+    texts = {0: text, 1: distractor}
+    metrics = GeneratedMetrics(RULES[judge], lambda ids, skip_special_tokens: texts[ids[0]], [answer])
+    zero = torch.zeros(1, dtype=torch.long)
+    metrics.update(zero[:, None], Conversations({}, torch.tensor([]), zero, zero, torch.ones(1, 1).long()))
+    assert metrics.compute()[0]["distractor_rate"] == expected
 
 
 def test_texts_and_answers_are_read_once_and_the_second_answer_that_a_text_gives_ends_the_search():
@@ -88,7 +111,7 @@ def test_texts_and_answers_are_read_once_and_the_second_answer_that_a_text_gives
     answers = [str(number) for number in range(100)]
     metrics = GeneratedMetrics(rule, lambda ids, skip_special_tokens: "5, 7 or 12", answers)
     tokens, indices, labels = torch.zeros(3, 1).long(), torch.tensor([0, 1, 2]), torch.tensor([90, 91, 5])
-    metrics.update(tokens, Conversations({}, torch.tensor([]), indices, labels, torch.full((3,), -1)))
+    metrics.update(tokens, Conversations({}, torch.tensor([]), indices, labels, torch.full((3, 0), -1)))
     assert read == [*answers, *["5, 7 or 12"] * 3]
     assert compared == ["90", "0", "1", "2", "91", "0", "1", "2", "5"]  # it gives 1 and 2, of 12
 

@@ -20,7 +20,7 @@ from tracer_lightning.config.check_built import check_built
 from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.config.continual import is_sequence
 from tracer_lightning.config.errors import setting
-from tracer_lightning.config.prerequisite import compose_prerequisite
+from tracer_lightning.config.prerequisite import check_backbone, compose_prerequisite, training_prerequisite
 from tracer_lightning.config.validate import validate
 from tracer_lightning.data import DataModule
 from tracer_lightning.engine import run as engine
@@ -111,9 +111,14 @@ def checkpoint_to_resume(cfg: DictConfig) -> Path | None:
 
 
 def prerequisite_checkpoint(cfg: DictConfig) -> Path | None:
-    """The checkpoint of the experiment that this one starts from, trained now if it is not cached."""
+    """The checkpoint of the experiment that this one starts from, trained now if it is not cached.
+
+    Raises:
+        ValueError: it is for random weights, and the backbone has pretrained ones; or it can't be trained.
+    """
     if cfg.prerequisite is None:
         return None
+    check_backbone(cfg)
     required = compose_prerequisite(cfg)
     folder = Path(required.paths.output_dir)
 
@@ -122,7 +127,8 @@ def prerequisite_checkpoint(cfg: DictConfig) -> Path | None:
         build_training_data(cfg, build_backbone(cfg, None)).setup("fit")
         required.resume = "auto" if is_begun else None
         print_rank_zero(f"prerequisite {required.name}: not cached, trained now in {folder}")
-        run(required, plugins=[LightningEnvironment()])
+        with training_prerequisite(cfg):
+            run(required, plugins=[LightningEnvironment()])
 
     return ensure_prerequisite(folder, required.name, required.min_accuracy, train_prerequisite)
 

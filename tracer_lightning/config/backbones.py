@@ -13,17 +13,28 @@ from tracer_lightning.config.build import make
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.type_checks import TARGET, target_of
 from tracer_lightning.models import Backbone, Model, configure_compute, load_weights
-from tracer_lightning.models.open_clip.pretrained import FOLDER, model_config
+from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB, model_config
 from tracer_lightning.models.weights import read_weights
 
 
 def bare_backbone(cfg: DictConfig, weights_follow: bool) -> Backbone:
     """The architecture; its own pretrained weights are not fetched where others are loaded afterwards."""
-    with setting("backbone"):
-        parameters = inspect.signature(target_of(cfg.backbone.get(TARGET), "backbone")).parameters
-    options = {"load_weights": False} if weights_follow and "load_weights" in parameters else {}
+    options = {"load_weights": False} if weights_follow and _loads_weights(cfg.backbone) else {}
     backbone: Backbone = make(cfg, "backbone", Backbone, **options)
     return backbone
+
+
+def is_pretrained(backbone: DictConfig) -> bool:
+    """Whether a backbone has weights of its own, rather than random ones."""
+    if not _loads_weights(backbone):
+        return False
+    names_weights = backbone.get("pretrained", True) is not None  # a model without this setting always has weights
+    return names_weights or str(backbone.get("name")).startswith((HUB, FOLDER))
+
+
+def _loads_weights(backbone: DictConfig) -> bool:
+    with setting("backbone"):
+        return "load_weights" in inspect.signature(target_of(backbone.get(TARGET), "backbone")).parameters
 
 
 def add_peft(cfg: DictConfig, model: Model) -> None:

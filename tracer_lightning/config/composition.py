@@ -66,7 +66,8 @@ def one_line(error: BaseException) -> ValueError:
 def _missing_option(file: str, options: Any) -> str:
     """The message for an option that a group does not have."""
     group, _, option = file.rpartition("/")
-    choice = f"choose one of {', '.join(options)}" if options else "see --help"
+    longer = [name for name in options or () if name.startswith(f"{option}_")]
+    choice = f"choose one of {', '.join(longer or options)}" if options else "see --help"
     if group.startswith("hydra/"):
         choice += "; joblib, submitit and optuna come with pip install -e '.[sweep]'"
     return f"{group}={option}: there is no such {group or 'configuration'}; {choice}"

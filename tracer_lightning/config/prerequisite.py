@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,8 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning import __version__
-from tracer_lightning.config.errors import setting
+from tracer_lightning.config.backbones import is_pretrained
+from tracer_lightning.config.errors import SettingError, setting
 from tracer_lightning.data.shards.store import ShardStore
 from tracer_lightning.engine.settings import without_nulls
 from tracer_lightning.storage import check_relative
@@ -33,6 +36,10 @@ NOT_HASHED = (
 """Settings that do not change the trained weights."""
 
 
+class PrerequisiteError(SettingError):
+    """An error in the training of a prerequisite, which its message names."""
+
+
 def compose_prerequisite(cfg: DictConfig) -> DictConfig:
     """The configuration of the prerequisite of ``cfg``, in a folder that is named by a hash of its settings.
 
@@ -41,14 +48,44 @@ def compose_prerequisite(cfg: DictConfig) -> DictConfig:
     Raises:
         ValueError: the prerequisite is a sequence of tasks.
     """
-    required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
-    if required.tasks:
-        raise ValueError(f"prerequisite.experiment={cfg.prerequisite.experiment} is a sequence of tasks; choose a run")
+    required = _compose(cfg)
     required.backbone = cfg.backbone
     required.trainer.accelerator = cfg.trainer.accelerator
     folder = Path(cfg.paths.prerequisites) / check_relative(f"{required.name}-{_fingerprint(required)}")
     required.paths = {name: cfg.paths[name] for name in cfg.paths if name != "output_dir"} | {"output_dir": str(folder)}
     required.run = folder.name
+    return required
+
+
+def check_backbone(cfg: DictConfig) -> None:
+    """Raise ValueError where the prerequisite of ``cfg`` is for random weights, and the backbone's are pretrained."""
+    if is_pretrained(cfg.backbone) and not is_pretrained(_compose(cfg).backbone):
+        raise ValueError(
+            f"prerequisite.experiment={cfg.prerequisite.experiment} trains random weights, and those of "
+            f"backbone.name={cfg.backbone.name} are pretrained; choose an experiment for pretrained models, such as "
+            "questions_own, own_images or pairs_own, or set prerequisite=null"
+        )
+
+
+@contextmanager
+def training_prerequisite(cfg: DictConfig) -> Iterator[None]:
+    """Name the prerequisite of ``cfg`` in every ValueError that its training raises."""
+    try:
+        yield
+    except PrerequisiteError:  # of its own prerequisite
+        raise
+    except ValueError as error:
+        raise PrerequisiteError(
+            f"prerequisite.experiment={cfg.prerequisite.experiment} can't be trained: {error}; if it doesn't suit the "
+            "backbone or the data, choose another experiment, or set prerequisite=null"
+        ) from error
+
+
+def _compose(cfg: DictConfig) -> DictConfig:
+    """The prerequisite as it is configured, with its own backbone."""
+    required = compose("train", [f"experiment={cfg.prerequisite.experiment}", *cfg.prerequisite.overrides])
+    if required.tasks:
+        raise ValueError(f"prerequisite.experiment={cfg.prerequisite.experiment} is a sequence of tasks; choose a run")
     return required
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from tracer_lightning.evaluation.calibration import CalibrationBins, expected_calibration_error
+from tracer_lightning.evaluation.distractors import Pair, begins_with, distractor_tokens
 from tracer_lightning.types import IGNORE_INDEX, AnswerLogits, Conversations
 
 DISTRACTOR_RATE = "distractor_rate"
@@ -26,6 +27,19 @@ def mean_f1(support: Counter[int], right: Counter[int], predicted: Counter[int])
     """
     f1 = [2 * right[label] / (predicted[label] + support[label]) for label in sorted(support)]
     return sum(f1) / max(1, len(f1))
+
+
+def distractor_counts(samples: int, chosen: int) -> dict[str, dict[str, int]]:
+    """Entry of a set's details: number of samples with a distractor, and of those that chose it; none without any."""
+    return {"distractors": {"n": samples, "chosen": chosen}} if samples else {}
+
+
+def _pairs(answers: AnswerLogits, predicted: Tensor) -> dict[int, list[Pair]]:
+    """True and predicted tokens of each sample with targets."""
+    pairs: dict[int, list[Pair]] = {}
+    for sample, *pair in torch.stack((answers.sample, answers.targets, predicted)).T.tolist():
+        pairs.setdefault(sample, []).append(Pair(*pair))
+    return pairs
 
 
 class _Tally:
@@ -63,7 +77,8 @@ class AnswerMetrics(nn.Module):
     Macro-F1 is the mean over the distinct answers of the data set. A wrong sample counts as a prediction of the only
     answer that begins with its tokens up to the first wrong one, or of none.
 
-    The distractor rate is the share, of the samples with a distractor, of those whose first token is the distractor's.
+    The distractor rate is the share, of the samples with a distractor, of those whose greedy answer begins with the
+    distractor. A second forward pass is needed where the predictions along the true answer don't tell.
 
     Args:
         answers: number of distinct answers of the data set.
@@ -75,8 +90,12 @@ class AnswerMetrics(nn.Module):
         self.bins = CalibrationBins()
         self._tally = _Tally()
 
-    def update(self, answers: AnswerLogits, batch: Conversations) -> None:
-        """Take in the logits of a batch; samples without answered tokens are padding."""
+    def update(self, answers: AnswerLogits, batch: Conversations) -> list[int]:
+        """Take in the logits of a batch; samples without answered tokens are padding.
+
+        Returns:
+            Rows whose greedy answer may begin with the distractor: :meth:`update_distracted` takes in the rest.
+        """
         rows = len(batch.answers)
         highest, predicted = answers.logits.log_softmax(dim=-1).max(dim=-1)  # (T,)
         wrong = (predicted != answers.targets).double()
@@ -85,16 +104,25 @@ class AnswerMetrics(nn.Module):
         counted = torch.bincount(answers.sample, minlength=rows) > 0
         label = (mistakes > 0).long().masked_fill(~counted, IGNORE_INDEX)
         self.bins.update(confidence[:, None], label)  # of one class, which is right where the label is 0
-        samples, targets, predictions = torch.stack((answers.sample, answers.targets, predicted)).tolist()
-        classes, distractors = torch.stack((batch.answers, batch.distractors)).tolist()
-        tokens: dict[int, list[tuple[int, int]]] = {}
-        for sample, target, prediction in zip(samples, targets, predictions, strict=True):
-            tokens.setdefault(sample, []).append((target, prediction))
-        for sample, pairs in tokens.items():
-            self._count(classes[sample], pairs, distractors[sample])
+        classes, distractors = batch.answers.tolist(), distractor_tokens(batch)
+        undecided = []
+        for sample, pairs in _pairs(answers, predicted).items():
+            self._count(classes[sample], pairs)
+            if distractor := distractors[sample]:
+                is_distracted = begins_with(distractor, pairs)
+                self._tally.with_distractor += 1
+                self._tally.distracted += bool(is_distracted)
+                if is_distracted is None:
+                    undecided.append(sample)
+        return undecided
 
-    def _count(self, answer: int, pairs: list[tuple[int, int]], distractor: int) -> None:
-        """Count a sample with pairs of true and predicted tokens."""
+    def update_distracted(self, distractors: AnswerLogits) -> None:
+        """Take in the logits along the distractors of the rows that were undecided."""
+        pairs_of_samples = _pairs(distractors, distractors.logits.argmax(dim=-1)).values()
+        self._tally.distracted += sum(all(true == guess for true, guess in pairs) for pairs in pairs_of_samples)
+
+    def _count(self, answer: int, pairs: list[Pair]) -> None:
+        """Count a sample with its true and predicted tokens."""
         tally = self._tally
         tally.tokens[answer] = tuple(target for target, _ in pairs)
         tally.support[answer] += 1
@@ -103,9 +131,6 @@ class AnswerMetrics(nn.Module):
             tally.right[answer] += 1
         else:
             tally.mistakes[answer, place, pairs[place][1]] += 1
-        if distractor != IGNORE_INDEX:
-            tally.with_distractor += 1
-            tally.distracted += pairs[0][1] == distractor
 
     def compute(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return scores in [0, 1] with the number ``n`` of samples, and the counts behind them.
@@ -130,6 +155,7 @@ class AnswerMetrics(nn.Module):
                 "correct": [tally.right[label] for label in range(self.answers)],
             },
             "bins": dict(zip(("n", "correct", "confidence"), bins.T.tolist(), strict=True)),
+            **distractor_counts(tally.with_distractor, tally.distracted),
         }
 
     def _gathered(self) -> _Tally:

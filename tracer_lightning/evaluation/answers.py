@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import nn
 
 from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, AnswerMetrics
+from tracer_lightning.evaluation.distractors import is_true_anywhere, with_distractors
 from tracer_lightning.evaluation.generated_metrics import GeneratedMetrics
 from tracer_lightning.evaluation.judges import RULES, Judge
 from tracer_lightning.evaluation.suite import Suite
@@ -99,8 +100,13 @@ class AnswerSuite(Suite):
     def update(self, batch: Conversations, set_index: int) -> None:
         """Take in a batch of the data set at that place."""
         for name, model in self._models.items():
-            outputs = model.answer(batch) if self.judge == EXACT else model.generate(batch, self.max_new_tokens)
-            self._metrics[name][set_index].update(outputs, batch)
+            metrics: Any = self._metrics[name][set_index]
+            if self.judge != EXACT:
+                metrics.update(model.generate(batch, self.max_new_tokens), batch)
+                continue
+            undecided = metrics.update(model.answer(batch), batch)
+            if is_true_anywhere(bool(undecided), batch.targets.device):  # sharded models run on all ranks or none
+                metrics.update_distracted(model.answer(with_distractors(batch, undecided)))
 
     def score(self, model: str, set_index: int) -> tuple[dict[str, Any], Details]:
         """Metrics of a model on the data set at that place, and the counts that they are made of."""

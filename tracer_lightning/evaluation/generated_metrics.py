@@ -10,7 +10,8 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, mean_f1
+from tracer_lightning.evaluation.answer_metrics import DISTRACTOR_RATE, distractor_counts, mean_f1
+from tracer_lightning.evaluation.distractors import distractor_tokens
 from tracer_lightning.evaluation.judges import Rule
 from tracer_lightning.types import IGNORE_INDEX, Conversations
 
@@ -19,8 +20,8 @@ class GeneratedMetrics(nn.Module):
     """Right answers, macro-F1 and chosen distractors of a whole data set, exact over ranks.
 
     A wrong sample counts as a prediction of the only other answer of the data set that its text gives, or of none. The
-    distractor rate is the share, of the samples with a distractor, of those whose first generated token is its first
-    token. There is no confidence, and so no calibration error.
+    distractor rate is the share, of the samples with a distractor, of those that are wrong and whose text gives the
+    distractor by the same rule. There is no confidence, and so no calibration error.
 
     Args:
         rule: by which a generated text gives an answer.
@@ -42,19 +43,22 @@ class GeneratedMetrics(nn.Module):
 
     def update(self, tokens: Tensor, batch: Conversations) -> None:
         """Take in the generated tokens (B, N) of a batch; samples without a position are padding."""
-        columns = (tokens, batch.indices, batch.answers, batch.distractors)
-        for ids, index, answer, distractor in zip(*(column.tolist() for column in columns), strict=True):
-            if index == IGNORE_INDEX:
-                continue
-            self._count(answer, self.decode(ids, skip_special_tokens=True))
-            if distractor != IGNORE_INDEX:
-                self._counts["distractors"][ids[0] == distractor] += 1
+        columns = (tokens, batch.indices, batch.answers)
+        rows = zip(*(column.tolist() for column in columns), distractor_tokens(batch), strict=True)
+        for ids, index, answer, distractor in rows:
+            if index != IGNORE_INDEX:
+                wrong = self.decode(distractor, skip_special_tokens=True) if distractor else None
+                self._count(answer, self.decode(ids, skip_special_tokens=True), wrong)
 
-    def _count(self, answer: int, text: str) -> None:
-        """Count a sample with the index of its answer and its generated text."""
+    def _count(self, answer: int, text: str, distractor: str | None) -> None:
+        """Count a sample with the index of its answer, its generated text, and its distractor, if any."""
         self._counts["support"][answer] += 1
         read = self.rule.read_text(text)
-        if self.rule.agree(read, self.answers[answer]):
+        is_right = self.rule.agree(read, self.answers[answer])
+        if distractor is not None:
+            is_distracted = not is_right and self.rule.agree(read, self.rule.read_answer(distractor))
+            self._counts["distractors"][is_distracted] += 1
+        if is_right:
             self._counts["right"][answer] += 1
             self._counts["predicted"][answer] += 1
             return
@@ -79,7 +83,7 @@ class GeneratedMetrics(nn.Module):
             scores[DISTRACTOR_RATE] = distractors[True] / distractors.total()
         labels = range(len(self.answers))
         classes = {"n": [support[label] for label in labels], "correct": [right[label] for label in labels]}
-        return scores, {"classes": classes}
+        return scores, {"classes": classes, **distractor_counts(distractors.total(), distractors[True])}
 
     def _counts_of_all_ranks(self) -> dict[str, Counter[Any]]:
         """Counts of all ranks."""

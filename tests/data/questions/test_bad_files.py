@@ -28,6 +28,7 @@ def conversation(messages, **fields):
 
 
 TALK = sharegpt(QUESTION, "red")
+ALPACA = {"images": [IMAGE], "instruction": f"<image>{QUESTION}", "output": "red"}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,23 @@ TALK = sharegpt(QUESTION, "red")
         ),
         (conversation(TALK[:1]), "line 1: the last question has no answer"),
         (conversation(TALK[1:]), "line 1, message 1: from is 'gpt', and questions and answers must alternate"),
-        (conversation([{"from": "system", "value": "a"}, *TALK]), "line 1, message 1: from is 'system'"),
+        (conversation([*TALK, {"from": "system", "value": "a"}]), "line 1, message 3: from is 'system'"),
+        (conversation([{"from": "system", "value": "a <image>"}, *TALK]), "line 1, message 1: <image> must be in the"),
+        (conversation([{"from": "system", "value": "a"}]), "line 1: it has no question"),
+        (
+            conversation([{"from": "system", "value": "a"}, *TALK], system="b"),
+            "line 1: it has two system messages, one of them in conversations; remove one",
+        ),
+        ([{"conversations": TALK}], "line 1: it has no image; its keys are conversations"),  # but it mentions one
+        (
+            [{"picture": IMAGE, "messages": chat(QUESTION, "red", parts=False)}],
+            "line 1: it has no image, and neither has any other row; add images, or set columns",
+        ),
+        ([{**ALPACA, "history": ["a", "b"]}], "line 1: history must be a list of [question, answer], got ['a', 'b']"),
+        (
+            [{**ALPACA, "history": [["a", "b"]]}],
+            "line 1: <image> must be in the first question, and nowhere else",
+        ),
         (conversation([{"from": "human"}]), "line 1, message 1: it must be an object with from and value"),
         (conversation("hello"), "line 1: conversations must be a list of messages, got 'hello'"),
         (conversation([]), "line 1: it has no conversations"),
@@ -159,7 +176,7 @@ def test_wrong_arguments(tmp_path, spec, options, message):
 def test_letters_need_lists_of_options(tmp_path, spec):
     write_images(tmp_path)
     write_rows(tmp_path / "mine.jsonl", rows(options="red or blue"))
-    with pytest.raises(ValueError, match="line 1: options must be a list for letters, got the text 'red or blue'"):
+    with pytest.raises(ValueError, match=r"line 1: options must be a list for letters, .* 'red or blue'; write"):
         vqa(spec, tmp_path, letters=True)
 
 

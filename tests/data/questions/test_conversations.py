@@ -69,11 +69,46 @@ def test_pixels_are_those_of_the_processor(collate):
 
 
 def test_distractors(spec, collate):
-    wrong = collate([conversation(QUESTIONS[2], distractor="three"), conversation(QUESTIONS[2])])
-    token = spec.processor.tokenizer.convert_tokens_to_ids("three")
-    assert wrong.distractors.tolist() == [token, -1]
-    alike = collate([conversation(QUESTIONS[1], distractor="red four even")])
-    assert alike.distractors.tolist() == [-1]  # it begins like the answer
+    rows = [conversation(QUESTIONS[2], distractor="three four"), conversation(QUESTIONS[2], distractor="red")]
+    three, four, red = spec.processor.tokenizer.convert_tokens_to_ids(["three", "four", "red"])
+    assert collate([*rows, conversation(QUESTIONS[2])]).distractors.tolist() == [[three, four], [red, -1], [-1, -1]]
+    assert collate([conversation(QUESTIONS[2])]).distractors.shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("distractor", "expected"),
+    [
+        ("red four even", ["red", "four", "even"]),  # it begins like the answer
+        ("red three odd or", ["red", "three", "odd", "or"]),
+        ("red three", ["red", "three", "<eos>"]),  # the answer begins with it
+        ("red  three odd", []),  # it has the answer's tokens
+    ],
+)
+def test_a_distractor_is_told_apart_from_the_answer(spec, collate, distractor, expected):
+    ids = collate([conversation(QUESTIONS[1], distractor=distractor)]).distractors[0].tolist()
+    assert spec.processor.tokenizer.convert_ids_to_tokens(ids) == expected
+
+
+def test_a_system_message_is_read_but_not_trained(spec, collate):
+    asked = conversation(QUESTIONS[0])
+    batch = collate([asked._replace(system="the digit is odd"), asked])
+    assert decoded(spec, batch, 0) == decoded(spec, batch, 1) == [("<answer>", "yes"), ("yes", "<eos>")]
+    names = spec.processor.tokenizer.convert_ids_to_tokens(batch.inputs["input_ids"][0].tolist())
+    assert names[:6] == ["the", "digit", "is", "odd", "<image>", "<image>"]
+    assert batch.inputs["attention_mask"].sum(1).diff().item() == -4
+
+
+def test_a_template_that_refuses_a_system_message_names_the_row(spec):
+    processor = copy.deepcopy(spec.processor)
+    refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    processor.chat_template = refusal + processor.chat_template
+    collate = ConversationCollate(spec._replace(processor=processor))
+    second = conversation(QUESTIONS[1], position=1)
+    collate([second])
+    with pytest.raises(
+        ValueError, match=r"^row 1: the chat template refuses .*: System role not supported; remove its"
+    ):
+        collate([conversation(QUESTIONS[0]), second._replace(system="is it odd ?")])
 
 
 def test_a_long_conversation_is_refused(spec):

@@ -1,5 +1,7 @@
 """Layouts of files of questions."""
 
+import json
+
 import pytest
 
 from tests.data.questions.question_files import write_images, write_rows
@@ -45,6 +47,10 @@ def read(folder, row, suffix=".jsonl", columns=None):
         ({"image": IMAGE, "messages": chat("which ?", "cat", "why ?", "it purrs")}, TWO),
         ({"images": [IMAGE], "messages": chat("<image>which ?", "cat", parts=False)}, ONE),
         ({"images": IMAGE, "messages": chat("which ?", "cat", parts=False)}, ONE),
+        ({"image": None, "images": [IMAGE], "messages": chat("which ?", "cat", parts=False)}, ONE),
+        ({"images": [IMAGE], "instruction": "<image>which ?", "output": "cat"}, ONE),
+        ({"images": [IMAGE], "instruction": "", "input": "which ?", "output": "cat", "history": [], "system": ""}, ONE),
+        ({"images": [IMAGE], "instruction": "why ?", "output": "it purrs", "history": [["which ?", "cat"]]}, TWO),
     ],
 )
 @pytest.mark.parametrize("suffix", [".jsonl", ".json"])
@@ -61,6 +67,99 @@ def test_options_as_a_list_and_as_text(tmp_path):
     row = {"image": IMAGE, "question": "which ?", "answer": "cat", "distractor": "fur"}
     assert read(tmp_path, {**row, "options": ["cat", "dog"]})[1:4] == (ONE, ("cat", "dog"), "fur")
     assert read(tmp_path, {**row, "options": "A. cat\nB. dog"}).turns == (("which ?\nA. cat\nB. dog", "cat"),)
+
+
+def test_an_instruction_has_its_input_below_it(tmp_path):
+    row = {"images": [IMAGE], "instruction": "which ?", "input": "<image>cat or dog", "output": "cat"}
+    assert read(tmp_path, row).turns == (("which ?\ncat or dog", "cat"),)
+
+
+SYSTEM_PROMPT = "You see animals."
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"image": IMAGE, "conversations": [{"from": "system", "value": SYSTEM_PROMPT}, *sharegpt("which ?", "cat")]},
+        {"image": IMAGE, "system": SYSTEM_PROMPT, "conversations": sharegpt("which ?", "cat")},
+        {"image": IMAGE, "messages": [{"role": "system", "content": SYSTEM_PROMPT}, *chat("which ?", "cat")]},
+        {
+            "image": IMAGE,
+            "messages": [
+                {"role": "system", "content": [{"type": "text", "text": SYSTEM_PROMPT}]},
+                *chat("which ?", "cat"),
+            ],
+        },
+        {"image": IMAGE, "instruction": "which ?", "output": "cat", "system": SYSTEM_PROMPT},
+    ],
+)
+def test_system_messages(tmp_path, row):
+    parsed = read(tmp_path, row)
+    assert (parsed.turns, parsed.system) == (ONE, SYSTEM_PROMPT)
+
+
+def test_an_empty_system_message_is_none(tmp_path):
+    messages = [{"from": "system", "value": ""}, *sharegpt("which ?", "cat")]
+    assert read(tmp_path, {"image": IMAGE, "system": "", "conversations": messages}).system is None
+    plain = {"image": IMAGE, "question": "which ?", "answer": "cat", "system": "heart"}  # not a column of this layout
+    assert read(tmp_path, plain).system is None
+
+
+def text_alone(key):
+    """Rows as of LLaVA's mixture of 665,000, of which the first has no image."""
+    talk = sharegpt("which ?", "cat")
+    alone = sharegpt("hello", "how are you ?", first="")
+    unfinished = [{"from": "gpt", "value": "hello"}]  # of a row that is left out, nothing else is wrong
+    return [{"id": "1", key: alone}, {"id": "2", "image": IMAGE, key: talk}, {"id": "3", key: unfinished}]
+
+
+def test_rows_of_text_alone_are_left_out_and_counted(tmp_path):
+    write_images(tmp_path, 1)
+    file = write_rows(tmp_path / "llava.json", text_alone("conversations"))
+    expected = r"llava\.json: 2 of 3 rows are left out, because they have no image, the first of them row 1$"
+    with pytest.warns(UserWarning, match=expected):
+        (row,) = read_rows(file, tmp_path)
+    assert (row.turns, row.origin) == (ONE, f"{file}, row 2")
+
+
+def test_chats_and_instructions_of_text_alone_are_left_out(tmp_path):
+    write_images(tmp_path, 1)
+    chats = [
+        {"images": [IMAGE], "messages": chat("which ?", "cat")},
+        {"images": [], "messages": chat("hello", "you", parts=False)},
+    ]
+    instructions = [
+        {"images": [IMAGE], "instruction": "which ?", "output": "cat"},
+        {"instruction": "say hello", "output": "hello"},
+    ]
+    for number, rows in enumerate((chats, instructions)):
+        with pytest.warns(UserWarning, match="1 of 2 rows are left out, .* the first of them line 2$"):
+            (row,) = read_rows(write_rows(tmp_path / f"{number}.jsonl", rows), tmp_path)
+        assert row.turns == ONE
+
+
+LISTS = ['["cat", "dog"]', "['cat', 'dog']"]
+"""As JSON, and as Python prints it."""
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_lists_in_a_table(tmp_path, text):
+    row = {"image": f'["{IMAGE}"]', "question": "which ?", "answer": "cat", "options": text}
+    parsed = read(tmp_path, row, ".csv")
+    assert (parsed.image, parsed.turns, parsed.options) == (IMAGE, ONE, ("cat", "dog"))
+
+
+def test_conversations_in_a_table(tmp_path):
+    row = {"image": IMAGE, "conversations": json.dumps(sharegpt("which ?", "cat"))}
+    assert read(tmp_path, row, ".csv").turns == ONE
+    row = {"image": IMAGE, "instruction": "why ?", "output": "it purrs", "history": str([["which ?", "cat"]])}
+    assert read(tmp_path, row, ".csv").turns == TWO
+
+
+def test_text_in_brackets_is_no_list(tmp_path):
+    for text in ("[a] cat or [b]", "[" * 100_000 + "]"):
+        row = {"image": IMAGE, "question": "which ?", "answer": "cat", "options": text}
+        assert read(tmp_path, row, ".csv").turns == ((f"which ?\n{text}", "cat"),)
 
 
 def test_csv(tmp_path):

@@ -1,4 +1,4 @@
-"""Options with letters."""
+"""Options with letters and without."""
 
 import numpy as np
 import pytest
@@ -37,5 +37,10 @@ def test_every_letter_is_equally_frequent():
     assert counts.min() > 70
 
 
-def test_options_without_letters_keep_their_order():
-    assert list_options("which ?", ANIMALS, "dog", None).text == "which ?\ncat\ndog\ncow\npig"
+def test_every_option_without_a_letter_comes_first_equally_often():
+    listed = [list_options("which ?", ANIMALS, "dog", "pig", np.random.default_rng(seed)) for seed in range(400)]
+    assert {(question.answer, question.distractor) for question in listed} == {("dog", "pig")}
+    assert all(sorted(question.text.split("\n")[1:]) == sorted(ANIMALS) for question in listed)
+    counts = np.unique([question.text.split("\n")[1] for question in listed], return_counts=True)[1]
+    assert len(counts) == 4
+    assert counts.min() > 70

@@ -7,6 +7,7 @@ import torch
 
 from tests.answering import tiny_llava
 from tests.data.questions.question_files import COLOURS, QUESTION, rows, vqa, write_images, write_rows
+from tests.data.questions.test_layouts import sharegpt
 from tracer_lightning.models import build_llava
 
 LETTERS = ["A.", "B.", "C.", "D.", "Choose", "A,", "B,", "C,", "or", "A", "B", "C", "D"]
@@ -41,7 +42,8 @@ def test_a_file_is_enough(spec, root):
     assert batch.inputs["pixel_values"].shape == (4, 3, 16, 16)
     assert batch.targets.shape[0] == 4
     sample = data.train_dataset()[0, 0]
-    assert sample.turns[0].question == "\n".join((QUESTION, *COLOURS))
+    question, *options = sample.turns[0].question.split("\n")
+    assert (question, sorted(options)) == (QUESTION, sorted(COLOURS))
     assert sample.image.shape == (3, 20, 24)
 
 
@@ -100,25 +102,31 @@ def test_the_training_file_is_not_needed_to_evaluate(spec, root):
     assert sum(len(batch.indices) for loader in data.test_dataloader() for batch in loader) == 20
 
 
-def test_letters(lettered_spec, root):
-    data, again = (vqa(lettered_spec, root, letters=True) for _ in range(2))
+@pytest.mark.parametrize("letters", [False, True])
+def test_the_order_of_options_is_drawn_for_each_epoch_and_seed(lettered_spec, root, letters):
+    data, again = (vqa(lettered_spec, root, letters=letters) for _ in range(2))
     first, same = (module.train_dataset() for module in (data, again))
     turns = [first[0, index].turns for index in range(len(first))]
     assert turns == [same[0, index].turns for index in range(len(same))]
     assert turns != [first[1, index].turns for index in range(len(first))]
-    other = vqa(lettered_spec, root, letters=True, seed=1).train_dataset()
+    other = vqa(lettered_spec, root, letters=letters, seed=1).train_dataset()
     assert turns != [other[0, index].turns for index in range(len(other))]
     for index, ((question, answer),) in enumerate(turns):
-        assert f"{answer}. {first.rows[index].turns[0].answer}" in question.split("\n")
-        assert question.endswith("Choose A, B, C, or D.")
+        true = first.rows[index].turns[0].answer
+        assert (f"{answer}. {true}" if letters else true) in question.split("\n")
+        assert answer == true or letters
+        assert question.endswith("Choose A, B, C, or D.") == letters
 
 
-def test_letters_of_evaluation_are_the_same_for_all_seeds(lettered_spec, root):
+@pytest.mark.parametrize("letters", [False, True])
+def test_the_order_of_options_in_evaluation_is_the_same_for_all_seeds(lettered_spec, root, letters):
     tests = {"mine": {"file": "mine.jsonl"}}
-    first, second = (vqa(lettered_spec, root, letters=True, tests=tests, seed=seed) for seed in (0, 1))
+    first, second = (vqa(lettered_spec, root, letters=letters, tests=tests, seed=seed) for seed in (0, 1))
     left, right = (data.eval_dataset(data.eval_sets[0]) for data in (first, second))
-    assert [left[0, index].turns for index in range(20)] == [right[0, index].turns for index in range(20)]
-    assert left.answers == ["A", "B", "C", "D"]
+    turns = [left[0, index].turns for index in range(20)]
+    assert turns == [right[0, index].turns for index in range(20)]
+    assert len({turn.question for (turn,) in turns}) > 4
+    assert left.answers == (["A", "B", "C", "D"] if letters else sorted(COLOURS))
     assert left[0, 3].answer == left.answers.index(left[0, 3].turns[0].answer)
 
 
@@ -208,6 +216,22 @@ def test_a_mix(spec, root):
     assert len(data.train_loader()) == 4
     assert data.epoch_counts()["auxiliary_samples"] > 0
     assert data.val_set.name == "mine"
+
+
+def test_a_mix_of_chats_with_system_messages_and_rows_of_text_alone(spec, root):
+    system = {"from": "system", "value": "the digit is odd"}
+    talk = [system, *sharegpt("is the digit even ?", "no")]
+    alone = {"conversations": sharegpt("hello, what can you do ?", "anything", first="")}
+    write_rows(
+        root / "other.jsonl",
+        [alone, *({"image": f"images/{number}.png", "conversations": talk} for number in range(9))],
+    )
+    data = mixed(spec, root)
+    with pytest.warns(UserWarning, match=r"other\.jsonl: 1 of 10 rows are left out, because they have no image"):
+        auxiliary = data.auxiliary_dataset("other")
+    assert len(auxiliary) == 8  # one image is held out
+    batch = data.collate()([auxiliary[0, 0], data.train_dataset()[0, 0]])
+    assert spec.processor.tokenizer.decode(batch.inputs["input_ids"][0]).startswith("the digit is odd")
 
 
 def test_unreadable_images_of_a_mix_are_counted_by_set(spec, root):

@@ -106,7 +106,9 @@ class ClipDataModule(ImageDataModule):
     ) -> None:
         super().__init__(spec, max_bad_fraction, **loading)
         if isinstance(spec, ConversationSpec):
-            raise ValueError("spec must be that of a model of images and captions; choose another backbone")
+            raise ValueError(
+                "spec must be that of a model of images and captions; choose another backbone, or other data"
+            )
         if shots is not None and shots < 1:
             raise ValueError(f"shots must be >= 1 or None, got {shots}")
         self.shots, self.in_memory = shots, check_in_memory(in_memory)

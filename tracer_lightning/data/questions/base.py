@@ -26,7 +26,9 @@ class QuestionsDataModule(DataModule):
     def __init__(self, spec: ConversationSpec, **loading: Any) -> None:
         super().__init__(spec, **loading)
         if not isinstance(spec, ConversationSpec):
-            raise ValueError("spec must be that of a model that answers questions; choose another backbone")
+            raise ValueError(
+                "spec must be that of a model that answers questions; choose another backbone, or other data"
+            )
         self._collate = ConversationCollate(spec)
 
     def collate(self) -> ConversationCollate:

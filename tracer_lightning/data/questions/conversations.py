@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from jinja2 import TemplateError
+from torch import Tensor
 
 from tracer_lightning.types import IGNORE_INDEX, Conversations, ConversationSpec
 
@@ -49,16 +51,21 @@ class Conversation(NamedTuple):
     """Wrong answer to the last question whose choice is counted."""
     unreadable: tuple[str, ...] = ()
     """Locations of unreadable images in whose place it is, each with the reason."""
+    system: str | None = None
+    """System message before the first question."""
 
 
-def messages(turns: Sequence[Turn], answered: bool = True) -> list[dict[str, Any]]:
+def messages(turns: Sequence[Turn], answered: bool = True, system: str | None = None) -> list[dict[str, Any]]:
     """Return turns as the messages of a chat template.
 
     Args:
         turns: questions and answers.
         answered: whether the last answer is part of them.
+        system: system message before them.
     """
     listed: list[dict[str, Any]] = []
+    if system is not None:
+        listed.append({"role": "system", "content": [{"type": "text", "text": system}]})
     for number, turn in enumerate(turns):
         image = [{"type": "image"}] if number == 0 else []
         listed.append({"role": "user", "content": [*image, {"type": "text", "text": turn.question}]})
@@ -72,6 +79,8 @@ class _Beginning(NamedTuple):
     turns: tuple[Turn, ...]
     is_answered: bool
     """Whether the last answer is part of them."""
+    system: str | None
+    """System message before them."""
 
 
 class _Rendered(NamedTuple):
@@ -89,8 +98,8 @@ class _Tokenized(NamedTuple):
     """Tokens, in which an image is one token or a few."""
     answers: Sequence[tuple[int, int]]
     """Start and end in ``ids`` of each answer."""
-    distractor: int
-    """First token of the distractor; -1 where there is none, or it begins like the answer."""
+    distractor: Sequence[int]
+    """Tokens of the distractor, with its end only where the answer begins with it; empty where there is none."""
 
 
 class ConversationCollate:
@@ -107,8 +116,10 @@ class ConversationCollate:
 
     def __init__(self, spec: ConversationSpec) -> None:
         self.processor, self.context_length = spec.processor, spec.context_length
-        self._known: dict[tuple[tuple[Turn, ...], str | None], _Tokenized] = {}
+        self._known: dict[tuple[Any, ...], _Tokenized] = {}
         self._known_tokens = 0
+        added = spec.processor.tokenizer.added_tokens_decoder
+        self._special = {token for token, properties in added.items() if properties.special}
 
     def __call__(self, conversations: Sequence[Conversation]) -> Conversations:
         """Collate conversations, padded on the right.
@@ -140,23 +151,36 @@ class ConversationCollate:
             targets=torch.tensor(targets),
             indices=torch.tensor([conversation.position for conversation in conversations]),
             answers=torch.tensor([conversation.answer for conversation in conversations]),
-            distractors=torch.tensor([distractor for *_, distractor in tokenized]),
+            distractors=_padded([each.distractor for each in tokenized]),
             unreadable=tuple(location for conversation in conversations for location in conversation.unreadable),
         )
 
     def _tokenized(self, conversations: Sequence[Conversation]) -> list[_Tokenized]:
         """Texts and tokens of conversations; the last few are kept, because evaluations repeat."""
-        keys = [(conversation.turns, conversation.distractor) for conversation in conversations]
+        keys = [(each.turns, each.distractor, each.system) for each in conversations]
         by_key = dict(zip(keys, conversations, strict=True))
         unknown = {key: conversation for key, conversation in by_key.items() if key not in self._known}
         if unknown and (len(self._known) + len(unknown) > KEPT or self._known_tokens > KEPT_TOKENS):
             self._known, self._known_tokens, unknown = {}, 0, by_key
         if unknown:
-            rendered = self._render(beginning for each in unknown.values() for beginning in _beginnings(each))
+            rendered = self._render_all(list(unknown.values()))
             tokenized = {key: self._tokenize(conversation, rendered) for key, conversation in unknown.items()}
             self._known |= tokenized
             self._known_tokens += sum(len(each.ids) for each in tokenized.values())
         return [self._known[key] for key in keys]
+
+    def _render_all(self, conversations: Sequence[Conversation]) -> dict[_Beginning, _Rendered]:
+        """All beginnings of conversations; ValueError names the one that the chat template refuses."""
+        try:
+            return self._render(beginning for each in conversations for beginning in _beginnings(each))
+        except TemplateError as error:
+            if len(conversations) > 1:  # one of them is refused alone, too
+                return {key: text for each in conversations for key, text in self._render_all([each]).items()}
+            (refused,) = conversations
+            remedy = "remove its system message" if refused.system else "set another chat template"
+            raise ValueError(
+                f"{refused.origin}: the chat template refuses the conversation: {error}; {remedy}"
+            ) from error
 
     def _render(self, beginnings: Iterable[_Beginning]) -> dict[_Beginning, _Rendered]:
         """Apply chat template and tokenizer to many beginnings at once, because calls for each are much slower."""
@@ -165,27 +189,28 @@ class ConversationCollate:
         for is_answered in (True, False):
             alike = [beginning for beginning in distinct if beginning.is_answered == is_answered]
             texts = self.processor.apply_chat_template(
-                [messages(beginning.turns, is_answered) for beginning in alike], add_generation_prompt=not is_answered
+                [messages(beginning.turns, is_answered, beginning.system) for beginning in alike],
+                add_generation_prompt=not is_answered,
             )
             tokens = self.processor.tokenizer(texts).input_ids
             rendered |= zip(alike, map(_Rendered, texts, tokens), strict=True)
         return rendered
 
     def _tokenize(self, conversation: Conversation, rendered: Mapping[_Beginning, _Rendered]) -> _Tokenized:
-        turns = conversation.turns
-        text, ids = rendered[_Beginning(turns, True)]
+        turns, system = conversation.turns, conversation.system
+        text, ids = rendered[_Beginning(turns, True, system)]
         answers = []
         for number in range(1, len(turns) + 1):
             start, end = (
-                self._count(conversation, ids, rendered[_Beginning(turns[:number], is_answered)].ids)
+                self._count(conversation, ids, rendered[_Beginning(turns[:number], is_answered, system)].ids)
                 for is_answered in (False, True)
             )
             answers.append((start, self._end_of_turn(ids, start, end)))
-        distractor = IGNORE_INDEX
+        distractor: Sequence[int] = ()
         if conversation.distractor is not None:
-            start = answers[-1][0]
-            token = rendered[_with_answer(turns, conversation.distractor)].ids[start]
-            distractor = IGNORE_INDEX if token == ids[start] else token
+            start, end = answers[-1]
+            wrong = rendered[_with_answer(conversation, conversation.distractor)].ids[start:]
+            distractor = self._distinctive(wrong, ids[start:end])
         return _Tokenized(text, array("i", ids), tuple(answers), distractor)
 
     def _count(self, conversation: Conversation, ids: Sequence[int], beginning: Sequence[int]) -> int:
@@ -198,6 +223,13 @@ class ConversationCollate:
             )
         return len(beginning)
 
+    def _distinctive(self, distractor: Sequence[int], answer: Sequence[int]) -> Sequence[int]:
+        """The tokens of a distractor without its end, or with it where the answer begins with them; none if equal."""
+        end = next((place for place, token in enumerate(distractor) if token in self._special), len(distractor))
+        if distractor[:end] == answer[:end]:
+            end += 1
+        return () if distractor[:end] == answer[:end] else distractor[:end]
+
     def _end_of_turn(self, ids: Sequence[int], start: int, end: int) -> int:
         """End of an answer: behind the first token that ends a turn, where generation stops."""
         stop = self.processor.tokenizer.eos_token_id
@@ -205,19 +237,25 @@ class ConversationCollate:
 
 
 def _beginnings(conversation: Conversation) -> Iterator[_Beginning]:
-    """What is tokenized to find a conversation's answers and the first token of its distractor."""
+    """What is tokenized to find a conversation's answers and its distractor."""
     turns = conversation.turns
     for number in range(1, len(turns) + 1):
         for is_answered in (False, True):
-            yield _Beginning(turns[:number], is_answered)
+            yield _Beginning(turns[:number], is_answered, conversation.system)
     if conversation.distractor is not None:
-        yield _with_answer(turns, conversation.distractor)
+        yield _with_answer(conversation, conversation.distractor)
 
 
-def _with_answer(turns: Sequence[Turn], answer: str) -> _Beginning:
-    """The turns with another last answer."""
-    *earlier, last = turns
-    return _Beginning((*earlier, last._replace(answer=answer)), True)
+def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of unequal lengths as a tensor, filled up with -1."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[IGNORE_INDEX] * (width - len(row))] for row in rows], dtype=torch.long)
+
+
+def _with_answer(conversation: Conversation, answer: str) -> _Beginning:
+    """The conversation with another last answer."""
+    *earlier, last = conversation.turns
+    return _Beginning((*earlier, last._replace(answer=answer)), True, conversation.system)
 
 
 def _set_targets(targets: list[int], expanded: Sequence[int], tokenized: _Tokenized, length: int, origin: str) -> None:

@@ -19,7 +19,7 @@ from tracer_lightning.types import IGNORE_INDEX
 BLANK_PIXELS = 32
 """Height and width of the image of padding."""
 EVALUATION_SEED = 0
-"""Seed of the order of lettered options in evaluation, which is the same for all runs."""
+"""Seed of the order of options in evaluation, which is the same for all runs."""
 
 
 class FileQuestions(Dataset[Conversation]):
@@ -30,8 +30,7 @@ class FileQuestions(Dataset[Conversation]):
 
     Args:
         rows: rows of the file.
-        letters: whether options have letters, in an order drawn for each epoch and row; rows without options stay as
-            they are.
+        letters: whether options have letters.
         seed: with epoch and index, it fixes the order of the options.
         prefix: beginning of the locations of unreadable images.
     """
@@ -66,11 +65,12 @@ class FileQuestions(Dataset[Conversation]):
         return (self._turns(0, index)[1] for index in range(len(self)))
 
     def words(self) -> set[str]:
-        """Words of all questions, answers and distractors, split at blanks."""
+        """Words of all system messages, questions, answers and distractors, split at blanks."""
         words: set[str] = set()
         for index in range(len(self)):
             turns, question = self._turns(0, index)
-            for text in (*(text for turn in turns for text in turn), question.distractor or ""):
+            further = (question.distractor, self.rows[index].system)
+            for text in (*(text for turn in turns for text in turn), *filter(None, further)):
                 words.update(text.split())
         return words
 
@@ -79,15 +79,15 @@ class FileQuestions(Dataset[Conversation]):
         row = self.rows[index]
         *earlier, (text, answer) = row.turns
         question = Question(text, answer, row.distractor)
-        if row.options and self.letters:
-            question = letter_options(text, row.options, answer, row.distractor, sample_rng(self.seed, epoch, index))
-        elif row.options:
-            question = list_options(text, row.options, answer, row.distractor)
+        if row.options:
+            write = letter_options if self.letters else list_options
+            question = write(text, row.options, answer, row.distractor, sample_rng(self.seed, epoch, index))
         return (*earlier, Turn(question.text, question.answer)), question
 
     def _conversation(self, epoch: int, index: int, image: Tensor) -> Conversation:
         turns, question = self._turns(epoch, index)
-        return Conversation(image, turns, index, self.rows[index].origin, distractor=question.distractor)
+        row = self.rows[index]
+        return Conversation(image, turns, index, row.origin, distractor=question.distractor, system=row.system)
 
     def _location(self, index: int, error: UnreadableImageError) -> str:
         row = self.rows[index]
@@ -99,7 +99,7 @@ class FileTestQuestions(FileQuestions):
 
     Args:
         rows: rows of the file.
-        letters: whether options have letters, in a fixed random order.
+        letters: whether options have letters; with them or without, their order is random and fixed.
     """
 
     def __init__(self, rows: QuestionRows, letters: bool) -> None:

@@ -29,9 +29,19 @@ def check_options(options: Sequence[str], answer: str, distractor: str | None, o
         raise ValueError(f"{origin}: the distractor must be a wrong answer, and {answer!r} is the answer")
 
 
-def list_options(question: str, options: Sequence[str], answer: str, distractor: str | None) -> Question:
-    """A question with its options below it, one per line in the order given."""
-    return Question("\n".join((question, *options)), answer, distractor)
+def list_options(
+    question: str, options: Sequence[str], answer: str, distractor: str | None, rng: np.random.Generator
+) -> Question:
+    """A question with its options below it, one per line in random order.
+
+    Args:
+        question: text of the question.
+        options: different options.
+        answer: one of the options.
+        distractor: wrong answer, which need not be an option.
+        rng: random numbers of the order of the options.
+    """
+    return Question("\n".join((question, *_shuffled(options, rng))), answer, distractor)
 
 
 def letter_options(
@@ -49,11 +59,13 @@ def letter_options(
         distractor: wrong answer, which becomes a letter if it is an option.
         rng: random numbers of the order of the options.
     """
-    letter_of = {
-        options[index]: letter for index, letter in zip(rng.permutation(len(options)), ascii_uppercase, strict=False)
-    }
+    letter_of = dict(zip(_shuffled(options, rng), ascii_uppercase, strict=False))
     lines = [f"{letter}. {option}" for option, letter in letter_of.items()]
     *letters, last = letter_of.values()
     choice = f"{letters[0]} or {last}" if len(letters) == 1 else f"{', '.join(letters)}, or {last}"
     text = "\n".join((question, *lines, f"Choose {choice}."))
     return Question(text, letter_of[answer], None if distractor is None else letter_of.get(distractor, distractor))
+
+
+def _shuffled(options: Sequence[str], rng: np.random.Generator) -> list[str]:
+    return [options[index] for index in rng.permutation(len(options))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from tracer_lightning.data.images.in_memory import PackedTexts
 from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.splits import hold_out
 from tracer_lightning.data.questions.conversations import Turn
-from tracer_lightning.data.questions.layouts import Layout, QuestionRow, find_layout, parse_row
+from tracer_lightning.data.questions.layouts import Layout, find_layout
+from tracer_lightning.data.questions.parsing import QuestionRow, parse_row
 
 PROBED = 16
 """Number of rows whose images are looked for when a file is opened."""
@@ -41,8 +43,8 @@ class QuestionRows:
 
     def __getitem__(self, index: int) -> QuestionRow:
         """Return a row."""
-        image, turns, options, distractor, origin = json.loads(self._packed[int(self._positions[index])])
-        return QuestionRow(image, tuple(Turn(*turn) for turn in turns), tuple(options), distractor, origin)
+        row = QuestionRow(*json.loads(self._packed[int(self._positions[index])]))
+        return row._replace(turns=tuple(Turn(*turn) for turn in row.turns), options=tuple(row.options))
 
     def __iter__(self) -> Iterator[QuestionRow]:
         """Iterate over the rows."""
@@ -85,28 +87,48 @@ class QuestionRows:
 
 
 def read_rows(file: Path, folder: Path, columns: Layout | None = None, lists_options: bool = False) -> QuestionRows:
-    """Read and check all rows of a file; images are read later.
+    """Read and check all rows of a file; images are read later, and rows of text alone are left out with a warning.
 
     Args:
         file: ``.jsonl``, ``.json`` or ``.csv`` file.
         folder: folder that the paths of images are relative to.
         columns: keys of the file; None to find a known layout by the keys of the first row.
-        lists_options: see :func:`tracer_lightning.data.questions.layouts.parse_row`.
+        lists_options: see :func:`tracer_lightning.data.questions.parsing.parse_row`.
 
     Raises:
-        ValueError: a row is invalid, or none of the first images exists; the message names file and row.
+        ValueError: a row is invalid, no row has an image, or none of the first images exists; the message names file
+            and row.
     """
     texts: list[str] = []
     images: list[str] = []
+    left_out: list[str] = []
     for origin, fields in read_table(file):
         columns = find_layout(fields, origin) if columns is None else columns
         row = parse_row(fields, columns, origin, lists_options)
+        if row is None:
+            left_out.append(origin)
+            continue
         texts.append(json.dumps(row))
         if len(images) < PROBED:
             images.append(row.image)
+    _report_left_out(file, left_out, len(texts))
     if not any((folder / image).is_file() for image in images):
         raise ValueError(
             f"{file}: no image of its first {len(images)} rows exists, such as {folder / images[0]}; set folder to the "
             "folder that the images' paths are relative to"
         )
     return QuestionRows(file, folder, PackedTexts(texts), np.arange(len(texts)))
+
+
+def _report_left_out(file: Path, left_out: list[str], kept: int) -> None:
+    """Warn of rows of text alone; raise ValueError where there are no others."""
+    if not left_out:
+        return
+    if not kept:
+        raise ValueError(f"{left_out[0]}: it has no image, and neither has any other row; add images, or set columns")
+    total = len(left_out) + kept
+    warnings.warn(
+        f"{file}: {len(left_out):,} of {total:,} rows are left out, because they have no image, the first of them "
+        f"{left_out[0].removeprefix(f'{file}, ')}",
+        stacklevel=3,
+    )

@@ -22,7 +22,7 @@ PAD, UNKNOWN, END, IMAGE, ANSWER = "<pad>", "<unk>", "<eos>", "<image>", "<answe
 TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
     f"{{% if part['type'] == 'image' %}}{IMAGE} "
-    "{% elif message['role'] == 'user' %}{{ part['text'] }} "
+    "{% elif message['role'] != 'assistant' %}{{ part['text'] }} "
     f"{{% else %}}{ANSWER} {{{{ part['text'] }}}} {END} {{% endif %}}"
     f"{{% endfor %}}{{% endfor %}}{{% if add_generation_prompt %}}{ANSWER}{{% endif %}}"
 )
