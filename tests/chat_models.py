@@ -86,7 +86,8 @@ GEMMA3 = """\
 {%- endif -%}"""
 PALIGEMMA = """\
 {% for message in messages %}{% for part in message['content'] %}{% if part['type'] == 'image' %}<image>\
-{% else %}{{ part['text'] }}{% endif %}{% endfor %}{{ '\\n' if message['role'] == 'user' else eos_token }}{% endfor %}"""
+{% else %}{{ part['text'] }}{% endif %}{% endfor %}\
+{{ '\\n' if message['role'] == 'user' else eos_token }}{% endfor %}"""
 """Written for these tests, since the model has none of its own: a question, a line feed, and the answer."""
 TEXTS = [
     "USER: which animal is this? ASSISTANT: cat. User: what colour? Assistant: dark red, model user assistant"

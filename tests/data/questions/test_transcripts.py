@@ -89,7 +89,7 @@ def test_a_distractor_begins_where_the_answer_does():
 
 @pytest.mark.parametrize("family", [llava, qwen])
 def test_an_end_within_an_answer_is_refused(family):
-    with pytest.raises(ValueError, match="row 0: an answer contains .*, which ends answers; remove it"):
+    with pytest.raises(ValueError, match=r"row 0: an answer contains .*, which ends answers; remove it"):
         trained(collate_of(family), Turn("which animal?", f"cat{ENDS[family]} or dog"))
 
 

@@ -266,9 +266,7 @@ def _shifted_answers(tokenized: _Tokenized, expanded: Sequence[int], origin: str
     for place in range(len(expanded) - len(known), 0, -1):
         if expanded[place : place + len(known)] == known:
             return [(start + place - first, end + place - first) for start, end in tokenized.answers]
-    raise ValueError(
-        f"{origin}: the answers were not recognised in the conversation's tokens; images must precede them"
-    )
+    raise ValueError(f"{origin}: answers were not recognised in the conversation's tokens; images must precede them")
 
 
 def _mark_suffixes(inputs: dict[str, torch.Tensor], first_answers: Sequence[int]) -> None:
