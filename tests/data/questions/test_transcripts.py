@@ -3,8 +3,6 @@
 import pytest
 import torch
 
-pytest.importorskip("transformers")
-
 from tests.chat_models import FAMILIES, gemma3, llava, llava_onevision, paligemma, qwen, smolvlm
 from tracer_lightning.data.questions.conversations import Conversation, ConversationCollate, Turn, messages
 from tracer_lightning.data.questions.transcripts import ANSWER, find_scaffold, find_tokens

@@ -68,7 +68,7 @@ def test_a_processor_without_chat_template_needs_a_file(exported, tmp_path):
     for file in exported_folder.iterdir():
         if "template" not in file.name:
             (folder / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(ValueError, match="its processor has no chat template; .*, or set chat_template to a file"):
+    with pytest.raises(ValueError, match=r"its processor has no chat template; .*, or set chat_template to a file"):
         load_pretrained(str(folder))
     template.write_text(backbone.spec.processor.chat_template)
     loaded = load_pretrained(str(folder), chat_template=str(template))

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+import transformers
 
+from tests import chat_models
 from tests.answering import train_with_teacher
 from tracer_lightning.data.questions.conversations import Conversation, ConversationCollate, Turn
 from tracer_lightning.evaluation import AnswerSuite
@@ -13,11 +15,8 @@ from tracer_lightning.models.answering.lora import add_lora
 from tracer_lightning.teachers import WMATeacher
 from tracer_lightning.types import LossInputs, QuestionSet
 
-transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytestmark = pytest.mark.slow
-
-from tests import chat_models  # noqa: E402
 
 TEXT = {
     **{"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8, "num_attention_heads": 4},

@@ -5,8 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
-transformers = pytest.importorskip("transformers")
+import transformers
 
 from tests.answering import tiny_llava
 from tests.chat_models import gemma3, llava, llava_onevision, paligemma, qwen, smolvlm
