@@ -84,12 +84,21 @@ def test_a_fixed_size_is_kept_or_refused(family):
         limited(processor, 1023)
 
 
-def test_unknown_settings_are_refused():
-    processor = transformers.Lfm2VlImageProcessor()
-    with pytest.raises(ValueError, match="how Lfm2VlImageProcessor limits images is not known; set max_pixels to null"):
-        limited(processor, 10**6)
+@pytest.mark.parametrize("name", ["Lfm2VlImageProcessor", "Kimi_K25ImageProcessor", "Phi4MultimodalImageProcessor"])
+def test_unknown_settings_are_refused(name):
+    with pytest.raises(ValueError, match=f"how {name} limits images is not known; set max_pixels to null"):
+        limited(getattr(transformers, name)(), 10**6)
+
+
+def test_a_limit_is_positive():
     with pytest.raises(ValueError, match="max_pixels must be >= 1 or None, got 0"):
-        limited(processor, 0)
+        limited(llava()[0].image_processor, 0)
+
+
+def test_padded_tiles_are_counted():
+    processor = transformers.MllamaImageProcessor(size={"height": 32, "width": 32})
+    with pytest.raises(ValueError, match="set max_pixels to at least 4096, or to null"):
+        limited(processor, 4095)
 
 
 def test_published_sizes_fit_the_default_of_own_questions():

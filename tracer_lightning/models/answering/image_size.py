@@ -9,8 +9,8 @@ import torch
 
 GRID = "image_grid_pinpoints"
 """Setting of processors and models for the sizes of images that are cut into tiles (LLaVA-NeXT, LLaVA-OneVision)."""
-TILES = ("max_patches", "max_image_tiles")
-"""Settings of processors for the number of tiles of an image (InternVL, Llama 3.2 Vision and others)."""
+TILES = "max_patches"
+"""Setting of processors for the number of tiles of an image (InternVL, Llama 4 and others)."""
 PROBES = ((32, 32), (640, 1920))
 """Heights and widths of two images, to which only processors of one size give the same number of values."""
 
@@ -31,7 +31,6 @@ def limit_pixels(processor: Any, config: Any, max_pixels: int) -> None:
     if max_pixels < 1:
         raise ValueError(f"max_pixels must be >= 1 or None, got {max_pixels}")
     size = dict(processor.size or {})
-    tiles = next((name for name in TILES if getattr(processor, name, None)), None)
     if grid := getattr(processor, GRID, None):
         _check(min(math.prod(shape) for shape in grid), max_pixels)
         smaller = [list(shape) for shape in grid if math.prod(shape) <= max_pixels]
@@ -40,10 +39,10 @@ def limit_pixels(processor: Any, config: Any, max_pixels: int) -> None:
     elif "longest_edge" in size:
         longest = max_pixels if hasattr(processor, "merge_size") else _longest_edge(processor, max_pixels)
         processor.size = type(processor.size)(**{edge: min(value, longest) for edge, value in size.items()})
-    elif tiles is not None:
-        pixels = size["height"] * size["width"]
-        _check(pixels, max_pixels)
-        setattr(processor, tiles, min(getattr(processor, tiles), max_pixels // pixels))
+    elif getattr(processor, TILES, None) and {"height", "width"} <= {*size}:
+        tile = size["height"] * size["width"]
+        _check(tile, max_pixels)
+        setattr(processor, TILES, min(getattr(processor, TILES), max_pixels // tile))
     elif (fixed := _fixed_pixels(processor)) is not None:
         _check(fixed, max_pixels)
     else:
@@ -66,10 +65,12 @@ def _longest_edge(processor: Any, max_pixels: int) -> int:
 
 
 def _fixed_pixels(processor: Any) -> int | None:
-    """Number of pixels of every image; None if it varies."""
+    """Number of pixels of every image; None if it varies or is not known."""
     images = [torch.zeros(3, height, width, dtype=torch.uint8) for height, width in PROBES]
-    shapes = {tuple(processor(image, return_tensors="pt")["pixel_values"].shape) for image in images}
-    return math.prod(shapes.pop()) // 3 if len(shapes) == 1 else None
+    values = [processor(image, return_tensors="pt").get("pixel_values") for image in images]
+    shapes = {None if value is None else tuple(value.shape) for value in values}
+    shape = shapes.pop() if len(shapes) == 1 else None
+    return None if shape is None else math.prod(shape) // 3
 
 
 def _check(pixels: int, max_pixels: int) -> None:
