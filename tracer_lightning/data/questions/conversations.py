@@ -135,7 +135,7 @@ class ConversationCollate:
                 is_evaluated = conversation.answer != IGNORE_INDEX
                 for start, end in answers[-1:] if is_evaluated else answers:
                     targets[row][start - 1 : end - 1] = expanded[row][start:end]
-        if inputs.pop("labels", None) is not None:
+        if inputs.pop("labels", None) is not None:  # of a model that reads questions in both directions
             _mark_suffixes(inputs, first_answers)
         return Conversations(
             inputs=inputs,
