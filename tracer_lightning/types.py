@@ -124,6 +124,8 @@ class ConversationSpec(NamedTuple):
     """Processor of the ``transformers`` library, with a tokenizer and a chat template."""
     context_length: int
     """Maximum number of tokens of a conversation, those of its images included."""
+    ends: tuple[int, ...]
+    """Tokens at which generation stops; the first ends answers to which the chat template gives no end."""
 
 
 class AnswerTexts(NamedTuple):

@@ -84,6 +84,8 @@ class LoadedAnsweringModel(Target):
     attention: Name
     trust_remote_code: Literal[False]
     parts: dict[Literal["image", "connector"], list[Name]] | None = None
+    chat_template: Text | None = None
+    max_pixels: Annotated[int, Field(ge=1, le=1 << 32)] | None = None
 
 
 class ConvolutionEmbedder(Target):

@@ -121,15 +121,22 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(spec):
     processor = copy.deepcopy(spec.processor)
     number = "{{ 'one' if messages|length == 1 else 'two' }} "
     processor.chat_template = number + processor.chat_template
-    with pytest.raises(ValueError, match=r"row 0: the chat template of LlavaProcessor .* set another chat template"):
+    with pytest.raises(
+        ValueError, match=r"row 0: the chat template asks .* set chat_template to a file with another template"
+    ):
         ConversationCollate(spec._replace(processor=processor))([conversation(QUESTIONS[0])])
 
 
-def test_an_answer_without_tokens_is_refused(spec):
+def test_a_template_without_answers_is_refused(spec):
     processor = copy.deepcopy(spec.processor)
     processor.chat_template = "{% for m in messages %}{% for c in m['content'] %}{% if c['type'] == 'image' %}<image> {% elif m['role'] == 'user' %}{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}"  # noqa: E501
-    with pytest.raises(ValueError, match="row 0: an answer was not recognised"):
+    with pytest.raises(ValueError, match="row 0: the chat template writes 0 of 1 answers"):
         ConversationCollate(spec._replace(processor=processor))([conversation(QUESTIONS[0])])
+
+
+def test_an_empty_answer_is_refused(collate):
+    with pytest.raises(ValueError, match="row 0: an answer was not recognised"):
+        collate([conversation(("is the digit even ?", " "))])
 
 
 @pytest.mark.parametrize(("limit", "value"), [("KEPT", 2), ("KEPT_TOKENS", 12)])

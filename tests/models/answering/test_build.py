@@ -61,12 +61,39 @@ def test_a_model_without_images_is_refused(tmp_path):
         load_pretrained(str(tmp_path))
 
 
-def test_a_processor_without_chat_template_is_refused(exported, tmp_path):
-    for file in exported[1].iterdir():
+def test_a_processor_without_chat_template_needs_a_file(exported, tmp_path):
+    backbone, exported_folder = exported
+    folder, template = tmp_path / "model", tmp_path / "template.jinja"
+    folder.mkdir()
+    for file in exported_folder.iterdir():
         if "template" not in file.name:
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(ValueError, match="its processor has no chat template"):
-        load_pretrained(str(tmp_path))
+            (folder / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match=r"its processor has no chat template; .*, or set chat_template to a file"):
+        load_pretrained(str(folder))
+    template.write_text(backbone.spec.processor.chat_template)
+    loaded = load_pretrained(str(folder), chat_template=str(template))
+    assert torch.equal(batch_of(loaded).targets, batch_of(backbone).targets)
+
+
+def test_a_chat_template_replaces_that_of_the_processor(exported, tmp_path):
+    (tmp_path / "template.jinja").write_text(exported[0].spec.processor.chat_template.replace("<answer>", "is"))
+    loaded = load_pretrained(str(exported[1]), chat_template=str(tmp_path / "template.jinja"))
+    assert loaded.spec.processor.tokenizer.decode(batch_of(loaded).inputs["input_ids"][0]).count("is") == 2
+    (tmp_path / "empty.jinja").touch()
+    for name in ("missing.jinja", "empty.jinja"):
+        with pytest.raises(ValueError, match=rf"chat_template=.*{name} must be a text file with a template"):
+            load_pretrained(str(exported[1]), chat_template=str(tmp_path / name))
+
+
+@pytest.mark.parametrize("load_weights", [True, False])
+def test_answers_end_with_each_end_that_the_files_name(exported, tmp_path, load_weights):
+    for file in exported[1].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    settings = json.loads((tmp_path / "generation_config.json").read_text())
+    (tmp_path / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [7, 2]}))
+    loaded = load_pretrained(str(tmp_path), load_weights=load_weights)
+    assert loaded.spec.ends == (2, 7)  # the tokenizer's first: it ends answers to which a template gives no end
+    assert loaded.model.model.generation_config.eos_token_id == [2, 7]
 
 
 def test_a_tokenizer_without_padding_pads_with_the_end_and_says_so(exported, tmp_path):

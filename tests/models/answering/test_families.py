@@ -1,94 +1,156 @@
-"""Models of other layouts go through step, teacher and LoRA: tiny random ones, from configurations."""
+"""Models of other layouts, tiny random ones with their own processors, are loaded, trained, tuned, and give answers."""
 
 import pytest
 import torch
+import transformers
 
+from tests import chat_models
 from tests.answering import train_with_teacher
+from tracer_lightning.data.questions.conversations import Conversation, ConversationCollate, Turn
+from tracer_lightning.evaluation import AnswerSuite
 from tracer_lightning.kernels import BetaKernel
+from tracer_lightning.losses import AnswerCrossEntropy
+from tracer_lightning.models import load_pretrained
 from tracer_lightning.models.answering.lora import add_lora
-from tracer_lightning.models.answering.model import AnsweringModel
 from tracer_lightning.teachers import WMATeacher
-from tracer_lightning.types import Conversations
+from tracer_lightning.types import LossInputs, QuestionSet
 
-transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 pytestmark = pytest.mark.slow
 
-IMAGE = 60
-"""Token of an image."""
 TEXT = {
-    **{"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8},
-    **{"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128},
+    **{"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8, "num_attention_heads": 4},
+    **{"num_key_value_heads": 2, "max_position_embeddings": 1024},
 }
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 SQUARE = {"image_size": 32, "patch_size": 8}
+SIGLIP = {"model_type": "siglip_vision_model", **TOWER, **SQUARE, "vision_use_head": False}
+ANSWERS = ("dark cat", "red")
 
 
-def config(name, **options):
-    return type(transformers.AutoConfig.for_model(name))(**options)
+def of(tokenizer, name, **text):
+    """Settings of a text model for a tokenizer."""
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    return {"model_type": name, **TEXT, "vocab_size": len(tokenizer), **ids, **text}
 
 
-def inputs(*image_tokens, **options):
-    ids = torch.tensor([[*image_tokens, 5, 6, 7, 8]] * 2)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **options}
+def llava(tokenizer, token):
+    tower = {"model_type": "clip_vision_model", **TOWER, **SQUARE}
+    features = {"vision_feature_layer": -1, "image_seq_length": 16}
+    return {"vision_config": tower, "text_config": of(tokenizer, "llama"), "image_token_index": token, **features}
 
 
-def qwen():
+def llava_onevision(tokenizer, token):
+    grid = [[32, 32], [32, 64], [64, 32], [64, 64]]
+    special = {"image_token_index": token, "video_token_index": tokenizer.convert_tokens_to_ids("<video>")}
+    features = {"image_grid_pinpoints": grid, "vision_feature_layer": -1}
+    return {"vision_config": SIGLIP, "text_config": of(tokenizer, "qwen2"), **special, **features}
+
+
+def qwen(tokenizer, token):
     rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}
     tower = {
         **{"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "out_hidden_size": 32},
         **{"patch_size": 8, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 16},
         "fullatt_block_indexes": [1],
     }
-    special = {"image_token_id": IMAGE, "video_token_id": 61, "vision_start_token_id": 62, "vision_end_token_id": 63}
-    values = inputs(62, *[IMAGE] * 4, 63)
-    values |= {
-        "pixel_values": torch.randn(32, 3 * 2 * 64),
-        "image_grid_thw": torch.tensor([[1, 4, 4]] * 2),
-        "mm_token_type_ids": (values["input_ids"] == IMAGE).int(),
-    }
-    return config("qwen2_5_vl", text_config={**TEXT, "rope_parameters": rope}, vision_config=tower, **special), values
+    names = {"video": "<|video_pad|>", "vision_start": "<|vision_start|>", "vision_end": "<|vision_end|>"}
+    special = {f"{name}_token_id": tokenizer.convert_tokens_to_ids(text) for name, text in names.items()}
+    text = of(tokenizer, "qwen2_5_vl_text", rope_parameters=rope)
+    return {"text_config": text, "vision_config": tower, "image_token_id": token, **special}
 
 
-def smolvlm():
-    text = {"model_type": "llama", **TEXT, "pad_token_id": 0}
-    options = {"scale_factor": 2, "image_token_id": IMAGE, "pad_token_id": 0}
-    values = inputs(*[IMAGE] * 4, pixel_values=torch.randn(2, 1, 3, 32, 32))
-    return config("smolvlm", vision_config={**TOWER, **SQUARE}, text_config=text, **options), values
+def smolvlm(tokenizer, token):
+    special = {"image_token_id": token, "pad_token_id": tokenizer.pad_token_id}
+    tower = {**TOWER, **SQUARE}
+    return {"vision_config": tower, "text_config": of(tokenizer, "llama"), "scale_factor": 2, **special}
 
 
-def paligemma():
-    tower = {"model_type": "siglip_vision_model", **TOWER, **SQUARE, "projection_dim": 32, "vision_use_head": False}
-    text = {"model_type": "gemma", **TEXT, "pad_token_id": 0}
-    values = inputs(*[IMAGE] * 16, pixel_values=torch.randn(2, 3, 32, 32))
-    values["token_type_ids"] = torch.tensor([[0] * 17 + [1] * 3] * 2)
-    options = {"image_token_index": IMAGE, "projection_dim": 32}
-    return config("paligemma", vision_config=tower, text_config=text, **options), values
+def gemma3(tokenizer, token):
+    names = {"image_token_index": "<image_soft_token>", "boi_token_index": "<start_of_image>"}
+    names["eoi_token_index"] = "<end_of_image>"
+    special = {name: tokenizer.convert_tokens_to_ids(text) for name, text in names.items()}
+    return {"vision_config": SIGLIP, "text_config": of(tokenizer, "gemma3_text"), "mm_tokens_per_image": 4, **special}
 
 
-def llava_onevision():
-    tower = {"model_type": "siglip_vision_model", **TOWER, **SQUARE, "vision_use_head": False}
-    text = {"model_type": "qwen2", **TEXT}
-    options = {"image_token_index": IMAGE, "video_token_index": 61, "image_grid_pinpoints": [[32, 32]]}
-    values = inputs(*[IMAGE] * 36, pixel_values=torch.randn(2, 2, 3, 32, 32), image_sizes=torch.tensor([[32, 32]] * 2))
-    return config("llava_onevision", vision_config=tower, text_config=text, **options), values
+def paligemma(tokenizer, token):
+    tower = {**SIGLIP, "projection_dim": 32}
+    text = of(tokenizer, "gemma")
+    return {"vision_config": tower, "text_config": text, "image_token_index": token, "projection_dim": 32}
 
 
-@pytest.mark.parametrize("family", [qwen, smolvlm, paligemma, llava_onevision])
-def test_a_step_with_teacher_and_low_rank_updates(family):
+NAMES = {"qwen": "qwen2_5_vl"}
+FAMILIES = (llava, llava_onevision, qwen, smolvlm, gemma3, paligemma)
+
+
+def load(family, folder):
+    """A model of the family, loaded as from the hub: its own files, with the ends that its defaults name."""
+    processor, ends = getattr(chat_models, family.__name__)()
+    tokenizer = processor.tokenizer
+    token = tokenizer.convert_tokens_to_ids(getattr(tokenizer, "image_token", "<image>"))
+    name = NAMES.get(family.__name__, family.__name__)
+    config = type(transformers.AutoConfig.for_model(name))(**family(tokenizer, token))
     torch.manual_seed(0)
-    architecture, values = family()
-    model = AnsweringModel(transformers.AutoModelForImageTextToText.from_config(architecture))
+    model = transformers.AutoModelForImageTextToText.from_config(config)
+    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(ends) if ends else tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return load_pretrained(str(folder))
+
+
+def asked(answers):
+    """Two conversations of two turns with different images."""
+    images = [torch.full((3, 40, 60), value, dtype=torch.uint8) for value in (0, 255)]
+    return [
+        Conversation(
+            image, (Turn("which animal is this?", "cat"), Turn("what colour?", answer)), row, f"row {row}", row
+        )
+        for row, (image, answer) in enumerate(zip(images, answers, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        llava,
+        gemma3,
+        paligemma,
+        *(pytest.param(each, marks=pytest.mark.exhaustive) for each in (llava_onevision, qwen, smolvlm)),
+    ],
+)
+def test_a_family_is_trained_and_answers(family, tmp_path):
+    backbone = load(family, tmp_path)
+    model, collate = backbone.model, ConversationCollate(backbone.spec)
     assert {model.part_of(name) for name, _ in model.named_parameters()} == {"image", "connector", "text"}
-    targets = torch.full_like(values["input_ids"], -1)
-    targets[:, -3:-1] = values["input_ids"][:, -2:]
-    none = torch.full((2,), -1)
-    batch = Conversations(values, targets, none, none, none)
-    expected = model.model(**values, use_cache=False).logits[targets != -1]
+    batch = collate(asked(ANSWERS))
+    targets = batch.targets != -1
+    expected = model.model(**batch.inputs, use_cache=False).logits[targets]
     torch.testing.assert_close(model.answer(batch).logits, expected, atol=1e-5, rtol=1e-4)
-    first = model.answer(batch).logits.unflatten(0, (2, 2))[:, 0].argmax(1)
-    assert model.eval().generate(batch, max_new_tokens=2)[:, 0].tolist() == first.tolist()
-    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(200):
+        loss = AnswerCrossEntropy()(LossInputs(model(batch, ())))
+        if loss < 0.1:
+            break
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+    tokenizer = backbone.spec.processor.tokenizer
+    answers = [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in model.generate(batch, 12)]
+    assert answers == list(ANSWERS)  # and nothing behind them
+    wrong = collate(asked(ANSWERS[::-1]))
+    for rows, accuracy in ((batch, 1), (wrong, 0)):
+        suite = AnswerSuite([QuestionSet("a", "test", "id", "id", "id", answers=2)])
+        suite.start({"student": model})
+        suite.update(rows, 0)
+        assert suite.finish()["student"]["a"]["accuracy"] == accuracy
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_with_teacher_and_low_rank_updates(family, tmp_path):
+    backbone = load(family, tmp_path)
+    model = backbone.model
+    batch = ConversationCollate(backbone.spec)(asked(ANSWERS))
     add_lora(model, rank=4, alpha=8)
     teacher = WMATeacher(model, BetaKernel(0.5), total_steps=3)
     losses = train_with_teacher(model, teacher, batch, (), steps=3)

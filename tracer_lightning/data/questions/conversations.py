@@ -10,6 +10,7 @@ import torch
 from jinja2 import TemplateError
 from torch import Tensor
 
+from tracer_lightning.data.questions.transcripts import ANSWER, Span, Transcript, find_scaffold, find_tokens
 from tracer_lightning.types import IGNORE_INDEX, Conversations, ConversationSpec
 
 KEPT, KEPT_TOKENS = 1 << 16, 1 << 22
@@ -74,20 +75,13 @@ def messages(turns: Sequence[Turn], answered: bool = True, system: str | None = 
 
 
 class _Beginning(NamedTuple):
-    """First turns of a conversation, or all."""
+    """First questions of a conversation, or all."""
 
-    turns: tuple[Turn, ...]
-    is_answered: bool
-    """Whether the last answer is part of them."""
     system: str | None
     """System message before them."""
-
-
-class _Rendered(NamedTuple):
-    """Text of the chat template, with its tokens."""
-
-    text: str
-    ids: list[int]
+    questions: tuple[str, ...]
+    is_answered: bool
+    """Whether the last question is answered, rather than its answer asked for."""
 
 
 class _Tokenized(NamedTuple):
@@ -96,56 +90,62 @@ class _Tokenized(NamedTuple):
     text: str
     ids: array[int]
     """Tokens, in which an image is one token or a few."""
-    answers: Sequence[tuple[int, int]]
-    """Start and end in ``ids`` of each answer."""
+    answers: Sequence[Span]
+    """First token of each answer, and the one behind its end."""
     distractor: Sequence[int]
     """Tokens of the distractor, with its end only where the answer begins with it; empty where there is none."""
 
 
 class ConversationCollate:
-    """Conversations to a batch, whose targets are the tokens of the answers and the ends of their turns.
+    """Conversations to a batch, whose targets are the tokens of the answers and their ends.
 
     In evaluation, they are those of the last answer.
 
-    An answer is the difference between two texts of the chat template, with and without it. Its tokens are counted
-    from the end of the conversation, because processors expand images, which precede all answers, to many tokens.
+    Texts and places of answers are those of :mod:`tracer_lightning.data.questions.transcripts`; their tokens are found
+    by the tokenizer's offsets. Processors expand images, which precede all answers, to many tokens: those from the
+    first answer on are looked for at the end.
 
     Args:
-        spec: processor of the model, and length of its context.
+        spec: processor of the model, length of its context, and the tokens that end answers.
     """
 
     def __init__(self, spec: ConversationSpec) -> None:
-        self.processor, self.context_length = spec.processor, spec.context_length
+        self.processor, self.context_length, self.ends = spec.processor, spec.context_length, spec.ends
+        self._ends = self.processor.tokenizer.convert_ids_to_tokens(list(spec.ends))
         self._known: dict[tuple[Any, ...], _Tokenized] = {}
         self._known_tokens = 0
-        added = spec.processor.tokenizer.added_tokens_decoder
-        self._special = {token for token, properties in added.items() if properties.special}
 
     def __call__(self, conversations: Sequence[Conversation]) -> Conversations:
         """Collate conversations, padded on the right.
 
         Raises:
-            ValueError: a conversation is longer than the context, has no answer, or the chat template rewrites earlier
-                turns; the message names the conversation.
+            ValueError: a conversation is longer than the context, an answer is empty or has a token that ends answers,
+                or the chat template rewrites earlier turns; the message names the conversation.
         """
         tokenized = self._tokenized(conversations)
         images = [[conversation.image] for conversation in conversations]
         texts = [text for text, *_ in tokenized]
-        inputs = dict(self.processor(images=images, text=texts, padding=True, return_tensors="pt"))
+        inputs = dict(
+            self.processor(images=images, text=texts, padding=True, return_tensors="pt", **self._special_tokens(texts))
+        )
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         expanded = inputs["input_ids"].tolist()  # lists, because tensors are slow for a few numbers at a time
         targets = [[IGNORE_INDEX] * len(ids) for ids in expanded]
+        first_answers = []
         for row, (conversation, length) in enumerate(zip(conversations, lengths, strict=True)):
             if length > self.context_length:
                 raise ValueError(
                     f"{conversation.origin}: a conversation of {length} tokens, and the model's context has "
-                    f"{self.context_length}; shorten it, or leave it out"
+                    f"{self.context_length}; shorten it, give images fewer pixels (max_pixels), or leave it out"
                 )
+            answers = _shifted_answers(tokenized[row], expanded[row][:length], conversation.origin)
+            first_answers.append(answers[0][0])
             if conversation.position != IGNORE_INDEX:
                 is_evaluated = conversation.answer != IGNORE_INDEX
-                answers = tokenized[row].answers[-1:] if is_evaluated else tokenized[row].answers
-                parts = tokenized[row]._replace(answers=answers)
-                _set_targets(targets[row], expanded[row], parts, length, conversation.origin)
+                for start, end in answers[-1:] if is_evaluated else answers:
+                    targets[row][start - 1 : end - 1] = expanded[row][start:end]
+        if inputs.pop("labels", None) is not None:  # of a model that reads questions in both directions
+            _mark_suffixes(inputs, first_answers)
         return Conversations(
             inputs=inputs,
             targets=torch.tensor(targets),
@@ -155,6 +155,11 @@ class ConversationCollate:
             unreadable=tuple(location for conversation in conversations for location in conversation.unreadable),
         )
 
+    def _special_tokens(self, texts: Sequence[str]) -> dict[str, bool]:
+        """Argument of the tokenizer against a second token at the beginning, where the chat template writes one."""
+        beginning = self.processor.tokenizer.bos_token
+        return {"add_special_tokens": False} if beginning and texts[0].startswith(beginning) else {}
+
     def _tokenized(self, conversations: Sequence[Conversation]) -> list[_Tokenized]:
         """Texts and tokens of conversations; the last few are kept, because evaluations repeat."""
         keys = [(each.turns, each.distractor, each.system) for each in conversations]
@@ -163,13 +168,35 @@ class ConversationCollate:
         if unknown and (len(self._known) + len(unknown) > KEPT or self._known_tokens > KEPT_TOKENS):
             self._known, self._known_tokens, unknown = {}, 0, by_key
         if unknown:
-            rendered = self._render_all(list(unknown.values()))
-            tokenized = {key: self._tokenize(conversation, rendered) for key, conversation in unknown.items()}
-            self._known |= tokenized
-            self._known_tokens += sum(len(each.ids) for each in tokenized.values())
+            self._known |= zip(unknown, self._tokenize(list(unknown.values())), strict=True)
+            self._known_tokens += sum(len(self._known[key].ids) for key in unknown)
         return [self._known[key] for key in keys]
 
-    def _render_all(self, conversations: Sequence[Conversation]) -> dict[_Beginning, _Rendered]:
+    def _tokenize(self, conversations: Sequence[Conversation]) -> Iterator[_Tokenized]:
+        """Texts and tokens of conversations, by few calls for all, because calls for each are much slower."""
+        rendered = self._render_all(conversations)
+        transcripts = [
+            (conversation, self._write(conversation, answers, rendered))
+            for conversation in conversations
+            for answers in _alternatives(conversation)
+        ]
+        texts = [transcript.text for _, transcript in transcripts]
+        tokens = self.processor.tokenizer(texts, return_offsets_mapping=True, **self._special_tokens(texts))
+        found = iter(
+            (transcript.text, ids, self._find_answers(conversation, transcript, ids, offsets))
+            for (conversation, transcript), ids, offsets in zip(
+                transcripts, tokens.input_ids, tokens.offset_mapping, strict=True
+            )
+        )
+        for conversation in conversations:
+            text, ids, answers = next(found)
+            distractor: Sequence[int] = ()
+            if conversation.distractor is not None:
+                _, others, alternatives = next(found)
+                distractor = _distinctive(others[slice(*alternatives[-1])], ids[slice(*answers[-1])])
+            yield _Tokenized(text, array("i", ids), answers, distractor)
+
+    def _render_all(self, conversations: Sequence[Conversation]) -> dict[_Beginning, str]:
         """All beginnings of conversations; ValueError names the one that the chat template refuses."""
         try:
             return self._render(beginning for each in conversations for beginning in _beginnings(each))
@@ -177,73 +204,89 @@ class ConversationCollate:
             if len(conversations) > 1:  # one of them is refused alone, too
                 return {key: text for each in conversations for key, text in self._render_all([each]).items()}
             (refused,) = conversations
-            remedy = "remove its system message" if refused.system else "set another chat template"
+            remedy = "remove its system message, or " if refused.system else ""
             raise ValueError(
-                f"{refused.origin}: the chat template refuses the conversation: {error}; {remedy}"
+                f"{refused.origin}: the chat template refuses the conversation: {error}; {remedy}set chat_template to "
+                "a file with another template"
             ) from error
 
-    def _render(self, beginnings: Iterable[_Beginning]) -> dict[_Beginning, _Rendered]:
-        """Apply chat template and tokenizer to many beginnings at once, because calls for each are much slower."""
+    def _render(self, beginnings: Iterable[_Beginning]) -> dict[_Beginning, str]:
+        """Texts of the chat template, in which answers are :data:`ANSWER`."""
         distinct = list(dict.fromkeys(beginnings))
-        rendered: dict[_Beginning, _Rendered] = {}
+        rendered: dict[_Beginning, str] = {}
         for is_answered in (True, False):
             alike = [beginning for beginning in distinct if beginning.is_answered == is_answered]
+            turns = [[Turn(question, ANSWER) for question in beginning.questions] for beginning in alike]
             texts = self.processor.apply_chat_template(
-                [messages(beginning.turns, is_answered, beginning.system) for beginning in alike],
+                [messages(each, is_answered, key.system) for key, each in zip(alike, turns, strict=True)],
                 add_generation_prompt=not is_answered,
             )
-            tokens = self.processor.tokenizer(texts).input_ids
-            rendered |= zip(alike, map(_Rendered, texts, tokens), strict=True)
+            rendered |= zip(alike, texts, strict=True)
         return rendered
 
-    def _tokenize(self, conversation: Conversation, rendered: Mapping[_Beginning, _Rendered]) -> _Tokenized:
-        turns, system = conversation.turns, conversation.system
-        text, ids = rendered[_Beginning(turns, True, system)]
-        answers = []
-        for number in range(1, len(turns) + 1):
-            start, end = (
-                self._count(conversation, ids, rendered[_Beginning(turns[:number], is_answered, system)].ids)
-                for is_answered in (False, True)
-            )
-            answers.append((start, self._end_of_turn(ids, start, end)))
-        distractor: Sequence[int] = ()
-        if conversation.distractor is not None:
-            start, end = answers[-1]
-            wrong = rendered[_with_answer(conversation, conversation.distractor)].ids[start:]
-            distractor = self._distinctive(wrong, ids[start:end])
-        return _Tokenized(text, array("i", ids), tuple(answers), distractor)
-
-    def _count(self, conversation: Conversation, ids: Sequence[int], beginning: Sequence[int]) -> int:
-        """Number of tokens of a beginning, which must begin the conversation's tokens ``ids``."""
-        if ids[: len(beginning)] != beginning:
-            name = type(self.processor).__name__
+    def _write(
+        self, conversation: Conversation, answers: Sequence[str], rendered: Mapping[_Beginning, str]
+    ) -> Transcript:
+        """Text of a conversation with these answers."""
+        conversed, *prompts = (rendered[beginning] for beginning in _beginnings(conversation))
+        try:
+            scaffold = find_scaffold(conversed, prompts)
+        except ValueError as error:
             raise ValueError(
-                f"{conversation.origin}: the chat template of {name} gives a conversation that does not begin with "
-                "the tokens of its earlier turns, so that its answers can't be told; set another chat template"
-            )
-        return len(beginning)
+                f"{conversation.origin}: {error}, so that its answers can't be told; set chat_template to a file with "
+                "another template"
+            ) from error
+        return scaffold.fill_in(answers, self._ends)
 
-    def _distinctive(self, distractor: Sequence[int], answer: Sequence[int]) -> Sequence[int]:
-        """The tokens of a distractor without its end, or with it where the answer begins with them; none if equal."""
-        end = next((place for place, token in enumerate(distractor) if token in self._special), len(distractor))
-        if distractor[:end] == answer[:end]:
-            end += 1
-        return () if distractor[:end] == answer[:end] else distractor[:end]
-
-    def _end_of_turn(self, ids: Sequence[int], start: int, end: int) -> int:
-        """End of an answer: behind the first token that ends a turn, where generation stops."""
-        stop = self.processor.tokenizer.eos_token_id
-        return next((place + 1 for place in range(start, end) if ids[place] == stop), end)
+    def _find_answers(
+        self, conversation: Conversation, transcript: Transcript, ids: Sequence[int], offsets: Sequence[Span]
+    ) -> list[Span]:
+        """Tokens of each answer; ValueError unless each has one end, and tokens before it."""
+        found = []
+        for span in transcript.answers:
+            try:
+                start, end = find_tokens(transcript.text, span, offsets)
+            except ValueError as error:
+                raise ValueError(f"{conversation.origin}: {error}; change the answer") from error
+            if ends := set(ids[start : end - 1]) & set(self.ends):
+                token = self.processor.tokenizer.convert_ids_to_tokens(ends.pop())
+                raise ValueError(f"{conversation.origin}: an answer contains {token}, which ends answers; remove it")
+            if end - start < 2 or ids[end - 1] not in self.ends:
+                raise ValueError(
+                    f"{conversation.origin}: an answer was not recognised in the conversation's tokens; it must have a "
+                    "token beside its end"
+                )
+            found.append((start, end))
+        return found
 
 
 def _beginnings(conversation: Conversation) -> Iterator[_Beginning]:
-    """What is tokenized to find a conversation's answers and its distractor."""
-    turns = conversation.turns
-    for number in range(1, len(turns) + 1):
-        for is_answered in (False, True):
-            yield _Beginning(turns[:number], is_answered, conversation.system)
+    """The whole conversation, and what asks for each of its answers."""
+    questions = tuple(turn.question for turn in conversation.turns)
+    yield _Beginning(conversation.system, questions, True)
+    for number in range(1, len(questions) + 1):
+        yield _Beginning(conversation.system, questions[:number], False)
+
+
+def _alternatives(conversation: Conversation) -> Iterator[list[str]]:
+    """The answers of a conversation, and these with the distractor as the last one, if there is one."""
+    answers = [turn.answer for turn in conversation.turns]
+    yield answers
     if conversation.distractor is not None:
-        yield _with_answer(conversation, conversation.distractor)
+        yield [*answers[:-1], conversation.distractor]
+
+
+def _distinctive(distractor: Sequence[int], answer: Sequence[int]) -> Sequence[int]:
+    """The tokens of a distractor without its end, or with it where the answer begins with them; none if both are equal.
+
+    Args:
+        distractor: tokens of the distractor, whose last one ends it.
+        answer: tokens of the answer, whose last one ends it.
+    """
+    end = len(distractor) - 1
+    if distractor[:end] == answer[:end]:
+        end += 1
+    return () if distractor[:end] == answer[:end] else distractor[:end]
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
@@ -252,28 +295,30 @@ def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
     return torch.tensor([[*row, *[IGNORE_INDEX] * (width - len(row))] for row in rows], dtype=torch.long)
 
 
-def _with_answer(conversation: Conversation, answer: str) -> _Beginning:
-    """The conversation with another last answer."""
-    *earlier, last = conversation.turns
-    return _Beginning((*earlier, last._replace(answer=answer)), True, conversation.system)
-
-
-def _set_targets(targets: list[int], expanded: Sequence[int], tokenized: _Tokenized, length: int, origin: str) -> None:
-    """Set the targets of one conversation.
+def _shifted_answers(tokenized: _Tokenized, expanded: Sequence[int], origin: str) -> list[Span]:
+    """Places of the answers of one conversation in its tokens as the processor gives them.
 
     Args:
-        targets: L targets to set, in place.
-        expanded: L tokens as the processor gives them.
         tokenized: tokens before images are expanded.
-        length: number of expanded tokens.
+        expanded: tokens as the processor gives them, without padding; some may follow the conversation.
         origin: where the conversation comes from, for errors.
     """
-    shift = length - len(tokenized.ids)
-    for start, end in tokenized.answers:
-        answer = tokenized.ids[start:end].tolist()
-        if not answer or expanded[start + shift : end + shift] != answer:
-            raise ValueError(
-                f"{origin}: an answer was not recognised in the conversation's tokens; it must have a token, and "
-                "images must precede it"
-            )
-        targets[start + shift - 1 : end + shift - 1] = answer
+    first = tokenized.answers[0][0]
+    known = tokenized.ids[first:].tolist()
+    for place in range(len(expanded) - len(known), 0, -1):
+        if expanded[place : place + len(known)] == known:
+            return [(start + place - first, end + place - first) for start, end in tokenized.answers]
+    raise ValueError(f"{origin}: answers were not recognised in the conversation's tokens; images must precede them")
+
+
+def _mark_suffixes(inputs: dict[str, Tensor], first_answers: Sequence[int]) -> None:
+    """Let only tokens from the first answer on attend to none behind them, in models such as PaliGemma.
+
+    Their processors return labels and mark a suffix that they are given; they would show answers to their own tokens.
+
+    Args:
+        inputs: inputs of the model, whose ``token_type_ids`` (B, L) are replaced: 1 for the suffix, else 0.
+        first_answers: B places of the first tokens of the first answers.
+    """
+    places = torch.arange(inputs["input_ids"].shape[1])
+    inputs["token_type_ids"] = (places >= torch.tensor(first_answers)[:, None]).long()

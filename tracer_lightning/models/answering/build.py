@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from tracer_lightning.models.answering.image_size import limit_pixels
 from tracer_lightning.models.answering.missing import missing_library
 from tracer_lightning.models.answering.model import AnsweringModel
 from tracer_lightning.models.model import Backbone
@@ -16,6 +17,8 @@ from tracer_lightning.types import ConversationSpec
 
 TIMEOUT = 4.0
 """Seconds to wait for the hub's response."""
+GENERATION = "generation_config.json"
+"""File of a model's defaults for generation."""
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """Patterns of the files that are downloaded: weights as safetensors, never pickles."""
 PAD, UNKNOWN, END, IMAGE, ANSWER = "<pad>", "<unk>", "<eos>", "<image>", "<answer>"
@@ -124,6 +127,8 @@ def load_pretrained(
     attention: str = "sdpa",
     trust_remote_code: bool = False,
     parts: Mapping[str, Sequence[str]] | None = None,
+    chat_template: str | None = None,
+    max_pixels: int | None = None,
     load_weights: bool = True,
 ) -> Backbone:
     """Load an image-text-to-text model of ``transformers`` with its processor; weights are read from safetensors only.
@@ -135,12 +140,16 @@ def load_pretrained(
         attention: implementation of attention in ``transformers``, such as ``sdpa`` or ``flash_attention_2``.
         trust_remote_code: whether Python code of the repository is executed.
         parts: components of parameter names by part, ``image`` and ``connector``; None for those of known models.
+        chat_template: file with a chat template in Jinja; None for the processor's own.
+        max_pixels: maximum number of pixels that an image is reduced to; None for the processor's own size.
         load_weights: whether to load the weights; the architecture alone is enough where others are loaded afterwards.
 
     Raises:
-        ValueError: ``transformers`` is missing, the model can't be found or takes no images.
+        ValueError: ``transformers`` is missing, the model can't be found or takes no images, or the processor lacks a
+            chat template, a fast tokenizer, or a setting for ``max_pixels``.
     """
     transformers = _transformers()
+    template = None if chat_template is None else _read_template(chat_template)
     folder = _local_folder(name, revision, trust_remote_code)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     try:
@@ -161,9 +170,33 @@ def load_pretrained(
         processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=trust_remote_code)
     except Exception as error:  # so do faulty files
         raise ValueError(f"name={name}: the model can't be loaded: {_first_line(error)}") from error
+    if template is not None:
+        processor.chat_template = template
     if getattr(processor, "chat_template", None) is None:
-        raise ValueError(f"name={name}: its processor has no chat template; choose an instruction-tuned model")
+        raise ValueError(
+            f"name={name}: its processor has no chat template; choose an instruction-tuned model, or set chat_template "
+            "to a file with one"
+        )
+    if not processor.tokenizer.is_fast:
+        raise ValueError(
+            f"name={name}: its tokenizer does not tell which characters its tokens stand for; choose a model with a "
+            "file tokenizer.json"
+        )
+    if max_pixels is not None:
+        limit_pixels(processor.image_processor, model.config, max_pixels)
+    if (Path(folder) / GENERATION).is_file():  # a model without its weights has not read it
+        model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
     return _backbone(model, processor, parts)
+
+
+def _read_template(name: str) -> str:
+    try:
+        template = Path(name).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"chat_template={name} must be a text file with a template: {error}") from error
+    if not template.strip():
+        raise ValueError(f"chat_template={name} must be a text file with a template, and it is empty")
+    return template
 
 
 def _takes_images(transformers: Any, config: Any, trust_remote_code: bool) -> bool:
@@ -207,6 +240,21 @@ def _backbone(model: Any, processor: Any, parts: Mapping[str, Sequence[str]] | N
         )
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
+    ends = _find_ends(model, tokenizer)
+    model.generation_config.eos_token_id = list(ends)
     text_config = model.config.get_text_config()
-    spec = ConversationSpec(processor, int(text_config.max_position_embeddings))
+    spec = ConversationSpec(processor, int(text_config.max_position_embeddings), ends)
     return Backbone(AnsweringModel(model, parts), spec, model.config.to_dict())
+
+
+def _find_ends(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Tokens at which generation stops: the tokenizer's end, and those of the model's defaults for generation."""
+    defaults = model.generation_config.eos_token_id
+    listed = defaults if isinstance(defaults, list) else [defaults]
+    ends = dict.fromkeys(token for token in (tokenizer.eos_token_id, *listed) if token is not None)
+    if not ends:
+        raise ValueError(
+            f"neither the tokenizer nor {GENERATION} names a token that ends an answer; add eos_token to "
+            "tokenizer_config.json"
+        )
+    return tuple(ends)
