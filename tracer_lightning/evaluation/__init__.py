@@ -15,8 +15,9 @@ from tracer_lightning.evaluation.suite import (
     Scores,
     Suite,
     headline_of,
+    sets_by_kind,
 )
-from tracer_lightning.evaluation.tables import results_table, results_tables
+from tracer_lightning.evaluation.tables import format_score, results_table, results_tables
 from tracer_lightning.evaluation.values import DenseSuite, MaskSuite, MultilabelSuite, RegressionSuite
 
 METRICS = tuple(metric.name for metric in CLASSIFICATION if metric.shown)
@@ -42,7 +43,9 @@ __all__ = [
     "ScoreGrid",
     "Scores",
     "Suite",
+    "format_score",
     "headline_of",
     "results_table",
     "results_tables",
+    "sets_by_kind",
 ]
