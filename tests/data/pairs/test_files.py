@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import tarfile
 
 import pytest
@@ -116,6 +117,42 @@ def test_saved_data_sets_and_parquet_files(folder):
     datasets.DatasetDict({"train": embedded}).save_to_disk(folder / "splits")
     with pytest.raises(ValueError, match=r"splits has several splits; choose one of .*splits/train"):
         opened(folder, "splits")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Pairs in several parquet files, whose paths are relative to them, and which differ in other columns."""
+    datasets = pytest.importorskip("datasets")
+    folder = tmp_path_factory.mktemp("parts")
+    write_images(folder / "data", COUNT)
+    entries = rows(COUNT, 2, "image", "caption")
+    for number, part in enumerate((entries[:5], entries[5:])):
+        others = [{**row, f"other {number}": number} for row in part]
+        datasets.Dataset.from_list(others).to_parquet(folder / f"data/train-{number:05d}-of-00002.parquet")
+    return folder
+
+
+PARTS = ("data", "data/train-*.parquet", "data/train-{00000..00001}-of-00002.parquet")
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_several_parquet_files(parts, name):
+    assert content(opened(parts, name)) == expected(parts / "data")
+    assert PairLocation(name).stem in ("data", "train")
+
+
+def test_parts_that_are_missing_of_other_columns_or_of_several_splits(parts, tmp_path):
+    with pytest.raises(ValueError, match=r"train-00002-of-00002\.parquet does not exist"):
+        opened(parts, "data/train-{00000..00002}-of-00002.parquet")
+    with pytest.raises(ValueError, match=r"other-\*\.parquet does not exist"):
+        opened(parts, "data/other-*.parquet")
+    shutil.copytree(parts / "data", tmp_path / "data")
+    pytest.importorskip("datasets").Dataset.from_list(rows(1)).to_parquet(tmp_path / "data/train-2.parquet")
+    with pytest.raises(ValueError, match=r"train-2\.parquet has the columns .*, and not image with caption; set"):
+        opened(tmp_path, "data")
+    (tmp_path / "data/train-2.parquet").rename(tmp_path / "data/test.parquet")
+    with pytest.raises(ValueError, match=r"data has several splits; choose one by a pattern, such as .*/test\*\.parquet"):
+        opened(tmp_path, "data")
 
 
 @pytest.mark.parametrize("kind", ["binary", "large_binary"])
