@@ -66,6 +66,26 @@ def test_tables(folder, name, separator, keys, columns):
     assert content(opened(folder, name, columns=columns)) == expected(folder)
 
 
+@pytest.mark.parametrize("first", ['"Quoted title" by me', '"never closed', '6" pipe'])
+def test_tables_of_tabs_without_quoting(folder, first):
+    captions = [first, *('a "small" one' for _ in range(COUNT - 1))]
+    lines = [f"images/{number}.png\t{text}" for number, text in enumerate(captions)]
+    (folder / "unquoted.tsv").write_text("\n".join(["image\tcaption", *lines]))
+    if first.startswith('"'):
+        with pytest.warns(UserWarning, match=r"unquoted.tsv: quotation marks are read as parts .* in line 2 is not"):
+            source = opened(folder, "unquoted.tsv")
+    else:
+        source = opened(folder, "unquoted.tsv")
+    assert [source.captions(index) for index in range(COUNT)] == [(text,) for text in captions]
+
+
+def test_quoted_values_in_tables_of_tabs(folder):
+    entries = [{**row, "title": f'"{row["title"]}"\tin\ntwo lines'} for row in rows(COUNT)]
+    write_rows(folder / "quoted.tsv", entries, "\t")
+    source = opened(folder, "quoted.tsv")
+    assert [source.captions(index)[0] for index in range(COUNT)] == [entry["title"] for entry in entries]
+
+
 def test_a_list_of_captions_in_json_lines(folder):
     captions = [[f"picture {number} text {text}" for text in range(2)] for number in range(COUNT)]
     entries = [{"image": f"images/{number}.png", "caption": texts} for number, texts in enumerate(captions)]
@@ -246,6 +266,12 @@ def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
             "wrong.csv has the columns path, text, and not filepath or image with title or caption; set columns",
         ),
         ("silent.csv", "image,caption\nimages/0.png,\n", "silent.csv: 1 of 1 rows can't be used"),
+        (
+            "quoted.csv",
+            'image,caption\n1.png,"Dogs" by me\n',
+            "quoted.csv, line 2: a quotation mark at the beginning of a value is not matched at its end; put values with",
+        ),
+        ("open.csv", 'image,caption\n1.png,x\n2.png,"Dogs\n3.png,x\n', "open.csv, line 3: a quotation mark at the"),
         ("bytes.csv", "image,caption\n1.png,a\0b\n", "bytes.csv is not UTF-8 text: line 2"),
         (
             "short.csv",
