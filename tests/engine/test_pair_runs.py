@@ -111,7 +111,10 @@ def test_finished_runs_are_evaluated_merged_and_compared(tmp_path, finished):
     assert "at equal ID recall@1" in out
 
 
-@pytest.mark.parametrize(("run_name", "library"), [("start", None), ("tuned", "transformers"), ("tuned", "onnx")])
+@pytest.mark.parametrize(
+    ("run_name", "library"),
+    [("start", None), ("tuned", "transformers"), pytest.param("tuned", "onnx", marks=pytest.mark.exhaustive)],
+)
 def test_finished_runs_are_exported(tmp_path, root, finished, run_name, library):
     if library is not None:
         pytest.importorskip("onnxruntime" if library == "onnx" else library)

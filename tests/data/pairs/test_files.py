@@ -171,7 +171,9 @@ def test_parts_that_are_missing_of_other_columns_or_of_several_splits(parts, tmp
     with pytest.raises(ValueError, match=r"train-2\.parquet has the columns .*, and not image with caption; set"):
         opened(tmp_path, "data")
     (tmp_path / "data/train-2.parquet").rename(tmp_path / "data/test.parquet")
-    with pytest.raises(ValueError, match=r"data has several splits; choose one by a pattern, such as .*/test\*\.parquet"):
+    with pytest.raises(
+        ValueError, match=r"data has several splits; choose one by a pattern, such as .*/test\*\.parquet"
+    ):
         opened(tmp_path, "data")
 
 
@@ -269,7 +271,7 @@ def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
         (
             "quoted.csv",
             'image,caption\n1.png,"Dogs" by me\n',
-            "quoted.csv, line 2: a quotation mark at the beginning of a value is not matched at its end; put values with",
+            "quoted.csv, line 2: a quotation mark at the beginning of a value is not matched at its end; put",
         ),
         ("open.csv", 'image,caption\n1.png,x\n2.png,"Dogs\n3.png,x\n', "open.csv, line 3: a quotation mark at the"),
         ("bytes.csv", "image,caption\n1.png,a\0b\n", "bytes.csv is not UTF-8 text: line 2"),

@@ -45,7 +45,8 @@ def _csv_lines(file: Path, separator: str | None) -> Rows:
         if separator == "\t" and (unmatched := _unmatched_quote(stream)) is not None:
             quoting = csv.QUOTE_NONE
             warnings.warn(
-                f"{file}: quotation marks are read as parts of the values, because one in line {unmatched} is not matched",
+                f"{file}: quotation marks are read as parts of the values, because one in line {unmatched} is not "
+                "matched",
                 stacklevel=2,
             )
         reader = csv.DictReader(stream, strict=True, delimiter=separator, quoting=quoting)

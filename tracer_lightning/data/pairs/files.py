@@ -90,8 +90,8 @@ class PairFiles:
             return open_saved(file, parts, folder, self.columns, self.cache, problems)
         if file.is_dir() or file.suffix.lower() not in SUFFIXES:
             raise ValueError(
-                f"{file} has none of the known formats: {', '.join(SUFFIXES)} or {PARQUET} files or folders of "
-                f"the latter, folders that the datasets library saved, and {TAR} files or folders of these with {NSHARDS}"
+                f"{file} has none of the known formats: {', '.join(SUFFIXES)} or {PARQUET} files, folders of "
+                f"{PARQUET} files or that the datasets library saved, and {TAR} files or folders of these with {NSHARDS}"
             )
         return collect_files(read_rows(file, self.columns), folder, problems)
 

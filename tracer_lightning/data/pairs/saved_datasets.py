@@ -48,7 +48,9 @@ def parquet_files(path: Path) -> list[Path]:
         files = sorted(path.glob(f"*{PARQUET}"))
         splits = sorted({match[0].lower() for file in files if (match := SPLIT.match(file.name))})
         if len(splits) > 1:
-            raise ValueError(f"{path} has several splits; choose one by a pattern, such as {path / splits[0]}*{PARQUET}")
+            raise ValueError(
+                f"{path} has several splits; choose one by a pattern, such as {path / splits[0]}*{PARQUET}"
+            )
         return files
     if path.suffix.lower() != PARQUET or path.is_file():
         return [path] if path.is_file() and path.suffix.lower() == PARQUET else []
