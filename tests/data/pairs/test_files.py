@@ -187,7 +187,7 @@ def test_parquet_files_of_plain_bytes(folder, kind):
     captions = [row["caption"] for row in rows(COUNT, 2, "image", "caption")]
     table = {"image": pyarrow.array([*images, None], getattr(pyarrow, kind)()), "caption": [*captions, "no image"]}
     parquet.write_table(pyarrow.table(table), folder / f"{kind}.parquet")
-    with pytest.warns(UserWarning, match="1 of 13 rows are left out: 1 without an image"):
+    with pytest.warns(UserWarning, match="1 of 13 rows is left out: 1 without an image"):
         source = opened(folder, f"{kind}.parquet", bad=0.1)
     assert content(source) == expected(folder)
     assert source.sizes.tolist() == [len(source.read(index)) for index in range(COUNT)]
@@ -213,7 +213,7 @@ def test_a_few_incomplete_rows_are_left_out_and_named(folder):
 @pytest.mark.parametrize("first", [{"filepath": "images/0.png"}, {"filepath": "images/0.png", "caption": "not these"}])
 def test_a_first_row_with_other_keys_is_left_out(folder, first):
     write_rows(folder / "first.jsonl", [first, *rows(COUNT)])
-    with pytest.warns(UserWarning, match=r"1 of 7 rows are left out: 1 without a caption \(.*first\.jsonl, line 1\)"):
+    with pytest.warns(UserWarning, match=r"1 of 7 rows is left out: 1 without a caption \(.*first\.jsonl, line 1\)"):
         source = opened(folder, "first.jsonl", bad=0.1)
     assert content(source) == expected(folder, captions=1)
 
@@ -236,7 +236,7 @@ def test_captions_that_end_within_an_emoji_are_left_out(tmp_path, kind):
             members.append((f"{number}.png", (tmp_path / f"images/{number}.png").read_bytes()))
             members.append((f"{number}.json", json.dumps({"caption": text}).encode()))
         write_tar(tmp_path / name, members)
-    with pytest.warns(UserWarning, match=r"1 of 6 rows are left out: 1 without "):
+    with pytest.warns(UserWarning, match=r"1 of 6 rows is left out: 1 without "):
         source = opened(tmp_path, name, bad=0.1)
     assert [source.captions(index) for index in range(len(source))] == [(text,) for text in captions[1:]]
 
@@ -248,6 +248,21 @@ def test_missing_images_are_counted_and_the_first_five_named(folder):
     assert str(error.value).count("lost/") == 5
     assert "7 whose image is missing (" in str(error.value)
     assert str(error.value).endswith("set folder to the folder that the paths of images are relative to")
+
+
+def test_addresses_of_images_are_told_from_paths(folder):
+    write_rows(folder / "web.csv", [{"image": f"https://x.org//{n}.png", "caption": "x"} for n in range(2)])
+    with pytest.raises(ValueError, match=r"2 whose image is an address \(https://x\.org//0\.png; .*download") as error:
+        opened(folder, "web.csv")
+    assert "set folder" not in str(error.value)
+
+
+def test_paths_of_one_image_may_be_spelled_differently(folder):
+    spellings = ("images/0.png", "./images/0.png", "images//0.png", "images/1.png")
+    write_rows(folder / "spelled.csv", [{"image": path, "caption": path} for path in spellings])
+    source = opened(folder, "spelled.csv")
+    assert [source.captions(index) for index in range(len(source))] == [spellings[:3], spellings[3:]]
+    assert source.key(0) == "images/0.png"
 
 
 def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
@@ -265,9 +280,14 @@ def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
         (
             "wrong.csv",
             "path,text\n1.png,x\n",
-            "wrong.csv has the columns path, text, and not filepath or image with title or caption; set columns",
+            "wrong.csv has the columns 'path', 'text', and not filepath or image with title or caption; set columns",
         ),
-        ("silent.csv", "image,caption\nimages/0.png,\n", "silent.csv: 1 of 1 rows can't be used"),
+        (
+            "blanks.csv",
+            "image_name| comment\n1.png|x\n",
+            "blanks.csv has the columns 'image_name', ' comment', and not filepath",
+        ),
+        ("silent.csv", "image,caption\nimages/0.png,\n", "silent.csv: 1 of 1 row can't be used"),
         (
             "quoted.csv",
             'image,caption\n1.png,"Dogs" by me\n',

@@ -91,7 +91,8 @@ class PairFiles:
         if file.is_dir() or file.suffix.lower() not in SUFFIXES:
             raise ValueError(
                 f"{file} has none of the known formats: {', '.join(SUFFIXES)} or {PARQUET} files, folders of "
-                f"{PARQUET} files or that the datasets library saved, and {TAR} files or folders of these with {NSHARDS}"
+                f"{PARQUET} files or that the datasets library saved, and {TAR} files or folders of these with "
+                f"{NSHARDS}"
             )
         return collect_files(read_rows(file, self.columns), folder, problems)
 
