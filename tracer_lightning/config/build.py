@@ -45,8 +45,14 @@ DATA_CHECKS = (
     "check_losses",
 )
 """Methods of data modules in which they check their arguments against the data; the errors name the setting."""
-CONTEXT = {"prompts": "classes", "outputs": "values to predict"}
+CONTEXT = {"prompts": "classes", "outputs": "values to predict", "captions": "captions"}
 """What data have by the name in their context, for messages."""
+EVALUATIONS = {
+    "prompts": "evaluation=classification",
+    "outputs": "that of their prediction, such as evaluation=regression",
+    "captions": "evaluation=retrieval",
+}
+"""Evaluations of data by a name in their context."""
 
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
@@ -300,9 +306,19 @@ def build_suite(
         context: :meth:`tracer_lightning.data.DataModule.suite_context` of the data.
         models: names of the models to score.
         **options: arguments of the suite beside those of the configuration.
+
+    Raises:
+        ValueError: the suite is for other data.
     """
     key = f"evaluation.{name}"
-    suite: Suite = _of_kind(make(cfg, key)(eval_sets, models=models, **context, **options), Suite, key)
+    make_suite = make(cfg, key)
+    parameters = inspect.signature(make_suite).parameters
+    for part, evaluation in EVALUATIONS.items():
+        if part in context and part not in parameters:
+            raise ValueError(
+                f"evaluation: the one chosen does not score data with {CONTEXT[part]}; choose {evaluation}"
+            )
+    suite: Suite = _of_kind(make_suite(eval_sets, models=models, **context, **options), Suite, key)
     return suite
 
 

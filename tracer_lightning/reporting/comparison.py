@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tracer_lightning.evaluation import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric, headline_of
+from tracer_lightning.evaluation.retrieval_metrics import RECALL
 from tracer_lightning.reporting.model_choices import CHOICES, STUDENT, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY, ECE, PER_BATCH, find, paper_data_set
 from tracer_lightning.reporting.published_forgetting import find_task_accuracy
@@ -91,10 +92,11 @@ class Comparison:
 
     @property
     def headline_metrics(self) -> list[str]:
-        """The first two metrics of each data set that are shown by default, of classification accuracy and ECE."""
+        """The first metrics of each set that are shown by default: accuracy and ECE, or recall@1 of each direction."""
         shown = [metric.name for metric in self.declared.values() if metric.shown]
-        by_set = [[name for name in shown if self.has(data_set, name)][:2] for data_set in self.roles]
-        return [name for name in shown if any(name in names for names in by_set)]
+        by_set = [[name for name in shown if self.has(data_set, name)] for data_set in self.roles]
+        headlines = {name for names in by_set for name in names[: 3 if RECALL in names else 2]}
+        return [name for name in shown if name in headlines]
 
     @property
     def gained(self) -> list[Metric]:

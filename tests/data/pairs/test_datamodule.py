@@ -83,7 +83,7 @@ def test_copies_within_a_test_set_are_counted(tmp_path, spec):
     others = [{"filepath": f"images/{name}.png", "title": name} for name in ("copy", "bad", "worse")]
     write_rows(tmp_path / "mine.csv", [*rows(4), *others])
     data = pairs(spec, tmp_path, val="mine.csv", max_bad_fraction=0.5)
-    copy = r"mine: 1 image has the content of another one of the set, .*: images/copy\.png is images/1\.png; give all captions to one"
+    copy = r"mine: 1 image has the content of another one of the set, .*: images/copy\.png is images/1\.png; give all"
     with pytest.warns(UserWarning, match=copy) as warned:
         data.eval_dataset(data.val_set)
     assert len([warning for warning in warned if warning.category is UserWarning]) == 1

@@ -55,8 +55,8 @@ def warn_repeated(source: PairSource, name: object) -> None:
     if copies:
         pairs = [f"{source.key(index)} is {source.key(first[index])}" for index in copies]
         warnings.warn(
-            f"{name}: {counted(len(copies), 'image has', 'images have')} the content of another one of the set, so that "
-            "each counts as a wrong answer to the other's captions, and recall is too low: "
+            f"{name}: {counted(len(copies), 'image has', 'images have')} the content of another one of the set, so "
+            "that each counts as a wrong answer to the other's captions, and recall is too low: "
             f"{listed(pairs, len(pairs))}; give all captions to one of them",
             stacklevel=2,
         )

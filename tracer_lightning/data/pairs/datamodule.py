@@ -54,6 +54,7 @@ class PairsDataModule(LabelledSetsDataModule):
     """
 
     labelled = has_classes = False
+    validation_remedy = "name test sets in data.tests and, with data.held_out.fraction=0, a validation set in data.val"
     classnames, templates = WITHOUT_TEXTS
 
     def __init__(
