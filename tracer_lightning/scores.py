@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 AVERAGE, AVERAGE_OTHER = "avg_ood", "avg_other"
@@ -55,6 +55,36 @@ def headline_of(scores: Mapping[str, Any], metrics: Iterable[Metric]) -> Metric 
         metrics: declared metrics, the primary one first.
     """
     return next((metric for metric in metrics if metric.name in scores), None)
+
+
+class ScoredSets(NamedTuple):
+    """Data sets that are scored alike, such as those with labels or those with captions."""
+
+    names: tuple[str, ...]
+    """Names of the sets, then of the averages that have their headline."""
+    metrics: tuple[Metric, ...]
+    """Metrics that some of the sets have, in the order given."""
+
+
+def sets_by_kind(scores: Mapping[str, Mapping[str, Any]], metrics: Sequence[Metric]) -> list[ScoredSets]:
+    """Group data sets by the metric that is their headline.
+
+    Args:
+        scores: scores of a model, by data set and average.
+        metrics: declared metrics, the primary one first.
+    """
+    kinds: dict[Metric | None, list[str]] = {}
+    for name, values in scores.items():
+        if "sets" not in values:
+            kinds.setdefault(headline_of(values, metrics), []).append(name)
+    means = [name for name, values in scores.items() if "sets" in values]
+    return [
+        ScoredSets(
+            (*names, *(name for name in means if headline and headline.name in scores[name])),
+            tuple(metric for metric in metrics if any(metric.name in scores[name] for name in names)),
+        )
+        for headline, names in kinds.items()
+    ]
 
 
 class ScoreGrid(NamedTuple):

@@ -137,7 +137,7 @@ MISTAKES = [
     (["method.strength=true"], "method.strength must be a number >= 0, found True"),
     (["trainer.max_epochs=-1"], "number of optimizer steps is unknown (inf)"),
     (["head=zero_shot"], "method: the model has a head, but no loss reads its logits; remove the head"),
-    (["method=ft", "head=none"], "method.train: parts must not include head for a model without one; add a head"),
+    (["method=ft", "head=none"], "method.train: parts must not include head, since the model has none; leave"),
     (
         ["method=ft", "head=none", "method.train=[image]"],
         "method: a loss reads the logits of a head, but the model has none",

@@ -98,6 +98,8 @@ def test_a_finished_run_is_evaluated_with_its_embedder(tmp_path, finished):
         ("export", ["out=exported"], "an embedder of another modality can't be part of an open_clip model"),
         ("changed", ["start={start}"], "changed is for images"),
         ("diagnose", [], "diagnose is for images"),
+        ("predict", ["images=.", "classes=[low,high]"], "images: the model has an embedder of another modality"),
+        ("embed", ["images=."], "images: the model has an embedder of another modality"),
     ],
 )
 def test_what_needs_images_is_refused(tmp_path, finished, monkeypatch, command, arguments, message):
@@ -255,6 +257,9 @@ def test_maps_are_predicted_and_evaluated_again(tmp_path, capsys):
     scores = json.loads((tmp_path / "evaluate/e/evaluation.json").read_text())
     for model in ("student", "teacher"):
         assert scores[model]["values"] == results[model]["values"]
+    status, _, err = script("predict", f"checkpoint={tmp_path}/run", "images=.", f"hydra.run.dir={tmp_path}/predict")
+    assert status == 1
+    assert "the model's head predicts values and not classes" in err
     assert collect([str(tmp_path / "run"), "--metrics", "relative_l2", "mae", "--out", str(tmp_path / "tables")]) == 0
     assert "relative L2" in capsys.readouterr().out
     assert (tmp_path / "tables/alignment.png").exists()
@@ -281,7 +286,7 @@ def test_a_run_of_values_continues(tmp_path):
 
 @pytest.mark.exhaustive
 def test_what_predicts_nothing_of_the_kind_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="head=zero_shot needs prompts, which a ArrayDataModule doesn't have"):
+    with pytest.raises(ValueError, match=r"head=zero_shot needs classes, .* choose head=values or, for maps, head="):
         predict(tmp_path, "regression", "head=zero_shot")
     with pytest.raises(ValueError, match="evaluation"):
         predict(tmp_path, "regression", "evaluation=classification")

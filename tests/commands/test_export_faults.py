@@ -16,6 +16,8 @@ from tests.fuzzing.running import ENTRIES, attempt, entry
 from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted
 from tracer_lightning.commands.export import model_card
+from tracer_lightning.evaluation import ErrorSuite, RetrievalSuite
+from tracer_lightning.evaluation.retrieval import RETRIEVAL
 from tracer_lightning.storage import atomic_folder
 
 SCRIPT = "scripts/export.py"
@@ -110,6 +112,40 @@ def test_whatever_a_run_is_called_its_card_has_the_same_structure(tmp_path):
     rows = [line for line in card.splitlines() if line.startswith("|")]
     cells = {line.replace("\\|", "").count("|") for line in rows}
     assert cells == {3, 10}
+
+
+LABELLED = {"role": "other", "n": 9, "accuracy": 0.5, "ece": 0.1, "macro_f1": None}
+MEAN = {"sets": ["pets"], "accuracy": 0.5, "ece": 0.1, "macro_f1": None}
+CAPTIONED = {"role": "id", "n": 8, **{metric.name: 0.25 if metric.percent else 2.5 for metric in RETRIEVAL}}
+MEDIANS = [metric._replace(shown=not metric.percent) for metric in RETRIEVAL]
+RECALLS_ROW, LABELLED_CELLS = f"| far | id | 8 |{' 25.0 |' * 6}", "| 50.0 | 50.0 | 10.0 | 10.0 | – | – |"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "scores", "tables"),
+    [
+        (RetrievalSuite.metrics, {"far": CAPTIONED}, [[RECALLS_ROW]]),
+        (
+            RetrievalSuite.metrics,
+            {"far": CAPTIONED, "pets": LABELLED, "avg_other": MEAN},
+            [[RECALLS_ROW], [f"| pets | other | 9 {LABELLED_CELLS}", f"| avg_other | mean |  {LABELLED_CELLS}"]],
+        ),
+        (MEDIANS, {"far": CAPTIONED}, [["| far | id | 8 | 2.5 | 2.5 | 2.5 | 2.5 |"]]),
+        (
+            ErrorSuite.metrics,
+            {"pets": {**LABELLED, "error": 0.5, "macro_f1_error": None}},
+            [[f"| pets | other | 9 | 50.0 | 50.0 | – | – {LABELLED_CELLS}"]],
+        ),
+    ],
+)
+def test_a_card_has_a_table_for_each_kind_of_data_set(tmp_path, metrics, scores, tables):
+    declared = {metric.name: metric.declaration() for metric in metrics}
+    checkpoint = hostile_run(tmp_path, zero_shot=scores, student=scores, metrics=declared)
+    card = model_card(checkpoint, "student", None, "local-dir:x")
+    blocks = card.partition("## Results")[2].partition("## Training")[0].split("\n\n")
+    rows = [[line.rstrip() for line in block.splitlines()[2:]] for block in blocks if block.startswith("|")]
+    assert rows == tables
+    assert ("ECE is" in card) == ("pets" in scores)
 
 
 @pytest.mark.parametrize("results", [{"student": [1]}, {"student": {"a": 1}}, {"zero_shot": {}}, {"versions": 3}])

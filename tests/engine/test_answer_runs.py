@@ -109,12 +109,12 @@ def test_a_finished_run_is_evaluated_and_exported(finished, tmp_path):
     [
         (["distill_losses=[fd]", "teacher=frozen"], "fd .* reads ClipFeatures, and the model gives AnswerLogits"),
         (["backbone=digits_vit"], "spec must be that of a model that answers questions"),
-        (["head=zero_shot"], "head=zero_shot needs prompts, .* choose head=none"),
+        (["head=zero_shot"], "head=zero_shot needs classes, .* choose head=none"),
         (["data=digits"], "spec must be that of a model of images and captions"),
         (["compute.micro_batch=2"], "micro_batch must be None"),
         (["method.train=[scale]"], "must be a list of some of image, connector, text, head"),
-        (["head=probe"], "head=probe needs prompts, which a DigitQuestionsDataModule doesn't have; choose head=none"),
-        (["anchors=captions"], "anchors=captions needs prompts, which a DigitQ.* doesn't have; choose anchors=none"),
+        (["head=probe"], "head=probe needs classes, which these data don't have; choose head=none"),
+        (["anchors=captions"], "anchors=captions needs classes, which these data don't have; choose anchors=none"),
         (
             ["method=sft_wma", "peft=lora_all", "teacher.lora_space=merged"],
             "teacher.lora_space=merged with peft=lora_all: lora_space must be factors: .* layers of the peft library",

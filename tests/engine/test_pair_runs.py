@@ -39,7 +39,7 @@ def finished(tmp_path_factory, root):
     folder = tmp_path_factory.mktemp("runs")
     with hydra_context():
         (folder / "start").mkdir()
-        run(composed(folder / "start", *settings(root, "trainer.max_epochs=1")))
+        run(composed(folder / "start", *settings(root, "trainer.max_epochs=1", "~suite.grey")))
         (folder / "tuned").mkdir()
         start = f"init_weights={folder}/start/run"
         results = run(composed(folder / "tuned", *settings(root, start, "+data.tests.far.file=far.csv")))
@@ -109,6 +109,22 @@ def test_finished_runs_are_evaluated_merged_and_compared(tmp_path, finished):
     status, out, err = script("collect", f"{folder}/tuned/run", str(tmp_path / "merge"), *frontier)
     assert status in (0, None), err
     assert "at equal ID recall@1" in out
+
+
+@pytest.mark.parametrize(
+    ("run_name", "library"),
+    [("start", None), ("tuned", "transformers"), pytest.param("tuned", "onnx", marks=pytest.mark.exhaustive)],
+)
+def test_finished_runs_are_exported(tmp_path, root, finished, run_name, library):
+    if library is not None:
+        pytest.importorskip("onnxruntime" if library == "onnx" else library)
+    folder, _ = finished
+    chosen = () if library is None else (f"format={library}",)
+    status, _, err = script("export", f"checkpoint={folder}/{run_name}/run", f"out={tmp_path}/out", *chosen)
+    assert status == 0, err
+    card = (tmp_path / "out/README.md").read_text()
+    assert "| data set | role | n | recall@1, % before |" in card
+    assert ("| grey | other | 9 |" in card) == (run_name == "tuned")
 
 
 def test_commands_for_classes_refuse_pairs(finished):

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from tests.conftest import tiny_backbone
 from tracer_lightning.models import load_clip, load_weights
+from tracer_lightning.models.files import check_weights, read_checkpoint, weights_path
 from tracer_lightning.models.open_clip.export import export_clip
 
 BYTES = {
@@ -127,7 +128,7 @@ def test_weights_are_found_in_folders(tmp_path):
 
 
 def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
-    for name in ("empty/notes.txt", "two/a.pt", "two/b.pt", "parts/model.safetensors.index.json", "ranks/0.distcp"):
+    for name in ("empty/notes.txt", "two/a.pt", "two/b.pt", "parts/pytorch_model.bin.index.json", "ranks/0.distcp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "parts/model-00001-of-00002.safetensors").touch()
@@ -147,3 +148,25 @@ def test_unreadable_files_raise_errors_with_the_reason(tmp_path):
     os.mkfifo(tmp_path / "pipe.pt")
     with pytest.raises(ValueError, match=r"pipe\.pt is a pipe"):
         load_weights(tiny_backbone().model, tmp_path / "pipe.pt")
+
+
+def test_weights_in_several_files_are_joined_by_their_index(tmp_path):
+    weights = {name: torch.full((2,), number) for number, name in enumerate("abc")}
+    files = {"a": "model-1.safetensors", "b": "model-1.safetensors", "c": "model-2.safetensors"}
+    for file in set(files.values()):
+        save_file({name: weights[name] for name in weights if files[name] == file}, tmp_path / file)
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    content = read_checkpoint(weights_path(tmp_path, "start"), "start")
+    assert content.keys() == weights.keys()
+    assert all(torch.equal(content[name], value) for name, value in weights.items())
+    (tmp_path / "model-2.safetensors").unlink()
+    for read in (read_checkpoint, check_weights):
+        with pytest.raises(
+            ValueError, match=r"an index whose part model-2\.safetensors is missing\); download or copy"
+        ):
+            read(index, "start")
+    for faulty in ({"a": "../model-1.safetensors"}, {"a": "model-1.bin"}, {}, ["a"]):
+        index.write_text(json.dumps({"weight_map": faulty}))
+        with pytest.raises(ValueError, match="an index that does not name safetensors files in its folder"):
+            read_checkpoint(index, "start")

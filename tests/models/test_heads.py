@@ -273,7 +273,7 @@ def test_unknown_parts_raise_errors(model, parts):
 
 
 def test_a_part_without_trainable_parameters_raises_an_error(model):
-    with pytest.raises(ValueError, match="parts must not include head for a model without one"):
+    with pytest.raises(ValueError, match="parts must not include head, since the model has none"):
         train_parts(model, ["image", "head"])
     add_lora(model, rank=2, scale=1.0, towers=["text"])
     with pytest.raises(ValueError, match=r"parts=\['image'\] leaves nothing to train"):

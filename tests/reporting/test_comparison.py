@@ -1,8 +1,11 @@
+import json
 import math
 
 import pytest
 
 from tests.reporting.run_folders import scores, set_scores, write_run
+from tracer_lightning.evaluation import RetrievalSuite
+from tracer_lightning.evaluation.retrieval import RETRIEVAL
 from tracer_lightning.reporting.comparison import ResultKey, compare, select_results
 from tracer_lightning.reporting.gains import gains
 from tracer_lightning.reporting.runs import find_runs, group_runs
@@ -106,6 +109,17 @@ def test_means_over_other_sets_are_shown_by_default(tmp_path):
     assert result.headline_sets == ["mine", "avg_ood", "avg_other"]
     assert result.roles["birds"] == "other"
     assert {key.data_set for key in select_results(result, None, None)} == {"mine", "avg_ood", "avg_other"}
+
+
+def test_recalls_of_both_directions_are_shown_by_default(tmp_path):
+    recalls = {metric.name: 0.5 for metric in RETRIEVAL}
+    after = {"far": {"split": "test", "role": "id", "n": 9, **recalls}, "pets": set_scores(0.6, role="other")}
+    folder = write_run(tmp_path / "run", after, zero_shot=after)
+    results = json.loads((folder / "results.json").read_text())
+    results["metrics"] = {metric.name: metric.declaration() for metric in RetrievalSuite.metrics}
+    (folder / "results.json").write_text(json.dumps(results))
+    expected = ["recall_at_1", "i2t_recall_at_1", "t2i_recall_at_1", "accuracy", "ece"]
+    assert comparison(tmp_path).headline_metrics == expected
 
 
 def test_sets_without_scores_are_left_out(tmp_path):

@@ -72,8 +72,9 @@ def check(cfg: DictConfig) -> dict[str, SetInspection]:
     check_built(cfg, data)
     seconds = _seconds_per_step(cfg, backbone, data)
     steps = len(data.train_loader())
+    number = "1 step" if steps == 1 else f"{steps:,} steps"
     print_rank_zero(
-        f"an epoch has {steps:,} steps of {data.batch_size} images: about {_duration(steps * seconds)} "
+        f"an epoch has {number} of {data.batch_size} images: about {_duration(steps * seconds)} "
         f"({1000 * seconds:.0f} ms a step, measured on this machine), without validation"
     )
     return inspections

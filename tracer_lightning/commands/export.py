@@ -26,15 +26,16 @@ from tracer_lightning.data.images.captions import CaptionTables
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.run_folder import CHECKPOINT, CLASSES, RESULTS, results_beside, write_json
 from tracer_lightning.engine.settings import saved_settings
+from tracer_lightning.evaluation import format_score
 from tracer_lightning.models import Backbone, Model, read_checkpoint
 from tracer_lightning.models.open_clip.onnx import export_onnx
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
 from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
-from tracer_lightning.reporting.results_file import Results, read_results
+from tracer_lightning.reporting.results_file import Results, Scores, read_results
 from tracer_lightning.reporting.settings import active_terms
 from tracer_lightning.reporting.versions import versions
-from tracer_lightning.scores import METRICS
+from tracer_lightning.scores import sets_by_kind
 from tracer_lightning.storage import atomic_folder
 from tracer_lightning.types import ClassTexts
 
@@ -70,6 +71,7 @@ def model_card(
     method = settings.get("method")
     name = method.get("name") if isinstance(method, Mapping) else None
     results = _results_beside(file)
+    after: Scores = getattr(results, model) or {}
     try:
         return card_template(template).render(
             tags=["clip", *(["robust-fine-tuning", printable(str(name))] if name else [])],
@@ -84,8 +86,8 @@ def model_card(
             steps=content.get("global_step"),
             versions=results.versions or versions(),
             before=results.untrained,
-            after=getattr(results, model),
-            metrics=list(METRICS),
+            after=after,
+            kinds=sets_by_kind(after, results.declared_metrics),
             precision=results.precision,
             base=_base_model(settings),
             texts=texts,
@@ -122,7 +124,7 @@ def card_template(name: str) -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": lambda share: "–" if share is None else f"{100 * share:.1f}",
+        "score": lambda value, metric: format_score(metric, value),
         "code": lambda text: Markup(markdown_code(str(text))),
         "literal": lambda text: Markup(json.dumps(text, ensure_ascii=False)),
         "yaml": lambda content: Markup(yaml.safe_dump(content, default_flow_style=True, width=math.inf).rstrip()),

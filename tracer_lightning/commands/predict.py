@@ -15,6 +15,7 @@ from tracer_lightning.config.finished_models import read_model
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.evaluation.outputs import top_classes
+from tracer_lightning.models.value_heads import PixelHead, ValueHead
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.files import read_json
 from tracer_lightning.storage import write_text
@@ -29,9 +30,14 @@ def predict(cfg: DictConfig) -> Path:
         The table that was written: one row per image, empty for those that can't be read.
     """
     runner = Runner(cfg, "predict")
-    texts = class_texts(cfg)
     temperature = fitted_temperature(cfg.temperature, cfg.model)
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
+    if cfg.heads != ZERO_SHOT and isinstance(backbone.model.head, ValueHead | PixelHead):
+        raise ValueError(
+            f"checkpoint={cfg.checkpoint}: the model's head predicts values and not classes; evaluate it, or classify "
+            f"with heads={ZERO_SHOT}"
+        )
+    texts = class_texts(cfg)
     data, source = build_unlabelled(cfg, backbone, texts)
     if cfg.heads != ZERO_SHOT:
         check_head(cfg.checkpoint, backbone.model, len(texts.classnames), ", or classify with heads=zero_shot")

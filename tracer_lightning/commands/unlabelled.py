@@ -30,6 +30,8 @@ def build_unlabelled(
 ) -> tuple[UnlabelledDataModule, FileSource | IndexedSource]:
     """The images that ``images`` names, and their data module for the backbone's inputs."""
     require_clip([backbone], "images")
+    if cfg.embedder:
+        raise ValueError("images: the model has an embedder of another modality, and takes no images")
     with setting("images"):
         source = open_images(cfg.images, Path(cfg.paths.cache).expanduser() / "indices")
     data = UnlabelledDataModule(

@@ -45,6 +45,14 @@ DATA_CHECKS = (
     "check_losses",
 )
 """Methods of data modules in which they check their arguments against the data; the errors name the setting."""
+CONTEXT = {"prompts": "classes", "outputs": "values to predict", "captions": "captions"}
+"""What data have by the name in their context, for messages."""
+EVALUATIONS = {
+    "prompts": "evaluation=classification",
+    "outputs": "that of their prediction, such as evaluation=regression",
+    "captions": "evaluation=retrieval",
+}
+"""Evaluations of data by a name in their context."""
 
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
@@ -100,14 +108,12 @@ def add_head(cfg: DictConfig, model: Model, data: DataModule, trainer: pl.Traine
     features = partial(training_features, trainer, model, data)
     context = move_data_to_device(data.context(), device)
     make_head = make(cfg, "head.module")
-    _check_context(cfg, "head", make_head, {"features", *context}, data)
+    _check_context(cfg, "head", make_head, {"features", *context})
     model.head = make_head(model, features=features, **context)
     model.to(device)  # whence the extraction of features took it
 
 
-def _check_context(
-    cfg: DictConfig, group: str, factory: Callable[..., Any], context: Collection[str], data: DataModule
-) -> None:
+def _check_context(cfg: DictConfig, group: str, factory: Callable[..., Any], context: Collection[str]) -> None:
     """Raise ValueError where a head or anchors need what the data don't have, such as prompts of classes."""
     _, *parameters = inspect.signature(factory).parameters.values()  # after the model
     missing = [
@@ -118,10 +124,21 @@ def _check_context(
         and parameter.name not in context
     ]
     if missing:
+        needs = " and ".join(CONTEXT.get(name, name) for name in missing)
         raise ValueError(
-            f"{group}={cfg[group].name} needs {' and '.join(missing)}, which a {type(data).__name__} doesn't have; "
-            f"choose {group}=none"
+            f"{group}={cfg[group].name} needs {needs}, which these data don't have; {_remedy(cfg, group, context)}"
         )
+
+
+def _remedy(cfg: DictConfig, group: str, context: Collection[str]) -> str:
+    """What to choose in place of a head, or of anchors, that the data can't have."""
+    if group == "head" and "outputs" in context:
+        return "choose head=values or, for maps, head=pixels"
+    if group == "head" and "prompts" in context:
+        return "choose head=zero_shot or another head of classes"
+    if group == "head" and "head" in cfg.method.train:
+        return "choose a method without a head, such as flyp, tracer or, for models that answer, sft"
+    return f"choose {group}=none"
 
 
 def build_sum(cfg: DictConfig, student: Model, groups: Sequence[str]) -> WeightedSum:
@@ -214,8 +231,8 @@ def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
     data: ClipDataModule = _of_kind(build_data(cfg, backbone), ClipDataModule, "data")
     if not data.has_classes:
         raise ValueError(
-            "data: pairs of images and captions have no training classes, which this command compares images with; "
-            "choose data with classes"
+            "data: these data have no training classes, which this command compares images with; choose data with "
+            "classes"
         )
     return data
 
@@ -252,7 +269,7 @@ def build_module(
     device = next(student.parameters()).device
     context = data.suite_context()
     make_anchors = make(cfg, "anchors.module")
-    _check_context(cfg, "anchors", make_anchors, data.context(), data)
+    _check_context(cfg, "anchors", make_anchors, data.context())
     anchors = make_anchors(student, **move_data_to_device(data.context(), device))
     if anchors is not None and not loss.with_anchors:
         print_rank_zero(f"anchors={cfg.anchors.name} is ignored: no term compares images with them")
@@ -289,9 +306,19 @@ def build_suite(
         context: :meth:`tracer_lightning.data.DataModule.suite_context` of the data.
         models: names of the models to score.
         **options: arguments of the suite beside those of the configuration.
+
+    Raises:
+        ValueError: the suite is for other data.
     """
     key = f"evaluation.{name}"
-    suite: Suite = _of_kind(make(cfg, key)(eval_sets, models=models, **context, **options), Suite, key)
+    make_suite = make(cfg, key)
+    parameters = inspect.signature(make_suite).parameters
+    for part, evaluation in EVALUATIONS.items():
+        if part in context and part not in parameters:
+            raise ValueError(
+                f"evaluation: the one chosen does not score data with {CONTEXT[part]}; choose {evaluation}"
+            )
+    suite: Suite = _of_kind(make_suite(eval_sets, models=models, **context, **options), Suite, key)
     return suite
 
 

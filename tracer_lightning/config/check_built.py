@@ -38,6 +38,5 @@ def check_validation_split(setting: str, data: DataModule) -> None:
     if data.val_set in data.eval_sets:
         raise ValueError(
             f"{setting}: these data have no validation split, and what is watched during training, "
-            f"{data.val_set.name}, is a test set; add a set with role: val to the suite or, of image folders, hold "
-            "images out with data.held_out.fraction or, of files, name test sets in data.tests"
+            f"{data.val_set.name}, is a test set; {data.validation_remedy}"
         )

@@ -40,7 +40,8 @@ def unreadable_samples(data: DataModule) -> list[str]:
 def print_unreadable_samples(locations: list[str]) -> None:
     """Print how many images could not be read, if any."""
     if locations:
-        print_rank_zero(f"could not be read: {len(locations)} of the images, among them {locations[0]}")
+        number = "1 image:" if len(locations) == 1 else f"{len(locations):,} images, among them"
+        print_rank_zero(f"could not be read: {number} {locations[0]}")
 
 
 def print_unscored_sets(scores: Scores) -> None:

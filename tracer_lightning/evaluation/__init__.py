@@ -6,7 +6,7 @@ from tracer_lightning.evaluation.metrics import ClassificationMetrics
 from tracer_lightning.evaluation.module import EvaluationModule
 from tracer_lightning.evaluation.retrieval import RetrievalSuite
 from tracer_lightning.evaluation.suite import Suite
-from tracer_lightning.evaluation.tables import results_table, results_tables
+from tracer_lightning.evaluation.tables import format_score, results_table, results_tables
 from tracer_lightning.evaluation.values import DenseSuite, MaskSuite, MultilabelSuite, RegressionSuite
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "RegressionSuite",
     "RetrievalSuite",
     "Suite",
+    "format_score",
     "results_table",
     "results_tables",
 ]

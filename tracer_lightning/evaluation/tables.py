@@ -9,7 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Details, Metric, Scores, headline_of
+from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Details, Metric, Scores, sets_by_kind
 
 TITLES = {"zero_shot": "zero-shot", "student": "student", "teacher": "teacher"}
 MEAN_ROLES = {AVERAGE: "ood", AVERAGE_OTHER: "other"}
@@ -22,7 +22,8 @@ def _percent(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
 
 
-def _number(metric: Metric, value: float | None) -> str:
+def format_score(metric: Metric, value: float | None) -> str:
+    """Format a value of a metric, in percent where the metric is a share; a dash where there is no finite value."""
     return _percent(value) if metric.percent or value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
@@ -33,7 +34,7 @@ def _width(metric: Metric) -> int:
 
 
 def _cell(values: Mapping[str, Any], metrics: Sequence[Metric]) -> str:
-    texts = (_number(metric, values[metric.name]) if metric.name in values else "" for metric in metrics)
+    texts = (format_score(metric, values[metric.name]) if metric.name in values else "" for metric in metrics)
     return " ".join(f"{text:>{_width(metric)}}" for metric, text in zip(metrics, texts, strict=True))
 
 
@@ -84,7 +85,7 @@ def results_table(
             table.add_row(name, values["role"], str(values["n"]), *cells)
         for metric in metrics:
             if not metric.averaged and metric.name in values:
-                numbers = (_number(metric, scores[name][metric.name]) for scores in models.values())
+                numbers = (format_score(metric, scores[name][metric.name]) for scores in models.values())
                 table.add_row(f"  {metric.title}", "", "", *(f"{number:>{_width(metric)}}" for number in numbers))
     return table
 
@@ -107,23 +108,10 @@ def results_tables(
     """
     ordered = sorted(metrics, key=lambda metric: metric.name != primary)
     first = next(scores for scores in results.values() if scores)
-    kinds: dict[Metric | None, list[str]] = {}
-    for name, values in first.items():
-        if "sets" not in values:
-            kinds.setdefault(headline_of(values, ordered), []).append(name)
     tables = []
-    for number, (headline, names) in enumerate(kinds.items()):
-        measured = {name for data_set in names for name in first[data_set]} | {"sets"}
-        means = [name for name, values in first.items() if "sets" in values and headline and headline.name in values]
-        of_kind = {
-            model: scores
-            and {
-                name: {metric: value for metric, value in scores[name].items() if metric in measured}
-                for name in (*names, *means)
-            }
-            for model, scores in results.items()
-        }
-        tables.append(results_table("" if number else title, of_kind, primary, metrics, every))
+    for number, kind in enumerate(sets_by_kind(first, ordered)):
+        of_kind = {model: scores and {name: scores[name] for name in kind.names} for model, scores in results.items()}
+        tables.append(results_table("" if number else title, of_kind, primary, kind.metrics, every))
     return tables
 
 

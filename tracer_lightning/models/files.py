@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from safetensors.torch import load_file
 
-from tracer_lightning.storage import MANY_FILES, STAND_INS, check_tensors
+from tracer_lightning.storage import MANY_FILES, STAND_INS, check_tensors, read_text
 from tracer_lightning.storage.run_layout import CHECKPOINT
 
 HEAD_FILE = "head.safetensors"
@@ -26,6 +27,8 @@ PREFERRED = (
     "pytorch_model.bin",
 )
 """Names of weights in folders written by open_clip or the ``transformers`` library; the first existing one counts."""
+INDEX = "model.safetensors.index.json"
+"""Index of weights in several files, as the ``transformers`` library writes large models."""
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files of weights."""
 REMEDY = "give a checkpoint of this project, a state dict, or safetensors"
@@ -38,12 +41,14 @@ SHARDED = (
 def weights_path(path: Path, setting: str) -> Path:
     """Return the file of weights at a path: the path itself, or the weights in a run's, exported or downloaded folder.
 
+    Of weights in several safetensors files, it is their index.
+
     Args:
         path: file or folder; it need not exist.
         setting: name of the setting that contains the path, for errors.
 
     Raises:
-        ValueError: the folder has no weights, several files of weights, or weights in several parts.
+        ValueError: the folder has no weights, several files of weights, or weights in parts that can't be joined.
     """
     if not path.is_dir():
         return path
@@ -51,7 +56,7 @@ def weights_path(path: Path, setting: str) -> Path:
         raise ValueError(f"{setting}={path}: {SHARDED}")
     if (path / CHECKPOINT).is_dir():
         return weights_path(path / CHECKPOINT, setting)
-    for name in (CHECKPOINT, *PREFERRED):
+    for name in (CHECKPOINT, *PREFERRED, INDEX):
         if (path / name).exists():
             return path / name
     if any(path.glob("*.index.json")):
@@ -91,7 +96,23 @@ def read_checkpoint(path: Path, setting: str) -> dict[str, Any]:
 def check_weights(path: Path, setting: str) -> None:
     """Raise ValueError for a file that :func:`read_checkpoint` rejects before it reads any weights."""
     with _readable_errors(f"{setting}={path}"):
-        check_tensors(path)
+        for file in _files(path):
+            check_tensors(file)
+
+
+def _files(path: Path) -> list[Path]:
+    """The files of the weights at a path: itself or, of an index, the safetensors files in its folder that it names."""
+    if path.name != INDEX:
+        return [path]
+    content = json.loads(read_text(path))
+    parts = content.get("weight_map") if isinstance(content, dict) else None
+    names = sorted({str(name) for name in parts.values()}) if isinstance(parts, dict) else []
+    if not names or any(Path(name).name != name or Path(name).suffix != ".safetensors" for name in names):
+        raise ValueError("an index that does not name safetensors files in its folder")
+    for name in names:
+        if not (path.parent / name).is_file():
+            raise ValueError(f"an index whose part {name} is missing; download or copy it, too")
+    return [path.parent / name for name in names]
 
 
 @contextmanager
@@ -115,6 +136,8 @@ def _readable_errors(where: str) -> Iterator[None]:
 
 def _load(path: Path) -> Any:
     """Load a file by its content and not its suffix, unlike torch; torch can only map files that it opens itself."""
+    if path.name == INDEX:
+        return {name: tensor for file in _files(path) for name, tensor in _load(file).items()}
     if check_tensors(path) == "safetensors":
         return dict(load_file(path))
     with torch.serialization.safe_globals(STAND_INS):

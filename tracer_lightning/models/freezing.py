@@ -21,7 +21,7 @@ def train_parts(model: Model, parts: Sequence[str]) -> None:
     if isinstance(parts, str) or not set(parts) <= set(model.parts):
         raise ValueError(f"parts must be a list of some of {', '.join(model.parts)}, got {parts!r}")
     if "head" in parts and model.head is None:
-        raise ValueError("parts must not include head for a model without one; add a head")
+        raise ValueError("parts must not include head, since the model has none; leave it out, or add a head")
     for name, parameter in model.named_parameters():
         if model.part_of(name) not in parts:
             parameter.requires_grad_(False)

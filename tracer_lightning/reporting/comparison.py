@@ -14,7 +14,7 @@ from tracer_lightning.reporting.published_forgetting import find_task_accuracy
 from tracer_lightning.reporting.published_value import PublishedValue
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, TERMS, Settings, Value, label, size_of_terms, varied_keys
-from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, Metric, headline_of
+from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, RECALL, Metric, headline_of
 
 TOLERANCE = 1e-3
 """Largest difference, as a fraction, of zero-shot results that count as the same result on different devices."""
@@ -91,10 +91,11 @@ class Comparison:
 
     @property
     def headline_metrics(self) -> list[str]:
-        """The first two metrics of each data set that are shown by default, of classification accuracy and ECE."""
+        """The first metrics of each set that are shown by default: accuracy and ECE, or recall@1 of each direction."""
         shown = [metric.name for metric in self.declared.values() if metric.shown]
-        by_set = [[name for name in shown if self.has(data_set, name)][:2] for data_set in self.roles]
-        return [name for name in shown if any(name in names for names in by_set)]
+        by_set = [[name for name in shown if self.has(data_set, name)] for data_set in self.roles]
+        headlines = {name for names in by_set for name in names[: 3 if RECALL in names else 2]}
+        return [name for name in shown if name in headlines]
 
     @property
     def gained(self) -> list[Metric]:

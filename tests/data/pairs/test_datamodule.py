@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -68,10 +69,35 @@ def test_copies_of_test_images_are_left_out_of_training(tmp_path, root, spec):
     for name in ("mine.csv", "val.csv"):
         shutil.copy(root / name, tmp_path)
     data = pairs(spec, tmp_path, val="val.csv")
-    with pytest.warns(UserWarning, match="mine.csv: 3 of 120 training images are left out, because they are copies of"):
+    with pytest.warns(UserWarning, match="mine.csv: of 120 training images, 3 are left out as copies of"):
         assert len(data.train_dataset()) == 117
     with pytest.raises(ValueError, match=r"val\.csv: all training images are in a validation or test set, too; train"):
         pairs(spec, tmp_path, file="val.csv", val="mine.csv", tests={"far": "val.csv"}).train_dataset()
+
+
+def test_copies_within_a_test_set_are_counted(tmp_path, spec):
+    write_images(tmp_path, 4)
+    shutil.copy(tmp_path / "images/1.png", tmp_path / "images/copy.png")
+    for name in ("bad", "worse"):
+        (tmp_path / f"images/{name}.png").write_bytes(b"no image")
+    others = [{"filepath": f"images/{name}.png", "title": name} for name in ("copy", "bad", "worse")]
+    write_rows(tmp_path / "mine.csv", [*rows(4), *others])
+    data = pairs(spec, tmp_path, val="mine.csv", max_bad_fraction=0.5)
+    copy = r"mine: 1 image has the content of another one of the set, .*: images/copy\.png is images/1\.png; give all"
+    with pytest.warns(UserWarning, match=copy) as warned:
+        data.eval_dataset(data.val_set)
+    assert len([warning for warning in warned if warning.category is UserWarning]) == 1
+
+
+def test_damaged_images_are_no_copies_of_each_other(tmp_path, spec):
+    write_images(tmp_path, 4)
+    (tmp_path / "images/0.png").write_bytes(b"no image")
+    (tmp_path / "images/3.png").write_bytes(b"no image")
+    write_rows(tmp_path / "mine.csv", rows(2))
+    write_rows(tmp_path / "val.csv", rows(4)[2:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert len(pairs(spec, tmp_path, val="val.csv").train_source()) == 2
 
 
 def test_truncated_captions_are_counted(tmp_path, spec):
@@ -80,7 +106,7 @@ def test_truncated_captions_are_counted(tmp_path, spec):
     entries[2]["title"] = "a very long caption of many words " * 4
     write_rows(tmp_path / "mine.csv", entries)
     data = pairs(spec, tmp_path, val="mine.csv", max_bad_fraction=0.0)
-    with pytest.warns(UserWarning, match="mine: 1 captions are longer than the 16 tokens of the model's context"):
+    with pytest.warns(UserWarning, match="mine: 1 caption is longer than the 16 tokens of the model's context"):
         data.eval_dataset(data.val_set)
 
 

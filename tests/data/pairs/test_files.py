@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import tarfile
 
 import pytest
@@ -65,6 +66,26 @@ def test_tables(folder, name, separator, keys, columns):
     assert content(opened(folder, name, columns=columns)) == expected(folder)
 
 
+@pytest.mark.parametrize("first", ['"Quoted title" by me', '"never closed', '6" pipe'])
+def test_tables_of_tabs_without_quoting(folder, first):
+    captions = [first, *('a "small" one' for _ in range(COUNT - 1))]
+    lines = [f"images/{number}.png\t{text}" for number, text in enumerate(captions)]
+    (folder / "unquoted.tsv").write_text("\n".join(["image\tcaption", *lines]))
+    if first.startswith('"'):
+        with pytest.warns(UserWarning, match=r"unquoted.tsv: quotation marks are read as parts .* in line 2 is not"):
+            source = opened(folder, "unquoted.tsv")
+    else:
+        source = opened(folder, "unquoted.tsv")
+    assert [source.captions(index) for index in range(COUNT)] == [(text,) for text in captions]
+
+
+def test_quoted_values_in_tables_of_tabs(folder):
+    entries = [{**row, "title": f'"{row["title"]}"\tin\ntwo lines'} for row in rows(COUNT)]
+    write_rows(folder / "quoted.tsv", entries, "\t")
+    source = opened(folder, "quoted.tsv")
+    assert [source.captions(index)[0] for index in range(COUNT)] == [entry["title"] for entry in entries]
+
+
 def test_a_list_of_captions_in_json_lines(folder):
     captions = [[f"picture {number} text {text}" for text in range(2)] for number in range(COUNT)]
     entries = [{"image": f"images/{number}.png", "caption": texts} for number, texts in enumerate(captions)]
@@ -118,6 +139,44 @@ def test_saved_data_sets_and_parquet_files(folder):
         opened(folder, "splits")
 
 
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Pairs in several parquet files, whose paths are relative to them, and which differ in other columns."""
+    datasets = pytest.importorskip("datasets")
+    folder = tmp_path_factory.mktemp("parts")
+    write_images(folder / "data", COUNT)
+    entries = rows(COUNT, 2, "image", "caption")
+    for number, part in enumerate((entries[:5], entries[5:])):
+        others = [{**row, f"other {number}": number} for row in part]
+        datasets.Dataset.from_list(others).to_parquet(folder / f"data/train-{number:05d}-of-00002.parquet")
+    return folder
+
+
+PARTS = ("data", "data/train-*.parquet", "data/train-{00000..00001}-of-00002.parquet")
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_several_parquet_files(parts, name):
+    assert content(opened(parts, name)) == expected(parts / "data")
+    assert PairLocation(name).stem in ("data", "train")
+
+
+def test_parts_that_are_missing_of_other_columns_or_of_several_splits(parts, tmp_path):
+    with pytest.raises(ValueError, match=r"train-00002-of-00002\.parquet does not exist"):
+        opened(parts, "data/train-{00000..00002}-of-00002.parquet")
+    with pytest.raises(ValueError, match=r"other-\*\.parquet does not exist"):
+        opened(parts, "data/other-*.parquet")
+    shutil.copytree(parts / "data", tmp_path / "data")
+    pytest.importorskip("datasets").Dataset.from_list(rows(1)).to_parquet(tmp_path / "data/train-2.parquet")
+    with pytest.raises(ValueError, match=r"train-2\.parquet has the columns .*, and not image with caption; set"):
+        opened(tmp_path, "data")
+    (tmp_path / "data/train-2.parquet").rename(tmp_path / "data/test.parquet")
+    with pytest.raises(
+        ValueError, match=r"data has several splits; choose one by a pattern, such as .*/test\*\.parquet"
+    ):
+        opened(tmp_path, "data")
+
+
 @pytest.mark.parametrize("kind", ["binary", "large_binary"])
 def test_parquet_files_of_plain_bytes(folder, kind):
     pytest.importorskip("datasets")
@@ -128,7 +187,7 @@ def test_parquet_files_of_plain_bytes(folder, kind):
     captions = [row["caption"] for row in rows(COUNT, 2, "image", "caption")]
     table = {"image": pyarrow.array([*images, None], getattr(pyarrow, kind)()), "caption": [*captions, "no image"]}
     parquet.write_table(pyarrow.table(table), folder / f"{kind}.parquet")
-    with pytest.warns(UserWarning, match="1 of 13 rows are left out: 1 without an image"):
+    with pytest.warns(UserWarning, match="1 of 13 rows is left out: 1 without an image"):
         source = opened(folder, f"{kind}.parquet", bad=0.1)
     assert content(source) == expected(folder)
     assert source.sizes.tolist() == [len(source.read(index)) for index in range(COUNT)]
@@ -154,7 +213,7 @@ def test_a_few_incomplete_rows_are_left_out_and_named(folder):
 @pytest.mark.parametrize("first", [{"filepath": "images/0.png"}, {"filepath": "images/0.png", "caption": "not these"}])
 def test_a_first_row_with_other_keys_is_left_out(folder, first):
     write_rows(folder / "first.jsonl", [first, *rows(COUNT)])
-    with pytest.warns(UserWarning, match=r"1 of 7 rows are left out: 1 without a caption \(.*first\.jsonl, line 1\)"):
+    with pytest.warns(UserWarning, match=r"1 of 7 rows is left out: 1 without a caption \(.*first\.jsonl, line 1\)"):
         source = opened(folder, "first.jsonl", bad=0.1)
     assert content(source) == expected(folder, captions=1)
 
@@ -177,7 +236,7 @@ def test_captions_that_end_within_an_emoji_are_left_out(tmp_path, kind):
             members.append((f"{number}.png", (tmp_path / f"images/{number}.png").read_bytes()))
             members.append((f"{number}.json", json.dumps({"caption": text}).encode()))
         write_tar(tmp_path / name, members)
-    with pytest.warns(UserWarning, match=r"1 of 6 rows are left out: 1 without "):
+    with pytest.warns(UserWarning, match=r"1 of 6 rows is left out: 1 without "):
         source = opened(tmp_path, name, bad=0.1)
     assert [source.captions(index) for index in range(len(source))] == [(text,) for text in captions[1:]]
 
@@ -189,6 +248,21 @@ def test_missing_images_are_counted_and_the_first_five_named(folder):
     assert str(error.value).count("lost/") == 5
     assert "7 whose image is missing (" in str(error.value)
     assert str(error.value).endswith("set folder to the folder that the paths of images are relative to")
+
+
+def test_addresses_of_images_are_told_from_paths(folder):
+    write_rows(folder / "web.csv", [{"image": f"https://x.org//{n}.png", "caption": "x"} for n in range(2)])
+    with pytest.raises(ValueError, match=r"2 whose image is an address \(https://x\.org//0\.png; .*download") as error:
+        opened(folder, "web.csv")
+    assert "set folder" not in str(error.value)
+
+
+def test_paths_of_one_image_may_be_spelled_differently(folder):
+    spellings = ("images/0.png", "./images/0.png", "images//0.png", "images/1.png")
+    write_rows(folder / "spelled.csv", [{"image": path, "caption": path} for path in spellings])
+    source = opened(folder, "spelled.csv")
+    assert [source.captions(index) for index in range(len(source))] == [spellings[:3], spellings[3:]]
+    assert source.key(0) == "images/0.png"
 
 
 def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
@@ -206,9 +280,20 @@ def test_an_image_deleted_after_opening_is_unreadable(tmp_path):
         (
             "wrong.csv",
             "path,text\n1.png,x\n",
-            "wrong.csv has the columns path, text, and not filepath or image with title or caption; set columns",
+            "wrong.csv has the columns 'path', 'text', and not filepath or image with title or caption; set columns",
         ),
-        ("silent.csv", "image,caption\nimages/0.png,\n", "silent.csv: 1 of 1 rows can't be used"),
+        (
+            "blanks.csv",
+            "image_name| comment\n1.png|x\n",
+            "blanks.csv has the columns 'image_name', ' comment', and not filepath",
+        ),
+        ("silent.csv", "image,caption\nimages/0.png,\n", "silent.csv: 1 of 1 row can't be used"),
+        (
+            "quoted.csv",
+            'image,caption\n1.png,"Dogs" by me\n',
+            "quoted.csv, line 2: a quotation mark at the beginning of a value is not matched at its end; put",
+        ),
+        ("open.csv", 'image,caption\n1.png,x\n2.png,"Dogs\n3.png,x\n', "open.csv, line 3: a quotation mark at the"),
         ("bytes.csv", "image,caption\n1.png,a\0b\n", "bytes.csv is not UTF-8 text: line 2"),
         (
             "short.csv",

@@ -123,7 +123,7 @@ LINE = json.dumps(GOOD)
         ("mine.json", "[]", "mine.json is empty"),
         ("mine.csv", "path,query\na,b\n", "mine.csv, line 2: the keys path, query are those of no known layout"),
         ("mine.csv", "image,question,answer\na,b\n", "mine.csv, line 2: it does not have as many values"),
-        ("mine.csv", 'image,question,answer\na,b,c\na,"b\n,c\n', "mine.csv, line 3: unexpected end of data"),
+        ("mine.csv", 'image,question,answer\na,b,c\na,"b\n,c\n', "mine.csv, line 3: a quotation mark at"),
         ("mine.csv", "image,image,answer\n", "mine.csv, line 1: two columns have the same name"),
         ("mine.csv", "image,question,answer\n", "mine.csv is empty"),
         ("mine.csv", "", "mine.csv is empty"),

@@ -38,11 +38,16 @@ def backbone(quick_gelu=True, **vision):
 
 
 @pytest.mark.parametrize(
-    ("form", "activation"), [("folder", "quick_gelu"), ("safetensors", "gelu"), ("bin", "quick_gelu"), ("half", "gelu")]
+    ("form", "activation"),
+    [("folder", "quick_gelu"), ("safetensors", "gelu"), ("bin", "quick_gelu"), ("half", "gelu"), ("parts", "gelu")],
 )
 def test_features_are_those_of_the_transformers_library(tmp_path, form, activation):
     theirs = clip_model(tmp_path, hidden_act=activation)
-    path = tmp_path if form == "folder" else tmp_path / "model.safetensors"
+    path = tmp_path if form in ("folder", "parts") else tmp_path / "model.safetensors"
+    if form == "parts":
+        (tmp_path / "model.safetensors").unlink()
+        theirs.save_pretrained(tmp_path, max_shard_size="1MB")
+        assert not (tmp_path / "model.safetensors").exists()
     if form == "half":
         theirs = theirs.half()
         save_file({name: value.half() for name, value in load_file(path).items()}, path)

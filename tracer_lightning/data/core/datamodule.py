@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import numpy as np
@@ -42,6 +42,10 @@ class DataModule(pl.LightningDataModule):
     number of their ``samples`` (:class:`tracer_lightning.types.EvalSet`, or another of these fields)."""
     val_set: Any
     """The set watched during training."""
+    validation_remedy: ClassVar[str] = (
+        "add a set with role: val to the suite or, of folders and arrays, hold samples out with data.held_out.fraction"
+    )
+    """How to get a validation set that is not tested, for errors."""
     trains: bool = True
     """False where models are only evaluated: the training data are not looked at then."""
     incomplete: int = 0

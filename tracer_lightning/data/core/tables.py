@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tracer_lightning.storage import check_regular, check_utf8, decode_text
 
@@ -40,7 +41,15 @@ def _csv_lines(file: Path, separator: str | None) -> Rows:
         if separator is None:
             separator = sniff_separator(stream.readline())
             stream.seek(0)
-        reader = csv.DictReader(stream, strict=True, delimiter=separator)
+        quoting: Any = csv.QUOTE_MINIMAL
+        if separator == "\t" and (unmatched := _unmatched_quote(stream)) is not None:
+            quoting = csv.QUOTE_NONE
+            warnings.warn(
+                f"{file}: quotation marks are read as parts of the values, because one in line {unmatched} is not "
+                "matched",
+                stacklevel=2,
+            )
+        reader = csv.DictReader(stream, strict=True, delimiter=separator, quoting=quoting)
         line = 1
         try:
             names = reader.fieldnames or ()
@@ -56,7 +65,28 @@ def _csv_lines(file: Path, separator: str | None) -> Rows:
                 yield line, row
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise ValueError(f"{file}, line {line}: {error}") from error
+            if "limit" in str(error):
+                reason = f"a value has more than {csv.field_size_limit():,} characters"
+            else:
+                reason = "a quotation mark at the beginning of a value is not matched at its end"
+            raise ValueError(
+                f"{file}, line {line}: {reason}; put values with quotation marks in double quotes, and double those "
+                'within them, as in "a ""big"" dog"'
+            ) from error
+
+
+def _unmatched_quote(stream: TextIO) -> int | None:
+    """Line of a table of tabs from which it isn't quoted as CSV is, which many programs don't; None if it is quoted."""
+    reader = csv.reader(stream, strict=True, delimiter="\t")
+    line = 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error:
+        return line
+    finally:
+        stream.seek(0)
+    return None
 
 
 def sniff_separator(header: str) -> str:

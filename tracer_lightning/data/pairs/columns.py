@@ -37,7 +37,7 @@ class Columns(NamedTuple):
         if not any(counts):
             names = dict.fromkeys(name for row in rows for name in row)
             raise ValueError(
-                f"{file} has the columns {', '.join(map(str, names)) or 'none'}, and not {' or '.join(images)} with "
+                f"{file} has the columns {', '.join(map(repr, names)) or 'none'}, and not {' or '.join(images)} with "
                 f"{' or '.join(captions)}; set columns to the names of those of images and captions, as in "
                 "{image: path, caption: text}"
             )

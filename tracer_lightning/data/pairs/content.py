@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 
+from tracer_lightning.data.images.decoding import UnreadableImageError, decode
+from tracer_lightning.data.pairs.problems import counted, listed
 from tracer_lightning.data.pairs.sources import PairSource
 
 
@@ -28,8 +32,41 @@ def group_by_content(sizes: np.ndarray, read: Callable[[int], bytes]) -> np.ndar
     return positions
 
 
+def is_readable(data: Any) -> bool:
+    """Whether an encoded image can be decoded."""
+    try:
+        decode(data)
+    except UnreadableImageError:
+        return False
+    return True
+
+
+def warn_repeated(source: PairSource, name: object) -> None:
+    """Warn of images of an evaluation set that have the content of another one, as which each is a wrong answer.
+
+    Args:
+        source: images with captions.
+        name: name of the set, for messages.
+    """
+    first = group_by_content(source.sizes, lambda index: source[index].data)
+    copies = [
+        index for index in np.flatnonzero(first != np.arange(len(first))).tolist() if is_readable(source[index].data)
+    ]
+    if copies:
+        pairs = [f"{source.key(index)} is {source.key(first[index])}" for index in copies]
+        warnings.warn(
+            f"{name}: {counted(len(copies), 'image has', 'images have')} the content of another one of the set, so "
+            "that each counts as a wrong answer to the other's captions, and recall is too low: "
+            f"{listed(pairs, len(pairs))}; give all captions to one of them",
+            stacklevel=2,
+        )
+
+
 def find_copies(source: PairSource, others: Sequence[PairSource]) -> np.ndarray:
-    """Positions in ``source`` of images with the content of an image of ``others``; only equal sizes are compared."""
+    """Positions in ``source`` of images with the content of an image of ``others``; only equal sizes are compared.
+
+    Images that can't be decoded are no copies.
+    """
     sizes = np.unique(source.sizes)
     known = {
         sha256(other[index].data).digest()
@@ -38,6 +75,7 @@ def find_copies(source: PairSource, others: Sequence[PairSource]) -> np.ndarray:
     }
     other_sizes = np.concatenate([other.sizes for other in others])
     candidates = np.flatnonzero(np.isin(source.sizes, other_sizes))
-    is_copy = [sha256(source[index].data).digest() in known for index in candidates.tolist()]
+    contents = (source[index].data for index in candidates.tolist())
+    is_copy = [sha256(data).digest() in known and is_readable(data) for data in contents]
     copies: np.ndarray = candidates[np.array(is_copy, bool)]
     return copies

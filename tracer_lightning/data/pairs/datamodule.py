@@ -12,10 +12,10 @@ import numpy as np
 from tracer_lightning.data.images.captions import WITHOUT_TEXTS
 from tracer_lightning.data.images.image_source import ImageSource
 from tracer_lightning.data.pairs.columns import parse_columns
-from tracer_lightning.data.pairs.content import find_copies
+from tracer_lightning.data.pairs.content import find_copies, warn_repeated
 from tracer_lightning.data.pairs.files import PairFiles, parse_location
 from tracer_lightning.data.pairs.labelled_sets import LabelledSetsDataModule
-from tracer_lightning.data.pairs.problems import listed
+from tracer_lightning.data.pairs.problems import counted, listed
 from tracer_lightning.data.pairs.sources import PairSource, PairSubset
 from tracer_lightning.data.pairs.splits import hold_out
 from tracer_lightning.data.pairs.truncated import warn_truncated
@@ -54,6 +54,7 @@ class PairsDataModule(LabelledSetsDataModule):
     """
 
     labelled = has_classes = False
+    validation_remedy = "name test sets in data.tests and, with data.held_out.fraction=0, a validation set in data.val"
     classnames, templates = WITHOUT_TEXTS
 
     def __init__(
@@ -181,8 +182,9 @@ class PairsDataModule(LabelledSetsDataModule):
             )
         examples = [source.key(index) for index in copies.tolist()]
         warnings.warn(
-            f"{self.location.file}: {len(copies):,} of {len(source):,} training images are left out, because they are "
-            f"copies of validation or test images: {listed(examples, len(examples))}",
+            f"{self.location.file}: of {len(source):,} training images, "
+            f"{counted(len(copies), 'is left out as a copy', 'are left out as copies')} of validation or test images: "
+            f"{listed(examples, len(examples))}",
             stacklevel=2,
         )
         return PairSubset(source, np.setdiff1d(np.arange(len(source)), copies))
@@ -192,4 +194,5 @@ class PairsDataModule(LabelledSetsDataModule):
         if not eval_set.retrieval:
             return super().eval_source(eval_set)
         warn_truncated(self._pairs[eval_set], self.spec.tokenize, eval_set.name)
+        warn_repeated(self._pairs[eval_set], eval_set.name)
         return self._pairs[eval_set]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from tracer_lightning.data.core.tables import SUFFIXES
 from tracer_lightning.data.pairs.columns import Columns
 from tracer_lightning.data.pairs.problems import WITHOUT_CAPTION, Problems
 from tracer_lightning.data.pairs.rows import read_rows
-from tracer_lightning.data.pairs.saved_datasets import PARQUET, is_saved, open_saved
+from tracer_lightning.data.pairs.saved_datasets import PARQUET, is_saved, open_saved, parquet_files
 from tracer_lightning.data.pairs.sources import PairSource, PairSubset, collect_files
 from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.manifest import NSHARDS
@@ -29,14 +30,15 @@ class PairLocation(NamedTuple):
     """Location of the pairs of a set."""
 
     file: str
-    """Table, file of captions, parquet file, saved data set, shards (``{00000..00099}.tar``), or folder of shards."""
+    """Table, file of captions, parquet files (one, a folder, or a pattern such as ``train-*.parquet``), saved data set,
+    shards (``{00000..00099}.tar``), or folder of shards."""
     folder: str | None = None
     """Folder that paths of images are relative to; None for that of the file."""
 
     @property
     def stem(self) -> str:
         """Short name of the set."""
-        return Path(self.file).stem.partition("{")[0].strip("-_") or Path(self.file).parent.name or "pairs"
+        return re.split(r"[{*]", Path(self.file).stem)[0].strip("-_") or Path(self.file).parent.name or "pairs"
 
 
 def parse_location(key: str, value: Any, further_keys: tuple[str, ...] = ()) -> PairLocation:
@@ -79,16 +81,18 @@ class PairFiles:
         if (shards := self.shards(location)) is not None:
             return self._open_shards(location, shards)
         file = self._path(location.file)
-        folder = file.parent if location.folder is None else self._path(location.folder)
+        parts = parquet_files(file)
+        folder = (parts[0] if parts else file).parent if location.folder is None else self._path(location.folder)
         problems = Problems(file, self.max_bad_fraction)
-        if not file.exists():
+        if not parts and not file.exists():
             raise ValueError(f"{file} does not exist")
-        if is_saved(file):
-            return open_saved(file, folder, self.columns, self.cache, problems)
+        if parts or is_saved(file):
+            return open_saved(file, parts, folder, self.columns, self.cache, problems)
         if file.is_dir() or file.suffix.lower() not in SUFFIXES:
             raise ValueError(
-                f"{file} has none of the known formats: {', '.join(SUFFIXES)} or {PARQUET} files, folders that the "
-                f"datasets library saved, and {TAR} files or folders of these with {NSHARDS}"
+                f"{file} has none of the known formats: {', '.join(SUFFIXES)} or {PARQUET} files, folders of "
+                f"{PARQUET} files or that the datasets library saved, and {TAR} files or folders of these with "
+                f"{NSHARDS}"
             )
         return collect_files(read_rows(file, self.columns), folder, problems)
 

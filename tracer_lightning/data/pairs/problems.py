@@ -8,11 +8,17 @@ import warnings
 SHOWN = 5
 """Maximum number of rows, images or captions that a message names for each reason."""
 WITHOUT_IMAGE, WITHOUT_CAPTION, MISSING = "without an image", "without a caption", "whose image is missing"
+ADDRESS = "whose image is an address"
 
 
 def listed(examples: list[str], count: int) -> str:
     """Format some examples of ``count`` cases."""
     return "; ".join(examples[:SHOWN]) + (", ..." if count > SHOWN else "")
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Format a number of things, such as ``1 caption is`` and ``2 captions are``."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 class Problems:
@@ -55,7 +61,11 @@ class Problems:
         if left_out == self.rows or left_out > math.ceil(self.max_bad_fraction * self.rows):
             limit = f", more than max_bad_fraction={self.max_bad_fraction:g} allows" if left_out < self.rows else ""
             hint = ""
-            if self._counts.get(MISSING) == self.rows:
+            if self._counts.get(ADDRESS):
+                hint = "; download the images first, for example with img2dataset"
+            elif self._counts.get(MISSING) == self.rows:
                 hint = "; set folder to the folder that the paths of images are relative to"
-            raise ValueError(f"{self.file}: {left_out:,} of {self.rows:,} rows can't be used{limit}: {reasons}{hint}")
-        warnings.warn(f"{self.file}: {left_out:,} of {self.rows:,} rows are left out: {reasons}", stacklevel=3)
+            rows = counted(self.rows, "row", "rows")
+            raise ValueError(f"{self.file}: {left_out:,} of {rows} can't be used{limit}: {reasons}{hint}")
+        verb = "is" if left_out == 1 else "are"
+        warnings.warn(f"{self.file}: {left_out:,} of {self.rows:,} rows {verb} left out: {reasons}", stacklevel=3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +19,58 @@ from tracer_lightning.data.pairs.rows import PairRow
 from tracer_lightning.data.pairs.sources import FilePairs, collect_files
 from tracer_lightning.data.shards.labels import NO_LABEL
 from tracer_lightning.data.shards.samples import captions_of
+from tracer_lightning.data.shards.store import expand_pattern
 
 PARQUET = ".parquet"
 BYTES = ("binary", "large_binary")
 """Types of columns of encoded images; polars writes the second one."""
 BATCH = 1000
 """Number of rows that are read at a time."""
+SPLIT = re.compile("(?i)train|val|test|dev")
+"""Beginning of the name of a file that has a split."""
 
 
 def is_saved(file: Path) -> bool:
-    """Whether a path is a parquet file, or a folder that the library saved."""
-    return file.suffix.lower() == PARQUET or any(
-        (file / name).is_file() for name in ("dataset_info.json", "dataset_dict.json")
-    )
+    """Whether a path is a folder that the library saved."""
+    return any((file / name).is_file() for name in ("dataset_info.json", "dataset_dict.json"))
 
 
-def open_saved(file: Path, folder: Path, columns: Columns, cache: Path, problems: Problems) -> FilePairs | SavedPairs:
-    """Open a parquet file or a saved folder.
+def parquet_files(path: Path) -> list[Path]:
+    """Parquet files at a path; empty where it is of another format.
 
     Args:
-        file: the file or folder.
+        path: a file, a folder of files, or a pattern of files with ``{00..09}`` or ``*`` in the last part.
+
+    Raises:
+        ValueError: a file is missing, or the folder has several splits.
+    """
+    if path.is_dir():
+        files = sorted(path.glob(f"*{PARQUET}"))
+        splits = sorted({match[0].lower() for file in files if (match := SPLIT.match(file.name))})
+        if len(splits) > 1:
+            raise ValueError(
+                f"{path} has several splits; choose one by a pattern, such as {path / splits[0]}*{PARQUET}"
+            )
+        return files
+    if path.suffix.lower() != PARQUET or path.is_file():
+        return [path] if path.is_file() and path.suffix.lower() == PARQUET else []
+    files = []
+    for name in expand_pattern(path.name):
+        matches = sorted(path.parent.glob(name)) if "*" in name else [path.parent / name]
+        if not matches or not matches[0].is_file():
+            raise ValueError(f"{path.parent / name} does not exist")
+        files += matches
+    return files
+
+
+def open_saved(
+    file: Path, parts: Sequence[Path], folder: Path, columns: Columns, cache: Path, problems: Problems
+) -> FilePairs | SavedPairs:
+    """Open parquet files or a saved folder.
+
+    Args:
+        file: the file, folder or pattern of files.
+        parts: the parquet files; empty for a saved folder.
         folder: folder that paths of images are relative to.
         columns: names of the columns.
         cache: folder for parquet files in the library's own format, which is read without loading all images.
@@ -45,7 +80,7 @@ def open_saved(file: Path, folder: Path, columns: Columns, cache: Path, problems
         ValueError: the library is not installed, the file can't be read, or a column is missing or of another type;
             too many rows are left out.
     """
-    dataset = _load(file, cache)
+    dataset = _load(file, parts, columns, cache)
     image, caption = columns.find([dataset.column_names], file)
     feature = dataset.features[image]
     captions = [captions_of(value) for batch in _batches(dataset, caption) for value in batch]
@@ -65,8 +100,8 @@ def open_saved(file: Path, folder: Path, columns: Columns, cache: Path, problems
     )
 
 
-def _load(file: Path, cache: Path) -> Any:
-    """The rows of a file or folder, which stay on disk."""
+def _load(file: Path, parts: Sequence[Path], columns: Columns, cache: Path) -> Any:
+    """The rows of files or of a folder, which stay on disk."""
     try:
         import datasets
     except ImportError as error:
@@ -74,13 +109,13 @@ def _load(file: Path, cache: Path) -> Any:
             f"{file} needs the library datasets: pip install -e '.[pairs]', or write a table of paths and captions"
         ) from error
     datasets.disable_progress_bars()
-    try:
-        if file.suffix.lower() == PARQUET:
-            dataset: Any = datasets.Dataset.from_parquet(str(file), cache_dir=str(cache / "parquet"))
+    chosen = _columns(parts, columns) if parts else None
+    with _readable(file):
+        if chosen is not None:
+            paths = [str(part) for part in parts]
+            dataset: Any = datasets.Dataset.from_parquet(paths, cache_dir=str(cache / "parquet"), columns=chosen)
         else:
             dataset = datasets.load_from_disk(str(file))
-    except Exception as error:  # damaged files raise errors of many classes
-        raise ValueError(f"{file} can't be read: {' '.join(str(error).split())[:200]}") from error
     if isinstance(dataset, datasets.DatasetDict):
         splits = ", ".join(str(file / name) for name in dataset)
         raise ValueError(f"{file} has several splits; choose one of {splits}")
@@ -88,6 +123,28 @@ def _load(file: Path, cache: Path) -> Any:
         if type(feature).__name__ == "Image":
             dataset = dataset.cast_column(name, datasets.Image(decode=False))
     return dataset
+
+
+def _columns(parts: Sequence[Path], columns: Columns) -> list[str]:
+    """The columns of images and captions in parquet files; raise ValueError for a file that lacks one of them."""
+    from pyarrow import parquet
+
+    names = []
+    for part in parts:
+        with _readable(part):
+            schema = parquet.read_schema(part)
+        names = list(columns.find([schema.names], part))
+        columns = Columns(*names)
+    return names
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    """Convert errors of the libraries to ValueErrors that name the file."""
+    try:
+        yield
+    except Exception as error:  # damaged files raise errors of many classes
+        raise ValueError(f"{file} can't be read: {' '.join(str(error).split())[:200]}") from error
 
 
 def _batches(dataset: Any, column: str) -> Any:

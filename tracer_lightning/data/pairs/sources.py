@@ -14,7 +14,7 @@ from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.in_memory import PackedCaptions, PackedTexts
 from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.shots import ImageSubset
-from tracer_lightning.data.pairs.problems import MISSING, WITHOUT_CAPTION, WITHOUT_IMAGE, Problems
+from tracer_lightning.data.pairs.problems import ADDRESS, MISSING, WITHOUT_CAPTION, WITHOUT_IMAGE, Problems
 from tracer_lightning.data.pairs.rows import PairRow
 from tracer_lightning.data.shards.labels import NO_LABEL
 
@@ -109,7 +109,8 @@ def collect_files(rows: Iterable[PairRow], folder: Path, problems: Problems) -> 
     """Collect the captions of each image file.
 
     Args:
-        rows: rows of a file; several rows may have captions of one image.
+        rows: rows of a file; several rows may have captions of one image, whose paths may be spelled differently, as
+            ``./images/0.png``.
         folder: folder that the paths of images are relative to.
         problems: counts rows that are left out, because a part of them or the file of their image is missing.
 
@@ -125,11 +126,14 @@ def collect_files(rows: Iterable[PairRow], folder: Path, problems: Problems) -> 
         elif not row.captions:
             problems.add(WITHOUT_CAPTION, row.origin)
         else:
-            captions.setdefault(row.image, []).extend(row.captions)
-            row_counts[row.image] = row_counts.get(row.image, 0) + 1
+            image = row.image if "://" in row.image else Path(row.image).as_posix()
+            captions.setdefault(image, []).extend(row.captions)
+            row_counts[image] = row_counts.get(image, 0) + 1
     sizes: dict[str, int] = {}
     for image in progress_bar(captions, desc="looking for images", unit="image"):
-        if (size := _file_size(folder / image)) is None:
+        if "://" in image:
+            problems.add(ADDRESS, image, row_counts[image])
+        elif (size := _file_size(folder / image)) is None:
             problems.add(MISSING, str(folder / image), row_counts[image])
         else:
             sizes[image] = size

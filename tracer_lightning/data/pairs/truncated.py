@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from tracer_lightning.data.pairs.problems import SHOWN, listed
+from tracer_lightning.data.pairs.problems import SHOWN, counted, listed
 from tracer_lightning.data.pairs.sources import PairSource
 
 SPECIAL_TOKENS = 3
@@ -39,8 +39,9 @@ def warn_truncated(source: PairSource, tokenize: Callable[..., Tensor], name: ob
         truncated += itertools.compress(chunk, is_cut)
     if truncated:
         examples = [f"{caption[:LONGEST_SHOWN]}..." for caption in truncated[:SHOWN]]
+        number = counted(len(truncated), "caption is", "captions are")
         warnings.warn(
-            f"{name}: {len(truncated):,} captions are longer than the {length} tokens of the model's context, which "
-            f"cuts them: {listed(examples, len(truncated))}",
+            f"{name}: {number} longer than the {length} tokens of the model's context, where the tokenizer cuts: "
+            f"{listed(examples, len(truncated))}",
             stacklevel=2,
         )

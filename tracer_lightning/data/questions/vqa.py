@@ -51,6 +51,8 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
         loading: arguments of :class:`ImageDataModule`.
     """
 
+    validation_remedy = "name test sets in data.tests and, with data.held_out.fraction=0, a validation set in data.val"
+
     def __init__(
         self,
         spec: ConversationSpec,
