@@ -59,7 +59,7 @@ def _longest_edge(processor: Any, max_pixels: int) -> int:
     pixels under the same name instead.
     """
     edge = math.isqrt(max_pixels)
-    tile = dict(getattr(processor, "max_image_size", None) or {}).get("longest_edge", 1)
+    tile: int = dict(getattr(processor, "max_image_size", None) or {}).get("longest_edge", 1)
     _check(tile**2, max_pixels)
     return edge // tile * tile
 
