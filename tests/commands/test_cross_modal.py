@@ -4,15 +4,17 @@ import json
 from copy import deepcopy
 from shutil import copytree
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from omegaconf import OmegaConf
 
 from tests.commands.helpers import collect, composed, hydra_context, script
-from tests.data.arrays.helpers import write_archive, write_npz, write_values
+from tests.data.arrays.helpers import series_data, write_archive, write_npz, write_values
 from tracer_lightning.commands.train import run, train
-from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
+from tracer_lightning.config.backbones import finished_backbone
+from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG, CHECKPOINT
 
 SMALL = (
     *("embedder=conv1d", "data=series", "data.name=Toy", "data.held_out.fraction=0", "data.batch_size=4"),
@@ -98,15 +100,43 @@ def test_a_finished_run_is_evaluated_with_its_embedder(tmp_path, finished):
         ("export", ["out=exported"], "an embedder of another modality can't be part of an open_clip model"),
         ("changed", ["start={start}"], "changed is for images"),
         ("diagnose", [], "diagnose is for images"),
+        ("merge", [], "merge is for images"),
+        ("similarity", [], "similarity is for images"),
+        ("predict", ["images=photos"], "predict is for images"),
     ],
 )
 def test_what_needs_images_is_refused(tmp_path, finished, monkeypatch, command, arguments, message):
     monkeypatch.chdir(tmp_path)
     folder, _, _ = finished
-    status, _, err = script(command, f"checkpoint={folder}", *(text.format(start=folder) for text in arguments))
+    key = "first" if command == "similarity" else "checkpoint"
+    status, _, err = script(command, f"{key}={folder}", *(text.format(start=folder) for text in arguments))
     assert status == 1
     assert err.startswith("error: ")
     assert message in err
+
+
+@pytest.mark.slow
+def test_arrays_are_embedded_as_in_the_evaluation(tmp_path, finished):
+    folder, _, archive = finished
+    data = series_data(archive, held_out={"fraction": 0.0, "seed": 0})
+    raw = [[[7.0] * 6, [4, 5, 4, 5, 4, 5]], [[0, 1, *[np.nan] * 4], [6, 6, *[np.nan] * 4]]]  # the test set
+    np.save(tmp_path / "test.npy", np.array(raw))
+    out = f"out={tmp_path}/features.npy"
+    status, stdout, err = script("embed", f"checkpoint={folder}", f"images={tmp_path}/test.npy", out, "num_workers=0")
+    assert status == 0, err
+    assert "2 x 64 features" in stdout
+    features = torch.from_numpy(np.load(tmp_path / "features.npy"))
+    settings = OmegaConf.create(torch.load(folder / CHECKPOINT, weights_only=True)["hyper_parameters"])
+    model = finished_backbone(settings, folder / CHECKPOINT, "checkpoint").model.eval()
+    dataset = data.eval_dataset(data.eval_sets[0])
+    with torch.no_grad():
+        expected = model.encode_image(torch.stack([dataset[0, index].image for index in range(2)]))
+    torch.testing.assert_close(features, expected)
+    assert (tmp_path / "features.csv").read_text() == "sample\n0\n1\n"
+    np.save(tmp_path / "other.npy", np.zeros((3, 2, 7)))
+    status, _, err = script("embed", f"checkpoint={folder}", f"images={tmp_path}/other.npy", out, "num_workers=0")
+    assert status == 1
+    assert "must be samples of the shape (2, 6), which this model takes; found (3, 2, 7), float64" in err
 
 
 @pytest.mark.slow

@@ -20,8 +20,7 @@ from tracer_lightning.types import TargetSpec
 WEIGHT, BIAS, GIVEN, MEASUREMENTS = "source_head.weight", "source_head.bias", "label_given_source", "measurements"
 VALUES = "values"
 """Names of the tensors beside the embedder's own: the transported predictor, (2, F) measurements before and after, and
-where
-values are predicted, their means in each cluster."""
+where values are predicted, their means in each cluster."""
 
 
 def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:

@@ -241,6 +241,7 @@ UNLABELLED: dict[str, Any] = {
     "paths.cache": str,
     "backbone": Node,
     "peft.prepare": Node,
+    "embedder": Node,
     "trainer": Node,
     "checkpoint": str,
     "model": PART,
@@ -267,7 +268,7 @@ PREDICT: dict[str, Any] = {
         "a number > 0 or the folder of an evaluation", lambda value: isinstance(value, str) or _is_number(value)
     ),
 }
-EMBED: dict[str, Any] = {**UNLABELLED, "images": PATH, "texts": TEXTS}
+EMBED: dict[str, Any] = {**UNLABELLED, "images": PATH, "texts": TEXTS, "data": Node}
 KERNELS: dict[str, Any] = {"steps": whole_number(1), "kernel": Node | None, "kernels": Node | None, "out": str}
 SCHEMAS = {
     "train": TRAIN,
