@@ -102,6 +102,14 @@ COMMON: dict[str, Any] = {
     "trainer": Node,
     "evaluation.precision": one_of("fp32", "bf16"),
 }
+SOURCE = Rule(
+    "null or an option of the group data, chosen as in data@align.source=image_folder",
+    lambda value: value is None or isinstance(value, dict),
+)
+SOURCE_HEAD = Rule(
+    "an option of the group head, chosen as head@align.source_head=probe or head@align.source_head=zero_shot",
+    lambda value: isinstance(value, dict),
+)
 TRAIN: dict[str, Any] = {
     **COMMON,
     "tags": list[str],
@@ -137,7 +145,8 @@ TRAIN: dict[str, Any] = {
     "align.schedule": one_of("joint", "sequential"),
     "align.distance": one_of("exact", "sinkhorn", "sliced"),
     "align.space": one_of("body", "tokens"),
-    "align.source": Node | None,
+    "align.source": SOURCE,
+    "align.source_head": SOURCE_HEAD,
     "align.source_head.module": Node,
     "align.source_samples": whole_number(2),
     "align.recalibrate.penalty": Rule("a number >= 0", _is_number),
