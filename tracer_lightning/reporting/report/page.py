@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tracer_lightning.evaluation import ROLE_TITLES
+from tracer_lightning.reporting.alignment_table import alignment_tables
 from tracer_lightning.reporting.bins import FEW, binned_ece
 from tracer_lightning.reporting.report.classes import class_lists
 from tracer_lightning.reporting.report.curve_panels import curve_sections
@@ -121,6 +122,7 @@ def render(record: RunRecord) -> str:
             heat_map=grid_of(record),
             unit=" in percent" if all(metric.percent for metric in record.metrics) else "",
             lower=[metric.title for metric in record.metrics if metric.better == "lower"],
+            alignment=[] if record.alignment is None else alignment_tables(record.alignment),
             sections=curve_sections(record),
             reliability=_reliability(record, names),
             classes=class_lists(record, names),
