@@ -1,4 +1,4 @@
-"""Compute features of images or texts: ``python scripts/embed.py --help``."""
+"""Compute features of images, arrays or texts: ``python scripts/embed.py --help``."""
 
 from tracer_lightning.commands.program import run
 

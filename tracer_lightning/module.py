@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -64,6 +64,8 @@ class TracerModule(pl.LightningModule):
         """Details of the last test's scores, by model and data set."""
         self.total_steps: int | None = None
         """Number of optimizer steps of the run."""
+        self.prepared: Mapping[str, Any] = {}
+        """Entries of results.json about what was prepared before training, such as an embedder."""
         self.tests_untrained = False
         """Whether tests ignore what was added for the task, such as a head, to score the model as it was before."""
         self._restored_steps: int | None = None

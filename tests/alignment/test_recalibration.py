@@ -62,6 +62,9 @@ def test_a_penalty_makes_a_head_less_steep(problem):
     assert last.steep <= first.steep
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not trained.weight.requires_grad
+    assert last.lipschitz == pytest.approx(torch.cdist(trained.weight, trained.weight).max().item() / 4, rel=1e-4)
+    again = torch.nn.Linear(16, 10)  # of other weights, which don't matter: it is trained anew
+    assert recalibrate(model, again, samples, Recalibration(1.0, 0.1, 30, 0.1), 20, seed=0)[1] == last
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from tracer_lightning.alignment import (
     read_source,
 )
 from tracer_lightning.alignment.encoding import encode
+from tracer_lightning.alignment.recalibration import Slopes
 from tracer_lightning.alignment.saved import read_alignment, write_alignment
 from tracer_lightning.alignment.target_classes import target_classes
 from tracer_lightning.functional.distortion import distortion, negative_information
@@ -178,12 +179,14 @@ def test_a_loss_that_is_not_finite_ends_the_stage(digits, target, objective, los
 
 def test_the_outcome_is_kept_in_a_file(tmp_path, digits, target):
     prepared = problem(digits, target)
-    outcome = learn(prepared, "fa_mi", steps=3)
+    slopes = (Slopes(0.95, 0.5, 0.2, 9.8), Slopes(0.9, 0.4, 0.1, 3.5))
+    outcome = learn(prepared, "fa_mi", steps=3)._replace(slopes=slopes)
     write_alignment(tmp_path / "alignment.safetensors", prepared.model, outcome)
     model = tiny_backbone().model
     conv1d(model, target.sample_shape)
     read = read_alignment(tmp_path / "alignment.safetensors", model, 3)
     assert (read.before, read.after) == (outcome.before, outcome.after)
+    assert (read.slopes, read.lipschitz) == (slopes, outcome.lipschitz)
     features = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
     assert torch.equal(read.transported(features), outcome.transported(features))
     assert all(torch.equal(p, embedder_parameters(prepared.model)[n]) for n, p in embedder_parameters(model).items())

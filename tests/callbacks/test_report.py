@@ -270,6 +270,18 @@ def test_a_run_without_any_data_is_reported():
     assert not page.all("svg")
 
 
+def test_stages_before_training_have_their_tables():
+    before = dict.fromkeys(("distance", "distortion", "entropy", "bound", "log_loss", "accuracy", "shift"), 0.25)
+    stage = {"before": before | {"shift_bound": 4.92}, "after": before | {"shift_bound": 3.18}}
+    slopes = [dict.fromkeys(("accuracy", "slope", "steep"), 0.5) | {"lipschitz": value} for value in (9.842, 3.523)]
+    entry = {**stage, "lipschitz": 3.523, "recalibration": dict(zip(("before", "after"), slopes, strict=True))}
+    text = re.sub(r"\s+", " ", re.sub("<[^>]*>", " ", render(record(2, 1, "x", "set", alignment=entry))))
+    assert "its bound, L W1 4.920 3.180" in text
+    assert "Lipschitz constant L 9.842 3.523" in text
+    assert "Stage 0" not in render(record(2, 1, "x", "set", alignment={**stage, "lipschitz": 1.0}))
+    assert "Alignment" not in render(record(2, 1, "x", "set"))
+
+
 def test_statistics_have_their_panels():
     names = ("student/true_pair", "teacher/true_pair", "teacher/kl_reverse", "teacher/agreement", "teacher/new")
     curves = {name: Curve([1, 2], [0.5, 0.25]) for name in (*names, "student/distance_to_start")}

@@ -4,11 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from omegaconf import OmegaConf
 
 from tests.commands.helpers import composed, hydra_context
 from tests.conftest import CONF, tiny_backbone
+from tracer_lightning.commands.program import COMMANDS
 from tracer_lightning.config.checkpoint import (
+    DATA,
+    MODEL,
     inherit_checkpoint_config,
     own_settings,
     reference,
@@ -38,6 +42,7 @@ SHARDS = {
 }
 SETTINGS = {"backbone": BACKBONE, "data": SHARDS, "suite": SUITE, "primary_metric": "macro_f1"}
 MNIST = {"_target_": "tracer_lightning.data.ColouredMNISTDataModule", "root": "x", "download": True}
+CONV1D = "tracer_lightning.models.open_clip.embedders.conv1d"
 CHOICES = dict.fromkeys(("backbone", "data", "suite"), "checkpoint")
 
 
@@ -57,6 +62,27 @@ def filled(checkpoint, **composed):
     cfg = OmegaConf.create({"checkpoint": path, "paths": {"cache": "/ours"}, **groups})
     OmegaConf.set_struct(cfg, True)
     return OmegaConf.to_container(with_checkpoint(cfg, CHOICES), resolve=True)
+
+
+@pytest.mark.parametrize("command", [name for name, entry in COMMANDS.items() if getattr(entry, "checkpoint", None)])
+def test_every_command_has_the_groups_that_a_checkpoint_brings(command):
+    defaults = yaml.safe_load((Path(CONF) / f"{command}.yaml").read_text())["defaults"]
+    groups = {group for entry in defaults if isinstance(entry, dict) for group in entry}
+    use = COMMANDS[command].checkpoint
+    of_data = {"evaluated": DATA, "diagnosed": DATA, "embedded": ("data",), "exported": ()}[use]
+    assert groups >= {*MODEL, *of_data}
+
+
+def test_a_run_with_an_embedder_brings_the_data_that_standardize_what_is_embedded(checkpoint):
+    assert "data=checkpoint" not in inherit_checkpoint_config(["x", checkpoint()], evaluated=False, embedded=True)
+    argument = checkpoint(embedder={"_target_": CONV1D, "shape": [2, 6], "max_tokens": None})
+    assert inherit_checkpoint_config(["embed.py", argument], evaluated=False, embedded=True) == [
+        "embed.py",
+        "backbone=checkpoint",
+        "embedder=checkpoint",
+        "data=checkpoint",
+        argument,
+    ]
 
 
 def test_a_run_brings_its_settings(checkpoint):

@@ -1,9 +1,14 @@
 """The ten tasks of NAS-Bench-360 run a step on arrays of their shapes."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from tests.commands.helpers import composed, hydra_context
+from tests.conftest import CONF
 from tests.data.nas_bench_360.stand_ins import write_arrays
+from tracer_lightning.alignment.objective import DISTANCE_SHARE
 from tracer_lightning.commands.train import run
 from tracer_lightning.data.nas_bench_360 import TASKS
 
@@ -18,6 +23,19 @@ PRIMARY = {
     **{"darcy": "relative_l2", "psicov": "mae", "cosmic": "auroc_error"},
 }
 SAMPLED = ("ecg", "cosmic")
+
+
+def read_experiment(name):
+    return yaml.safe_load((Path(CONF) / "experiment" / f"{name}.yaml").read_text())
+
+
+def test_stage_1_is_that_of_the_released_code_as_far_as_settings_go():
+    shared = read_experiment("nb360")["align"]
+    assert (shared["steps"] * DISTANCE_SHARE, shared["distance"], shared["space"]) == (60, "sinkhorn", "tokens")
+    for name in TASKS:
+        experiment = read_experiment(f"nb360_{name}")
+        assert experiment["align"]["lr"] == pytest.approx(10 * experiment["optimizer"]["lr"])
+        assert experiment["align"].get("samples", 128) == (64 if name in ("psicov", "deepsea") else 128)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import wasserstein_distance
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tracer_lightning.functional.transport import (
     gaussian_label_costs,
@@ -74,6 +75,27 @@ def test_every_distance_is_that_of_a_translation(distance):
     same.backward()
     assert same.item() == pytest.approx(0, abs=1e-6)
     assert moving.grad.abs().max() < 1e-4
+
+
+class LargestTensor(TorchDispatchMode):
+    """Keeps the number of elements of the largest tensor that an operation returns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+def test_costs_take_no_memory_for_the_difference_of_each_pair():
+    first, second = points(20, width=100).requires_grad_(), points(50, seed=1, width=100)
+    with LargestTensor() as largest:
+        wasserstein(first, second).backward()
+    assert largest.elements <= 50 * 100  # those of the points themselves
+    assert wasserstein(second, second.flip(0)).item() == 0
 
 
 @pytest.mark.parametrize("distance", [sinkhorn_divergence, sliced_wasserstein])

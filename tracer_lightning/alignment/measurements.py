@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,13 +11,13 @@ from torch import Tensor
 
 from tracer_lightning.alignment.distances import feature_distance
 from tracer_lightning.alignment.encoding import TrainingSamples, encode_all
+from tracer_lightning.alignment.recalibration import head_lipschitz
 from tracer_lightning.alignment.source import Source
 from tracer_lightning.functional.distortion import (
     distortion,
     entropy,
     joint_distribution,
     label_given_source,
-    lipschitz_constants,
     marginal_entropy,
     transported_log_probabilities,
 )
@@ -61,19 +60,6 @@ class Measurements(NamedTuple):
         return self.entropy < COLLAPSED * math.log(min(classes, source_classes))
 
 
-MEASUREMENTS: Sequence[tuple[str, str]] = (
-    ("distance", "distance to the source"),
-    ("distortion", "H(Z|Z')"),
-    ("entropy", "H(Z)"),
-    ("bound", "bound on the log-loss"),
-    ("log_loss", "log-loss, transported"),
-    ("accuracy", "accuracy, transported"),
-    ("shift", "shift of the mean prediction"),
-    ("shift_bound", "its bound, L W1"),
-)
-"""Fields of :class:`Measurements` and their titles in tables."""
-
-
 @torch.no_grad()
 def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes: int) -> tuple[Measurements, Tensor]:
     """Measure an embedder.
@@ -104,7 +90,7 @@ def prediction_shift(source: Source, features: Tensor, source_features: Tensor) 
     times the 1-Wasserstein distance.
     """
     means = [source.predict(samples).double().mean(dim=0) for samples in (features, source_features)]
-    constant = lipschitz_constants(source.head.weight.double()).max()
+    constant = head_lipschitz(source.head.weight)
     return (means[0] - means[1]).abs().max(), constant * wasserstein_1(features.double(), source_features.double())
 
 

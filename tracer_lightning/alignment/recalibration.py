@@ -1,7 +1,8 @@
 """Recalibration of the source predictor, before stage 1: a linear head whose loss has small slopes (RECRAFT, stage 0).
 
 A difference of target and source features then changes its predictions less: |P_t(z) - P_s(z)| <= L W1 for predictors
-of Lipschitz constant L.
+of Lipschitz constant L. The head is trained anew, as in the released code: from a head that has converged without the
+penalty, whose weights are large, its steps would not reach one of small slopes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tracer_lightning.alignment.encoding import TrainingSamples
 from tracer_lightning.data.core.progress import progress_bar
+from tracer_lightning.functional.distortion import lipschitz_constants
 from tracer_lightning.models import ClipModel
 
 MOST_MEASURED = 512
@@ -45,6 +47,8 @@ class Slopes(NamedTuple):
     """Mean norm of the gradient of a sample's loss with respect to the tokens that enter the body."""
     steep: float
     """Share of samples whose slope is greater than tau."""
+    lipschitz: float
+    """L, the greatest Lipschitz constant of the class probabilities as functions of normalised features."""
 
 
 class _Tokens:
@@ -91,13 +95,24 @@ def measure_slopes(model: ClipModel, head: nn.Linear, samples: TrainingSamples, 
         right.append(logits.argmax(dim=1) == labels)
         norms_by_chunk.append(slope.detach())
     norms = torch.cat(norms_by_chunk)
-    return Slopes(float(torch.cat(right).double().mean()), float(norms.mean()), float((norms > tau).double().mean()))
+    values = (
+        torch.cat(right).double().mean(),
+        norms.mean(),
+        (norms > tau).double().mean(),
+        head_lipschitz(head.weight),
+    )
+    return Slopes(*(float(value) for value in values))
+
+
+def head_lipschitz(weight: Tensor) -> Tensor:
+    """Greatest Lipschitz constant () of the class probabilities of a linear head with a weight (S, D)."""
+    return lipschitz_constants(weight.detach().double()).max()
 
 
 def recalibrate(
     model: ClipModel, head: nn.Linear, samples: TrainingSamples, settings: Recalibration, batch: int, seed: int
 ) -> tuple[Slopes, Slopes]:
-    """Train the source predictor, in place, on CE + rho mean max(0, slope - tau)².
+    """Train the source predictor anew, in place and from zeros, on CE + rho mean max(0, slope - tau)².
 
     Args:
         model: model with the embedder of the source modality, of which nothing is trained.
@@ -118,6 +133,8 @@ def recalibrate(
     before = measure_slopes(model, head, samples, settings.tau)
     generator = torch.Generator().manual_seed(seed)
     parameters = list(head.requires_grad_(True).parameters())
+    for parameter in parameters:
+        nn.init.zeros_(parameter)
     optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.0)
     for _ in progress_bar(range(settings.steps), desc="recalibrating the source predictor", unit="step"):
         images, labels = samples.batch(torch.randperm(len(samples), generator=generator)[:batch])

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tracer_lightning.alignment.measurements import Measurements
+from tracer_lightning.alignment.recalibration import Slopes
 from tracer_lightning.alignment.stage import Alignment
 from tracer_lightning.alignment.transported import TransportedPredictor
 from tracer_lightning.models import ClipModel, read_checkpoint
@@ -18,10 +19,10 @@ from tracer_lightning.storage import atomic_file
 from tracer_lightning.types import TargetSpec
 
 WEIGHT, BIAS, GIVEN, MEASUREMENTS = "source_head.weight", "source_head.bias", "label_given_source", "measurements"
-VALUES = "values"
-"""Names of the tensors beside the embedder's own: the transported predictor, (2, F) measurements before and after, and
-where
-values are predicted, their means in each cluster."""
+VALUES, SLOPES = "values", "slopes"
+"""Names of the tensors beside the embedder's own: the transported predictor, (2, F) measurements before and after,
+where values are predicted, their means in each cluster and, where the source predictor was recalibrated, its (2, 4)
+slopes before and after."""
 
 
 def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:
@@ -36,6 +37,8 @@ def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:
     }
     if transported.values is not None:
         tensors[VALUES] = transported.values
+    if alignment.slopes is not None:
+        tensors[SLOPES] = torch.tensor(alignment.slopes, dtype=torch.double)
     with atomic_file(path) as partial:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial)
 
@@ -67,6 +70,8 @@ def read_alignment(path: Path, model: ClipModel, classes: int, outputs: TargetSp
         GIVEN: torch.Size([classes, source_classes]),
         MEASUREMENTS: torch.Size([2, len(Measurements._fields)]),
     }
+    if SLOPES in content:
+        shapes[SLOPES] = torch.Size([2, len(Slopes._fields)])
     for name, shape in shapes.items():
         actual = content[name].shape if name in content else None
         if actual != shape:
@@ -75,7 +80,11 @@ def read_alignment(path: Path, model: ClipModel, classes: int, outputs: TargetSp
         for name, parameter in parameters.items():
             parameter.copy_(content[name])
     before, after = (Measurements(*measurements) for measurements in content[MEASUREMENTS].tolist())
+    slopes = None
+    if SLOPES in content:
+        first, last = (Slopes(*values) for values in content[SLOPES].tolist())
+        slopes = first, last
     values = None if outputs is None else content[VALUES]
     binary = outputs is not None and outputs.binary
     transported = TransportedPredictor(content[WEIGHT], content[BIAS], content[GIVEN], values, binary)
-    return Alignment(before, after, transported, [])
+    return Alignment(before, after, transported, [], slopes)

@@ -13,6 +13,7 @@ from tracer_lightning.alignment.distances import feature_distance
 from tracer_lightning.alignment.encoding import Encoded, TrainingSamples, encode
 from tracer_lightning.alignment.measurements import MOST_TRANSPORTED, Measurements, measure, measure_labels
 from tracer_lightning.alignment.objective import Objective
+from tracer_lightning.alignment.recalibration import Slopes, head_lipschitz
 from tracer_lightning.alignment.source import Source
 from tracer_lightning.alignment.target_classes import target_classes
 from tracer_lightning.alignment.transported import TransportedPredictor
@@ -55,6 +56,13 @@ class Alignment(NamedTuple):
     """Predictor of the target classes that follows from the embedder and the source predictor."""
     steps: list[Step]
     """Loss terms and measurements of each step."""
+    slopes: tuple[Slopes, Slopes] | None = None
+    """The source predictor before and after its recalibration; None without one."""
+
+    @property
+    def lipschitz(self) -> float:
+        """L, the greatest Lipschitz constant of the source predictor's class probabilities."""
+        return float(head_lipschitz(self.transported.weight))
 
 
 def align(
@@ -102,7 +110,7 @@ def align(
     model.train(was_training)
     values = None if classes.values is None else classes.values.to(device)
     transported = TransportedPredictor(source.head.weight, source.head.bias, transition, values, is_binary(data))
-    return Alignment(before, after, transported, log)
+    return Alignment(before, after, transported, log, source.slopes)
 
 
 def is_binary(data: ClipDataModule) -> bool:

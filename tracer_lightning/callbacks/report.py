@@ -191,6 +191,7 @@ class Report(pl.Callback):
             declared=pl_module.test.metrics,
             worst_pairs=self._worst_pairs(data),
             grid=grid,
+            alignment=pl_module.prepared.get("alignment"),
         )
 
     def _worst_pairs(self, data: Any) -> dict[str, list[WorstPair]]:

@@ -115,7 +115,7 @@ def hydra_main(command: str, function: str, words: Sequence[str] = ()) -> Callab
 @JOB.requeue_on_preemption()
 def cli(
     main: Callable[[], Any],
-    checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None,
+    checkpoint: Literal["evaluated", "diagnosed", "embedded", "exported"] | None = None,
     shorthand: Callable[[Sequence[str]], list[str]] = list,
 ) -> None:
     """Run a Hydra main, with errors of composition on one line and signals handled from the beginning.
@@ -143,7 +143,10 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
             from tracer_lightning.config.checkpoint import inherit_checkpoint_config
 
             sys.argv = inherit_checkpoint_config(
-                sys.argv, evaluated=checkpoint != "exported", scored=checkpoint == "evaluated"
+                sys.argv,
+                evaluated=checkpoint in ("evaluated", "diagnosed"),
+                scored=checkpoint == "evaluated",
+                embedded=checkpoint == "embedded",
             )
         sys.argv = [sys.argv[0], *with_quoted_paths(sys.argv[1:])]
     except ValueError as error:

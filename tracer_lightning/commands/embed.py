@@ -1,7 +1,8 @@
-"""Features of images or texts."""
+"""Features of images, arrays or texts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.commands.runner import Runner, require_clip
-from tracer_lightning.commands.unlabelled import build_unlabelled, image_outputs
+from tracer_lightning.commands.unlabelled import build_unlabelled, build_unlabelled_arrays, image_outputs
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import read_model
 from tracer_lightning.engine.console import print_rank_zero
@@ -24,7 +25,7 @@ NUMPY, PARQUET = ".npy", ".parquet"
 
 
 def embed(cfg: DictConfig) -> Path:
-    """Compute the normalised features of images or texts, and write them.
+    """Compute the normalised features of images, arrays or texts, and write them.
 
     Returns:
         The file that was written. A ``.npy`` file holds features (N, D) in float32, with a table beside it that names
@@ -35,8 +36,8 @@ def embed(cfg: DictConfig) -> Path:
     if out.suffix == PARQUET:
         _import_pyarrow()
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
-    kind = "image" if cfg.texts is None else "text"
-    names, features = _embed_images(cfg, runner, backbone) if cfg.texts is None else _embed_texts(cfg, runner, backbone)
+    kind, embed_all = _kind_of_inputs(cfg)
+    names, features = embed_all(cfg, runner, backbone)
     if runner.trainer.is_global_zero:
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == PARQUET:
@@ -49,11 +50,24 @@ def embed(cfg: DictConfig) -> Path:
     return out
 
 
+def _kind_of_inputs(cfg: DictConfig) -> tuple[str, Callable[..., tuple[list[str], np.ndarray]]]:
+    """What is embedded, and the function that embeds it."""
+    if cfg.texts is not None:
+        return "text", _embed_texts
+    return ("sample", _embed_arrays) if cfg.embedder else ("image", _embed_images)
+
+
 def _embed_images(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:
     data, source = build_unlabelled(cfg, backbone, None)
     print_rank_zero(f"{len(source):,} images")
     outputs = image_outputs(runner, backbone.model, data, ("features",), image_features)
     return [source.origin(index) for index in outputs["indices"].tolist()], outputs["features"]
+
+
+def _embed_arrays(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:
+    data = build_unlabelled_arrays(cfg, backbone)
+    outputs = image_outputs(runner, backbone.model, data, ("features",), image_features)
+    return [str(index) for index in outputs["indices"].tolist()], outputs["features"]
 
 
 def _embed_texts(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:

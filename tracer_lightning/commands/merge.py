@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from tracer_lightning.commands.runner import Runner, require_new_folder
+from tracer_lightning.commands.runner import Runner, require_images, require_new_folder
 from tracer_lightning.config.build import build_suite
 from tracer_lightning.config.checkpoint import weights_file
 from tracer_lightning.config.class_texts import recorded_class_texts
@@ -60,6 +60,7 @@ def merge(cfg: DictConfig) -> dict[str, Any]:
         The content of merge.json: scores by model and data set, the models that were merged, versions, seconds.
     """
     runner = Runner(cfg, "merge")
+    require_images(cfg, "merge")
     out = None if cfg.out is None else require_new_folder(cfg.out)
     setting, checkpoints = ("checkpoints", [*cfg.checkpoints]) if cfg.checkpoints else ("checkpoint", [cfg.checkpoint])
     backbones = [read_model(cfg, checkpoint, setting, cfg.model) for checkpoint in checkpoints]

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.evaluate import EVALUATION
-from tracer_lightning.commands.runner import Runner
+from tracer_lightning.commands.runner import Runner, require_images
 from tracer_lightning.commands.unlabelled import build_unlabelled, image_outputs
 from tracer_lightning.config.class_texts import class_texts
 from tracer_lightning.config.finished_models import read_model
@@ -30,6 +30,7 @@ def predict(cfg: DictConfig) -> Path:
         The table that was written: one row per image, empty for those that can't be read.
     """
     runner = Runner(cfg, "predict")
+    require_images(cfg, "predict")
     temperature = fitted_temperature(cfg.temperature, cfg.model)
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
     if cfg.heads != ZERO_SHOT and isinstance(backbone.model.head, ValueHead | PixelHead):

@@ -19,7 +19,7 @@ class Configured(NamedTuple):
     summary: str
     function: str
     """Name of the function in the command's module."""
-    checkpoint: Literal["evaluated", "diagnosed", "exported"] | None = None
+    checkpoint: Literal["evaluated", "diagnosed", "embedded", "exported"] | None = None
     """Use of the checkpoint that the command line names; see :func:`tracer_lightning.commands.cli.cli`."""
     shorthand: str | None = None
     """Name of the function in :mod:`tracer_lightning.config.shorthand` that translates the command line."""
@@ -38,7 +38,7 @@ COMMANDS: dict[str, Configured | Plain] = {
     "check": Configured("inspect images before anything is trained", "check"),
     "evaluate": Configured("evaluate finished or published models", "evaluate", "evaluated"),
     "predict": Configured("classify images without labels", "predict", "exported"),
-    "embed": Configured("compute features of images or texts", "embed", "exported"),
+    "embed": Configured("compute features of images, arrays or texts", "embed", "embedded"),
     "export": Configured("write a model in a format that other libraries load", "export", "exported"),
     "merge": Configured("merge the weights of finished models", "merge", "evaluated", "expand_merge"),
     "runs": Plain("list finished runs with their main results", "list_runs"),

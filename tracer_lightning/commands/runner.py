@@ -66,8 +66,7 @@ class Runner:
             ValueError: the model or the data are of another family.
         """
         require_clip([backbone], purpose)
-        if self.cfg.embedder:
-            raise ValueError(f"{purpose} is for images, and the backbone has an embedder of another modality")
+        require_images(self.cfg, purpose)
         data = build_images(self.cfg, backbone)
         data.trains = False
         return data
@@ -119,6 +118,17 @@ def require_clip(backbones: Iterable[Backbone], purpose: str) -> None:
         if not isinstance(backbone.model, ClipModel):
             family = type(backbone.model).__name__
             raise ValueError(f"{purpose} is for models of images and captions, and the backbone is a {family}")
+
+
+def require_images(cfg: DictConfig, purpose: str) -> None:
+    """Raise ValueError for a model with an embedder of another modality.
+
+    Args:
+        cfg: configuration with ``embedder``.
+        purpose: what needs images, for errors.
+    """
+    if cfg.embedder:
+        raise ValueError(f"{purpose} is for images, and the backbone has an embedder of another modality")
 
 
 def require_new_folder(out: str) -> Path:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.evaluate import VALIDATION
-from tracer_lightning.commands.runner import Runner, require_clip
+from tracer_lightning.commands.runner import Runner, require_clip, require_images
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import (
     ONLY,
@@ -57,6 +57,7 @@ def similarity(cfg: DictConfig) -> dict[str, Any]:
         The content of similarity.json: all comparisons, versions, seconds.
     """
     runner = Runner(cfg, "similarity")
+    require_images(cfg, SIMILARITY)  # before a start is looked for, which the run may lack
     models = _load(cfg, _list_comparisons(cfg))
     data = _build_data(runner, models.backbones)
     for comparison in models.pairs:

@@ -1,4 +1,4 @@
-"""Outputs of a finished model for images without labels."""
+"""Outputs of a finished model for images or arrays without labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from tracer_lightning.commands.runner import Runner, require_clip
+from tracer_lightning.config.build import build_data
 from tracer_lightning.config.errors import setting
+from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
+from tracer_lightning.data.arrays.unlabelled import UnlabelledArrayDataModule, read_samples
 from tracer_lightning.data.images.unlabelled import FileSource, UnlabelledDataModule
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.unlabelled import open_images
@@ -30,8 +33,6 @@ def build_unlabelled(
 ) -> tuple[UnlabelledDataModule, FileSource | IndexedSource]:
     """The images that ``images`` names, and their data module for the backbone's inputs."""
     require_clip([backbone], "images")
-    if cfg.embedder:
-        raise ValueError("images: the model has an embedder of another modality, and takes no images")
     with setting("images"):
         source = open_images(cfg.images, Path(cfg.paths.cache).expanduser() / "indices")
     data = UnlabelledDataModule(
@@ -46,14 +47,26 @@ def build_unlabelled(
     return data, source
 
 
+def build_unlabelled_arrays(cfg: DictConfig, backbone: Backbone) -> UnlabelledArrayDataModule:
+    """The data module of the arrays that ``images`` names, standardized by the data that the model was trained on."""
+    trained_on = build_data(cfg, backbone)
+    if not isinstance(trained_on, StandardizedDataModule):
+        raise ValueError(f"data: a {type(trained_on).__name__} has no arrays; name those that the run was trained on")
+    with setting("images"):
+        samples = read_samples(Path(cfg.images), trained_on.sample_shape)
+    print_rank_zero(f"{len(samples):,} samples")
+    loading = {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers, "seed": cfg.seed}
+    return UnlabelledArrayDataModule(backbone.spec, samples, trained_on, **loading)
+
+
 def image_outputs(
     runner: Runner,
     model: nn.Module,
-    data: UnlabelledDataModule,
+    data: UnlabelledDataModule | UnlabelledArrayDataModule,
     names: Sequence[str],
     start: Callable[[Any], Callable[[Tensor], Outputs]],
 ) -> dict[str, np.ndarray]:
-    """Outputs of the readable images, as :class:`OutputModule` collects them; the others are named."""
+    """Outputs of the readable samples, as :class:`OutputModule` collects them; the others are named."""
     module = OutputModule(model, names, start)
     runner.test(module, data)
     unreadable = unreadable_samples(data)

@@ -13,13 +13,13 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from tracer_lightning.alignment import Alignment, Objective, Source, align, read_source
-from tracer_lightning.alignment.measurements import MEASUREMENTS
 from tracer_lightning.alignment.recalibration import Recalibration
 from tracer_lightning.alignment.saved import read_alignment, write_alignment
 from tracer_lightning.alignment.stage import Step
 from tracer_lightning.config.backbones import add_embedder
 from tracer_lightning.config.build import build_data, make, make_data
 from tracer_lightning.config.errors import setting
+from tracer_lightning.config.ignored import ignored_settings
 from tracer_lightning.config.mixing import without_mix
 from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.data import ClipDataModule, DataModule
@@ -27,6 +27,7 @@ from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
 from tracer_lightning.models import Backbone
 from tracer_lightning.phases import phase
+from tracer_lightning.reporting.alignment_table import alignment_tables
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.storage import write_text
 
@@ -51,6 +52,8 @@ def prepare_modality(
     Returns:
         None for images, and where there is no source modality to compare with.
     """
+    for line in ignored_settings(cfg):
+        print_rank_zero(f"warning: {line}")
     if not cfg.embedder:
         return None
     if not isinstance(data, ClipDataModule):
@@ -124,7 +127,8 @@ def _source(cfg: DictConfig, backbone: Backbone, trainer: pl.Trainer) -> Source:
         before, after = source.slopes
         print_rank_zero(
             f"stage 0: accuracy of the source predictor {before.accuracy:.1%}, then {after.accuracy:.1%}; mean slope "
-            f"{before.slope:.2f}, then {after.slope:.2f}; above tau {before.steep:.0%}, then {after.steep:.0%}"
+            f"{before.slope:.2f}, then {after.slope:.2f}; above tau {before.steep:.0%}, then {after.steep:.0%}; "
+            f"Lipschitz constant {before.lipschitz:.2f}, then {after.lipschitz:.2f}"
         )
     return source
 
@@ -182,14 +186,24 @@ def _saved_alignment(checkpoint: Path, backbone: Backbone, data: ClipDataModule,
 
 
 def _table(alignment: Alignment, title: str) -> Table:
-    table = Table("", "before", "after", title=title, title_justify="left")
-    for field, name in MEASUREMENTS:
-        table.add_row(name, *(f"{getattr(measured, field):.3f}" for measured in (alignment.before, alignment.after)))
+    measured = alignment_tables(alignment_results(alignment)["alignment"])[-1]
+    about = f"L, the Lipschitz constant of the source predictor, is {alignment.lipschitz:.3f}"
+    table = Table("", "before", "after", title=title, title_justify="left", caption=about, caption_justify="left")
+    for row in measured.rows:
+        table.add_row(*row)
     return table
 
 
 def alignment_results(alignment: Alignment | None) -> Mapping[str, Any]:
-    """Entries of results.json about stage 1."""
+    """Entries of results.json about stages 0 and 1."""
     if alignment is None:
         return {}
-    return {"alignment": {"before": alignment.before._asdict(), "after": alignment.after._asdict()}}
+    entries: dict[str, Any] = {
+        "before": alignment.before._asdict(),
+        "after": alignment.after._asdict(),
+        "lipschitz": alignment.lipschitz,
+    }
+    if alignment.slopes is not None:
+        before, after = alignment.slopes
+        entries["recalibration"] = {"before": before._asdict(), "after": after._asdict()}
+    return {"alignment": entries}

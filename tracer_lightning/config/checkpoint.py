@@ -73,7 +73,9 @@ def reference(checkpoint: str) -> tuple[str, str | None] | None:
     return None
 
 
-def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, scored: bool = True) -> list[str]:
+def inherit_checkpoint_config(
+    arguments: Sequence[str], evaluated: bool, scored: bool = True, embedded: bool = False
+) -> list[str]:
     """The command line with the option ``checkpoint`` chosen in the groups whose settings the checkpoint brings.
 
     A run's checkpoint brings its backbone, and its data and suite unless ``data`` is given; an exported model or an
@@ -84,6 +86,8 @@ def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, scored:
         arguments: the command line.
         evaluated: whether the command uses data.
         scored: whether a command that uses data scores models, and so has ``evaluation`` and ``primary_metric``.
+        embedded: whether the command embeds samples of its own, which are standardized by the data of a run with an
+            embedder.
     """
     checkpoints = [argument.removeprefix(KEY).strip("'\"") for argument in arguments if argument.startswith(KEY)]
     if not checkpoints or checkpoints[-1] in ("", "null"):
@@ -102,6 +106,8 @@ def inherit_checkpoint_config(arguments: Sequence[str], evaluated: bool, scored:
     groups = [group for group in MODEL if settings.get(group)]
     if evaluated and reference(checkpoint) is None and not _chosen(arguments, "data"):
         groups += DATA
+    if embedded and settings.get("embedder"):
+        groups.append("data")
     if evaluated and scored and names_own_class(settings, EVALUATION):
         groups.append(EVALUATION)
     groups = [group for group in groups if not _chosen(arguments, group)]

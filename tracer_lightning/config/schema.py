@@ -102,6 +102,14 @@ COMMON: dict[str, Any] = {
     "trainer": Node,
     "evaluation.precision": one_of("fp32", "bf16"),
 }
+SOURCE = Rule(
+    "null or an option of the group data, chosen as in data@align.source=image_folder",
+    lambda value: value is None or isinstance(value, dict),
+)
+SOURCE_HEAD = Rule(
+    "an option of the group head, chosen as head@align.source_head=probe or head@align.source_head=zero_shot",
+    lambda value: isinstance(value, dict),
+)
 TRAIN: dict[str, Any] = {
     **COMMON,
     "tags": list[str],
@@ -137,7 +145,8 @@ TRAIN: dict[str, Any] = {
     "align.schedule": one_of("joint", "sequential"),
     "align.distance": one_of("exact", "sinkhorn", "sliced"),
     "align.space": one_of("body", "tokens"),
-    "align.source": Node | None,
+    "align.source": SOURCE,
+    "align.source_head": SOURCE_HEAD,
     "align.source_head.module": Node,
     "align.source_samples": whole_number(2),
     "align.recalibrate.penalty": Rule("a number >= 0", _is_number),
@@ -241,6 +250,7 @@ UNLABELLED: dict[str, Any] = {
     "paths.cache": str,
     "backbone": Node,
     "peft.prepare": Node,
+    "embedder": Node,
     "trainer": Node,
     "checkpoint": str,
     "model": PART,
@@ -267,7 +277,7 @@ PREDICT: dict[str, Any] = {
         "a number > 0 or the folder of an evaluation", lambda value: isinstance(value, str) or _is_number(value)
     ),
 }
-EMBED: dict[str, Any] = {**UNLABELLED, "images": PATH, "texts": TEXTS}
+EMBED: dict[str, Any] = {**UNLABELLED, "images": PATH, "texts": TEXTS, "data": Node}
 KERNELS: dict[str, Any] = {"steps": whole_number(1), "kernel": Node | None, "kernels": Node | None, "out": str}
 SCHEMAS = {
     "train": TRAIN,

@@ -92,6 +92,11 @@ def _check_modality(cfg: DictConfig) -> None:
         raise ValueError(
             "callbacks.report.images must be 0 with an embedder of another modality: its samples are no images"
         )
+    if cfg.embedder and cfg.compute.channels_last:
+        raise ValueError(
+            "compute.channels_last must be false with an embedder of another modality: it is a layout for the "
+            "convolutions of ResNets"
+        )
 
 
 def _check_clipping(cfg: DictConfig) -> None:

@@ -97,6 +97,7 @@ def run(
         OSError: the disk is full, or another process was lost; the message names the last good checkpoint.
         MemoryError: likewise, for lack of memory.
     """
+    module.prepared = info.prepared
     with report_interruption(trainer, info.resume_hint), measure_phases() as phases:
         outcome = _train_and_test(trainer, module, data, info, saved)
         return _write_results(trainer, module, data, info, outcome, phases.take())

@@ -137,5 +137,5 @@ def _class_moments(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def _squared_distances(first: Tensor, second: Tensor) -> Tensor:
-    """(N, M) squared Euclidean distances of (N, D) and (M, D)."""
-    return (first[:, None] - second[None]).square().sum(dim=-1)
+    """(N, M) squared Euclidean distances of (N, D) and (M, D), without their (N, M, D) differences in memory."""
+    return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist").square()

@@ -113,7 +113,9 @@ class StandardizedDataModule(ClipDataModule):
             raw["train"], raw["val"] = (splits["train"].take(part) for part in rows)
         if "val" in raw:
             self.val_set = EvalSet(name, "val", "id", samples=len(raw["val"].labels))
-        self._splits, self._statistics = raw, channel_statistics(raw["train"])
+        self._splits = raw
+        self.statistics = channel_statistics(raw["train"])
+        """Statistics of the channels, by which samples are standardized."""
         targets = self._splits["train"].targets
         self._outputs = None if targets is None else target_spec(targets, task)
 
@@ -124,11 +126,11 @@ class StandardizedDataModule(ClipDataModule):
 
     def train_source(self) -> ArraySource:
         """Training samples without those held out, at least one of every class."""
-        return ArraySource(self._splits["train"], self._statistics)
+        return ArraySource(self._splits["train"], self.statistics)
 
     def eval_source(self, eval_set: EvalSet) -> ArraySource:
         """Samples of an evaluation set."""
-        return ArraySource(self._splits[eval_set.split], self._statistics)
+        return ArraySource(self._splits[eval_set.split], self.statistics)
 
     def train_dataset(self) -> CaptionedDataset:
         """Training samples with captions and, if there are some, values to predict."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,26 @@ def read_splits(path: Path, task: Task = CLASSIFICATION) -> dict[str, Split]:
     return {name: arrays.split(name, task) for name in present}
 
 
+def read_file(path: Path, where: str) -> np.ndarray:
+    """The array of a ``.npy`` file, mapped into memory; ValueError that begins with ``where`` if it can't be."""
+    with _naming(where):
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
+
+
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Raise what goes wrong in reading an array as a ValueError that begins with ``where``."""
+    try:
+        yield
+    except Exception as error:  # forged files raise errors of many classes
+        if any(word in str(error) for word in ("allow_pickle", "Python objects")):
+            raise ValueError(
+                f"{where} holds pickled objects, which are not loaded; save an array of numbers"
+            ) from error
+        raise ValueError(f"{where} can't be read ({_reason(error)})") from error
+
+
 class _Arrays:
     """Arrays by name, checked when they are read."""
 
@@ -97,19 +118,10 @@ class _Arrays:
         if name not in self._names:
             listed = ", ".join(sorted(self._names)[:9]) or "no arrays"
             raise ValueError(f"{where} is missing; there must be {name}, found {listed}")
-        try:
-            if self._is_folder:
-                array: np.ndarray = np.load(self._path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-            else:
-                with np.load(self._path, allow_pickle=False) as archive:
-                    array = archive[name]
-        except Exception as error:  # forged files raise errors of many classes
-            if any(word in str(error) for word in ("allow_pickle", "Python objects")):
-                raise ValueError(
-                    f"{where} holds pickled objects, which are not loaded; save an array of numbers"
-                ) from error
-            raise ValueError(f"{where} can't be read ({_reason(error)})") from error
-        return where, array
+        if self._is_folder:
+            return where, read_file(self._path / f"{name}.npy", where)
+        with _naming(where), np.load(self._path, allow_pickle=False) as archive:
+            return where, archive[name]
 
     def split(self, name: str, task: Task) -> Split:
         samples = self.samples(f"{name}_x")

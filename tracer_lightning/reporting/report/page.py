@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from tracer_lightning.reporting.alignment_table import alignment_tables
 from tracer_lightning.reporting.bins import FEW, binned_ece
 from tracer_lightning.reporting.report.classes import class_lists
 from tracer_lightning.reporting.report.curve_panels import curve_sections
@@ -104,6 +105,7 @@ def render(record: RunRecord) -> str:
             heat_map=grid_of(record),
             unit=" in percent" if all(metric.percent for metric in record.metrics) else "",
             lower=[metric.title for metric in record.metrics if metric.better == "lower"],
+            alignment=[] if record.alignment is None else alignment_tables(record.alignment),
             sections=curve_sections(record),
             reliability=_reliability(record, names),
             classes=class_lists(record, names),

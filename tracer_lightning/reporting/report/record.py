@@ -59,6 +59,8 @@ class RunRecord(NamedTuple):
     """Pairs whose match is found last, by data set with captions."""
     grid: ScoreGrid | None = None
     """Averages to show as a heat map; None if the suite has none."""
+    alignment: Mapping[str, Any] | None = None
+    """Entry ``alignment`` of results.json; None for runs without stage 1."""
 
     @property
     def headline(self) -> Metric:
