@@ -82,7 +82,7 @@ def test_answers_of_paligemma_are_hidden_from_earlier_tokens():
 def test_a_distractor_begins_where_the_answer_does():
     collate = collate_of(llava)
     batch = collate([Conversation(IMAGE, (FIRST,), 0, "row 0", 0, "cat")])
-    assert collate.processor.tokenizer.convert_ids_to_tokens(batch.distractors.tolist()) == ["▁c"]
+    assert collate.processor.tokenizer.convert_ids_to_tokens(batch.distractors[0].tolist()) == ["▁c", "at"]
 
 
 @pytest.mark.parametrize("family", [llava, qwen])
