@@ -126,18 +126,18 @@ def _check_context(cfg: DictConfig, group: str, factory: Callable[..., Any], con
     if missing:
         needs = " and ".join(CONTEXT.get(name, name) for name in missing)
         raise ValueError(
-            f"{group}={cfg[group].name} needs {needs}, which these data don't have; {_remedy(cfg, group, context)}"
+            f"{group}={cfg[group].name} needs {needs}, which these data don't have; {_remedy(group, context)}"
         )
 
 
-def _remedy(cfg: DictConfig, group: str, context: Collection[str]) -> str:
+def _remedy(group: str, context: Collection[str]) -> str:
     """What to choose in place of a head, or of anchors, that the data can't have."""
     if group == "head" and "outputs" in context:
         return "choose head=values or, for maps, head=pixels"
     if group == "head" and "prompts" in context:
         return "choose head=zero_shot or another head of classes"
-    if group == "head" and "head" in cfg.method.train:
-        return "choose a method without a head, such as flyp, tracer or, for models that answer, sft"
+    if group == "head":
+        return "choose head=none with a method without a head, such as flyp, tracer or, for models that answer, sft"
     return f"choose {group}=none"
 
 
