@@ -11,6 +11,7 @@ from tracer_lightning.commands.cli import task
 from tracer_lightning.commands.evaluate import order_sets
 from tracer_lightning.commands.train import objective, train
 from tracer_lightning.config.check_built import check_built
+from tracer_lightning.data import DataModule
 from tracer_lightning.engine.validation import logged_validation
 from tracer_lightning.types import EvalSet
 
@@ -19,6 +20,7 @@ from tracer_lightning.types import EvalSet
 class Data:
     val_set: EvalSet
     eval_sets: tuple
+    validation_remedy = DataModule.validation_remedy
 
     def about_validation(self):
         return ""
