@@ -16,6 +16,7 @@ Pattern = Annotated[str, StringConstraints(max_length=100, pattern=r"^[\w.*]+$")
 Model = Annotated[
     str, StringConstraints(max_length=1000, pattern=r"^[\w.-]+$|^hf-hub:[\w./@-]+$|^local-dir:[^\x00-\x1f$]+$")
 ]
+Pixels = Annotated[int, Field(ge=1, le=1 << 32)]
 
 
 class Target(StrictRecord):
@@ -72,6 +73,7 @@ class BuiltLlava(Target):
     vision_cfg: LlavaTower
     text_cfg: LlavaText
     words: Annotated[list[Text], Field(max_length=1 << 16)]
+    max_pixels: Pixels | None = None
 
 
 class LoadedAnsweringModel(Target):
@@ -85,7 +87,7 @@ class LoadedAnsweringModel(Target):
     trust_remote_code: Literal[False]
     parts: dict[Literal["image", "connector"], list[Name]] | None = None
     chat_template: Text | None = None
-    max_pixels: Annotated[int, Field(ge=1, le=1 << 32)] | None = None
+    max_pixels: Pixels | None = None
 
 
 class ConvolutionEmbedder(Target):

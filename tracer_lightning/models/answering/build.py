@@ -72,16 +72,19 @@ def _processor(words: Sequence[str], image_size: int, patch_size: int) -> Any:
     )
 
 
-def build_llava(vision_cfg: Mapping[str, int], text_cfg: Mapping[str, int], words: Sequence[str]) -> Backbone:
+def build_llava(
+    vision_cfg: Mapping[str, int], text_cfg: Mapping[str, int], words: Sequence[str], max_pixels: int | None = None
+) -> Backbone:
     """Build a LLaVA (Liu et al., 2023) with random weights: a CLIP tower, a projector and a Llama that reads words.
 
     Args:
         vision_cfg: ``image_size`` and ``patch_size`` in pixels, ``width``, ``layers`` and ``heads`` of the tower.
         text_cfg: ``context_length`` in tokens, ``width``, ``layers`` and ``heads`` of the Llama.
         words: vocabulary; texts are split at blanks.
+        max_pixels: maximum number of pixels of an image, as for :func:`load_pretrained`.
 
     Raises:
-        ValueError: ``transformers`` is missing, or the patches don't fill an image.
+        ValueError: ``transformers`` is missing, the patches don't fill an image, or images have more pixels.
     """
     transformers = _transformers()
     image_size, patch_size = vision_cfg["image_size"], vision_cfg["patch_size"]
@@ -117,6 +120,8 @@ def build_llava(vision_cfg: Mapping[str, int], text_cfg: Mapping[str, int], word
         tie_word_embeddings=False,
     )
     model = transformers.AutoModelForImageTextToText.from_config(config)
+    if max_pixels is not None:
+        limit_pixels(processor.image_processor, model.config, max_pixels)
     return _backbone(model, processor, None)
 
 
