@@ -28,7 +28,7 @@ class StepSetting(NamedTuple):
     streamlined: bool = True
     """Whether to use the attention and last block of :mod:`tracer_lightning.models.open_clip.fast_attention`."""
     patches: bool = True
-    """Whether patches are embedded by a matrix product instead of a convolution."""
+    """Whether patches are embedded by a matrix product instead of a convolution, on a GPU."""
     trimmed: bool = True
     """Whether captions are trimmed to the longest of the batch."""
     deduplicated: bool = True

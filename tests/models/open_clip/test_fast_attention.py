@@ -8,7 +8,13 @@ import torch
 
 from tests.models.open_clip.test_clip import TEXT
 from tracer_lightning.models import ClipModel
-from tracer_lightning.models.open_clip.fast_attention import ClassTokenBlock, PatchEmbedding, SelfAttention, all_tokens
+from tracer_lightning.models.open_clip.fast_attention import (
+    ClassTokenBlock,
+    PatchEmbedding,
+    SelfAttention,
+    all_tokens,
+    patch_product,
+)
 from tracer_lightning.teachers import FrozenTeacher
 
 VIT = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 2}
@@ -60,11 +66,22 @@ def test_features_and_gradients_are_those_of_open_clip(vision):
             torch.testing.assert_close(gradients[name].grad, parameter.grad, rtol=1e-9, atol=1e-12)
 
 
-def test_images_that_patches_do_not_divide_are_embedded_as_by_the_convolution():
-    plain, ours = pair()
-    convolution, images = ours.model.visual.conv1, torch.randn(2, 3, 40, 52, dtype=torch.double)
-    assert type(convolution) is PatchEmbedding
-    torch.testing.assert_close(convolution(images), plain.visual.conv1(images))
+@pytest.mark.parametrize(("patch", "biased"), [((8, 8), False), ((8, 16), True)])
+def test_the_product_of_patches_is_their_convolution(patch, biased):
+    convolution = torch.nn.Conv2d(3, 5, patch, patch, bias=biased).double()
+    weights = [convolution.weight, *([convolution.bias] if biased else [])]
+    images = torch.randn(2, 3, 16, 32, dtype=torch.double, requires_grad=True)
+    product = patch_product(images, convolution.weight, convolution.bias)
+    torch.testing.assert_close(product, convolution(images), rtol=1e-12, atol=1e-13)
+    seed = torch.randn_like(product)
+    gradients, expected = (torch.autograd.grad(out, [images, *weights], seed) for out in (product, convolution(images)))
+    for gradient, other in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=1e-10, atol=1e-12)
+
+
+def test_a_vit_has_the_product():
+    _, ours = pair()
+    assert type(ours.model.visual.conv1) is PatchEmbedding
 
 
 @pytest.mark.parametrize("vision", [VARIANTS["class token"], VARIANTS["layer scale"]])
