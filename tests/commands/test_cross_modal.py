@@ -358,7 +358,7 @@ def test_maps_are_predicted_and_evaluated_again(tmp_path, capsys):
         assert scores[model]["values"] == results[model]["values"]
     status, _, err = script("predict", f"checkpoint={tmp_path}/run", "images=.", f"hydra.run.dir={tmp_path}/predict")
     assert status == 1
-    assert "predict is for images" in err
+    assert "predict is for images, and the backbone has an embedder of another modality" in err
     assert collect([str(tmp_path / "run"), "--metrics", "relative_l2", "mae", "--out", str(tmp_path / "tables")]) == 0
     assert "relative L2" in capsys.readouterr().out
     assert (tmp_path / "tables/alignment.png").exists()

@@ -84,7 +84,7 @@ class LabelledSetsDataModule(ClipDataModule):
             self._append(EvalSet(set_name, split, OTHER, samples=samples, texts=texts))
 
     def _append(self, eval_set: EvalSet) -> None:
-        if eval_set.name in {other.name for other in self.labelled_sets}:
+        if eval_set.name in {labelled.name for labelled in self.labelled_sets}:
             raise ValueError(f"suite has two sets called {eval_set.name}; rename one of them")
         self.labelled_sets.append(eval_set)
 

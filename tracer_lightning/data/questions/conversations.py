@@ -182,17 +182,17 @@ class ConversationCollate:
         ]
         texts = [transcript.text for _, transcript in transcripts]
         tokens = self.processor.tokenizer(texts, return_offsets_mapping=True, **self._special_tokens(texts))
-        found = iter(
+        tokenized = iter(
             (transcript.text, ids, self._find_answers(conversation, transcript, ids, offsets))
             for (conversation, transcript), ids, offsets in zip(
                 transcripts, tokens.input_ids, tokens.offset_mapping, strict=True
             )
         )
         for conversation in conversations:
-            text, ids, answers = next(found)
+            text, ids, answers = next(tokenized)
             distractor: Sequence[int] = ()
             if conversation.distractor is not None:
-                _, others, alternatives = next(found)
+                _, others, alternatives = next(tokenized)
                 distractor = _distinctive(others[slice(*alternatives[-1])], ids[slice(*answers[-1])])
             yield _Tokenized(text, array("i", ids), answers, distractor)
 
@@ -242,7 +242,7 @@ class ConversationCollate:
         self, conversation: Conversation, transcript: Transcript, ids: Sequence[int], offsets: Sequence[Span]
     ) -> list[Span]:
         """Tokens of each answer; ValueError unless each has one end, and tokens before it."""
-        found = []
+        spans = []
         for span in transcript.answers:
             try:
                 start, end = find_tokens(transcript.text, span, offsets)
@@ -256,8 +256,8 @@ class ConversationCollate:
                     f"{conversation.origin}: an answer was not recognised in the conversation's tokens; it must have a "
                     "token beside its end"
                 )
-            found.append((start, end))
-        return found
+            spans.append((start, end))
+        return spans
 
 
 def _beginnings(conversation: Conversation) -> Iterator[_Beginning]:
