@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from tests.commands.helpers import composed, hydra_context, script
 from tracer_lightning.commands.train import run
-from tracer_lightning.engine.precision import set_evaluation_precision
+from tracer_lightning.engine.precision import set_evaluation_precision, slow_bf16_warning
 from tracer_lightning.evaluation import EvaluationModule, Suite
 from tracer_lightning.evaluation.logits import image_logits
 
@@ -110,3 +110,20 @@ def test_logits_in_bf16(backbone):
     expected = model.encode_image(images).bfloat16() @ (model.logit_scale * head).bfloat16().T
     assert torch.equal(rounded, expected.float())
     torch.testing.assert_close(rounded, plain, rtol=0.02, atol=0.02 * model.logit_scale.item())
+
+
+@pytest.mark.parametrize(
+    ("device", "capabilities", "teacher", "warned"),
+    [
+        ("cpu", {"architecture": "x86_64"}, "bf16", True),
+        ("cpu", {"architecture": "x86_64"}, "same", False),
+        ("cpu", {"architecture": "x86_64", "avx512_bf16": True}, "bf16", False),
+        ("cpu", {"architecture": "aarch64"}, "bf16", False),
+        ("meta", {"architecture": "x86_64"}, "bf16", False),
+    ],
+)
+def test_bf16_on_a_cpu_without_instructions_for_it(monkeypatch, device, capabilities, teacher, warned):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    warning = slow_bf16_warning(torch.device(device), {"trainer.precision": "32-true", "teacher.precision": teacher})
+    assert (warning is not None) == warned
+    assert warning is None or warning.startswith("teacher.precision=bf16: this CPU has no instructions for bf16")

@@ -24,7 +24,7 @@ from tracer_lightning.config.type_checks import TARGET, check_values
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.features import training_features
-from tracer_lightning.engine.precision import set_evaluation_precision
+from tracer_lightning.engine.precision import set_evaluation_precision, slow_bf16_warning
 from tracer_lightning.engine.rendezvous import meet_at_start
 from tracer_lightning.engine.settings import shortened
 from tracer_lightning.evaluation import Suite
@@ -358,6 +358,10 @@ def devices_of(cfg: DictConfig) -> tuple[int, int]:
 def _make_trainer(cfg: DictConfig, **options: Any) -> pl.Trainer:
     trainer: pl.Trainer = make(cfg, "trainer", pl.Trainer, **options)
     set_evaluation_precision(trainer, cfg.evaluation.precision)
+    keys = ("trainer.precision", "teacher.precision", "evaluation.precision")
+    precisions = {key: str(OmegaConf.select(cfg, key, default="")) for key in keys}
+    if warning := slow_bf16_warning(trainer.strategy.root_device, precisions):
+        print_rank_zero(f"warning: {warning}")
     return meet_at_start(trainer, partial(resolved_settings, cfg), cfg.rendezvous_timeout)
 
 
