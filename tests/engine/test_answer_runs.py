@@ -63,6 +63,15 @@ def test_losses_and_scores_are_written(finished):
         assert (finished / figure).stat().st_size > 1000
 
 
+def assert_continued(whole, resumed):
+    """The same state to the last bit."""
+    parts = ("state_dict", "optimizer_states", "lr_schedulers", "DigitQuestionsDataModule", "global_step")
+    unbroken, continued = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in (whole, resumed)
+    )
+    assert not differences({part: unbroken[part] for part in parts}, {part: continued[part] for part in parts})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("peft", [pytest.param("none", marks=pytest.mark.exhaustive), "lora_all"])
 def test_a_killed_run_continues_to_the_last_bit(finished, tmp_path, peft):
@@ -74,11 +83,20 @@ def test_a_killed_run_continues_to_the_last_bit(finished, tmp_path, peft):
             finished = tmp_path / "whole/run"
         run_until(questions(tmp_path, *options), epochs=1)
         run(questions(tmp_path, *options, "resume=auto"))
-    parts = ("state_dict", "optimizer_states", "lr_schedulers", "DigitQuestionsDataModule", "global_step")
-    unbroken, continued = (
-        torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in (finished, tmp_path / "run")
-    )
-    assert not differences({part: unbroken[part] for part in parts}, {part: continued[part] for part in parts})
+    assert_continued(finished, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_a_run_that_accumulates_continues_within_an_epoch_to_the_last_bit(tmp_path):
+    """It dies between the batches of the second step of an epoch of three: two of two batches, and one of one."""
+    steps = ("trainer.accumulate_grad_batches=2", "trainer.limit_train_batches=5", "data.batch_size=64")
+    options = ("method=sft_wma", *steps, "callbacks.checkpoint.every_n_train_steps=1", "trainer.max_steps=5")
+    (tmp_path / "whole").mkdir()
+    with hydra_context():
+        run(questions(tmp_path / "whole", *options))
+        run_until(questions(tmp_path, *options), epochs=0)
+        run(questions(tmp_path, *options, "resume=auto"))
+    assert_continued(tmp_path / "whole/run", tmp_path / "run")
 
 
 @pytest.mark.slow
