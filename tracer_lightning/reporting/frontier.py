@@ -117,7 +117,7 @@ class Frontiers:
             ``other``, and those of :func:`grid_sets`.
         unchanged: Labels of series that are left out because all their models score like the model before training,
             such as frozen teachers.
-        titles: Title of the scores by group, such as ``accuracy``.
+        titles: Title of the scores by group of sets, such as ``accuracy``.
     """
 
     names: Sequence[str]
@@ -239,7 +239,11 @@ def grid_sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
     Returns:
         Name and number of samples of each set, by cell; empty without a grid.
     """
-    cells = {cell: scores[name]["sets"] for name in scores if (cell := cell_of(name)) and cell != (ID, ID)}
+    cells = {
+        cell: values["sets"]
+        for name, values in scores.items()
+        if "sets" in values and (cell := cell_of(name)) and cell != (ID, ID)
+    }
     general = [name for (_, text), members in cells.items() if text == GENERAL for name in members] or [
         name
         for (image, _), members in cells.items()

@@ -16,7 +16,7 @@ MARKERS = "osD^vP<X>ph"
 """Markers of series; as there are not as many as colours, pairs of both are distinct for all series."""
 AXES: Mapping[str, str] = {ID: "ID {} (%)", OOD: "OOD {} (%)", OTHER: "{} on other sets (%)"}
 """Labels of axes by role, with a place for the title of the scores."""
-OTHER_AXIS = "{} (%), {}"
+CELL_AXIS = "{} (%), {}"
 """Label of the axes of cells, with places for the title of the scores and that of the cell."""
 MOST_COLUMNS = 5
 """Number of panels side by side before they are continued in another row."""
@@ -46,12 +46,12 @@ def draw_frontiers(frontiers: Frontiers, groups: Sequence[str]) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(groups) :]:
         axes.remove()
-    for axes, group in zip(panels, groups, strict=False):
+    for axes, group in zip(panels[: len(groups)], groups, strict=True):
         for number, (series, name) in enumerate(zip(frontiers.series, labels, strict=True)):
             _draw_series(axes, series, group, number, name)
         for start in frontiers.starts:
             axes.plot(100 * start[ID], 100 * start[group], "s", color="black", ms=8, zorder=4, label=BEFORE)
-        ylabel = AXES.get(group, OTHER_AXIS).format(frontiers.titles[group], group_title(group))
+        ylabel = AXES.get(group, CELL_AXIS).format(frontiers.titles[group], group_title(group))
         axes.set(xlabel=AXES[ID].format(frontiers.titles[ID]), ylabel=ylabel)
     handles, names = panels[0].get_legend_handles_labels()
     entries = dict(zip(names, handles, strict=True))
