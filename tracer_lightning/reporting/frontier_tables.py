@@ -98,7 +98,8 @@ def _level_columns(
 
 def _grid_section(frontiers: Frontiers, bootstrap: Bootstrap) -> TableSection:
     """Table of means at equal ID score on the cells of the grid that are not trained on, and on ``general``."""
-    score, columns = frontiers.titles[ID], []
+    score = frontiers.titles[ID]
+    columns: list[TableColumn] = []
     for cell, level in product(frontiers.cells, id_levels(frontiers.series)):
         headings = (group_title(cell), f"at ID {_percent(level)}")
         columns += _level_columns(frontiers, bootstrap, level, cell, headings)
