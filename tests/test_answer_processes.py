@@ -22,7 +22,9 @@ SHORT = (
     *("trainer.log_every_n_steps=1", "scheduler.warmup_steps=1"),
 )
 """Four steps. Answers have as many tokens as words, so that ranks have unequal numbers of them."""
-ACCUMULATED = "trainer.accumulate_grad_batches=2"
+GENERAL = "data.mix={ratio:0.5,sets:{general:{kinds:[digit],renderings_per_digit:2}}}"
+ACCUMULATED = ("trainer.accumulate_grad_batches=4", "trainer.limit_train_batches=3")
+"""Steps of three batches, because an epoch ends before a fourth one."""
 
 
 def run_alone(folder, *settings):
@@ -32,9 +34,12 @@ def run_alone(folder, *settings):
 
 
 @pytest.mark.slow
-def test_two_processes_train_like_one_with_accumulation(tmp_path):
-    succeeded(train(*SHORT, *DDP, ACCUMULATED, cwd=tmp_path))
-    assert_same_run(run_alone(tmp_path, ACCUMULATED), tmp_path / "outputs/questions/test")
+def test_two_processes_that_accumulate_train_like_one_with_a_large_batch(tmp_path):
+    """With an eps that makes the updates depend on the scale of the gradients."""
+    shared = ("optimizer.eps=1", "optimizer.lr=0.1", GENERAL)
+    succeeded(train(*SHORT, *DDP, *shared, *ACCUMULATED, cwd=tmp_path))
+    one = run_alone(tmp_path, *shared, "data.batch_size=96", "trainer.limit_train_batches=1")
+    assert_same_run(one, tmp_path / "outputs/questions/test")
 
 
 def shard_worker(local_rank, folder, ports):

@@ -87,6 +87,21 @@ def sets_by_kind(scores: Mapping[str, Mapping[str, Any]], metrics: Sequence[Metr
     ]
 
 
+IMAGE_TITLES, TEXT_TITLES = {"id": "ID images", "ood": "OOD images"}, {"id": "ID text"}
+"""Titles of the rows and columns of a grid of images and texts; other texts have their own names."""
+
+
+def cell_name(image: str, text: str) -> str:
+    """Name of the average over the sets of one cell of a grid of images and texts."""
+    return f"image_{image}/text_{text}"
+
+
+def cell_of(name: str) -> tuple[str, str] | None:
+    """Image and text of the cell that a name of :func:`cell_name` stands for; None for other names."""
+    image, separator, text = name.removeprefix("image_").partition("/text_")
+    return (image, text) if separator and name == cell_name(image, text) else None
+
+
 class ScoreGrid(NamedTuple):
     """Averages of a suite, arranged in rows and columns."""
 

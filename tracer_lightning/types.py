@@ -93,6 +93,9 @@ class Conversations(NamedTuple):
     them is its end where the true answer begins with it, and only there."""
     unreadable: tuple[str, ...] = ()
     """Locations of unreadable images, each with the reason."""
+    step_tokens: float | None = None
+    """Number of answered positions of all batches of this rank's optimizer step, divided by the number of batches that
+    are accumulated; None where a step has one batch."""
 
 
 class AnswerLogits(NamedTuple):
@@ -105,15 +108,16 @@ class AnswerLogits(NamedTuple):
     sample: Tensor
     """(T,) row of the batch that each position belongs to, ascending."""
     tokens: Tensor
-    """() number of answered positions of the global batch, divided by the number of ranks: a sum over this rank's
-    positions divided by it has the mean over the global batch as its mean over ranks."""
+    """() number of answered positions of the optimizer step, divided by the numbers of ranks and of accumulated
+    batches: of sums over the positions of a rank's batch, divided by it, the mean over ranks and accumulated batches is
+    the mean over all positions of the step."""
 
     def detached(self) -> AnswerLogits:
         """The same logits without gradients."""
         return self._replace(logits=self.logits.detach())
 
     def logged(self) -> dict[str, Tensor]:
-        """Number of answered positions, the mean over ranks."""
+        """Number of answered positions, the mean over ranks and accumulated batches."""
         return {"answer_tokens": self.tokens}
 
 

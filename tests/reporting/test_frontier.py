@@ -12,6 +12,7 @@ from tracer_lightning.reporting.formats import terminal
 from tracer_lightning.reporting.frontier import (
     best_at,
     frontiers,
+    grid_sets,
     hypervolume,
     id_levels,
     on_front,
@@ -390,15 +391,70 @@ def test_other_sets_have_a_panel_and_columns(tmp_path):
     text = printed(frontier_sections(trade_offs))
     assert "ID and other" in text
     with style():
-        panels = draw_frontiers(trade_offs).axes
+        panels = draw_frontiers(trade_offs, trade_offs.roles).axes
     assert [axes.get_ylabel() for axes in panels] == ["OOD accuracy (%)", "accuracy on other sets (%)"]
     assert "on_front_other" in frontier_csv(trade_offs)
+
+
+GRID = {"id": ("id", "task", "open"), "ood": ("id", "task")}
+"""Texts of the cells by image."""
+
+
+def grid_scores(id_accuracy, others):
+    """Scores of a model that answers questions, of one set in each cell, with its averages."""
+    roles = {("id", "id"): "id", ("ood", "id"): "ood"}
+    cells = [(image, text) for image, texts in GRID.items() for text in texts]
+    accuracies = dict(zip(cells, (id_accuracy, *others), strict=True))
+    sets = {f"{i}/{t}/kind": set_scores(accuracies[i, t], role=roles.get((i, t), "other")) for i, t in cells}
+    averages = {f"image_{i}/text_{t}": {"sets": [f"{i}/{t}/kind"], "accuracy": accuracies[i, t]} for i, t in cells}
+    return {**sets, **averages}
+
+
+def write_grids(folder):
+    """Two methods at two rates."""
+    for method, loss in (("sft", 0.2), ("sft_wma", 0.1)):
+        for rate in (1, 2):
+            results = grid_scores(0.5 + rate / 10, [0.9 - rate * loss * cell for cell in (1, 1.5, 0.5, 2)])
+            settings = {"method": method, "optimizer.lr": rate / 1000}
+            write_run(folder / f"{method}{rate}", results, zero_shot=grid_scores(0.5, [0.9] * 4), **settings)
+
+
+def test_the_cells_of_a_grid_and_general_are_compared(tmp_path):
+    write_grids(tmp_path)
+    trade_offs = read(tmp_path)
+    assert trade_offs.roles == ["ood", "other"]
+    cells = ["image_id/text_task", "image_id/text_open", "image_ood/text_id", "image_ood/text_task", "general"]
+    assert trade_offs.cells == cells
+    point = by_label(trade_offs)["sft"].points[1]
+    assert [point.mean(cell) for cell in cells] == pytest.approx([0.5, 0.3, 0.7, 0.1, 0.1])
+    *_, grid = frontier_sections(trade_offs)
+    text = printed([grid])
+    assert "cells of the grid at equal ID accuracy" in text
+    for title in ("task on ID images", "ID text on OOD images", "general"):
+        assert title in text
+    rows = list(csv.DictReader(io.StringIO(frontier_csv(trade_offs))))
+    assert float(rows[1]["image_id/text_open"]) == pytest.approx(0.3)
+    assert rows[1]["on_front_general"] == "1"
+    with style():
+        labels = [axes.get_ylabel() for axes in draw_frontiers(trade_offs, cells).axes]
+    assert labels[0] == "accuracy (%), task on ID images"
+    assert labels[-1] == "accuracy (%), general"
+
+
+def test_sets_of_general_questions_are_general(tmp_path):
+    """As in a sequence of tasks, where the other sets with OOD images are those of other tasks."""
+    scored = {**grid_scores(0.5, [0.9] * 4), "general/even": set_scores(0.8, role="other")}
+    scored["image_ood/text_general"] = {"sets": ["general/even"], "accuracy": 0.8}
+    groups = grid_sets(scored)
+    assert groups["general"] == (("general/even", 100),)
+    assert "image_ood/text_general" not in groups
+    assert grid_sets(scores(0.5, 0.4)) == {}
 
 
 def test_the_figure(two, tmp_path):
     trade_offs = read(two)
     with style():
-        figure = draw_frontiers(trade_offs)
+        figure = draw_frontiers(trade_offs, trade_offs.roles)
         (axes,) = figure.axes
         (legend,) = figure.legends
         assert [text.get_text() for text in legend.get_texts()] == ["flyp", "tracer", "before training"]
@@ -406,7 +462,7 @@ def test_the_figure(two, tmp_path):
         assert lines["flyp"].get_xdata() == pytest.approx([60.0, 80.0])
         assert lines["flyp"].get_ydata() == pytest.approx([38.0, 30.0])
         assert lines["before training"].get_xdata() == pytest.approx([50.0])
-        first, second = (save(draw_frontiers(trade_offs), tmp_path / f"{name}.png") for name in "ab")
+        first, second = (save(draw_frontiers(trade_offs, trade_offs.roles), tmp_path / f"{name}.png") for name in "ab")
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -414,7 +470,7 @@ def test_twelve_series_have_twelve_colours(tmp_path):
     for beta in range(12):
         write_series(tmp_path / str(beta), TRACER, beta=0.1 + beta)
     with style():
-        (axes,) = draw_frontiers(read(tmp_path)).axes
+        (axes,) = draw_frontiers(read(tmp_path), ["ood"]).axes
     colours = {line.get_color() for line in axes.lines if line.get_label().startswith("kernel")}
     assert colours == set(SERIES_COLOURS)
 

@@ -109,13 +109,15 @@ def show(tables: Sequence[TableSection]) -> None:
 
 
 def write_frontiers(folder: Path, trade_offs: Frontiers, tables: Sequence[TableSection]) -> list[Path]:
-    """Write the points, tables and figure of trade-offs to a folder; returns the paths of the files."""
+    """Write the points, tables and figures of trade-offs to a folder; returns the paths of the files."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"csv": frontier_csv(trade_offs), "md": markdown(tables)}
     for suffix, text in texts.items():
         write_text(folder / f"frontier.{suffix}", text)
     with style():
-        figures = save_png_and_svg(draw_frontiers(trade_offs), folder / "frontier")
+        figures = save_png_and_svg(draw_frontiers(trade_offs, trade_offs.roles), folder / "frontier")
+        if trade_offs.cells:
+            figures += save_png_and_svg(draw_frontiers(trade_offs, trade_offs.cells), folder / "frontier_grid")
     return [*(folder / f"frontier.{suffix}" for suffix in texts), *figures]
 
 

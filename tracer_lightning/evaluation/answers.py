@@ -15,19 +15,12 @@ from tracer_lightning.evaluation.distractors import is_true_anywhere, with_distr
 from tracer_lightning.evaluation.generated_metrics import GeneratedMetrics
 from tracer_lightning.evaluation.judges import RULES, Judge
 from tracer_lightning.evaluation.suite import Suite
-from tracer_lightning.scores import Details, Metric, ScoreGrid, Scores
+from tracer_lightning.scores import IMAGE_TITLES, TEXT_TITLES, Details, Metric, ScoreGrid, Scores, cell_name
 from tracer_lightning.types import AnswerTexts, Conversations, QuestionSet
 
 ACCURACY, ECE = "accuracy", "ece"
 EXACT: Judge = "exact"
-IMAGES, TEXTS = {"id": "ID images", "ood": "OOD images"}, {"id": "ID text"}
-"""Titles of rows and columns of the grid; columns of other texts have their own names."""
 MISSING = "–"
-
-
-def cell_name(image: str, text: str) -> str:
-    """Name of the average over the sets of one cell of the grid."""
-    return f"image_{image}/text_{text}"
 
 
 class AnswerSuite(Suite):
@@ -121,8 +114,8 @@ class AnswerSuite(Suite):
         names = [[cell_name(image, text) for text in texts] for image in images]
         return ScoreGrid(
             "images by texts",
-            tuple(IMAGES.get(image, image) for image in images),
-            tuple(TEXTS.get(text, text) for text in texts),
+            tuple(IMAGE_TITLES.get(image, image) for image in images),
+            tuple(TEXT_TITLES.get(text, text) for text in texts),
             tuple(tuple(name if name in self.averages else None for name in row) for row in names),
         )
 

@@ -1,12 +1,13 @@
-"""Losses of models that answer questions: means over the answered tokens of the global batch.
+"""Losses of models that answer questions: means over the answered tokens of an optimizer step.
 
-Each is this rank's sum, divided by the mean number of tokens per rank, so that the mean over ranks, which DDP takes of
-gradients, is the mean over the tokens of the global batch, however they are distributed. Accumulated gradients are the
-mean over accumulated batches: there, a token of a batch with few tokens weighs more.
+Each is the sum over a batch of this rank, divided by the mean number of tokens per rank and accumulated batch. So the
+mean over both, which DDP and Lightning take of gradients, is the mean over all tokens of the step, however they are
+distributed.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,8 +24,7 @@ class AnswerCrossEntropy(LossTerm):
     def forward(self, inputs: LossInputs) -> Tensor:
         """Loss () in nats of logits (T, V) and targets (T,)."""
         answers: AnswerLogits = inputs.student
-        loss: Tensor = F.cross_entropy(answers.logits, answers.targets, reduction="sum") / answers.tokens.clamp(min=1)
-        return loss
+        return _mean(F.cross_entropy(answers.logits, answers.targets, reduction="sum"), answers)
 
 
 class AnswerKL(LossTerm):
@@ -50,5 +50,10 @@ class AnswerKL(LossTerm):
         student, teacher = inputs.student, require_teacher(inputs)
         logs = [(answers.logits / self.temperature).log_softmax(dim=-1) for answers in (student, teacher)]
         divergence = F.kl_div(logs[0], logs[1].detach(), reduction="sum", log_target=True)
-        loss: Tensor = self.temperature**2 * divergence / student.tokens.clamp(min=1)
-        return loss
+        return _mean(self.temperature**2 * divergence, student)
+
+
+def _mean(total: Tensor, answers: AnswerLogits) -> Tensor:
+    """This batch's share () in the mean over the tokens of its step; 0 where the step has none."""
+    share: Tensor = total / answers.tokens.clamp(min=torch.finfo(answers.tokens.dtype).tiny)
+    return share

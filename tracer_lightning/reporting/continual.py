@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
@@ -40,8 +41,8 @@ NOTE = (
     "general: the other test sets after the last task"
 )
 TASKS, HAND_ON = "tasks", "continual.hand_on"
-LIGHT = 0.6
-"""Height of a colour on the scale above which text on it is black."""
+PALETTE = LinearSegmentedColormap.from_list("scores", ("#ffffff", "#74a9dc"))
+"""Colours of low to high scores, light enough for black text."""
 
 
 class TaskRecord(StrictRecord):
@@ -164,14 +165,14 @@ def draw_continual(record: ContinualRecord) -> Figure:
     image: Any = None
     for axes, (model, rows) in zip(panels, values.items(), strict=True):
         floats = [[float("nan") if value is None else factor * value for value in row] for row in rows]
-        image = axes.imshow(floats, cmap="viridis", vmin=factor * low, vmax=factor * high, aspect="auto")
+        image = axes.imshow(floats, cmap=PALETTE, vmin=factor * low, vmax=factor * high, aspect="auto")
         axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
         for i, row in enumerate(rows):
             for j, value in enumerate(row):
-                is_light = value is not None and high > low and (value - low) / (high - low) > LIGHT
-                colour = "black" if is_light or value is None else "white"
-                axes.text(j, i, _text(value, metric), ha="center", va="center", color=colour)
-        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+                axes.text(j, i, _text(value, metric), ha="center", va="center")
+        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(stages)), stages)
         axes.set_title(printable(model))
     unit = " (%)" if metric.percent else ""

@@ -1,6 +1,7 @@
 """Trade-offs of methods between scores in distribution and elsewhere: series of settings and their Pareto fronts.
 
-The score of a data set is its accuracy or, of images with captions, its recall@1.
+The score of a data set is its accuracy or, of images with captions, its recall@1. Sets are compared by role and, of
+models that answer questions, by cell of the grid of images and texts.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from tracer_lightning.reporting.model_choices import CHOICES, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.published import ACCURACY, ECE
 from tracer_lightning.reporting.runs import Run, RunGroup, Scores
 from tracer_lightning.reporting.settings import METHOD, PEFT, STRENGTH, Settings, format_value, label, varied_keys
-from tracer_lightning.scores import AVERAGE, RECALL
+from tracer_lightning.scores import AVERAGE, IMAGE_TITLES, RECALL, ROLE_TITLES, TEXT_TITLES, cell_name, cell_of
 
 DOSE = ("optimizer.lr", STRENGTH, "regularizers.l2_sp.weight")
 """Settings that move a method along its trade-off, and do not make another method of it."""
 ALPHA = "alpha"
 """Dose of an interpolated model beside those of its run."""
 ID, OOD, OTHER = "id", "ood", "other"
+ROLES = (ID, OOD, OTHER)
+GENERAL = "general"
+"""Text of the cell of general questions, and group of sets that measure what a model could do before training."""
 AVERAGES = {OOD: AVERAGE, OTHER: "avg_other"}
 """Names of the averages by role of the sets that they are over."""
 SCORES = {ACCURACY: "accuracy", RECALL: "recall@1"}
@@ -37,7 +41,7 @@ ROUNDING = 1e-9
 """Largest difference of fractions that counts as rounding."""
 Array = npt.NDArray[np.float64]
 Sets = Mapping[str, tuple[tuple[str, int], ...]]
-"""Name and number of samples of each scored set, by role."""
+"""Name and number of samples of each scored set, by group: a role, a cell of the grid or ``general``."""
 
 
 class Trial(NamedTuple):
@@ -59,8 +63,8 @@ class FrontierPoint:
         dose: Values of ``DOSE`` and, for interpolated models, ``ALPHA``.
         label: Those of these values that vary within the series.
         seeds: Seeds in ascending order.
-        accuracies: Accuracy of each seed on each set as fractions, (seeds, sets), by role of the sets.
-        eces: Mean ECE over seeds and sets, by role of the sets.
+        accuracies: Accuracy of each seed on each set as fractions, (seeds, sets), by group of sets.
+        eces: Mean ECE over seeds and sets, by group of sets.
         validation: Mean accuracy in the last validation over seeds; None if a seed has none.
     """
 
@@ -71,9 +75,9 @@ class FrontierPoint:
     eces: Mapping[str, float]
     validation: float | None
 
-    def mean(self, role: str) -> float:
-        """Mean accuracy over seeds and the sets of a role."""
-        return float(self.accuracies[role].mean())
+    def mean(self, group: str) -> float:
+        """Mean accuracy over seeds and the sets of a group."""
+        return float(self.accuracies[group].mean())
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,14 @@ class Series:
     model: str
     points: Sequence[FrontierPoint]
 
-    def means(self, role: str) -> Array:
-        """Mean accuracy of each point on the sets of a role, (points,)."""
-        return np.array([point.mean(role) for point in self.points])
+    def means(self, group: str) -> Array:
+        """Mean accuracy of each point on the sets of a group, (points,)."""
+        return np.array([point.mean(group) for point in self.points])
 
-    def front(self, role: str) -> list[FrontierPoint]:
-        """Points on the Pareto front of ID accuracy and accuracy on the sets of a role, by ascending ID accuracy."""
+    def front(self, group: str) -> list[FrontierPoint]:
+        """Points on the Pareto front of ID accuracy and accuracy on the sets of a group, by ascending ID accuracy."""
         x = self.means(ID)
-        kept = np.flatnonzero(on_front(x, self.means(role)))
+        kept = np.flatnonzero(on_front(x, self.means(group)))
         return [self.points[number] for number in kept[np.argsort(x[kept], kind="stable")]]
 
 
@@ -108,11 +112,12 @@ class Frontiers:
     Attributes:
         names: Names of the experiments.
         series: Series in the order of their first runs.
-        starts: Mean accuracy by role of each distinct model before training.
-        sizes: Number of samples of each set, (sets,), by role of the sets: ``id``, ``ood`` and perhaps ``other``.
+        starts: Mean accuracy by group of each distinct model before training.
+        sizes: Number of samples of each set, (sets,), by group of sets: the roles ``id``, ``ood`` and perhaps
+            ``other``, and those of :func:`grid_sets`.
         unchanged: Labels of series that are left out because all their models score like the model before training,
             such as frozen teachers.
-        titles: Title of the scores by role, such as ``accuracy``.
+        titles: Title of the scores by group of sets, such as ``accuracy``.
     """
 
     names: Sequence[str]
@@ -125,11 +130,16 @@ class Frontiers:
     @property
     def roles(self) -> list[str]:
         """Roles whose sets are compared with those of role ``id``."""
-        return [role for role in self.sizes if role != ID]
+        return [group for group in self.sizes if group in ROLES and group != ID]
 
-    def reference(self, role: str) -> tuple[float, float]:
-        """Corner of the areas: ID accuracy before training and smallest mean on a role's sets among all points."""
-        return min(start[ID] for start in self.starts), min(float(series.means(role).min()) for series in self.series)
+    @property
+    def cells(self) -> list[str]:
+        """Cells of the grid that are compared with the sets of role ``id``, and ``general``; none without a grid."""
+        return [group for group in self.sizes if group not in ROLES]
+
+    def reference(self, group: str) -> tuple[float, float]:
+        """Corner of the areas: ID accuracy before training and smallest mean on a group's sets among all points."""
+        return min(start[ID] for start in self.starts), min(float(series.means(group).min()) for series in self.series)
 
 
 def on_front(x: Array, y: Array) -> npt.NDArray[np.bool_]:
@@ -172,10 +182,10 @@ def id_levels(series: Sequence[Series]) -> list[float]:
     return [all_reach] if half_reach - all_reach < LEVEL_TOLERANCE else [all_reach, half_reach]
 
 
-def best_at(series: Series, level: float, role: str) -> FrontierPoint | None:
-    """The point with the best mean on a role's sets of those that reach a level of ID accuracy; None if none does."""
+def best_at(series: Series, level: float, group: str) -> FrontierPoint | None:
+    """The point with the best mean on a group's sets of those that reach a level of ID accuracy; None if none does."""
     reached = [point for point in series.points if point.mean(ID) >= level - LEVEL_TOLERANCE - ROUNDING]
-    return max(reached, key=lambda point: point.mean(role), default=None)
+    return max(reached, key=lambda point: point.mean(group), default=None)
 
 
 def picked_by_validation(series: Series) -> FrontierPoint | None:
@@ -187,8 +197,7 @@ def picked_by_validation(series: Series) -> FrontierPoint | None:
 def _members(scores: Scores, role: str) -> list[str]:
     """Names of the scored sets of a role, or of those that its average is over."""
     average = scores.get(AVERAGES.get(role, ""), {})
-    names = average.get("sets") or [name for name, values in scores.items() if values.get("role") == role]
-    return [name for name in names if name in scores and _score_name(scores[name]) is not None]
+    return average.get("sets") or [name for name, values in scores.items() if values.get("role") == role]
 
 
 def _score_name(values: Mapping[str, Any]) -> str | None:
@@ -209,16 +218,59 @@ def _number(values: Mapping[str, Any], name: str) -> float:
 
 def scored_sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
     """Name and number of samples of each scored set, by role; empty for roles without such sets."""
-    return {
-        role: tuple((name, int(scores[name]["n"])) for name in sorted(_members(scores, role)) if scores[name].get("n"))
-        for role in (ID, OOD, OTHER)
+    return {role: _with_sizes(_members(scores, role), scores) for role in ROLES}
+
+
+def _with_sizes(names: Iterable[str], scores: Scores) -> tuple[tuple[str, int], ...]:
+    """Name and number of samples of those of the sets that are scored."""
+    scored = (name for name in sorted(names) if name in scores and _score_name(scores[name]) is not None)
+    return tuple((name, int(scores[name]["n"])) for name in scored if scores[name].get("n"))
+
+
+def grid_sets(scores: Scores) -> dict[str, tuple[tuple[str, int], ...]]:
+    """Scored sets of the cells of the grid of images and texts that are not trained on, and of ``general``.
+
+    ``general`` are the sets whose text is ``general``. Where there are none, they are the sets of role ``other`` with
+    OOD images: neither their images nor their questions are those of training.
+
+    Args:
+        scores: scores of a model on the sets and cells.
+
+    Returns:
+        Name and number of samples of each set, by cell; empty without a grid.
+    """
+    cells = {
+        cell: values["sets"]
+        for name, values in scores.items()
+        if "sets" in values and (cell := cell_of(name)) and cell != (ID, ID)
     }
+    general = [name for (_, text), members in cells.items() if text == GENERAL for name in members] or [
+        name
+        for (image, _), members in cells.items()
+        if image == OOD
+        for name in members
+        if scores.get(name, {}).get("role") == OTHER
+    ]
+    groups = {cell_name(*cell): members for cell, members in cells.items() if cell[1] != GENERAL} | {GENERAL: general}
+    sized = {group: _with_sizes(members, scores) for group, members in groups.items()}
+    return {group: members for group, members in sized.items() if members}
+
+
+def group_title(group: str) -> str:
+    """Title of a group of sets: ``OOD``, ``wording on ID images`` or ``general``."""
+    cell = cell_of(group)
+    if cell is None:
+        return ROLE_TITLES.get(group, group)
+    image, text = cell
+    return f"{TEXT_TITLES.get(text, text)} on {IMAGE_TITLES.get(image, image)}"
 
 
 def mean_scores(scores: Scores, sets: Sets) -> dict[str, float]:
-    """Mean score of a model over the sets of each role that has any, as fractions."""
+    """Mean score of a model over the sets of each group that has any, as fractions."""
     return {
-        role: statistics.fmean(_score(scores[name]) for name, _ in members) for role, members in sets.items() if members
+        group: statistics.fmean(_score(scores[name]) for name, _ in members)
+        for group, members in sets.items()
+        if members
     }
 
 
@@ -260,14 +312,14 @@ def _points(settings: Sequence[tuple[Settings, Mapping[int, Trial]]], sets: Sets
 
 def _point(dose: Settings, keys: Sequence[str], trials: Sequence[Trial], sets: Sets) -> FrontierPoint:
     ordered = sorted(trials, key=lambda trial: trial.seed)
-    names = {role: [name for name, _ in members] for role, members in sets.items() if members}
+    names = {group: [name for name, _ in members] for group, members in sets.items() if members}
     validation = [_score(trial.validation) for trial in ordered]
     return FrontierPoint(
         dose,
         _dose_label(dose, keys),
         tuple(trial.seed for trial in ordered),
-        {role: _values(ordered, members, _score) for role, members in names.items()},
-        {role: float(_values(ordered, members, _ece).mean()) for role, members in names.items()},
+        {group: _values(ordered, members, _score) for group, members in names.items()},
+        {group: float(_values(ordered, members, _ece).mean()) for group, members in names.items()},
         statistics.fmean(validation) if all(map(math.isfinite, validation)) else None,
     )
 
@@ -345,7 +397,7 @@ def _dose_order(dose: Settings) -> list[tuple[bool, float]]:
 
 
 def _starts(runs: Sequence[Run], sets: Sets) -> list[dict[str, float]]:
-    """Mean accuracy by role of each distinct model before training."""
+    """Mean accuracy by group of each distinct model before training."""
     starts: list[dict[str, float]] = []
     for run in runs:
         start = mean_scores(run.scores[ZERO_SHOT], sets)
@@ -380,7 +432,7 @@ def frontiers(groups: Sequence[RunGroup], interpolations: Sequence[Interpolation
         raise ValueError("frontiers start at the model before training, and none of these runs has scores of it")
     before = [Trial(str(run.folder), run.seed, run.scores[ZERO_SHOT], {}) for run in runs]
     after = [trial for points in trials.values() for _, seeds in points.values() for trial in seeds.values()]
-    sets = _check_sets([*after, *before])
+    sets = {**_check_sets([*after, *before]), **grid_sets(before[0].scores)}
     keys = varied_keys([dict(key.settings) for key in trials])
     options = varied_keys([dict(key.options) for key in trials if key.curve is not None])
     series = [
@@ -392,14 +444,14 @@ def frontiers(groups: Sequence[RunGroup], interpolations: Sequence[Interpolation
     unchanged = [member.label for member in series if member not in changed]
     _check_series(changed, unchanged)
     names = dict.fromkeys(run.name for group in groups for run in group.runs)
-    sizes = {role: np.array([n for _, n in members]) for role, members in sets.items() if members}
+    sizes = {group: np.array([n for _, n in members]) for group, members in sets.items() if members}
     return Frontiers(list(names), changed, starts, sizes, unchanged, score_titles(before[0].scores, sets))
 
 
 def score_titles(scores: Scores, sets: Sets) -> dict[str, str]:
-    """Title of the scores by role, such as ``accuracy``."""
-    names = {role: [_score_name(scores[name]) or ACCURACY for name, _ in members] for role, members in sets.items()}
-    return {role: " or ".join(dict.fromkeys(SCORES[name] for name in of_role)) for role, of_role in names.items()}
+    """Title of the scores by group, such as ``accuracy``."""
+    names = {group: [_score_name(scores[name]) or ACCURACY for name, _ in members] for group, members in sets.items()}
+    return {group: " or ".join(dict.fromkeys(SCORES[name] for name in metrics)) for group, metrics in names.items()}
 
 
 def _is_unchanged(series: Series, starts: Sequence[Mapping[str, float]]) -> bool:

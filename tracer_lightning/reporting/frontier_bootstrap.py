@@ -94,22 +94,22 @@ class Bootstrap:
         self._columns = {point: number for number, point in enumerate(points)}
         self._frontiers = frontiers
         self._means: dict[str, Array] = {}
-        for role, sizes in frontiers.sizes.items():
-            drawn = np.stack([draw_seeds(point.accuracies[role], uniforms) for point in points], axis=-1)
-            self._means[role] = resample_sets(np.clip(drawn, 0.0, 1.0), sizes, generator).mean(axis=1)
+        for group, sizes in frontiers.sizes.items():
+            drawn = np.stack([draw_seeds(point.accuracies[group], uniforms) for point in points], axis=-1)
+            self._means[group] = resample_sets(np.clip(drawn, 0.0, 1.0), sizes, generator).mean(axis=1)
 
-    def mean(self, point: FrontierPoint, role: str) -> Estimate:
-        """Mean accuracy of a point on the sets of a role, as a fraction."""
-        return _estimate(point.mean(role), self._means[role][:, self._columns[point]])
+    def mean(self, point: FrontierPoint, group: str) -> Estimate:
+        """Mean accuracy of a point on the sets of a group, as a fraction."""
+        return _estimate(point.mean(group), self._means[group][:, self._columns[point]])
 
-    def areas(self, role: str) -> list[Estimate]:
+    def areas(self, group: str) -> list[Estimate]:
         """Area that each series dominates over ``Frontiers.reference``, which is held fixed; a product of fractions."""
-        reference = self._frontiers.reference(role)
+        reference = self._frontiers.reference(group)
         estimates = []
         for series in self._frontiers.series:
             columns = [self._columns[point] for point in series.points]
-            area = hypervolume(series.means(ID), series.means(role), reference)
-            replicates = hypervolume(self._means[ID][:, columns], self._means[role][:, columns], reference)
+            area = hypervolume(series.means(ID), series.means(group), reference)
+            replicates = hypervolume(self._means[ID][:, columns], self._means[group][:, columns], reference)
             estimates.append(_estimate(float(area), replicates))
         return estimates
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 from tracer_lightning.reporting.escaping import csv_text
@@ -12,11 +13,10 @@ from tracer_lightning.reporting.frontier import (
     DOSE,
     ID,
     LEVEL_TOLERANCE,
-    OOD,
-    OTHER,
     FrontierPoint,
     Frontiers,
     best_at,
+    group_title,
     id_levels,
     picked_by_validation,
 )
@@ -24,7 +24,6 @@ from tracer_lightning.reporting.frontier_bootstrap import COVERAGE, REPLICATES, 
 from tracer_lightning.reporting.tables import MISSING, TableColumn, TableSection, TextTable
 
 SERIES = "series"
-TITLES = {ID: "ID", OOD: "OOD", OTHER: "other"}
 INTERVALS = (
     f"Brackets: {COVERAGE:.0%} bootstrap intervals over seeds (drawn together for all settings) and test samples, "
     f"{REPLICATES:,} replicates; with n = 1 over test samples only."
@@ -47,6 +46,7 @@ VALIDATED = (
     "The setting of each series with the best mean {score} in the last validation (val.), in percent. Teachers have "
     "the validation scores of their students."
 )
+GENERAL_SETS = "general: questions that are not trained, about OOD images."
 UNCHANGED = "Left out, as they score like the model before training: {series}."
 UNVALIDATED = "Left out, for lack of scores on a validation split that is not tested on: {series}."
 
@@ -80,19 +80,32 @@ def _dose(point: FrontierPoint | None) -> str:
 def _area_columns(frontiers: Frontiers, bootstrap: Bootstrap) -> Iterator[TableColumn]:
     yield TableColumn("", "settings", [str(len(series.points)) for series in frontiers.series])
     for role in frontiers.roles:
-        group = f"ID and {TITLES[role]}"
+        group = f"ID and {group_title(role)}"
         yield TableColumn(group, "on front", [str(len(series.front(role))) for series in frontiers.series])
         areas = [_with_interval(area, scale=1e4) for area in bootstrap.areas(role)]
         yield TableColumn(group, "area", areas)
 
 
-def _level_columns(frontiers: Frontiers, bootstrap: Bootstrap, level: float) -> Iterator[TableColumn]:
-    group = f"at ID {_percent(level)}"
-    for role in frontiers.roles:
-        points = [best_at(series, level, role) for series in frontiers.series]
-        cells = [MISSING if point is None else _with_interval(bootstrap.mean(point, role)) for point in points]
-        yield TableColumn(group, TITLES[role], cells)
-        yield TableColumn(group, "dose", [_dose(point) for point in points])
+def _level_columns(
+    frontiers: Frontiers, bootstrap: Bootstrap, level: float, group: str, headings: tuple[str, str]
+) -> Iterator[TableColumn]:
+    """Columns of the best setting at a level of ID scores by its score on a group of sets."""
+    points = [best_at(series, level, group) for series in frontiers.series]
+    cells = [MISSING if point is None else _with_interval(bootstrap.mean(point, group)) for point in points]
+    yield TableColumn(*headings, cells)
+    yield TableColumn(headings[0], "dose", [_dose(point) for point in points])
+
+
+def _grid_section(frontiers: Frontiers, bootstrap: Bootstrap) -> TableSection:
+    """Table of means at equal ID score on the cells of the grid that are not trained on, and on ``general``."""
+    score = frontiers.titles[ID]
+    columns: list[TableColumn] = []
+    for cell, level in product(frontiers.cells, id_levels(frontiers.series)):
+        headings = (group_title(cell), f"at ID {_percent(level)}")
+        columns += _level_columns(frontiers, bootstrap, level, cell, headings)
+    title = _title(frontiers, f"cells of the grid at equal ID {score}")
+    notes = [GENERAL_SETS, AT_LEVEL.format(score=score), INTERVALS, ON_TEST_SETS]
+    return TableSection([TextTable(title, _rows(frontiers), columns, SERIES)], notes)
 
 
 def _validation_section(frontiers: Frontiers) -> TableSection | None:
@@ -107,11 +120,11 @@ def _validation_section(frontiers: Frontiers) -> TableSection | None:
         TableColumn("", "dose", [_dose(point) for point in points]),
         TableColumn("", "val.", [_percent(accuracy) for _, _, accuracy in validated]),
         *(
-            TableColumn(frontiers.titles[role], TITLES[role], [_percent(point.mean(role)) for point in points])
+            TableColumn(frontiers.titles[role], group_title(role), [_percent(point.mean(role)) for point in points])
             for role in (ID, *frontiers.roles)
         ),
         *(
-            TableColumn("ECE", TITLES[role], [_percent(point.eces[role]) for point in points])
+            TableColumn("ECE", group_title(role), [_percent(point.eces[role]) for point in points])
             for role in (ID, *frontiers.roles)
             if not all(math.isnan(point.eces[role]) for point in points)
         ),
@@ -125,11 +138,11 @@ def _validation_section(frontiers: Frontiers) -> TableSection | None:
 
 
 def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
-    """Tables of areas, of means at equal ID score, and of settings picked by validation, each with its notes."""
+    """Tables of areas, of means at equal ID score, of a grid, and of settings picked by validation, each with notes."""
     bootstrap, score = Bootstrap(frontiers), frontiers.titles[ID]
     corners = [frontiers.reference(role) for role in frontiers.roles]
     coordinates = [(ID, corners[0][0]), *zip(frontiers.roles, [y for _, y in corners], strict=True)]
-    reference = ", ".join(f"{TITLES[role]} {_percent(accuracy)}" for role, accuracy in coordinates)
+    reference = ", ".join(f"{group_title(role)} {_percent(accuracy)}" for role, accuracy in coordinates)
     unchanged = [UNCHANGED.format(series=", ".join(frontiers.unchanged))] if frontiers.unchanged else []
     areas = TextTable(
         _title(frontiers, "area under the front"),
@@ -137,34 +150,32 @@ def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
         list(_area_columns(frontiers, bootstrap)),
         SERIES,
     )
-    levels = [
-        TextTable(
-            _title(frontiers, f"at equal ID {score}"),
-            _rows(frontiers),
-            [column for level in id_levels(frontiers.series) for column in _level_columns(frontiers, bootstrap, level)],
-            SERIES,
-        )
-    ]
+    level_columns: list[TableColumn] = []
+    for level, role in product(id_levels(frontiers.series), frontiers.roles):
+        headings = (f"at ID {_percent(level)}", group_title(role))
+        level_columns += _level_columns(frontiers, bootstrap, level, role, headings)
+    levels = TextTable(_title(frontiers, f"at equal ID {score}"), _rows(frontiers), level_columns, SERIES)
     validation = _validation_section(frontiers)
     return [
         TableSection([areas], [FRONT.format(reference=reference, score=score), *unchanged, INTERVALS, ON_TEST_SETS]),
-        TableSection(levels, [AT_LEVEL.format(score=score), INTERVALS, ON_TEST_SETS]),
+        TableSection([levels], [AT_LEVEL.format(score=score), INTERVALS, ON_TEST_SETS]),
+        *([_grid_section(frontiers, bootstrap)] if frontiers.cells else []),
         *([] if validation is None else [validation]),
     ]
 
 
 def frontier_csv(frontiers: Frontiers) -> str:
     """CSV with a line for every setting of every series: unrounded fractions, empty where unknown."""
-    roles = frontiers.roles
-    fronts = [f"on_front_{role}" for role in roles]
+    groups = [*frontiers.roles, *frontiers.cells]
+    fronts = [f"on_front_{group}" for group in groups]
     lines: list[Sequence[Any]] = [
-        [SERIES, "model", *DOSE, ALPHA, "n", "seeds", ID, *roles, *fronts, "validation", "ece_id"],
+        [SERIES, "model", *DOSE, ALPHA, "n", "seeds", ID, *groups, *fronts, "validation", "ece_id"],
     ]
     for series in frontiers.series:
-        members = [set(series.front(role)) for role in roles]
+        members = [set(series.front(group)) for group in groups]
         for point in series.points:
             dose = [point.dose.get(key) for key in (*DOSE, ALPHA)]
-            means = [point.mean(role) for role in (ID, *roles)]
+            means = [point.mean(group) for group in (ID, *groups)]
             flags = [int(point in front) for front in members]
             seeds = " ".join(map(str, point.seeds))
             identity = [series.label, series.model, *dose, len(point.seeds), seeds]

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tracer_lightning.data.core.datamodule import DataModule
+from tracer_lightning.data.core.loader import CountedLoader
+from tracer_lightning.data.questions.accumulation import AccumulationLoader
 from tracer_lightning.data.questions.conversations import ConversationCollate
 from tracer_lightning.types import AnswerTexts, ConversationSpec, QuestionSet
 
@@ -34,6 +36,13 @@ class QuestionsDataModule(DataModule):
     def collate(self) -> ConversationCollate:
         """Conversations to batches for the model's processor."""
         return self._collate
+
+    def train_dataloader(self) -> CountedLoader:
+        """Global batches of random order, this rank's share of each, with the number of tokens of accumulated ones."""
+        loader, trainer = super().train_dataloader(), self.trainer
+        if trainer is None or trainer.accumulate_grad_batches == 1:
+            return loader
+        return AccumulationLoader(loader, trainer.accumulate_grad_batches, lambda: trainer.num_training_batches)
 
     def label_names(self, eval_set: QuestionSet) -> list[str]:
         """Distinct answers of an evaluation set."""

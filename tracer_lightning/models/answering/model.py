@@ -83,7 +83,7 @@ class AnsweringModel(Model):
         return answers._replace(tokens=_mean_over_ranks(answers.tokens))
 
     def answer(self, batch: Conversations) -> AnswerLogits:
-        """Logits at the answered positions of a batch, whose number is this rank's own."""
+        """Logits at the answered positions of a batch; ``tokens`` are this rank's own."""
         answered = batch.targets != IGNORE_INDEX  # (B, L)
         rows, columns = answered.nonzero(as_tuple=True)  # (T,) each; a GPU is waited for once
         if self.head is None:
@@ -91,7 +91,8 @@ class AnsweringModel(Model):
         else:
             logits = self._head_logits(batch, rows, (answered.cumsum(1) - 1)[rows, columns])
         targets = batch.targets[rows, columns]
-        tokens = targets.new_full((), len(targets), dtype=torch.float32)
+        count = len(targets) if batch.step_tokens is None else batch.step_tokens
+        tokens = targets.new_full((), count, dtype=torch.float32)
         return AnswerLogits(logits.float(), targets, rows, tokens)
 
     def _text_logits(self, batch: Conversations, rows: Tensor, columns: Tensor) -> Tensor:
