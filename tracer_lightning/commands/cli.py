@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from tracer_lightning.commands.program import invocation
 from tracer_lightning.config.composition import COMPOSITION_ERRORS, frames, is_submission_error, one_line
 from tracer_lightning.config.errors import FULL_ERROR, fail, print_error, wants_traceback
-from tracer_lightning.config.help import command_options, quick_help
+from tracer_lightning.config.help import asks_for_help, command_options, help_config, quick_help, without_settings
 from tracer_lightning.config.paths import quoted, with_home, with_quoted_paths
 from tracer_lightning.engine.launched import agree_on_start
 from tracer_lightning.engine.memory import OutOfMemory, lacks_memory
@@ -93,8 +93,9 @@ def hydra_main(command: str, function: str, words: Sequence[str] = ()) -> Callab
         words: arguments that name the command, which precede its settings on the command line.
     """
     user_wants_traceback = wants_traceback()
+    composed = help_config(command, conf_folder()) if asks_for_help(sys.argv) else command
 
-    @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command)
+    @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=composed)
     def main(cfg: DictConfig) -> Any:
         with measure_phases():
             with phase("imports"), imports(user_wants_traceback):
@@ -139,6 +140,8 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
     agree_on_start()
     try:
         sys.argv = shorthand(with_home(sys.argv))
+        if asks_for_help(sys.argv):
+            sys.argv = without_settings(sys.argv)
         if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
             from tracer_lightning.config.checkpoint import inherit_checkpoint_config
 
