@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.commands.program import invocation
 from tracer_lightning.config.composition import COMPOSITION_ERRORS, frames, is_submission_error, one_line
-from tracer_lightning.config.errors import FULL_ERROR, fail, print_error, wants_traceback
+from tracer_lightning.config.errors import FULL_ERROR, error_line, fail, print_error, wants_traceback
 from tracer_lightning.config.help import asks_for_help, command_options, help_config, quick_help, without_settings
 from tracer_lightning.config.paths import quoted, with_home, with_quoted_paths
 from tracer_lightning.engine.launched import agree_on_start
@@ -57,6 +57,8 @@ OmegaConf.register_new_resolver("invocation", invocation, replace=True)
 
 MULTIRUN = {"-m", "--multirun"}
 """Hydra's options for a sweep."""
+REPORT = "Error executing job with overrides: "
+"""Beginning of the line that Hydra prints before it raises a job's exception."""
 SUBMITIT = "SUBMITIT_EXECUTOR"
 """Environment variable that submitit sets in its jobs, whose output goes to a file."""
 
@@ -159,7 +161,7 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
         return
     os.environ[FULL_ERROR] = "1"
     try:
-        with quick_help(sys.argv):
+        with quick_help(sys.argv), without_report():
             main()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
@@ -177,6 +179,44 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
         fail(one_line(error))
     finally:
         os.environ.pop(FULL_ERROR, None)
+
+
+class _WithoutReport:
+    """A text stream that holds back the line in which Hydra reports a job's exception.
+
+    Args:
+        stream: the stream that all other text goes to.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.report = ""
+        """The line that was held back."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text, or hold it back."""
+        if text.startswith(REPORT):
+            self.report = text
+            return len(text)
+        written: int = self._stream.write(text)
+        return written
+
+
+@contextmanager
+def without_report() -> Iterator[None]:
+    """Keep Hydra from reporting the first failed job at the end of a sweep, where the job has printed its error."""
+    stderr = _WithoutReport(sys.stderr)
+    try:
+        with redirect_stderr(stderr):
+            yield
+    except JobFailed:
+        raise
+    except BaseException:
+        sys.stderr.write(stderr.report)
+        raise
 
 
 def _of_job(error: BaseException) -> bool:
@@ -222,19 +262,20 @@ def task(
         The value that the job returns.
     """
     end_with_sweep()
-    from tracer_lightning.config.sweeps import command_line_of_job
+    from tracer_lightning.config.sweeps import command_line_of_job, is_sweep, job_of_sweep
 
+    where = job_of_sweep(sys.argv) if is_sweep() else None
     with SIGNALS, lenient_streams(), command_line_of_job(words):  # a launcher's process does not run cli
-        return _task(cfg, user_wants_traceback, job)
+        return _task(cfg, user_wants_traceback, job, where)
 
 
-def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
+def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any], where: str | None) -> Any:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from tracer_lightning.config.checkpoint import with_checkpoint
     from tracer_lightning.config.limits import name_limit
     from tracer_lightning.config.local_data import local_data
-    from tracer_lightning.config.sweeps import is_sweep, job_of_a_sweep
+    from tracer_lightning.config.sweeps import job_of_a_sweep
 
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if user_wants_traceback:
@@ -249,9 +290,11 @@ def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig
         if not memory and not isinstance(error, (ValueError, OSError, MisconfigurationException, *COMPOSITION_ERRORS)):
             raise
         named = name_limit(error, cfg)
+        if where is not None:
+            failure = JobFailed(f"{where}: {error_line(named)}", is_shown=SUBMITIT not in os.environ)
+            print_error(failure)
+            raise failure from None
         print_error(named)
-        if is_sweep():
-            raise JobFailed(str(named), is_shown=SUBMITIT not in os.environ) from None
         raise (OutOfMemory() if memory else SystemExit(1)) from None
     finally:
         if full_error is not None:
