@@ -11,6 +11,7 @@ from typing import Any
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.files import SUFFIXES, Skipped, images_below, list_folder, warn_skipped
 from tracer_lightning.data.images.image_source import RawSample
+from tracer_lightning.data.images.imagenet import imagenet_classnames, imagenet_positions, imagenet_templates
 from tracer_lightning.data.images.names import parse_templates, parse_texts
 from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.splits import LabelledFiles, hold_out, resolve_folder, resolve_splits
@@ -18,6 +19,8 @@ from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, Eva
 from tracer_lightning.functional.wording import counted
 from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
 
+IMAGENET = "imagenet"
+"""Setting of the folder of ImageNet's images, and name of the test set."""
 PURPOSES = {"val": "validation", "test": "testing"}
 
 
@@ -120,6 +123,30 @@ def parse_other_set(key: str, entry: Any, base: Path) -> tuple[Path, ClassTexts]
     return folder, ClassTexts(classnames or tuple(map(readable_name, names)), templates)
 
 
+def imagenet_texts(folder: Path) -> ClassTexts:
+    """Names and templates of ImageNet for a folder of its images: all of its classes, or some.
+
+    Args:
+        folder: one folder of images per class, named by its wnid.
+
+    Raises:
+        ValueError: the folder is missing, or a class folder is not named by a wnid of ImageNet-1k.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"folders.imagenet must be a folder with one folder of images per class, such as n01440764, and {folder} "
+            "is none; leave it null to test no forgetting of ImageNet"
+        )
+    position, names = imagenet_positions(), class_folders(folder)
+    unknown = [name for name in names if name not in position]
+    if unknown:
+        raise ValueError(
+            f"folders.imagenet: {folder / unknown[0]} is not named by a class of ImageNet, such as n01440764"
+        )
+    classnames = imagenet_classnames()
+    return ClassTexts(tuple(classnames[position[name]] for name in names), tuple(imagenet_templates()))
+
+
 def readable_name(folder: str) -> str:
     """Class name that the name of a class folder stands for."""
     return folder.replace("_", " ").strip()
@@ -196,6 +223,9 @@ class ImageFolderDataModule(ClipDataModule):
             name: parse_other_set(f"folders.others.{name}", entry, base)
             for name, entry in layout.get("others", {}).items()
         }
+        if layout.get(IMAGENET):
+            folder = resolve_folder(base, layout[IMAGENET])
+            other_sets[IMAGENET] = folder, imagenet_texts(folder)
         self._folders |= {f"other/{name}": folder for name, (folder, _) in other_sets.items()}
         name = base.resolve().name
         self.eval_sets = (
