@@ -48,12 +48,16 @@ def without_settings(arguments: Sequence[str]) -> list[str]:
     """The command line of ``--help`` without settings other than Hydra's, which do not change the text.
 
     Args:
-        arguments: the command line in Hydra's grammar.
+        arguments: the program, and its command line in Hydra's grammar.
     """
+    program, *rest = arguments
     return [
-        argument
-        for argument in arguments
-        if argument.startswith(("-", "hydra.")) or not ("=" in argument or argument.startswith("~"))
+        program,
+        *(
+            argument
+            for argument in rest
+            if argument.startswith(("-", "hydra.")) or not ("=" in argument or argument.startswith("~"))
+        ),
     ]
 
 
