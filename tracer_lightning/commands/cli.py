@@ -68,15 +68,24 @@ class JobFailed(Exception):
 
     Args:
         message: message of the error.
+        number: number of the job.
+        settings: settings of the job.
         is_shown: whether it was printed to the terminal, rather than to the log of a submitit job.
     """
 
-    def __init__(self, message: str, is_shown: bool) -> None:
-        super().__init__(message, is_shown)
-        self.is_shown = is_shown
+    def __init__(self, message: str, number: int, settings: Sequence[str], is_shown: bool) -> None:
+        super().__init__(message, number, settings, is_shown)
+        self.message, self.number, self.settings, self.is_shown = message, number, settings, is_shown
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    def print(self, arguments: Sequence[str]) -> None:
+        """Print the error with the job's number and the settings that distinguish it from other jobs.
+
+        Args:
+            arguments: the command line of the sweep.
+        """
+        own = [override for override in self.settings if override not in arguments]
+        job = f"job {self.number} ({' '.join(own)})" if own else f"job {self.number}"
+        print_error(ValueError(f"{job}: {self.message}"))
 
 
 def conf_folder() -> Path:
@@ -167,7 +176,7 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
         raise SystemExit(128 + signal.SIGINT) from None
     except JobFailed as failure:
         if not failure.is_shown:
-            print_error(failure)
+            failure.print(sys.argv)
         raise SystemExit(1) from None
     except Exception as error:
         if lacks_memory(error):
@@ -262,20 +271,22 @@ def task(
         The value that the job returns.
     """
     end_with_sweep()
-    from tracer_lightning.config.sweeps import command_line_of_job, is_sweep, job_of_sweep
+    from tracer_lightning.config.sweeps import command_line_of_job
 
-    where = job_of_sweep(sys.argv) if is_sweep() else None
+    arguments = sys.argv
     with SIGNALS, lenient_streams(), command_line_of_job(words):  # a launcher's process does not run cli
-        return _task(cfg, user_wants_traceback, job, where)
+        return _task(cfg, user_wants_traceback, job, arguments)
 
 
-def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any], where: str | None) -> Any:
+def _task(
+    cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any], arguments: Sequence[str]
+) -> Any:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from tracer_lightning.config.checkpoint import with_checkpoint
     from tracer_lightning.config.limits import name_limit
     from tracer_lightning.config.local_data import local_data
-    from tracer_lightning.config.sweeps import job_of_a_sweep
+    from tracer_lightning.config.sweeps import is_sweep, job_of_a_sweep
 
     choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
     if user_wants_traceback:
@@ -290,9 +301,11 @@ def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig
         if not memory and not isinstance(error, (ValueError, OSError, MisconfigurationException, *COMPOSITION_ERRORS)):
             raise
         named = name_limit(error, cfg)
-        if where is not None:
-            failure = JobFailed(f"{where}: {error_line(named)}", is_shown=SUBMITIT not in os.environ)
-            print_error(failure)
+        if is_sweep():
+            config = HydraConfig.get()
+            settings, is_shown = list(config.overrides.task), SUBMITIT not in os.environ
+            failure = JobFailed(error_line(named), config.job.num, settings, is_shown)
+            failure.print(arguments)
             raise failure from None
         print_error(named)
         raise (OutOfMemory() if memory else SystemExit(1)) from None

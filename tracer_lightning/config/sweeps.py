@@ -22,17 +22,6 @@ def is_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
-def job_of_sweep(arguments: Sequence[str]) -> str:
-    """The current job's number and what distinguishes it from others, for messages.
-
-    Args:
-        arguments: the command line of the sweep.
-    """
-    config = HydraConfig.get()
-    settings = [override for override in config.overrides.task if override not in arguments]
-    return f"job {config.job.num} ({' '.join(settings)})" if settings else f"job {config.job.num}"
-
-
 @contextmanager
 def command_line_of_job(words: Sequence[str]) -> Iterator[None]:
     """Make ``sys.argv`` the command line of the current job alone, with which Lightning starts further DDP processes.
