@@ -76,7 +76,7 @@ def check(cfg: DictConfig) -> dict[str, SetInspection]:
     print_rank_zero(
         f"an epoch has {counted(steps, 'step')} of {counted(data.batch_size, 'image')}: about "
         f"{_duration(steps * seconds)} "
-        f"({1000 * seconds:.0f} ms a step, measured on this machine), without validation"
+        f"({1000 * seconds:,.0f} ms a step, measured on this machine), without validation"
     )
     return inspections
 
