@@ -42,7 +42,7 @@ def test_what_is_wrong_with_images_is_said_before_training(root, tmp_path):
     assert any("train: images that can't be read: 1 (" in line and "broken.jpg" in line for line in lines)
     assert any("images that are training images, too: 1 (" in line and "copy.jpg" in line for line in lines)
     assert any("far: images that are in images, too: 1 (" in line and "seen.jpg" in line for line in lines)
-    assert any("images that occur before in the set: 1 (" in line for line in lines)
+    assert any("images that occur earlier in the set: 1 (" in line for line in lines)
     assert any(line.startswith("classes with fewer than 5 training images: 1 (dog (") for line in lines)
     assert any(line.startswith("in a batch of 4, an image meets ") for line in lines)
     assert "measured on this machine" in lines[-1]

@@ -93,14 +93,16 @@ def test_no_sbatch_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("seen", [True, False])
-def test_a_mistake_elsewhere_is_said_once(capsys, seen):
+def test_a_mistake_elsewhere_is_said_once(capsys, monkeypatch, seen):
+    monkeypatch.setattr("sys.argv", ["train.py", "-m", "kernel.beta=-1,0.5", "run=x"])
+
     def sweep():
-        raise pickle.loads(pickle.dumps(JobFailed("kernel: beta must be > 0", seen)))
+        raise pickle.loads(pickle.dumps(JobFailed("kernel: beta must be > 0", 2, ["kernel.beta=-1", "run=x"], seen)))
 
     with pytest.raises(SystemExit) as stop:
         cli(sweep)
     assert stop.value.code == 1
-    assert capsys.readouterr().err == ("" if seen else "error: kernel: beta must be > 0\n")
+    assert capsys.readouterr().err == ("" if seen else "error: job 2 (kernel.beta=-1): kernel: beta must be > 0\n")
 
 
 @pytest.mark.slow
@@ -111,7 +113,7 @@ def test_jobs_run_in_other_processes(tmp_path, launcher):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert errors == ["error: kernel: beta must be a finite number > 0, found -1"]
+    assert errors == ["error: job 0 (kernel.beta=-1): kernel: beta must be a finite number > 0, found -1"]
     results = json.loads((tmp_path / "outputs/digits/x/1-tracer-seed0/results.json").read_text())
     assert results["method"] == "tracer"
 

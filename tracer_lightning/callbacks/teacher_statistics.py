@@ -21,6 +21,7 @@ from tracer_lightning.functional.statistics import (
     top_overlap,
 )
 from tracer_lightning.functional.steps import planned_steps
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.types import ClipFeatures, LossInputs
 
 
@@ -73,8 +74,8 @@ class TeacherStatistics(pl.Callback):
         }
         if self.distances and self.every_n_steps > (total := planned_steps(trainer)):
             warnings.warn(
-                f"every_n_steps={self.every_n_steps} of TeacherStatistics in a run of {total} steps: there will be no "
-                "statistics",
+                f"every_n_steps={self.every_n_steps} of TeacherStatistics in a run of {counted(total, 'step')}: "
+                "there will be no statistics",
                 stacklevel=2,
             )
 

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from tracer_lightning.functional.steps import planned_steps
+from tracer_lightning.functional.wording import counted
 
 
 class TeacherUpdate(pl.Callback):
@@ -45,7 +46,8 @@ class TeacherUpdate(pl.Callback):
         self._total = total
         if not any(map(self._is_due, range(1, total + 1))):
             warnings.warn(
-                f"every_n_steps={self.every_n_steps} of TeacherUpdate in a run of {total} steps: no teacher updates",
+                f"every_n_steps={self.every_n_steps} of TeacherUpdate in a run of {counted(total, 'step')}: "
+                "no teacher updates",
                 stacklevel=2,
             )
         if trainer.global_step == 0:

@@ -23,6 +23,7 @@ from tracer_lightning.config.validate import validate
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.data.images.inspection import Duplicate, SetInspection, inspect_source, shared_images
 from tracer_lightning.engine.console import console, print_rank_zero, quieten
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.models import Backbone
 from tracer_lightning.reporting.escaping import printable
 from tracer_lightning.types import EvalSet
@@ -72,10 +73,10 @@ def check(cfg: DictConfig) -> dict[str, SetInspection]:
     check_built(cfg, data)
     seconds = _seconds_per_step(cfg, backbone, data)
     steps = len(data.train_loader())
-    number = "1 step" if steps == 1 else f"{steps:,} steps"
     print_rank_zero(
-        f"an epoch has {number} of {data.batch_size} images: about {_duration(steps * seconds)} "
-        f"({1000 * seconds:.0f} ms a step, measured on this machine), without validation"
+        f"an epoch has {counted(steps, 'step')} of {counted(data.batch_size, 'image')}: about "
+        f"{_duration(steps * seconds)} "
+        f"({1000 * seconds:,.0f} ms a step, measured on this machine), without validation"
     )
     return inspections
 
@@ -111,7 +112,7 @@ def _remarks(inspections: Mapping[str, SetInspection], data: ClipDataModule) -> 
         if inspection.unreadable:
             lines.append(_some(f"{name}: images that can't be read", inspection.unreadable))
         if inspection.repeated:
-            lines.append(_pairs(f"{name}: images that occur before in the set", inspection.repeated))
+            lines.append(_pairs(f"{name}: images that occur earlier in the set", inspection.repeated))
     for (earlier, first), (name, second) in itertools.combinations(inspections.items(), 2):
         if shared := shared_images(first, second):
             where = "training images" if earlier == TRAINING else f"in {earlier}"
@@ -128,7 +129,7 @@ def _remarks(inspections: Mapping[str, SetInspection], data: ClipDataModule) -> 
     if data.labelled:
         shares = np.array(list(train.class_counts.values())) / train.images
         repeats = (data.batch_size - 1) * (shares**2).sum()
-        lines.append(f"in a batch of {data.batch_size}, an image meets {repeats:.1f} others of its class on average")
+        lines.append(f"in a batch of {data.batch_size}, an image meets on average {repeats:.1f} others of its class")
     return lines
 
 
@@ -170,6 +171,8 @@ def _seconds_per_step(cfg: DictConfig, backbone: Backbone, data: ClipDataModule)
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return "less than 1 s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.commands.program import invocation
 from tracer_lightning.config.composition import COMPOSITION_ERRORS, frames, is_submission_error, one_line
-from tracer_lightning.config.errors import FULL_ERROR, fail, print_error, wants_traceback
-from tracer_lightning.config.help import command_options, quick_help
+from tracer_lightning.config.errors import FULL_ERROR, error_line, fail, print_error, wants_traceback
+from tracer_lightning.config.help import asks_for_help, command_options, help_config, quick_help, without_settings
 from tracer_lightning.config.paths import quoted, with_home, with_quoted_paths
 from tracer_lightning.engine.launched import agree_on_start
 from tracer_lightning.engine.memory import OutOfMemory, lacks_memory
@@ -57,6 +57,8 @@ OmegaConf.register_new_resolver("invocation", invocation, replace=True)
 
 MULTIRUN = {"-m", "--multirun"}
 """Hydra's options for a sweep."""
+REPORT = "Error executing job with overrides: "
+"""Beginning of the line that Hydra prints before it raises a job's exception."""
 SUBMITIT = "SUBMITIT_EXECUTOR"
 """Environment variable that submitit sets in its jobs, whose output goes to a file."""
 
@@ -66,15 +68,24 @@ class JobFailed(Exception):
 
     Args:
         message: message of the error.
+        number: number of the job.
+        settings: settings of the job.
         is_shown: whether it was printed to the terminal, rather than to the log of a submitit job.
     """
 
-    def __init__(self, message: str, is_shown: bool) -> None:
-        super().__init__(message, is_shown)
-        self.is_shown = is_shown
+    def __init__(self, message: str, number: int, settings: Sequence[str], is_shown: bool) -> None:
+        super().__init__(message, number, settings, is_shown)
+        self.message, self.number, self.settings, self.is_shown = message, number, settings, is_shown
 
-    def __str__(self) -> str:
-        return str(self.args[0])
+    def print(self, arguments: Sequence[str]) -> None:
+        """Print the error with the job's number and the settings that distinguish it from other jobs.
+
+        Args:
+            arguments: the command line of the sweep.
+        """
+        own = [override for override in self.settings if override not in arguments]
+        job = f"job {self.number} ({' '.join(own)})" if own else f"job {self.number}"
+        print_error(ValueError(f"{job}: {self.message}"))
 
 
 def conf_folder() -> Path:
@@ -93,8 +104,9 @@ def hydra_main(command: str, function: str, words: Sequence[str] = ()) -> Callab
         words: arguments that name the command, which precede its settings on the command line.
     """
     user_wants_traceback = wants_traceback()
+    composed = help_config(command, conf_folder()) if asks_for_help(sys.argv) else command
 
-    @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=command)
+    @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name=composed)
     def main(cfg: DictConfig) -> Any:
         with measure_phases():
             with phase("imports"), imports(user_wants_traceback):
@@ -139,6 +151,8 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
     agree_on_start()
     try:
         sys.argv = shorthand(with_home(sys.argv))
+        if asks_for_help(sys.argv):
+            sys.argv = without_settings(sys.argv)
         if checkpoint and any(argument.startswith("checkpoint=") for argument in sys.argv):
             from tracer_lightning.config.checkpoint import inherit_checkpoint_config
 
@@ -156,13 +170,13 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
         return
     os.environ[FULL_ERROR] = "1"
     try:
-        with quick_help(sys.argv):
+        with quick_help(sys.argv), without_report():
             main()
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
     except JobFailed as failure:
         if not failure.is_shown:
-            print_error(failure)
+            failure.print(sys.argv)
         raise SystemExit(1) from None
     except Exception as error:
         if lacks_memory(error):
@@ -174,6 +188,44 @@ def _cli(main: Callable[[], Any], checkpoint: str | None, shorthand: Callable[[S
         fail(one_line(error))
     finally:
         os.environ.pop(FULL_ERROR, None)
+
+
+class _WithoutReport:
+    """A text stream that holds back the line in which Hydra reports a job's exception.
+
+    Args:
+        stream: the stream that all other text goes to.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.report = ""
+        """The line that was held back."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write the text, or hold it back."""
+        if text.startswith(REPORT):
+            self.report = text
+            return len(text)
+        written: int = self._stream.write(text)
+        return written
+
+
+@contextmanager
+def without_report() -> Iterator[None]:
+    """Keep Hydra from reporting the first failed job at the end of a sweep, where the job has printed its error."""
+    stderr = _WithoutReport(sys.stderr)
+    try:
+        with redirect_stderr(stderr):
+            yield
+    except JobFailed:
+        raise
+    except BaseException:
+        sys.stderr.write(stderr.report)
+        raise
 
 
 def _of_job(error: BaseException) -> bool:
@@ -221,11 +273,14 @@ def task(
     end_with_sweep()
     from tracer_lightning.config.sweeps import command_line_of_job
 
+    arguments = sys.argv
     with SIGNALS, lenient_streams(), command_line_of_job(words):  # a launcher's process does not run cli
-        return _task(cfg, user_wants_traceback, job)
+        return _task(cfg, user_wants_traceback, job, arguments)
 
 
-def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any]) -> Any:
+def _task(
+    cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig], Any], arguments: Sequence[str]
+) -> Any:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     from tracer_lightning.config.checkpoint import with_checkpoint
@@ -246,9 +301,13 @@ def _task(cfg: DictConfig, user_wants_traceback: bool, job: Callable[[DictConfig
         if not memory and not isinstance(error, (ValueError, OSError, MisconfigurationException, *COMPOSITION_ERRORS)):
             raise
         named = name_limit(error, cfg)
-        print_error(named)
         if is_sweep():
-            raise JobFailed(str(named), is_shown=SUBMITIT not in os.environ) from None
+            config = HydraConfig.get()
+            settings, is_shown = list(config.overrides.task), SUBMITIT not in os.environ
+            failure = JobFailed(error_line(named), config.job.num, settings, is_shown)
+            failure.print(arguments)
+            raise failure from None
+        print_error(named)
         raise (OutOfMemory() if memory else SystemExit(1)) from None
     finally:
         if full_error is not None:

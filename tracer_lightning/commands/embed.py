@@ -16,6 +16,7 @@ from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import read_model
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.evaluation.outputs import image_features
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.functional.zero_shot import prompt_features
 from tracer_lightning.models import Backbone
 from tracer_lightning.reporting.escaping import csv_text
@@ -59,7 +60,7 @@ def _kind_of_inputs(cfg: DictConfig) -> tuple[str, Callable[..., tuple[list[str]
 
 def _embed_images(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:
     data, source = build_unlabelled(cfg, backbone, None)
-    print_rank_zero(f"{len(source):,} images")
+    print_rank_zero(counted(len(source), "image"))
     outputs = image_outputs(runner, backbone.model, data, ("features",), image_features)
     return [source.origin(index) for index in outputs["indices"].tolist()], outputs["features"]
 

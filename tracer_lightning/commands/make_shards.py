@@ -14,6 +14,7 @@ from tracer_lightning.data.shards.sources import folder_collection, hold_out_sam
 from tracer_lightning.data.shards.tables import IWILDCAM_SPLITS, csv_collection, iwildcam_collections
 from tracer_lightning.data.shards.tiny_imagenet import tiny_imagenet_collections
 from tracer_lightning.data.shards.writer import SampleCollection, write_shards
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.reporting.command_line import say
 from tracer_lightning.reporting.console import PlainConsole, one_line_warnings
 from tracer_lightning.storage.shard_layout import ShardLayout
@@ -108,7 +109,8 @@ def make_shards(args: argparse.Namespace) -> int:
         for job in SOURCES[args.source](args, classnames):
             manifest = write(args, job)
             size = sum(shard["bytes"] for shard in manifest["shards"])
-            summary = f"{manifest['samples']:,} samples, {len(manifest['shards']):,} shards, {size:,} bytes"
+            samples, shards = counted(manifest["samples"], "sample"), counted(len(manifest["shards"]), "shard")
+            summary = f"{samples}, {shards}, {size:,} bytes"
             say(f"{job[0] / job[1]}: {summary}{', verified' if args.verify else ''}")
     except KeyboardInterrupt:
         say("interrupted: run the same command again to write the rest", stderr=True)

@@ -15,6 +15,7 @@ from tracer_lightning.config.finished_models import read_model
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.evaluation.logits import check_head
 from tracer_lightning.evaluation.outputs import top_classes
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.models.value_heads import PixelHead, ValueHead
 from tracer_lightning.reporting.escaping import csv_text
 from tracer_lightning.reporting.files import read_json
@@ -43,7 +44,7 @@ def predict(cfg: DictConfig) -> Path:
     if cfg.heads != ZERO_SHOT:
         check_head(cfg.checkpoint, backbone.model, len(texts.classnames), ", or classify with heads=zero_shot")
     count = min(cfg.top, len(texts.classnames))
-    print_rank_zero(f"{len(source):,} images, {len(texts.classnames):,} classes")
+    print_rank_zero(f"{counted(len(source), 'image')}, {counted(len(texts.classnames), 'class', 'classes')}")
     start = top_classes(data.prompts(), cfg.heads == ZERO_SHOT, count, temperature)
     outputs = image_outputs(runner, backbone.model, data, ("probabilities", "classes"), start)
     out = Path(cfg.out)

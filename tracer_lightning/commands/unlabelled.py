@@ -21,6 +21,7 @@ from tracer_lightning.data.shards.unlabelled import open_images
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.samples import unreadable_samples
 from tracer_lightning.evaluation.outputs import OutputModule, Outputs
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.models import Backbone
 from tracer_lightning.types import ClassTexts
 
@@ -54,7 +55,7 @@ def build_unlabelled_arrays(cfg: DictConfig, backbone: Backbone) -> UnlabelledAr
         raise ValueError(f"data: a {type(trained_on).__name__} has no arrays; name those that the run was trained on")
     with setting("images"):
         samples = read_samples(Path(cfg.images), trained_on.sample_shape)
-    print_rank_zero(f"{len(samples):,} samples")
+    print_rank_zero(counted(len(samples), "sample"))
     loading = {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers, "seed": cfg.seed}
     return UnlabelledArrayDataModule(backbone.spec, samples, trained_on, **loading)
 

@@ -25,6 +25,7 @@ from tracer_lightning.config.prerequisite import compose_prerequisite
 from tracer_lightning.data import ClipDataModule, DataModule
 from tracer_lightning.engine.console import console, print_rank_zero
 from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.models import Backbone
 from tracer_lightning.phases import phase
 from tracer_lightning.reporting.alignment_table import alignment_tables
@@ -160,7 +161,7 @@ def _learned_alignment(
             clusters=settings.pseudo_labels,
         )
     seconds = time.perf_counter() - began
-    about = "nothing is learned" if objective.is_empty else f"{settings.steps} steps, {seconds:.1f} s"
+    about = "nothing is learned" if objective.is_empty else f"{counted(settings.steps, 'step')}, {seconds:.1f} s"
     if trainer.is_global_zero:
         console.print(_table(alignment, f"stage 1, align={settings.name}: {about}"))
     classes, source_classes = len(alignment.transported.given), source.head.out_features

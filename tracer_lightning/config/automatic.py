@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -12,6 +13,7 @@ from tracer_lightning.config.build import build_training_data, devices_of
 from tracer_lightning.data import ClipDataModule
 from tracer_lightning.engine.batch_size import SHARE, choose_batch_size
 from tracer_lightning.engine.console import print_rank_zero
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.models import Backbone
 
 AUTO = "auto"
@@ -62,7 +64,7 @@ def choose_automatic(cfg: DictConfig, backbone: Backbone, saved: Mapping[str, An
         epochs = min(max(round(IMAGES_SHOWN / images), FEWEST), MOST)
         OmegaConf.update(cfg, EPOCHS, epochs)
         print_rank_zero(
-            f"{EPOCHS}={epochs} for {images:,} training images: as many as show {IMAGES_SHOWN:,} images, "
+            f"{EPOCHS}={epochs} for {counted(images, 'training image')}: as many as show {IMAGES_SHOWN:,} images, "
             f"at least {FEWEST} and at most {MOST}"
         )
 
@@ -81,9 +83,11 @@ def _provisional(cfg: DictConfig, names: list[str]) -> DictConfig:
 
 def _training_images(cfg: DictConfig, backbone: Backbone, names: list[str]) -> int:
     """Number of training images, without those that are held out."""
-    data = build_training_data(cfg, backbone)
-    if not isinstance(data, ClipDataModule):
-        raise ValueError(f"{names[0]}={AUTO} is for images with captions; give a number")
-    data.prepare_data()
-    data.setup("fit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run's own data module warns again
+        data = build_training_data(cfg, backbone)
+        if not isinstance(data, ClipDataModule):
+            raise ValueError(f"{names[0]}={AUTO} is for images with captions; give a number")
+        data.prepare_data()
+        data.setup("fit")
     return len(data.source(None))

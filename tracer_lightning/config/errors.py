@@ -24,8 +24,8 @@ def wants_traceback() -> bool:
     return os.environ.get(FULL_ERROR, "0") not in ("", "0")
 
 
-def print_error(error: BaseException) -> None:
-    """Print the error on one line of stderr."""
+def error_line(error: BaseException) -> str:
+    """The error on one line, without control characters."""
     text = str(error).strip() or type(error).__name__
     if lacks_memory(error):
         text = shortage(error)
@@ -34,7 +34,12 @@ def print_error(error: BaseException) -> None:
         text = words or kind
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         text = f"{error.full_key}: {_omegaconf_message(error)}"
-    sys.stderr.write(f"error: {printable(' '.join(text.split()))}\n")
+    return printable(" ".join(text.split()))
+
+
+def print_error(error: BaseException) -> None:
+    """Print the error on one line of stderr."""
+    sys.stderr.write(f"error: {error_line(error)}\n")
 
 
 def _omegaconf_message(error: OmegaConfBaseException) -> str:

@@ -18,6 +18,47 @@ ENTRY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: +(?P<value>[^\s#{].*?))?(?:
 """A line of a command's YAML file that sets a value or begins a mapping."""
 WIDTH = 28
 """Number of columns before the descriptions of settings."""
+GROUP = re.compile(r" *- (?:optional )?(?P<group>\w+): .*? # (?P<comment>.*)")
+"""A line of a defaults list that says what a group chooses."""
+HELP = {"--help", "-h"}
+"""Hydra's options for help."""
+TRAINING = "train"
+"""Command whose defaults list says what each group chooses; those of other commands do where they have more groups."""
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether the command line asks for ``--help``."""
+    return bool(HELP & set(arguments))
+
+
+def help_config(command: str, folder: Path) -> str:
+    """The configuration to compose for ``--help`` in place of the command's, which has fifty files.
+
+    Args:
+        command: name of the command's YAML file.
+        folder: folder of the configuration.
+
+    Returns:
+        Name of the file with the command's settings of Hydra, which the help's text is part of.
+    """
+    return f"hydra/{command if (folder / 'hydra' / f'{command}.yaml').is_file() else 'default'}"
+
+
+def without_settings(arguments: Sequence[str]) -> list[str]:
+    """The command line of ``--help`` without settings other than Hydra's, which do not change the text.
+
+    Args:
+        arguments: the program, and its command line in Hydra's grammar.
+    """
+    program, *rest = arguments
+    return [
+        program,
+        *(
+            argument
+            for argument in rest
+            if argument.startswith(("-", "hydra.")) or not ("=" in argument or argument.startswith("~"))
+        ),
+    ]
 
 
 class _Deferred:
@@ -41,7 +82,7 @@ def quick_help(arguments: Sequence[str]) -> Iterator[None]:
     Args:
         arguments: the command line; without ``--help`` or ``-h`` in it, nothing changes.
     """
-    if not {"--help", "-h"} & set(arguments):
+    if not asks_for_help(arguments):
         yield
         return
     list_groups: Any = Hydra.format_config_groups
@@ -64,14 +105,18 @@ def command_options(command: str) -> str:
     """
     loader: Any = GlobalHydra.instance().config_loader()
     (folder,) = (source.path for source in loader.get_sources() if source.provider == "main")
-    text = Path(folder, f"{command}.yaml").read_text(encoding="utf-8")
+    training, text = (Path(folder, f"{name}.yaml").read_text(encoding="utf-8") for name in (TRAINING, command))
     groups = _groups(text)
+    phrases = {
+        match["group"]: match["comment"] for match in map(GROUP.fullmatch, f"{training}{text}".splitlines()) if match
+    }
     lines = ["Groups, from which group=option chooses (with the default in brackets):"]
     for group, default in groups.items():
         # the repository itself, because the loader copies it for each group
         options = loader.repository.get_group_options(group, ObjectType.CONFIG)
         if len(options) > 1 or not default:
-            lines.append(f"  {group}: {', '.join(sorted(options))}{f' [{default}]' if default else ''}")
+            phrase = f" ({phrases[group]})" if group in phrases else ""
+            lines.append(f"  {group}{phrase}: {', '.join(sorted(options))}{f' [{default}]' if default else ''}")
     lines += ["", "Settings, which key=value changes (--cfg job prints those of the groups, too):"]
     lines += [f"  {setting}" for setting in _settings(text, groups)]
     return "\n".join(lines).replace("$", "$$")  # Hydra substitutes $NAME in the result

@@ -178,6 +178,7 @@ class Folders(StrictRecord):
     test: Text | None
     ood: dict[Name, Text | None] | None = None
     others: dict[Name, OtherFolder | None] | None = None
+    imagenet: Text | None = None
 
 
 class Images(Data):

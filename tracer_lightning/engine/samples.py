@@ -7,6 +7,7 @@ import torch.distributed as dist
 
 from tracer_lightning.data import DataModule
 from tracer_lightning.engine.console import print_rank_zero
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.scores import Scores
 
 
@@ -25,7 +26,10 @@ def check_sample_counts(scores: Scores, data: DataModule) -> None:
     for eval_set in data.eval_sets:
         actual, expected = scores[eval_set.name]["n"], eval_set.samples
         if expected is not None and not expected - unread <= actual <= expected:
-            raise ValueError(f"set {eval_set.name}: {actual:,} samples were read, but {expected:,} are expected")
+            raise ValueError(
+                f"set {eval_set.name}: {counted(actual, 'sample was', 'samples were')} read, but {expected:,} are "
+                "expected"
+            )
 
 
 def unreadable_samples(data: DataModule) -> list[str]:
@@ -40,7 +44,7 @@ def unreadable_samples(data: DataModule) -> list[str]:
 def print_unreadable_samples(locations: list[str]) -> None:
     """Print how many images could not be read, if any."""
     if locations:
-        number = "1 image:" if len(locations) == 1 else f"{len(locations):,} images, among them"
+        number = counted(len(locations), "image:", "images, among them")
         print_rank_zero(f"could not be read: {number} {locations[0]}")
 
 

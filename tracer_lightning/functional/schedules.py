@@ -8,6 +8,8 @@ import warnings
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from tracer_lightning.functional.wording import counted
+
 
 def warmup_cosine(
     optimizer: Optimizer, total_steps: int, warmup_steps: int | None, warmup_ratio: float | None = None
@@ -35,8 +37,8 @@ def warmup_cosine(
         raise ValueError(f"warmup_steps must be a whole number >= 0, found {warmup_steps}")
     if warmup_steps >= total_steps:
         warnings.warn(
-            f"warmup_steps ({warmup_steps}) is not less than the {total_steps} steps of the run: the learning rate "
-            "does not decay from its peak or does not reach it; choose fewer warmup_steps",
+            f"warmup_steps ({warmup_steps}) is not less than the {counted(total_steps, 'step')} of the run: the "
+            "learning rate does not decay from its peak or does not reach it; choose fewer warmup_steps",
             stacklevel=2,
         )
 

@@ -175,3 +175,33 @@ def test_random_crop_has_the_stated_scale_and_flips():
         RandomCrop(8, (0.0, 1.0), 0.0)
     with pytest.raises(ValueError, match="flip must be"):
         RandomCrop(8, (0.5, 1.0), 2.0)
+
+
+def imagenet(root, *wnids):
+    for wnid in wnids:
+        write_image(root / "val" / wnid / "0.png", random_pixels())
+    return str(root / "val")
+
+
+def with_imagenet(root, folder):
+    return data(root, folders={"train": "train", "val": "val", "test": "val", "ood": {}, "imagenet": folder})
+
+
+def test_some_classes_of_imagenet_are_a_set_of_their_own(root, tmp_path):
+    module = with_imagenet(root, imagenet(tmp_path / "imagenet", "n02123045", "n01440764"))
+    eval_set = module.eval_sets[-1]
+    assert (eval_set.name, eval_set.role) == ("imagenet", "other")
+    assert eval_set.texts.classnames == ("tench", "tabby cat")
+    assert len(eval_set.texts.templates) == 80
+    source = module.eval_source(eval_set)
+    assert [(int(label), source[index].origin.split("/")[-2]) for index, label in enumerate(source.labels)] == [
+        (0, "n01440764"),
+        (1, "n02123045"),
+    ]
+
+
+def test_a_folder_that_is_not_imagenet_is_refused(root, tmp_path):
+    with pytest.raises(ValueError, match=r"folders\.imagenet must be a folder .*nowhere is none; leave it null"):
+        with_imagenet(root, str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=r"folders\.imagenet: .*/cats is not named by a class of ImageNet"):
+        with_imagenet(root, imagenet(tmp_path / "imagenet", "cats"))

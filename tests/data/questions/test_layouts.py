@@ -133,7 +133,7 @@ def test_chats_and_instructions_of_text_alone_are_left_out(tmp_path):
         {"instruction": "say hello", "output": "hello"},
     ]
     for number, rows in enumerate((chats, instructions)):
-        with pytest.warns(UserWarning, match="1 of 2 rows are left out, .* the first of them line 2$"):
+        with pytest.warns(UserWarning, match="1 of 2 rows is left out, .* line 2$"):
             (row,) = read_rows(write_rows(tmp_path / f"{number}.jsonl", rows), tmp_path)
         assert row.turns == ONE
 

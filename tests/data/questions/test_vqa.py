@@ -227,7 +227,7 @@ def test_a_mix_of_chats_with_system_messages_and_rows_of_text_alone(spec, root):
         [alone, *({"image": f"images/{number}.png", "conversations": talk} for number in range(9))],
     )
     data = mixed(spec, root)
-    with pytest.warns(UserWarning, match=r"other\.jsonl: 1 of 10 rows are left out, because they have no image"):
+    with pytest.warns(UserWarning, match=r"other\.jsonl: 1 of 10 rows is left out, because it has no image"):
         auxiliary = data.auxiliary_dataset("other")
     assert len(auxiliary) == 8  # one image is held out
     batch = data.collate()([auxiliary[0, 0], data.train_dataset()[0, 0]])

@@ -117,3 +117,15 @@ def test_position_embeddings_of_another_image_size_are_interpolated_as_open_clip
     save_file(wider.state_dict(), tmp_path / "open_clip_model.safetensors")
     with pytest.raises(ValueError, match=r"visual\.class_embedding has shape \(24,\), but \(16,\) in the backbone"):
         load_clip(f"local-dir:{tmp_path}")
+
+
+def test_the_refusal_names_what_is_cached(offline, tmp_path):
+    with pytest.raises(ValueError, match=r"None of open_clip's pretrained models is in the local cache$"):
+        load_clip("ViT-B-32-quickgelu", "openai")
+    snapshot = tmp_path / "cache/models--timm--vit_base_patch16_clip_224.openai"
+    (snapshot / "snapshots/1").mkdir(parents=True)
+    (snapshot / "snapshots/1/open_clip_model.safetensors").touch()
+    (snapshot / "refs").mkdir()
+    (snapshot / "refs/main").write_text("1")
+    with pytest.raises(ValueError, match=r"In the local cache are, as NAME/PRETRAINED: .*ViT-B-16-quickgelu/openai"):
+        load_clip("ViT-B-32-quickgelu", "openai")

@@ -106,8 +106,9 @@ class StandardizedDataModule(ClipDataModule):
                     "add samples, or set held_out.fraction to 0"
                 )
             total = len(raw["train"].labels)
+            verb = "is" if len(rows[1]) == 1 else "are"
             self._about = (
-                f"{len(rows[1]):,} of {total:,} samples of {origins['train']} ({len(rows[1]) / total:.1%}) are held "
+                f"{len(rows[1]):,} of {total:,} samples of {origins['train']} ({len(rows[1]) / total:.1%}) {verb} held "
                 f"out of training for validation; the test set is {origins['test']}"
             )
             raw["train"], raw["val"] = (splits["train"].take(part) for part in rows)

@@ -39,6 +39,7 @@ from tracer_lightning.data.images.shots import few_shot
 from tracer_lightning.data.images.transforms import DecodeAndCrop
 from tracer_lightning.data.images.unreadable import TRAINING
 from tracer_lightning.functional.text import trim_tokens
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.types import Batch, ClassTexts, ConversationSpec, EvalSet, InputSpec
 
 MOST_REPEATS = 1.0
@@ -333,10 +334,10 @@ class ClipDataModule(ImageDataModule):
             return ""
         parts = []
         if TRAINING in sources:
-            parts.append(f"{len(sources[TRAINING]):,} training images")
+            parts.append(counted(len(sources[TRAINING]), "training image"))
         if evaluated := [source for eval_set, source in sources.items() if eval_set is not TRAINING]:
             images = sum(map(len, evaluated))
-            parts.append(f"{images:,} images of {len(evaluated)} evaluation set{'s' if len(evaluated) > 1 else ''}")
+            parts.append(f"{counted(images, 'image')} of {counted(len(evaluated), 'evaluation set')}")
         size = megabytes(sum(source.nbytes for source in sources.values()))
         each = f" in each of {self._ranks[1]} processes" if self._ranks[1] > 1 else ""
         return f"{' and '.join(parts)} are kept in memory, decoded: {size}{each}"

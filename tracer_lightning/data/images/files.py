@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
+
+from tracer_lightning.functional.wording import counted
 
 FORMAT_OF = {
     **dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), "JPEG"),
@@ -38,6 +41,12 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name).suffix[1:].lower()
 
 
+Skipped = dict[str, list[str]]
+"""Files that are no data, by reason."""
+NAMED = 2
+"""Greatest number of skipped files that a message names for each reason."""
+
+
 class FolderListing(NamedTuple):
     """Contents of a folder without hidden files and folders."""
 
@@ -45,13 +54,13 @@ class FolderListing(NamedTuple):
     """Sorted names of the images."""
     folders: list[str]
     """Sorted names of the subfolders."""
-    skipped: Counter[str]
-    """Number of other entries by reason."""
+    skipped: Skipped
+    """Names of other entries."""
 
 
 def list_folder(folder: Path) -> FolderListing:
     """List a folder, without opening any file."""
-    images, folders, skipped = list[str](), list[str](), Counter[str]()
+    images, folders, skipped = list[str](), list[str](), defaultdict[str, list[str]](list)
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_hidden(entry.name):
@@ -59,28 +68,31 @@ def list_folder(folder: Path) -> FolderListing:
             if entry.is_dir():
                 folders.append(entry.name)
             elif entry.is_symlink() and not Path(entry).exists():
-                skipped["broken links"] += 1
+                skipped["broken links"].append(entry.name)
             elif not is_image(entry.name):
-                skipped[f".{suffix_of(entry.name)}" if suffix_of(entry.name) else "without a suffix"] += 1
+                skipped[f".{suffix_of(entry.name)}" if suffix_of(entry.name) else "without a suffix"].append(entry.name)
             elif entry.is_file():
                 images.append(entry.name)
             else:
-                skipped["pipes or devices"] += 1
+                skipped["pipes or devices"].append(entry.name)
     return FolderListing(sorted(images), sorted(folders), skipped)
 
 
-def count_images(folder: Path) -> int:
-    """Count the images in a folder and its subfolders."""
-    count = 0
-    for _, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not is_hidden(name)]
-        count += sum(is_image(name) and not is_hidden(name) for name in names)
-    return count
+def images_below(folder: Path) -> Iterator[Path]:
+    """Paths of the images in a folder and its subfolders."""
+    for path, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (Path(path, name) for name in sorted(names) if is_image(name) and not is_hidden(name))
 
 
-def warn_skipped(where: object, skipped: Counter[str]) -> None:
-    """Warn of skipped files, with their number by reason."""
-    counts = {reason: count for reason, count in skipped.most_common() if count}
-    if counts:
-        parts = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-        warnings.warn(f"{where}: {sum(counts.values()):,} files are skipped: {parts}", stacklevel=3)
+def warn_skipped(where: object, skipped: Skipped) -> None:
+    """Warn of skipped files, with their number and some of their names by reason."""
+    parts = [
+        f"{len(names):,} {reason} ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"
+        for reason, names in sorted(skipped.items(), key=lambda item: -len(item[1]))
+        if names
+    ]
+    if parts:
+        count = sum(map(len, skipped.values()))
+        verb = counted(count, "file is", "files are")
+        warnings.warn(f"{where}: {verb} skipped: {', '.join(parts)}", stacklevel=3)

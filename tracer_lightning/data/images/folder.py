@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
@@ -10,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from tracer_lightning.data.images.datamodule import ClipDataModule
-from tracer_lightning.data.images.files import SUFFIXES, count_images, list_folder, warn_skipped
+from tracer_lightning.data.images.files import SUFFIXES, Skipped, images_below, list_folder, warn_skipped
 from tracer_lightning.data.images.image_source import RawSample
+from tracer_lightning.data.images.imagenet import imagenet_classnames, imagenet_positions, imagenet_templates
 from tracer_lightning.data.images.names import parse_templates, parse_texts
 from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.splits import LabelledFiles, hold_out, resolve_folder, resolve_splits
 from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.types import ClassTexts, EvalSet, InputSpec
 
+IMAGENET = "imagenet"
+"""Setting of the folder of ImageNet's images, and name of the test set."""
 PURPOSES = {"val": "validation", "test": "testing"}
 
 
@@ -34,8 +37,8 @@ def class_folders(folder: Path) -> list[str]:
 class FolderSource:
     """Source of the images in class folders, labelled by the index of their folder in ``classes``.
 
-    A warning counts what is skipped: other files, broken links, images beside the class folders, and images in nested
-    folders.
+    A warning counts and names what is skipped: other files, broken links, images beside the class folders, and images
+    in nested folders.
 
     Args:
         folder: folder of the class folders.
@@ -46,13 +49,14 @@ class FolderSource:
         self.files: LabelledFiles = []
         self._class_folders = [folder / name for name in classes]
         listing = list_folder(folder)
-        skipped = Counter({"beside the class folders": len(listing.images)})
-        skipped["broken links"] = listing.skipped["broken links"]
+        skipped: Skipped = {"beside the class folders": listing.images}
+        skipped["broken links"] = listing.skipped.get("broken links", [])
         for label, path in enumerate(self._class_folders):
             listing = list_folder(path)
             self.files += [(path / name, label) for name in listing.images]
-            skipped += listing.skipped
-            skipped["in nested folders"] += sum(count_images(path / name) for name in listing.folders)
+            nested = [str(image.relative_to(path)) for name in listing.folders for image in images_below(path / name)]
+            for reason, names in {**listing.skipped, "in nested folders": nested}.items():
+                skipped.setdefault(reason, []).extend(f"{path.name}/{name}" for name in names)
         warn_skipped(folder, skipped)
         if not self.files:
             raise ValueError(f"{folder} contains no images ({', '.join(SUFFIXES)}) in its class folders")
@@ -117,6 +121,30 @@ def parse_other_set(key: str, entry: Any, base: Path) -> tuple[Path, ClassTexts]
     if classnames is not None and len(classnames) != len(names):
         raise ValueError(f"{key}.classnames has {len(classnames)} names and {folder} {len(names)} classes")
     return folder, ClassTexts(classnames or tuple(map(readable_name, names)), templates)
+
+
+def imagenet_texts(folder: Path) -> ClassTexts:
+    """Names and templates of ImageNet for a folder of its images: all of its classes, or some.
+
+    Args:
+        folder: one folder of images per class, named by its wnid.
+
+    Raises:
+        ValueError: the folder is missing, or a class folder is not named by a wnid of ImageNet-1k.
+    """
+    if not folder.is_dir():
+        raise ValueError(
+            f"folders.imagenet must be a folder with one folder of images per class, such as n01440764, and {folder} "
+            "is none; leave it null to test no forgetting of ImageNet"
+        )
+    position, names = imagenet_positions(), class_folders(folder)
+    unknown = [name for name in names if name not in position]
+    if unknown:
+        raise ValueError(
+            f"folders.imagenet: {folder / unknown[0]} is not named by a class of ImageNet, such as n01440764"
+        )
+    classnames = imagenet_classnames()
+    return ClassTexts(tuple(classnames[position[name]] for name in names), tuple(imagenet_templates()))
 
 
 def readable_name(folder: str) -> str:
@@ -195,6 +223,9 @@ class ImageFolderDataModule(ClipDataModule):
             name: parse_other_set(f"folders.others.{name}", entry, base)
             for name, entry in layout.get("others", {}).items()
         }
+        if layout.get(IMAGENET):
+            folder = resolve_folder(base, layout[IMAGENET])
+            other_sets[IMAGENET] = folder, imagenet_texts(folder)
         self._folders |= {f"other/{name}": folder for name, (folder, _) in other_sets.items()}
         name = base.resolve().name
         self.eval_sets = (
@@ -236,7 +267,8 @@ class ImageFolderDataModule(ClipDataModule):
         if not held_out:
             return ""
         (count, share, purpose), *others = held_out
-        line = f"{count} of {total:,} images in {folder} ({share}) are held out of training for {purpose}"
+        verb = "is" if count == "1" else "are"
+        line = f"{count} of {counted(total, 'image')} in {folder} ({share}) {verb} held out of training for {purpose}"
         line += "".join(f", and {count} ({share}) for {purpose}" for count, share, purpose in others)
         return line if "test" in parts else f"{line}; the test set is {self._folders['test']}"
 

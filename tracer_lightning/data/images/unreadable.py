@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from tracer_lightning.data.images.samples import PADDING
+from tracer_lightning.functional.wording import counted
 
 TRAINING = None
 """Value that stands for the training set in place of an evaluation set."""
@@ -65,6 +66,7 @@ class UnreadableImages:
         if any_readable and unreadable and len(unreadable) > math.ceil(self.max_bad_fraction * size()):
             name = self.training_name if eval_set is TRAINING else eval_set.name
             raise ValueError(
-                f"{len(unreadable)} images can't be read, more than max_bad_fraction={self.max_bad_fraction:g} allows "
-                f"of the {size():,} that this process reads of the set {name}, among them {min(unreadable)}"
+                f"{counted(len(unreadable), 'image')} can't be read, more than "
+                f"max_bad_fraction={self.max_bad_fraction:g} allows of the {size():,} that this process reads of the "
+                f"set {name}, among them {min(unreadable)}"
             )

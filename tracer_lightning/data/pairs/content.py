@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tracer_lightning.data.images.decoding import UnreadableImageError, decode
-from tracer_lightning.data.pairs.problems import counted, listed
+from tracer_lightning.data.pairs.problems import listed
 from tracer_lightning.data.pairs.sources import PairSource
+from tracer_lightning.functional.wording import counted
 
 
 def group_by_content(sizes: np.ndarray, read: Callable[[int], bytes]) -> np.ndarray:

@@ -15,11 +15,12 @@ from tracer_lightning.data.pairs.columns import parse_columns
 from tracer_lightning.data.pairs.content import find_copies, warn_repeated
 from tracer_lightning.data.pairs.files import PairFiles, parse_location
 from tracer_lightning.data.pairs.labelled_sets import LabelledSetsDataModule
-from tracer_lightning.data.pairs.problems import counted, listed
+from tracer_lightning.data.pairs.problems import listed
 from tracer_lightning.data.pairs.sources import PairSource, PairSubset
 from tracer_lightning.data.pairs.splits import hold_out
 from tracer_lightning.data.pairs.truncated import warn_truncated
 from tracer_lightning.functional.text import trim_tokens
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.types import CaptionTokens, EvalSet, InputSpec
 
 ROLES = ("id", "ood", "other")

@@ -13,6 +13,7 @@ from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, Eva
 from tracer_lightning.data.shards.own_texts import own_labels, read_own_texts
 from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.store import OTHER, ShardStore, SuiteEntry, check_samples, parse_suite_entry
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.types import EvalSet, InputSpec
 
 
@@ -99,8 +100,8 @@ class LabelledSetsDataModule(ClipDataModule):
         source = IndexedSource(self._store.shards(location), labels, self.cache_dir / "indices")
         if source.unlabelled:
             raise ValueError(
-                f"{key}: {source.unlabelled} samples have a caption but no class; a labelled set needs classes, and "
-                "sets of pairs belong in tests"
+                f"{key}: {counted(source.unlabelled, 'sample has', 'samples have')} a caption but no class; a "
+                "labelled set needs classes, and sets of pairs belong in tests"
             )
         self.incomplete += int(source.left_out.sum())
         check_samples(key, location, len(source), self._store.expected_samples(key, location))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import warnings
 
+from tracer_lightning.functional.wording import counted
+
 SHOWN = 5
 """Maximum number of rows, images or captions that a message names for each reason."""
 WITHOUT_IMAGE, WITHOUT_CAPTION, MISSING = "without an image", "without a caption", "whose image is missing"
@@ -14,11 +16,6 @@ ADDRESS = "whose image is an address"
 def listed(examples: list[str], count: int) -> str:
     """Format some examples of ``count`` cases."""
     return "; ".join(examples[:SHOWN]) + (", ..." if count > SHOWN else "")
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """Format a number of things, such as ``1 caption is`` and ``2 captions are``."""
-    return f"{count:,} {one if count == 1 else many}"
 
 
 class Problems:
@@ -65,7 +62,7 @@ class Problems:
                 hint = "; download the images first, for example with img2dataset"
             elif self._counts.get(MISSING) == self.rows:
                 hint = "; set folder to the folder that the paths of images are relative to"
-            rows = counted(self.rows, "row", "rows")
+            rows = counted(self.rows, "row")
             raise ValueError(f"{self.file}: {left_out:,} of {rows} can't be used{limit}: {reasons}{hint}")
-        verb = "is" if left_out == 1 else "are"
-        warnings.warn(f"{self.file}: {left_out:,} of {self.rows:,} rows {verb} left out: {reasons}", stacklevel=3)
+        verb, rows = "is" if left_out == 1 else "are", counted(self.rows, "row")
+        warnings.warn(f"{self.file}: {left_out:,} of {rows} {verb} left out: {reasons}", stacklevel=3)

@@ -7,6 +7,7 @@ from hashlib import sha256
 import numpy as np
 
 from tracer_lightning.data.pairs.sources import PairSource, PairSubset
+from tracer_lightning.functional.wording import counted
 
 FEWEST = 100
 """Minimum number of held-out images: with fewer, one image more or less changes recall by more than a point."""
@@ -33,8 +34,8 @@ def hold_out(source: PairSource, fraction: float, seed: int, file: object) -> tu
     count = max(FEWEST, round(fraction * len(source)))
     if len(source) <= count:
         raise ValueError(
-            f"{file} has {len(source):,} images, and at least {FEWEST} are held out for validation; set val to a file "
-            "of other pairs, or held_out.fraction to 0 and tests to a set to validate on"
+            f"{file} has {counted(len(source), 'image')}, and at least {FEWEST} are held out for validation; set "
+            "val to a file of other pairs, or held_out.fraction to 0 and tests to a set to validate on"
         )
     keys = (f"{seed}/{source.key(index)}" for index in range(len(source)))
     digests = [sha256(key.encode(errors="surrogateescape")).digest() for key in keys]

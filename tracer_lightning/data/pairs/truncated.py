@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from tracer_lightning.data.pairs.problems import SHOWN, counted, listed
+from tracer_lightning.data.pairs.problems import SHOWN, listed
 from tracer_lightning.data.pairs.sources import PairSource
+from tracer_lightning.functional.wording import counted
 
 SPECIAL_TOKENS = 3
 """Maximum number of tokens that tokenizers add to those of a caption."""

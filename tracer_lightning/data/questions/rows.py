@@ -127,8 +127,12 @@ def _report_left_out(file: Path, left_out: list[str], kept: int) -> None:
     if not kept:
         raise ValueError(f"{left_out[0]}: it has no image, and neither has any other row; add images, or set columns")
     total = len(left_out) + kept
+    fate = (
+        "is left out, because it has no image:"
+        if len(left_out) == 1
+        else "are left out, because they have no image, the first of them"
+    )
     warnings.warn(
-        f"{file}: {len(left_out):,} of {total:,} rows are left out, because they have no image, the first of them "
-        f"{left_out[0].removeprefix(f'{file}, ')}",
+        f"{file}: {len(left_out):,} of {total:,} rows {fate} {left_out[0].removeprefix(f'{file}, ')}",
         stacklevel=3,
     )

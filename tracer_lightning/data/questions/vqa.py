@@ -151,8 +151,9 @@ class VqaDataModule(QuestionsDataModule, ImageDataModule):
         if held_out is None:
             return tested
         total = len(train) + len(held_out)
+        verb = "is" if len(held_out) == 1 else "are"
         line = (
-            f"{len(held_out):,} of {total:,} rows in {train.file} ({len(held_out) / total:.1%}) are held out of "
+            f"{len(held_out):,} of {total:,} rows in {train.file} ({len(held_out) / total:.1%}) {verb} held out of "
             "training for validation, with their images"
         )
         return f"{line}; {tested}" if tested else line

@@ -31,6 +31,7 @@ from tracer_lightning.data.shards.store import (
     parse_suite_entry,
 )
 from tracer_lightning.data.shards.videos import read_videos
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.types import EvalSet, InputSpec
 
 TRAIN = "train"
@@ -276,7 +277,9 @@ class ShardDataModule(ClipDataModule):
         if missing:
             name = self.classnames[missing[0]]
             warnings.warn(
-                f"train: {len(missing)} classes have no sample, the first is {missing[0]} ({name!r})", stacklevel=2
+                f"train: {counted(len(missing), 'class has', 'classes have')} no sample, the first is {missing[0]} "
+                f"({name!r})",
+                stacklevel=2,
             )
         return source
 
@@ -290,7 +293,8 @@ class ShardDataModule(ClipDataModule):
         source = self._index(key, self.store.shards(entry.location), self.eval_labels(eval_set), expected)
         if source.unlabelled:
             raise ValueError(
-                f"{key}: {source.unlabelled} samples have a caption but no class; a test set needs classes"
+                f"{key}: {counted(source.unlabelled, 'sample has', 'samples have')} a caption but no class; a test "
+                "set needs classes"
             )
         return source
 

@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from tracer_lightning.data.images.files import FORMAT_OF, SUFFIXES, is_hidden, suffix_of
 from tracer_lightning.data.shards.tar import TarBytes, TarMember, walk
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.storage import decode_text
 
 LABEL, CAPTION, METADATA = "cls", "txt", "json"
@@ -209,7 +210,7 @@ def _parse_object(text: str | bytes) -> dict[str, Any]:
 def describe_left_out(counts: Sequence[int]) -> str:
     """Describe how many samples are left out, by reason; empty for none."""
     parts = [f"{count:,} {reason}" for count, reason in zip(counts, REASONS, strict=True) if count]
-    return f"{sum(counts):,} samples are left out: {', '.join(parts)}" if parts else ""
+    return f"{counted(sum(counts), 'sample is', 'samples are')} left out: {', '.join(parts)}" if parts else ""
 
 
 def describe_members(file: TarBytes) -> str:

@@ -16,6 +16,7 @@ from tracer_lightning.data.images.names import parse_templates, parse_texts
 from tracer_lightning.data.shards.class_groups import ClassGroups, parse_groups
 from tracer_lightning.data.shards.manifest import MANIFEST, NSHARDS, load_manifest, tar_files
 from tracer_lightning.data.shards.roots import LocalRoot, Root, open_root
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.storage import TEXT_BYTES, check_relative, read_text, split_lines
 
 ROLES = ("id", "ood", "other", "val")
@@ -180,8 +181,8 @@ def check_samples(key: str, location: object, actual: int, expected: int | None)
     """Raise ValueError where the number of samples differs from the expected one, unless this is None."""
     if expected is not None and actual != expected:
         raise ValueError(
-            f"{key}: {location} contains {actual:,} samples, but {expected:,} are expected; fetch it again, or set "
-            f"{key}.samples to None if it is a subset"
+            f"{key}: {location} contains {counted(actual, 'sample')}, but {expected:,} are expected; fetch it "
+            f"again, or set {key}.samples to None if it is a subset"
         )
 
 
@@ -246,7 +247,7 @@ class ShardStore:
             raise ValueError(f"{location}/{NSHARDS} must contain the number of shards: {error}") from error
         tar_count = len(tar_files(root.folder / str(location.split))) if isinstance(root, LocalRoot) else count
         if not 1 <= count <= MAX_SHARDS or tar_count > count:
-            raise ValueError(f"{location}/{NSHARDS} says {count} shards, but there are {tar_count}")
+            raise ValueError(f"{location}/{NSHARDS} says {counted(count, 'shard')}, but there are {tar_count}")
         return [Shard(root, f"{location.split}/{number}.tar", domain) for number in range(count)]
 
     def expected_samples(self, key: str, location: SplitLocation) -> int | None:

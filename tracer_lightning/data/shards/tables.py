@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import warnings
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -114,13 +114,13 @@ def _csv_rows(file: Path) -> Iterator[dict[str, str]]:
 
 def _read_sample_rows(file: Path, skip_empty: bool) -> list[dict[str, str]]:
     """Read the rows of samples; warn of skipped rows."""
-    rows, skipped = list[dict[str, str]](), Counter[str]()
+    rows, skipped = list[dict[str, str]](), defaultdict[str, list[str]](list)
     for row in _csv_rows(file):
         path = Path(row["path"])
         if is_hidden(path.name if path.is_absolute() else row["path"]):
-            skipped["hidden"] += 1
+            skipped["hidden"].append(row["path"])
         elif skip_empty and not row.get("label") and not row.get("caption"):
-            skipped["without label or caption"] += 1
+            skipped["without label or caption"].append(row["path"])
         else:
             rows.append(row)
     warn_skipped(file, skipped)

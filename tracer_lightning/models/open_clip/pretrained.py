@@ -18,6 +18,8 @@ from tracer_lightning.storage import check_regular, read_text
 from tracer_lightning.storage.records import read_record
 
 HUB, FOLDER = "hf-hub:", "local-dir:"
+SHOWN = 5
+"""Greatest number of cached models that a message names."""
 TIMEOUT = 10.0
 """Seconds to wait for the hub's response."""
 
@@ -54,7 +56,32 @@ def check_pretrained(name: str, pretrained: str | None) -> None:
     if repository := tag.get("hf_hub"):
         repository_id, file_name = os.path.split(repository)
         files = (file_name,) if file_name else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
-        check_hub(f"pretrained {pretrained!r}: the weights", repository_id, files, "pretrained to the path of the file")
+        try:
+            check_hub(
+                f"pretrained {pretrained!r}: the weights", repository_id, files, "pretrained to the path of the file"
+            )
+        except ValueError as error:
+            raise ValueError(f"{error}. {about_cache()}") from None
+
+
+def cached_models() -> list[str]:
+    """Names and tags of open_clip's models whose weights are in the hub's cache, as ``NAME/TAG``."""
+    cached = []
+    for name, tag in open_clip.list_pretrained():
+        repository, file = os.path.split((open_clip.get_pretrained_cfg(name, tag) or {}).get("hf_hub") or "")
+        files = (file,) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+        if repository and any(isinstance(try_to_load_from_cache(repository, file), str) for file in files):
+            cached.append(f"{name}/{tag}")
+    return cached
+
+
+def about_cache() -> str:
+    """Say in one sentence which of open_clip's models are in the hub's cache."""
+    models = cached_models()
+    if not models:
+        return "None of open_clip's pretrained models is in the local cache"
+    more = f" and {len(models) - SHOWN} more" if len(models) > SHOWN else ""
+    return f"In the local cache are, as NAME/PRETRAINED: {', '.join(models[:SHOWN])}{more}"
 
 
 def _is_local(name: str, pretrained: str) -> bool:
