@@ -103,7 +103,7 @@ def test_pretraining_on_digits_helps_spectra(score):
 RECALIBRATED = (*SPEECH, "align=none", "head@align.source_head=probe", "align.samples=64")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_penalty_flattens_a_source_predictor_and_too_great_a_one_ruins_it(trials):
     """Of 96 percent, 93 were measured with a penalty of 1, and 52 with one of 100."""
     outcome = trials.aligned((*RECALIBRATED, "align.recalibrate.penalty=1"), 0).outcome

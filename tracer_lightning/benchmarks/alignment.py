@@ -109,7 +109,6 @@ def stage_seconds(steps: int) -> dict[str, float]:
     texts = {"classnames": None, "templates": ["the voice of speaker {c}."]}
     held_out = {"fraction": 0.1, "seed": 0}
     speech = SeriesDataModule(backbone.spec, None, "JapaneseVowels", texts, held_out, shots=SHOTS, **loading)
-    digits.setup("fit")
     model = backbone.model.eval()
     start = time.process_time()
     source = read_source(model, digits, zero_shot_linear, "body", SOURCE_SAMPLES, 0, torch.device("cpu"))
