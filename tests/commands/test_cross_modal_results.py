@@ -1,7 +1,7 @@
 """What the experiments on another modality reach over seeds 0-4, as in docs/cross_modal.md.
 
-Bounds are some two standard deviations from the means that were measured, and an order of methods is demanded only where
-means differ by more than the deviations.
+Bounds are some two standard deviations from the means that were measured, and an order of methods is demanded only
+where means differ by more than the deviations.
 """
 
 import pytest
