@@ -11,7 +11,17 @@ from typing import Any
 
 from rich.table import Table
 
-from tracer_lightning.benchmarks import averaging, evaluating, levers, loading, memory, report, statistics, step
+from tracer_lightning.benchmarks import (
+    alignment,
+    averaging,
+    evaluating,
+    levers,
+    loading,
+    memory,
+    report,
+    statistics,
+    step,
+)
 from tracer_lightning.benchmarks.measuring import machine, with_progress, write_json
 from tracer_lightning.engine.console import quieten
 from tracer_lightning.engine.streams import standard_streams
@@ -66,6 +76,12 @@ def eval_part(options: argparse.Namespace) -> Results:
     return evaluating.measure(evaluating.EvaluationOptions(suite=suite, **{key: getattr(options, key) for key in keys}))
 
 
+def alignment_part(options: argparse.Namespace) -> Results:
+    """Measure stage 1 of cross-modal fine-tuning, and its distances."""
+    keys = alignment.AlignmentOptions._fields
+    return alignment.measure(alignment.AlignmentOptions(*(getattr(options, key) for key in keys)))
+
+
 PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Results], Callable[[Results], list[Table]]]] = {
     "step": ("training steps", step_part, report.step_tables),
     "levers": ("training steps with and without each optimisation", levers_part, report.lever_tables),
@@ -73,6 +89,7 @@ PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], Results], Callable[[R
     "teacher": ("the teacher's update and the statistics", teacher_part, report.teacher_tables),
     "data": ("image loading", data_part, report.loading_tables),
     "eval": ("evaluation of student and teacher", eval_part, report.evaluation_tables),
+    "alignment": ("stage 1 of cross-modal fine-tuning", alignment_part, report.alignment_tables),
 }
 COUNTS: dict[str, dict[str, tuple[int, str]]] = {
     "step": {
@@ -105,6 +122,11 @@ COUNTS: dict[str, dict[str, tuple[int, str]]] = {
         "templates": (4, "number of templates, the first of ImageNet's"),
         "batch-size": (32, "batch size of the loaders"),
     },
+    "alignment": {
+        "samples": (64, "samples of each side of the smallest distance"),
+        "doublings": (3, "how often their number is doubled"),
+        "steps": (100, "optimizer steps of stage 1"),
+    },
 }
 """Options that are integers >= 1, with their defaults and help texts, by part."""
 
@@ -126,7 +148,7 @@ def build_parser() -> Parser:
             part.add_argument("--levers", nargs="+", choices=levers.LEVERS, metavar="LEVER", help=f"some of: {names}")
         if name in ("data", "eval"):
             part.add_argument("--num-workers", type=int, default=2, help="workers of each loader")
-        if name != "data":
+        if name not in ("data", "alignment"):
             part.add_argument("--model", default="ViT-B-32", help="an open_clip ViT, with random weights")
             part.add_argument("--accelerator", choices=("cpu", "gpu"), default="cpu", help="device")
             part.add_argument(

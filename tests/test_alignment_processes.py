@@ -14,8 +14,10 @@ from tests.ranks import run_ranks
 from tests.test_distributed import DDP, DOUBLE, assert_same_run
 from tests.test_traffic import free_ports
 from tracer_lightning.commands.train import run
+from tracer_lightning.engine.run_folder import ALIGNMENT, ALIGNMENT_LOG
 
 TASKS = ("classes", "multilabel", "regression", "dense", "mask")
+OBJECTIVES = ("fa", "orca", "fld", "mi")
 
 
 def settings(files, task):
@@ -27,15 +29,33 @@ def settings(files, task):
     return (*values, f"data.root={files / f'{task}.npz'}")
 
 
-def worker(local_rank, files, folder, ports):
+def aligned(files, objective):
+    """Three steps of stage 1 on three of the four training samples, which two processes can't share equally."""
+    return (*SMALL, f"align={objective}", "align.samples=3", "method=lp", f"data.root={files / 'archive'}")
+
+
+def worker(local_rank, folder, runs, ports):
+    """Do the runs, overrides by name, one after the other as one of two processes."""
     torch.set_num_threads(1)
     os.environ |= {"LOCAL_RANK": str(local_rank), "MASTER_ADDR": "127.0.0.1"}
     rank_zero_only.rank = local_rank
-    for task, port in zip(TASKS, ports, strict=True):
+    for (name, overrides), port in zip(runs.items(), ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
         with hydra_context():
-            run(composed(folder / task, *settings(files, task), *DDP))
+            run(composed(folder / name, *overrides, *DDP))
         dist.destroy_process_group()
+
+
+def in_two_and_in_one(tmp_path, runs):
+    """Do the runs, overrides by name, in two processes and in one; yields the results and both folders of each."""
+    for name in runs:
+        for processes in ("one", "two"):
+            (tmp_path / processes / name).mkdir(parents=True)
+    run_ranks(worker, (tmp_path / "two", runs, free_ports(len(runs))), 2)
+    for name, overrides in runs.items():
+        with hydra_context():
+            results = run(composed(tmp_path / "one" / name, *overrides, DOUBLE))
+        yield results, tmp_path / "one" / name / "run", tmp_path / "two" / name / "run"
 
 
 @pytest.mark.slow
@@ -43,14 +63,17 @@ def test_two_processes_align_train_and_evaluate_like_one(tmp_path):
     write_archive(tmp_path / "archive")
     for task in TASKS[1:]:
         write_values(tmp_path / f"{task}.npz", task)
-    for task in TASKS:
-        for processes in ("one", "two"):
-            (tmp_path / processes / task).mkdir(parents=True)
-    run_ranks(worker, (tmp_path, tmp_path / "two", free_ports(len(TASKS))), 2)
-    for task in TASKS:
-        with hydra_context():
-            results = run(composed(tmp_path / "one" / task, *settings(tmp_path, task), DOUBLE))
+    for results, one, two in in_two_and_in_one(tmp_path, {task: settings(tmp_path, task) for task in TASKS}):
         assert results["before"]
-        assert_same_run(tmp_path / "one" / task / "run", tmp_path / "two" / task / "run")
-        logs = [(tmp_path / processes / task / "run/alignment.csv").read_bytes() for processes in ("one", "two")]
-        assert logs[0] == logs[1]
+        assert_same_run(one, two)
+        assert (one / ALIGNMENT_LOG).read_bytes() == (two / ALIGNMENT_LOG).read_bytes()
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same_embedder_by_every_objective(tmp_path):
+    write_archive(tmp_path / "archive")
+    runs = {objective: aligned(tmp_path, objective) for objective in OBJECTIVES}
+    for results, one, two in in_two_and_in_one(tmp_path, runs):
+        assert results["alignment"]["before"] != results["alignment"]["after"]
+        for name in (ALIGNMENT, ALIGNMENT_LOG):
+            assert (one / name).read_bytes() == (two / name).read_bytes()

@@ -50,7 +50,7 @@ ALLOWED = {
     "studies": {"types", "scores", "storage", "functional", "kernels", "teachers", "evaluation", "reporting"},
     "benchmarks": {
         *("types", "storage", "functional", "kernels", "teachers", "losses", "models", "data", "evaluation"),
-        *("scores", "reporting", "module", "callbacks"),
+        *("scores", "alignment", "reporting", "module", "callbacks"),
     },
 }
 HYDRA = {"config", "commands"}

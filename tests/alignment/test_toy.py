@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.alignment.toy import ALIGNED, OF_LABELS, run
+from tests.alignment.toy import ALIGNED, FURTHER, OF_LABELS, run
 
 SEEDS = range(5)
 
@@ -30,3 +30,11 @@ def test_the_distance_alone_loses_what_the_labels_keep():
         probes[name] = sum(outcome.probe for outcome in outcomes) / len(SEEDS)
     assert probes["fa_fld"] > probes["fa"] + 0.08
     assert probes["mi"] >= 0.8
+
+
+@pytest.mark.slow
+def test_the_bound_holds_after_other_objectives_too():
+    for objective in (*FURTHER.values(), OF_LABELS["fld"]):
+        for seed in SEEDS:
+            outcome = run(*objective, seed=seed)
+            assert outcome.log_loss <= outcome.bound + 1e-5

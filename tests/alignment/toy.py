@@ -96,4 +96,6 @@ def run(distance_weight, label_term, weight, seed):
 
 ALIGNED = {"fa": (1.0, None, 0.0), "fa_fld": (1.0, distortion, 5.0)}
 """Objectives with a distance, whose optimal plans take time."""
+FURTHER = {"none": (0.0, distortion, 0.0), "fa_fld, 1": (1.0, distortion, 1.0), "fa_fld, 20": (1.0, distortion, 20.0)}
+"""No objective, and other weights of the labels' term."""
 OF_LABELS = {"fld": (0.0, distortion, 1.0), "mi": (0.0, negative_information, 1.0)}

@@ -4,7 +4,7 @@ import pytest
 
 from scripts.benchmark import main
 from tests.conftest import tiny_backbone
-from tracer_lightning.benchmarks import averaging, evaluating, levers, memory, statistics, step
+from tracer_lightning.benchmarks import alignment, averaging, evaluating, levers, memory, statistics, step
 
 
 @pytest.fixture
@@ -73,6 +73,18 @@ def test_memory(written, monkeypatch, capsys):
     assert len(runs) == 12
     assert all(run["peak"] >= run["imports"] > 0 and run["seconds"] > 0 for run in runs)
     assert "peak MiB" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_alignment(written, monkeypatch, capsys):
+    """In this process; a new one would only have less memory to begin with."""
+    monkeypatch.setattr(alignment, "distance_memory_in_subprocess", alignment.distance_memory)
+    options = ["--samples", "4", "--doublings", "1", "--steps", "1", "--rounds", "2"]
+    report = written("alignment", *options)
+    assert all(ordered(part) for part in report["stage"].values())
+    assert list(report["distances"]) == ["4", "8"]
+    assert len(report["memory"]) == len(alignment.MEASURED)
+    assert "stage 1 of the demo" in capsys.readouterr().out
 
 
 def test_teacher(written, capsys):

@@ -141,3 +141,19 @@ def memory_tables(results: Mapping[str, Any]) -> list[Table]:
     ]
     columns = ("method", "batch", "checkpointing", "micro-batch", "peak MiB", "s per step")
     return [_table(title, columns, rows, f"the peak includes the imports: {runs[0]['imports'] or 0:,.0f} MiB")]
+
+
+def alignment_tables(results: Mapping[str, Any]) -> list[Table]:
+    """Tables of the results of :func:`tracer_lightning.benchmarks.alignment.measure`."""
+    stage = [(part, _spread(value)) for part, value in results["stage"].items()]
+    methods = list(next(iter(results["distances"].values())))
+    distances = [
+        (samples, *(f"{_spread(row[name]['seconds'], '.1f', 1e-3)}: {row[name]['value']:.3f}" for name in methods))
+        for samples, row in results["distances"].items()
+    ]
+    memory = [(sizes, f"{value / MB:,.1f}") for sizes, value in results["memory"].items()]
+    return [
+        _table("stage 1 of the demo", ("", "CPU seconds"), stage),
+        _table("a distance with its gradient: CPU milliseconds, and its value", ("samples", *methods), distances),
+        _table("an exact distance with its gradient", ("target x source samples", "peak MB"), memory, CAPTION),
+    ]
