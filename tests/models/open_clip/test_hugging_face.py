@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.models.open_clip.siglip_models import randomise, siglip_backbone
-from tracer_lightning.models import build_clip, load_weights
+from tracer_lightning.models import build_clip, load_clip, load_weights
 
 transformers = pytest.importorskip("transformers")
 
@@ -67,14 +67,17 @@ def test_features_are_those_of_the_transformers_library(tmp_path, form, activati
     torch.testing.assert_close(ours.model.logit_scale, theirs.logit_scale.exp())
 
 
-def siglip_model(folder, activation="gelu"):
-    """A SiglipModel of random weights, and the folder that it was saved to."""
+def siglip_model(folder, activation="gelu", naflex=False):
+    """A SiglipModel of random weights, or a Siglip2Model, and the folder that it was saved to."""
     towers = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": activation}
     text = {"hidden_size": 24, "intermediate_size": 96, "vocab_size": 64, "max_position_embeddings": 16}
-    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
+    vision = {"hidden_size": 32, "intermediate_size": 128, "patch_size": 8}
+    vision |= {"num_patches": 16} if naflex else {"image_size": 32}
     ends = {"projection_size": 32, "bos_token_id": None, "eos_token_id": None}
-    config = transformers.SiglipConfig(text_config={**text, **towers, **ends}, vision_config={**vision, **towers})
-    model = randomise(transformers.SiglipModel(config)).eval()
+    kinds = (transformers.Siglip2Config, transformers.Siglip2Model)
+    make_config, make_model = kinds if naflex else (transformers.SiglipConfig, transformers.SiglipModel)
+    config = make_config(text_config={**text, **towers, **ends}, vision_config={**vision, **towers})
+    model = randomise(make_model(config)).eval()
     model.save_pretrained(folder)
     return model
 
@@ -90,6 +93,20 @@ def test_features_of_siglip_are_those_of_the_transformers_library(tmp_path):
     torch.testing.assert_close(image, expected.image_embeds, rtol=0, atol=1e-5)
     torch.testing.assert_close(text, expected.text_embeds, rtol=0, atol=1e-5)
     torch.testing.assert_close(logits, expected.logits_per_text)
+
+
+def test_siglip_2_for_images_of_any_size_is_refused(tmp_path):
+    siglip_model(tmp_path / "theirs", naflex=True)
+    with pytest.raises(
+        ValueError, match=r"theirs/model.safetensors: these are weights .*\(NaFlex\), which"
+    ):
+        load_weights(siglip_backbone(tmp_path).model, tmp_path / "theirs")
+
+
+def test_a_folder_of_the_transformers_library_is_no_name(tmp_path):
+    siglip_model(tmp_path)
+    with pytest.raises(ValueError, match=r"has no open_clip_config\.json; .*, and pretrained to the folder"):
+        load_clip(f"local-dir:{tmp_path}")
 
 
 def test_the_slightly_different_activation_of_the_original_siglip_causes_a_warning(tmp_path):
