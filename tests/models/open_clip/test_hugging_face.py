@@ -97,9 +97,7 @@ def test_features_of_siglip_are_those_of_the_transformers_library(tmp_path):
 
 def test_siglip_2_for_images_of_any_size_is_refused(tmp_path):
     siglip_model(tmp_path / "theirs", naflex=True)
-    with pytest.raises(
-        ValueError, match=r"theirs/model.safetensors: these are weights .*\(NaFlex\), which"
-    ):
+    with pytest.raises(ValueError, match=r"theirs/model.safetensors: these are weights .*\(NaFlex\), which"):
         load_weights(siglip_backbone(tmp_path).model, tmp_path / "theirs")
 
 
