@@ -6,6 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from tracer_lightning.data.pairs.problems import counted
 from tracer_lightning.data.pairs.sources import PairSource, PairSubset
 
 FEWEST = 100
@@ -33,8 +34,8 @@ def hold_out(source: PairSource, fraction: float, seed: int, file: object) -> tu
     count = max(FEWEST, round(fraction * len(source)))
     if len(source) <= count:
         raise ValueError(
-            f"{file} has {len(source):,} images, and at least {FEWEST} are held out for validation; set val to a file "
-            "of other pairs, or held_out.fraction to 0 and tests to a set to validate on"
+            f"{file} has {counted(len(source), 'image', 'images')}, and at least {FEWEST} are held out for "
+            "validation; set val to a file of other pairs, or held_out.fraction to 0 and tests to a set to validate on"
         )
     keys = (f"{seed}/{source.key(index)}" for index in range(len(source)))
     digests = [sha256(key.encode(errors="surrogateescape")).digest() for key in keys]
