@@ -62,7 +62,7 @@ def test_weights_of_an_architecture_have_its_published_preprocessing(tmp_path):
 @pytest.mark.parametrize(
     ("name", "image_size"),
     [
-        ("ViT-B-32-SigLIP2-256", 256),
+        pytest.param("ViT-B-32-SigLIP2-256", 256, marks=pytest.mark.slow),
         pytest.param("ViT-SO400M-14-SigLIP2-378", 378, marks=pytest.mark.exhaustive),
         pytest.param("ViT-gopt-16-SigLIP2-384", 384, marks=pytest.mark.exhaustive),
     ],
