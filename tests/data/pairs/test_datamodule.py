@@ -155,6 +155,7 @@ def test_faulty_sets(tmp_path, root, spec):
     refused("val.csv has 10 images, and at least 100 are held out for validation; set val", file="val.csv")
     refused("held_out.fraction must be >= 0 and < 1, got 1", held_out={"fraction": 1, "seed": 0})
     write_rows(tmp_path / "one.csv", [{"image": str(root / "images/0.png"), "caption": text} for text in "ab"])
+    refused("one.csv has 1 image, and at least 100 are held out", file=str(tmp_path / "one.csv"))
     refused("one has pairs of one image only, which is always retrieved", val=str(tmp_path / "one.csv"))
 
 

@@ -316,6 +316,13 @@ def test_faulty_files(tmp_path, name, text, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["mine.csv", "data/train-*.parquet"])
+def test_tables_at_addresses_are_refused(tmp_path, name):
+    files = PairFiles("https://x.org", Columns(), tmp_path, 0.0)
+    with pytest.raises(ValueError, match="is at an address, where only shards are read; download it first"):
+        files.open(PairLocation(name))
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"gone.csv does not exist"):
         opened(tmp_path, "gone.csv")

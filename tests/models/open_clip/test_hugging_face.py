@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.models.open_clip.siglip_models import randomise, siglip_backbone
-from tracer_lightning.models import build_clip, load_weights
+from tests.models.open_clip.siglip_models import CONFIG, randomise, siglip_backbone, write_tokenizer
+from tracer_lightning.models import build_clip, load_clip, load_weights
 
 transformers = pytest.importorskip("transformers")
 
@@ -67,29 +67,59 @@ def test_features_are_those_of_the_transformers_library(tmp_path, form, activati
     torch.testing.assert_close(ours.model.logit_scale, theirs.logit_scale.exp())
 
 
-def siglip_model(folder, activation="gelu"):
-    """A SiglipModel of random weights, and the folder that it was saved to."""
+def siglip_model(folder, activation="gelu", naflex=False, **text_options):
+    """A SiglipModel of random weights, or a Siglip2Model, and the folder that it was saved to."""
     towers = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": activation}
     text = {"hidden_size": 24, "intermediate_size": 96, "vocab_size": 64, "max_position_embeddings": 16}
-    vision = {"hidden_size": 32, "intermediate_size": 128, "image_size": 32, "patch_size": 8}
+    vision = {"hidden_size": 32, "intermediate_size": 128, "patch_size": 8}
+    vision |= {"num_patches": 16} if naflex else {"image_size": 32}
     ends = {"projection_size": 32, "bos_token_id": None, "eos_token_id": None}
-    config = transformers.SiglipConfig(text_config={**text, **towers, **ends}, vision_config={**vision, **towers})
-    model = randomise(transformers.SiglipModel(config)).eval()
+    kinds = (transformers.Siglip2Config, transformers.Siglip2Model)
+    make_config, make_model = kinds if naflex else (transformers.SiglipConfig, transformers.SiglipModel)
+    config = make_config(text_config={**text, **towers, **ends, **text_options}, vision_config={**vision, **towers})
+    model = randomise(make_model(config)).eval()
     model.save_pretrained(folder)
     return model
 
 
-def test_features_of_siglip_are_those_of_the_transformers_library(tmp_path):
-    theirs, ours = siglip_model(tmp_path / "theirs"), siglip_backbone(tmp_path)
+SIGLIP_2 = {"act_kwargs": {"approximate": "tanh"}, "mlp_ratio": 3.7362}
+"""Options of the text towers of open_clip's SigLIP 2 models."""
+
+
+@pytest.mark.parametrize(
+    ("text_cfg", "text_options"),
+    [({}, {}), (SIGLIP_2, {"hidden_act": "gelu_pytorch_tanh", "intermediate_size": int(24 * 3.7362)})],
+    ids=["siglip", "siglip 2"],
+)
+def test_features_of_siglip_are_those_of_the_transformers_library(tmp_path, text_cfg, text_options):
+    theirs = siglip_model(tmp_path / "theirs", **text_options)
+    config = {"model_cfg": {**CONFIG, "text_cfg": CONFIG["text_cfg"] | text_cfg}, "preprocess_cfg": {}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    write_tokenizer(tmp_path)
+    ours = load_clip(f"local-dir:{tmp_path}", load_weights=False)
     load_weights(ours.model, tmp_path / "theirs")
     images, texts = torch.randn(3, 3, 32, 32), ours.spec.tokenize(["a photo of the number two", "a dog", ""])
+    ours.model.eval().export_to_transformers(ours, tmp_path / "exported")
     with torch.no_grad():
-        expected = theirs(pixel_values=images, input_ids=texts)
-        image, text = ours.model.eval().encode(images, texts)
+        image, text = ours.model.encode(images, texts)
         logits = ours.model.logit_scale * text @ image.T + ours.model.logit_bias
-    torch.testing.assert_close(image, expected.image_embeds, rtol=0, atol=1e-5)
-    torch.testing.assert_close(text, expected.text_embeds, rtol=0, atol=1e-5)
-    torch.testing.assert_close(logits, expected.logits_per_text)
+        for model in (theirs, transformers.AutoModel.from_pretrained(tmp_path / "exported").eval()):
+            expected = model(pixel_values=images, input_ids=texts)
+            torch.testing.assert_close(image, expected.image_embeds, rtol=0, atol=1e-5)
+            torch.testing.assert_close(text, expected.text_embeds, rtol=0, atol=1e-5)
+            torch.testing.assert_close(logits, expected.logits_per_text)
+
+
+def test_siglip_2_for_images_of_any_size_is_refused(tmp_path):
+    siglip_model(tmp_path / "theirs", naflex=True)
+    with pytest.raises(ValueError, match=r"theirs/model.safetensors: these are weights .*\(NaFlex\), which"):
+        load_weights(siglip_backbone(tmp_path).model, tmp_path / "theirs")
+
+
+def test_a_folder_of_the_transformers_library_is_no_name(tmp_path):
+    siglip_model(tmp_path)
+    with pytest.raises(ValueError, match=r"has no open_clip_config\.json; .*, and pretrained to the folder"):
+        load_clip(f"local-dir:{tmp_path}")
 
 
 def test_the_slightly_different_activation_of_the_original_siglip_causes_a_warning(tmp_path):

@@ -10,6 +10,7 @@ from tests.models.open_clip.test_clip import TEXT, VISION
 from tests.models.open_clip.test_hugging_face import backbone as clip_backbone
 from tracer_lightning.models import build_clip, load_weights
 from tracer_lightning.models.open_clip.hugging_face_tokenizer import check_tokenizer, save_tokenizer
+from tracer_lightning.models.open_clip.tokenizers import load_tokenizer
 from tracer_lightning.models.peft import add_lora
 
 transformers = pytest.importorskip("transformers")
@@ -103,6 +104,45 @@ def test_the_tokenizer_of_a_class_with_its_own_normalizer_cleans_texts(tmp_path,
     check_tokenizer(tokenizer, written, 32)
     texts = ["Dogs, and [one] dog_house!", "\u00c9t\u00e9\u00a0 2"]
     assert written(texts, padding="max_length", max_length=32).input_ids == tokenizer(texts).tolist()
+
+
+@pytest.mark.parametrize("clean", ["canonicalize", "lower", "whitespace"])
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_the_sentencepiece_tokenizer_of_siglip_is_written(tmp_path, clean, lowercase):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    sentences = ["a photo of two dogs", "Two Dogs and one Cat", "the number 5"] * 5
+    with (tmp_path / "spiece.model").open("wb") as stream:
+        sentencepiece.SentencePieceTrainer.train(
+            **{"sentence_iterator": iter(sentences), "model_writer": stream, "vocab_size": 40, "minloglevel": 2},
+            **{"hard_vocab_limit": False, "pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1},
+        )
+    options = {"do_lower_case": lowercase, "model_max_length": 64}
+    transformers.SiglipTokenizer(str(tmp_path / "spiece.model"), **options).save_pretrained(tmp_path / "theirs")
+    text_cfg = {"context_length": 64, "hf_tokenizer_name": "some/where", "tokenizer_kwargs": {"clean": clean}}
+    tokenizer = load_tokenizer("ViT-B-16-SigLIP", text_cfg, str(tmp_path / "theirs"))
+    tokens = tokenizer(CAPTIONS)
+    assert tokens.shape == (3, 64)
+    assert tokens[:, -1].tolist() == [1] * 3  # pads with the end of texts
+    (tmp_path / "written").mkdir()
+    save_tokenizer(tokenizer, tmp_path / "written", 64)
+    written = transformers.AutoTokenizer.from_pretrained(tmp_path / "written")
+    check_tokenizer(tokenizer, written, 64)
+    options = {"padding": "max_length", "max_length": 64}
+    assert written("\u00c9t\u00e9, a_dog", **options).input_ids == tokenizer("\u00c9t\u00e9, a_dog")[0].tolist()
+
+
+def test_the_tokenizer_of_siglip_2_is_written(tmp_path):
+    letters = [*"abcdefghijklmnopqrstuvwxyz0123456789_.,:;'?!&()", "\u2581"]
+    vocabulary = {token: number for number, token in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", *letters])}
+    ends = {"add_bos_token": False, "add_eos_token": True, "padding_side": "right", "model_max_length": 64}
+    transformers.GemmaTokenizer(vocab=vocabulary, merges=[], **ends).save_pretrained(tmp_path / "theirs")
+    text_cfg = {"context_length": 64, "hf_tokenizer_name": "some/where", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    tokenizer = load_tokenizer("ViT-B-16-SigLIP2", text_cfg, str(tmp_path / "theirs"))
+    tokens = tokenizer(["A dog!"])[0].tolist()
+    assert tokens == [*(vocabulary[letter] for letter in "a\u2581dog"), 1, *[0] * 58]
+    (tmp_path / "written").mkdir()
+    save_tokenizer(tokenizer, tmp_path / "written", 64)
+    check_tokenizer(tokenizer, transformers.AutoTokenizer.from_pretrained(tmp_path / "written"), 64)
 
 
 VIT = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16}

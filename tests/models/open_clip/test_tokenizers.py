@@ -1,14 +1,17 @@
 """Tokenizers and preprocessing of SigLIP models."""
 
+import json
 import re
 import sys
 
 import huggingface_hub.constants
+import open_clip
 import pytest
 import torch
 
 from tests.models.open_clip.siglip_models import WORDS, siglip_backbone, write_tokenizer
 from tracer_lightning.models import load_clip
+from tracer_lightning.models.open_clip.pretrained import model_config
 from tracer_lightning.models.open_clip.tokenizers import load_tokenizer
 
 TEXT = {"context_length": 8, "hf_tokenizer_name": "somewhere/else", "tokenizer_kwargs": {"clean": "canonicalize"}}
@@ -54,3 +57,27 @@ def test_weights_of_an_architecture_have_its_published_preprocessing(tmp_path):
     with torch.device("meta"):
         spec = load_clip("ViT-B-16-SigLIP", str(tmp_path), load_weights=False).spec
     assert (spec.mean, spec.std, spec.resize_mode) == ((0.5,) * 3, (0.5,) * 3, "squash")
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size"),
+    [
+        pytest.param("ViT-B-32-SigLIP2-256", 256, marks=pytest.mark.slow),
+        pytest.param("ViT-SO400M-14-SigLIP2-378", 378, marks=pytest.mark.exhaustive),
+        pytest.param("ViT-gopt-16-SigLIP2-384", 384, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_architectures_of_siglip_2_are_known(tmp_path, name, image_size):
+    write_tokenizer(tmp_path)
+    with torch.device("meta"):
+        backbone = load_clip(name, str(tmp_path), load_weights=False)
+    assert (backbone.spec.image_size, backbone.spec.resize_mode) == (image_size, "squash")
+    assert backbone.model.logit_bias is not None
+    assert backbone.model.context_length == 64
+
+
+@pytest.mark.parametrize("name", [name for name in open_clip.list_models() if "SigLIP" in name])
+def test_exported_configurations_of_siglip_are_read(tmp_path, name):
+    config = open_clip.get_model_config(name)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {}}))
+    assert model_config(f"local-dir:{tmp_path}") == config

@@ -97,12 +97,19 @@ class PairFiles:
         return collect_files(read_rows(file, self.columns), folder, problems)
 
     def shards(self, location: PairLocation) -> list[Shard] | None:
-        """List the shards at a location; None where it is of another format."""
+        """List the shards at a location; None where it is of another format.
+
+        Raises:
+            ValueError: there are none, or a file of another format is at an address.
+        """
+        is_remote = "://" in f"{self.root}{location.file}"
+        if is_remote and Path(location.file).suffix.lower() in (*SUFFIXES, PARQUET):
+            raise ValueError(f"{location.file} is at an address, where only shards are read; download it first")
         parent, _, name = location.file.rstrip("/").rpartition("/")
         folder = parent or ("/" if location.file.startswith("/") else ".")
         if name.endswith(TAR):
             return self.store.shards(SplitLocation(folder, shards=name))
-        if "://" in f"{self.root}{location.file}" or (self._path(location.file) / NSHARDS).is_file():
+        if is_remote or (self._path(location.file) / NSHARDS).is_file():
             return self.store.shards(SplitLocation(folder, split=name))
         return None
 

@@ -88,6 +88,8 @@ POOLING = re.compile(r"vision_model\.head\.attention\.in_proj_(weight|bias)")
 """Pattern of the names of SigLIP's pooling queries, keys and values, which timm stores as two tensors."""
 POOLING_QUERY = "visual.trunk.attn_pool.q."
 POOLING_REST = "visual.trunk.attn_pool.kv."
+PATCHES = "vision_model.embeddings.patch_embedding.weight"
+"""Name of the weight of patches: (width, 3, P, P), or (width, 3 P²) where images may have any size."""
 POSITIONS = "vision_model.embeddings.position_embedding.weight"
 """Name of the position embeddings of images (N, width), to which timm adds an axis."""
 CONVERTIBLE = re.compile(
@@ -113,8 +115,13 @@ def to_open_clip(state: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
         where: name of the file, for errors.
 
     Raises:
-        ValueError: an attention lacks queries, keys or values.
+        ValueError: an attention lacks queries, keys or values, or the model is one of images of any size.
     """
+    if PATCHES in state and state[PATCHES].ndim == 2:
+        raise ValueError(
+            f"{where}: these are weights of SigLIP 2 for images of any size (NaFlex), which open_clip lacks; use those "
+            "of a model with a fixed image size, such as google/siglip2-base-patch16-224"
+        )
     return dict(_convert(state, where))
 
 

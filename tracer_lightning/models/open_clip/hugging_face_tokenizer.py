@@ -50,10 +50,13 @@ def save_tokenizer(tokenizer: Any, folder: Path, context_length: int) -> None:
 def _add_cleaning(tokenizer: Any, folder: Path) -> None:
     """Clean texts as open_clip does, before what the tokenizer in the folder does with them itself."""
     from tokenizers import Regex, Tokenizer, normalizers
+    from transformers import SiglipTokenizer
 
     path = folder / TOKENIZER
     if not path.is_file():  # a tokenizer in Python, which has no such step
-        return
+        if not isinstance(tokenizer.tokenizer, SiglipTokenizer):
+            return
+        _convert_siglip(tokenizer.tokenizer).save(str(path))
     spaces = [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
     words = [normalizers.Replace("_", " "), normalizers.Replace(Regex(PUNCTUATION), ""), normalizers.Lowercase()]
     steps = {
@@ -68,6 +71,21 @@ def _add_cleaning(tokenizer: Any, folder: Path) -> None:
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     # the classes of certain models, such as T5Tokenizer, have a normalizer of their own in place of the file's
     write_json(folder / SETTINGS, {**settings, "tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _convert_siglip(tokenizer: Any) -> Any:
+    """Convert a SiglipTokenizer, with its own cleaning of texts, to a tokenizer of the ``tokenizers`` library."""
+    from tokenizers import Regex, normalizers, processors
+    from transformers.convert_slow_tokenizer import SpmConverter
+
+    converted, end = SpmConverter(tokenizer).converted(), tokenizer.eos_token
+    steps = [normalizers.Replace(Regex(pattern), text) for pattern, text in ((PUNCTUATION, ""), (r"\s+", " "))]
+    case = [normalizers.Lowercase()] if tokenizer.do_lower_case else []
+    converted.normalizer = normalizers.Sequence([*steps, normalizers.Strip(), *case, converted.normalizer])
+    converted.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A $B {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    return converted
 
 
 def check_tokenizer(tokenizer: Any, written: Any, context_length: int) -> None:

@@ -144,6 +144,11 @@ def model_config(name: str) -> dict[str, Any]:
     else:
         return dict(open_clip.get_model_config(name) or {})
     where = f"name {name!r}: {file}"
+    if not file.is_file() and (file.parent / "config.json").is_file():
+        raise ValueError(
+            f"name {name!r}: {file.parent} has no {HF_CONFIG_NAME}; for weights of the transformers library, set name "
+            "to an architecture such as ViT-B-16-SigLIP, and pretrained to the folder"
+        )
     try:
         config = json.loads(read_text(file))
     except (OSError, ValueError, RecursionError) as error:

@@ -8,7 +8,7 @@ Coordinates are in pixels of the figure, with y downwards.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +39,7 @@ class PlotArea(NamedTuple):
 
 
 CURVE = PlotArea(46, 8, 352, 142)
+TRADE_OFF = PlotArea(54, 10, 352, 202)
 DIAGRAM, HISTOGRAM = PlotArea(26, 6, 166, 146), PlotArea(26, 156, 166, 196)
 
 
@@ -79,6 +80,22 @@ class RankDrawing(NamedTuple):
     y_ticks: list[tuple[float, str]]
     """Coordinates and labels of the ticks of the y axis."""
     area: PlotArea = CURVE
+
+
+class TradeOffDrawing(NamedTuple):
+    """Points of models, with lines at no change."""
+
+    points: list[dict[str, Any]]
+    """Dicts of each point's ``model``, ``x``, ``y``, and of its label's ``label_x``, ``label_y`` and ``anchor``."""
+    origin: tuple[float, float]
+    """Coordinates of no change."""
+    x_title: str
+    y_title: str
+    x_ticks: list[tuple[float, str]]
+    """Coordinates and labels of the ticks of the x axis."""
+    y_ticks: list[tuple[float, str]]
+    """Coordinates and labels of the ticks of the y axis."""
+    area: PlotArea = TRADE_OFF
 
 
 def _path(x: Any, y: Any) -> str:
@@ -185,3 +202,49 @@ def draw_reliability(bins: Bins) -> ReliabilityDrawing:
         )
     means = (round(HISTOGRAM.x(values @ n / total), 1) for values in (accuracy, confidence))
     return ReliabilityDrawing(bars, *means)
+
+
+def draw_trade_off(points: Mapping[str, tuple[float, float]], x_title: str, y_title: str) -> TradeOffDrawing:
+    """Draw models by two changes against the model before training.
+
+    Args:
+        points: both changes by model, positive where it improved; (0, 0) of the model before training.
+        x_title: title of the first change.
+        y_title: title of the second one.
+    """
+    (left, right), (low, high) = (_extent(values) for values in zip(*points.values(), strict=True))
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return (
+            round(TRADE_OFF.x((x - left) / (right - left)), 1),
+            round(TRADE_OFF.y((y - low) / (high - low)), 1),
+        )
+
+    places = {model: place(*point) for model, point in points.items()}
+    highest, *_, lowest = sorted(places, key=lambda model: places[model][1])
+    drawn = []
+    for model, (x, y) in places.items():
+        if model in (highest, lowest):
+            label = {"label_x": x, "label_y": y - 10 if model == highest else y + 18, "anchor": "middle"}
+        else:
+            on_left = x > TRADE_OFF.x(0.5)
+            label = {"label_x": x - 9 if on_left else x + 9, "label_y": y + 4, "anchor": "end" if on_left else "start"}
+        drawn.append({"model": model, "x": x, "y": y, **label})
+    return TradeOffDrawing(
+        drawn,
+        place(0, 0),
+        x_title,
+        y_title,
+        [(place(tick, 0)[0], _signed(tick)) for tick in ticks(left, right)],
+        [(place(0, tick)[1], _signed(tick)) for tick in ticks(low, high)],
+    )
+
+
+def _extent(values: Sequence[float]) -> tuple[float, float]:
+    """Range of the values with a margin for labels."""
+    margin = 0.15 * (max(values) - min(values)) or 1.0
+    return min(values) - margin, max(values) + margin
+
+
+def _signed(value: float) -> str:
+    return f"{value:+g}".replace("-", "−") if value else "0"

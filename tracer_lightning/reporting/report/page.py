@@ -16,6 +16,7 @@ from tracer_lightning.reporting.report.record import MODELS, UNTRAINED, RunRecor
 from tracer_lightning.reporting.report.results import grid_of, headline_tiles, metrics_of, results_of, sets_of
 from tracer_lightning.reporting.report.retrieval import retrieval_of
 from tracer_lightning.reporting.report.templates import template_environment
+from tracer_lightning.reporting.report.trade_off import trade_offs_of
 from tracer_lightning.scores import ROLE_TITLES
 
 MAX_SETS = 12
@@ -103,6 +104,7 @@ def render(record: RunRecord) -> str:
             tiles=headline_tiles(record),
             results=results_of(record),
             heat_map=grid_of(record),
+            trade_offs=trade_offs_of(record),
             unit=" in percent" if all(metric.percent for metric in record.metrics) else "",
             lower=[metric.title for metric in record.metrics if metric.better == "lower"],
             alignment=[] if record.alignment is None else alignment_tables(record.alignment),

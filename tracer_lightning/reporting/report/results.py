@@ -101,7 +101,8 @@ def _cells(values: Mapping[str, Mapping[str, Any]], metric: Metric) -> list[Scor
     return cells
 
 
-def _mean(scores: Scores, names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, float]:
+def mean_scores(scores: Scores, names: Sequence[str], metrics: Sequence[Metric]) -> dict[str, float]:
+    """Mean of each metric over those of the datasets that have samples; empty if none has."""
     scored = [scores[name] for name in names if scores[name]["n"]]
     return {m.name: sum(values[m.name] for values in scored) / len(scored) for m in metrics if scored}
 
@@ -122,19 +123,30 @@ def metrics_of(record: RunRecord, name: str) -> list[Metric]:
     return [metric for metric in record.metrics if metric.name in scores]
 
 
-def headline_tiles(record: RunRecord) -> list[Tile]:
-    """Tiles of the headline metric and a second one, for classification the ECE, for each role that was tested."""
+def sets_by_headline(record: RunRecord) -> dict[tuple[str, Metric], list[str]]:
+    """Names of the datasets by role and headline metric, in the order of roles."""
     groups: dict[tuple[str, Metric], list[str]] = {}
     for role, names in sets_of(record).items():
         for name in names:
             groups.setdefault((role, metrics_of(record, name)[0]), []).append(name)
+    return groups
+
+
+def tile_of(record: RunRecord, role: str, metric: Metric, names: list[str]) -> Tile:
+    """Tile of the mean of a metric over datasets of one role."""
+    values = {model: mean_scores(scores, names, [metric]) for model, scores in record.scores.items()}
+    return Tile(f"{ROLE_TITLES[role]} {metric.title}", names, _cells(values, metric))
+
+
+def headline_tiles(record: RunRecord) -> list[Tile]:
+    """Tiles of the headline metric and a second one, for classification the ECE, for each role that was tested."""
+    groups = sets_by_headline(record)
     tiles: list[list[Tile]] = []
     for (role, _), names in groups.items():
         first, *others = metrics_of(record, names[0])
         errors = [metric for metric in others if metric.better == "lower"]
         metrics = [first, *(errors or others)[:1]] if len(groups) > 1 else [first, *others]
-        values = {model: _mean(scores, names, metrics) for model, scores in record.scores.items()}
-        tiles.append([Tile(f"{ROLE_TITLES[role]} {metric.title}", names, _cells(values, metric)) for metric in metrics])
+        tiles.append([tile_of(record, role, metric, names) for metric in metrics])
     return [tile for column in itertools.zip_longest(*tiles) for tile in column if tile is not None]
 
 
