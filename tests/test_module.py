@@ -80,8 +80,8 @@ def test_frozen_first_blocks_change_no_loss_where_the_teacher_shares_them(tmp_pa
         prepare(model)
         if not shared:
             model.train_in_micro_batches(data.batch_size)
-        losses, module = Losses(), make_module(data, model=model, teacher=partial(WMATeacher, kernel=BetaKernel(0.5), **options))
-        make_trainer(tmp_path, 3, [losses]).fit(module, datamodule=data)
+        losses, teacher = Losses(), partial(WMATeacher, kernel=BetaKernel(0.5), **options)
+        make_trainer(tmp_path, 3, [losses]).fit(make_module(data, model=model, teacher=teacher), datamodule=data)
         curves.append(losses.values)
     assert curves[0] == curves[1]
     assert len(set(curves[0])) == 3

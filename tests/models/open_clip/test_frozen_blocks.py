@@ -63,7 +63,7 @@ def test_all_blocks_of_a_frozen_tower_are_computed():
     [
         ({**VARIANTS["class token"], "patch_dropout": 0.5}, TEXT),
         ({"image_size": 32, "patch_size": 16, "width": 8, "head_width": 16, "layers": [1, 1, 1, 1]}, TEXT),
-        ({**VARIANTS["scaled blocks"]}, {**TEXT, "no_causal_mask": True}),
+        (VARIANTS["scaled blocks"], {**TEXT, "no_causal_mask": True}),
     ],
     ids=["patch dropout", "ResNet", "other blocks, and no mask"],
 )
@@ -75,12 +75,18 @@ def test_towers_whose_blocks_might_differ_compute_everything_themselves(vision, 
     assert texts == (0 if "no_causal_mask" in text else 3)
 
 
-def test_micro_batches_and_predicted_pixels_begin_with_the_batch():
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda model: model.train_in_micro_batches(2),
+        lambda model: setattr(model, "head", PixelHead(width=32, area=256, size=(32, 32))),
+        lambda model: model.compile(backend="eager"),
+    ],
+    ids=["micro-batches", "predicted pixels", "compiled"],
+)
+def test_other_computations_begin_with_the_batch(prepare):
     _, model = pair(text=TEXT)
     model.requires_grad_(False)
-    model.train_in_micro_batches(2)
-    assert begun_blocks(model) == (0, 0)
-    _, model = pair(text=TEXT)
-    model.requires_grad_(False)
-    model.compile(backend="eager")
+    assert begun_blocks(model) == (2, 3)
+    prepare(model)
     assert begun_blocks(model) == (0, 0)
