@@ -136,9 +136,9 @@ class ClipModel(Model):
         return warnings
 
     def through_frozen_layers(self, batch: Batch, reads: Collection[str]) -> Batch:
-        """The batch with the frozen first blocks of each tower computed, unless the model is compiled.
+        """The batch with the frozen first blocks of each tower computed.
 
-        Micro-batches and pixels to predict begin anew.
+        A model that is compiled, trains in micro-batches or predicts pixels takes the batch as it is.
         """
         if self.micro_batch is not None or isinstance(self.head, PixelHead) or self._encode is not ClipModel.encode:
             return batch
