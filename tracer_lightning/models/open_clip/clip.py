@@ -142,9 +142,10 @@ class ClipModel(Model):
         """
         if self.micro_batch is not None or isinstance(self.head, PixelHead) or self._encode is not ClipModel.encode:
             return batch
-        images = begin_images(self.model.visual, batch.images.to(next(self.model.visual.parameters()).dtype))
-        reads_text = "text" in reads and self.trims_text
-        return batch._replace(images=images, texts=begin_texts(self.model, batch.texts) if reads_text else batch.texts)
+        clip, reads_text = self.model, "text" in reads and self.trims_text
+        images: Any = begin_images(clip.visual, batch.images.to(next(clip.visual.parameters()).dtype))
+        texts: Any = begin_texts(clip, batch.texts) if reads_text else batch.texts
+        return batch._replace(images=images, texts=texts)
 
     def forward(self, batch: Batch, reads: Collection[str]) -> ClipFeatures:
         """Features of the global batch, gathered over ranks with gradient.
