@@ -25,7 +25,7 @@ FIRST_EPOCH = "first/run/checkpoints/previous.ckpt"
 KINDS = {
     "probe": ("method=ft", "head=probe"),
     "car_ft": ("method=car_ft",),
-    "lora": ("peft=lora",),
+    "lora": ("peft=lora", "peft.prepare.blocks=[-1]"),
     "clip_adapter": ("peft=clip_adapter",),
     "lp": ("method=lp",),
     "siglip": ("backbone=digits_siglip", "task_loss=sigmoid"),

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,10 @@ import torch
 from tests.training_helpers import Losses, Trajectory, make_data, make_module, make_trainer
 from tracer_lightning.data import DigitsDataModule
 from tracer_lightning.data.digits.datamodule import TensorSource
-from tracer_lightning.teachers import NoTeacher
+from tracer_lightning.kernels import BetaKernel
+from tracer_lightning.models import build_clip
+from tracer_lightning.models.peft import add_lora, train_only
+from tracer_lightning.teachers import NoTeacher, WMATeacher
 
 GOLDEN = [
     8.432109137875717,
@@ -51,6 +56,35 @@ def test_twenty_golden_losses(tmp_path):
     data = make_data(kind=Noise)
     make_trainer(tmp_path, 20, [losses], precision="64-true").fit(make_module(data, torch.double), datamodule=data)
     assert losses.values == pytest.approx(GOLDEN, rel=1e-9)
+
+
+VISION = {"image_size": 32, "patch_size": 16, "width": 32, "head_width": 16, "layers": 2}
+TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+CASES = {
+    "LoRA in the last blocks": (partial(add_lora, rank=2, scale=0.5, blocks=[-1]), {}),
+    "A-CLIP in the last blocks": (partial(train_only, patterns=["attn.in_proj_weight"], blocks=[-1]), {}),
+    "frozen text tower": (partial(add_lora, rank=2, scale=0.5, towers=["image"]), {}),
+    "frozen image tower": (partial(add_lora, rank=2, scale=0.5, towers=["text"]), {}),
+    "teacher in bf16": (partial(add_lora, rank=2, scale=0.5, blocks=[-1]), {"precision": "bf16"}),
+    "teacher with merged updates": (partial(add_lora, rank=2, scale=0.5, blocks=[-1]), {"lora_space": "merged"}),
+}
+
+
+@pytest.mark.parametrize(("prepare", "options"), CASES.values(), ids=CASES)
+def test_frozen_first_blocks_change_no_loss_where_the_teacher_shares_them(tmp_path, prepare, options):
+    """Micro-batches as large as the batch let both models compute everything themselves."""
+    curves = []
+    for shared in (True, False):
+        torch.manual_seed(0)
+        data, model = make_data(kind=Noise), build_clip(16, VISION, TEXT).model
+        prepare(model)
+        if not shared:
+            model.train_in_micro_batches(data.batch_size)
+        losses, teacher = Losses(), partial(WMATeacher, kernel=BetaKernel(0.5), **options)
+        make_trainer(tmp_path, 3, [losses]).fit(make_module(data, model=model, teacher=teacher), datamodule=data)
+        curves.append(losses.values)
+    assert curves[0] == curves[1]
+    assert len(set(curves[0])) == 3
 
 
 def closed_form(points, weights):

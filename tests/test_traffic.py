@@ -39,6 +39,8 @@ MORE_RUNS = {
     "ddp4-flyp": (4, 1, False),
     "fsdp2": (1, 2, True),
     "fsdp4": (1, 4, True),
+    "ddp8": (8, 1, True),
+    "fsdp2x4": (2, 4, True),
 }
 
 
@@ -123,7 +125,8 @@ def free_ports(count):
 def measured(tmp_path_factory, request):
     """A folder of what arrived, by run and rank, and the runs; the processes are started once for all of them."""
     folder = tmp_path_factory.mktemp("arrived")
-    run_ranks(worker, (folder, free_ports(len(request.param)), request.param), 4)
+    ranks = max(copies * shards for copies, shards, _ in request.param.values())
+    run_ranks(worker, (folder, free_ports(len(request.param)), request.param), ranks)
     return folder, request.param
 
 

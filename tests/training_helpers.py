@@ -44,8 +44,8 @@ def make_data(batch_size=32, seed=0, kind=DigitsDataModule):
     )
 
 
-def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, warmup=2, terms=None):
-    model = tiny_backbone().model.to(dtype)
+def make_module(data, dtype=torch.float32, frozen=(), teacher=None, lr=1e-3, warmup=2, terms=None, model=None):
+    model = (model or tiny_backbone().model).to(dtype)
     freeze(model, frozen)
     losses = {
         "info_nce": InfoNCE("same_label"),

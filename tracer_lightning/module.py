@@ -127,13 +127,15 @@ class TracerModule(pl.LightningModule):
             ``loss``, and for callbacks, without gradient: ``features``, the :class:`LossInputs`, and ``terms``, each
             part of the loss by name.
         """
-        student = self.student(batch, self.reads)
+        begun = self.student.through_frozen_layers(batch, self.reads)
+        student = self.student(begun, self.reads)
         teacher = anchors = None
         distill = self.loss.distills(self.global_step)
         if distill:
             with torch.no_grad():
                 # targets, such as labels, are those of the batch and the same for both
-                teacher = self.teacher(batch, self.reads - self.student.targets)
+                shared = begun if self.teacher.has_same_precision else batch
+                teacher = self.teacher(shared, self.reads - self.student.targets)
                 if self.anchors is not None:
                     anchors = self.anchors(self.teacher.module, teacher, self.global_step)
         with torch.autocast(self.device.type, enabled=False):

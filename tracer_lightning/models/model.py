@@ -42,6 +42,19 @@ class Model(nn.Module):
         """
         raise NotImplementedError
 
+    def through_frozen_layers(self, batch: Any, reads: Collection[str]) -> Any:
+        """The batch, with what the model's frozen first layers make of it where a family computes that separately.
+
+        :meth:`forward` takes it instead of the batch, in the student and in a teacher that shares the frozen weights
+        and has the same precision: both return what they would return for the batch, bit for bit.
+
+        Args:
+            batch: as the data module gives it.
+            reads: fields of the features that losses read.
+        """
+        del reads
+        return batch
+
     @classmethod
     def part_of(cls, name: str) -> str:
         """The part that a parameter of this name belongs to."""

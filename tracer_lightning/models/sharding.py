@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import Replicate, distribute_tensor
@@ -78,8 +78,8 @@ def _gather_for(model: Any, name: str) -> None:
     original = getattr(model, name)
 
     @wraps(original)
-    def method(inputs: Tensor) -> Tensor:
-        outputs: Tensor = original(inputs)
+    def method(*inputs: Any) -> Any:
+        outputs = original(*inputs)
         if not torch.is_grad_enabled():
             model.reshard()
         return outputs

@@ -143,6 +143,11 @@ class AveragedTeacher(nn.Module):
             widened = {name: p.to(widest) for name, p in self.module.named_parameters()}
             return functional_call(self.module, widened, args, kwargs)
 
+    @property
+    def has_same_precision(self) -> bool:
+        """Whether the forward pass has the precision of the student's, so that frozen layers return the same."""
+        return self.precision == "same" and self._widest() is None
+
     def _in_precision(self) -> AbstractContextManager[None]:
         if self.precision == "same":
             return nullcontext()

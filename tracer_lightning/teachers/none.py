@@ -12,6 +12,7 @@ class NoTeacher(nn.Module):
 
     module = None
     total_steps = None
+    has_same_precision = True
 
     def __init__(self, student: nn.Module, total_steps: int | None = None) -> None:
         super().__init__()

@@ -18,6 +18,14 @@ from torch.utils.checkpoint import checkpoint
 from tracer_lightning.functional.distributed import full_tensor, gather
 from tracer_lightning.models.model import Backbone, Model
 from tracer_lightning.models.open_clip.fast_attention import compute_all_tokens, use_fast_attention
+from tracer_lightning.models.open_clip.frozen_blocks import (
+    PartlyEncoded,
+    begin_images,
+    begin_texts,
+    embed_texts,
+    finish_images,
+    run_text_blocks,
+)
 from tracer_lightning.models.open_clip.hugging_face import is_hugging_face
 from tracer_lightning.models.value_heads import PixelHead, ValueHead
 from tracer_lightning.types import Batch, ClipFeatures
@@ -47,7 +55,7 @@ class ClipModel(Model):
     parts = get_args(Part)
     weights_prefix = "model."
     card_template = "model_card.md.j2"
-    called_from_outside = ("encode_image", "encode_text", "predict")
+    called_from_outside = ("through_frozen_layers", "encode_image", "encode_text", "predict")
     model: Any  # open_clip is untyped
 
     def __init__(self, model: nn.Module) -> None:
@@ -127,11 +135,24 @@ class ClipModel(Model):
             )
         return warnings
 
+    def through_frozen_layers(self, batch: Batch, reads: Collection[str]) -> Batch:
+        """The batch with the frozen first blocks of each tower computed.
+
+        A model that is compiled, trains in micro-batches or predicts pixels takes the batch as it is.
+        """
+        if self.micro_batch is not None or isinstance(self.head, PixelHead) or self._encode is not ClipModel.encode:
+            return batch
+        clip, reads_text = self.model, "text" in reads and self.trims_text
+        images: Any = begin_images(clip.visual, batch.images.to(next(clip.visual.parameters()).dtype))
+        texts: Any = begin_texts(clip, batch.texts) if reads_text else batch.texts
+        return batch._replace(images=images, texts=texts)
+
     def forward(self, batch: Batch, reads: Collection[str]) -> ClipFeatures:
         """Features of the global batch, gathered over ranks with gradient.
 
         Args:
-            batch: this rank's share, with normalised pixels (B, 3, H, W).
+            batch: this rank's share, with normalised pixels (B, 3, H, W), or as :meth:`through_frozen_layers` returns
+                it.
             reads: fields that losses read; texts, labels, targets and logits are left out otherwise.
         """
         pixels = None
@@ -213,23 +234,26 @@ class ClipModel(Model):
         with torch.autocast(tokens.device.type, enabled=False):
             return head.pixels(tokens.to(torch.promote_types(tokens.dtype, torch.float32)), visual.conv1.patch)
 
-    def encode_image(self, images: Tensor) -> Tensor:
+    def encode_image(self, images: Tensor | PartlyEncoded) -> Tensor:
         """(B, D) normalised features of (B, 3, H, W) normalised pixels, cast to the type of the weights."""
-        dtype = next(self.model.visual.parameters()).dtype
-        return _normalise(self.image_adapter(self.model.encode_image(images.to(dtype))))
+        visual = self.model.visual
+        if isinstance(images, PartlyEncoded):
+            features = finish_images(visual, images)
+        else:
+            features = self.model.encode_image(images.to(next(visual.parameters()).dtype))
+        return _normalise(self.image_adapter(features))
 
-    def encode_text(self, texts: Tensor) -> Tensor:
+    def encode_text(self, texts: Tensor | PartlyEncoded) -> Tensor:
         """(N, D) normalised features of (N, L) token ids."""
         features = self._encode_trimmed(texts) if self.trims_text else self.model.encode_text(texts)
         return _normalise(self.text_adapter(features))
 
-    def _encode_trimmed(self, texts: Tensor) -> Tensor:
+    def _encode_trimmed(self, texts: Tensor | PartlyEncoded) -> Tensor:
         """open_clip's ``CLIP.encode_text`` with positions and mask cut to the length of the texts."""
-        clip, length = self.model, texts.shape[1]
-        dtype = clip.transformer.get_cast_dtype()
-        x = clip.token_embedding(texts).to(dtype) + clip.positional_embedding[:length].to(dtype)  # (N, L, width)
-        x = clip.ln_final(clip.transformer(x, attn_mask=clip.attn_mask[:length, :length]))
-        pooled = text_global_pool(x, texts, clip.text_pool_type, eos_token_id=clip.text_eos_id)
+        clip = self.model
+        begun = texts if isinstance(texts, PartlyEncoded) else embed_texts(clip, texts)
+        x = clip.ln_final(run_text_blocks(clip, begun))
+        pooled = text_global_pool(x, begun.inputs, clip.text_pool_type, eos_token_id=clip.text_eos_id)
         projection = clip.text_projection
         features: Tensor = projection(pooled) if isinstance(projection, nn.Linear) else pooled @ projection
         return features
