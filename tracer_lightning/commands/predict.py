@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.evaluate import EVALUATION
-from tracer_lightning.commands.runner import Runner, require_images
+from tracer_lightning.commands.runner import Runner, require_clip, require_file, require_images
 from tracer_lightning.commands.unlabelled import build_unlabelled, image_outputs
 from tracer_lightning.config.class_texts import class_texts
 from tracer_lightning.config.finished_models import read_model
@@ -31,8 +31,10 @@ def predict(cfg: DictConfig) -> Path:
     """
     runner = Runner(cfg, "predict")
     require_images(cfg, "predict")
+    out = require_file(cfg.out)
     temperature = fitted_temperature(cfg.temperature, cfg.model)
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
+    require_clip([backbone], "predict")
     if cfg.heads != ZERO_SHOT and isinstance(backbone.model.head, ValueHead | PixelHead):
         raise ValueError(
             f"checkpoint={cfg.checkpoint}: the model's head predicts values and not classes; evaluate it, or classify "
@@ -46,9 +48,7 @@ def predict(cfg: DictConfig) -> Path:
     print_rank_zero(f"{len(source):,} images, {len(texts.classnames):,} classes")
     start = top_classes(data.prompts(), cfg.heads == ZERO_SHOT, count, temperature)
     outputs = image_outputs(runner, backbone.model, data, ("probabilities", "classes"), start)
-    out = Path(cfg.out)
     if runner.trainer.is_global_zero:
-        out.parent.mkdir(parents=True, exist_ok=True)
         rows: list[list[Any]] = [[source.origin(index), *[""] * (2 * count)] for index in range(len(source))]
         columns = (outputs[name].tolist() for name in ("indices", "probabilities", "classes"))
         for index, probabilities, classes in zip(*columns, strict=True):

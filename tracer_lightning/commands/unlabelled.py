@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from tracer_lightning.commands.runner import Runner, require_clip
+from tracer_lightning.commands.runner import Runner
 from tracer_lightning.config.build import build_data
 from tracer_lightning.config.errors import setting
 from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
@@ -32,7 +32,6 @@ def build_unlabelled(
     cfg: DictConfig, backbone: Backbone, texts: ClassTexts | None
 ) -> tuple[UnlabelledDataModule, FileSource | IndexedSource]:
     """The images that ``images`` names, and their data module for the backbone's inputs."""
-    require_clip([backbone], "images")
     with setting("images"):
         source = open_images(cfg.images, Path(cfg.paths.cache).expanduser() / "indices")
     data = UnlabelledDataModule(
