@@ -73,6 +73,8 @@ def _embed_arrays(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[
 def _embed_texts(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:
     with setting("texts"):
         entry: Any = OmegaConf.to_container(cfg.texts) if OmegaConf.is_config(cfg.texts) else cfg.texts
+        if isinstance(entry, str) and not Path(entry).is_file():
+            raise ValueError(f"there is no file {entry}; give a list, or a file with one text a line")
         texts = split_lines(read_text(Path(entry))) if isinstance(entry, str) else [str(text) for text in entry]
         if not texts:
             raise ValueError("there is none; give a list, or a file with one text a line")

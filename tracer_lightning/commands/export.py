@@ -20,7 +20,7 @@ from tracer_lightning.config.finished_models import TEACHER
 from tracer_lightning.config.schema import ONNX, TRANSFORMERS
 from tracer_lightning.config.validate import validate
 from tracer_lightning.data.images.captions import CaptionTables
-from tracer_lightning.engine.console import print_rank_zero
+from tracer_lightning.engine.console import print_rank_zero, quieten
 from tracer_lightning.engine.run_folder import CLASSES, write_json
 from tracer_lightning.models import Backbone, Model
 from tracer_lightning.models.open_clip.export import check_takes_images
@@ -43,6 +43,7 @@ def export(cfg: DictConfig) -> Path:
     Returns:
         The folder that was written.
     """
+    quieten()
     validate(cfg, "export")
     if cfg.checkpoint is None:
         return _push_finished(cfg)

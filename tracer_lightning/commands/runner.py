@@ -156,11 +156,14 @@ def require_new_folder(out: str) -> Path:
     """The folder ``out``, which must be empty or not exist yet.
 
     Raises:
-        ValueError: it has content, or can't be renamed into place.
+        ValueError: it has content, is to be within a file, or can't be renamed into place.
     """
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out={folder}: exists already; choose another place")
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    if not parent.is_dir():
+        raise ValueError(f"out={folder}: {parent} is a file; choose another place")
     if folder.is_mount() or folder.resolve() == Path.cwd():
         raise ValueError(f"out={folder}: can't be written atomically; choose a folder within it")
     return folder
