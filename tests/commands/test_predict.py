@@ -119,11 +119,12 @@ def test_the_classes_of_the_run_are_the_default(finished_run, photos, tmp_path):
     assert all("{c}" in template for template in known["templates"])
 
 
-def test_a_temperature_is_a_number_or_that_of_an_evaluation(tmp_path):
+def test_a_temperature_is_a_number_or_that_of_an_evaluation(tmp_path, capsys):
     fitted = {"student": {"temperature": 1.5}, "teacher": {"temperature": 2.5}}
-    (tmp_path / "evaluation.json").write_text(json.dumps({"temperature": fitted}))
+    (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoint": "outputs/mine", "temperature": fitted}))
     assert fitted_temperature(2, "student") == 2.0
     assert fitted_temperature(str(tmp_path), "teacher") == 2.5
+    assert "temperature 2.5, fitted for the teacher of outputs/mine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

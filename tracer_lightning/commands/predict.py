@@ -74,11 +74,13 @@ def fitted_temperature(temperature: float | str, model: str) -> float:
         file = Path(temperature) / EVALUATION
         if not file.is_file():
             raise ValueError(f"temperature={temperature}: neither a number nor a folder with {EVALUATION}")
-        fitted = read_json(file).get("temperature")
+        content = read_json(file)
+        fitted = content.get("temperature")
         entry = fitted.get(model, fitted.get("model")) if isinstance(fitted, dict) else None
         value = entry.get("temperature") if isinstance(entry, dict) else None
         if not isinstance(value, float):
             raise ValueError(f"temperature={temperature}: {file} has no temperature of the {model}; evaluate it anew")
+        print_rank_zero(f"temperature {value:.3g}, fitted for the {model} of {content.get('checkpoint')}")
         temperature = value
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be > 0 and finite, found {temperature}")
