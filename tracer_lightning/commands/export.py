@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi
@@ -111,7 +112,7 @@ def _test_images(cfg: DictConfig, backbone: Backbone) -> tuple[str, Tensor | Non
         (N, 3, H, W) uint8 images; None where the run's data can't be read, which is printed.
     """
     try:
-        data = build_data(with_recorded_data(cfg), backbone)
+        data: Any = build_data(with_recorded_data(cfg), backbone)
         data.trains = False
         data.shuffle_evaluation(seed=0, samples=TEST_IMAGES)
         eval_set = next((eval_set for eval_set in data.eval_sets if eval_set.role == "id"), data.eval_sets[0])

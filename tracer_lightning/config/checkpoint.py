@@ -161,7 +161,8 @@ def with_recorded_data(cfg: DictConfig) -> DictConfig:
     if settings is None or settings.get("data") is None:
         raise ValueError(f"{where}: these are weights without the settings of a run")
     groups = {group: _brought(settings, group, where) for group in DATA}
-    merged = OmegaConf.create({**cfg, "seed": 0, **groups})
+    content: dict[Any, Any] = {**cfg, "seed": 0, **groups}
+    merged = OmegaConf.create(content)
     if "num_workers" in merged.data:
         merged.data.num_workers = 0  # a few images are read
     return merged

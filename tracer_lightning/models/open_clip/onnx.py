@@ -135,7 +135,7 @@ def export_onnx(
     size = (3, spec.image_size, spec.image_size)
     pixels = torch.rand(SAMPLES, *size, generator=torch.Generator().manual_seed(0))
     tokens = spec.tokenize(["a photo.", "a photo of a cat.", "two dogs"])
-    test_batches = () if test_images is None else test_images.split(COMPARED_AT_ONCE)
+    test_batches = () if test_images is None else torch.split(test_images, COMPARED_AT_ONCE)
     agreements = {}
     for name, graph in {
         IMAGE_FILE: _Graph(image, pixels, "pixels", outputs, test_batches, unit),
