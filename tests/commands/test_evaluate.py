@@ -10,7 +10,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from omegaconf import open_dict
+from omegaconf import OmegaConf, open_dict
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -212,9 +212,13 @@ def test_an_export_has_the_class_names_of_the_run_and_its_licence(finished_run, 
 def test_an_export_to_onnx_predicts_what_the_run_predicts(finished_run, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     out = tmp_path / "onnx"
-    status, _, stderr = script("export", f"checkpoint={finished_run.folder}", f"out={out}", "format=onnx")
+    status, stdout, stderr = script("export", f"checkpoint={finished_run.folder}", f"out={out}", "format=onnx")
     assert status == 0, stderr
-    assert "pipeline_tag: zero-shot-image-classification" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "pipeline_tag: zero-shot-image-classification" in card
+    comparison = "predict the same class for 256 of 256 test images of spurious"
+    assert comparison in stdout
+    assert comparison in card
     with hydra_context():
         cfg = composed(tmp_path)
         from tracer_lightning.config.backbones import build_backbone
@@ -229,6 +233,22 @@ def test_an_export_to_onnx_predicts_what_the_run_predicts(finished_run, tmp_path
         right += int((torch.from_numpy(logits.argmax(1)) == batch.labels)[counted].sum())
         n += int(counted.sum())
     assert right / n == finished_run.results["student"]["small"]["accuracy"]
+
+
+@pytest.mark.slow
+def test_where_the_test_images_are_gone_an_export_to_onnx_is_compared_on_noise(finished_run, tmp_path):
+    pytest.importorskip("onnxruntime")
+    content = torch.load(finished_run.folder / "checkpoints/last.ckpt", weights_only=True)
+    with hydra_context():
+        gone = composed(tmp_path, "data=image_folder", f"data.root={tmp_path}/gone")
+    content["hyper_parameters"]["data"] = OmegaConf.to_container(gone.data, resolve=True)
+    torch.save(content, tmp_path / "moved.ckpt")
+    out = tmp_path / "onnx"
+    status, stdout, stderr = script("export", f"checkpoint={tmp_path}/moved.ckpt", f"out={out}", "format=onnx")
+    assert status == 0, stderr
+    assert "compared on noise, and not on the run's test images: " in stdout
+    assert f"{tmp_path}/gone" in stdout
+    assert "On noise, features of ONNX Runtime and PyTorch differ by at most " in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -247,8 +267,15 @@ def test_an_export_to_onnx_predicts_what_the_run_predicts(finished_run, tmp_path
         slow("evaluate", ["checkpoint={run}", "heads=both"], "error: heads must be own or zero_shot, found 'both'"),
         ("export", ["checkpoint={run}"], "error: out is not set and has no default; give it as out=VALUE"),
         ("export", ["checkpoint={run}", "out={run}"], "exists already; choose another place"),
+        slow(
+            "export", ["checkpoint={run}", "out={run}/results.json/x"], "results.json is a file; choose another place"
+        ),
         slow("export", ["checkpoint={run}", "out=x", "model=both"], "error: model must be student or teacher"),
-        slow("export", ["checkpoint={run}", "out=x", "format=jax"], "error: format must be "),
+        (
+            "export",
+            ["checkpoint={run}", "out=x", "format=jax"],
+            "error: format must be null or one of open_clip, transformers, onnx, found 'jax'",
+        ),
         slow("export", ["out=x"], "error: checkpoint is not set; give a run"),
         ("export", ["out=x", "push=me/mine"], "error: out=x: no finished export"),
     ],

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from tests.faults.events import kill_before
 from tests.fuzzing.running import ENTRIES, attempt, entry
 from tests.storage.killed import killed_while
 from tests.storage.mounts import mounted
-from tracer_lightning.commands.export import model_card
+from tracer_lightning.commands.model_card import ExportedModel, model_card
 from tracer_lightning.evaluation import ErrorSuite, RetrievalSuite
 from tracer_lightning.evaluation.retrieval import RETRIEVAL
 from tracer_lightning.storage import atomic_folder
+from tracer_lightning.types import ClassTexts
 
 SCRIPT = "scripts/export.py"
 NAMES = ["README.md", "open_clip_config.json", "open_clip_model.safetensors"]
@@ -81,7 +83,7 @@ def test_an_export_that_is_being_written_is_left_alone(tmp_path, export):
 EVIL = "x]\n---\n# h `|` <script> ![i](http://evil) | y"
 
 
-def hostile_run(folder, **results):
+def hostile_run(folder, changed=None, **results):
     checkpoint = folder / "checkpoints/last.ckpt"
     checkpoint.parent.mkdir(parents=True)
     settings = {
@@ -91,8 +93,10 @@ def hostile_run(folder, **results):
         "teacher": {"module": {"_target_": "a.WMATeacher"}, "every_n_steps": EVIL},
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": EVIL, "weight_decay": EVIL},
         "data": {"batch_size": EVIL},
+        "trainer": {"precision": EVIL},
+        "backbone": {"name": EVIL, "pretrained": EVIL},
     }
-    torch.save({"state_dict": {}, "hyper_parameters": settings, "global_step": 1}, checkpoint)
+    torch.save({"state_dict": {}, "hyper_parameters": settings | (changed or {}), "global_step": 1}, checkpoint)
     scores = {EVIL: {"role": EVIL, "n": EVIL, "accuracy": 0.5, "ece": 0.1, "macro_f1": 0.2}}
     content = {"zero_shot": scores, "student": scores, "versions": {EVIL: EVIL}, **results}
     (folder / "results.json").write_text(json.dumps(content))
@@ -101,17 +105,24 @@ def hostile_run(folder, **results):
 
 def test_whatever_a_run_is_called_its_card_has_the_same_structure(tmp_path):
     checkpoint = hostile_run(tmp_path)
-    card = model_card(checkpoint, "student", EVIL, 'local-dir:"a\n```')
+    texts = ClassTexts((EVIL, "1. x", "# y"), (f"{EVIL}{{c}}",))
+    exported = ExportedModel(tiny_backbone(), "open_clip", 'local-dir:"a\n```', texts, EVIL, EVIL)
+    card = model_card(checkpoint, "student", {"name": EVIL}, exported)
     assert [line for line in card.splitlines() if line.startswith("---")] == ["---", "---"]
     assert yaml.safe_load(card.split("\n---\n")[0])["tags"][:2] == ["clip", "robust-fine-tuning"]
     headings = [line for line in card.splitlines() if line.startswith("#")]
-    assert [line.split()[0] for line in headings] == ["#", "##", "##"]
+    assert [line.split()[0] for line in headings] == ["#", "##", "##", "##", "##"]
     assert card.count("\n```") == 2
     plain = re.sub(r"(`+)[^`].*?\1|\\.", "", card.split("\n---\n")[1])  # without code, and what is escaped
     assert not re.search(r"<|!\[|\]\(|\*", plain)
     rows = [line for line in card.splitlines() if line.startswith("|")]
     cells = {line.replace("\\|", "").count("|") for line in rows}
     assert cells == {3, 10}
+
+
+def card_of(checkpoint, settings=MappingProxyType({}), **exported):
+    backbone = exported.pop("backbone", None) or tiny_backbone()
+    return model_card(checkpoint, "student", settings, ExportedModel(backbone, "open_clip", "local-dir:x", **exported))
 
 
 LABELLED = {"role": "other", "n": 9, "accuracy": 0.5, "ece": 0.1, "macro_f1": None}
@@ -141,7 +152,7 @@ RECALLS_ROW, LABELLED_CELLS = f"| far | id | 8 |{' 25.0 |' * 6}", "| 50.0 | 50.0
 def test_a_card_has_a_table_for_each_kind_of_data_set(tmp_path, metrics, scores, tables):
     declared = {metric.name: metric.declaration() for metric in metrics}
     checkpoint = hostile_run(tmp_path, zero_shot=scores, student=scores, metrics=declared)
-    card = model_card(checkpoint, "student", None, "local-dir:x")
+    card = card_of(checkpoint)
     blocks = card.partition("## Results")[2].partition("## Training")[0].split("\n\n")
     rows = [[line.rstrip() for line in block.splitlines()[2:]] for block in blocks if block.startswith("|")]
     assert rows == tables
@@ -151,4 +162,48 @@ def test_a_card_has_a_table_for_each_kind_of_data_set(tmp_path, metrics, scores,
 @pytest.mark.parametrize("results", [{"student": [1]}, {"student": {"a": 1}}, {"zero_shot": {}}, {"versions": 3}])
 def test_results_that_no_run_writes_are_one_line(tmp_path, results):
     with pytest.raises(ValueError, match="is not a valid file of a run"):
-        model_card(hostile_run(tmp_path, **results), "student", None, "local-dir:x")
+        card_of(hostile_run(tmp_path, **results))
+
+
+def test_a_card_says_how_images_are_prepared(tmp_path):
+    card = " ".join(card_of(None).split())
+    assert "resized to 32 pixels on their shorter side, of which the middle 32 x 32 are used (bicubic" in card
+    assert "the mean 0.5, 0.5, 0.5 and the standard deviation 0.5, 0.5, 0.5 of each channel" in card
+    squashed = tiny_backbone()._replace(spec=tiny_backbone().spec._replace(resize_mode="squash"))
+    assert "resized to 32 x 32 pixels" in card_of(None, backbone=squashed)
+    assert "parameters are in float32" in card
+
+
+def test_a_card_lists_the_classes_by_their_rows_and_the_templates(tmp_path):
+    backbone = tiny_backbone()
+    backbone.model.head = torch.nn.Linear(16, 60)
+    texts = ClassTexts(tuple(f"bird {number}" for number in range(60)), ("a photo of a {c}.",))
+    card = card_of(None, backbone=backbone, texts=texts)
+    assert "the 60 classes, in the order of the head's rows" in card
+    assert "\n0. bird 0\n1. bird 1\n" in card
+    assert "\n49. bird 49\n\n(10 more are in `classes.json`.)\n" in card
+    assert "\n- `a photo of a {c}.`\n" in card
+
+
+NO_HUB, LAION = {"name": "mine", "pretrained": "a/weights.pt"}, {"name": "ViT-B-32", "pretrained": "laion2b_s34b_b79k"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "start", "name", "repository"),
+    [
+        ({"backbone": LAION}, None, "ViT-B-32/laion2b_s34b_b79k", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+        ({"backbone": {"name": "hf-hub:me/mine"}}, None, "me/mine", "me/mine"),
+        ({"backbone": NO_HUB}, None, "mine/weights.pt", None),
+        ({"backbone": LAION, "init_weights": "runs/first"}, "/home/me/runs/first/checkpoints/last.ckpt", "first", None),
+        ({"backbone": LAION, "init_weights": "runs/first"}, None, "first", None),
+        ({"backbone": {}, "prerequisite": {"experiment": "digits_pretrain"}}, None, "digits_pretrain", None),
+    ],
+)
+def test_a_card_names_the_base_model(tmp_path, settings, start, name, repository):
+    card = card_of(hostile_run(tmp_path, settings, start=start))
+    assert f"| base model | {name} |" in card
+    assert yaml.safe_load(card.split("\n---\n")[0]).get("base_model") == repository
+
+
+def test_the_card_of_a_published_model_names_its_weights():
+    assert "with the weights `ViT-B-32/laion2b_s34b_b79k`." in " ".join(card_of(None, LAION).split())

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from tests.commands.helpers import ROOT, make_shards, script, slow
+from tests.config.test_untrusted import TINY_BACKBONE
+from tests.conftest import tiny_backbone
 from tests.images import random_pixels, write_image
 from tracer_lightning.commands.predict import fitted_temperature
 from tracer_lightning.config.backbones import finished_backbone
 from tracer_lightning.data.images.transforms import EvalCrop
+from tracer_lightning.models.value_heads import PixelHead, ValueHead
 from tracer_lightning.storage.run_layout import CHECKPOINT, CLASSES
 
 CLASSNAMES = ("cat", "dog", "owl")
@@ -116,11 +119,12 @@ def test_the_classes_of_the_run_are_the_default(finished_run, photos, tmp_path):
     assert all("{c}" in template for template in known["templates"])
 
 
-def test_a_temperature_is_a_number_or_that_of_an_evaluation(tmp_path):
+def test_a_temperature_is_a_number_or_that_of_an_evaluation(tmp_path, capsys):
     fitted = {"student": {"temperature": 1.5}, "teacher": {"temperature": 2.5}}
-    (tmp_path / "evaluation.json").write_text(json.dumps({"temperature": fitted}))
+    (tmp_path / "evaluation.json").write_text(json.dumps({"checkpoint": "outputs/mine", "temperature": fitted}))
     assert fitted_temperature(2, "student") == 2.0
     assert fitted_temperature(str(tmp_path), "teacher") == 2.5
+    assert "temperature 2.5, fitted for the teacher of outputs/mine" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,63 @@ def test_parquet_has_a_column_of_names_and_one_of_features(finished_run, tmp_pat
     table = parquet.read_table(out)
     assert table["text"].to_pylist() == ["a cat", "a dog"]
     assert np.linalg.norm(table["features"].to_pylist(), axis=1) == pytest.approx([1, 1])
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """Runs a command with the weights of a tiny model with a head; the line with which it refuses."""
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / "photos/0.png", random_pixels(seed=0))
+
+    def refuse(command, head, *arguments):
+        model = tiny_backbone().model
+        model.head = head
+        weights = {f"student.{name}": value for name, value in model.state_dict().items()}
+        torch.save({"state_dict": weights}, "weights.pt")
+        status, _, stderr = script(command, "checkpoint=weights.pt", *TINY_BACKBONE, *arguments)
+        assert status == 1
+        assert stderr.count("\n") == 1
+        return stderr
+
+    return refuse
+
+
+@pytest.mark.parametrize("command", ["predict", "embed"])
+def test_where_no_image_can_be_read_there_is_no_file(refusal, tmp_path, command):
+    (tmp_path / "photos/0.png").write_bytes(b"no image")
+    message = refusal(
+        command, torch.nn.Linear(16, 3), "images=photos", *TEXTS[: 2 * (command == "predict")], "num_workers=0"
+    )
+    assert "images: none of them can be read" in message
+    assert not list(tmp_path.glob("*.csv"))
+
+
+@pytest.mark.parametrize("head", [ValueHead(16, 2), PixelHead(16, 4, (32, 32))], ids=["values", "pixels"])
+def test_a_head_of_values_does_not_classify(refusal, head):
+    message = refusal("predict", head, "images=photos", "classes=[cat,dog]")
+    assert (
+        "checkpoint=weights.pt: the model's head predicts values and not classes; evaluate it, or classify" in message
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("predict", ["classes=[cat,dog]"], "has 3 classes and the data have 2; "),
+        ("predict", ["classes=[cat,dog,owl]", "model=teacher"], "model=teacher: weights.pt holds none; choose"),
+        ("predict", [], "classes is not set, and there is no classes.json beside weights.pt; give a list, or a file"),
+        ("predict", ["classes=[cat,dog,owl]", "out=photos"], "out=photos: a folder; give the path of a file"),
+        ("predict", ["classes=[cat,dog,owl]", "out=weights.pt/x.csv"], "out=weights.pt/x.csv: can't be written to"),
+        ("embed", ["out=weights.pt/x.npy"], "out=weights.pt/x.npy: can't be written to"),
+        ("embed", ["model=teacher"], "model=teacher: weights.pt holds none; choose model=student"),
+        ("embed", ["texts=gone.txt", "images=null"], "texts: there is no file gone.txt; give a list, or a file with"),
+        ("embed", ["texts=[]", "images=null"], "texts: there is none; give a list, or a file with one text a line"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_refused(refusal, command, arguments, message):
+    assert f"error: {message}" in refusal(command, torch.nn.Linear(16, 3), "images=photos", *arguments).replace(
+        "error: the head of weights.pt ", "error: "
+    )
 
 
 @pytest.mark.parametrize(

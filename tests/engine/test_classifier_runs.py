@@ -14,9 +14,10 @@ from PIL import Image
 from tests.commands import stand_ins
 from tests.commands.helpers import composed, hydra_context, script
 from tests.comparing import differences
+from tests.conftest import tiny_backbone
 from tests.engine.test_run import run_until
 from tests.training_helpers import Trajectory
-from tracer_lightning.commands.export import model_card
+from tracer_lightning.commands.model_card import ExportedModel, model_card
 from tracer_lightning.commands.train import run
 from tracer_lightning.config.backbones import build_backbone
 from tracer_lightning.config.build import build_data
@@ -106,7 +107,10 @@ def test_a_classifier_may_be_evaluated_zero_shot(finished, tmp_path):
 @pytest.mark.slow
 def test_the_card_of_a_classifier_tells_of_its_head_and_of_what_its_teacher_was(finished):
     folder, results = finished("method=car_ft")
-    card = model_card(folder / "checkpoints/last.ckpt", "teacher", None, "local-dir:x", head=10)
+    backbone = tiny_backbone()
+    backbone.model.head = torch.nn.Linear(16, 10)
+    exported = ExportedModel(backbone, "open_clip", "local-dir:x")
+    card = model_card(folder / "checkpoints/last.ckpt", "teacher", {}, exported)
     for words in ("a classifier of 10 classes", "head.safetensors", "the teacher, the model before training."):
         assert words in card
     for scores in (results["zero_shot"], results["teacher"]):

@@ -128,7 +128,14 @@ def test_weights_are_found_in_folders(tmp_path):
 
 
 def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
-    for name in ("empty/notes.txt", "two/a.pt", "two/b.pt", "parts/pytorch_model.bin.index.json", "ranks/0.distcp"):
+    for name in (
+        "empty/notes.txt",
+        "two/a.pt",
+        "two/b.pt",
+        "parts/pytorch_model.bin.index.json",
+        "ranks/0.distcp",
+        "onnx/image.onnx",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "parts/model-00001-of-00002.safetensors").touch()
@@ -137,6 +144,7 @@ def test_folders_without_one_file_of_weights_raise_errors(tmp_path):
         "two": r"contains several files of weights; use one of a\.pt, b\.pt",
         "parts": "contains the index of weights in several files; write them as one",
         "ranks": "a sharded checkpoint, .*dcp_to_torch",
+        "onnx": "ONNX models, .* use the run that they were exported from, or export it for open_clip",
     }.items():
         refused(tmp_path / name, message)
 

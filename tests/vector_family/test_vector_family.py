@@ -110,6 +110,24 @@ def test_weights_are_exported(finished, tmp_path):
         assert torch.equal(value, saved[f"teacher.module.{name}"])
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("predict", ["images=."], "predict is for models of images and captions, and the backbone is a Regressor"),
+        ("embed", ["images=."], "embed is for models of images and captions, and the backbone is a Regressor"),
+        ("export", ["format=open_clip"], "format=open_clip is for models of images and captions"),
+        ("export", ["format=onnx"], "format=onnx is for models of images and captions"),
+        ("export", ["format=transformers"], "format must be null: a Regressor is exported in its own format only"),
+    ],
+)
+def test_what_is_for_images_and_captions_is_refused(finished, tmp_path, name, arguments, message):
+    out = tmp_path / ("features.npy" if name == "embed" else "out")
+    status, _, stderr = command(name, "backbone=vectors", f"checkpoint={finished}", f"out={out}", *arguments)
+    assert status == 1
+    assert f"error: {message}" in stderr
+    assert not out.exists()
+
+
 def test_a_finished_run_has_the_scores_that_it_ended_with(tuned, tmp_path):
     status, stdout, stderr = command("evaluate", f"checkpoint={tuned}", f"hydra.run.dir={tmp_path}")
     assert status == 0, stderr

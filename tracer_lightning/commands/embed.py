@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from tracer_lightning.commands.runner import Runner, require_clip
+from tracer_lightning.commands.runner import Runner, require_clip, require_file
 from tracer_lightning.commands.unlabelled import build_unlabelled, build_unlabelled_arrays, image_outputs
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import read_model
@@ -33,14 +33,14 @@ def embed(cfg: DictConfig) -> Path:
         their rows; a ``.parquet`` file has a column for the names and one for the features.
     """
     runner = Runner(cfg, "embed")
-    out = Path(cfg.out)
+    out = require_file(cfg.out)
     if out.suffix == PARQUET:
         _import_pyarrow()
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
+    require_clip([backbone], "embed")
     kind, embed_all = _kind_of_inputs(cfg)
     names, features = embed_all(cfg, runner, backbone)
     if runner.trainer.is_global_zero:
-        out.parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == PARQUET:
             _write_parquet(out, kind, names, features)
         else:
@@ -72,9 +72,10 @@ def _embed_arrays(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[
 
 
 def _embed_texts(cfg: DictConfig, runner: Runner, backbone: Backbone) -> tuple[list[str], np.ndarray]:
-    require_clip([backbone], "texts")
     with setting("texts"):
         entry: Any = OmegaConf.to_container(cfg.texts) if OmegaConf.is_config(cfg.texts) else cfg.texts
+        if isinstance(entry, str) and not Path(entry).is_file():
+            raise ValueError(f"there is no file {entry}; give a list, or a file with one text a line")
         texts = split_lines(read_text(Path(entry))) if isinstance(entry, str) else [str(text) for text in entry]
         if not texts:
             raise ValueError("there is none; give a list, or a file with one text a line")

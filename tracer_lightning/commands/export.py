@@ -2,134 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import torch
 from huggingface_hub import HfApi
-from jinja2 import Environment, PackageLoader, Template, TemplateError
-from markupsafe import Markup
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
+from tracer_lightning.commands.model_card import ExportedModel, model_card
 from tracer_lightning.commands.runner import require_clip, require_new_folder
 from tracer_lightning.config.backbones import finished_backbone
-from tracer_lightning.config.checkpoint import weights_file
+from tracer_lightning.config.build import build_data
+from tracer_lightning.config.checkpoint import weights_file, with_recorded_data
 from tracer_lightning.config.class_texts import recorded_class_texts
 from tracer_lightning.config.errors import setting
 from tracer_lightning.config.finished_models import TEACHER
 from tracer_lightning.config.schema import ONNX, TRANSFORMERS
 from tracer_lightning.config.validate import validate
 from tracer_lightning.data.images.captions import CaptionTables
-from tracer_lightning.engine.console import print_rank_zero
-from tracer_lightning.engine.run_folder import CHECKPOINT, CLASSES, RESULTS, results_beside, write_json
-from tracer_lightning.engine.settings import saved_settings
-from tracer_lightning.evaluation import format_score
-from tracer_lightning.models import Backbone, Model, read_checkpoint
-from tracer_lightning.models.open_clip.onnx import export_onnx
+from tracer_lightning.engine.console import print_rank_zero, quieten
+from tracer_lightning.engine.run_folder import CLASSES, write_json
+from tracer_lightning.models import Backbone, Model
+from tracer_lightning.models.open_clip.export import check_takes_images
+from tracer_lightning.models.open_clip.onnx import Agreement, export_onnx
 from tracer_lightning.models.open_clip.pretrained import FOLDER, HUB
 from tracer_lightning.models.weights import has_teacher
-from tracer_lightning.reporting.escaping import markdown, markdown_code, printable
-from tracer_lightning.reporting.results_file import Results, Scores, read_results
-from tracer_lightning.reporting.settings import active_terms
-from tracer_lightning.reporting.versions import versions
-from tracer_lightning.scores import sets_by_kind
 from tracer_lightning.storage import atomic_folder
-from tracer_lightning.types import ClassTexts
+from tracer_lightning.types import IGNORE_INDEX, ClassTexts
 
-CARD, OPEN_CLIP = "README.md", "open_clip"
-
-
-def model_card(
-    file: Path | None,
-    model: str,
-    architecture: Any,
-    address: str,
-    head: int = 0,
-    template: str = "model_card.md.j2",
-    texts: ClassTexts | None = None,
-    license: str | None = None,
-    library: str = OPEN_CLIP,
-) -> str:
-    """The model card in Markdown: how to load the model, its training and its scores.
-
-    Args:
-        file: checkpoint of the model; the scores are those of the run whose folder it is in, if any.
-        model: ``student`` or ``teacher``.
-        architecture: open_clip's name of the architecture; None if it has no name there.
-        address: name under which the library loads the model.
-        head: number of classes of the model's own head; 0 without one.
-        template: file name of the template.
-        texts: class names and templates in the folder, if any.
-        license: licence of the weights, if it is known.
-        library: library that loads the model: ``open_clip``, ``transformers`` or ``onnx``.
-    """
-    content = {} if file is None else read_checkpoint(file, "checkpoint")
-    settings = saved_settings(content, f"checkpoint={file}")
-    method = settings.get("method")
-    name = method.get("name") if isinstance(method, Mapping) else None
-    results = _results_beside(file)
-    after: Scores = getattr(results, model) or {}
-    try:
-        return card_template(template).render(
-            tags=["clip", *(["robust-fine-tuning", printable(str(name))] if name else [])],
-            model=model,
-            architecture=architecture,
-            address=address,
-            library=library,
-            head=head,
-            method=name,
-            settings=settings,
-            terms=active_terms(settings.get("distill_losses", {})),
-            steps=content.get("global_step"),
-            versions=results.versions or versions(),
-            before=results.untrained,
-            after=after,
-            kinds=sets_by_kind(after, results.declared_metrics),
-            precision=results.precision,
-            base=_base_model(settings),
-            texts=texts,
-            license=license,
-        )
-    except (TemplateError, TypeError, ValueError, AttributeError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"checkpoint: {file} or its {RESULTS} is not a valid file of a run ({error})") from error
-
-
-def _base_model(settings: Mapping[str, Any]) -> str | None:
-    """Name of the pretrained model that a run's backbone is; None where it has random weights or a local file's."""
-    backbone = settings.get("backbone")
-    if not isinstance(backbone, Mapping) or "name" not in backbone:
-        return None
-    name, tag = str(backbone["name"]), backbone.get("pretrained")
-    if name.startswith(HUB):
-        return name.removeprefix(HUB)
-    return None if tag is None or name.startswith(FOLDER) else f"{name}/{Path(str(tag)).name}"
-
-
-def _results_beside(file: Path | None) -> Results:
-    """Results of the run whose last checkpoint this is; empty for other files."""
-    results = results_beside(file) if file is not None and str(file).endswith(CHECKPOINT) else None
-    return Results() if results is None else read_results(results)
-
-
-def card_template(name: str) -> Template:
-    """The template of a model card; every value is escaped, so that none can add markup or metadata."""
-    environment = Environment(
-        loader=PackageLoader("tracer_lightning.commands"),
-        finalize=lambda value: value if isinstance(value, Markup) else markdown(str(value)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "score": lambda value, metric: format_score(metric, value),
-        "code": lambda text: Markup(markdown_code(str(text))),
-        "literal": lambda text: Markup(json.dumps(text, ensure_ascii=False)),
-        "yaml": lambda content: Markup(yaml.safe_dump(content, default_flow_style=True, width=math.inf).rstrip()),
-    }
-    return environment.get_template(name)
+CARD = "README.md"
+TEST_IMAGES = 256
+"""Greatest number of test images on which an exported model is compared with the original."""
 
 
 def export(cfg: DictConfig) -> Path:
@@ -140,6 +44,7 @@ def export(cfg: DictConfig) -> Path:
     Returns:
         The folder that was written.
     """
+    quieten()
     validate(cfg, "export")
     if cfg.checkpoint is None:
         return _push_finished(cfg)
@@ -148,23 +53,17 @@ def export(cfg: DictConfig) -> Path:
     if file is not None and cfg.model == TEACHER and not has_teacher(file, "checkpoint"):
         raise ValueError(f"model=teacher: {file} holds none; choose model=student")
     backbone = finished_backbone(cfg, file, "checkpoint", teacher=cfg.model == TEACHER)
-    classes = 0 if backbone.model.head is None else backbone.model.head.out_features
     model: Model = backbone.model
     texts = recorded_class_texts(cfg.checkpoint)
-    library = cfg.format or OPEN_CLIP
+    library = cfg.format or model.export_format
     with atomic_folder(folder) as partial:
-        if library == ONNX:
-            _export_onnx(backbone, texts, partial)
-        elif library == TRANSFORMERS:
-            model.export_to_transformers(backbone, partial)
-        else:
-            model.export(backbone, partial)
+        comparison = _write(cfg, library, backbone, texts, partial)
         if texts is not None:
             write_json(partial / CLASSES, texts._asdict())
         if model.card_template is not None:
             address = _address(library, str(cfg.push or folder), is_local=cfg.push is None)
-            about = {"texts": texts, "license": cfg.license, "library": library}
-            card = model_card(file, cfg.model, cfg.backbone.get("name"), address, classes, model.card_template, **about)
+            exported = ExportedModel(backbone, library, address, texts, cfg.license, comparison)
+            card = model_card(file, cfg.model, OmegaConf.to_container(cfg.backbone), exported)
             (partial / CARD).write_text(card, encoding="utf-8")
     print_rank_zero(f"exported: {_loading_code(model, library, str(folder), is_local=True) or folder}")
     if cfg.push is not None:
@@ -173,15 +72,73 @@ def export(cfg: DictConfig) -> Path:
     return folder
 
 
-def _export_onnx(backbone: Backbone, texts: ClassTexts | None, folder: Path) -> None:
+def _write(
+    cfg: DictConfig, library: str | None, backbone: Backbone, texts: ClassTexts | None, folder: Path
+) -> str | None:
+    """Write a model to a folder in the format of a library, or for None in that of its family.
+
+    Returns:
+        How the exported model compares with the original, for its card; None where that was not measured.
+    """
+    if library == backbone.model.export_format:
+        backbone.model.export(backbone, folder)
+    elif library == TRANSFORMERS:
+        backbone.model.export_to_transformers(backbone, folder)
+    else:
+        require_clip([backbone], f"format={library}")
+        return _export_onnx(cfg, backbone, texts, folder)
+    return None
+
+
+def _export_onnx(cfg: DictConfig, backbone: Backbone, texts: ClassTexts | None, folder: Path) -> str:
     """Write ONNX models with the model's own head or, for known classes, with a zero-shot head."""
     with setting(f"format={ONNX}"):
-        require_clip([backbone], "it")
+        check_takes_images(backbone.model)
         prompts = None
         if texts is not None:
             tables = CaptionTables(backbone.spec.tokenize)
             prompts = tables.of(texts.classnames, texts.templates).tokens
-        export_onnx(backbone, prompts, folder)
+        name, images = _test_images(cfg, backbone)
+        agreement = export_onnx(backbone, prompts, folder, images)
+    comparison = _describe(agreement, name, has_logits=prompts is not None or backbone.model.head is not None)
+    print_rank_zero(comparison)
+    return comparison
+
+
+def _test_images(cfg: DictConfig, backbone: Backbone) -> tuple[str, Tensor | None]:
+    """Name of a test set of the run, the first that is in-distribution if there is one, and some of its images.
+
+    Returns:
+        (N, 3, H, W) uint8 images; None where the run's data can't be read, which is printed.
+    """
+    try:
+        data: Any = build_data(with_recorded_data(cfg), backbone)
+        data.trains = False
+        data.shuffle_evaluation(seed=0, samples=TEST_IMAGES)
+        eval_set = next((eval_set for eval_set in data.eval_sets if eval_set.role == "id"), data.eval_sets[0])
+        images = torch.empty(0, *data.sample_shape, dtype=torch.uint8)
+        for batch in data.eval_loader(eval_set):
+            images = torch.cat([images, batch.images[batch.indices != IGNORE_INDEX]])
+            if len(images) >= TEST_IMAGES:  # of data that are read in their own order
+                break
+        if not len(images):
+            raise ValueError(f"no image of {eval_set.name} can be read")
+    except (ValueError, OSError) as error:
+        print_rank_zero(f"ONNX Runtime and PyTorch are compared on noise, and not on the run's test images: {error}")
+        return "", None
+    return eval_set.name, images[:TEST_IMAGES]
+
+
+def _describe(agreement: Agreement, name: str, has_logits: bool) -> str:
+    """A sentence on how well ONNX Runtime and torch agree on images of a test set or, without images, on noise."""
+    count, difference = agreement.images, f"differ by at most {agreement.difference:.1g}"
+    images = f"{count:,} test images of {name}"
+    if count and has_logits:
+        return (
+            f"ONNX Runtime and PyTorch predict the same class for {agreement.same_class:,} of {images}, and their "
+            f"features {difference}."
+        )
+    return f"On {images if count else 'noise'}, features of ONNX Runtime and PyTorch {difference}."
 
 
 def _push_finished(cfg: DictConfig) -> Path:
@@ -198,16 +155,16 @@ def _push_finished(cfg: DictConfig) -> Path:
     return folder
 
 
-def _address(library: str, place: str, is_local: bool) -> str:
+def _address(library: str | None, place: str, is_local: bool) -> str:
     """Name under which a library loads the model from a folder or from the hub."""
-    if library != OPEN_CLIP:
+    if library in (TRANSFORMERS, ONNX):
         return place
     return f"{FOLDER if is_local else HUB}{place}"
 
 
-def _loading_code(model: Model, library: str, place: str, is_local: bool) -> str | None:
+def _loading_code(model: Model, library: str | None, place: str, is_local: bool) -> str | None:
     """The call that loads an exported model from a folder or from the hub; None where there is none."""
-    if library == TRANSFORMERS:
+    if library == TRANSFORMERS != model.export_format:
         return f'transformers.AutoModel.from_pretrained("{place}")'
     return None if library == ONNX else model.loading_code(_address(library, place, is_local))
 

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from tracer_lightning.commands.evaluate import EVALUATION
-from tracer_lightning.commands.runner import Runner, require_images
+from tracer_lightning.commands.runner import Runner, require_clip, require_file, require_images
 from tracer_lightning.commands.unlabelled import build_unlabelled, image_outputs
 from tracer_lightning.config.class_texts import class_texts
 from tracer_lightning.config.finished_models import read_model
@@ -32,8 +32,10 @@ def predict(cfg: DictConfig) -> Path:
     """
     runner = Runner(cfg, "predict")
     require_images(cfg, "predict")
+    out = require_file(cfg.out)
     temperature = fitted_temperature(cfg.temperature, cfg.model)
     backbone = read_model(cfg, cfg.checkpoint, "checkpoint", cfg.model)
+    require_clip([backbone], "predict")
     if cfg.heads != ZERO_SHOT and isinstance(backbone.model.head, ValueHead | PixelHead):
         raise ValueError(
             f"checkpoint={cfg.checkpoint}: the model's head predicts values and not classes; evaluate it, or classify "
@@ -47,9 +49,7 @@ def predict(cfg: DictConfig) -> Path:
     print_rank_zero(f"{counted(len(source), 'image')}, {counted(len(texts.classnames), 'class', 'classes')}")
     start = top_classes(data.prompts(), cfg.heads == ZERO_SHOT, count, temperature)
     outputs = image_outputs(runner, backbone.model, data, ("probabilities", "classes"), start)
-    out = Path(cfg.out)
     if runner.trainer.is_global_zero:
-        out.parent.mkdir(parents=True, exist_ok=True)
         rows: list[list[Any]] = [[source.origin(index), *[""] * (2 * count)] for index in range(len(source))]
         columns = (outputs[name].tolist() for name in ("indices", "probabilities", "classes"))
         for index, probabilities, classes in zip(*columns, strict=True):
@@ -75,11 +75,13 @@ def fitted_temperature(temperature: float | str, model: str) -> float:
         file = Path(temperature) / EVALUATION
         if not file.is_file():
             raise ValueError(f"temperature={temperature}: neither a number nor a folder with {EVALUATION}")
-        fitted = read_json(file).get("temperature")
+        content = read_json(file)
+        fitted = content.get("temperature")
         entry = fitted.get(model, fitted.get("model")) if isinstance(fitted, dict) else None
         value = entry.get("temperature") if isinstance(entry, dict) else None
         if not isinstance(value, float):
             raise ValueError(f"temperature={temperature}: {file} has no temperature of the {model}; evaluate it anew")
+        print_rank_zero(f"temperature {value:.3g}, fitted for the {model} of {content.get('checkpoint')}")
         temperature = value
     if not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be > 0 and finite, found {temperature}")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import lightning.pytorch as pl
@@ -131,15 +132,38 @@ def require_images(cfg: DictConfig, purpose: str) -> None:
         raise ValueError(f"{purpose} is for images, and the backbone has an embedder of another modality")
 
 
+def require_file(out: str) -> Path:
+    """The file ``out`` to write, in a folder that exists from now on.
+
+    Raises:
+        ValueError: it is a folder, or its folder can't be written to.
+    """
+    path = Path(out)
+    if path.is_dir():
+        raise ValueError(f"out={out}: a folder; give the path of a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"out={out}: can't be written to {path.parent} ({error.strerror}); choose another place"
+        ) from error
+    return path
+
+
 def require_new_folder(out: str) -> Path:
     """The folder ``out``, which must be empty or not exist yet.
 
     Raises:
-        ValueError: it has content, or can't be renamed into place.
+        ValueError: it has content, is to be within a file, or can't be renamed into place.
     """
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"out={folder}: exists already; choose another place")
+    parent = next(path for path in folder.absolute().parents if path.exists())
+    if not parent.is_dir():
+        raise ValueError(f"out={folder}: {parent} is a file; choose another place")
     if folder.is_mount() or folder.resolve() == Path.cwd():
         raise ValueError(f"out={folder}: can't be written atomically; choose a folder within it")
     return folder

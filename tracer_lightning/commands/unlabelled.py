@@ -10,7 +10,7 @@ import numpy as np
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from tracer_lightning.commands.runner import Runner, require_clip
+from tracer_lightning.commands.runner import Runner
 from tracer_lightning.config.build import build_data
 from tracer_lightning.config.errors import setting
 from tracer_lightning.data.arrays.datamodule import StandardizedDataModule
@@ -20,7 +20,7 @@ from tracer_lightning.data.shards.source import IndexedSource
 from tracer_lightning.data.shards.unlabelled import open_images
 from tracer_lightning.engine.console import print_rank_zero
 from tracer_lightning.engine.samples import unreadable_samples
-from tracer_lightning.evaluation.outputs import OutputModule, Outputs
+from tracer_lightning.evaluation.outputs import INDICES, OutputModule, Outputs
 from tracer_lightning.functional.wording import counted
 from tracer_lightning.models import Backbone
 from tracer_lightning.types import ClassTexts
@@ -33,7 +33,6 @@ def build_unlabelled(
     cfg: DictConfig, backbone: Backbone, texts: ClassTexts | None
 ) -> tuple[UnlabelledDataModule, FileSource | IndexedSource]:
     """The images that ``images`` names, and their data module for the backbone's inputs."""
-    require_clip([backbone], "images")
     with setting("images"):
         source = open_images(cfg.images, Path(cfg.paths.cache).expanduser() / "indices")
     data = UnlabelledDataModule(
@@ -67,7 +66,11 @@ def image_outputs(
     names: Sequence[str],
     start: Callable[[Any], Callable[[Tensor], Outputs]],
 ) -> dict[str, np.ndarray]:
-    """Outputs of the readable samples, as :class:`OutputModule` collects them; the others are named."""
+    """Outputs of the readable samples, as :class:`OutputModule` collects them; the others are named.
+
+    Raises:
+        ValueError: none is readable.
+    """
     module = OutputModule(model, names, start)
     runner.test(module, data)
     unreadable = unreadable_samples(data)
@@ -75,4 +78,6 @@ def image_outputs(
         print_rank_zero(f"can't be read: {location}")
     if len(unreadable) > NAMED:
         print_rank_zero(f"can't be read: {len(unreadable) - NAMED:,} more images")
+    if not len(module.outputs[INDICES]):
+        raise ValueError("images: none of them can be read")
     return module.outputs

@@ -150,6 +150,24 @@ def with_checkpoint(cfg: DictConfig, choices: Mapping[str, str]) -> DictConfig:
     return cfg
 
 
+def with_recorded_data(cfg: DictConfig) -> DictConfig:
+    """A copy of the configuration with the data and test sets of the run that its checkpoint belongs to.
+
+    Raises:
+        ValueError: the checkpoint is of no run, or its data are not described as a run describes them.
+    """
+    where = f"{OPTION}={cfg.checkpoint}"
+    settings = _settings(cfg.checkpoint, OPTION)
+    if settings is None or settings.get("data") is None:
+        raise ValueError(f"{where}: these are weights without the settings of a run")
+    groups = {group: _brought(settings, group, where) for group in DATA}
+    content: dict[Any, Any] = {**cfg, "seed": 0, **groups}
+    merged = OmegaConf.create(content)
+    if "num_workers" in merged.data:
+        merged.data.num_workers = 0  # a few images are read
+    return merged
+
+
 def own_settings(checkpoint: str, setting: str) -> dict[str, Any] | None:
     """The groups ``backbone``, ``peft`` and ``embedder`` of a run's checkpoint, or ``backbone`` of a named model.
 

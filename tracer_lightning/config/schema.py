@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from tracer_lightning.config.type_checks import TARGET
 
-TRANSFORMERS, ONNX = "transformers", "onnx"
-"""Formats of exported models beside that of their family."""
+OPEN_CLIP, TRANSFORMERS, ONNX = "open_clip", "transformers", "onnx"
+"""Formats of exported models."""
 INTERPOLATIONS = ("wise_ft", "fisher")
 """Merges that interpolate between one model and its start, and so have ``alpha`` and ``head``."""
 
@@ -189,10 +189,11 @@ EVALUATE: dict[str, Any] = {
     "primary_metric": str,
 }
 EXPORT: dict[str, Any] = {
+    "paths.cache": str,
     "checkpoint": MODEL,
     "model": PART,
     "out": str,
-    "format": Rule(f"null, {TRANSFORMERS} or {ONNX}", lambda value: value in (None, TRANSFORMERS, ONNX)),
+    "format": one_of(OPEN_CLIP, TRANSFORMERS, ONNX, optional=True),
     "license": str | None,
     "push": str | None,
     "private": bool,

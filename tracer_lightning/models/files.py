@@ -48,7 +48,8 @@ def weights_path(path: Path, setting: str) -> Path:
         setting: name of the setting that contains the path, for errors.
 
     Raises:
-        ValueError: the folder has no weights, several files of weights, or weights in parts that can't be joined.
+        ValueError: the folder has no weights, several files of weights, weights in parts that can't be joined, or ONNX
+            models.
     """
     if not path.is_dir():
         return path
@@ -61,6 +62,11 @@ def weights_path(path: Path, setting: str) -> Path:
             return path / name
     if any(path.glob("*.index.json")):
         raise ValueError(f"{setting}={path}: contains {MANY_FILES}")
+    if any(path.glob("*.onnx")):
+        raise ValueError(
+            f"{setting}={path}: ONNX models, which ONNX Runtime runs and this program doesn't; use the run that they "
+            "were exported from, or export it for open_clip"
+        )
     names = sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES and file.name != HEAD_FILE)
     if len(names) == 1:
         return path / names[0]

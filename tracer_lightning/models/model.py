@@ -147,6 +147,9 @@ class Model(nn.Module):
             where: the file, for errors.
         """
 
+    export_format: ClassVar[str | None] = None
+    """Name of the format that :meth:`export` writes, which is that of a library; None for the family's own."""
+
     def export(self, backbone: Backbone, folder: Path) -> None:
         """Write the weights and the configuration to an existing folder, for use without this package.
 

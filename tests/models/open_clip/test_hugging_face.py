@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.models.open_clip.siglip_models import CONFIG, randomise, siglip_backbone, write_tokenizer
 from tracer_lightning.models import build_clip, load_clip, load_weights
+from tracer_lightning.models.weights import read_weights
 
 transformers = pytest.importorskip("transformers")
 
@@ -167,6 +168,13 @@ def test_the_end_of_texts_of_older_configurations_is_the_highest_token(tmp_path)
     config["text_config"]["eos_token_id"] = 2
     (tmp_path / "config.json").write_text(json.dumps(config))
     load_weights(backbone().model, tmp_path)
+
+
+def test_a_model_without_memory_is_compared_with_a_configuration(tmp_path):
+    clip_model(tmp_path)
+    with torch.device("meta"):
+        model = backbone().model
+        assert read_weights(model, tmp_path).keys() == model.state_dict().keys()
 
 
 def test_without_a_configuration_there_is_a_warning(tmp_path):

@@ -1,4 +1,6 @@
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,8 +27,44 @@ def exported(request, tmp_path_factory):
     if request.param == "head":
         backbone.model.head = torch.nn.Linear(16, 3)
     folder = tmp_path_factory.mktemp("exported")
-    export_onnx(backbone, prompts, folder)
+    images = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    agreement = export_onnx(backbone, prompts, folder, images)
+    assert agreement.images == agreement.same_class == 40
+    assert 0 < agreement.difference < 1e-5
     return backbone, prompts, folder
+
+
+class Runtime:
+    """An ONNX Runtime that computes something else than torch."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def InferenceSession(self, path, providers):
+        session = onnxruntime.InferenceSession(path, providers=providers)
+        return SimpleNamespace(run=lambda names, inputs: self.change(session.run(names, inputs)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda outputs: [outputs[0] + 1e-3, *outputs[1:]], "features differ by 0.001 between ONNX Runtime and torch"),
+        (lambda outputs: [outputs[0], *(-logits for logits in outputs[1:])], "predicts another class than torch"),
+    ],
+)
+def test_what_differs_from_torch_is_refused(tmp_path, monkeypatch, change, message):
+    backbone = tiny_backbone()
+    prompts = backbone.spec.tokenize(["a cat", "a dog", "an owl"])[:, None]
+    monkeypatch.setitem(sys.modules, "onnxruntime", Runtime(change))
+    with pytest.raises(ValueError, match=message):
+        export_onnx(backbone, prompts, tmp_path)
+
+
+def test_classes_that_are_equally_probable_may_be_exchanged(tmp_path, monkeypatch):
+    backbone = tiny_backbone()
+    prompts = backbone.spec.tokenize(["a cat", "a cat"])[:, None]
+    monkeypatch.setitem(sys.modules, "onnxruntime", Runtime(lambda outputs: [outputs[0], *(-x for x in outputs[1:])]))
+    export_onnx(backbone, prompts, tmp_path)
 
 
 @torch.no_grad()

@@ -50,6 +50,7 @@ class AnsweringModel(Model):
     parts = PARTS
     weights_prefix = "model."
     called_from_outside = ("answer",)
+    export_format = "transformers"
     model: Any
 
     def __init__(self, model: nn.Module, parts: Mapping[str, Sequence[str]] | None = None) -> None:

@@ -55,6 +55,7 @@ class ClipModel(Model):
     parts = get_args(Part)
     weights_prefix = "model."
     card_template = "model_card.md.j2"
+    export_format = "open_clip"
     called_from_outside = ("through_frozen_layers", "encode_image", "encode_text", "predict")
     model: Any  # open_clip is untyped
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import open_clip
+import torch
 from open_clip.transformer import QuickGELU
 from torch import nn
 
@@ -80,7 +81,9 @@ def check_config(model: ClipModel, file: Path, where: str) -> None:
                 raise ValueError(f"{difference}; choose another backbone (-quickgelu names have quick_gelu)")
             warnings.warn(f"{difference}, as in open_clip; features differ slightly", stacklevel=2)
     end = settings["text"].get(END_TOKEN, HIGHEST)
-    token = min(int(open_clip.tokenize("").max()), model.model.vocab_size - 1)  # further tokens occur in no text
+    with torch.device("cpu"):  # the model may be checked on the meta device, where tokens have no values
+        last = int(open_clip.tokenize("").max())
+    token = min(last, model.model.vocab_size - 1)  # further tokens occur in no text
     if model.logit_bias is None and end not in (HIGHEST, token):
         raise ValueError(
             f"{where}: according to {path}, its texts end with token {end!r:.40}, but the backbone's with {token}; "

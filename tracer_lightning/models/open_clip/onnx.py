@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +21,20 @@ IMAGE_FILE, TEXT_FILE, PREPROCESSING_FILE = "image.onnx", "text.onnx", "preproce
 TOLERANCE = 1e-4
 """Largest difference of features between ONNX Runtime and torch."""
 SAMPLES = 3
-"""Number of samples that both are compared on, which is not the number that is traced."""
+"""Number of random samples that both are compared on, which is not the number that is traced."""
+COMPARED_AT_ONCE = 32
+"""Number of test images in a batch that both are compared on."""
+
+
+class Agreement(NamedTuple):
+    """Comparison of ONNX Runtime with torch on images."""
+
+    images: int
+    """Number N of test images; 0 where both were compared on noise alone."""
+    difference: float
+    """Largest difference between two features of the same image."""
+    same_class: int
+    """Number of test images for which both predict the same class; N for models without logits."""
 
 
 class _ImageTower(nn.Module):
@@ -72,10 +84,16 @@ class _Graph(NamedTuple):
     """(B, ...), two samples that are traced."""
     input_name: str
     output_names: tuple[str, ...]
+    test_batches: tuple[Tensor, ...] = ()
+    """(B, 3, H, W) uint8 images that ONNX Runtime and torch are compared on, besides the inputs."""
+    logit_unit: float = 1.0
+    """Largest norm of a row of the head: logits differ by at most this multiple of the distance of the features."""
 
 
 @torch.no_grad()
-def export_onnx(backbone: Backbone, prompts: Tensor | None, folder: Path) -> None:
+def export_onnx(
+    backbone: Backbone, prompts: Tensor | None, folder: Path, test_images: Tensor | None = None
+) -> Agreement:
     """Write both towers as ONNX models for batches of any size, and how images are prepared for them.
 
     ``image.onnx`` maps pixels (B, 3, H, W) in [0, 1] to normalised features (B, D) and, of a model with a head or with
@@ -86,9 +104,14 @@ def export_onnx(backbone: Backbone, prompts: Tensor | None, folder: Path) -> Non
         prompts: (C, P, L) tokens of every template for every class, of which a model without a head gets a zero-shot
             head; None for no logits.
         folder: existing folder.
+        test_images: (N, 3, H, W) uint8 images on which ONNX Runtime is compared with torch, besides noise.
+
+    Returns:
+        How well both agree on images.
 
     Raises:
-        ValueError: the outputs of ONNX Runtime differ from those of torch, or a library is missing.
+        ValueError: features of ONNX Runtime differ from those of torch by more than :data:`TOLERANCE`, or it predicts
+            another class for an image whose two most probable classes are further apart; or a library is missing.
     """
     try:
         import onnxruntime
@@ -108,15 +131,19 @@ def export_onnx(backbone: Backbone, prompts: Tensor | None, folder: Path) -> Non
         weight = model.logit_scale * zero_shot_head(model.encode_text, prompts)
     image = _ImageTower(model, torch.tensor(spec.mean), torch.tensor(spec.std), weight, bias)
     outputs = ("features",) if weight is None else ("features", "logits")
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.rand(SAMPLES, 3, spec.image_size, spec.image_size, generator=generator)
+    unit = 1.0 if weight is None else float(weight.norm(dim=1).max())
+    size = (3, spec.image_size, spec.image_size)
+    pixels = torch.rand(SAMPLES, *size, generator=torch.Generator().manual_seed(0))
     tokens = spec.tokenize(["a photo.", "a photo of a cat.", "two dogs"])
+    test_batches = () if test_images is None else torch.split(test_images, COMPARED_AT_ONCE)
+    agreements = {}
     for name, graph in {
-        IMAGE_FILE: _Graph(image, pixels, "pixels", outputs),
+        IMAGE_FILE: _Graph(image, pixels, "pixels", outputs, test_batches, unit),
         TEXT_FILE: _Graph(_TextTower(model), tokens, "tokens", ("features",)),
     }.items():
         _write(graph, folder / name)
-        _check(graph, onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"]), name)
+        session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        agreements[name] = _compare(graph, session, name)
     preprocessing = {
         "image_size": spec.image_size,
         "resize_mode": spec.resize_mode,
@@ -126,6 +153,7 @@ def export_onnx(backbone: Backbone, prompts: Tensor | None, folder: Path) -> Non
         "context_length": tokens.shape[1],
     }
     (folder / PREPROCESSING_FILE).write_text(json.dumps(preprocessing, indent=2) + "\n", encoding="utf-8")
+    return agreements[IMAGE_FILE]
 
 
 def _write(graph: _Graph, path: Path) -> None:
@@ -145,14 +173,28 @@ def _write(graph: _Graph, path: Path) -> None:
     program.save(path)
 
 
-def _check(graph: _Graph, session: Any, name: str) -> None:
-    """Raise ValueError where ONNX Runtime gives other outputs than torch for a batch of another size."""
-    expected = dict(zip(graph.output_names, graph.module(graph.inputs), strict=True))
-    actual = dict(zip(graph.output_names, session.run(None, {graph.input_name: graph.inputs.numpy()}), strict=True))
-    difference = float(np.abs(actual["features"] - expected["features"].numpy()).max())
+def _compare(graph: _Graph, session: Any, name: str) -> Agreement:
+    """Compare ONNX Runtime with torch on batches of other sizes than that traced; raise ValueError if they differ."""
+    batches = [graph.inputs, *(images.float() / 255 for images in graph.test_batches)]
+    differences, same = zip(*(_compare_batch(graph, session, name, inputs) for inputs in batches), strict=True)
+    return Agreement(sum(map(len, graph.test_batches)), max(differences), sum(same[1:]))
+
+
+def _compare_batch(graph: _Graph, session: Any, name: str, inputs: Tensor) -> tuple[float, int]:
+    """Largest difference of features, and number of samples with the same class, which are all without logits."""
+    expected = dict(zip(graph.output_names, graph.module(inputs), strict=True))
+    values = session.run(None, {graph.input_name: inputs.numpy()})
+    actual = {key: torch.from_numpy(value) for key, value in zip(graph.output_names, values, strict=True)}
+    difference = float((actual["features"] - expected["features"]).abs().max())
     if not difference <= TOLERANCE:
         raise ValueError(
             f"{name}: features differ by {difference:.2g} between ONNX Runtime and torch, of at most {TOLERANCE:g}"
         )
-    if "logits" in actual and (actual["logits"].argmax(1) != expected["logits"].numpy().argmax(1)).any():
+    if "logits" not in expected:
+        return difference, len(inputs)
+    is_same = actual["logits"].argmax(1) == expected["logits"].argmax(1)
+    greatest = expected["logits"].topk(min(2, expected["logits"].shape[1])).values
+    margin = (greatest[:, 0] - greatest[:, -1]) / graph.logit_unit
+    if (~is_same & (margin > TOLERANCE)).any():
         raise ValueError(f"{name}: ONNX Runtime predicts another class than torch")
+    return difference, int(is_same.sum())
