@@ -10,6 +10,8 @@ from torch import Tensor
 REGULARIZATION = 0.1
 """Entropic regularization of Sinkhorn's algorithm, in units of the mean cost."""
 SINKHORN_ITERATIONS = 200
+EXACT_ITERATIONS = 100_000_000
+"""Limit that no exact plan needs; POT's own ends plans of thousands of samples before they are optimal."""
 PROJECTIONS = 128
 """Number of directions of a sliced distance."""
 
@@ -55,7 +57,7 @@ def _cheapest(costs: Tensor) -> Tensor:
     """Mean cost () at the optimal plan of costs (N, M) (POT's ``emd``)."""
     fixed = costs.detach()
     weights = (torch.full_like(fixed[:, 0], 1 / len(costs)), torch.full_like(fixed[0], 1 / costs.shape[1]))
-    plan: Tensor = _optimal_transport().emd(*weights, fixed)  # (N, M)
+    plan: Tensor = _optimal_transport().emd(*weights, fixed, numItermax=EXACT_ITERATIONS)  # (N, M)
     return (plan * costs).sum()  # not emd2, which makes 0 of costs that are NaN
 
 
