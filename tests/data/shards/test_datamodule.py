@@ -132,5 +132,5 @@ def test_real_images(tmp_path):
 
 def test_incomplete_samples_cause_warnings(root):
     rewrite(root / "photo/train/0.tar", lambda name, content: None if name == "s0000000.cls" else (name, content))
-    with pytest.warns(UserWarning, match=r"train: 1 samples are left out: 1 without label or caption"):
+    with pytest.warns(UserWarning, match=r"train: 1 sample is left out: 1 without label or caption"):
         assert len(shards(root).train_source()) == 49

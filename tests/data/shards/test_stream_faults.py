@@ -119,5 +119,5 @@ def test_shards_that_barely_began_raise_errors(root, stream, size):
 
 def test_incomplete_samples_cause_warnings(root):
     rewrite(root / "sketch/test/0.tar", lambda name, data: None if name == "s0000000.cls" else (name, data))
-    with pytest.warns(UserWarning, match=r"0\.tar: 1 samples are left out: 1 without label or caption"):
+    with pytest.warns(UserWarning, match=r"0\.tar: 1 sample is left out: 1 without label or caption"):
         assert len(seen(shards(root, stream=True).eval_loader(EvalSet("sketch", "test", "ood")))) == 10

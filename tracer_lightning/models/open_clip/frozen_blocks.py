@@ -81,14 +81,14 @@ def run_text_blocks(clip: Any, begun: PartlyEncoded, until: int | None = None) -
 def run_blocks(
     transformer: Any, begun: PartlyEncoded, until: int | None = None, attn_mask: Tensor | None = None
 ) -> Tensor:
-    """Compute the next blocks of a transformer with the batch first, up to the ``until``-th or to the last."""
-    tokens = begun.tokens
+    """Compute the next blocks of a transformer, up to the ``until``-th or to the last: tokens (N, T, width)."""
+    tokens = begun.tokens if transformer.batch_first else begun.tokens.transpose(0, 1).contiguous()
     for block in list(transformer.resblocks)[begun.blocks : until]:
         if transformer.grad_checkpointing:
             tokens = checkpoint(block, tokens, None, None, attn_mask, use_reentrant=False)
         else:
             tokens = block(tokens, attn_mask=attn_mask)
-    return tokens
+    return tokens if transformer.batch_first else tokens.transpose(0, 1)
 
 
 def _frozen_blocks(transformer: Any, before: Iterable[Parameter]) -> int:
