@@ -74,9 +74,8 @@ def check(cfg: DictConfig) -> dict[str, SetInspection]:
     seconds = _seconds_per_step(cfg, backbone, data)
     steps = len(data.train_loader())
     print_rank_zero(
-        f"an epoch has {counted(steps, 'step')} of {counted(data.batch_size, 'image')}: about "
-        f"{_duration(steps * seconds)} "
-        f"({1000 * seconds:,.0f} ms a step, measured on this machine), without validation"
+        f"an epoch has {counted(steps, 'step')} of {counted(data.batch_size, 'image')}: "
+        f"{_duration(steps * seconds)} ({1000 * seconds:,.0f} ms a step, measured on this machine), without validation"
     )
     return inspections
 
@@ -174,5 +173,5 @@ def _duration(seconds: float) -> str:
     if seconds < 1:
         return "less than 1 s"
     if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+        return f"about {seconds:.0f} s"
+    return f"about {seconds / 60:.0f} min" if seconds < 7200 else f"about {seconds / 3600:.1f} h"
