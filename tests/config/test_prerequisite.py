@@ -53,6 +53,24 @@ def test_a_prerequisite_may_train_a_pretrained_model_of_its_own(tmp_path):
         check_backbone(composed(tmp_path, "backbone=vit_b_32", "prerequisite.experiment=own_images", tiny=False))
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("optimizer.lr=-1",), "optimizer: Invalid learning rate: -1"),
+        (("kernel.beta=-1",), "kernel: beta must be"),
+        (("teacher=ema", "teacher.module.momentum=2"), "teacher"),
+        (("scheduler.warmup_steps=-1",), "scheduler"),
+        (("distill_losses.fd.weight=-1",), r"distill_losses\.fd\.weight"),
+    ],
+)
+def test_mistakes_show_before_a_prerequisite_is_trained(tmp_path, capsys, settings, message):
+    with hydra_context():
+        cfg = composed(tmp_path, *settings, f"paths.prerequisites={tmp_path / 'prerequisites'}", tiny=False)
+        with pytest.raises(ValueError, match=f"^{message}"):
+            run(cfg)
+    assert "trained now" not in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_errors_of_a_prerequisite_name_it(tmp_path):
     write_images(tmp_path)

@@ -15,7 +15,14 @@ from tracer_lightning.commands.continual import run_sequence
 from tracer_lightning.config.alignment import alignment_results, prepare_modality
 from tracer_lightning.config.automatic import choose_automatic
 from tracer_lightning.config.backbones import build_backbone
-from tracer_lightning.config.build import add_head, build_module, build_trainer, build_training_data, resolved_settings
+from tracer_lightning.config.build import (
+    add_head,
+    build_module,
+    build_trainer,
+    build_training_data,
+    check_parts,
+    resolved_settings,
+)
 from tracer_lightning.config.check_built import check_built
 from tracer_lightning.config.checkpoint import start_path
 from tracer_lightning.config.continual import is_sequence
@@ -123,8 +130,10 @@ def prerequisite_checkpoint(cfg: DictConfig) -> Path | None:
     folder = Path(required.paths.output_dir)
 
     def train_prerequisite(is_begun: bool) -> None:
-        # mistakes in the data show before minutes of training
-        build_training_data(cfg, build_backbone(cfg, None)).setup("fit")
+        # mistakes in the data and in parts of the module show before minutes of training
+        backbone = build_backbone(cfg, None)
+        build_training_data(cfg, backbone).setup("fit")
+        check_parts(cfg, backbone.model)
         required.resume = "auto" if is_begun else None
         print_rank_zero(f"prerequisite {required.name}: not cached, trained now in {folder}")
         with training_prerequisite(cfg):

@@ -34,6 +34,8 @@ from tracer_lightning.module import TracerModule
 from tracer_lightning.storage.checkpoints import AtomicCheckpointIO
 from tracer_lightning.teachers import Teacher
 
+MANY_STEPS = 1_000_000
+"""Length of a run in which a schedule is tried, beyond any warmup."""
 DATA_CHECKS = (
     "prepare_data",
     "setup",
@@ -235,6 +237,21 @@ def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
             "classes"
         )
     return data
+
+
+def check_parts(cfg: DictConfig, student: Model) -> None:
+    """Make the parts of a module that need no data, so that mistakes in them show before a prerequisite is trained.
+
+    Args:
+        cfg: configuration of a run.
+        student: model with any weights.
+    """
+    layer = nn.Linear(1, 1)
+    make(cfg, "teacher.module")(layer)
+    optimizer = make(cfg, "optimizer")(layer.parameters())
+    make(cfg, "scheduler")(optimizer, MANY_STEPS)
+    for groups in (("task_loss", "distill_losses"), ("regularizers",)):
+        build_sum(cfg, student, groups)
 
 
 def build_module(
