@@ -48,12 +48,12 @@ def collect_worst(
         return enlarge(read_image(number).permute(1, 2, 0).numpy())
 
     pairs = [
-        WorstPair("i2t", rank, pixels(image), tuple(captions[image]), texts[found][1])
-        for image, rank, found in worst["i2t"][:limit]
+        WorstPair("i2t", rank, pixels(image), tuple(captions[image]), texts[retrieved][1])
+        for image, rank, retrieved in worst["i2t"][:limit]
         if rank > 1
     ]
-    for number, rank, found in worst["t2i"][:limit]:
+    for number, rank, retrieved in worst["t2i"][:limit]:
         image, caption = texts[number]
         if rank > 1:
-            pairs.append(WorstPair("t2i", rank, pixels(image), (caption,), retrieved_image=pixels(found)))
+            pairs.append(WorstPair("t2i", rank, pixels(image), (caption,), retrieved_image=pixels(retrieved)))
     return pairs

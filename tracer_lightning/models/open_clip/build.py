@@ -140,9 +140,9 @@ def _published_preprocessing(name: str, pretrained: str | None) -> dict[str, Any
     """Preprocessing options of a tag; of other weights, those that all published weights of the architecture share."""
     tag = open_clip.get_pretrained_cfg(name, pretrained) if pretrained else {}
     published = open_clip.list_pretrained_tags_by_model(name)
-    configs = [tag] if tag else [open_clip.get_pretrained_cfg(name, other) for other in published]
+    configs = [tag] if tag else [open_clip.get_pretrained_cfg(name, published_tag) for published_tag in published]
     options = [{key: config[key] for key in PREPROCESSING if key in config} for config in configs]
-    return options[0] if options and all(other == options[0] for other in options) else {}
+    return options[0] if options and all(values == options[0] for values in options) else {}
 
 
 def _spec(clip: ClipModel, tokenizer: Any) -> InputSpec:

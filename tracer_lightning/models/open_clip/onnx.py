@@ -16,6 +16,7 @@ from tracer_lightning.functional.zero_shot import zero_shot_head
 from tracer_lightning.models.model import Backbone
 from tracer_lightning.models.open_clip.clip import ClipModel
 from tracer_lightning.models.open_clip.export import check_takes_images
+from tracer_lightning.types import InputSpec
 
 IMAGE_FILE, TEXT_FILE, PREPROCESSING_FILE = "image.onnx", "text.onnx", "preprocessing.json"
 TOLERANCE = 1e-4
@@ -144,16 +145,20 @@ def export_onnx(
         _write(graph, folder / name)
         session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
         agreements[name] = _compare(graph, session, name)
+    _write_preprocessing(spec, tokens.shape[1], folder / PREPROCESSING_FILE)
+    return agreements[IMAGE_FILE]
+
+
+def _write_preprocessing(spec: InputSpec, context_length: int, path: Path) -> None:
     preprocessing = {
         "image_size": spec.image_size,
         "resize_mode": spec.resize_mode,
         "interpolation": spec.interpolation,
         "antialias": True,
         "pixels": "RGB in [0, 1]; the model normalises them",
-        "context_length": tokens.shape[1],
+        "context_length": context_length,
     }
-    (folder / PREPROCESSING_FILE).write_text(json.dumps(preprocessing, indent=2) + "\n", encoding="utf-8")
-    return agreements[IMAGE_FILE]
+    path.write_text(json.dumps(preprocessing, indent=2) + "\n", encoding="utf-8")
 
 
 def _write(graph: _Graph, path: Path) -> None:
