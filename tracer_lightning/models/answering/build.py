@@ -177,16 +177,7 @@ def load_pretrained(
         raise ValueError(f"name={name}: the model can't be loaded: {_first_line(error)}") from error
     if template is not None:
         processor.chat_template = template
-    if getattr(processor, "chat_template", None) is None:
-        raise ValueError(
-            f"name={name}: its processor has no chat template; choose an instruction-tuned model, or set chat_template "
-            "to a file with one"
-        )
-    if not processor.tokenizer.is_fast:
-        raise ValueError(
-            f"name={name}: its tokenizer does not tell which characters its tokens stand for; choose a model with a "
-            "file tokenizer.json"
-        )
+    _check_processor(processor, name)
     if max_pixels is not None:
         limit_pixels(processor.image_processor, model.config, max_pixels)
     if (Path(folder) / GENERATION).is_file():  # a model without its weights has not read it
@@ -202,6 +193,19 @@ def _read_template(name: str) -> str:
     if not template.strip():
         raise ValueError(f"chat_template={name} must be a text file with a template, and it is empty")
     return template
+
+
+def _check_processor(processor: Any, name: str) -> None:
+    if getattr(processor, "chat_template", None) is None:
+        raise ValueError(
+            f"name={name}: its processor has no chat template; choose an instruction-tuned model, or set chat_template "
+            "to a file with one"
+        )
+    if not processor.tokenizer.is_fast:
+        raise ValueError(
+            f"name={name}: its tokenizer does not tell which characters its tokens stand for; choose a model with a "
+            "file tokenizer.json"
+        )
 
 
 def _takes_images(transformers: Any, config: Any, trust_remote_code: bool) -> bool:
