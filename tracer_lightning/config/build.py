@@ -246,9 +246,8 @@ def check_parts(cfg: DictConfig, student: Model) -> None:
         cfg: configuration of a run.
         student: model with any weights.
     """
-    layer = nn.Linear(1, 1)
-    make(cfg, "teacher.module")(layer)
-    optimizer = make(cfg, "optimizer")(layer.parameters())
+    make(cfg, "teacher.module")(student)
+    optimizer = make(cfg, "optimizer")(nn.Linear(1, 1).parameters())
     make(cfg, "scheduler")(optimizer, MANY_STEPS)
     for groups in (("task_loss", "distill_losses"), ("regularizers",)):
         build_sum(cfg, student, groups)
