@@ -211,5 +211,7 @@ def test_imagenet_is_no_other_set_of_that_name(root, tmp_path):
     folder = imagenet(tmp_path / "imagenet", "n01440764")
     others = {"imagenet": {"folder": folder, "classnames": None, "templates": ["a {c}."]}}
     folders = {"train": "train", "val": "val", "test": "val", "ood": {}, "others": others, "imagenet": folder}
-    with pytest.raises(ValueError, match=r"folders\.others\.imagenet has the name of the set folders\.imagenet; rename"):
+    with pytest.raises(
+        ValueError, match=r"folders\.others\.imagenet has the name of the set folders\.imagenet; rename"
+    ):
         data(root, folders=folders)
