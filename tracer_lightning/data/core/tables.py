@@ -76,7 +76,7 @@ def _csv_lines(file: Path, separator: str | None) -> Rows:
 
 
 def _unmatched_quote(stream: TextIO) -> int | None:
-    """Line of a table of tabs from which it isn't quoted as CSV is, which many programs don't; None if it is quoted."""
+    """First line of a tab-separated table that breaks CSV's rules of quoting, as many programs do; None without one."""
     reader = csv.reader(stream, strict=True, delimiter="\t")
     line = 1
     try:
