@@ -38,6 +38,7 @@ def test_backbones_with_weights_of_their_own(option, settings, expected):
             ("backbone=mllm", "backbone.name=folder", "data=vqa", "data.train.file=mine.jsonl"), marks=pytest.mark.slow
         ),
         pytest.param(("backbone=vit_b_32", "data=image_folder", "data.root=images"), marks=pytest.mark.slow),
+        pytest.param(("backbone=mllm", "~backbone.name"), marks=pytest.mark.slow),
     ],
 )
 def test_pretrained_models_are_not_trained_on_the_data_of_a_prerequisite(tmp_path, settings):
