@@ -5,10 +5,11 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.conftest import tiny_backbone
-from tests.data.arrays.helpers import array_data, write_values
+from tests.data.arrays.helpers import array_data, write_npz, write_values
 from tests.data.pairs.pair_files import pairs, rows, write_images, write_rows
 from tracer_lightning.config.build import add_head, build_suite
 from tracer_lightning.config.check_built import check_validation_split
+from tracer_lightning.evaluation import ClassificationSuite
 
 
 def pair_data(folder):
@@ -50,6 +51,21 @@ def test_an_evaluation_of_other_data(tmp_path, make_data, suite, message):
     cfg, data = OmegaConf.create({"evaluation": {"test_suite": node}}), make_data(tmp_path)
     with pytest.raises(ValueError, match=f"^evaluation: the one chosen does not score {message}"):
         build_suite(cfg, "test_suite", data.eval_sets, data.suite_context(), ["student"])
+
+
+class OwnSuite(ClassificationSuite):
+    """A suite that passes its arguments on."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+
+
+def test_a_suite_of_ones_own_may_pass_arguments_on(tmp_path):
+    node = {"_target_": f"{__name__}.{OwnSuite.__name__}", "_partial_": True}
+    data = array_data(write_npz(tmp_path / "mine.npz", shape=(3, 32, 32)))
+    cfg = OmegaConf.create({"evaluation": {"test_suite": node}})
+    suite = build_suite(cfg, "test_suite", data.eval_sets, data.suite_context(), ["student"])
+    assert isinstance(suite, OwnSuite)
 
 
 def test_pairs_without_test_sets_have_no_validation_split(tmp_path):

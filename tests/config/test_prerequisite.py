@@ -1,5 +1,7 @@
 """What an experiment may start from."""
 
+import warnings
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -7,7 +9,8 @@ from tests.commands.helpers import composed, hydra_context
 from tests.conftest import CONF
 from tests.data.questions.question_files import rows, write_images, write_rows
 from tracer_lightning.commands.train import run
-from tracer_lightning.config.backbones import is_pretrained
+from tracer_lightning.config.backbones import build_backbone, is_pretrained
+from tracer_lightning.config.build import check_parts
 from tracer_lightning.config.prerequisite import check_backbone
 
 
@@ -35,6 +38,7 @@ def test_backbones_with_weights_of_their_own(option, settings, expected):
             ("backbone=mllm", "backbone.name=folder", "data=vqa", "data.train.file=mine.jsonl"), marks=pytest.mark.slow
         ),
         pytest.param(("backbone=vit_b_32", "data=image_folder", "data.root=images"), marks=pytest.mark.slow),
+        pytest.param(("backbone=mllm", "~backbone.name"), marks=pytest.mark.slow),
     ],
 )
 def test_pretrained_models_are_not_trained_on_the_data_of_a_prerequisite(tmp_path, settings):
@@ -69,6 +73,14 @@ def test_mistakes_show_before_a_prerequisite_is_trained(tmp_path, capsys, settin
         with pytest.raises(ValueError, match=f"^{message}"):
             run(cfg)
     assert "trained now" not in capsys.readouterr().out
+
+
+def test_parts_are_tried_with_the_model_of_the_run(tmp_path):
+    with hydra_context():
+        cfg = composed(tmp_path, "peft=lora", "teacher.lora_space=merged")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # as that merged is ignored without low-rank updates
+        check_parts(cfg, build_backbone(cfg, None).model)
 
 
 @pytest.mark.slow

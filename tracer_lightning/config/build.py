@@ -48,13 +48,13 @@ DATA_CHECKS = (
 )
 """Methods of data modules in which they check their arguments against the data; the errors name the setting."""
 CONTEXT = {"prompts": "classes", "outputs": "values to predict", "captions": "captions"}
-"""What data have by the name in their context, for messages."""
+"""What data have, in words for messages, by its name in their context."""
 EVALUATIONS = {
     "prompts": "evaluation=classification",
     "outputs": "that of their prediction, such as evaluation=regression",
     "captions": "evaluation=retrieval",
 }
-"""Evaluations of data by a name in their context."""
+"""Evaluations that score what data have, by its name in their context."""
 
 
 def make(cfg: DictConfig, key: str, kind: type = object, **kwargs: Any) -> Any:
@@ -246,9 +246,8 @@ def check_parts(cfg: DictConfig, student: Model) -> None:
         cfg: configuration of a run.
         student: model with any weights.
     """
-    layer = nn.Linear(1, 1)
-    make(cfg, "teacher.module")(layer)
-    optimizer = make(cfg, "optimizer")(layer.parameters())
+    make(cfg, "teacher.module")(student)
+    optimizer = make(cfg, "optimizer")(nn.Linear(1, 1).parameters())
     make(cfg, "scheduler")(optimizer, MANY_STEPS)
     for groups in (("task_loss", "distill_losses"), ("regularizers",)):
         build_sum(cfg, student, groups)
@@ -330,8 +329,9 @@ def build_suite(
     key = f"evaluation.{name}"
     make_suite = make(cfg, key)
     parameters = inspect.signature(make_suite).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     for part, evaluation in EVALUATIONS.items():
-        if part in context and part not in parameters:
+        if part in context and part not in parameters and not takes_all:
             raise ValueError(
                 f"evaluation: the one chosen does not score data with {CONTEXT[part]}; choose {evaluation}"
             )

@@ -16,6 +16,8 @@ from hydra.core.object_type import ObjectType
 
 ENTRY = re.compile(r"(?P<indent> *)(?P<name>\w+):(?: +(?P<value>[^\s#{].*?))?(?: +# (?P<comment>.*))?")
 """A line of a command's YAML file that sets a value or begins a mapping."""
+CONTINUATION = re.compile(r"\n +# ")
+"""Beginning of a line that continues the comment of the line before."""
 WIDTH = 28
 """Number of columns before the descriptions of settings."""
 GROUP = re.compile(r" *- (?:optional )?(?P<group>\w+): .*? # (?P<comment>.*)")
@@ -137,7 +139,7 @@ def _groups(text: str) -> dict[str, str]:
 def _settings(text: str, groups: dict[str, str]) -> Iterator[str]:
     """Values that a command's YAML file sets, with their comments, but for those that a group fills."""
     parent = ""
-    for line in text.splitlines():
+    for line in CONTINUATION.sub(" ", text).splitlines():
         match = ENTRY.fullmatch(line)
         if match is None or match["name"] == "defaults":
             continue

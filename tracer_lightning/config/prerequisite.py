@@ -61,9 +61,9 @@ def check_backbone(cfg: DictConfig) -> None:
     """Raise ValueError where the prerequisite of ``cfg`` is for random weights, and the backbone's are pretrained."""
     if is_pretrained(cfg.backbone) and not is_pretrained(_compose(cfg).backbone):
         raise ValueError(
-            f"prerequisite.experiment={cfg.prerequisite.experiment} trains random weights, and those of "
-            f"backbone.name={cfg.backbone.name} are pretrained; choose an experiment for pretrained models, such as "
-            "questions_own, own_images or pairs_own, or set prerequisite=null"
+            f"prerequisite.experiment={cfg.prerequisite.experiment} trains random weights, and those of the chosen "
+            "backbone are pretrained; choose an experiment for pretrained models, such as questions_own, own_images or "
+            "pairs_own, or set prerequisite=null"
         )
 
 

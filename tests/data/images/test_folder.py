@@ -205,3 +205,13 @@ def test_a_folder_that_is_not_imagenet_is_refused(root, tmp_path):
         with_imagenet(root, str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"folders\.imagenet: .*/cats is not named by a class of ImageNet"):
         with_imagenet(root, imagenet(tmp_path / "imagenet", "cats"))
+
+
+def test_imagenet_is_no_other_set_of_that_name(root, tmp_path):
+    folder = imagenet(tmp_path / "imagenet", "n01440764")
+    others = {"imagenet": {"folder": folder, "classnames": None, "templates": ["a {c}."]}}
+    folders = {"train": "train", "val": "val", "test": "val", "ood": {}, "others": others, "imagenet": folder}
+    with pytest.raises(
+        ValueError, match=r"folders\.others\.imagenet has the name of the set folders\.imagenet; rename"
+    ):
+        data(root, folders=folders)

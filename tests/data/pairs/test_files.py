@@ -79,6 +79,15 @@ def test_tables_of_tabs_without_quoting(folder, first):
     assert [source.captions(index) for index in range(COUNT)] == [(text,) for text in captions]
 
 
+def test_a_quotation_mark_joins_no_rows_of_a_table_of_tabs(folder):
+    captions = ["a dog", '"Dogs', *("cats" for _ in range(COUNT - 3)), 'cats, he said"']
+    lines = [f"images/{number}.png\t{text}" for number, text in enumerate(captions)]
+    (folder / "unquoted.tsv").write_text("\n".join(["image\tcaption", *lines]))
+    with pytest.warns(UserWarning, match=r"unquoted.tsv: quotation marks are read as parts .* in line 3 is not"):
+        source = opened(folder, "unquoted.tsv")
+    assert [source.captions(index) for index in range(COUNT)] == [(text,) for text in captions]
+
+
 def test_quoted_values_in_tables_of_tabs(folder):
     entries = [{**row, "title": f'"{row["title"]}"\tin\ntwo lines'} for row in rows(COUNT)]
     write_rows(folder / "quoted.tsv", entries, "\t")

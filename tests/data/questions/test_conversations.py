@@ -98,6 +98,17 @@ def test_a_system_message_is_read_but_not_trained(spec, collate):
     assert batch.inputs["attention_mask"].sum(1).diff().item() == -4
 
 
+def test_a_template_for_contents_that_are_texts_is_refused(spec):
+    processor = copy.deepcopy(spec.processor)
+    processor.chat_template = (
+        "{% for message in messages %}{{ message['role'] + ': ' + message['content'] }}{% endfor %}"
+    )
+    with pytest.raises(
+        ValueError, match=r"^row 0: the chat template refuses .* \(not \"list\"\) to str; set chat_template"
+    ):
+        ConversationCollate(spec._replace(processor=processor))([conversation(QUESTIONS[0])])
+
+
 def test_a_template_that_refuses_a_system_message_names_the_row(spec):
     processor = copy.deepcopy(spec.processor)
     refusal = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"

@@ -105,6 +105,15 @@ def test_an_empty_system_message_is_none(tmp_path):
     assert read(tmp_path, plain).system is None
 
 
+@pytest.mark.parametrize("blank", [None, "", " \n", []])
+def test_what_is_blank_is_left_out(tmp_path, blank):
+    further = dict.fromkeys(("input", "history", "system", "options", "distractor"), blank)
+    parsed = read(tmp_path, {"image": IMAGE, "instruction": "which ?", "output": "cat", **further})
+    assert parsed[:6] == (IMAGE, ONE, (), None, parsed.origin, None)
+    asked = read(tmp_path, {"image": IMAGE, "instruction": blank, "input": "which ?", "output": "cat"})
+    assert asked.turns == ONE
+
+
 def text_alone(key):
     """Rows as of LLaVA's mixture of 665,000, of which the first has no image."""
     talk = sharegpt("which ?", "cat")
@@ -136,6 +145,18 @@ def test_chats_and_instructions_of_text_alone_are_left_out(tmp_path):
         with pytest.warns(UserWarning, match="1 of 2 rows is left out, .* line 2$"):
             (row,) = read_rows(write_rows(tmp_path / f"{number}.jsonl", rows), tmp_path)
         assert row.turns == ONE
+
+
+def test_a_chat_with_the_address_of_an_image_is_no_text_alone(tmp_path):
+    write_images(tmp_path, 1)
+    address = {"type": "image_url", "image_url": {"url": IMAGE}}
+    question = {"role": "user", "content": [address, {"type": "text", "text": "which ?"}]}
+    rows = [
+        {"images": [IMAGE], "messages": chat("which ?", "cat")},
+        {"messages": [question, {"role": "assistant", "content": "cat"}]},
+    ]
+    with pytest.raises(ValueError, match="line 2: it has no image; its keys are messages; add it"):
+        read_rows(write_rows(tmp_path / "mine.jsonl", rows), tmp_path)
 
 
 LISTS = ['["cat", "dog"]', "['cat', 'dog']"]

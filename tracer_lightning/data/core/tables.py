@@ -76,17 +76,26 @@ def _csv_lines(file: Path, separator: str | None) -> Rows:
 
 
 def _unmatched_quote(stream: TextIO) -> int | None:
-    """Line of a table of tabs from which it isn't quoted as CSV is, which many programs don't; None if it is quoted."""
+    """First line of a tab-separated table that breaks CSV's rules of quoting, as many programs do; None without one."""
     reader = csv.reader(stream, strict=True, delimiter="\t")
-    line = 1
+    line, joined = 1, None
     try:
-        for _ in reader:
+        for row in reader:
+            if joined is None and any("\t" in value and "\n" in value for value in row):
+                joined = line  # perhaps by a mark at the beginning of a value and another at the end of a later one
             line = reader.line_num + 1
     except csv.Error:
         return line
     finally:
         stream.seek(0)
-    return None
+    return joined if joined is not None and _has_a_row_per_line(stream) else None
+
+
+def _has_a_row_per_line(stream: TextIO) -> bool:
+    """Whether all lines of a table that are not blank have as many tabs."""
+    counts = {line.count("\t") for line in stream if line.strip()}
+    stream.seek(0)
+    return len(counts) == 1
 
 
 def sniff_separator(header: str) -> str:

@@ -167,7 +167,7 @@ class ImageFolderDataModule(ClipDataModule):
             does not exist, the test split); ``test`` (the ID test split; None for ``test`` or, where it does not exist,
             ``val`` or, where neither does, ``train``); ``ood``, a mapping from name to folder; and perhaps
             ``others``, a mapping from the names of sets with classes of their own to their ``folder``, ``templates``
-            and ``classnames`` (None for the names of the class folders).
+            and ``classnames`` (None for the names of the class folders), and ``imagenet`` (:func:`imagenet_texts`).
         held_out: ``fraction`` of each class's training images to test on, where ``test`` and ``train`` are the same,
             and of the rest to validate on, where ``val`` and ``test`` are the same, and the ``seed`` of their choice,
             which is independent of the run's; fraction 0 monitors the test set.
@@ -224,6 +224,8 @@ class ImageFolderDataModule(ClipDataModule):
             for name, entry in layout.get("others", {}).items()
         }
         if layout.get(IMAGENET):
+            if IMAGENET in other_sets:
+                raise ValueError("folders.others.imagenet has the name of the set folders.imagenet; rename it")
             folder = resolve_folder(base, layout[IMAGENET])
             other_sets[IMAGENET] = folder, imagenet_texts(folder)
         self._folders |= {f"other/{name}": folder for name, (folder, _) in other_sets.items()}

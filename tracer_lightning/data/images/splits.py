@@ -33,7 +33,7 @@ def resolve_splits(root: Path, folders: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         root: folder of the splits.
-        folders: ``train``, ``val``, ``test``, ``ood`` and perhaps ``others``; see
+        folders: ``train``, ``val``, ``test``, ``ood`` and perhaps ``others`` and ``imagenet``; see
             :class:`tracer_lightning.data.images.folder.ImageFolderDataModule`.
 
     Raises:

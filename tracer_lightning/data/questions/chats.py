@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tracer_lightning.data.questions.conversations import Turn
-from tracer_lightning.data.questions.values import check_text, parse_list
+from tracer_lightning.data.questions.values import check_text, is_missing, parse_list
 
 MARKER = "<image>"
 """Text that stands for the image in a conversation."""
@@ -39,9 +39,9 @@ class _Message(NamedTuple):
 
 
 def mentions_image(value: Any) -> bool:
-    """Whether a text or messages have an image in them, by marker or as a part."""
+    """Whether a text or messages have an image in them, by marker or as a part, such as OpenAI's ``image_url``."""
     if isinstance(value, dict):
-        return value.get("type") == "image" or any(map(mentions_image, value.values()))
+        return "image" in str(value.get("type")) or any(map(mentions_image, value.values()))
     return any(map(mentions_image, value)) if isinstance(value, list) else MARKER in str(value)
 
 
@@ -86,8 +86,8 @@ def parse_chat(value: Any, column: str, origin: str) -> Chat:
 
 
 def _system(content: Any, where: str) -> str | None:
-    """Text of a system message; None if it is empty."""
-    if content in ("", []):
+    """Text of a system message; None if it is blank."""
+    if is_missing(content):
         return None
     message = _message("system", content, where)
     if message.images:

@@ -200,7 +200,7 @@ class ConversationCollate:
         """All beginnings of conversations; ValueError names the one that the chat template refuses."""
         try:
             return self._render(beginning for each in conversations for beginning in _beginnings(each))
-        except TemplateError as error:
+        except (TemplateError, TypeError) as error:  # TypeError of templates for contents that are texts
             if len(conversations) > 1:  # one of them is refused alone, too
                 return {key: text for each in conversations for key, text in self._render_all([each]).items()}
             (refused,) = conversations

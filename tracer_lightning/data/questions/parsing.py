@@ -11,6 +11,7 @@ from tracer_lightning.data.questions.layouts import Layout, image_key
 from tracer_lightning.data.questions.options import check_options
 from tracer_lightning.data.questions.values import (
     check_text,
+    is_missing,
     optional_text,
     optional_value,
     parse_list,
@@ -65,7 +66,7 @@ def _is_text_alone(fields: Fields, layout: Layout) -> bool:
     if "question" in layout and "input" not in layout:
         return False
     texts = [fields.get(key) for column, key in layout.items() if column != "image"]
-    return fields.get(image_key(fields, layout)) in (None, "", []) and not mentions_image(texts)
+    return is_missing(fields.get(image_key(fields, layout))) and not mentions_image(texts)
 
 
 def _image(fields: Fields, key: str, origin: str) -> str:
@@ -105,7 +106,7 @@ def _instruction(fields: Fields, layout: Layout, origin: str, lists_options: boo
 def _question(fields: Fields, layout: Layout, origin: str) -> str:
     """The question, which may have its input on a line of its own."""
     further = optional_text(fields, layout, "input", origin)
-    if further is not None and not fields.get(layout["question"]):
+    if further is not None and is_missing(fields.get(layout["question"])):
         return further
     question = check_text(required_value(fields, layout["question"], "question", origin), "question", origin)
     return question if further is None else f"{question}\n{further}"

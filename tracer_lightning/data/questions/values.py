@@ -10,10 +10,15 @@ from tracer_lightning.data.core.tables import Fields
 from tracer_lightning.data.questions.layouts import Layout, join_keys
 
 
+def is_missing(value: Any) -> bool:
+    """Whether a value is None, an empty list or a blank text."""
+    return value is None or value == [] or (isinstance(value, str) and not value.strip())
+
+
 def required_value(fields: Fields, key: str, column: str, origin: str) -> Any:
     """A value that must not be missing."""
     value = fields.get(key)
-    if value is None or value == [] or (isinstance(value, str) and not value.strip()):
+    if is_missing(value):
         name = column if key == column else f"{column} ({key})"
         raise ValueError(
             f"{origin}: it has no {name}; its keys are {join_keys(fields)}; add it, or set columns if another key has "
@@ -23,13 +28,13 @@ def required_value(fields: Fields, key: str, column: str, origin: str) -> Any:
 
 
 def optional_value(fields: Fields, layout: Layout, column: str) -> Any:
-    """A value that may be missing; None where it is, or is empty."""
+    """A value that may be missing; None where it is, or is blank."""
     value = fields.get(layout[column]) if column in layout else None
-    return None if value in ("", []) else value
+    return None if is_missing(value) else value
 
 
 def optional_text(fields: Fields, layout: Layout, column: str, origin: str) -> str | None:
-    """A text that may be missing; None where it is, or is empty."""
+    """A text that may be missing; None where it is, or is blank."""
     value = optional_value(fields, layout, column)
     return None if value is None else check_text(value, column, origin)
 
@@ -56,6 +61,6 @@ def parse_list(value: Any) -> Any:
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             continue
     return value
