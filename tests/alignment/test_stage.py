@@ -198,7 +198,7 @@ def test_the_transported_predictor_is_a_mixture(digits, target):
     prepared = problem(digits, target)
     transported = learn(prepared, Objective(None, None, 1.0)).transported
     features = torch.nn.functional.normalize(torch.randn(5, 16), dim=1)
-    expected = prepared.source.predict(features) @ transported.given.T
+    expected = prepared.source.predict(features) @ transported.transition.T
     torch.testing.assert_close(transported(features).exp(), expected)
     torch.testing.assert_close(expected.sum(dim=1), torch.ones(5))
 

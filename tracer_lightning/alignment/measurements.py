@@ -80,7 +80,7 @@ def measure(model: ClipModel, samples: TrainingSamples, source: Source, classes:
     of_labels = measure_labels(probabilities, labels, classes)
     shift = prediction_shift(source, encoded.features[some], source.features[some])
     measurements = Measurements(*(float(value) for value in (distance / source.unit, *of_labels[:-1], *shift)))
-    return measurements, of_labels.given.to(encoded.features.dtype)
+    return measurements, of_labels.transition.to(encoded.features.dtype)
 
 
 def prediction_shift(source: Source, features: Tensor, source_features: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ class LabelMeasurements(NamedTuple):
     bound: Tensor
     log_loss: Tensor
     accuracy: Tensor
-    given: Tensor
+    transition: Tensor
 
 
 def measure_labels(probabilities: Tensor, labels: Tensor, classes: int) -> LabelMeasurements:
@@ -114,8 +114,8 @@ def measure_labels(probabilities: Tensor, labels: Tensor, classes: int) -> Label
         classes: number C of target classes.
     """
     joint = joint_distribution(probabilities, labels, classes)
-    given = label_given_source(joint)
-    log_probabilities = transported_log_probabilities(probabilities, given)
+    transition = label_given_source(joint)
+    log_probabilities = transported_log_probabilities(probabilities, transition)
     conditional, marginal = distortion(probabilities, labels), marginal_entropy(probabilities)
     return LabelMeasurements(
         distortion=conditional,
@@ -123,5 +123,5 @@ def measure_labels(probabilities: Tensor, labels: Tensor, classes: int) -> Label
         bound=entropy(joint.sum(dim=1)) - marginal + conditional,
         log_loss=F.nll_loss(log_probabilities, labels),
         accuracy=(log_probabilities.argmax(dim=1) == labels).double().mean(),
-        given=given,
+        transition=transition,
     )

@@ -18,7 +18,7 @@ from tracer_lightning.models.weights import check_plain
 from tracer_lightning.storage import atomic_file
 from tracer_lightning.types import TargetSpec
 
-WEIGHT, BIAS, GIVEN, MEASUREMENTS = "source_head.weight", "source_head.bias", "label_given_source", "measurements"
+WEIGHT, BIAS, TRANSITION, MEASUREMENTS = "source_head.weight", "source_head.bias", "label_given_source", "measurements"
 VALUES, SLOPES = "values", "slopes"
 """Names of the tensors beside the embedder's own: the transported predictor, (2, F) measurements before and after,
 where values are predicted, their means in each cluster and, where the source predictor was recalibrated, its (2, 4)
@@ -32,7 +32,7 @@ def write_alignment(path: Path, model: ClipModel, alignment: Alignment) -> None:
         **embedder_parameters(model),
         WEIGHT: transported.weight,
         BIAS: transported.bias,
-        GIVEN: transported.given,
+        TRANSITION: transported.transition,
         MEASUREMENTS: torch.tensor([alignment.before, alignment.after], dtype=torch.double),
     }
     if transported.values is not None:
@@ -67,7 +67,7 @@ def read_alignment(path: Path, model: ClipModel, classes: int, outputs: TargetSp
     shapes |= {
         WEIGHT: torch.Size([source_classes, width]),
         BIAS: torch.Size([source_classes]),
-        GIVEN: torch.Size([classes, source_classes]),
+        TRANSITION: torch.Size([classes, source_classes]),
         MEASUREMENTS: torch.Size([2, len(Measurements._fields)]),
     }
     if SLOPES in content:
@@ -86,5 +86,5 @@ def read_alignment(path: Path, model: ClipModel, classes: int, outputs: TargetSp
         slopes = first, last
     values = None if outputs is None else content[VALUES]
     binary = outputs is not None and outputs.binary
-    transported = TransportedPredictor(content[WEIGHT], content[BIAS], content[GIVEN], values, binary)
+    transported = TransportedPredictor(content[WEIGHT], content[BIAS], content[TRANSITION], values, binary)
     return Alignment(before, after, transported, [], slopes)

@@ -22,21 +22,21 @@ class TransportedPredictor(nn.Module):
     Args:
         weight: (S, D) weight of the source predictor.
         bias: (S,) bias of the source predictor.
-        given: (C, S) P(Z' | Z), of target samples.
+        transition: (C, S) P(Z' | Z), of target samples.
         values: (C, ...) mean values of each cluster; None for classes.
         binary: whether values are probabilities, whose logits are predicted.
     """
 
     weight: Tensor
     bias: Tensor
-    given: Tensor
+    transition: Tensor
     values: Tensor | None
 
     def __init__(
-        self, weight: Tensor, bias: Tensor, given: Tensor, values: Tensor | None = None, binary: bool = False
+        self, weight: Tensor, bias: Tensor, transition: Tensor, values: Tensor | None = None, binary: bool = False
     ) -> None:
         super().__init__()
-        for name, value in (("weight", weight), ("bias", bias), ("given", given), ("values", values)):
+        for name, value in (("weight", weight), ("bias", bias), ("transition", transition), ("values", values)):
             self.register_buffer(name, None if value is None else value.detach().clone(), persistent=False)
         self.binary = binary
 
@@ -44,7 +44,7 @@ class TransportedPredictor(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(B, C) log-probabilities of normalised features (B, D), or values (B, ...)."""
         probabilities = nn.functional.linear(features.to(self.weight.dtype), self.weight, self.bias).softmax(dim=-1)
-        predicted = transported_log_probabilities(probabilities, self.given)
+        predicted = transported_log_probabilities(probabilities, self.transition)
         if self.values is None:
             return predicted
         values: Tensor = torch.tensordot(predicted.exp(), self.values, dims=1)

@@ -164,7 +164,7 @@ def _learned_alignment(
     about = "nothing is learned" if objective.is_empty else f"{counted(settings.steps, 'step')}, {seconds:.1f} s"
     if trainer.is_global_zero:
         console.print(_table(alignment, f"stage 1, align={settings.name}: {about}"))
-    classes, source_classes = len(alignment.transported.given), source.head.out_features
+    classes, source_classes = len(alignment.transported.transition), source.head.out_features
     if alignment.transported.values is not None:
         print_rank_zero(
             f"stage 1: as target classes, these measurements take {classes} clusters of the training values (k-means)"

@@ -85,16 +85,16 @@ def label_given_source(joint: Tensor) -> Tensor:
     return joint / joint.sum(dim=0, keepdim=True).clamp_min(SMALLEST)
 
 
-def transported_log_probabilities(probabilities: Tensor, given: Tensor) -> Tensor:
+def transported_log_probabilities(probabilities: Tensor, transition: Tensor) -> Tensor:
     """Predictions of the transported predictor, q(z' | x') = sum_z P(z' | z) p(z | x').
 
     By Jensen's inequality its log-loss is at most H(Z') - H(Z) + H(Z | Z') on the sample that P(z' | z) is from.
 
     Args:
         probabilities: (N, S) predictions.
-        given: (C, S) P(Z' | Z).
+        transition: (C, S) P(Z' | Z).
 
     Returns:
         (N, C) log q(z' | x').
     """
-    return (probabilities @ given.T).clamp_min(SMALLEST).log()
+    return (probabilities @ transition.T).clamp_min(SMALLEST).log()

@@ -63,19 +63,19 @@ def warn_repeated(source: PairSource, name: object) -> None:
         )
 
 
-def find_copies(source: PairSource, others: Sequence[PairSource]) -> np.ndarray:
-    """Positions in ``source`` of images with the content of an image of ``others``; only equal sizes are compared.
+def find_copies(source: PairSource, references: Sequence[PairSource]) -> np.ndarray:
+    """Positions in ``source`` of images with the content of an image of ``references``; only equal sizes are compared.
 
     Images that can't be decoded are no copies.
     """
     sizes = np.unique(source.sizes)
     known = {
-        sha256(other[index].data).digest()
-        for other in others
-        for index in np.flatnonzero(np.isin(other.sizes, sizes)).tolist()
+        sha256(reference[index].data).digest()
+        for reference in references
+        for index in np.flatnonzero(np.isin(reference.sizes, sizes)).tolist()
     }
-    other_sizes = np.concatenate([other.sizes for other in others])
-    candidates = np.flatnonzero(np.isin(source.sizes, other_sizes))
+    reference_sizes = np.concatenate([reference.sizes for reference in references])
+    candidates = np.flatnonzero(np.isin(source.sizes, reference_sizes))
     contents = (source[index].data for index in candidates.tolist())
     is_copy = [sha256(data).digest() in known and is_readable(data) for data in contents]
     copies: np.ndarray = candidates[np.array(is_copy, bool)]
