@@ -122,10 +122,15 @@ def test_skipped_steps_are_limited_and_counted_across_resumptions(tmp_path):
 
 def test_accumulated_batches_are_skipped_together(tmp_path):
     module, callback = Project(bad=[2]), NonFinite("skip", 1)
-    with pytest.warns(UserWarning, match="skipped, 1 of at most 1"):
+    with pytest.warns(UserWarning, match=r"step 2: .*; skipped, 1 of at most 1"):
         fit(tmp_path, module, callback, accumulate_grad_batches=2)
     assert (module.teacher.step, callback.skipped) == (3, 1)
     assert module.student.weight.isfinite().all()
+
+
+def test_a_bad_batch_before_the_last_one_of_its_step_is_named_by_that_step(tmp_path):
+    with pytest.raises(NonFiniteError, match=r"step 3: the loss is not finite \(penalty\); .*, of step 2;"):
+        fit(tmp_path, Project(bad=[4]), NonFinite("stop", 0), accumulate_grad_batches=2)
 
 
 class Normalised(Project):

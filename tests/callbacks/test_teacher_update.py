@@ -61,6 +61,12 @@ def test_a_step_without_a_loss_does_not_update_the_teacher(tmp_path):
     assert module.teacher.updates == module.teacher.step == 6
 
 
+def test_the_last_step_is_the_last_one_of_a_run_with_skipped_steps_too(tmp_path):
+    module = Project(skip=(0,))
+    trainer(tmp_path, TeacherUpdate(every_n_steps=5, at_last=True)).fit(module, DataLoader(torch.randn(64, 4), 8))
+    assert (module.teacher.step, module.teacher.updates) == (7, 2)
+
+
 def test_an_interval_beyond_the_run_causes_a_warning(tmp_path):
     module = Project()
     with pytest.warns(UserWarning, match=r"every_n_steps=500 of TeacherUpdate in a run of 8 steps: no teacher updates"):

@@ -133,7 +133,10 @@ def test_a_block_that_is_named_twice_gets_one_update():
         (partial(train_only, patterns=["attn.nope"]), "'attn.nope' matches no parameter"),
         (partial(train_only, patterns=["*"], towers=["sound"]), "towers must be some of image, text"),
         (partial(add_lora, rank=4, scale=1.0, blocks=[7]), "1 blocks, got 7"),
-        (partial(add_lora, rank=0, scale=1.0), "rank must be >= 1, got 0"),
+        (partial(train_only, patterns=[]), "patterns must name parameters to train, got none"),
+        (partial(add_lora, rank=4, scale=1.0, blocks=[]), "blocks must name at least one block, got none"),
+        (partial(add_lora, rank=0, scale=1.0), "rank must be >= 1 and scale > 0, got 0"),
+        (partial(add_lora, rank=4, scale=0.0), "rank must be >= 1 and scale > 0, got 4 and 0"),
         (partial(add_adapters, reduction=4, ratio=1.0), "ratio in"),
     ],
 )

@@ -1,5 +1,6 @@
 """Lightning callbacks."""
 
+from tracer_lightning.callbacks.batch_seed import BatchSeed
 from tracer_lightning.callbacks.clip_schedule import ClipSchedule
 from tracer_lightning.callbacks.nonfinite import NonFinite, NonFiniteError
 from tracer_lightning.callbacks.progress import Progress
@@ -9,6 +10,7 @@ from tracer_lightning.callbacks.teacher_statistics import TeacherStatistics
 from tracer_lightning.callbacks.teacher_update import TeacherUpdate
 
 __all__ = [
+    "BatchSeed",
     "ClipSchedule",
     "NonFinite",
     "NonFiniteError",

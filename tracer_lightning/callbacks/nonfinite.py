@@ -50,6 +50,7 @@ class NonFinite(pl.Callback):
         self._losses: list[Tensor] = []
         self._before: list[Tensor] = []
         self._skip: int | None = None
+        self._step = 0
         self._names: tuple[str, ...] = ()
         self._bad: Tensor | None = None
         """(1 + losses,) integers: the first step with a non-finite loss, and flags of the non-finite losses."""
@@ -65,6 +66,7 @@ class NonFinite(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Copy the BatchNorm statistics, which forward passes change, at the first batch of a step."""
+        self._step = trainer.global_step + 1
         if self.action == "skip" and not self._losses:
             self._before = [statistic.clone() for statistic in _statistics(pl_module)]
 
@@ -82,7 +84,7 @@ class NonFinite(pl.Callback):
         """Record non-finite losses, and check them where this needs no extra synchronisation."""
         if not isinstance(outputs, Mapping) or "loss" not in outputs:
             return
-        self._record(outputs, trainer.global_step)
+        self._record(outputs)
         if self._skip is not None:
             self._warn_skipped(trainer)
         elif self.action == "stop" and (pl_module.device.type == "cpu" or _logs(trainer)):
@@ -111,11 +113,11 @@ class NonFinite(pl.Callback):
         """Restore the number of skipped steps."""
         self.skipped = state_dict["skipped"]
 
-    def _record(self, outputs: Mapping[str, Any], step: int) -> None:
+    def _record(self, outputs: Mapping[str, Any]) -> None:
         values = {TOTAL: outputs["loss"], **outputs.get("terms", {})}
         self._names = tuple(values)
         bad = torch.stack([~value.detach().isfinite().all() for value in values.values()]).long()
-        record = torch.cat([(bad.any() * max(step, 1)).view(1), bad])
+        record = torch.cat([(bad.any() * self._step).view(1), bad])
         self._bad = record if self._bad is None else torch.where(self._bad[0] > 0, self._bad, record)
 
     def _pop_bad_step(self) -> tuple[int, str]:

@@ -44,7 +44,7 @@ class TeacherUpdate(pl.Callback):
             raise ValueError("TeacherUpdate needs automatic optimization, since it uses trainer.global_step")
         total = planned_steps(trainer) if self.total_steps is None else self.total_steps
         self._total = total
-        if not any(map(self._is_due, range(1, total + 1))):
+        if not any(self._is_due(step, step) for step in range(1, total + 1)):
             warnings.warn(
                 f"every_n_steps={self.every_n_steps} of TeacherUpdate in a run of {counted(total, 'step')}: "
                 "no teacher updates",
@@ -71,12 +71,13 @@ class TeacherUpdate(pl.Callback):
             return
         self.skipped += trainer.global_step - self._last_step - self._changed
         step = trainer.global_step - self.skipped
-        if self._changed and self._is_due(step):
+        if self._changed and self._is_due(step, trainer.global_step):
             pl_module.teacher.update(pl_module.student, step)
         self._last_step, self._changed = trainer.global_step, False
 
-    def _is_due(self, step: int) -> bool:
-        return (step - self.from_first) % self.every_n_steps == 0 or (self.at_last and step == self._total)
+    def _is_due(self, step: int, with_skipped: int) -> bool:
+        """Whether an update follows a step, given its number without and with skipped steps."""
+        return (step - self.from_first) % self.every_n_steps == 0 or (self.at_last and with_skipped == self._total)
 
     def state_dict(self) -> dict[str, Any]:
         """Number of skipped steps."""

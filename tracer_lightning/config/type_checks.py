@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import types
 from collections.abc import Callable
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -40,11 +41,13 @@ def check_values(node: Any, key: str, written: Callable[[str], str] = str) -> No
 
 
 def check_type_of(value: Any, hint: Any, key: str, written: Callable[[str], str] = str) -> None:
-    """Raise ValueError, which names the setting, unless the value is of the type; booleans are not numbers."""
+    """Raise ValueError, which names the setting, unless the value is of the type; booleans, NaN and inf are no numbers."""
     plain: Any = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     forms = [plain, tuple(plain)] if isinstance(plain, list) else [plain]  # YAML has no tuples
     if not any(_fits(form, hint) for form in forms):
         raise ValueError(f"{written(key)} must be of type {_type_name(hint)}, found {shortened(plain)}")
+    if not _is_finite(plain):
+        raise ValueError(f"{written(key)} must be finite, found {shortened(plain)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -55,6 +58,13 @@ def _fits(value: Any, hint: Any) -> bool:
     if isinstance(value, bool):
         return _admits_bool(hint)
     return not isinstance(value, int) or abs(value) <= MAX_INT
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether neither a number nor any of a list is NaN or infinite."""
+    if isinstance(value, list):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _admits_bool(hint: Any) -> bool:

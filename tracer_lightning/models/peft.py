@@ -43,8 +43,10 @@ def train_only(
         blocks: indices of the blocks to train, negative ones counted from the end; None for all.
 
     Raises:
-        ValueError: a pattern matches nothing, or a tower has no such block.
+        ValueError: there is no pattern, one matches nothing, or a tower has no such block.
     """
+    if not patterns:
+        raise ValueError("patterns must name parameters to train, got none")
     model.requires_grad_(False)
     matched: set[str] = set()
     for block in _blocks(model, towers, blocks):
@@ -88,12 +90,12 @@ def add_lora(
     Args:
         model: model to prepare.
         rank: rank of each update.
-        scale: fixed factor of the updates.
+        scale: fixed factor of the updates, > 0.
         towers: towers to train, ``image``, ``text`` or both.
         blocks: indices of the blocks to train, negative ones counted from the end; None for all.
     """
-    if rank < 1:
-        raise ValueError(f"rank must be >= 1, got {rank}")
+    if rank < 1 or scale <= 0:
+        raise ValueError(f"rank must be >= 1 and scale > 0, got {rank} and {scale}")
     model.requires_grad_(False)
     for block in _blocks(model, towers, blocks):
         qkv = getattr(block.attn, "qkv", None)
@@ -131,6 +133,8 @@ def _check_towers(towers: Sequence[Tower]) -> None:
 def _blocks(model: ClipModel, towers: Sequence[Tower], indices: Sequence[int] | None) -> Iterator[Any]:
     """Yield the selected transformer blocks of the selected towers, each once, however often it is named."""
     _check_towers(towers)
+    if indices is not None and not indices:
+        raise ValueError("blocks must name at least one block, got none; None stands for all")
     clip = model.model
     modules = {"image": clip.visual, "text": clip}
     for tower in dict.fromkeys(towers):

@@ -30,6 +30,11 @@ def test_parameter_efficient_methods_train_both_towers(model):
     }
 
 
+def test_scale_and_bias_are_of_no_tower(model):
+    model.train_last(0)
+    assert trained(model) == {"logit_scale", "logit_bias"}
+
+
 def test_the_last_blocks_are_trained_and_sharded_apart(model):
     model.train_last(1)
     assert not any("blocks.0." in name for name in trained(model))

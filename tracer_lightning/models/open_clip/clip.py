@@ -346,9 +346,10 @@ class ClipModel(Model):
         """
         clip = self.model
         towers = (clip.visual, clip)
-        for module in [clip] if layers == 0 else [layer for tower in towers for layer in _layers(tower)[:-layers]]:
-            for parameter in module.parameters():
-                parameter.requires_grad_(parameter is clip.logit_scale and parameter.requires_grad)
+        frozen = [clip] if layers == 0 else [layer for tower in towers for layer in _layers(tower)[:-layers]]
+        kept = {self.get_parameter(name) for name in self.replicated}  # of no tower
+        for parameter in {parameter for module in frozen for parameter in module.parameters()} - kept:
+            parameter.requires_grad_(False)
 
     def checkpoint_activations(self) -> None:
         """Recompute the blocks' activations in the backward pass instead of keeping them."""
