@@ -92,7 +92,7 @@ MISTAKES = [
     ),
     (["teacher=none"], "method: the terms fd, crd, icl, cross_kd compare the student with a teacher"),
     (["teacher=ema", "teacher.module.momentum=2"], "teacher.module: momentum must lie in [0, 1], found 2"),
-    (["teacher.every_n_steps=0"], "every_n_steps must be >= 1, got 0"),
+    (["teacher.every_n_steps=0"], "teacher.every_n_steps must be a whole number >= 1, found 0"),
     (
         ["positives=all"],
         "positives must be of type Literal['diagonal', 'same_label'], found 'all'",
@@ -101,10 +101,11 @@ MISTAKES = [
     (["method.freeze=[vision.*]"], "method.freeze: patterns: 'vision.*' matches no parameter"),
     (["scheduler.warmup_steps=-1"], "scheduler: warmup_steps must be a whole number >= 0, found -1"),
     (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+    (["optimizer.lr=1e400"], "optimizer.lr must be finite, found inf"),
     (["optimizer.lr=fast"], "optimizer.lr must be of type float"),
     (["data.batch_size=abc"], "data.batch_size must be of type int, found 'abc'"),
     (["data.batch_size=2.5"], "data.batch_size must be of type int, found 2.5"),
-    (["teacher.every_n_steps=1.5"], "every_n_steps must be of type int, found 1.5"),
+    (["teacher.every_n_steps=1.5"], "teacher.every_n_steps must be a whole number >= 1, found 1.5"),
     (["trainer.max_epochs=x"], "trainer.max_epochs must be of type"),
     (["scheduler.warmup_steps=abc"], "scheduler.warmup_steps must be of type int | None, found 'abc'"),
     (["method.strength=x"], "method.strength must be a number >= 0, found 'x'"),
@@ -135,7 +136,8 @@ MISTAKES = [
     (["data=image_folder"], "data.root is not set and has no default; give it as data.root=VALUE"),
     (["distill_losses.fd.weight=nan"], "distill_losses.fd.weight must be a number >= 0, found nan"),
     (["method.strength=true"], "method.strength must be a number >= 0, found True"),
-    (["trainer.max_epochs=-1"], "number of optimizer steps is unknown (inf)"),
+    (["trainer.max_epochs=-1"], "trainer.max_epochs=-1 without trainer.max_steps: the number of optimizer steps is unk"),
+    (["trainer.max_epochs=null"], "trainer.max_epochs=null without trainer.max_steps: the number of optimizer steps is"),
     (["head=zero_shot"], "method: the model has a head, but no loss reads its logits; remove the head"),
     (["method=ft", "head=none"], "method.train: parts must not include head, since the model has none; leave"),
     (
@@ -218,9 +220,11 @@ def test_mistakes_in_values(tmp_path, capsys, overrides, message):
             task(cfg, user_wants_traceback=False, job=run)
     assert stop.value.code == 1
     assert "HYDRA_FULL_ERROR" not in os.environ
-    line = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    printed = capsys.readouterr()
+    line = [line for line in printed.err.splitlines() if line.startswith("error: ")]
     assert len(line) == 1
     assert message in line[0]
+    assert "digits: method" not in printed.out  # a run evaluates from there on
 
 
 def test_tracebacks_are_available(tmp_path):

@@ -2,11 +2,15 @@ import copy
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
+from torch.distributed.device_mesh import init_device_mesh
 
 from tests.conftest import tiny_backbone
 from tests.models.open_clip.test_clip import TEXT, VISION
+from tracer_lightning.functional.distributed import full_tensor
 from tracer_lightning.models import build_clip, configure_compute
+from tracer_lightning.models.sharding import shard
 from tracer_lightning.teachers import FrozenTeacher
 from tracer_lightning.types import Batch
 
@@ -75,6 +79,37 @@ def test_a_batch_no_larger_than_a_micro_batch_is_computed_once():
     backbone.model.model.visual.conv1.register_forward_pre_hook(lambda *_: calls.append(1))
     gradients(backbone.model, backbone)
     assert len(calls) == 1
+
+
+@pytest.fixture
+def mesh(tmp_path):
+    """A mesh of this process."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'rendezvous'}", rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1, 1), mesh_dim_names=("nodes", "ranks"))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("captions", [1, 2, 4])
+def test_shards_are_gathered_equally_often_for_any_number_of_captions(mesh, captions):
+    """Captions that repeat are encoded once, so that ranks have different numbers of them."""
+    plain, sharded = (tiny_backbone().model.double() for _ in range(2))
+    configure_compute(sharded, micro_batch=1)
+    shard(sharded, mesh)
+    calls = []
+    next(iter(sharded.blocks())).register_forward_pre_hook(lambda *_: calls.append("image"))
+    sharded.model.transformer.resblocks[0].register_forward_pre_hook(lambda *_: calls.append("text"))
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+    texts = tiny_backbone().spec.tokenize(["one", "two", "three", "four"][:captions])
+    batch = Batch(images, texts, torch.zeros(4, dtype=torch.long), torch.arange(4), text_of=torch.arange(4) % captions)
+    results = []
+    for model in (plain, sharded):
+        features = model(batch, frozenset({"image", "text", "logit_scale"}))
+        F.cross_entropy(features.image @ features.text.T, torch.arange(4)).backward()
+        results.append({name: full_tensor(p.grad) for name, p in model.named_parameters() if p.grad is not None})
+    assert calls.count("image") == calls.count("text") == 2 * len(images)  # once more in the backward pass
+    assert results[0].keys() == results[1].keys()
+    for name, gradient in results[0].items():
+        torch.testing.assert_close(results[1][name], gradient, rtol=1e-10, atol=1e-14)
 
 
 def test_micro_batches_need_fixed_statistics():

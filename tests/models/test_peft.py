@@ -249,5 +249,8 @@ def test_batch_norm_keeps_its_statistics_where_asked():
         assert torch.equal(model.model.visual.bn1.running_mean, before) == keeps
         assert model.model.visual.bn1.training != keeps
         assert model.model.visual.bn1.weight.requires_grad
+        assert not model.moves_frozen_statistics
+        train_only(model, ["*bias"], towers=["text"])
+        assert model.moves_frozen_statistics != keeps
     with pytest.raises(ValueError, match="frozen must be False for a model without BatchNorm layers"):
         tiny_backbone().model.freeze_batch_norm(True)

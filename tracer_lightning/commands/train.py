@@ -20,6 +20,7 @@ from tracer_lightning.config.build import (
     build_module,
     build_trainer,
     build_training_data,
+    check_optimization,
     check_parts,
     resolved_settings,
 )
@@ -82,6 +83,7 @@ def run(cfg: DictConfig, callbacks: Sequence[pl.Callback] = (), plugins: Sequenc
     """
     quieten()
     validate(cfg, "train")
+    check_optimization(cfg)
     checkpoint = checkpoint_to_resume(cfg)
     saved = None if checkpoint is None else read_saved_run(checkpoint)
     folder = Path(cfg.paths.output_dir)

@@ -239,6 +239,12 @@ def build_images(cfg: DictConfig, backbone: Backbone) -> ClipDataModule:
     return data
 
 
+def check_optimization(cfg: DictConfig) -> None:
+    """Try optimizer and schedule, so that mistakes in them show before the evaluation that precedes training."""
+    optimizer = make(cfg, "optimizer")(nn.Linear(1, 1).parameters())
+    make(cfg, "scheduler")(optimizer, MANY_STEPS)
+
+
 def check_parts(cfg: DictConfig, student: Model) -> None:
     """Make the parts of a module that need no data, so that mistakes in them show before a prerequisite is trained.
 
@@ -247,8 +253,6 @@ def check_parts(cfg: DictConfig, student: Model) -> None:
         student: model with any weights.
     """
     make(cfg, "teacher.module")(student)
-    optimizer = make(cfg, "optimizer")(nn.Linear(1, 1).parameters())
-    make(cfg, "scheduler")(optimizer, MANY_STEPS)
     for groups in (("task_loss", "distill_losses"), ("regularizers",)):
         build_sum(cfg, student, groups)
 
@@ -271,6 +275,10 @@ def build_module(
         freeze(student, cfg.method.freeze)
     with setting("trainable_layers"):
         train_last(student, cfg.trainable_layers)
+    if student.moves_frozen_statistics:
+        print_rank_zero(
+            "warning: training moves the BatchNorm statistics of frozen layers, too; batch_norm=frozen keeps them"
+        )
     if cfg.teacher.get("lora_space") == "merged":
         with setting(f"teacher.lora_space=merged with peft={cfg.peft.name}"):
             student.check_merged_averages()

@@ -37,6 +37,20 @@ def check_limits(trainer: Any, limits: Mapping[str, str]) -> None:
             raise ValueError(f"trainer.{name}={trainer[name]} {consequence}")
 
 
+def check_end(trainer: Any) -> None:
+    """Raise ValueError where training would never end, or only after Lightning's default of 1,000 epochs.
+
+    Args:
+        trainer: settings of the trainer.
+    """
+    epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
+    if epochs in (None, -1) and steps in (None, -1):
+        raise ValueError(
+            f"trainer.max_epochs={'null' if epochs is None else epochs} without trainer.max_steps: the number of "
+            "optimizer steps is unknown (inf), and the learning rate and the teacher's clock need it; set one of them"
+        )
+
+
 def _is_zero(value: Any) -> bool:
     """Whether a limit is 0, or a duration of zero."""
     if isinstance(value, Mapping):

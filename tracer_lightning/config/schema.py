@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from tracer_lightning.config.type_checks import TARGET
 
+MAX_SEED = (1 << 32) - 1
+"""Greatest seed that NumPy takes."""
 OPEN_CLIP, TRANSFORMERS, ONNX = "open_clip", "transformers", "onnx"
 """Formats of exported models."""
 INTERPOLATIONS = ("wise_ft", "fisher")
@@ -88,10 +90,13 @@ PATH = Rule("a path or null", lambda value: isinstance(value, str | None))
 MODEL = Rule("a path, a name or null", lambda value: isinstance(value, str | None))
 PART = one_of("student", "teacher")
 MODELS = Rule("null or a list such as [student]", _are_names)
+SEED = Rule(
+    f"a whole number >= 0 and <= {MAX_SEED}", lambda value: whole_number(0).accepts(value) and value <= MAX_SEED
+)
 COMMON: dict[str, Any] = {
     "name": str,
     "run": str,
-    "seed": whole_number(0),
+    "seed": SEED,
     "rendezvous_timeout": whole_number(1),
     "paths.output_dir": str,
     "backbone": Node,
@@ -132,11 +137,11 @@ TRAIN: dict[str, Any] = {
     **dict.fromkeys(("compute.gradient_checkpointing", "compute.channels_last", "compute.compile"), bool),
     "reproduce.ece_per_batch": bool,
     "reproduce.logits_in_bf16": bool,
-    "reproduce.distillation_from": int,
+    "reproduce.distillation_from": whole_number(0),
     "reproduce.image_template_pairs": bool,
     "reproduce.texts": str,
     "kernel": Node,
-    "teacher.every_n_steps": int,
+    "teacher.every_n_steps": whole_number(1),
     "teacher.module": Node,
     "align.name": str,
     "align.transport": Node | None,
@@ -259,7 +264,7 @@ UNLABELLED: dict[str, Any] = {
     "batch_size": whole_number(1),
     "num_workers": whole_number(0),
     "eval_decoder": one_of("torchvision", "pil"),
-    "seed": whole_number(0),
+    "seed": SEED,
     "rendezvous_timeout": whole_number(1),
     "evaluation.precision": one_of("fp32", "bf16"),
 }

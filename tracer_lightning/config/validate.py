@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from tracer_lightning.callbacks import ClipSchedule
-from tracer_lightning.config.limits import TEST_LIMITS, TRAIN_LIMITS, check_limits
+from tracer_lightning.config.limits import TEST_LIMITS, TRAIN_LIMITS, check_end, check_limits
 from tracer_lightning.config.schema import FISHER, INTERPOLATE, INTERPOLATIONS, SCHEMAS, Rule, one_of
 from tracer_lightning.config.type_checks import TARGET, check_type_of, target_of
 from tracer_lightning.engine.settings import shortened
@@ -72,6 +72,7 @@ def _check_test_limits(cfg: DictConfig) -> None:
 
 def _check_train_limits(cfg: DictConfig) -> None:
     check_limits(cfg.trainer, TRAIN_LIMITS)
+    check_end(cfg.trainer)
 
 
 def _check_modality(cfg: DictConfig) -> None:

@@ -103,6 +103,14 @@ class Model(nn.Module):
         """Whether training moves the running statistics of BatchNorm layers."""
         return not self.batch_norm_frozen and any(isinstance(module, _BatchNorm) for module in self.modules())
 
+    @property
+    def moves_frozen_statistics(self) -> bool:
+        """Whether training moves the running statistics of BatchNorm layers whose weights are frozen."""
+        trains = any(parameter.requires_grad for parameter in self.parameters())
+        layers = [module for module in self.modules() if isinstance(module, _BatchNorm)]
+        frozen = any(not any(parameter.requires_grad for parameter in layer.parameters()) for layer in layers)
+        return trains and frozen and not self.batch_norm_frozen
+
     def train(self, mode: bool = True) -> Model:
         """Set the mode, but for BatchNorm layers that keep their statistics."""
         super().train(mode)

@@ -27,6 +27,7 @@ from tracer_lightning.models.open_clip.frozen_blocks import (
     run_text_blocks,
 )
 from tracer_lightning.models.open_clip.hugging_face import is_hugging_face
+from tracer_lightning.models.sharding import is_sharded
 from tracer_lightning.models.value_heads import PixelHead, ValueHead
 from tracer_lightning.types import Batch, ClipFeatures
 
@@ -182,7 +183,7 @@ class ClipModel(Model):
         text = (
             image.new_zeros(0, image.shape[1])
             if texts is None
-            else self._encode_in_micro_batches(ClipModel.encode_text, texts)
+            else self._encode_in_micro_batches(ClipModel.encode_text, texts, samples=len(images))
         )
         return image, text
 
@@ -198,16 +199,29 @@ class ClipModel(Model):
 
         self._encode = encode_any_captions
 
-    def _encode_in_micro_batches(self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor) -> Tensor:
+    def _encode_in_micro_batches(
+        self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor, samples: int | None = None
+    ) -> Tensor:
         """``encode(self, inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
 
         The features of all parts meet in one loss, so that the set of negatives is the whole batch (GradCache; Gao et
         al., 2021).
+
+        Args:
+            encode: method that encodes inputs.
+            inputs: samples, or captions (N, L), of which there are other numbers on other ranks where some repeat.
+            samples: number of samples of the batch; None for that of the inputs.
         """
-        if self.micro_batch is None or len(inputs) <= self.micro_batch:
+        if self.micro_batch is None:
             return encode(self, inputs)
         parts = torch.split(inputs, self.micro_batch)
-        return torch.cat([checkpoint(encode, self, part, use_reentrant=False) for part in parts])
+        if is_sharded(self):  # ranks gather weights together, and so need equally many parts, none of them empty
+            count = -(-(samples or len(inputs)) // self.micro_batch)
+            rows = torch.arange(max(count, len(inputs)), device=inputs.device).clamp(max=len(inputs) - 1)
+            parts = torch.tensor_split(inputs[rows], count)
+        if len(parts) == 1:
+            return encode(self, inputs)
+        return torch.cat([checkpoint(encode, self, part, use_reentrant=False) for part in parts])[: len(inputs)]
 
     def classify(self, features: Tensor) -> Tensor:
         """(B, C) logits of the head on image features (B, D), or (B, K) values, in the type of the features."""
