@@ -8,8 +8,10 @@ from tests.training_helpers import Losses, Trajectory, make_data, make_module, m
 from tracer_lightning.data import DigitsDataModule
 from tracer_lightning.data.digits.datamodule import TensorSource
 from tracer_lightning.kernels import BetaKernel
+from tracer_lightning.losses import FeatureDistillation, WeightedSum
 from tracer_lightning.models import build_clip
 from tracer_lightning.models.peft import add_lora, train_only
+from tracer_lightning.module import TracerModule
 from tracer_lightning.teachers import NoTeacher, WMATeacher
 
 GOLDEN = [
@@ -227,6 +229,22 @@ def test_the_loss_is_computed_in_full_precision_under_autocast(tmp_path, data):
 def test_distillation_without_a_teacher_is_refused(data):
     with pytest.raises(ValueError, match=r"the terms fd, crd, icl, cross_kd compare the student with a teacher"):
         make_module(data, teacher=NoTeacher)
+
+
+def test_a_first_step_without_a_loss_is_refused(data):
+    module = make_module(data)
+    module.student.model.logit_scale.requires_grad_(False)  # which this loss does not read
+    parts = ("student", "teacher", "optimizer", "scheduler", "validation", "test")
+    loss = WeightedSum({"fd": FeatureDistillation()}, {"fd": 1.0}, distillation_from=1)
+    with pytest.raises(ValueError, match="no term has a weight > 0 at the first step"):
+        TracerModule(loss=loss, regularizers=WeightedSum({}, {}), **{name: getattr(module, name) for name in parts})
+
+
+def test_distillation_that_would_begin_after_the_run_causes_a_warning(tmp_path, data):
+    module = make_module(data)
+    module.loss.distillation_from = 2
+    with pytest.warns(UserWarning, match="distillation_from=2 in a run of 2 steps: no distillation"):
+        make_trainer(tmp_path, 2).fit(module, datamodule=make_data())
 
 
 def test_a_second_fit_starts_the_clock_again(tmp_path, data):

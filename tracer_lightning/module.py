@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from tracer_lightning.evaluation import Suite
 from tracer_lightning.functional.steps import check_horizon, planned_steps
 from tracer_lightning.functional.widening import widened
+from tracer_lightning.functional.wording import counted
 from tracer_lightning.losses import WeightedSum
 from tracer_lightning.models import Model
 from tracer_lightning.models.sharding import is_sharded, shard
@@ -91,6 +93,11 @@ class TracerModule(pl.LightningModule):
                 "add anchors, or leave these terms out"
             )
         self.student.check_reads(self.reads)
+        is_trained = any(parameter.requires_grad for parameter in self.student.parameters())
+        if is_trained and not (self.loss.counting(step=0) or self.regularizers.counting(step=0)):
+            raise ValueError(
+                "no term has a weight > 0 at the first step, so that there is nothing to minimise; raise that of one"
+            )
         if self.regularizers.with_projections:
             self.student.check_projections()
 
@@ -167,10 +174,19 @@ class TracerModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Refuse a continuation of another length; sharded runs are restored after the optimizer was made."""
+        """Refuse a continuation of another length, and warn of a run in which nothing is distilled.
+
+        Here, because sharded runs are restored after the optimizer was made.
+        """
         if self._restored_steps is not None:
             check_horizon(planned_steps(self.trainer), self._restored_steps)
             self._restored_steps = None
+        if self.loss.with_teacher and not self.loss.distills(planned_steps(self.trainer) - 1):
+            warnings.warn(
+                f"distillation_from={self.loss.distillation_from} in a run of "
+                f"{counted(planned_steps(self.trainer), 'step')}: no distillation",
+                stacklevel=2,
+            )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the length of the run, which its schedule was made for, and the teacher's clock."""

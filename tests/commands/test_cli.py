@@ -136,8 +136,8 @@ MISTAKES = [
     (["data=image_folder"], "data.root is not set and has no default; give it as data.root=VALUE"),
     (["distill_losses.fd.weight=nan"], "distill_losses.fd.weight must be a number >= 0, found nan"),
     (["method.strength=true"], "method.strength must be a number >= 0, found True"),
-    (["trainer.max_epochs=-1"], "trainer.max_epochs=-1 without trainer.max_steps: the number of optimizer steps is unk"),
-    (["trainer.max_epochs=null"], "trainer.max_epochs=null without trainer.max_steps: the number of optimizer steps is"),
+    (["trainer.max_epochs=-1"], "trainer.max_epochs=-1 without trainer.max_steps: the number of optimizer"),
+    (["trainer.max_epochs=null"], "trainer.max_epochs=null without trainer.max_steps: the number of opt"),
     (["head=zero_shot"], "method: the model has a head, but no loss reads its logits; remove the head"),
     (["method=ft", "head=none"], "method.train: parts must not include head, since the model has none; leave"),
     (
@@ -220,11 +220,26 @@ def test_mistakes_in_values(tmp_path, capsys, overrides, message):
             task(cfg, user_wants_traceback=False, job=run)
     assert stop.value.code == 1
     assert "HYDRA_FULL_ERROR" not in os.environ
-    printed = capsys.readouterr()
-    line = [line for line in printed.err.splitlines() if line.startswith("error: ")]
+    line = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(line) == 1
     assert message in line[0]
-    assert "digits: method" not in printed.out  # a run evaluates from there on
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lr=-1", "optimizer: Invalid learning rate"),
+        ("scheduler.warmup_steps=-1", "scheduler: warmup_steps must be"),
+        ("trainer.max_epochs=-1", "trainer.max_epochs=-1 without trainer.max_steps"),
+        ("seed=4294967296", "seed must be a whole number >= 0 and <= 4294967295"),
+    ],
+)
+def test_mistakes_in_training_show_before_an_evaluation(tmp_path, capsys, override, message):
+    with hydra_context():
+        cfg = composed(tmp_path, override)
+        with pytest.raises(ValueError, match=message):
+            run(cfg)
+    assert "digits: method" not in capsys.readouterr().out
 
 
 def test_tracebacks_are_available(tmp_path):

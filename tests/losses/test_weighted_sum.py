@@ -18,6 +18,12 @@ def test_a_term_of_weight_zero_is_not_computed(inputs):
     assert list(loss(inputs._replace(teacher=None))[1]) == ["nce"]
 
 
+def test_terms_that_compare_with_a_teacher_count_from_a_step_on():
+    terms = {"nce": InfoNCE(), "fd": FeatureDistillation()}
+    loss = WeightedSum(terms, {"nce": 1.0, "fd": 0.25}, distillation_from=2)
+    assert [loss.counting(step) for step in (0, 1, 2)] == [("nce",), ("nce",), ("nce", "fd")]
+
+
 def test_an_empty_sum_is_zero(inputs):
     total, terms = WeightedSum({}, {})(inputs)
     assert total.item() == 0.0

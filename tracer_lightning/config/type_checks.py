@@ -41,7 +41,7 @@ def check_values(node: Any, key: str, written: Callable[[str], str] = str) -> No
 
 
 def check_type_of(value: Any, hint: Any, key: str, written: Callable[[str], str] = str) -> None:
-    """Raise ValueError, which names the setting, unless the value is of the type; booleans, NaN and inf are no numbers."""
+    """Raise ValueError, which names the setting, unless the value is of the type; booleans and NaN are no numbers."""
     plain: Any = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     forms = [plain, tuple(plain)] if isinstance(plain, list) else [plain]  # YAML has no tuples
     if not any(_fits(form, hint) for form in forms):

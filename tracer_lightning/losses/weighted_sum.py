@@ -62,6 +62,10 @@ class WeightedSum(nn.Module):
         """Whether any term compares with the teacher at this optimizer step, counted from 0."""
         return bool(self.with_teacher) and step >= self.distillation_from
 
+    def counting(self, step: int) -> tuple[str, ...]:
+        """Names of the terms that count at this optimizer step, counted from 0."""
+        return tuple(name for name in self.terms if self.distills(step) or name not in self.with_teacher)
+
     def forward(self, *inputs: Any, distill: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum () and each term () before its weight, without those that compare with a teacher if asked.
 
