@@ -136,8 +136,8 @@ MISTAKES = [
     (["data=image_folder"], "data.root is not set and has no default; give it as data.root=VALUE"),
     (["distill_losses.fd.weight=nan"], "distill_losses.fd.weight must be a number >= 0, found nan"),
     (["method.strength=true"], "method.strength must be a number >= 0, found True"),
-    (["trainer.max_epochs=-1"], "trainer.max_epochs=-1 without trainer.max_steps: the number of optimizer"),
-    (["trainer.max_epochs=null"], "trainer.max_epochs=null without trainer.max_steps: the number of opt"),
+    (["trainer.max_epochs=-1"], "trainer.max_epochs=-1 without trainer.max_steps gives no number of optimizer"),
+    (["trainer.max_epochs=null"], "trainer.max_epochs=null without trainer.max_steps gives no number of opt"),
     (["head=zero_shot"], "method: the model has a head, but no loss reads its logits; remove the head"),
     (["method=ft", "head=none"], "method.train: parts must not include head, since the model has none; leave"),
     (

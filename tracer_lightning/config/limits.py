@@ -46,8 +46,8 @@ def check_end(trainer: Any) -> None:
     epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
     if epochs in (None, -1) and steps in (None, -1):
         raise ValueError(
-            f"trainer.max_epochs={'null' if epochs is None else epochs} without trainer.max_steps: the number of "
-            "optimizer steps is unknown (inf), and the learning rate and the teacher's clock need it; set one of them"
+            f"trainer.max_epochs={'null' if epochs is None else epochs} without trainer.max_steps gives no number of "
+            "optimizer steps, which the learning rate and the teacher's clock need; set one of them"
         )
 
 
