@@ -66,6 +66,8 @@ class TracerModule(pl.LightningModule):
         """Details of the last test's scores, by model and data set."""
         self.total_steps: int | None = None
         """Number of optimizer steps of the run."""
+        self.validated_step: int | None = None
+        """Number of optimizer steps before the last validation."""
         self.prepared: Mapping[str, Any] = {}
         """Entries of results.json about what was prepared before training, such as an embedder."""
         self.tests_untrained = False
@@ -213,6 +215,7 @@ class TracerModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/<set>/<metric>``."""
+        self.validated_step = self.trainer.global_step
         self._log_scores("val", self.validation.finish()["student"])
 
     def on_test_epoch_start(self) -> None:

@@ -14,20 +14,18 @@ VALIDATION_PREFIX = "val/"
 
 
 def last_validation(trainer: pl.Trainer, module: Any, data: DataModule) -> dict[str, dict[str, float]]:
-    """Scores of the last validation of a fit, data set to metrics.
+    """Scores of the last validation of a fit, which is that of the trained model; data set to metrics.
 
-    Where the fit was too short for a validation, or continued a finished run, one is run now. It is not logged, so that
-    ``metrics.csv`` is the same however often a run was continued.
+    Where the fit did not end with a validation, as in the middle of an epoch, or continued a finished run, one is run
+    now. It is not logged, so that ``metrics.csv`` is the same however often a run was continued.
     """
-    scores = logged_validation(trainer.callback_metrics)
-    if not scores:
+    if module.validated_step != trainer.global_step:
         loggers, trainer.loggers = trainer.loggers, []
         try:
             trainer.validate(module, datamodule=data, verbose=False)
         finally:
             trainer.loggers = loggers
-        scores = logged_validation(trainer.callback_metrics)
-    return scores
+    return logged_validation(trainer.callback_metrics)
 
 
 def logged_validation(logged: Mapping[str, Any]) -> dict[str, dict[str, float]]:

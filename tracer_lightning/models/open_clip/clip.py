@@ -159,7 +159,7 @@ class ClipModel(Model):
         """
         pixels = None
         if "logits" in reads and isinstance(self.head, PixelHead):
-            pixels = self._encode_in_micro_batches(ClipModel.encode_pixels, batch.images)
+            pixels = self._encode_in_micro_batches(ClipModel.encode_pixels, batch.images, len(batch.images))
         if pixels is not None and "image" not in reads and "text" not in reads:
             image = text = pixels.new_zeros(0, self.image_projection.shape[1])
         else:
@@ -179,11 +179,11 @@ class ClipModel(Model):
     def encode(self, images: Tensor, texts: Tensor | None) -> tuple[Tensor, Tensor]:
         """Normalised features (B, D) and (N, D) of images (B, 3, H, W) and token ids (N, L); (0, D) without texts."""
         # not the methods of self: sharding wraps what is called from outside, and this is inside
-        image = self._encode_in_micro_batches(ClipModel.encode_image, images)
+        image = self._encode_in_micro_batches(ClipModel.encode_image, images, len(images))
         text = (
             image.new_zeros(0, image.shape[1])
             if texts is None
-            else self._encode_in_micro_batches(ClipModel.encode_text, texts, samples=len(images))
+            else self._encode_in_micro_batches(ClipModel.encode_text, texts, len(images))
         )
         return image, text
 
@@ -200,7 +200,7 @@ class ClipModel(Model):
         self._encode = encode_any_captions
 
     def _encode_in_micro_batches(
-        self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor, samples: int | None = None
+        self, encode: Callable[[ClipModel, Tensor], Tensor], inputs: Tensor, samples: int
     ) -> Tensor:
         """``encode(self, inputs)``, at most ``micro_batch`` at a time, each part computed again in the backward pass.
 
@@ -209,18 +209,18 @@ class ClipModel(Model):
 
         Args:
             encode: method that encodes inputs.
-            inputs: samples, or captions (N, L), of which there are other numbers on other ranks where some repeat.
-            samples: number of samples of the batch; None for that of the inputs.
+            inputs: samples, or captions (N, L) without those that repeat, so that N differs between ranks.
+            samples: number of samples in this rank's batch, which is the same on all ranks.
         """
-        if self.micro_batch is None:
+        sharded = is_sharded(self)  # ranks gather weights together, so that they need equally many parts
+        if self.micro_batch is None or (samples if sharded else len(inputs)) <= self.micro_batch:
             return encode(self, inputs)
-        parts = torch.split(inputs, self.micro_batch)
-        if is_sharded(self):  # ranks gather weights together, and so need equally many parts, none of them empty
-            count = -(-(samples or len(inputs)) // self.micro_batch)
+        if sharded:
+            count = -(-samples // self.micro_batch)
             rows = torch.arange(max(count, len(inputs)), device=inputs.device).clamp(max=len(inputs) - 1)
-            parts = torch.tensor_split(inputs[rows], count)
-        if len(parts) == 1:
-            return encode(self, inputs)
+            parts = torch.tensor_split(inputs[rows], count)  # none of them is empty
+        else:
+            parts = torch.split(inputs, self.micro_batch)
         return torch.cat([checkpoint(encode, self, part, use_reentrant=False) for part in parts])[: len(inputs)]
 
     def classify(self, features: Tensor) -> Tensor:
