@@ -248,6 +248,11 @@ IGNORED = {
         ["align.weight=5.0 is ignored: embedder=pixels has no stage 1"],
     ),
     "none": ({"align.weight": 5.0, "align.distance": "sliced"}, []),
+    "kernel": (
+        {"kernel.beta": 1.0, "teacher.module": {"_target_": "EMA"}},
+        ["kernel is ignored: the teacher is no weighted average of all steps, or there is none"],
+    ),
+    "a kernel that is used": ({"kernel.beta": 1.0, "teacher.module": {"_target_": "WMA", "kernel": {}}}, []),
 }
 
 

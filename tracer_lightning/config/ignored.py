@@ -1,4 +1,4 @@
-"""Settings of the group ``align`` that differ from their defaults, but have no effect in a run."""
+"""Settings of the groups ``align`` and ``kernel`` that differ from their defaults, but have no effect in a run."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-DEFAULTS = "align/none"
-"""Option of the group whose settings all others inherit."""
+ALIGN_DEFAULTS = "align/none"
+"""Option of the group ``align`` whose settings all others inherit."""
+DEFAULT_KERNEL = "kernel/beta"
+"""Option of the group ``kernel`` that is chosen by default."""
 
 
 def ignored_settings(cfg: DictConfig) -> list[str]:
-    """A line for each setting of stages 0 and 1 that the run ignores; none outside a Hydra job, which has no defaults.
+    """A line for each of these settings that the run ignores; none outside a Hydra job, which has no defaults.
 
     Args:
         cfg: validated configuration of a run.
     """
     if not GlobalHydra.instance().is_initialized():
         return []
-    loader: Any = GlobalHydra.instance().config_loader()
-    defaults = loader.repository.load_config(DEFAULTS).config
-    return [
+    defaults = _load(ALIGN_DEFAULTS)
+    lines = [
         f"align.{key}={OmegaConf.select(cfg.align, key)} is ignored: {reason}"
         for key, reason in _without_effect(cfg)
         if OmegaConf.select(cfg.align, key) != OmegaConf.select(defaults, key)
     ]
+    if "kernel" not in cfg.teacher.module and cfg.kernel != _load(DEFAULT_KERNEL):
+        lines.append("kernel is ignored: the teacher is no weighted average of all steps, or there is none")
+    return lines
+
+
+def _load(option: str) -> DictConfig:
+    """An option of a group as its file has it."""
+    loader: Any = GlobalHydra.instance().config_loader()
+    config: DictConfig = loader.repository.load_config(option).config
+    return config
 
 
 def _without_effect(cfg: DictConfig) -> Iterator[tuple[str, str]]:
