@@ -26,7 +26,7 @@ from tracer_lightning.reporting.tables import MISSING, TableColumn, TableSection
 SERIES = "series"
 INTERVALS = (
     f"Brackets: {COVERAGE:.0%} bootstrap intervals over seeds (drawn together for all settings) and test samples, "
-    f"{REPLICATES:,} replicates; with n = 1 over test samples only."
+    f"{REPLICATES:,} replicates; with n = 1 over test samples only. Too narrow for means over sets of the same images."
 )
 ON_TEST_SETS = (
     "Settings are picked on the test sets here: fronts show what is possible, not what a validation set would have "
