@@ -24,9 +24,8 @@ from omegaconf.errors import (
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 SIMILARITY = 0.75
 """Least similarity, as difflib measures it, of a name that is suggested for a misspelt one."""
-
 KEY = re.compile(r"[{,]([^{}\[\],:]*):")
-"""Keys of mappings in a value."""
+"""Pattern of the keys of mappings in a value."""
 QUOTE = re.compile(r"[\"']")
 
 
