@@ -47,6 +47,7 @@ COMPOSITION_MISTAKES = [
     ("data.batchsize=1", "data.batchsize: there is no such setting"),
     ("distill_losses=[nope]", "distill_losses=nope: there is no such distill_losses"),
     ("optimizer.lr=[1", "optimizer.lr=[1: not of the form key=value"),
+    ("+data.folders={flöwers:a}", "not of the form key=value; write names before = and : in ASCII and without quotes"),
     ("optimizer.betas=[0.9,\n  0.98]", "0.98]: not of the form key=value; write it on one line"),
 ]
 LEFT_TO_SLOW = ("experiment=vit", "experiment=continual", "optimiser.lr=1", "distill_losses=[nope]")

@@ -27,6 +27,7 @@ class Data:
 
 
 HELD_OUT = Data(EvalSet("pets", "val", "id"), (EvalSet("pets", "test", "id"),))
+SEPARATE = Data(EvalSet("pets-held-out", "val", "id"), (EvalSet("pets", "test", "id"),))
 WATCHED = Data(EvalSet("pets", "test", "id"), (EvalSet("pets", "test", "id"),))
 
 
@@ -48,9 +49,18 @@ def test_only_figures_of_a_validation_split_are_searched_by():
 
 
 def test_no_temperature_is_fitted_on_a_test_set_that_is_called_val():
-    assert [entry.name for entry in order_sets(HELD_OUT, "val")] == ["pets-val", "pets"]
+    assert [entry[:3] for entry in order_sets(HELD_OUT, "val")] == [("pets-val", "val", "val"), ("pets", "test", "id")]
     with pytest.raises(ValueError, match="temperature=val: these data have no validation split"):
         order_sets(WATCHED, "val")
+
+
+def test_validation_images_are_no_test_set_whatever_their_name():
+    assert [(entry.name, entry.role) for entry in order_sets(SEPARATE, "val")] == [
+        ("pets-held-out", "val"),
+        ("pets", "id"),
+    ]
+    tested = Data(SEPARATE.val_set, SEPARATE.eval_sets[1:])
+    assert [(entry.name, entry.role) for entry in order_sets(tested, "pets")] == [("pets", "id")]
 
 
 def test_validation_is_picked_from_what_was_logged():

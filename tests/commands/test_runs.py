@@ -11,13 +11,16 @@ def test_a_line_for_each_run(tmp_path, monkeypatch):
         zero_shot=scores(0.5, 0.4) | {"birds": set_scores(0.25, role="other")},
     )
     write_run(tmp_path / "a/two", scores(0.7, 0.4), method="flyp", seed=3)
-    (tmp_path / "b/.hydra").mkdir(parents=True)
-    status, out, _ = script("runs", "a", "b")
+    for folder, log in (("b", "train.log"), ("c/evaluation", "evaluate.log")):
+        (tmp_path / folder / ".hydra").mkdir(parents=True)
+        (tmp_path / folder / log).touch()
+    status, out, _ = script("runs", "a", "b", "c")
     assert status == 0
     rows = [line.split() for line in out.splitlines() if line.strip().startswith("a/")]
     assert rows[0][1:] == ["tracer", "0", "accuracy", "80.0", "(+30.0)", "30.0", "(−10.0)", "0.0", "(−25.0)"]
     assert rows[1][1:] == ["flyp", "3", "accuracy", "70.0", "(+20.0)", "40.0", "(+0.0)", "–"]
     assert "\nb: unfinished or failed" in out
+    assert "evaluation" not in out
 
 
 def test_long_names_are_whole(tmp_path, monkeypatch):

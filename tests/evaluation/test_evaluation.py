@@ -206,6 +206,21 @@ def test_equal_and_reserved_names_raise_errors(names):
         ClassificationSuite([EvalSet(name, "test", "ood") for name in names], torch.zeros(2, 1, 8).long())
 
 
+def test_a_set_of_one_class_has_scores_and_a_warning():
+    single = EvalSet("b", "test", "other", texts=ClassTexts(("dot",), ("{c}",)))
+    with pytest.warns(UserWarning, match="b has one class, so that every prediction is right; leave the set out"):
+        ClassificationSuite(
+            [EvalSet("a", "test", "id"), single],
+            torch.zeros(2, 1, 8).long(),
+            own_prompts={"b": torch.zeros(1, 1, 8).long()},
+        )
+    metrics = ClassificationMetrics(1, ece_per_batch=True)
+    metrics.update(torch.randn(3, 1), torch.tensor([0, 0, -1]))
+    assert metrics.compute()[0] == {
+        "n": 2, "accuracy": 1.0, "accuracy_top5": 1.0, "ece": 0.0, "macro_f1": 1.0, "ece_per_batch": 0.0,
+    }  # fmt: skip
+
+
 def test_a_set_without_samples_has_no_scores_and_is_in_no_mean(backbone):
     prompts = backbone.spec.tokenize(["one", "two"])[:, None]
     suite = ClassificationSuite(SETS, prompts, averages={"nothing": ["b"]}, temperature=True)

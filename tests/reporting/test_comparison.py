@@ -69,6 +69,15 @@ def test_distinct_zero_shot_results_have_distinct_rows(tmp_path):
     assert [row.cells[ResultKey("mine", "accuracy")].mean for row in result][:2] == [0.4, 0.3]
 
 
+def test_zero_shot_results_are_named_by_what_they_depend_on_where_several_methods_share_one(tmp_path):
+    for method, templates, accuracy in (("tracer", "one", 0.3), ("flyp", "one", 0.3), ("car_ft", "three", 0.4)):
+        before, settings = scores(accuracy, accuracy), {"data.templates": templates, "trainer.epochs": accuracy}
+        write_run(tmp_path / method, scores(0.9, 0.8), zero_shot=before, method=method, **settings)
+    labels = [row.label for row in comparison(tmp_path).rows]
+    assert set(labels[:2]) == {"zero-shot, data.templates=one", "zero-shot, data.templates=three"}
+    assert "method=tracer" in labels
+
+
 def test_swept_numbers_and_terms_are_sorted(tmp_path):
     for number, interval in enumerate([10, 1, 500]):
         write_run(tmp_path / f"every/{number}", scores(0.9, 0.8), every=interval)

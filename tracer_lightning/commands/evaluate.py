@@ -79,7 +79,7 @@ def order_sets(data: DataModule, temperature: str | None) -> list[EvalSet]:
     """The test sets, with the one that a temperature is fitted on first; ``data`` reads them in this order.
 
     Returns:
-        The same sets with distinct names.
+        The same sets with distinct names; one that is not a test set has the role ``val``.
     """
     sets = list(data.eval_sets)
     if temperature is not None:
@@ -91,10 +91,13 @@ def order_sets(data: DataModule, temperature: str | None) -> list[EvalSet]:
             print_validation_split(data)
         fitted = candidates[temperature]
         sets = [fitted, *(eval_set for eval_set in sets if eval_set != fitted)]
+    is_tested = sets[0] in data.eval_sets
     data.eval_sets = tuple(sets)
+    if not is_tested:
+        sets[0] = sets[0]._replace(role=VALIDATION)
     names = [eval_set.name for eval_set in sets]
     if names.count(names[0]) > 1:  # another split of a set of the suite
-        sets[0] = sets[0]._replace(name=f"{sets[0].name}-{sets[0].split}", role=VALIDATION)
+        sets[0] = sets[0]._replace(name=f"{sets[0].name}-{sets[0].split}")
     return sets
 
 

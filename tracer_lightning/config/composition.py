@@ -24,6 +24,9 @@ from omegaconf.errors import (
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 SIMILARITY = 0.75
 """Least similarity, as difflib measures it, of a name that is suggested for a misspelt one."""
+KEY = re.compile(r"[{,]([^{}\[\],:]*):")
+"""Pattern of the keys of mappings in a value."""
+QUOTE = re.compile(r"[\"']")
 
 
 def frames(error: BaseException) -> list[FrameType]:
@@ -54,13 +57,22 @@ def one_line(error: BaseException) -> ValueError:
     elif (reason := _resolver_error(error)) is not None:
         message = str(reason)
     elif isinstance(error, OverrideParseException):
-        remedy = "write it on one line" if "\n" in error.override else "put quotes around brackets and commas"
-        message = f"{error.override}: not of the form key=value; {remedy}"
+        message = f"{error.override}: not of the form key=value; {_syntax_remedy(error.override)}"
     elif isinstance(error, OSError):
         message = f"the run's folder can't be made: {error}; choose another place with paths.outputs="
     else:
         message = _with_override(error, cause)
     return ValueError(message)
+
+
+def _syntax_remedy(override: str) -> str:
+    """What to do about a setting that Hydra can't parse."""
+    if "\n" in override:
+        return "write it on one line"
+    key, _, value = override.partition("=")
+    if any(not name.isascii() or QUOTE.search(name) for name in (key, *KEY.findall(value))):
+        return "write names before = and : in ASCII and without quotes; other names need a YAML file"
+    return "put quotes around brackets and commas"
 
 
 def _missing_option(file: str, options: Any) -> str:

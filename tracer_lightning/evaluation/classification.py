@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,6 +78,8 @@ class ClassificationSuite(Suite):
                 self.register_buffer(buffer, prompts_of(eval_set, prompts, own_prompts), persistent=False)
                 self._prompt_buffers[eval_set.texts] = buffer
         sizes = [len(eval_set.classes or self._prompts(eval_set.texts)) for eval_set in eval_sets]
+        for name in (name for name, size in zip(names, sizes, strict=True) if size == 1):
+            warnings.warn(f"{name} has one class, so that every prediction is right; leave the set out", stacklevel=2)
         for number, eval_set in enumerate(eval_sets):
             if eval_set.classes is not None:
                 self.register_buffer(f"columns_{number}", padded(eval_set.classes), persistent=False)

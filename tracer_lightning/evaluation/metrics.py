@@ -50,7 +50,13 @@ class ClassificationMetrics(nn.Module):
         self.bins.update(probabilities, labels)
         if self.batch_ece is not None:
             ece = multiclass_calibration_error(
-                probabilities, labels, self.num_classes, n_bins=ECE_BINS, norm="l1", ignore_index=IGNORE_INDEX
+                probabilities,
+                labels,
+                self.num_classes,
+                n_bins=ECE_BINS,
+                norm="l1",
+                ignore_index=IGNORE_INDEX,
+                validate_args=False,  # which refuses a set of one class
             )
             counted = (labels != IGNORE_INDEX).sum()
             self.batch_ece.update(ece.nan_to_num(), counted)  # a batch of padding alone counts nothing

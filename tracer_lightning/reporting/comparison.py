@@ -18,6 +18,8 @@ from tracer_lightning.scores import AVERAGE, AVERAGE_OTHER, CLASSIFICATION, RECA
 
 TOLERANCE = 1e-3
 """Largest difference, as a fraction, of zero-shot results that count as the same result on different devices."""
+UNTRAINED = ("backbone.", "data.", "init_weights", "evaluation.")
+"""Beginnings of settings that results before training depend on."""
 NO_METRICS = ("split", "role", "n", "sets")
 
 
@@ -195,10 +197,7 @@ def _zero_shot_rows(groups: Sequence[RunGroup], keys: Sequence[str]) -> list[Com
             if not members:
                 distinct.append(members)
             members.append((group.settings, scores))
-    common = [key for key in keys if all(len({member.get(key) for member, _ in members}) == 1 for members in distinct)]
-    naming = varied_keys(
-        [{key: value for key, value in members[0][0].items() if key in common} for members in distinct]
-    )
+    naming = _naming_keys([[settings for settings, _ in members] for members in distinct], keys)
     rows = []
     untrained = groups[0].runs[0].untrained
     for members in distinct:
@@ -207,6 +206,24 @@ def _zero_shot_rows(groups: Sequence[RunGroup], keys: Sequence[str]) -> list[Com
         cells = _measurements([scores], settings, ZERO_SHOT, keys)
         rows.append(ComparisonRow(name, ZERO_SHOT, settings, (), cells, scores))
     return rows
+
+
+def _naming_keys(groups: Sequence[Sequence[Settings]], keys: Sequence[str]) -> list[str]:
+    """Settings that distinguish groups of runs, and that all runs of a group share.
+
+    Args:
+        groups: settings of the runs of each group.
+        keys: settings to choose from; where they don't suffice, those that results before training depend on.
+    """
+    inputs = dict.fromkeys(key for group in groups for run in group for key in run if key.startswith(UNTRAINED))
+    naming: list[str] = []
+    for candidates in (keys, inputs):
+        shared = [key for key in candidates if all(len({run.get(key) for run in group}) == 1 for group in groups)]
+        chosen = [{key: group[0][key] for key in shared if key in group[0]} for group in groups]
+        naming = varied_keys(chosen)
+        if len({frozenset(settings.items()) for settings in chosen}) == len(groups):
+            break
+    return naming
 
 
 def _order(keys: Sequence[str], groups: Sequence[RunGroup]) -> list[RunGroup]:

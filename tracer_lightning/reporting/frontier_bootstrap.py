@@ -80,7 +80,8 @@ class Bootstrap:
     In each replicate the k seeds of a setting are drawn k times with replacement (:func:`draw_seeds`), and the test
     samples are resampled with the mean accuracy of the drawn seeds as p (:func:`resample_sets`). That is exact for one
     seed or where seeds are right about the same samples; else intervals are rather too wide. With one seed they cover
-    the test samples only.
+    the test samples only. Each set is resampled by itself, so that intervals of means over sets of the same images,
+    such as corruptions, are too narrow.
 
     Args:
         frontiers: series of settings.

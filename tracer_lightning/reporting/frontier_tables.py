@@ -26,7 +26,7 @@ from tracer_lightning.reporting.tables import MISSING, TableColumn, TableSection
 SERIES = "series"
 INTERVALS = (
     f"Brackets: {COVERAGE:.0%} bootstrap intervals over seeds (drawn together for all settings) and test samples, "
-    f"{REPLICATES:,} replicates; with n = 1 over test samples only."
+    f"{REPLICATES:,} replicates; with n = 1 over test samples only. Too narrow for means over sets of the same images."
 )
 ON_TEST_SETS = (
     "Settings are picked on the test sets here: fronts show what is possible, not what a validation set would have "
@@ -39,8 +39,8 @@ FRONT = (
 )
 AT_LEVEL = (
     f"Best mean of settings with the given ID {{score}}, less at most {100 * LEVEL_TOLERANCE:g} points, and their "
-    "dose (learning rate, strength, weight or alpha); – where a series does not reach it. Intervals are those of the "
-    "setting shown."
+    "dose (learning rate, strength, weight or alpha, those that vary within the series); – where a series does not "
+    "reach it. Intervals are those of the setting shown."
 )
 VALIDATED = (
     "The setting of each series with the best mean {score} in the last validation (val.), in percent. Teachers have "
@@ -152,7 +152,7 @@ def frontier_sections(frontiers: Frontiers) -> list[TableSection]:
     )
     level_columns: list[TableColumn] = []
     for level, role in product(id_levels(frontiers.series), frontiers.roles):
-        headings = (f"at ID {_percent(level)}", group_title(role))
+        headings = (group_title(role), f"at ID {_percent(level)}")
         level_columns += _level_columns(frontiers, bootstrap, level, role, headings)
     levels = TextTable(_title(frontiers, f"at equal ID {score}"), _rows(frontiers), level_columns, SERIES)
     validation = _validation_section(frontiers)

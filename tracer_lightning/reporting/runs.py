@@ -17,7 +17,7 @@ from tracer_lightning.reporting.model_choices import STUDENT, TEACHER, ZERO_SHOT
 from tracer_lightning.reporting.results_file import read_results
 from tracer_lightning.reporting.settings import Settings, settings_of
 from tracer_lightning.scores import CLASSIFICATION, Metric
-from tracer_lightning.storage.run_layout import CONFIG, HYDRA, MERGE, RESULTS, SEQUENCE
+from tracer_lightning.storage.run_layout import CONFIG, HYDRA, LOG, MERGE, RESULTS, SEQUENCE
 
 ROUNDING = 1e-6
 """Largest difference of scores that count as equal."""
@@ -132,6 +132,12 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder}: {RESULTS} or {CONFIG} is not a valid file of a run ({error!r})") from error
 
 
+def _is_of_another_command(folder: Path) -> bool:
+    """Whether the only log in a folder is that of another command, such as evaluate.log."""
+    logs = {path.name for path in folder.glob("*.log")}
+    return bool(logs) and LOG not in logs
+
+
 def find_runs(patterns: Iterable[str], required: bool = True) -> tuple[list[Run], list[str]]:
     """Find all finished runs at and below folders or glob patterns, each once, in natural order of their paths.
 
@@ -152,7 +158,8 @@ def find_runs(patterns: Iterable[str], required: bool = True) -> tuple[list[Run]
         if (folder / MERGE).exists():
             continue
         if not (folder / RESULTS).exists():
-            warnings.append(f"{folder}: unfinished or failed, has no {RESULTS}; left out")
+            if not _is_of_another_command(folder):
+                warnings.append(f"{folder}: unfinished or failed, has no {RESULTS}; left out")
             continue
         try:
             runs.append(read_run(folder))

@@ -97,6 +97,10 @@ def test_a_set_with_classes_of_its_own(root):
             {"folder": "shapes", "templates": ["{c}"], "classnames": ["a"]},
             r"folders\.others\.shapes\.classnames has 1 names and .*/shapes 2 classes",
         ),
+        (
+            {"folder": "shapes", "templates": ["{c}"], "classnames": ["star", "Red square"]},
+            r"folders\.others\.shapes\.classnames has the names of .*/shapes in another order",
+        ),
     ],
 )
 def test_invalid_other_sets_raise_errors(root, entry, message):
@@ -123,6 +127,8 @@ def test_invalid_arguments_raise_errors(root, tmp_path):
         data(tmp_path / "flat")
     with pytest.raises(ValueError, match=r"2 names and .* 3 classes"):
         data(root, ood={}, texts={"classnames": ["a", "b"], "templates": ["{c}"]})
+    with pytest.raises(ValueError, match=r"texts\.classnames has the names of .*/train in another order: class 0"):
+        data(root, ood={}, texts={"classnames": ["cat", "Big dog", "owl"], "templates": ["{c}"]})
 
 
 def test_unreadable_images_are_replaced_counted_and_named(root):

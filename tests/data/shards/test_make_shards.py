@@ -117,6 +117,9 @@ def test_texts_from_files(pets, tmp_path, capsys):
     message = error(capsys, "folder", pets, "--out", tmp_path / "out", *texts)
     assert "there are 1 classnames" in message
     assert "class folders: 3" in message
+    (tmp_path / "names.txt").write_text("owl\ncat\nbig dog\n")
+    message = error(capsys, "folder", pets, "--out", tmp_path / "out", *texts)
+    assert "classnames has the names of the data set in another order: class 0 is 'big dog' there" in message
 
 
 def write_mnist(root, count=30):

@@ -96,6 +96,7 @@ def test_suites_without_sets_of_their_own_classes_are_unchanged(root):
         ({"classnames": ["a", 1]}, r"suite\.shapes\.classnames must be a list of one or more texts, or None, got"),
         ({"templates": "{c}"}, r"suite\.shapes\.templates must be a list of one or more texts, or None, got '\{c\}'"),
         ({"templates": ["a"]}, r"suite\.shapes\.templates: template 'a' lacks the placeholder \{c\}"),
+        ({"classnames": ["star", "line", *SHAPES[:2]]}, r"suite\.shapes\.classnames has the names of .* another order"),
         ({"classnames": ["a", "b"]}, r"suite\.shapes\.classnames has 2 names, and .*/shapes/classnames\.txt has 4"),
         ({"role": "others"}, r"suite\.shapes\.role must be one of id, ood, other, val, got 'others'"),
     ],

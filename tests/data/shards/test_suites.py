@@ -248,3 +248,38 @@ def test_the_layout_of_timm(root, stream):
     missing = {**train, "shards": "imagenet1k-train-{0000..0004}.tar"}
     with pytest.raises(ValueError, match=r"no .*imagenet1k-train-0004\.tar"):
         data(root, {"photo": ID}, train=missing, texts=texts, stream=stream, streams=1).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            {},
+            r"suite\.sketch: the training set has the names of pets_sketch/classnames\.txt in another order: class 0 "
+            r"is 'dog' there, and not 'cat'; give the classes of its labels in suite\.sketch\.classes",
+        ),
+        (
+            {"classes": ["kitten", "puppy", "bird"]},
+            r"suite\.sketch\.classes has the names of pets_sketch/classnames\.txt in another order: class 0 is 'dog'",
+        ),
+    ],
+)
+def test_classes_of_a_test_set_in_another_order_raise_errors(root, entry, message):
+    """Labels would mean other classes, unnoticed, where ``texts.classnames`` replaces the names of all sets."""
+    (root / "pets_sketch/classnames.txt").write_text("dog\nCat\nowl\n")
+    suite = {"photo": ID, "sketch": {"folder": "pets_sketch", "split": "test", "role": "ood"}}
+    texts = {**TEXTS, "classnames": ["kitten", "puppy", "bird"], "templates": ["{c}"]}
+    with pytest.raises(ValueError, match=message):
+        data(root, {**suite, "sketch": suite["sketch"] | entry}, texts=texts)
+    module = data(root, {**suite, "sketch": suite["sketch"] | {"classes": [[1], [0], [2]]}}, texts=texts)
+    assert module.eval_sets[1].classes == ((1,), (0,), (2,))
+
+
+def test_names_of_the_training_classes_in_another_order_raise_errors(root):
+    texts = {**TEXTS, "classnames": ["owl", "dog", "cat"]}
+    message = r"texts\.classnames has the names of pets_photo/classnames\.txt in another order: class 0 is 'cat' there"
+    with pytest.raises(ValueError, match=rf"{message}, and not 'owl'; write them in the same order"):
+        data(root, {"photo": ID}, texts=texts)
+    (root / "pets_sketch/classnames.txt").write_text("dog\ncat\nowl\n")
+    with pytest.raises(ValueError, match=r"train: pets_line_art has the names of pets_sketch/classnames\.txt"):
+        data(root, {"photo": ID}, train={"folder": "pets_*", "split": "train"})

@@ -12,7 +12,7 @@ from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.files import SUFFIXES, Skipped, images_below, list_folder, warn_skipped
 from tracer_lightning.data.images.image_source import RawSample
 from tracer_lightning.data.images.imagenet import imagenet_classnames, imagenet_positions, imagenet_templates
-from tracer_lightning.data.images.names import parse_templates, parse_texts
+from tracer_lightning.data.images.names import check_order, parse_templates, parse_texts
 from tracer_lightning.data.images.reading import read_image
 from tracer_lightning.data.images.splits import LabelledFiles, hold_out, resolve_folder, resolve_splits
 from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
@@ -120,6 +120,7 @@ def parse_other_set(key: str, entry: Any, base: Path) -> tuple[Path, ClassTexts]
     classnames = parse_texts(f"{key}.classnames", fields.get("classnames"))
     if classnames is not None and len(classnames) != len(names):
         raise ValueError(f"{key}.classnames has {len(classnames)} names and {folder} {len(names)} classes")
+    check_order(f"{key}.classnames", classnames or names, names, folder)
     return folder, ClassTexts(classnames or tuple(map(readable_name, names)), templates)
 
 
@@ -201,6 +202,7 @@ class ImageFolderDataModule(ClipDataModule):
         if len(names) != len(self._classes):
             folder, count = self._folders["train"], len(self._classes)
             raise ValueError(f"texts.classnames has {len(names)} names and {folder} {count} classes")
+        check_order("texts.classnames", names, self._classes, self._folders["train"])
         self.classnames, self.templates = names, texts["templates"] or ()
         self.train_classnames = texts.get("train_classnames")
         self.train_transform = DecodeAndCrop(

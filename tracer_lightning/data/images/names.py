@@ -117,6 +117,34 @@ def warn_indistinguishable(names: Sequence[str], keys: Sequence[Hashable]) -> No
         )
 
 
+def check_order(
+    key: str,
+    names: Sequence[str],
+    own_names: Sequence[str],
+    source: object,
+    remedy: str = "write them in the same order",
+) -> None:
+    """Raise ValueError where names are those of a data set in another order, which would swap its classes.
+
+    Names are compared in their normalised form (:func:`normalize_name`). Other names are no error: they may be better
+    ones for the same classes.
+
+    Args:
+        key: name of the argument that has the names, for messages.
+        names: C class names in the order of the labels.
+        own_names: C class names that the data set itself has.
+        source: where these are, for messages.
+        remedy: what to do about it, for messages.
+    """
+    given, own = [normalize_name(name) for name in names], [normalize_name(name) for name in own_names]
+    if given != own and sorted(given) == sorted(own):
+        label = next(number for number, name in enumerate(given) if name != own[number])
+        raise ValueError(
+            f"{key} has the names of {source} in another order: class {label} is {own_names[label]!r} there, and not "
+            f"{names[label]!r}; {remedy}"
+        )
+
+
 def normalize_name(name: str) -> str:
     """Normalise a name as CLIP's tokenizers do: ignore case, underscores and repeated blanks."""
     return " ".join(name.casefold().replace("_", " ").split())

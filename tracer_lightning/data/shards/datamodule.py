@@ -11,7 +11,7 @@ from tracer_lightning.data.core.progress import progress_bar
 from tracer_lightning.data.images.captions import WITHOUT_TEXTS
 from tracer_lightning.data.images.datamodule import ClipDataModule
 from tracer_lightning.data.images.image_source import ImageSource
-from tracer_lightning.data.images.names import check_classnames, check_templates
+from tracer_lightning.data.images.names import check_classnames, check_order, check_templates
 from tracer_lightning.data.images.transforms import DecodeAndCrop, EvalCrop, EvalDecoder, RandomCrop
 from tracer_lightning.data.shards.class_groups import resolve_groups, suggest_groups
 from tracer_lightning.data.shards.labels import ClassLabels
@@ -180,6 +180,8 @@ class ShardDataModule(ClipDataModule):
             raise ValueError(
                 f"{text_folder} in suite names no classes; test sets need classes, also where the training set has none"
             )
+        self._label_names = (self._read_file(folders[0], CLASSNAMES) if self.num_classes else None) or self.classnames
+        check_order("texts.classnames", self.classnames, self._label_names, f"{folders[0]}/{CLASSNAMES}")
         for folder in folders if self.num_classes else ():
             self._check_class_file(TRAIN, folder, self.classnames, by_name=not texts["classnames"])
         self._classes = {
@@ -213,9 +215,23 @@ class ShardDataModule(ClipDataModule):
             raise ValueError(
                 f"{key}: {folder} has {len(names)} classes, but {len(expected)} are expected{source}{hint}"
             )
+        self._check_class_order(key, folder, names, expected)
         for number, name in enumerate(names):
             if by_name and name != expected[number]:
                 raise ValueError(f"{key}: {folder} calls class {number} {name!r}, but {expected[number]!r} is expected")
+
+    def _check_class_order(self, key: str, folder: str, names: Sequence[str], expected: Sequence[Any]) -> None:
+        """Refuse a folder whose classes are the expected ones in another order, also if arguments name them anew."""
+        file = f"{folder}/{CLASSNAMES}"
+        if expected is not self.classnames:
+            covered = [self._label_names[group[0]] for group in expected if len(group) == 1]
+            check_order(f"{key}.classes", covered, names, file)
+        elif key == TRAIN:
+            first = next(iter(self.train_locations.values())).folder
+            check_order(f"{TRAIN}: {first}", self._label_names, names, file)
+        else:
+            remedy = f"give the classes of its labels in {key}.classes"
+            check_order(f"{key}: the training set", self._label_names, names, file, remedy)
 
     def _read_file(self, folder: str, name: str) -> list[str] | None:
         """Read the lines of a text file in a folder; None where it does not exist."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tracer_lightning.data.images.names import check_classnames, check_templates
+from tracer_lightning.data.images.names import check_classnames, check_order, check_templates
 from tracer_lightning.data.shards.labels import ClassLabels
 from tracer_lightning.data.shards.manifest import CLASSNAMES, TEMPLATES
 from tracer_lightning.data.shards.store import ShardStore, SuiteEntry
@@ -41,8 +41,10 @@ def read_own_texts(store: ShardStore, key: str, entry: SuiteEntry) -> ClassTexts
                 f"{key}.{field} is not set, and {address} has no {file}; a set of role other needs {field} of its own, "
                 "so set them or write the file"
             )
-        if file == CLASSNAMES and in_folder and len(lines) != len(in_folder):
-            raise ValueError(f"{key}.{field} has {len(lines)} names, and {address}/{file} has {len(in_folder)}")
+        if file == CLASSNAMES and in_folder:
+            if len(lines) != len(in_folder):
+                raise ValueError(f"{key}.{field} has {len(lines)} names, and {address}/{file} has {len(in_folder)}")
+            check_order(f"{key}.{field}", lines, in_folder, f"{address}/{file}")
         check(lines, f"{address}/{file}")
         texts.append(tuple(lines))
     return ClassTexts(*texts)

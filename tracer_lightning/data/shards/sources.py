@@ -19,6 +19,7 @@ import torchvision
 
 from tracer_lightning.data.images.files import SUFFIXES, is_hidden, is_image, suffix_of
 from tracer_lightning.data.images.folder import FolderSource, class_folders
+from tracer_lightning.data.images.names import check_order
 from tracer_lightning.data.images.splits import hold_out
 from tracer_lightning.data.shards.packing import SourceSample
 from tracer_lightning.data.shards.writer import SampleCollection
@@ -112,10 +113,17 @@ def hold_out_samples(collection: SampleCollection, fraction: float) -> tuple[Sam
 
 
 def choose_names(names: Sequence[str] | None, own_names: Sequence[Any], source: str) -> Sequence[str]:
-    """Return ``names`` or, where they are None, ``own_names``; raise ValueError where their numbers differ."""
-    if names is not None and len(names) != len(own_names):
+    """Return ``names`` or, where they are None, ``own_names``.
+
+    Raises:
+        ValueError: their numbers differ, or they are the same names in another order.
+    """
+    if names is None:
+        return own_names
+    if len(names) != len(own_names):
         raise ValueError(f"there are {len(names)} classnames, but {source}: {len(own_names)}; pass one name for each")
-    return own_names if names is None else names
+    check_order("classnames", names, [*map(str, own_names)], "the data set")
+    return names
 
 
 def file_sample(path: Path, origin: str, label: int | None, caption: str | None = None) -> SourceSample:
