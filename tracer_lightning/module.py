@@ -98,7 +98,7 @@ class TracerModule(pl.LightningModule):
         is_trained = any(parameter.requires_grad for parameter in self.student.parameters())
         if is_trained and not (self.loss.counting(step=0) or self.regularizers.counting(step=0)):
             raise ValueError(
-                "no term has a weight > 0 at the first step, so that there is nothing to minimise; raise the weight of one"
+                "no term has a weight > 0 at the first step, so there is nothing to minimise; raise the weight of one"
             )
         if self.regularizers.with_projections:
             self.student.check_projections()
