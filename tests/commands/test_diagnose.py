@@ -179,7 +179,7 @@ def test_two_processes_measure_the_same(start, tmp_path):
         (["runs=[]"], "error: runs must be null, a folder or pattern, or a list"),
         (["runs={other}"], "error: runs: tested on mine, other, and this is spurious, plain"),
         (["suite=pacs"], "error: suite names test sets of shards"),
-        (["seed=-1"], "error: seed must be a whole number >= 0, found -1"),
+        (["seed=-1"], "error: seed must be a whole number >= 0 and <= 4294967295, found -1"),
     ],
 )
 def test_mistakes_are_one_line(start, tmp_path, arguments, message):
