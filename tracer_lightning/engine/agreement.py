@@ -26,8 +26,11 @@ def shared_settings(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def describe_difference(rank: int, settings: dict[str, str], first: dict[str, str]) -> str:
-    """The first difference between a process's settings and those of rank 0, in one line; empty without any."""
-    for key in sorted({**first, **settings}):
+    """One difference between a process's settings and those of rank 0, in one line; empty without any.
+
+    Of several, it is that of the least nested setting, which the others may be derived from.
+    """
+    for key in sorted({**first, **settings}, key=lambda name: (name.count("."), name)):
         own, expected = (values.get(key, "absent") for values in (settings, first))
         if own != expected:
             return (
