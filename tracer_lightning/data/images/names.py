@@ -136,9 +136,9 @@ def check_order(
         source: where these are, for messages.
         remedy: what to do about it, for messages.
     """
-    given, own = [normalize_name(name) for name in names], [normalize_name(name) for name in own_names]
-    if given != own and sorted(given) == sorted(own):
-        label = next(number for number, name in enumerate(given) if name != own[number])
+    normalized, own_normalized = [*map(normalize_name, names)], [*map(normalize_name, own_names)]
+    if normalized != own_normalized and sorted(normalized) == sorted(own_normalized):
+        label = next(number for number, name in enumerate(normalized) if name != own_normalized[number])
         raise ValueError(
             f"{key} has the names of {source} in another order: class {label} is {own_names[label]!r} there, and not "
             f"{names[label]!r}; {remedy}"

@@ -212,8 +212,10 @@ class ClipModel(Model):
             inputs: samples, or captions (N, L) without those that repeat, so that N differs between ranks.
             samples: number of samples in this rank's batch, which is the same on all ranks.
         """
+        if self.micro_batch is None:
+            return encode(self, inputs)
         sharded = is_sharded(self)  # ranks gather weights together, so that they need equally many parts
-        if self.micro_batch is None or (samples if sharded else len(inputs)) <= self.micro_batch:
+        if (samples if sharded else len(inputs)) <= self.micro_batch:
             return encode(self, inputs)
         if sharded:
             count = -(-samples // self.micro_batch)
